@@ -1,0 +1,3 @@
+"""PDE-based equivariant networks for PyTorch."""
+
+__version__ = "0.1.0"

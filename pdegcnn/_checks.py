@@ -1,0 +1,95 @@
+"""Argument checks. Every message names the argument, says what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def tensor(name: str, value: Any, ndim: int | Sequence[int] | None = None, layout: str = "") -> Tensor:
+    """Return ``value`` if it is a floating-point tensor of one of the ranks ``ndim``, else raise."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
+    if not value.is_floating_point():
+        raise TypeError(f"{name}: expected a floating-point tensor, got dtype {value.dtype}")
+    ranks = (ndim,) if isinstance(ndim, int) else ndim
+    if ranks is not None and value.ndim not in ranks:
+        shape = f" laid out {layout}" if layout else ""
+        wanted = " or ".join(str(r) for r in ranks)
+        raise ValueError(f"{name}: expected a tensor of rank {wanted}{shape}, got shape {tuple(value.shape)}")
+    return value
+
+
+def signal(name: str, value: Any, ndim: int, layout: str) -> Tensor:
+    """Check a signal: a floating tensor of rank ``ndim`` without empty axes."""
+    tensor(name, value, ndim, layout)
+    for axis, size in enumerate(value.shape):
+        if size == 0:
+            raise ValueError(f"{name}: expected no empty axis in {layout}, got shape {tuple(value.shape)} (axis {axis})")
+    return value
+
+
+def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise unless both tensors share device and dtype."""
+    if value.device != other.device:
+        raise ValueError(f"{name}: expected device {other.device} as {other_name}, got {value.device}")
+    if value.dtype != other.dtype:
+        raise TypeError(f"{name}: expected dtype {other.dtype} as {other_name}, got {value.dtype}")
+
+
+def odd(name: str, sizes: Sequence[int]) -> None:
+    """Raise unless every size is a positive odd number."""
+    if any(s < 1 or s % 2 == 0 for s in sizes):
+        raise ValueError(f"{name}: expected positive odd sizes, got {tuple(sizes)}")
+
+
+def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """Return ``value`` if it is one of ``allowed``, else raise."""
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def positive_int(name: str, value: Any) -> int:
+    """Return ``value`` if it is an int >= 1, else raise."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected a positive int, got {value!r} of type {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name}: expected a positive int, got {value}")
+    return value
+
+
+def is_compiling() -> bool:
+    """Whether torch.compile or torch.export is tracing: data-dependent checks must then be left out."""
+    return torch.compiler.is_compiling()
+
+
+def interval(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
+    """Raise unless a number, or every entry of a tensor, lies in [low, high] ((low, high] with ``open_low``)."""
+    brackets = f"{'(' if open_low else '['}{low}, {high}]"
+    if isinstance(value, Tensor):
+        if is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(value) or value.is_meta:
+            return
+        inside = ((value > low) if open_low else (value >= low)) & (value <= high)
+        if not bool(inside.all()):
+            raise ValueError(f"{name}: expected values in {brackets}, got {value.detach().flatten()[:8].tolist()}")
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number in {brackets}, got {value!r} of type {type(value).__name__}")
+    if not (low <= value <= high) or (open_low and value == low):
+        raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
+
+
+def kernel(u: Tensor, kernel: Any) -> Tensor:
+    """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,Or,H,W]."""
+    tensor("kernel", kernel, 5, "[C,Or,KO,KH,KW]")
+    if kernel.shape[0] != u.shape[1]:
+        raise ValueError(f"kernel: expected {u.shape[1]} channels as in u, got {kernel.shape[0]} (shape {tuple(kernel.shape)})")
+    if kernel.shape[1] != u.shape[2]:
+        raise ValueError(f"kernel: expected {u.shape[2]} orientations as in u, got {kernel.shape[1]} (shape {tuple(kernel.shape)})")
+    odd("kernel", tuple(kernel.shape[2:]))
+    same_kind("kernel", kernel, "u", u)
+    return kernel

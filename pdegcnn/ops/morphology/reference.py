@@ -1,0 +1,29 @@
+"""Specification of the morphological convolution: short, readable, differentiable torch."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tensor:
+    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
+
+    ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(o+do) mod Or,h+dh,w+dw] - kernel[c,o,do,dh,dw]``;
+    taps outside the image never win. Ties go to the first tap in the order (do, dh, dw).
+    """
+    if sign == -1:
+        return -morphological_convolution(-u, kernel)
+    height, width = u.shape[-2:]
+    ko, kh, kw = kernel.shape[-3:]
+    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
+    best = None
+    for a, i, j in product(range(ko), range(kh), range(kw)):
+        shifted = padded.roll(ko // 2 - a, dims=2)[..., i : i + height, j : j + width]
+        value = shifted - kernel[:, :, a, i, j, None, None]
+        best = value if best is None else torch.where(value > best, value, best)
+    assert best is not None
+    return best
