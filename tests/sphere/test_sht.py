@@ -1,0 +1,92 @@
+"""Laws of the grids and of the transforms on the sphere."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import sph_harm_y
+
+from pdegcnn.sphere import InverseRealSHT, RealSHT, SphereGrid
+
+GRIDS = {
+    "gauss": SphereGrid.gauss_legendre,
+    "driscoll_healy": SphereGrid.equiangular,
+    "full_band": lambda n: SphereGrid.equiangular(n, "full_band"),
+}
+
+
+def coefficients(lmax, seed=0, batch=(2,)):
+    draw = torch.Generator().manual_seed(seed)
+    c = torch.randn(*batch, lmax + 1, lmax + 1, dtype=torch.complex128, generator=draw).tril()
+    c[..., 0] = c[..., 0].real.to(c.dtype)
+    return c
+
+
+@settings(max_examples=40, deadline=None)
+@given(kind=st.sampled_from(sorted(GRIDS)), size=st.integers(1, 70), seed=st.integers(0, 99))
+def test_roundtrip_and_parseval(kind, size, seed):
+    grid = GRIDS[kind](size)
+    c = coefficients(size - 1, seed)
+    sht = RealSHT(grid, size - 1, dtype=torch.float64)
+    f = InverseRealSHT(grid, size - 1, dtype=torch.float64)(c)
+    assert (sht(f) - c).abs().max() < 1e-12
+    if grid.degree >= 2 * (size - 1):
+        energy = c.abs().square().sum((-2, -1)) * 2 - c[..., 0].abs().square().sum(-1)
+        torch.testing.assert_close((f.square() * grid.weights).sum((-2, -1)), energy, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_harmonics_are_those_of_scipy(kind):
+    grid = GRIDS[kind](9)
+    theta, phi = np.array(grid.theta)[:, None], 2 * np.pi * np.arange(grid.nlon) / grid.nlon
+    assert math.isclose(float(grid.weights.sum()), 4 * math.pi, rel_tol=1e-14)
+    isht = InverseRealSHT(grid, 8, dtype=torch.float64)
+    for degree in range(9):
+        for m in range(degree + 1):
+            c = torch.zeros(9, 9, dtype=torch.complex128)
+            c[degree, m] = 0.6 + (0.8j if m else 0)
+            want = ((2 if m else 1) * (c[degree, m].item() * sph_harm_y(degree, m, theta, phi))).real
+            np.testing.assert_allclose(isht(c).numpy(), want, atol=1e-13)
+
+
+@pytest.mark.parametrize("norm", ["orthonormal", "4pi", "schmidt", "e3nn"])
+def test_every_normalisation_inverts(norm):
+    grid, c = SphereGrid.gauss_legendre(40), coefficients(39)
+    f = InverseRealSHT(grid, 39, norm, dtype=torch.float64)(c)
+    assert (RealSHT(grid, 39, norm, dtype=torch.float64)(f) - c).abs().max() < 1e-12
+
+
+def test_double_rebuilds_and_modules_copy():
+    grid, c = SphereGrid.gauss_legendre(33), coefficients(32)
+    pair = [m(grid, 32, dtype=torch.float32).double() for m in (RealSHT, InverseRealSHT)]
+    sht, isht = (pickle.loads(pickle.dumps(copy.deepcopy(m))) for m in pair)
+    assert (sht(isht(c)) - c).abs().max() < 1e-12
+    assert not sht.state_dict()
+    assert sht.half()(isht(c).half()).dtype == torch.complex64
+
+
+def test_gradients_and_accuracy_in_float32():
+    grid = SphereGrid.gauss_legendre(5)
+    sht, isht = RealSHT(grid, dtype=torch.float64), InverseRealSHT(grid, dtype=torch.float64)
+    f = torch.randn(2, 5, 10, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda f: isht(sht(f)), f)
+    grid, c = SphereGrid.gauss_legendre(128), coefficients(127).to(torch.complex64)
+    back = RealSHT(grid, dtype=torch.float32)(InverseRealSHT(grid, dtype=torch.float32)(c))
+    assert (back - c).norm() / c.norm() < 1e-6
+
+
+def test_bad_input_is_named():
+    grid = SphereGrid.gauss_legendre(4)
+    with pytest.raises(ValueError, match="lmax: expected 0 <= lmax <= 3"):
+        RealSHT(grid, 4)
+    with pytest.raises(ValueError, match="f: expected last axes"):
+        RealSHT(grid)(torch.zeros(3, 8))
+    with pytest.raises(TypeError, match="c: expected a complex"):
+        InverseRealSHT(grid)(torch.zeros(4, 4))
+    with pytest.raises(TypeError, match="f: expected torch.float32"):
+        RealSHT(grid, dtype=torch.float32)(torch.zeros(4, 8, dtype=torch.float64))
