@@ -1,5 +1,10 @@
 """The sphere: grids and exact harmonic transforms."""
 
 from pdegcnn.sphere.grid import SphereGrid as SphereGrid
+from pdegcnn.sphere.rotation import from_e3nn as from_e3nn
+from pdegcnn.sphere.rotation import rotate_coefficients as rotate_coefficients
+from pdegcnn.sphere.rotation import to_e3nn as to_e3nn
+from pdegcnn.sphere.rotation import wigner_D as wigner_D
+from pdegcnn.sphere.rotation import wigner_d as wigner_d
 from pdegcnn.sphere.sht import InverseRealSHT as InverseRealSHT
 from pdegcnn.sphere.sht import RealSHT as RealSHT

@@ -1,0 +1,116 @@
+"""Rotations of harmonic coefficients, Wigner matrices and the exchange with e3nn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.ops.harmonic import wigner
+
+
+def _rotation(name: str, value: Tensor) -> Tensor:
+    _checks.tensor(name, value)
+    if value.ndim < 2 or tuple(value.shape[-2:]) != (3, 3):
+        raise ValueError(f"{name}: expected a rotation of shape [..., 3, 3], got shape {tuple(value.shape)}")
+    if not (_checks.is_compiling() or value.is_meta):
+        tolerance = 1e-6 if value.dtype == torch.float64 else 1e-4
+        detached = value.detach().double()
+        error = (detached @ detached.mT - torch.eye(3, dtype=torch.float64, device=value.device)).abs().amax()
+        if not (error <= tolerance and bool((torch.linalg.det(detached) > 0).all())):
+            raise ValueError(f"{name}: expected orthogonal matrices of determinant 1, got {detached.flatten()[:9]}")
+    return value.double()
+
+
+def _degree(value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"l: expected an int >= 0, got {value!r} of type {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"l: expected an int >= 0, got {value}")
+    return value
+
+
+def wigner_D(l: int, R: Tensor) -> Tensor:  # noqa: E741, N802, N803
+    """Real Wigner matrix [..., 2l+1, 2l+1] of rotations ``R`` [..., 3, 3], in e3nn's basis (whose polar axis is y).
+
+    Equals `e3nn.o3.Irrep(l, 1).D_from_matrix(R)`; for l = 1 it is ``R`` itself. Computed in float64 for every l as
+    Z(a) J Z(b) J^T Z(c) and returned in the dtype of ``R``. A float32 ``R`` is orthogonal to 1e-7 only: D is that of
+    the angles read from it. Raises ValueError unless ``R`` holds rotations.
+    """
+    degree, rotation = _degree(l), _rotation("R", R)
+    # e3nn's coordinates (y, z, x) of a vector (x, y, z) of ours.
+    angles = wigner.euler_zyz(rotation.roll((1, 1), (-2, -1)))
+    rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=R.device)
+    columns = wigner.apply_rotation(rows, tuple(angle[..., None] for angle in angles))  # type: ignore[arg-type]
+    return columns.mT.to(R.dtype)
+
+
+def wigner_d(l: int, beta: Tensor) -> Tensor:  # noqa: E741
+    """Real matrix [..., 2l+1, 2l+1] of the rotation by ``beta`` [...] radians about the second Euler axis.
+
+    In e3nn's basis this is the rotation about e3nn's x axis: D of R = Y(a) X(b) Y(c) is D(Y(a)) d(b) D(Y(c)).
+    Computed in float64, returned in the dtype of ``beta``.
+    """
+    degree = _degree(l)
+    angle = _checks.tensor("beta", beta).double()[..., None]
+    rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=beta.device)
+    return wigner.apply_rotation(rows, (torch.zeros_like(angle), angle, torch.zeros_like(angle))).mT.to(beta.dtype)
+
+
+def _coefficients(name: str, c: Tensor) -> Tensor:
+    if not isinstance(c, Tensor) or not c.is_complex():
+        raise TypeError(f"{name}: expected a complex torch.Tensor, got {getattr(c, 'dtype', type(c).__name__)}")
+    if c.ndim < 2 or c.shape[-1] != c.shape[-2] or c.shape[-1] == 0:
+        raise ValueError(f"{name}: expected shape [..., lmax+1, lmax+1] indexed (l, m), got {tuple(c.shape)}")
+    return c
+
+
+def _real_degree(c: Tensor, degree: int) -> Tensor:
+    """Row l of complex coefficients as real ones [..., 2l+1], orders -l..l, no Condon-Shortley phase."""
+    m = torch.arange(1, degree + 1, device=c.device)
+    sign = (1 - 2 * (m % 2)).to(c.real.dtype) * 2**0.5
+    row = c[..., degree, : degree + 1]
+    return torch.cat([(-sign * row[..., 1:].imag).flip(-1), row[..., :1].real, sign * row[..., 1:].real], -1)
+
+
+def _complex_degree(s: Tensor, size: int) -> Tensor:
+    degree = s.shape[-1] // 2
+    m = torch.arange(1, degree + 1, device=s.device)
+    sign = (1 - 2 * (m % 2)).to(s.dtype) * 0.5**0.5
+    positive = torch.complex(sign * s[..., degree + 1 :], -sign * s[..., :degree].flip(-1))
+    row = torch.cat([torch.complex(s[..., degree : degree + 1], torch.zeros_like(s[..., :1])), positive], -1)
+    return torch.nn.functional.pad(row, (0, size - degree - 1))
+
+
+def to_e3nn(c: Tensor) -> Tensor:
+    """Orthonormal coefficients [..., lmax+1, lmax+1] to e3nn irreps 0e + 1o + 2e + ..., [..., (lmax+1)^2].
+
+    The result multiplies e3nn's spherical harmonics with ``normalization="integral"`` taken at the vector (y, z, x),
+    since e3nn's polar axis is its second one. Imaginary parts at m = 0 are dropped.
+    """
+    _coefficients("c", c)
+    return torch.cat([_real_degree(c, degree) for degree in range(c.shape[-1])], -1)
+
+
+def from_e3nn(x: Tensor) -> Tensor:
+    """Inverse of `to_e3nn`: [..., (lmax+1)^2] to complex [..., lmax+1, lmax+1]."""
+    _checks.tensor("x", x)
+    size = round(x.shape[-1] ** 0.5) if x.ndim else 0
+    if size == 0 or size * size != x.shape[-1]:
+        raise ValueError(f"x: expected a last axis of length (lmax+1)^2, got shape {tuple(x.shape)}")
+    return torch.stack([_complex_degree(x[..., n * n : (n + 1) * (n + 1)], size) for n in range(size)], -2)
+
+
+def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
+    """Rotate a signal by its coefficients ``c`` [..., lmax+1, lmax+1] (norm orthonormal, 4pi or schmidt).
+
+    The inverse transform of the result is f(R^T p), for one rotation ``R`` [3, 3] acting on (x, y, z). O(lmax^3),
+    exact to rounding, computed in float64 and returned in the dtype of ``c``. Raises ValueError unless R is a rotation.
+    """
+    _coefficients("c", c)
+    if not isinstance(R, Tensor) or tuple(R.shape) != (3, 3):
+        raise ValueError(f"R: expected a tensor of shape (3, 3), got {getattr(R, 'shape', type(R).__name__)}")
+    angles = wigner.euler_zyz(_rotation("R", R).to(c.device))
+    wide, size = c.to(torch.complex128), c.shape[-1]
+    rows = [_complex_degree(wigner.apply_rotation(_real_degree(wide, degree), angles), size) for degree in range(size)]
+    return torch.stack(rows, -2).to(c.dtype)
