@@ -67,11 +67,16 @@ def is_compiling() -> bool:
     return torch.compiler.is_compiling()
 
 
+def has_values(value: Tensor) -> bool:
+    """Whether the entries of a tensor may be looked at: not on the meta device, in a trace or inside a transform."""
+    return not (is_compiling() or value.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(value))
+
+
 def interval(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
     """Raise unless a number, or every entry of a tensor, lies in [low, high] ((low, high] with ``open_low``)."""
     brackets = f"{'(' if open_low else '['}{low}, {high}]"
     if isinstance(value, Tensor):
-        if is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(value) or value.is_meta:
+        if not has_values(value):
             return
         inside = ((value > low) if open_low else (value >= low)) & (value <= high)
         if not bool(inside.all()):
