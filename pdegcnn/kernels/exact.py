@@ -116,7 +116,9 @@ def _miss(q: np.ndarray, points: np.ndarray, root: np.ndarray, inverse: np.ndarr
     return miss
 
 
-def _bend(q: np.ndarray, points: np.ndarray, root: np.ndarray, steps: int, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+def _bend(
+    q: np.ndarray, points: np.ndarray, root: np.ndarray, steps: int, rounds: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Levenberg-Marquardt from whitened momenta q [3,N] towards points [3,N]; returns momenta and misses [N]."""
     inverse = np.linalg.inv(root @ root.T)
     damping = np.full(q.shape[1], 1e-3)
