@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,10 +15,15 @@ from pdegcnn import _checks
 
 OPERATORS = ("morphological_convolution", "convection", "group_convolution")
 BACKENDS = ("numba", "triton", "torch")
+IMPLEMENTED = {
+    "numba": ("morphological_convolution", "convection"),
+    "triton": (),
+    "torch": OPERATORS,
+}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _import_problem(name: str) -> str:
     try:
         __import__(name)
@@ -31,6 +36,8 @@ def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None 
     """Reason why ``backend`` cannot run ``operator`` there, or an empty string."""
     if backend == "torch":
         return ""
+    if operator not in IMPLEMENTED[backend]:
+        return f"{operator} has no {backend} version"
     if dtype is not None and dtype not in DTYPES:
         return f"dtype {dtype} is not one of float32, float64, bfloat16, float16"
     if backend == "numba":
