@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -23,13 +24,25 @@ IMPLEMENTED = {
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-@cache
+_PROBLEMS = {name: "" if importlib.util.find_spec(name) else f"{name} is not installed" for name in ("numba", "triton")}
+_TRIED: set[str] = set()
+
+
 def _import_problem(name: str) -> str:
-    try:
-        __import__(name)
-    except Exception as error:  # a broken install must fail as softly as an absent one
-        return f"{name} cannot be imported ({type(error).__name__}: {error})"
-    return ""
+    """Why a package cannot be used; while torch.compile traces, only what is known already."""
+    if name not in _TRIED and not _checks.is_compiling() and not _PROBLEMS[name]:
+        _TRIED.add(name)
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken install must fail as softly as an absent one
+            _PROBLEMS[name] = f"{name} cannot be imported ({type(error).__name__}: {error})"
+    return _PROBLEMS[name]
+
+
+def in_function_transform(*tensors: Tensor) -> bool:
+    """Whether torch.func.grad or vmap wraps one of the tensors (custom operators have no autograd rule there)."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return not _checks.is_compiling() and any(wrapped(x) for x in tensors)
 
 
 def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None = None) -> str:

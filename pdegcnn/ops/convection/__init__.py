@@ -20,7 +20,8 @@ def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: s
         shift: [C,Or,3], the step in orientation indices, rows and columns per channel and output orientation, of
             the dtype and device of ``u``. Its gradient at whole shifts is that of the cell to the right.
         boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
-        backend: ``"numba"`` (first derivatives only) or ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"`` (first derivatives only; ``torch.func`` transforms run the torch
+            version) or ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Tensor of the shape and dtype of ``u``.
@@ -35,6 +36,7 @@ def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: s
         raise ValueError(f"shift: expected shape {(*u.shape[1:3], 3)} for u {tuple(u.shape)}, got {tuple(shift.shape)}")
     _checks.same_kind("shift", shift, "u", u)
     _checks.choice("boundary", boundary, _cpu.BOUNDARIES)
-    if _backend.choose("convection", u, backend) == "numba":
+    chosen = _backend.choose("convection", u, backend)
+    if chosen == "numba" and not _backend.in_function_transform(u, shift):
         return _cpu.convection(u, shift, _cpu.BOUNDARIES.index(boundary))
     return _reference(u, shift, boundary)
