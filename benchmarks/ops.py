@@ -8,6 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -19,21 +20,35 @@ from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution import reference as group_reference
 from pdegcnn.ops.morphology import morphological_convolution
-from pdegcnn.ops.morphology import reference as morphology_reference
 
-SIZES = [((1, 4, 8, 32, 32), (3, 3, 3)), ((4, 16, 8, 64, 64), (5, 5, 5)), ((4, 16, 8, 64, 64), (5, 7, 7))]
+SIZES = [((1, 4, 8, 32, 32), (3, 3, 3)), ((4, 16, 8, 64, 64), (5, 5, 5))]
 FIELDS = ["operator", "signal", "kernel", "version", "pass", "milliseconds", "load"]
 
 
 def milliseconds(function: Callable[[], object], budget: float) -> float:
-    """Best of the runs that fit into ``budget`` seconds, at least two, after one warm-up."""
+    """Best of the runs that fit into ``budget`` seconds, at least two, after one warm-up (none where it is slow)."""
+    start = time.perf_counter()
     function()
-    best, end, runs = float("inf"), time.perf_counter() + budget, 0
+    first = time.perf_counter() - start
+    best, end, runs = (first, 0.0, 1) if first > 1 else (float("inf"), time.perf_counter() + budget, 0)
     while runs < 2 or (time.perf_counter() < end and runs < 30):
         start = time.perf_counter()
         function()
         best, runs = min(best, time.perf_counter() - start), runs + 1
     return 1e3 * best
+
+
+def shift_maximum(u: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """One shift and one torch.maximum per tap, differentiated by autograd."""
+    ko, kh, kw = kernel.shape[-3:]
+    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
+    turned = [padded.roll(ko // 2 - a, 2) for a in range(ko)]
+    best = None
+    for a, i, j in product(range(ko), range(kh), range(kw)):
+        value = turned[a][..., i : i + u.shape[3], j : j + u.shape[4]] - kernel[:, :, a, i, j, None, None]
+        best = value if best is None else torch.maximum(best, value)
+    assert best is not None
+    return best
 
 
 def unfold_dilation(u: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
@@ -77,7 +92,7 @@ def versions(shape: tuple[int, ...], size: tuple[int, ...]) -> dict[str, dict[st
     shift = (torch.randn(*shape[1:3], 3) * 1.5).requires_grad_()
     table: dict[str, dict[str, tuple]] = {
         "morphology": {
-            "torch shift, autograd": (morphology_reference.morphological_convolution, (u, kernel)),
+            "torch shift, autograd": (shift_maximum, (u, kernel)),
             "torch unfold": (unfold_dilation, (u, kernel)),
         },
         "convection": {
@@ -89,6 +104,8 @@ def versions(shape: tuple[int, ...], size: tuple[int, ...]) -> dict[str, dict[st
             "grouped conv3d": (conv3d_orientationwise, (u, kernel)),
         },
     }
+    if u.numel() > 1e6:  # its windows would fill gigabytes
+        del table["morphology"]["torch unfold"]
     for name in registry.available("morphological_convolution"):
         table["morphology"][f"ours {name}"] = (lambda u, k, n=name: morphological_convolution(u, k, 1, n), (u, kernel))
     for name in registry.available("convection")[:1]:
@@ -116,6 +133,7 @@ def measure(budget: float) -> list[dict[str, object]]:
                     value = milliseconds(call, budget)
                     texts = ["x".join(map(str, x)) for x in (shape, size)]
                     load = round(os.getloadavg()[0], 1)
+                    print(operator, version, name, texts, round(value, 2), flush=True)
                     rows.append(dict(zip(FIELDS, [operator, *texts, version, name, round(value, 2), load])))
     return rows
 

@@ -11,6 +11,7 @@ import os
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from pdegcnn import _checks
 
@@ -41,8 +42,7 @@ def _import_problem(name: str) -> str:
 
 def in_function_transform(*tensors: Tensor) -> bool:
     """Whether torch.func.grad or vmap wraps one of the tensors (custom operators have no autograd rule there)."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return not _checks.is_compiling() and any(wrapped(x) for x in tensors)
+    return not _checks.is_compiling() and any(is_functorch_wrapped_tensor(x) for x in tensors)
 
 
 def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None = None) -> str:
