@@ -24,7 +24,7 @@ def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Spac
         x: its input.
         space: the space whose group moves input and output.
         **motion: on grids ``angle=degrees`` (about the image centre; multiples of 90 on square images are exact, others
-            interpolate bicubically and compare on the inscribed disk) or ``shift=(rows, columns)`` (periodic).
+            interpolate by cubic splines and compare on the inscribed disk) or ``shift=(rows, columns)`` (periodic).
 
     Returns:
         The relative error; rounding for an equivariant model and an exact motion.

@@ -37,8 +37,7 @@ def bspline(space: GridSpace, size: int) -> Tensor:
     nodes = space.offsets((1, size, size), torch.empty(()))[1].reshape(-1, 2)
     nodes = nodes[nodes.norm(dim=-1) <= size / 2]
     spline = _quadratic_spline(grid[:, None] - nodes[:, None, None]).prod(-1)
-    inside = grid.norm(dim=-1) <= size / 2
-    return spline * inside[:, None]
+    return spline * _taper(grid.norm(dim=-1), size)[:, None]
 
 
 def steerable(space: GridSpace, size: int) -> Tensor:
@@ -48,19 +47,40 @@ def steerable(space: GridSpace, size: int) -> Tensor:
     """
     grid = _rotated_grid(space, size)
     radius, phi = grid.norm(dim=-1), torch.atan2(grid[..., 1], grid[..., 0])
+    window = _taper(radius, size)
     functions = []
     for ring in range(size // 2 + 1):
         # the outermost ring sits half a pixel inside, for the grid ends there
         centre = ring - 0.5 if ring and ring == size // 2 else float(ring)
-        profile = torch.exp(-((radius - centre) ** 2) / (2 * 0.6**2))
+        profile = torch.exp(-((radius - centre) ** 2) / (2 * 0.6**2)) * window
         functions.append(profile)
-        highest = 0 if ring == 0 else min(2 * ring, 8)
-        for m in range(1, highest + 1):
+        for m in range(1, min(ring + 1, 4) + 1 if ring else 1):
             # the power of the radius removes the kink that a harmonic has at the origin
             smooth = profile * (radius / max(centre, 1.0)).clamp(max=1.0) ** m
-            functions += [smooth * torch.cos(m * phi), smooth * torch.sin(m * phi)]
-    inside = (radius <= size / 2).to(grid.dtype)
-    return torch.stack(functions, dim=1) * inside[:, None]
+            waves = torch.stack((smooth * torch.cos(m * phi), smooth * torch.sin(m * phi)), dim=1)
+            functions += _without_moments(waves, grid, window, m).unbind(1)
+    return torch.stack(functions, dim=1)
+
+
+def _without_moments(functions: Tensor, grid: Tensor, window: Tensor, degree: int) -> Tensor:
+    """Make sampled functions ``[Or,N,K,K]`` blind to polynomials of lower degree, as a harmonic of that order is.
+
+    Sampling breaks this: a fourth harmonic on pixels sees the mean of the image, with opposite signs at 0 and 45 degrees.
+    """
+    x, y = grid.unbind(-1)
+    powers = torch.stack([x**i * y ** (d - i) for d in range(degree) for i in range(d + 1)], dim=1).flatten(2)
+    weighted = powers * window.flatten(1)[:, None]
+    moments = functions.flatten(2) @ powers.mT
+    correction = torch.linalg.solve(weighted @ powers.mT, moments, left=False) @ weighted
+    return functions - correction.unflatten(2, functions.shape[2:])
+
+
+def _taper(radius: Tensor, size: int) -> Tensor:
+    """One inside, falling smoothly to zero over the last pixel and a quarter of the disk of diameter ``size``.
+
+    A sharp edge would cut different pixels at different orientations, which is most of the error of a turned filter.
+    """
+    return torch.cos(((radius - size / 2) / 1.25 + 1).clamp(0, 1) * (math.pi / 2)) ** 2
 
 
 BASES: dict[str, Callable[[GridSpace, int], Tensor]] = {"steerable": steerable, "bspline": bspline}

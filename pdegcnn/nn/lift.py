@@ -48,7 +48,7 @@ class PlanarLift(Lift):
         filters: ``"steerable"`` (circular harmonics), ``"bspline"``, or ``"cake"``: fixed wavelets that lose nothing, whose
             real and imaginary parts are then mixed to ``out_channels`` by trainable weights.
         padding: ``"same"``, or 0 for the valid part only.
-        boundary: outside the image ``"zeros"``, ``"replicate"`` or ``"periodic"`` (cake wavelets: always periodic).
+        boundary: outside the image ``"replicate"`` (nearest pixel), ``"zeros"`` or ``"periodic"`` (cake wavelets: always periodic).
         device: where the parameters live.
         dtype: their dtype.
 
@@ -67,7 +67,7 @@ class PlanarLift(Lift):
         *,
         filters: str = "steerable",
         padding: str | int = "same",
-        boundary: str = "zeros",
+        boundary: str = "replicate",
         device: Any = None,
         dtype: Any = None,
     ) -> None:

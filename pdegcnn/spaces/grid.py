@@ -7,8 +7,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from pdegcnn import _checks
@@ -72,7 +73,7 @@ class GridSpace(Space):
         """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns), periodically.
 
         Takes signals on the space, images ``[B,C,H,W]`` and invariants ``[B,K]``. Multiples of 90 degrees on square
-        images are exact; others use bicubic interpolation in the image and Fourier interpolation over orientations.
+        images are exact; others use cubic splines in the image and Fourier interpolation over orientations, without gradient.
         """
         if set(motion) == {"angle"}:
             return self._rotate(signal, float(motion["angle"]))
@@ -119,14 +120,14 @@ def _turn_fibre(u: Tensor, angle: float) -> Tensor:
 
 
 def _rotate_image(u: Tensor, angle: float) -> Tensor:
-    """Rotate the image axes about the centre by bicubic interpolation: out(p) = u(R^-1 p)."""
+    """Rotate the image axes about the centre by cubic splines: out(p) = u(R^-1 p)."""
     height, width = u.shape[-2:]
+    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
     c, s = math.cos(angle), math.sin(angle)
-    # affine_grid works in units of half the image, columns first
-    matrix = torch.tensor([[c, s * height / width, 0.0], [-s * width / height, c, 0.0]], dtype=u.dtype, device=u.device)
-    flat = u.reshape(1, -1, height, width)
-    grid = F.affine_grid(matrix[None], list(flat.shape), align_corners=False)
-    return F.grid_sample(flat, grid, mode="bicubic", padding_mode="border", align_corners=False).reshape(u.shape)
+    where = np.stack((-s * x + c * y + (height - 1) / 2, c * x + s * y + (width - 1) / 2))
+    planes = u.detach().cpu().double().reshape(-1, height, width).numpy()
+    turned = np.stack([ndimage.map_coordinates(plane, where, order=3, mode="nearest") for plane in planes])
+    return torch.from_numpy(turned).reshape(u.shape).to(u)
 
 
 def normalise_sizes(kernel_size: int | Sequence[int], count: int, names: str) -> tuple[int, ...]:
