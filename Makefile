@@ -14,9 +14,10 @@ setup: $(STAMP) ## make .venv with the pinned versions
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "pdegcnn needs Python 3.10 or newer, $(PYTHON) is " + sys.version.split()[0])'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	touch $@
+	@echo 'Setting up $(VENV) (a few minutes the first time) ...'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
 
 demo: $(STAMP) ## train on rotated digits beside a plain CNN (about 3 minutes), write demo/
 	$(BIN)/python examples/demo.py
