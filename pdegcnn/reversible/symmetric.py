@@ -138,8 +138,8 @@ class SymmetricConv(nn.Module):
         found: dict[str, Tensor] = {}
         with torch.no_grad():
             if wanted.get("weight"):
-                dw = WEIGHT_GRADIENT[self.dims](y, weight.shape, s, padding=pad)
-                found["weight"] = dw.add_(WEIGHT_GRADIENT[self.dims](g, weight.shape, a, padding=pad)).neg_()
+                dw = WEIGHT_GRADIENT[self.dims](y, weight.shape, s, padding=pad)  # pyright: ignore
+                found["weight"] = dw.add_(WEIGHT_GRADIENT[self.dims](g, weight.shape, a, padding=pad)).neg_()  # pyright: ignore
             if wanted.get("bias"):
                 found["bias"] = -s.sum([0, *range(2, s.ndim)])
             out = TRANSPOSED[self.dims](a, weight, padding=pad).neg_()
