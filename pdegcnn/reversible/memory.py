@@ -43,8 +43,9 @@ class MemoryEstimate:
 class _Live(TorchDispatchMode):
     """Counts the bytes of all storages made inside that are still alive."""
 
-    def __init__(self) -> None:
+    def __init__(self, workspace: bool) -> None:
         super().__init__()
+        self.workspace = workspace
         self.live, self.peak = 0, 0
         self.known: dict[int, int] = {}
 
@@ -62,10 +63,13 @@ class _Live(TorchDispatchMode):
                     self.live += storage.nbytes()
                     self.peak = max(self.peak, self.live)
                     weakref.finalize(storage, self._gone, key)
+        if self.workspace and "convolution" in func.__name__:
+            copies = {id(t): t.numel() * t.element_size() for t in tree_leaves((args, out)) if isinstance(t, Tensor)}
+            self.peak = max(self.peak, self.live + sum(copies.values()))
         return out
 
 
-def _peak(model: nn.Module, shape: Sequence[int], dtype: torch.dtype, memory: str) -> tuple[int, int]:
+def _peak(model: nn.Module, shape: Sequence[int], dtype: torch.dtype, memory: str, workspace: bool) -> tuple[int, int]:
     """Peak bytes beyond the parameters, and the largest pair of states."""
     states = [0]
 
@@ -77,7 +81,7 @@ def _peak(model: nn.Module, shape: Sequence[int], dtype: torch.dtype, memory: st
             module.memory = memory
             module.register_forward_hook(note)
     x = torch.empty(tuple(shape), device="meta", dtype=dtype)
-    with _Live() as live:
+    with _Live(workspace) as live:
         out = model(x)
         total = torch.stack([leaf.sum() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]).sum()
         del out
@@ -89,8 +93,9 @@ def memory_estimate(model: nn.Module, input_shape: Sequence[int], dtype: torch.d
     """Estimate the memory of one training step on an input [*input_shape], without running it on real data.
 
     The step runs on the meta device and the bytes of all live tensors are counted, for the model as it would be with
-    each way of storing activations (see ``memory`` of `ReversibleStack`). Workspaces inside a convolution routine and
-    the allocator's own losses are not seen, nor the optimiser's state.
+    each way of storing activations (see ``memory`` of `ReversibleStack`). For a model on the CPU a convolution is taken
+    to hold blocked copies of its operands and results while it runs, as oneDNN does; workspaces of other devices, the
+    allocator's own losses and the optimiser's state are not seen.
 
     Args:
         model: any model of one tensor; its stacks may be in any mode. It is not changed.
@@ -104,10 +109,11 @@ def memory_estimate(model: nn.Module, input_shape: Sequence[int], dtype: torch.d
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     first = next(iter(model.parameters()), None)
     dtype = dtype or (torch.get_default_dtype() if first is None else first.dtype)
+    workspace = first is not None and first.device.type == "cpu"
     peaks, states = {}, 0
     for memory in ("plain", "checkpoint", "checkpoint_sqrt", "reversible"):
         twin = copy.deepcopy(model).to("meta")
-        peaks[memory], states = _peak(twin, input_shape, dtype, memory)
+        peaks[memory], states = _peak(twin, input_shape, dtype, memory, workspace)
     tensors = [*model.parameters(), *model.buffers()]
     parameters = sum(t.numel() * t.element_size() for t in tensors)
     gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
