@@ -155,7 +155,7 @@ def plot(rows: list[dict[str, object]], path: Path) -> None:
             axis.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
         axis.set(yticks=range(len(names)), yticklabels=names, xscale="log", xlabel="milliseconds (log)", title=operator)
         axis.margins(x=0.15)
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="upper right")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2)
     figure.suptitle("float32, u [4,16,8,64,64], kernels 5x5x5")
     figure.savefig(path, dpi=90)
 
