@@ -173,7 +173,8 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     note = f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads, float32; "
-    note += f"load average {before[0]:.1f} before and {os.getloadavg()[0]:.1f} after. Best of the runs (entries above 1 s: one run without warm-up); a load above "
+    note += f"load average {before[0]:.1f} before and {os.getloadavg()[0]:.1f} after. "
+    note += "Best of the runs (entries above 1 s: one run without warm-up); a load above "
     note += "the number of threads makes all times longer, so read the ratios.\n"
     note += (
         "On a busy machine run with OMP_NUM_THREADS=1: torch's own threads wait for each other there, ours do not.\n"
