@@ -28,9 +28,7 @@ def signal(name: str, value: Any, ndim: int, layout: str) -> Tensor:
     tensor(name, value, ndim, layout)
     for axis, size in enumerate(value.shape):
         if size == 0:
-            raise ValueError(
-                f"{name}: expected no empty axis in {layout}, got shape {tuple(value.shape)} (axis {axis})"
-            )
+            raise ValueError(f"{name}: expected no empty axis in {layout}, got shape {tuple(value.shape)} (axis {axis})")
     return value
 
 
@@ -94,13 +92,9 @@ def kernel(u: Tensor, kernel: Any) -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,Or,H,W]."""
     tensor("kernel", kernel, 5, "[C,Or,KO,KH,KW]")
     if kernel.shape[0] != u.shape[1]:
-        raise ValueError(
-            f"kernel: expected {u.shape[1]} channels as in u, got {kernel.shape[0]} (shape {tuple(kernel.shape)})"
-        )
+        raise ValueError(f"kernel: expected {u.shape[1]} channels as in u, got {kernel.shape[0]} (shape {tuple(kernel.shape)})")
     if kernel.shape[1] != u.shape[2]:
-        raise ValueError(
-            f"kernel: expected {u.shape[2]} orientations as in u, got {kernel.shape[1]} (shape {tuple(kernel.shape)})"
-        )
+        raise ValueError(f"kernel: expected {u.shape[2]} orientations as in u, got {kernel.shape[1]} (shape {tuple(kernel.shape)})")
     odd("kernel", tuple(kernel.shape[2:]))
     same_kind("kernel", kernel, "u", u)
     return kernel

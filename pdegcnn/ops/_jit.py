@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,16 +34,17 @@ def cache_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix="pdegcnn-"))
 
 
-@lru_cache(maxsize=None)
-def specialise(source: str, rows: Callable[[int], str], width: int) -> ModuleType:
-    """Import the loop module in file ``source`` with its generic row functions replaced by ``rows(width)``.
+@cache
+def specialise(source: str, rows: Callable[[int], str] | None, width: int) -> ModuleType:
+    """Import the loop module in file ``source`` with its generic row functions, if any, replaced by ``rows(width)``.
 
     The new source is a file of its own in :func:`cache_dir`, named by the hash of its text, and Numba keeps the
     machine code next to it: a later process loads it instead of compiling.
     """
     text = Path(source).read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    text = head + rows(width) + rest.split(END)[1]
+    if rows is not None:
+        head, rest = text.split(BEGIN)
+        text = head + rows(width) + rest.split(END)[1]
     name = f"pdegcnn_loops_{Path(source).parent.name}_{width}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     path = cache_dir() / f"{name}.py"
     if not path.exists():

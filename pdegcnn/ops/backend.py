@@ -5,32 +5,52 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from pdegcnn import _checks
 
 OPERATORS = ("morphological_convolution", "convection", "group_convolution")
 BACKENDS = ("numba", "triton", "torch")
+IMPLEMENTED = {
+    "numba": ("morphological_convolution", "convection"),
+    "triton": (),
+    "torch": OPERATORS,
+}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-@lru_cache(maxsize=None)
+_PROBLEMS = {name: "" if importlib.util.find_spec(name) else f"{name} is not installed" for name in ("numba", "triton")}
+_TRIED: set[str] = set()
+
+
 def _import_problem(name: str) -> str:
-    try:
-        __import__(name)
-    except Exception as error:  # a broken install must fail as softly as an absent one
-        return f"{name} cannot be imported ({type(error).__name__}: {error})"
-    return ""
+    """Why a package cannot be used; while torch.compile traces, only what is known already."""
+    if name not in _TRIED and not _checks.is_compiling() and not _PROBLEMS[name]:
+        _TRIED.add(name)
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken install must fail as softly as an absent one
+            _PROBLEMS[name] = f"{name} cannot be imported ({type(error).__name__}: {error})"
+    return _PROBLEMS[name]
+
+
+def in_function_transform(*tensors: Tensor) -> bool:
+    """Whether torch.func.grad or vmap wraps one of the tensors (custom operators have no autograd rule there)."""
+    return not _checks.is_compiling() and any(is_functorch_wrapped_tensor(x) for x in tensors)
 
 
 def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None = None) -> str:
     """Reason why ``backend`` cannot run ``operator`` there, or an empty string."""
     if backend == "torch":
         return ""
+    if operator not in IMPLEMENTED[backend]:
+        return f"{operator} has no {backend} version"
     if dtype is not None and dtype not in DTYPES:
         return f"dtype {dtype} is not one of float32, float64, bfloat16, float16"
     if backend == "numba":

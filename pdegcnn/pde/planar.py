@@ -21,6 +21,8 @@ from pdegcnn.pde import spectral
 from pdegcnn.spaces import GridSpace
 
 BOUNDARIES = ("zeros", "replicate", "periodic")
+SINKHORN_STEPS = 30
+"""Each halves the remaining imbalance between orientations, a percent at first."""
 KernelSize = int | Sequence[int] | str
 
 
@@ -125,9 +127,20 @@ def diffusion_kernel(
     time: float = 1.0,
     distance: str = DEFAULT_DISTANCE,
 ) -> Tensor:
-    """The turned diffusion kernel of mass one, ``[C,Or,KO,KH,KW]``."""
+    """The turned diffusion kernel, ``[C,Or,KO,KH,KW]``: a mean for each orientation, and it conserves mass.
+
+    Turned samples of one function have different sums, so dividing by them would leak mass between orientations. The
+    kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
+    """
     squared = _squared_distance(space, metric, sizes, like, distance)
     kernel = diffusion_profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, like)
+    between = kernel.sum((-2, -1))  # [C,Or,KO]
+    steps = torch.arange(sizes[0], device=like.device) - sizes[0] // 2
+    there = (torch.arange(space.orientations, device=like.device)[:, None] + steps) % space.orientations
+    scale = between.sum(-1).rsqrt()
+    for _ in range(SINKHORN_STEPS):
+        scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()
+    kernel = kernel * (scale[:, :, None] * scale[:, there])[..., None, None]
     return kernel / kernel.sum((-3, -2, -1), keepdim=True)
 
 

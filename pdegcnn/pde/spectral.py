@@ -90,12 +90,17 @@ def _phase(frequency: Tensor, shift: Tensor, nyquist: bool, dim: int) -> Tensor:
     return torch.complex(torch.cos(angle), imaginary)
 
 
-def _turn(u: Tensor, angle: Tensor) -> Tensor:
-    """u [B,C,Or,H,W] at orientation theta + angle, ``angle [C]`` radians, by a phase shift."""
+def _turn(u: Tensor, angle: Tensor, signless: Tensor) -> Tensor:
+    """u [B,C,Or,H,W] at orientation theta + angle, ``angle [C]`` radians, by a phase shift.
+
+    The Nyquist mode of an even number of orientations is multiplied by ``signless [C]`` instead.
+    """
     count = u.shape[2]
     spectrum = torch.fft.rfft(u, dim=2)
     n = torch.arange(spectrum.shape[2], dtype=u.dtype, device=u.device)
-    phase = _phase(n[None, :], angle[:, None], count % 2 == 0, -1)
+    phase = torch.polar(torch.ones_like(n) * torch.ones_like(angle[:, None]), n * angle[:, None])
+    if count % 2 == 0:
+        phase = torch.cat((phase[:, :-1], signless[:, None].to(phase.dtype)), dim=1)
     return torch.fft.irfft(spectrum * phase[:, :, None, None], n=count, dim=2)
 
 
@@ -109,7 +114,8 @@ def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tens
     if space.dim == 3:
         half = step[:, 2] / 2
         chord = torch.sinc(half / math.pi)[:, None] * step[:, :2]
-        u = _turn(u, half)
+        # two half turns would lose the Nyquist mode that a turn by a whole step keeps: it turns all at once
+        u = _turn(u, half, torch.cos(space.orientations * half))
     else:
         half, chord = None, step
     angles = space.angles.to(u)
@@ -119,4 +125,4 @@ def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tens
     x, y, _, _ = _frequencies(u)
     phase = _phase(x, dx, u.shape[-1] % 2 == 0, -1) * _phase(y, dy, u.shape[-2] % 2 == 0, -2)
     u = torch.fft.irfft2(torch.fft.rfft2(u) * phase, s=u.shape[-2:])
-    return u if half is None else _turn(u, half)
+    return u if half is None else _turn(u, half, torch.ones_like(half))

@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from pdegcnn.kernels.exact import exact_distance
+from pdegcnn.kernels.exact import _solve, exact_distance
 
 METRICS = [(1.0, 1.0, 1.0), (1.0, 2.0, 1.0), (1.0, 8.0, 1.0), (0.5, 4.0, 2.0)]
 
@@ -41,7 +41,7 @@ def logarithm(g: np.ndarray) -> np.ndarray:
 def test_isotropic_metric_is_the_product_distance(plane: float, turn: float) -> None:
     p = random_points(16)
     expected = np.sqrt(plane**2 * (p[:, 0] ** 2 + p[:, 1] ** 2) + turn**2 * p[:, 2] ** 2)
-    np.testing.assert_allclose(exact_distance(p, [plane, plane, turn]), expected, rtol=1e-12)
+    np.testing.assert_allclose(exact_distance(p, [plane, plane, turn]), expected, rtol=1e-9)
 
 
 def test_pure_forward_and_pure_turning_motion() -> None:
@@ -58,7 +58,9 @@ def test_bounds_and_symmetries(w: tuple[float, float, float]) -> None:
     assert (np.sqrt(w[0] ** 2 * square + w[2] ** 2 * p[:, 2] ** 2) <= d * slack).all()
     assert (d <= slack * np.sqrt(w[1] ** 2 * square + w[2] ** 2 * p[:, 2] ** 2)).all()
     assert (d <= slack * np.sqrt((np.square(w) * logarithm(p) ** 2).sum(axis=1))).all()
-    np.testing.assert_allclose(exact_distance(inverse(p), w), d, rtol=1e-6)
+    one_way, other_way = (_solve(q.T, np.diag(np.square(w))) for q in (p, inverse(p)))  # exact_distance takes the least
+    np.testing.assert_allclose(one_way, d, rtol=1e-6)
+    np.testing.assert_allclose(other_way, d, rtol=1e-6)
 
 
 def test_triangle_inequality() -> None:

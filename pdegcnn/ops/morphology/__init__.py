@@ -39,4 +39,6 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1, backend
     _checks.choice("sign", sign, (1, -1))
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
+    if keep and _backend.in_function_transform(u, kernel):
+        return _op.by_gathering(u, kernel, sign, chosen)
     return _op.morphology(u, kernel, sign, keep, chosen)[0]

@@ -16,6 +16,7 @@ FLAGS = {"contract", "nsz"}
 # rows: generic
 @njit(cache=True, nogil=True)
 def row_value(best, p, k):
+    """Improve ``best`` by one row of taps."""
     for w in range(best.size):
         for j in range(k.size):
             value = p[w + j] - k[j]
@@ -24,6 +25,7 @@ def row_value(best, p, k):
 
 @njit(cache=True, nogil=True)
 def row_index(best, index, p, k, tap):
+    """Improve ``best`` by one row of taps and note in ``index`` which won."""
     for w in range(best.size):
         for j in range(k.size):
             value = p[w + j] - k[j]

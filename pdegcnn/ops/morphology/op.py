@@ -83,3 +83,31 @@ def _double_backward(ctx, grad_u, grad_sums):
 
 
 morphology_backward.register_autograd(_double_backward, setup_context=_setup_backward)
+
+
+@morphology.register_vmap
+def _(info, in_dims, u, kernel, sign, keep, backend):
+    size = info.batch_size
+    if in_dims[1] is None:  # signals join the batch axis
+        u = u.movedim(in_dims[0], 0)
+        out, winner = morphology(u.flatten(0, 1), kernel, sign, keep, backend)
+        split = (size, u.shape[1])
+    else:  # pairs of signal and kernel join the channel axis
+        u = u.movedim(in_dims[0], 1) if in_dims[0] is not None else u[:, None].expand(-1, size, *u.shape[1:])
+        kernel = kernel.movedim(in_dims[1], 0)
+        out, winner = morphology(u.flatten(1, 2), kernel.flatten(0, 1), sign, keep, backend)
+        split = (size, kernel.shape[1])
+    axis = 0 if in_dims[1] is None else 1
+    out = out.unflatten(axis, split).movedim(axis, 0)
+    if keep:
+        return (out, winner.unflatten(axis, split).movedim(axis, 0)), (0, 0)
+    return (out, winner), (0, None)
+
+
+def by_gathering(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
+    """Same value, read again at the winning taps by plain torch: what torch.func.grad can differentiate."""
+    sizes = list(kernel.shape[2:])
+    with torch.no_grad():
+        winner = morphology(u.detach(), kernel.detach(), sign, True, backend)[1]
+    value = portable.gather(u, -sign * kernel, winner, sizes)
+    return torch.where(winner == sizes[0] * sizes[1] * sizes[2], -sign * torch.inf, value)
