@@ -30,7 +30,11 @@ MNIST_HELP = (
 
 
 class Digits(NamedTuple):
-    """Images [N,1,28,28] float32 in [0,1], labels [N] int64, angles [N] float32 in degrees, counter-clockwise."""
+    """Images [N,1,28,28] float32 in [0,1], labels [N] int64, angles [N] float32 in degrees, counter-clockwise.
+
+    Counter-clockwise as one looks at the image; :class:`~pdegcnn.SE2` counts angles from x to y (rows downwards), which
+    looks clockwise, so that a digit turned by ``angle`` is ``space.transform(upright, angle=-angle)``.
+    """
 
     images: Tensor
     labels: Tensor

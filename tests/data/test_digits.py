@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import pdegcnn as pg
 from pdegcnn.data import digits as module
 from pdegcnn.data import rotated_digits, rotated_mnist
 
@@ -41,6 +42,8 @@ def test_all_digits_balanced_angles_uniform():
 def test_turning_is_counter_clockwise_and_keeps_the_digit():
     image = module._load("sklearn")[0][5]
     np.testing.assert_allclose(module._turn(image, 90), np.rot90(image).clip(0, 1), atol=1e-6)
+    moved = pg.SE2(8).transform(torch.from_numpy(image)[None, None], angle=-90)[0, 0]
+    np.testing.assert_allclose(moved.numpy(), np.rot90(image), atol=1e-6)
     back = module._turn(module._turn(image, 30), -30)
     assert np.corrcoef(back.ravel(), image.ravel())[0, 1] > 0.99
 
