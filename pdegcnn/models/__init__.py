@@ -4,8 +4,32 @@ from collections.abc import Callable
 
 from torch import nn
 
+from pdegcnn.models.hyperbolic import (
+    equivariant_hyperbolic_segmenter,
+    hyperbolic_classifier,
+    hyperbolic_segmenter,
+    video_segmenter,
+)
 from pdegcnn.models.planar import rotated_digits, vessel_segmentation
 
-MODELS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (rotated_digits, vessel_segmentation)}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    f.__name__: f
+    for f in (
+        rotated_digits,
+        vessel_segmentation,
+        hyperbolic_classifier,
+        hyperbolic_segmenter,
+        video_segmenter,
+        equivariant_hyperbolic_segmenter,
+    )
+}
 
-__all__ = ["MODELS", "rotated_digits", "vessel_segmentation"]
+__all__ = [
+    "MODELS",
+    "equivariant_hyperbolic_segmenter",
+    "hyperbolic_classifier",
+    "hyperbolic_segmenter",
+    "rotated_digits",
+    "vessel_segmentation",
+    "video_segmenter",
+]
