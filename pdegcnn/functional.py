@@ -1,4 +1,4 @@
-"""Stateless layers on plain tensors: the PDE terms on every space, group convolutions, lifting, projecting, resampling."""
+"""Stateless layers on plain tensors: PDE terms on every space, group convolutions, lifting, projecting, resampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pdegcnn.kernels.metric import Diagonal, Metric
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
 from pdegcnn.pde import solver
-from pdegcnn.spaces import SE2, GridSpace, Space
+from pdegcnn.spaces import GridSpace, Space
 
 __all__ = [
     "cake_lift",
@@ -37,11 +37,12 @@ def convection(u: Tensor, space: Space, vector: Tensor, **options: Any) -> Tenso
     Args:
         u: signal laid out as ``space.layout``.
         space: the space.
-        vector: ``c [C,dim]`` or ``[dim]``, per unit of time; on SE(2) (forward, lateral, turn) in pixels, pixels, radians,
-            on the plane (x, y) in pixels.
-        **options: ``time`` (1.0); on grids also ``method``: ``"linear"`` interpolation or ``"spectral"`` (phase shifts, no
-            interpolation, periodic), and ``boundary``: what lies outside the image, ``"replicate"`` (nearest pixel; the
-            default of linear), ``"zeros"`` or ``"periodic"`` (the default and only choice of spectral).
+        vector: ``c [C,dim]`` or ``[dim]``, per unit of time; on SE(2) (forward, lateral, turn) in pixels, pixels,
+            radians, on the plane (x, y) in pixels.
+        **options: ``time`` (1.0); on grids also ``method``: ``"linear"`` interpolation or ``"spectral"`` (phase
+            shifts, no interpolation, periodic), and ``boundary``: what lies outside the image, ``"replicate"``
+            (nearest pixel; the default of linear), ``"zeros"`` or ``"periodic"`` (the default and only choice of
+            spectral).
 
     Returns:
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
@@ -61,12 +62,12 @@ def diffusion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) 
     Args:
         u: signal laid out as ``space.layout``.
         space: the space.
-        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i, so the diffusivity is
-            ``w_i^-2``), matrices ``G [C,dim,dim]``, or a symmetric metric object of :mod:`pdegcnn.kernels`.
-        **options: ``time`` (1.0), ``alpha`` in (0, 1] (1.0); on grids also ``method``: ``"kernel"`` (convolution with an
-            approximate kernel of mass one) or ``"spectral"`` (exact for band-limited periodic signals), ``kernel_size`` (5;
-            odd, or one per axis, or ``"auto"``), ``distance`` (``"half_angle"``) and ``boundary`` (``"replicate"``,
-            ``"zeros"``, ``"periodic"``; spectral: periodic).
+        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i, so the diffusivity
+            is ``w_i^-2``), matrices ``G [C,dim,dim]``, or a symmetric metric object of :mod:`pdegcnn.kernels`.
+        **options: ``time`` (1.0), ``alpha`` in (0, 1] (1.0); on grids also ``method``: ``"kernel"`` (convolution with
+            an approximate kernel of mass one) or ``"spectral"`` (exact for band-limited periodic signals),
+            ``kernel_size`` (5; odd, or one per axis, or ``"auto"``), ``distance`` (``"half_angle"``) and ``boundary``
+            (``"replicate"``, ``"zeros"``, ``"periodic"``; spectral: periodic).
 
     Returns:
         A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
@@ -88,9 +89,9 @@ def dilation(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -
         space: the space.
         metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i), matrices
             ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
-        **options: ``time`` (1.0), ``alpha`` in [1/2, 1] (0.65); on grids also ``kernel_size`` (5; odd, or one per axis, or
-            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``) and ``distance``
-            (``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``).
+        **options: ``time`` (1.0), ``alpha`` in [1/2, 1] (0.65); on grids also ``kernel_size`` (5; odd, or one per
+            axis, or ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``) and
+            ``distance`` (``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``).
 
     Returns:
         A signal like ``u``, nowhere less than it. Nothing outside the image ever wins.
@@ -152,15 +153,15 @@ def _image_kernel(kernel: Tensor) -> Tensor:
     return _checks.tensor("kernel", kernel, 3, "[C,KH,KW] for an image u [B,C,H,W]")[:, None, None]
 
 
-def cake_lift(image: Tensor, space: SE2, part: str = "real") -> Tensor:
+def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
 
-    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Source: Duits et al., *Invertible
-    orientation scores* (2007).
+    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Source: Duits et al.,
+    *Invertible orientation scores* (2007).
 
     Args:
         image: ``[B,C,H,W]``.
-        space: SE(2).
+        space: SE(2); on the plane there is one wedge, the image itself.
         part: ``"real"`` (lines: alike at theta and theta + pi) or ``"imaginary"`` (edges: opposite signs there).
     """
     _checks.signal("image", image, 4, "[B,C,H,W]")
@@ -171,22 +172,29 @@ def cake_lift(image: Tensor, space: SE2, part: str = "real") -> Tensor:
     return (score.real if part == "real" else score.imag).to(image.dtype)
 
 
-def cake_reconstruct(score: Tensor, space: SE2) -> Tensor:
+def cake_reconstruct(score: Tensor, space: GridSpace) -> Tensor:
     """The image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
     return space.check_signal("score", score).sum(2)
 
 
 def project(
-    u: Tensor, space: GridSpace, mode: str = "max", *, longitudinal: float = 3.0, lateral: float = 1.0, alpha: float = 2 / 3
+    u: Tensor,
+    space: GridSpace,
+    mode: str = "max",
+    *,
+    longitudinal: float = 3.0,
+    lateral: float = 1.0,
+    alpha: float = 2 / 3,
 ) -> Tensor:
     """From a lifted signal back to an image, ``[B,C,Or,H,W] -> [B,C,H,W]``.
 
     Args:
         u: signal on ``space``; on the plane it is returned as it is.
         space: the space.
-        mode: ``"max"`` or ``"mean"`` over orientations, or ``"dilated"``: each orientation is first dilated along its own
-            direction (anisotropic dilated projection), then the maximum is taken.
-        longitudinal: reach of the dilation along an orientation in pixels (a step of that length costs as one of length 1).
+        mode: ``"max"`` or ``"mean"`` over orientations, or ``"dilated"``: each orientation is first dilated along its
+            own direction (anisotropic dilated projection), then the maximum is taken.
+        longitudinal: reach of the dilation along an orientation in pixels (a step of that length costs as one of
+            length 1).
         lateral: reach across it.
         alpha: power of the dilation, in [1/2, 1].
 

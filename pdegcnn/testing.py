@@ -16,8 +16,8 @@ __all__ = ["equivariance_error"]
 def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Space, **motion: Any) -> float:
     """How far ``model`` is from commuting with a motion: ``|model(L x) - L model(x)| / |L model(x)|``.
 
-    Input and output may be signals on the space, signals on its base (images) or invariants ``[B,K]``. Modules are put in
-    eval mode for the check and left as they were. Norms are Euclidean, over the part that the motion keeps inside.
+    Input and output may be signals on the space, signals on its base (images) or invariants ``[B,K]``. Modules are put
+    in eval mode for the check and left as they were. Norms are Euclidean, over the part that the motion keeps inside.
 
     Args:
         model: a module or function.

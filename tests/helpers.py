@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import pdegcnn as pg
-from pdegcnn.spaces import SPACES, GridSpace
+from pdegcnn.spaces import GridSpace
 
 SPACE_CASES = [pg.R2(), pg.SE2(8), pg.SE2(5), pg.SE2(1)]
 """At least one of every listed space."""
@@ -47,5 +47,3 @@ def spd(space: GridSpace, channels: int = 2) -> Tensor:
     """Random well-conditioned matrices of a full metric."""
     lower = torch.randn(channels, space.dim, space.dim, dtype=torch.float64).tril() * 0.3
     return lower @ lower.mT + torch.eye(space.dim, dtype=torch.float64)
-
-

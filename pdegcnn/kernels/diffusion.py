@@ -11,10 +11,10 @@ from torch import Tensor
 NODES = 24
 """Quadrature nodes in each of the two variables of the stable law: Gauss-Legendre in u, trapezoidal in log e."""
 _X, _W = np.polynomial.legendre.leggauss(NODES)
-_LOG_E = np.linspace(-12.0, 3.5, NODES)
+_GRID = np.linspace(-12.0, 3.5, NODES)
 _U = torch.from_numpy((_X + 1) * np.pi / 2)
-_WEIGHT = torch.from_numpy(np.outer(_W / 2, np.exp(_LOG_E - np.exp(_LOG_E)) * (_LOG_E[1] - _LOG_E[0])))
-_LOG_E = torch.from_numpy(_LOG_E)
+_WEIGHT = torch.from_numpy(np.outer(_W / 2, np.exp(_GRID - np.exp(_GRID)) * (_GRID[1] - _GRID[0])))
+_LOG_E = torch.from_numpy(_GRID)
 SMALLEST_ALPHA = 0.1
 """Below this power the kernel's spread over scales outruns float32."""
 
@@ -23,7 +23,8 @@ def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int,
     """Kernel of ``exp(-t (-Laplacian)^alpha)`` up to a factor that does not depend on the distance.
 
     alpha = 1: ``exp(-d^2/4t)``; alpha = 1/2: ``(t^2 + d^2)^(-(n+1)/2)``; else the Gaussians mixed over time by the
-    one-sided stable law (subordination; the law through Kanter's representation, *Ann. Probab.* 3 (1975), by quadrature).
+    one-sided stable law (subordination; the law through Kanter's representation, *Ann. Probab.* 3 (1975), by
+    quadrature).
 
     Args:
         squared_distance: any shape.

@@ -1,7 +1,7 @@
 """Filters for lifting an image to orientations: trainable rotated bases, and cake wavelets.
 
-A basis is a fixed tensor ``[Or, N, K, K]``: basis function n turned to each orientation and sampled on the pixel grid. A
-new basis is a function and a line in ``BASES``.
+A basis is a fixed tensor ``[Or, N, K, K]``: basis function n turned to each orientation and sampled on the pixel grid.
+A new basis is a function and a line in ``BASES``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def steerable(space: GridSpace, size: int) -> Tensor:
 def _without_moments(functions: Tensor, grid: Tensor, window: Tensor, degree: int) -> Tensor:
     """Make sampled functions ``[Or,N,K,K]`` blind to polynomials of lower degree, as a harmonic of that order is.
 
-    Sampling breaks this: a fourth harmonic on pixels sees the mean of the image, with opposite signs at 0 and 45 degrees.
+    Sampling breaks this: a fourth harmonic on pixels sees the mean of the image, with opposite signs at 0 and 45
+    degrees.
     """
     x, y = grid.unbind(-1)
     powers = torch.stack([x**i * y ** (d - i) for d in range(degree) for i in range(d + 1)], dim=1).flatten(2)
@@ -96,8 +97,9 @@ def lifting_basis(space: GridSpace, size: int, basis: str) -> Tensor:
 def cake_windows(orientations: int, height: int, width: int) -> Tensor:
     """Cake wavelets in the Fourier domain, ``[Or,H,W]`` float64 in fft order: wedges that sum to one everywhere.
 
-    Wedge i is a quadratic B-spline in the polar angle around the angle of orientation i; towards the origin, where angles
-    lose their meaning, all wedges merge into equal shares. Mirror images of a signless Nyquist frequency share alike.
+    Wedge i is a quadratic B-spline in the polar angle around the angle of orientation i; towards the origin, where
+    angles lose their meaning, all wedges merge into equal shares. Mirror images of a signless Nyquist frequency share
+    alike.
     Source: Duits et al., *Invertible orientation scores* (2007), as in Bekkers et al. (2014).
     """
     y = torch.fft.fftfreq(height, dtype=torch.float64)

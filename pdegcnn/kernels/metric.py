@@ -46,7 +46,7 @@ class Metric(Protocol):
         ...
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Greatest image distance and greatest turn ``[C, 2]`` inside the ball of ``radius [C]`` (turn 0 on the plane)."""
+        """Greatest image distance and turn ``[C, 2]`` inside the ball of ``radius [C]`` (turn 0 on the plane)."""
         ...
 
 
@@ -148,8 +148,8 @@ class SPD:
 class Finsler:
     """Asymmetric norm on the plane, ``F(v) = |v| exp(-sum_k p_k B_k(arg v))`` with coefficients ``p [C, 2m+1]``.
 
-    ``B_0 = 1/sqrt(2 pi)``, then ``cos(k phi)/sqrt(pi)`` and ``sin(k phi)/sqrt(pi)`` for k = 1..m. Every real coefficient
-    gives a positive F. Source: the plane of the original PDE-G-CNN implementation (arXiv 2001.09046).
+    ``B_0 = 1/sqrt(2 pi)``, then ``cos(k phi)/sqrt(pi)`` and ``sin(k phi)/sqrt(pi)`` for k = 1..m. Every real
+    coefficient gives a positive F. Source: the plane of the original PDE-G-CNN implementation (arXiv 2001.09046).
     """
 
     coefficients: Tensor
@@ -225,7 +225,7 @@ class Randers:
 
     def squared_norm(self, v: Tensor) -> Tensor:
         """``F(v)^2``."""
-        return (safe_sqrt(SPD(self.matrix).squared_norm(v)) + torch.tensordot(self.drift, v, dims=([1], [-1]))) ** 2
+        return (safe_sqrt(SPD(self.matrix).squared_norm(v)) + torch.einsum("ci,...i->c...", self.drift, v)) ** 2
 
     def cometric(self) -> Tensor:
         """Not defined: diffusion needs a symmetric metric."""
@@ -258,7 +258,9 @@ def as_metric(metric: Tensor | Metric, dim: int, channels: int) -> Metric:
     """
     if isinstance(metric, (Finsler, Randers)):
         if dim != 2:
-            raise ValueError(f"metric: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which lives on the plane")
+            raise ValueError(
+                f"metric: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which lives on the plane"
+            )
         return metric
     if not isinstance(metric, Tensor):
         if isinstance(metric, (Diagonal, SPD)):

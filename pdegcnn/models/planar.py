@@ -31,9 +31,9 @@ def rotated_digits(
 ) -> nn.Sequential:
     """The rotated-digit PDE-G-CNN of Smets et al. (arXiv 2001.09046), invariant to rotations by construction.
 
-    Lift 5x5, two PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads the 5x5
-    features in a fixed frame, which loses the invariance that the layers kept; this one correlates them with the same
-    number of 5x5 class templates **turned to every orientation** and takes the maximum.
+    Lift 5x5, two PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads
+    the 5x5 features in a fixed frame, which loses the invariance that the layers kept; this one correlates them with
+    the same number of 5x5 class templates **turned to every orientation** and takes the maximum.
 
     Args:
         classes: number of logits.
@@ -60,9 +60,7 @@ def rotated_digits(
         Resample(size),
     ]
     for before, after in zip(channels, channels[1:]):
-        layers.append(
-            PDELayer(space, before, after, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options)
-        )
+        layers.append(PDELayer(space, before, after, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options))
     layers += [Resample(5), Project(space, mode="max"), nn.Dropout(dropout)]
     layers += [Lift(space, channels[-1], classes, kernel_size=5, padding=0, **factory), Project(space, mode="max")]
     return nn.Sequential(*layers, nn.Flatten())
@@ -116,7 +114,9 @@ def vessel_segmentation(
         BatchNorm(channels, **factory),
     ]
     for _ in range(layers - 2):
-        stack.append(PDELayer(space, channels, channels, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options))
+        stack.append(
+            PDELayer(space, channels, channels, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options)
+        )
     stack += [nn.Dropout(dropout), Project(space, mode="max")]
     stack.append(ChannelMix(channels, out_channels, bias=logits, **factory))
     return nn.Sequential(*stack) if logits else nn.Sequential(*stack, nn.Sigmoid())

@@ -23,7 +23,8 @@ class GroupConv(nn.Module):
         in_channels: channels C.
         out_channels: channels C'.
         kernel_size: odd taps, one number or (orientations, image).
-        filters: ``"steerable"`` or ``"bspline"`` basis of the image axes; each relative orientation has its own weights.
+        filters: ``"steerable"`` or ``"bspline"`` basis of the image axes; each relative orientation has its own
+            weights.
         bias: whether a constant is added per channel.
         boundary: outside the image ``"zeros"``, ``"replicate"`` or ``"periodic"``.
         device: where the parameters live.
@@ -56,7 +57,9 @@ class GroupConv(nn.Module):
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.filters = _checks.choice("filters", filters, tuple(BASES))
         basis = lifting_basis(space, k, filters)
-        self.register_buffer("basis", basis.to(device=device, dtype=dtype or torch.get_default_dtype()), persistent=False)
+        self.register_buffer(
+            "basis", basis.to(device=device, dtype=dtype or torch.get_default_dtype()), persistent=False
+        )
         shape = (out_channels, in_channels, sizes[0], basis.shape[1])
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
@@ -81,4 +84,5 @@ class GroupConv(nn.Module):
 
     def extra_repr(self) -> str:
         """Space, channels and filters."""
-        return f"{self.space}, {self.in_channels}, {self.out_channels}, taps={tuple(self.weight.shape[2:3])}, filters={self.filters!r}"
+        sizes = f"{self.in_channels}, {self.out_channels}, orientation taps={self.weight.shape[2]}"
+        return f"{self.space}, {sizes}, filters={self.filters!r}"

@@ -25,7 +25,8 @@ class PDELayer(nn.Module):
         space: the space.
         in_channels: channels C of the input.
         out_channels: channels C' of the output.
-        terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``, ``"erosion"``.
+        terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
+            ``"erosion"``.
         kernel_size: taps of the kernels: odd, one per axis, or ``"auto"``; solver's default if None.
         alpha: half the power of the gradient and the power of the Laplacian; [1/2, 1] with dilation or erosion, (0, 1]
             otherwise.
@@ -113,10 +114,14 @@ class PDELayer(nn.Module):
         """Solve the equation from ``u``, mix and normalise."""
         self.space.check_signal("u", u)
         if u.shape[1] != self.in_channels:
-            raise ValueError(f"u: expected {self.in_channels} channels in {self.space.layout}, got shape {tuple(u.shape)}")
+            raise ValueError(
+                f"u: expected {self.in_channels} channels in {self.space.layout}, got shape {tuple(u.shape)}"
+            )
         u = self.mix(evolve(u, list(self.terms.values()), self.splitting, self.iterations))
         return u if self.norm is None else self.norm(u)
 
     def extra_repr(self) -> str:
         """Space, channels and splitting."""
-        return f"{self.space}, {self.in_channels}, {self.out_channels}, {self.splitting!r}, iterations={self.iterations}"
+        return (
+            f"{self.space}, {self.in_channels}, {self.out_channels}, {self.splitting!r}, iterations={self.iterations}"
+        )

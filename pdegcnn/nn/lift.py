@@ -27,8 +27,8 @@ class Lift(nn.Module):
     def __new__(cls, space: Space | None = None, *args: Any, **kwargs: Any) -> Lift:
         """An instance of the lift that serves ``space``."""
         if cls is Lift and space is not None:
-            cls = _family(space, LIFTS)
-        return super().__new__(cls)
+            return object.__new__(_family(space, LIFTS))
+        return object.__new__(cls)
 
 
 def _family(space: Space, table: dict[type[Space], Any]) -> Any:
@@ -46,10 +46,11 @@ class PlanarLift(Lift):
         in_channels: channels of the image.
         out_channels: channels of the lifted signal.
         kernel_size: odd width of the filters in pixels (unused by cake wavelets).
-        filters: ``"steerable"`` (circular harmonics), ``"bspline"``, or ``"cake"``: fixed wavelets that lose nothing, whose
-            real and imaginary parts are then mixed to ``out_channels`` by trainable weights.
+        filters: ``"steerable"`` (circular harmonics), ``"bspline"``, or ``"cake"``: fixed wavelets that lose nothing,
+            whose real and imaginary parts are then mixed to ``out_channels`` by trainable weights.
         padding: ``"same"``, or 0 for the valid part only.
-        boundary: outside the image ``"replicate"`` (nearest pixel), ``"zeros"`` or ``"periodic"`` (cake wavelets: always periodic).
+        boundary: outside the image ``"replicate"`` (nearest pixel), ``"zeros"`` or ``"periodic"`` (cake wavelets:
+            always periodic).
         device: where the parameters live.
         dtype: their dtype.
 
@@ -87,7 +88,9 @@ class PlanarLift(Lift):
         else:
             basis = lifting_basis(space, kernel_size, filters)
             functions = basis.shape[1]
-            self.register_buffer("basis", basis.to(device=device, dtype=dtype or torch.get_default_dtype()), persistent=False)
+            self.register_buffer(
+                "basis", basis.to(device=device, dtype=dtype or torch.get_default_dtype()), persistent=False
+            )
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, functions, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -107,17 +110,19 @@ class PlanarLift(Lift):
         """Lift ``image``."""
         _checks.signal("image", image, 4, "[B,C,H,W]")
         if image.shape[1] != self.in_channels:
-            raise ValueError(f"image: expected {self.in_channels} channels in [B,C,H,W], got shape {tuple(image.shape)}")
+            raise ValueError(
+                f"image: expected {self.in_channels} channels in [B,C,H,W], got shape {tuple(image.shape)}"
+            )
         _checks.same_kind("image", image, "the weights", self.weight)
         if self.filters == "cake":
-            parts = torch.stack([cake_lift(image, self.space, part) for part in ("real", "imaginary")], dim=2)  # type: ignore[arg-type]
+            parts = torch.stack([cake_lift(image, self.space, part) for part in ("real", "imaginary")], dim=2)
             return self.space.from_grid(torch.einsum("bcnohw,dcn->bdohw", parts, self.weight))
         if self.padding == "same":
             margin = self.kernel_size // 2
             image = pad(image.unsqueeze(2), margin, margin, self.boundary).squeeze(2)
         elif min(image.shape[-2:]) < self.kernel_size:
             raise ValueError(
-                f"image: expected at least {self.kernel_size} pixels a side for padding=0, got shape {tuple(image.shape)}"
+                f"image: expected at least {self.kernel_size} pixels a side for padding=0, got {tuple(image.shape)}"
             )
         bank = self.filter_bank().transpose(1, 2).flatten(0, 1)
         lifted = F.conv2d(image, bank).unflatten(1, (self.out_channels, self.space.orientations))

@@ -27,7 +27,9 @@ class MetricParameter(nn.Module):
         dtype: their dtype.
     """
 
-    def __init__(self, space: Space, channels: int, form: str = "diagonal", *, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, space: Space, channels: int, form: str = "diagonal", *, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         allowed = tuple(f for f in METRICS if space.dim == 2 or f not in PLANE_ONLY)
         self.form = _checks.choice("metric", form, allowed)

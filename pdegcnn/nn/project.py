@@ -17,8 +17,8 @@ class Project(nn.Module):
     def __new__(cls, space: Space | None = None, *args: Any, **kwargs: Any) -> Project:
         """An instance of the projection that serves ``space``."""
         if cls is Project and space is not None:
-            cls = _family(space, PROJECTS)
-        return super().__new__(cls)
+            return object.__new__(_family(space, PROJECTS))
+        return object.__new__(cls)
 
 
 class PlanarProject(Project):

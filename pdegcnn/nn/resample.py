@@ -49,8 +49,8 @@ class MaxPool(nn.Module):
         for n in u.shape[-2:]:
             if n < self.kernel_size or (n - self.kernel_size) % self.stride:
                 raise ValueError(
-                    f"u: expected sizes that windows of {self.kernel_size} at stride {self.stride} fill to the last pixel, so "
-                    f"that pooling is centred, got shape {tuple(u.shape)}; resample first"
+                    f"u: expected sizes that windows of {self.kernel_size} at stride {self.stride} fill to the last "
+                    f"pixel, so that pooling is centred, got shape {tuple(u.shape)}; resample first"
                 )
         pooled = F.max_pool2d(u.flatten(0, -4) if u.ndim > 4 else u, self.kernel_size, self.stride)
         return pooled.reshape(*u.shape[:-2], *pooled.shape[-2:])

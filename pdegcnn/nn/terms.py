@@ -136,7 +136,9 @@ class Morphology(_MetricTerm):
 
 
 def _describe(space: Space, channels: int, options: dict[str, Any]) -> str:
-    return ", ".join([str(space), str(channels), *(f"{k}={v!r}" for k, v in options.items() if not isinstance(v, nn.Module))])
+    return ", ".join(
+        [str(space), str(channels), *(f"{k}={v!r}" for k, v in options.items() if not isinstance(v, nn.Module))]
+    )
 
 
 TERMS: dict[str, Callable[..., nn.Module]] = {

@@ -1,7 +1,7 @@
 """One term, one solver: convection, diffusion, dilation and erosion on every space, and their splitting.
 
-A solver module serves a family of spaces with the functions ``convection``, ``diffusion`` and ``morphology``; a new family
-is a new file and a line in ``SOLVERS``.
+A solver module serves a family of spaces with the functions ``convection``, ``diffusion`` and ``morphology``; a new
+family is a new file and a line in ``SOLVERS``.
 """
 
 from __future__ import annotations

@@ -95,7 +95,9 @@ def diffusion(
     """``exp(-time (-Delta)^alpha) u``; see :func:`pdegcnn.functional.diffusion`."""
     grid = space.to_grid(space.check_signal("u", u))
     check_options(space, "diffusion", method=method, boundary=boundary, time=time, distance=distance)
-    _checks.interval("alpha", alpha, 0.0 if method == "spectral" else SMALLEST_ALPHA, 1.0, open_low=method == "spectral")
+    _checks.interval(
+        "alpha", alpha, 0.0 if method == "spectral" else SMALLEST_ALPHA, 1.0, open_low=method == "spectral"
+    )
     metric = _metric_like(as_metric(metric, space.dim, grid.shape[1]), grid)
     if method == "spectral":
         return space.from_grid(_in_float32(spectral.diffusion, grid, space, metric.cometric(), alpha, time))

@@ -1,8 +1,9 @@
 """Exact solvers in the Fourier domain, for spaces on a regular grid, periodic in the image.
 
 Diffusion: for each spatial frequency the generator is a small Hermitian matrix over orientations, whose fractional
-exponential is exact for band-limited signals. Convection: phase shifts only. On axes of even length the Nyquist mode has
-no sign; products that need one are averaged over both, which keeps real signals real and rotations by 90 degrees exact.
+exponential is exact for band-limited signals. Convection: phase shifts only. On axes of even length the Nyquist mode
+has no sign; products that need one are averaged over both, which keeps real signals real and rotations by 90 degrees
+exact.
 Source: Duits & Bekkers, Fourier analysis on SE(2), as in Smets et al. (arXiv 2001.09046), section 4.
 """
 
@@ -107,8 +108,8 @@ def _turn(u: Tensor, angle: Tensor, signless: Tensor) -> Tensor:
 def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tensor:
     """``u(g exp(-time c))`` for u [B,C,Or,H,W] and c ``[C,dim]``, without interpolation.
 
-    Half the turn, a shift by the half-angle coordinates of the step, the other half of the turn: so the step along -c is
-    the exact inverse, but for Nyquist modes.
+    Half the turn, a shift by the half-angle coordinates of the step, the other half of the turn: so the step along -c
+    is the exact inverse, but for Nyquist modes.
     """
     step = -time * vector
     if space.dim == 3:

@@ -58,5 +58,5 @@ class Space(ABC):
         """Weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if it is a signal on this space; raise ``TypeError`` or ``ValueError`` naming ``name`` if not."""
+        """Return ``u`` if it is a signal on this space, else raise ``TypeError`` or ``ValueError`` naming ``name``."""
         return _checks.signal(name, u, self.signal_ndim, self.layout)

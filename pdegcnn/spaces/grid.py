@@ -70,10 +70,12 @@ class GridSpace(Space):
         return steps, torch.stack((x, y), dim=-1)
 
     def transform(self, signal: Tensor, **motion: Any) -> Tensor:
-        """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns), periodically.
+        """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns),
+        periodically.
 
         Takes signals on the space, images ``[B,C,H,W]`` and invariants ``[B,K]``. Multiples of 90 degrees on square
-        images are exact; others use cubic splines in the image and Fourier interpolation over orientations, without gradient.
+        images are exact; others use cubic splines in the image and Fourier interpolation over orientations, without
+        gradient.
         """
         if set(motion) == {"angle"}:
             return self._rotate(signal, float(motion["angle"]))

@@ -25,7 +25,8 @@ class SE2(GridSpace):
     Source: Smets et al., *PDE-based Group Equivariant CNNs* (arXiv 2001.09046), section 2.
 
     Args:
-        orientations: number of sampled orientations, at least one. Multiples of four make rotations by 90 degrees exact.
+        orientations: number of sampled orientations, at least one. Multiples of four make rotations by 90 degrees
+            exact.
     """
 
     orientations: int = 8
@@ -60,7 +61,7 @@ class SE2(GridSpace):
         return torch.cat((b[..., :2] / torch.sinc(b[..., 2] / (2 * math.pi))[..., None], b[..., 2:]), dim=-1)
 
     def half_angle(self, g: Tensor) -> Tensor:
-        """``(R(-theta/2) (x, y), theta)``. Source: Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs* (2023)."""
+        """``(R(-theta/2) (x, y), theta)``; see Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs*, 2023."""
         return torch.cat((rotation(-g[..., 2] / 2, g[..., :2]), g[..., 2:]), dim=-1)
 
     @property
@@ -81,7 +82,8 @@ class SE2(GridSpace):
         super().check_signal(name, u)
         if u.shape[2] != self.orientations:
             raise ValueError(
-                f"{name}: expected {self.orientations} orientations on axis 2 of {self.layout}, got shape {tuple(u.shape)}"
+                f"{name}: expected {self.orientations} orientations on axis 2 of {self.layout}, "
+                f"got shape {tuple(u.shape)}"
             )
         return u
 

@@ -26,7 +26,7 @@ def some(*ops: str, where=lambda case: True) -> list:
 
 
 def metric_of(case: Case) -> Metric:
-    """The original's parameters as ours; its negative diagonal parameters cost nothing, ours cannot: lift them a little."""
+    """The original's parameters as ours; its negative diagonal ones cost nothing, ours cannot: lift them a little."""
     params = case.inputs["metric_params"]
     if params.ndim == 3:
         return SPD(params.mT @ params)
@@ -96,7 +96,7 @@ def test_finsler_kernel(case: Case) -> None:
 
 @pytest.mark.parametrize("case", some("r2_fractional_dilation", "r2_fractional_erosion"))
 def test_finsler_dilation_and_erosion(case: Case) -> None:
-    """The original takes k(g^-1 h), ours k(h^-1 g): the same for symmetric metrics, the opposite direction for these."""
+    """The original takes k(g^-1 h), ours k(h^-1 g): alike for symmetric metrics, opposite directions for these."""
     params = case.inputs["finsler_params"].clone()
     for k in range(1, (params.shape[1] - 1) // 2 + 1, 2):  # in the opposite direction odd harmonics change sign
         params[:, 2 * k - 1 : 2 * k + 1] *= -1

@@ -74,7 +74,9 @@ def test_reflections_of_the_exact_distance_are_kept(name: str) -> None:
         mirrored = b * torch.tensor(signs, dtype=b.dtype)
         half = mirrored[:, 2] / 2
         c, s = torch.cos(half), torch.sin(half)
-        back = torch.stack((c * mirrored[:, 0] - s * mirrored[:, 1], s * mirrored[:, 0] + c * mirrored[:, 1], mirrored[:, 2]), 1)
+        back = torch.stack(
+            (c * mirrored[:, 0] - s * mirrored[:, 1], s * mirrored[:, 0] + c * mirrored[:, 1], mirrored[:, 2]), 1
+        )
         torch.testing.assert_close(distance(name, METRICS[2], back), distance(name, METRICS[2], g))
 
 

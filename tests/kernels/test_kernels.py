@@ -60,7 +60,9 @@ def test_fractional_profile_is_the_fourier_transform_of_the_symbol(alpha: float)
 
     def kernel(r: float) -> float:
         top = 40 ** (1 / (2 * alpha))
-        return integrate.quad(lambda k: k * math.exp(-(k ** (2 * alpha))), 0, top, weight="sin", wvar=r, limit=400)[0] / r
+        return (
+            integrate.quad(lambda k: k * math.exp(-(k ** (2 * alpha))), 0, top, weight="sin", wvar=r, limit=400)[0] / r
+        )
 
     exact = torch.tensor([kernel(r) for r in radii], dtype=torch.float64)
     mixed = diffusion_profile(torch.tensor(radii, dtype=torch.float64) ** 2, torch.tensor(alpha).double(), 3)

@@ -27,7 +27,10 @@ IMAGE_LAYERS: dict[str, Callable[[], nn.Module]] = {
 LIFTED_LAYERS: dict[str, Callable[[], nn.Module]] = {
     **{t: lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,)) for t in TERMS},
     **{f"{t}-spd": lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,), metric="spd") for t in TERMS},
-    **{f"{t}-spectral": lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,), **{t: "spectral"}) for t in ("convection", "diffusion")},
+    **{
+        f"{t}-spectral": lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,), **{t: "spectral"})
+        for t in ("convection", "diffusion")
+    },
     **{f"{d}": lambda d=d: pg.nn.PDELayer(SPACE, 2, 3, distance=d) for d in pg.kernels.DISTANCES},
     **{b: lambda b=b: pg.nn.PDELayer(SPACE, 2, 3, boundary=b) for b in ("zeros", "replicate", "periodic")},
     "strang": lambda: pg.nn.PDELayer(SPACE, 2, 3, splitting="strang", iterations=2),

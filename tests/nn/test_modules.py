@@ -66,7 +66,9 @@ def test_state_holds_parameters_and_statistics_only(name: str) -> None:
     build, _ = LAYERS[name]
     layer = build()
     statistics = ("running_mean", "running_var", "num_batches_tracked")
-    expected = {k for k, _ in layer.named_parameters()} | {k for k, _ in layer.named_buffers() if k.endswith(statistics)}
+    expected = {k for k, _ in layer.named_parameters()} | {
+        k for k, _ in layer.named_buffers() if k.endswith(statistics)
+    }
     assert set(layer.train().state_dict()) == expected == set(layer.eval().state_dict())
 
 
@@ -129,7 +131,14 @@ def test_strang_is_of_higher_order_than_lie() -> None:
     u = signal(space, (7, 7), channels=1)
     torch.manual_seed(3)
     layer = pg.nn.PDELayer(
-        space, 1, 1, ("convection", "diffusion"), convection="spectral", diffusion="spectral", alpha=1.0, batch_norm=False
+        space,
+        1,
+        1,
+        ("convection", "diffusion"),
+        convection="spectral",
+        diffusion="spectral",
+        alpha=1.0,
+        batch_norm=False,
     ).double()
     with torch.no_grad():
         layer.terms["diffusion"].metric.raw.copy_(torch.tensor([[0.9, 0.2, 0.5]]))

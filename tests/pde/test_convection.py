@@ -33,7 +33,9 @@ def test_nothing_moves_along_zero(space: GridSpace, method: str) -> None:
 @given(rows=st.integers(-3, 3), columns=st.integers(-3, 3))
 def test_whole_pixels_on_the_plane_are_exact(method: str, rows: int, columns: int) -> None:
     u = signal(pg.R2(), (8, 9))
-    moved = convection(u, pg.R2(), torch.tensor([columns, rows], dtype=torch.float64), method=method, boundary="periodic")
+    moved = convection(
+        u, pg.R2(), torch.tensor([columns, rows], dtype=torch.float64), method=method, boundary="periodic"
+    )
     torch.testing.assert_close(moved, u.roll((rows, columns), dims=(-2, -1)), atol=1e-12, rtol=0)
 
 

@@ -85,7 +85,7 @@ def cone(size: int, slope: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("alpha", [0.65, 0.8, 1.0])
 def test_semigroup_gets_exact_with_resolution(alpha: float) -> None:
-    """``k_s [] k_t = k_(s+t)``: exact in the continuum, to the grid here; kernels measured in finer and finer pixels."""
+    """``k_s [] k_t = k_(s+t)``: exact in the continuum, up to the grid here, as pixels get finer."""
 
     def error(size: int) -> float:
         h = 8.0 / size  # the length of a pixel
