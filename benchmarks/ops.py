@@ -155,7 +155,7 @@ def plot(rows: list[dict[str, object]], path: Path) -> None:
             axis.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
         axis.set(yticks=range(len(names)), yticklabels=names, xscale="log", xlabel="milliseconds (log)", title=operator)
         axis.margins(x=0.15)
-    axes[0].legend(fontsize=8, loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2)
     figure.suptitle("float32, u [4,16,8,64,64], kernels 5x5x5")
     figure.savefig(path, dpi=90)
 
@@ -173,8 +173,12 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     note = f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads, float32; "
-    note += f"load average {before[0]:.1f} before and {os.getloadavg()[0]:.1f} after. Best of the runs; a load above "
+    note += f"load average {before[0]:.1f} before and {os.getloadavg()[0]:.1f} after. "
+    note += "Best of the runs (entries above 1 s: one run without warm-up); a load above "
     note += "the number of threads makes all times longer, so read the ratios.\n"
+    note += (
+        "On a busy machine run with OMP_NUM_THREADS=1: torch's own threads wait for each other there, ours do not.\n"
+    )
     lines = ["# Times of the operators\n", note, f"| {' | '.join(FIELDS)} |", "|---" * len(FIELDS) + "|"]
     lines += [f"| {' | '.join(str(v) for v in row.values())} |" for row in rows]
     (arguments.out / "ops.md").write_text("\n".join(lines) + "\n")

@@ -13,7 +13,6 @@ from pdegcnn.kernels.metric import Diagonal, Metric
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
 from pdegcnn.pde import solver
-from pdegcnn.pde.planar import BOUNDARIES
 from pdegcnn.spaces import SE2, GridSpace, Space
 
 __all__ = [

@@ -50,7 +50,23 @@ class Metric(Protocol):
         ...
 
 
+def _lower(raw: Tensor) -> Tensor:
+    """Cholesky factor from logarithms of its diagonal, then the entries below it."""
+    dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
+    row, column = torch.tril_indices(dim, dim, offset=-1)
+    below = torch.zeros(*raw.shape[:-1], dim, dim, dtype=raw.dtype, device=raw.device)
+    below[..., row, column] = raw[..., dim:]
+    return torch.diag_embed(raw[..., :dim].exp()) + below
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Inverse, in float32 for half precision (which has none)."""
+    half = matrix.dtype in (torch.float16, torch.bfloat16)
+    return torch.linalg.inv(matrix.float() if half else matrix)
+
+
 def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
+    cometric = cometric.float() if cometric.dtype in (torch.float16, torch.bfloat16) else cometric
     spatial = torch.linalg.eigvalsh(cometric[:, :2, :2])[:, -1]
     turn = cometric[:, 2, 2] if cometric.shape[-1] == 3 else torch.zeros_like(spatial)
     return radius[:, None] * torch.stack((spatial, turn), dim=-1).sqrt()
@@ -106,12 +122,7 @@ class SPD:
     @classmethod
     def from_raw(cls, raw: Tensor) -> SPD:
         """``G = L L^T``, L lower triangular with diagonal ``exp(raw[:dim])``."""
-        dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
-        lower = torch.diag_embed(raw[..., :dim].exp())
-        row, column = torch.tril_indices(dim, dim, offset=-1)
-        below = torch.zeros_like(lower)
-        below[..., row, column] = raw[..., dim:]
-        lower = lower + below
+        lower = _lower(raw)
         return cls(lower @ lower.mT)
 
     @staticmethod
@@ -126,7 +137,7 @@ class SPD:
 
     def cometric(self) -> Tensor:
         """``G^-1``."""
-        return torch.linalg.inv(self.matrix)
+        return _inverse(self.matrix)
 
     def reach(self, radius: Tensor) -> Tensor:
         """From the extent of the ellipsoid along the plane and along the turn."""
@@ -203,11 +214,9 @@ class Randers:
     @classmethod
     def from_raw(cls, raw: Tensor) -> Randers:
         """The drift is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so that F stays positive."""
-        matrix = SPD.from_raw(raw[..., :3]).matrix
-        d = raw[..., 3:]
+        lower, d = _lower(raw[..., :3]), raw[..., 3:]
         inside = d / (1 + (d**2).sum(-1, keepdim=True)).sqrt()
-        lower = torch.linalg.cholesky(matrix)
-        return cls(matrix, (lower @ inside[..., None])[..., 0])
+        return cls(lower @ lower.mT, (lower @ inside[..., None])[..., 0])
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
@@ -224,8 +233,9 @@ class Randers:
 
     def reach(self, radius: Tensor) -> Tensor:
         """The symmetric reach over one minus the drift's length."""
-        inverse = torch.linalg.inv(self.matrix)
-        length = torch.einsum("ci,cij,cj->c", self.drift, inverse, self.drift).sqrt()
+        inverse = _inverse(self.matrix)
+        drift = self.drift.to(inverse.dtype)
+        length = torch.einsum("ci,cij,cj->c", drift, inverse, drift).sqrt()
         return _quadratic_reach(inverse, radius) / (1 - length)[:, None]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn.kernels.filters import BASES, lifting_basis
+from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.spaces import GridSpace
 
@@ -68,6 +69,7 @@ class GroupConv(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    @in_parameter_precision
     def forward(self, u: Tensor) -> Tensor:
         """Convolve ``u``."""
         grid = self.space.to_grid(self.space.check_signal("u", u))

@@ -90,12 +90,15 @@ class PDELayer(nn.Module):
                 name,
                 space,
                 in_channels,
-                alpha=self.power or alpha,
+                alpha=alpha,
                 metric=symmetric,
                 method=methods.get(name),
                 options=options,
                 **factory,
             )
+            if self.power is not None and name != "convection":
+                # one power serves all terms; past nn.Module's registration, so that the state holds it once
+                self.terms[name].__dict__["alpha"] = self.power
         self.mix = ChannelMix(in_channels, out_channels, bias=not batch_norm, **factory)
         self.norm = BatchNorm(out_channels, **factory) if batch_norm else None
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.functional import cake_lift
 from pdegcnn.kernels.filters import BASES, lifting_basis
-from pdegcnn.ops.group_convolution.reference import PAD_MODES
+from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.ops.group_convolution.reference import BOUNDARIES, pad
 from pdegcnn.spaces import GridSpace, Space
 
 
@@ -79,7 +80,7 @@ class PlanarLift(Lift):
         _checks.odd("kernel_size", (kernel_size,))
         self.filters = _checks.choice("filters", filters, (*BASES, "cake"))
         self.padding = _checks.choice("padding", padding, ("same", 0))
-        self.boundary = _checks.choice("boundary", boundary, tuple(PAD_MODES))
+        self.boundary = _checks.choice("boundary", boundary, BOUNDARIES)
         if filters == "cake":
             self.register_buffer("basis", None, persistent=False)
             functions = 2
@@ -101,6 +102,7 @@ class PlanarLift(Lift):
             raise ValueError("filters: expected 'steerable' or 'bspline' for a filter bank, got 'cake'")
         return torch.einsum("dcn,onhw->dcohw", self.weight, self.basis)
 
+    @in_parameter_precision
     def forward(self, image: Tensor) -> Tensor:
         """Lift ``image``."""
         _checks.signal("image", image, 4, "[B,C,H,W]")
@@ -112,7 +114,7 @@ class PlanarLift(Lift):
             return self.space.from_grid(torch.einsum("bcnohw,dcn->bdohw", parts, self.weight))
         if self.padding == "same":
             margin = self.kernel_size // 2
-            image = F.pad(image, (margin,) * 4, mode=PAD_MODES[self.boundary])
+            image = pad(image.unsqueeze(2), margin, margin, self.boundary).squeeze(2)
         elif min(image.shape[-2:]) < self.kernel_size:
             raise ValueError(
                 f"image: expected at least {self.kernel_size} pixels a side for padding=0, got shape {tuple(image.shape)}"

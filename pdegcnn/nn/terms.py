@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.pde import solver
 from pdegcnn.spaces import Space
@@ -30,7 +31,7 @@ class Convection(nn.Module):
     def __init__(self, space: Space, channels: int, *, device: Any = None, dtype: Any = None, **options: Any) -> None:
         super().__init__()
         self.space, self.channels, self.options = space, _checks.positive_int("channels", channels), options
-        self.solver = solver(space, "convection").convection
+        solver(space, "convection").check_options(space, "convection", **options)
         self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -41,9 +42,11 @@ class Convection(nn.Module):
             if self.space.dim == 3:
                 self.vector[:, 2] *= 2 * math.pi / getattr(self.space, "orientations", 8)
 
+    @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
-        return self.solver(u, self.space, self.vector, time=time, **self.options)
+        run = solver(self.space, "convection").convection
+        return run(u, self.space, self.vector, time=time, **self.options)
 
     def extra_repr(self) -> str:
         """Space, channels and options."""
@@ -68,7 +71,7 @@ class _MetricTerm(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.channels, self.options = space, channels, options
-        solver(space, self.name)
+        solver(space, self.name).check_options(space, self.name, **options)
         self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
         self.alpha = alpha
 
@@ -94,6 +97,7 @@ class Diffusion(_MetricTerm):
 
     name = "diffusion"
 
+    @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
         run = solver(self.space, self.name).diffusion
@@ -120,6 +124,7 @@ class Morphology(_MetricTerm):
         if not isinstance(self.alpha, Power):
             _checks.interval("alpha", self.alpha, 0.5, 1.0)
 
+    @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
         run = solver(self.space, self.name).morphology

@@ -12,18 +12,42 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
-from pdegcnn.kernels.metric import Metric, as_metric
+from pdegcnn.kernels.metric import PLANE_ONLY, Metric, as_metric
 from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
+from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import spectral
 from pdegcnn.spaces import GridSpace
 
-BOUNDARIES = ("zeros", "replicate", "periodic")
+METHODS = {"convection": ("linear", "spectral"), "diffusion": ("kernel", "spectral")}
+BOUNDARY = "replicate"
+"""What lies outside the image unless the caller says otherwise: so constants stay constant."""
 SINKHORN_STEPS = 30
 """Each halves the remaining imbalance between orientations, a percent at first."""
 KernelSize = int | Sequence[int] | str
+
+
+def check_options(
+    space: GridSpace,
+    term: str,
+    *,
+    method: str | None = None,
+    boundary: str | None = None,
+    time: float = 1.0,
+    kernel_size: KernelSize | None = None,
+    distance: str = DEFAULT_DISTANCE,
+) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for options that :func:`convection` and the others would refuse."""
+    if method is not None:
+        _checks.choice("method", method, METHODS[term])
+    if boundary is not None:
+        _checks.choice("boundary", boundary, BOUNDARIES if method != "spectral" else ("periodic",))
+    _checks.interval("time", time, 0.0, math.inf, open_low=term != "convection")
+    if kernel_size is not None and kernel_size != "auto":
+        _fixed_sizes(space, kernel_size)
+    _checks.choice("distance", distance, tuple(DISTANCES))
 
 
 def convection(
@@ -38,8 +62,7 @@ def convection(
     """``u(g exp(-time c))``; see :func:`pdegcnn.functional.convection`."""
     grid = space.to_grid(space.check_signal("u", u))
     vector = _check_vector(vector, space, grid)
-    _checks.choice("method", method, ("linear", "spectral"))
-    boundary = _check_boundary(boundary, method == "spectral")
+    check_options(space, "convection", method=method, boundary=boundary, time=time)
     if method == "spectral":
         return space.from_grid(_in_float32(spectral.convection, grid, space, vector, time))
     step = -time * vector
@@ -54,7 +77,7 @@ def convection(
     columns = x[:, None] * c - y[:, None] * s
     rows = x[:, None] * s + y[:, None] * c
     shift = torch.stack((turn[:, None].expand_as(rows), rows, columns), dim=-1)
-    return space.from_grid(shift_signal(grid, shift, boundary=boundary))
+    return space.from_grid(shift_signal(grid, shift, boundary=boundary or BOUNDARY))
 
 
 def diffusion(
@@ -71,17 +94,17 @@ def diffusion(
 ) -> Tensor:
     """``exp(-time (-Delta)^alpha) u``; see :func:`pdegcnn.functional.diffusion`."""
     grid = space.to_grid(space.check_signal("u", u))
-    _checks.choice("method", method, ("kernel", "spectral"))
-    boundary = _check_boundary(boundary, method == "spectral")
+    check_options(space, "diffusion", method=method, boundary=boundary, time=time, distance=distance)
     _checks.interval("alpha", alpha, 0.0 if method == "spectral" else SMALLEST_ALPHA, 1.0, open_low=method == "spectral")
     metric = _metric_like(as_metric(metric, space.dim, grid.shape[1]), grid)
     if method == "spectral":
         return space.from_grid(_in_float32(spectral.diffusion, grid, space, metric.cometric(), alpha, time))
-    metric.cometric()  # refuses asymmetric metrics
+    if metric.form in PLANE_ONLY:
+        metric.cometric()  # says why it cannot be
     sizes = diffusion_sizes(grid, space, metric, alpha, kernel_size, time)
     kernel = diffusion_kernel(space, metric, sizes, grid, alpha, time, distance)
     kernel = kernel.expand(grid.shape[1], *kernel.shape[1:])
-    return space.from_grid(group_convolution(grid, kernel, boundary=boundary))
+    return space.from_grid(group_convolution(grid, kernel, boundary=boundary or BOUNDARY))
 
 
 def morphology(
@@ -97,6 +120,7 @@ def morphology(
 ) -> Tensor:
     """Dilation (sign +1) or erosion (-1); see :func:`pdegcnn.functional.dilation`."""
     grid = space.to_grid(space.check_signal("u", u))
+    check_options(space, "dilation", time=time, distance=distance)
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
     metric = _metric_like(as_metric(metric, space.dim, grid.shape[1]), grid)
     sizes = morphology_sizes(grid, space, metric, alpha, kernel_size, time, distance)
@@ -217,14 +241,6 @@ def _check_vector(vector: Any, space: GridSpace, u: Tensor) -> Tensor:
     if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
         raise ValueError(f"vector: expected finite values, got {vector.detach().flatten()[:9].tolist()}")
     return vector.expand(u.shape[1], space.dim)
-
-
-def _check_boundary(boundary: str | None, is_spectral: bool) -> str:
-    if is_spectral:
-        if boundary not in (None, "periodic"):
-            raise ValueError(f"boundary: expected 'periodic' for method='spectral', got {boundary!r}")
-        return "periodic"
-    return _checks.choice("boundary", boundary or "replicate", BOUNDARIES)
 
 
 def _metric_like(metric: Metric, u: Tensor) -> Metric:
