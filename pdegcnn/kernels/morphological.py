@@ -12,7 +12,8 @@ FLAT_SLACK = 1e-5
 def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
     """``(2a-1)/(2a)^(2a/(2a-1)) t^(-1/(2a-1)) d^(2a/(2a-1))`` for 1/2 < alpha <= 1.
 
-    At alpha = 1/2 it is flat: zero where d <= t, infinite elsewhere. The Legendre transform of ``|p|^(2 alpha)``. Source: Smets et al. (arXiv 2001.09046), section 5.
+    At alpha = 1/2 it is flat: zero where d <= t, infinite elsewhere. The Legendre transform of
+    ``|p|^(2 alpha)``. Source: Smets et al. (arXiv 2001.09046), section 5.
 
     Args:
         squared_distance: squared distances from the unit element, any shape.
