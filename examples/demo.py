@@ -27,8 +27,8 @@ import pdegcnn as pg
 from pdegcnn.data import Digits, Split, rotated_digits, rotated_mnist
 
 SPACE = pg.SE2(orientations=8)
-BATCH = 64
-RATE = 0.02
+BATCH = 32
+RATE = 0.03
 MODELS = {"PDE-G-CNN": "pdegcnn", "plain CNN": "cnn"}
 
 
@@ -162,7 +162,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument(
-        "--seconds", type=float, default=70.0, help="training time of each network (default: %(default)s)"
+        "--seconds", type=float, default=60.0, help="training time of each network (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of digits, weights and batches (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write (default: %(default)s)")
