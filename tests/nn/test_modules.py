@@ -31,12 +31,19 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "PDELayer-plane-finsler": (lambda **k: pg.nn.PDELayer(pg.R2(), 2, 3, metric="finsler", **k), (2, 2, 8, 7)),
     "GroupConv": (lambda **k: pg.nn.GroupConv(SPACE, 2, 3, 3, **k), (2, 2, 4, 8, 7)),
     "ChannelMix": (lambda **k: pg.nn.ChannelMix(2, 3, **k), (2, 2, 4, 8, 7)),
+    "MaxPool": (lambda **k: pg.nn.MaxPool(2), (2, 2, 4, 8, 6)),
     "rotated_digits": (lambda **k: pg.models.rotated_digits(space=SPACE, in_channels=2, **k), (2, 2, 16, 16)),
     "vessel_segmentation": (
         lambda **k: pg.models.vessel_segmentation(2, space=SPACE, layers=3, channels=2, **k),
         (2, 2, 8, 7),
     ),
 }
+
+
+def test_every_public_module_is_tested() -> None:
+    built = {type(m) for build, _ in LAYERS.values() for m in build().modules()}
+    public = {v for v in vars(pg.nn).values() if isinstance(v, type) and issubclass(v, nn.Module)}
+    assert {v for v in public if not any(issubclass(b, v) for b in built)} == set()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -109,7 +116,7 @@ def test_training_step_under_autocast(name: str) -> None:
     build, shape = LAYERS[name]
     layer = build()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = layer(torch.randn(shape))
+        out = layer(torch.randn(shape, requires_grad=True))
     out.float().square().sum().backward()
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
