@@ -28,7 +28,7 @@ lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff format --check .
 
 types: $(STAMP) ## check type hints
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Two test processes share the machine, so each keeps to one thread.
 test: lint types ## check style and types, then run all tests
