@@ -129,3 +129,20 @@ def test_convection_along_the_group_exponential(case: Case) -> None:
 def test_max_projection(case: Case) -> None:
     u = case.inputs["x"]
     torch.testing.assert_close(pg.functional.project(u, pg.SE2(u.shape[2])), case.output)
+
+
+@pytest.mark.parametrize("case", some("m2_anisotropic_dilated_project"))
+def test_dilated_projection(case: Case) -> None:
+    """The original turns through half a circle where its orientations go round a whole one; ours does not.
+
+    So its projection is ours of a signal with twice the orientations, nothing on the second half. Its cost is
+    ``(2 rho)^(2a/(2a-1))`` without the factor of the kernel, which the lengths take up.
+    """
+    u, alpha = next(iter(case.inputs.values())), case.args["alpha"]
+    power = 2 * alpha / (2 * alpha - 1)
+    factor = ((2 * alpha - 1) * (2 * alpha) ** -power) ** (1 / power) / 2
+    lengths = torch.tensor([case.args["longitudinal"] * factor, case.args["lateral"] * factor, 1.0], dtype=u.dtype)
+    space = pg.SE2(2 * u.shape[2])
+    twice = torch.cat((u, torch.full_like(u, -torch.inf)), dim=2)
+    out = pg.functional.dilation(twice, space, 1 / lengths, alpha=alpha, kernel_size=(1, 7, 7)).amax(2)
+    torch.testing.assert_close(out, case.output, rtol=1e-9, atol=1e-9)
