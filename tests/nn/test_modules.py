@@ -121,6 +121,16 @@ def test_training_step_under_autocast(name: str) -> None:
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
+@pytest.mark.parametrize("name", ["PDELayer", "PDELayer-plane-randers", "rotated_digits", "vessel_segmentation"])
+def test_one_graph_for_compile_and_export(name: str) -> None:
+    build, shape = LAYERS[name]
+    layer, x = build().eval(), torch.randn(shape)
+    expected = layer(x)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), expected)
+    torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), expected)
+
+
 @pytest.mark.parametrize("space", SPACE_CASES, ids=str)
 def test_splittings_agree_to_their_order(space: GridSpace) -> None:
     """Lie and Strang tend to the same flow; one term needs no splitting at all."""
