@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor as _is_wrapped  # pyright: ignore[reportMissingImports]
 
 
 def tensor(name: str, value: Any, ndim: int | Sequence[int] | None = None, layout: str = "") -> Tensor:
@@ -28,7 +29,9 @@ def signal(name: str, value: Any, ndim: int, layout: str) -> Tensor:
     tensor(name, value, ndim, layout)
     for axis, size in enumerate(value.shape):
         if size == 0:
-            raise ValueError(f"{name}: expected no empty axis in {layout}, got shape {tuple(value.shape)} (axis {axis})")
+            raise ValueError(
+                f"{name}: expected no empty axis in {layout}, got shape {tuple(value.shape)} (axis {axis})"
+            )
     return value
 
 
@@ -67,11 +70,16 @@ def is_compiling() -> bool:
     return torch.compiler.is_compiling()
 
 
+def has_values(value: Tensor) -> bool:
+    """Whether the entries of a tensor may be looked at: not on the meta device, in a trace or inside a transform."""
+    return not (is_compiling() or value.is_meta or _is_wrapped(value))
+
+
 def interval(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
     """Raise unless a number, or every entry of a tensor, lies in [low, high] ((low, high] with ``open_low``)."""
     brackets = f"{'(' if open_low else '['}{low}, {high}]"
     if isinstance(value, Tensor):
-        if is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(value) or value.is_meta:
+        if not has_values(value):
             return
         inside = ((value > low) if open_low else (value >= low)) & (value <= high)
         if not bool(inside.all()):
@@ -87,9 +95,13 @@ def kernel(u: Tensor, kernel: Any) -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,Or,H,W]."""
     tensor("kernel", kernel, 5, "[C,Or,KO,KH,KW]")
     if kernel.shape[0] != u.shape[1]:
-        raise ValueError(f"kernel: expected {u.shape[1]} channels as in u, got {kernel.shape[0]} (shape {tuple(kernel.shape)})")
+        raise ValueError(
+            f"kernel: expected {u.shape[1]} channels as in u, got {kernel.shape[0]} (shape {tuple(kernel.shape)})"
+        )
     if kernel.shape[1] != u.shape[2]:
-        raise ValueError(f"kernel: expected {u.shape[2]} orientations as in u, got {kernel.shape[1]} (shape {tuple(kernel.shape)})")
+        raise ValueError(
+            f"kernel: expected {u.shape[2]} orientations as in u, got {kernel.shape[1]} (shape {tuple(kernel.shape)})"
+        )
     odd("kernel", tuple(kernel.shape[2:]))
     same_kind("kernel", kernel, "u", u)
     return kernel

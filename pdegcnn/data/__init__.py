@@ -1,1 +1,5 @@
-"""."""
+"""Small data sets that examples and tests can rely on, and loaders for real ones in a folder of the user's."""
+
+from pdegcnn.data.digits import Digits, Split, rotated_digits, rotated_mnist
+
+__all__ = ["Digits", "Split", "rotated_digits", "rotated_mnist"]

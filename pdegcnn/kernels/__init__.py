@@ -1,1 +1,19 @@
-"""."""
+"""Analytic mathematics: metrics, distance approximations, morphological and diffusion kernels."""
+
+from pdegcnn.kernels.diffusion import diffusion_profile
+from pdegcnn.kernels.distance import DISTANCES
+from pdegcnn.kernels.metric import METRICS, SPD, Diagonal, Finsler, Metric, Randers, as_metric
+from pdegcnn.kernels.morphological import morphological_kernel
+
+__all__ = [
+    "DISTANCES",
+    "METRICS",
+    "SPD",
+    "Diagonal",
+    "Finsler",
+    "Metric",
+    "Randers",
+    "as_metric",
+    "diffusion_profile",
+    "morphological_kernel",
+]

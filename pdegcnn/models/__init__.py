@@ -1,1 +1,35 @@
-"""."""
+"""Ready networks, each a short builder. A new one is a function and a line in ``MODELS``."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from pdegcnn.models.hyperbolic import (
+    equivariant_hyperbolic_segmenter,
+    hyperbolic_classifier,
+    hyperbolic_segmenter,
+    video_segmenter,
+)
+from pdegcnn.models.planar import rotated_digits, vessel_segmentation
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    f.__name__: f
+    for f in (
+        rotated_digits,
+        vessel_segmentation,
+        hyperbolic_classifier,
+        hyperbolic_segmenter,
+        video_segmenter,
+        equivariant_hyperbolic_segmenter,
+    )
+}
+
+__all__ = [
+    "MODELS",
+    "equivariant_hyperbolic_segmenter",
+    "hyperbolic_classifier",
+    "hyperbolic_segmenter",
+    "rotated_digits",
+    "vessel_segmentation",
+    "video_segmenter",
+]

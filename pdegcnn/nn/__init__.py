@@ -1,1 +1,31 @@
-"""."""
+"""Modules: lifting, PDE layers, projection, group convolution, normalisation and resizing."""
+
+from pdegcnn.nn.group_convolution import GroupConv
+from pdegcnn.nn.layer import PDELayer
+from pdegcnn.nn.lift import LIFTS, Lift, PlanarLift
+from pdegcnn.nn.mixing import BatchNorm, ChannelMix
+from pdegcnn.nn.parameters import MetricParameter, Power
+from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
+from pdegcnn.nn.resample import MaxPool, Resample
+from pdegcnn.nn.terms import TERMS, Convection, Diffusion, Morphology
+
+__all__ = [
+    "LIFTS",
+    "PROJECTS",
+    "TERMS",
+    "BatchNorm",
+    "ChannelMix",
+    "Convection",
+    "Diffusion",
+    "GroupConv",
+    "Lift",
+    "MaxPool",
+    "MetricParameter",
+    "Morphology",
+    "PDELayer",
+    "PlanarLift",
+    "PlanarProject",
+    "Power",
+    "Project",
+    "Resample",
+]

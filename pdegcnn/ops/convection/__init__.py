@@ -1,5 +1,42 @@
 """Sampling of signals [B,C,Or,H,W] at shifts that depend on channel and orientation."""
 
-from pdegcnn.ops.convection.reference import convection
+from __future__ import annotations
+
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.convection import cpu as _cpu
+from pdegcnn.ops.convection.reference import convection as _reference
 
 __all__ = ["convection"]
+
+
+def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: str | None = None) -> Tensor:
+    """Value of u [B,C,Or,H,W] at ``(o + s0, h + s1, w + s2)``, trilinear; orientations are periodic.
+
+    Args:
+        u: signal [B,C,Or,H,W].
+        shift: [C,Or,3], the step in orientation indices, rows and columns per channel and output orientation, of
+            the dtype and device of ``u``. Its gradient at whole shifts is that of the cell to the right.
+        boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
+        backend: ``"numba"`` (first derivatives only; ``torch.func`` transforms run the torch
+            version) or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Tensor of the shape and dtype of ``u``.
+
+    Raises:
+        ValueError: if a shape, the boundary or the backend does not fit.
+        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+    """
+    _checks.signal("u", u, 5, "[B,C,Or,H,W]")
+    _checks.tensor("shift", shift, 3, "[C,Or,3]")
+    if shift.shape != (*u.shape[1:3], 3):
+        raise ValueError(f"shift: expected shape {(*u.shape[1:3], 3)} for u {tuple(u.shape)}, got {tuple(shift.shape)}")
+    _checks.same_kind("shift", shift, "u", u)
+    _checks.choice("boundary", boundary, _cpu.BOUNDARIES)
+    chosen = _backend.choose("convection", u, backend)
+    if chosen == "numba" and not _backend.in_function_transform(u, shift):
+        return _cpu.convection(u, shift, _cpu.BOUNDARIES.index(boundary))
+    return _reference(u, shift, boundary)

@@ -1,5 +1,36 @@
 """Linear group convolution of signals [B,C,Or,H,W] with turned kernels."""
 
-from pdegcnn.ops.group_convolution.reference import group_convolution
+from __future__ import annotations
+
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.group_convolution.expanded import group_convolution as _expanded
+from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 
 __all__ = ["group_convolution"]
+
+
+def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backend: str | None = None) -> Tensor:
+    """``out[b,c,o,h,w] = sum over taps of u[b,c,(o+do) mod Or,h+dh,w+dw] * kernel[c,o,do,dh,dw]``.
+
+    Args:
+        u: signal [B,C,Or,H,W].
+        kernel: depthwise [C,Or,KO,KH,KW] or channel-mixing [Cout,C,Or,KO,KH,KW], odd sizes, dtype and device of u.
+        boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
+        backend: ``"torch"``, or None for the fastest that runs here.
+
+    Returns:
+        Tensor [B,C,Or,H,W], or [B,Cout,Or,H,W] for a channel-mixing kernel.
+
+    Raises:
+        ValueError: if a shape, the boundary or the backend does not fit.
+        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+    """
+    _checks.signal("u", u, 5, "[B,C,Or,H,W]")
+    _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
+    _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])
+    _checks.choice("boundary", boundary, BOUNDARIES)
+    _backend.choose("group_convolution", u, backend)
+    return _expanded(u, kernel, boundary)

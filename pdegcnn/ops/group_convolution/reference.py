@@ -8,13 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PAD_MODES = {"zeros": "constant", "replicate": "replicate", "periodic": "circular"}
+BOUNDARIES = ("zeros", "replicate", "periodic")
 
 
 def pad(u: Tensor, rows: int, columns: int, boundary: str) -> Tensor:
-    """Extend the image axes of [B,C,Or,H,W] by ``rows`` and ``columns`` on each side."""
-    flat = u.flatten(1, 2)
-    return F.pad(flat, (columns, columns, rows, rows), mode=PAD_MODES[boundary]).unflatten(1, u.shape[1:3])
+    """Extend the image axes of [B,C,Or,H,W] by ``rows`` and ``columns``, of any number, on each side."""
+    if boundary == "zeros":
+        return F.pad(u, (columns, columns, rows, rows))
+    for dim, extra in ((3, rows), (4, columns)):
+        size = u.shape[dim]
+        index = torch.arange(-extra, size + extra, device=u.device)
+        u = u.index_select(dim, index % size if boundary == "periodic" else index.clamp(0, size - 1))
+    return u
 
 
 def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros") -> Tensor:

@@ -1,5 +1,44 @@
 """Max-plus and min-plus convolution of signals [B,C,Or,H,W] with turned kernels [C,Or,KO,KH,KW]."""
 
-from pdegcnn.ops.morphology.reference import morphological_convolution
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.morphology import op as _op
 
 __all__ = ["morphological_convolution"]
+
+
+def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1, backend: str | None = None) -> Tensor:
+    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
+
+    ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(o+do) mod Or,h+dh,w+dw] - kernel[c,o,do,dh,dw]``. Orientations
+    are periodic; taps outside the image never win; a kernel entry of +inf means that the tap is absent, and an
+    output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the winning tap, the first
+    in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the output NaN. Half
+    precision is computed in float32.
+
+    Args:
+        u: signal [B,C,Or,H,W].
+        kernel: turned kernel [C,Or,KO,KH,KW] with odd sizes, of the dtype and device of ``u``.
+        sign: +1 for dilation, -1 for erosion.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Tensor of the shape and dtype of ``u``.
+
+    Raises:
+        ValueError: if a shape, the sign or the backend does not fit.
+        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+    """
+    _checks.signal("u", u, 5, "[B,C,Or,H,W]")
+    _checks.kernel(u, kernel)
+    _checks.choice("sign", sign, (1, -1))
+    chosen = _backend.choose("morphological_convolution", u, backend)
+    keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
+    if keep and _backend.in_function_transform(u, kernel):
+        return _op.by_gathering(u, kernel, sign, chosen)
+    return _op.morphology(u, kernel, sign, keep, chosen)[0]

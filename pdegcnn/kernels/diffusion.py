@@ -1,0 +1,57 @@
+"""Kernels of (fractional) diffusion as functions of the squared distance, up to a constant factor."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NODES = 24
+"""Quadrature nodes in each of the two variables of the stable law: Gauss-Legendre in u, trapezoidal in log e."""
+_X, _W = np.polynomial.legendre.leggauss(NODES)
+_GRID = np.linspace(-12.0, 3.5, NODES)
+_U = torch.from_numpy((_X + 1) * np.pi / 2)
+_WEIGHT = torch.from_numpy(np.outer(_W / 2, np.exp(_GRID - np.exp(_GRID)) * (_GRID[1] - _GRID[0])))
+_LOG_E = torch.from_numpy(_GRID)
+SMALLEST_ALPHA = 0.1
+"""Below this power the kernel's spread over scales outruns float32."""
+
+
+def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: float = 1.0) -> Tensor:
+    """Kernel of ``exp(-t (-Laplacian)^alpha)`` up to a factor that does not depend on the distance.
+
+    alpha = 1: ``exp(-d^2/4t)``; alpha = 1/2: ``(t^2 + d^2)^(-(n+1)/2)``; else the Gaussians mixed over time by the
+    one-sided stable law (subordination; the law through Kanter's representation, *Ann. Probab.* 3 (1975), by
+    quadrature).
+
+    Args:
+        squared_distance: any shape.
+        alpha: power, in (0, 1]; may be a learned tensor.
+        dim: dimension n of the space.
+        time: length of the step, positive.
+    """
+    if not isinstance(alpha, Tensor):
+        if alpha == 1.0:
+            return torch.exp(-squared_distance / (4 * time))
+        if alpha == 0.5:
+            return (time**2 / (time**2 + squared_distance)) ** ((dim + 1) / 2)
+    u, log_e, weight = (x.to(squared_distance) for x in (_U, _LOG_E, _WEIGHT))
+    alpha = torch.as_tensor(alpha, dtype=squared_distance.dtype, device=squared_distance.device)
+    # s = t^(1/a) (A(u)/E)^((1-a)/a), written so that alpha -> 1 gives s -> t
+    rest = (1 - alpha).clamp_min(torch.finfo(alpha.dtype).tiny)
+    shape = rest * torch.log(torch.sin(rest * u)) + alpha * torch.log(torch.sin(alpha * u)) - torch.log(torch.sin(u))
+    log_s = (math.log(time) + shape[:, None] - rest * log_e) / alpha
+    log_mixture = torch.log(weight) - dim / 2 * log_s
+    scale = torch.exp(-log_s).flatten() / 4
+    amplitude = torch.exp(log_mixture - log_mixture.detach().logsumexp((0, 1))).flatten()
+    return torch.exp(-squared_distance[..., None] * scale) @ amplitude
+
+
+def radius_of_mass(alpha: float, dim: int, time: float = 1.0, tolerance: float = 1e-4) -> float:
+    """Distance at which the profile has fallen to ``tolerance`` of its peak (Gaussian core or power-law tail)."""
+    core = 2 * math.sqrt(-time * math.log(tolerance))
+    if alpha == 1.0:
+        return core
+    return max(core, time ** (1 / (2 * alpha)) * tolerance ** (-1 / (dim + 2 * alpha)))

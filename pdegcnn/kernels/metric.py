@@ -1,0 +1,297 @@
+"""Left-invariant metrics: diagonal, symmetric positive definite, and asymmetric (Finsler, Randers) ones.
+
+Every form maps unconstrained real parameters to a valid metric (``from_raw``), measures Lie algebra vectors
+(``squared_norm``) and says how far a ball of given radius reaches (``reach``). A new form is a class here and a line in
+``METRICS``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+
+
+class Metric(Protocol):
+    """What every metric form offers. ``C`` is the number of channels (one entry serves all channels)."""
+
+    form: ClassVar[str]
+
+    @staticmethod
+    def raw_shape(dim: int) -> tuple[int, ...]:
+        """Shape of the unconstrained parameters of one channel."""
+        ...
+
+    @classmethod
+    def from_raw(cls, raw: Tensor) -> Metric:
+        """The valid metric of unconstrained parameters ``[C, *raw_shape]``."""
+        ...
+
+    @staticmethod
+    def raw_of_diagonal(log_weights: Tensor) -> Tensor:
+        """Unconstrained parameters whose metric equals the diagonal one with weights ``exp(log_weights) [C, dim]``."""
+        ...
+
+    def squared_norm(self, v: Tensor) -> Tensor:
+        """Squared length ``[C, ...]`` of vectors ``v [..., dim]``."""
+        ...
+
+    def cometric(self) -> Tensor:
+        """Inverse matrix ``[C, dim, dim]``, the diffusivity; raises ``ValueError`` for asymmetric forms."""
+        ...
+
+    def reach(self, radius: Tensor) -> Tensor:
+        """Greatest image distance and turn ``[C, 2]`` inside the ball of ``radius [C]`` (turn 0 on the plane)."""
+        ...
+
+
+def _lower(raw: Tensor) -> Tensor:
+    """Cholesky factor from logarithms of its diagonal, then the entries below it."""
+    dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
+    row, column = torch.tril_indices(dim, dim, offset=-1)
+    below = torch.zeros(*raw.shape[:-1], dim, dim, dtype=raw.dtype, device=raw.device)
+    below[..., row, column] = raw[..., dim:]
+    return torch.diag_embed(raw[..., :dim].exp()) + below
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Inverse, in float32 for half precision (which has none)."""
+    half = matrix.dtype in (torch.float16, torch.bfloat16)
+    return torch.linalg.inv(matrix.float() if half else matrix)
+
+
+def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
+    cometric = cometric.float() if cometric.dtype in (torch.float16, torch.bfloat16) else cometric
+    spatial = torch.linalg.eigvalsh(cometric[:, :2, :2])[:, -1]
+    turn = cometric[:, 2, 2] if cometric.shape[-1] == 3 else torch.zeros_like(spatial)
+    return radius[:, None] * torch.stack((spatial, turn), dim=-1).sqrt()
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """``G = diag(w^2)``: weights ``w [C, dim] > 0``, the cost of a unit step along each frame vector."""
+
+    weights: Tensor
+    form: ClassVar[str] = "diagonal"
+
+    @staticmethod
+    def raw_shape(dim: int) -> tuple[int, ...]:
+        """One logarithm per frame vector."""
+        return (dim,)
+
+    @classmethod
+    def from_raw(cls, raw: Tensor) -> Diagonal:
+        """Weights are the exponentials."""
+        return cls(raw.exp())
+
+    @staticmethod
+    def raw_of_diagonal(log_weights: Tensor) -> Tensor:
+        """The logarithms themselves."""
+        return log_weights
+
+    def squared_norm(self, v: Tensor) -> Tensor:
+        """``sum_i (w_i v_i)^2``."""
+        return torch.einsum("ci,...i->c...", self.weights**2, v**2)
+
+    def cometric(self) -> Tensor:
+        """``diag(w^-2)``."""
+        return torch.diag_embed(self.weights**-2)
+
+    def reach(self, radius: Tensor) -> Tensor:
+        """Radius over the smallest spatial weight, and over the turning weight."""
+        return _quadratic_reach(self.cometric(), radius)
+
+
+@dataclass(frozen=True)
+class SPD:
+    """Any symmetric positive definite ``G [C, dim, dim]`` in the left-invariant frame; parametrised by log-Cholesky."""
+
+    matrix: Tensor
+    form: ClassVar[str] = "spd"
+
+    @staticmethod
+    def raw_shape(dim: int) -> tuple[int, ...]:
+        """The lower triangle: ``dim`` logarithms of the diagonal, then the entries below it."""
+        return (dim * (dim + 1) // 2,)
+
+    @classmethod
+    def from_raw(cls, raw: Tensor) -> SPD:
+        """``G = L L^T``, L lower triangular with diagonal ``exp(raw[:dim])``."""
+        lower = _lower(raw)
+        return cls(lower @ lower.mT)
+
+    @staticmethod
+    def raw_of_diagonal(log_weights: Tensor) -> Tensor:
+        """Logarithms, and zeros below the diagonal."""
+        dim = log_weights.shape[-1]
+        return torch.cat((log_weights, log_weights.new_zeros(*log_weights.shape[:-1], dim * (dim - 1) // 2)), dim=-1)
+
+    def squared_norm(self, v: Tensor) -> Tensor:
+        """``v^T G v``."""
+        return torch.einsum("...i,cij,...j->c...", v, self.matrix, v)
+
+    def cometric(self) -> Tensor:
+        """``G^-1``."""
+        return _inverse(self.matrix)
+
+    def reach(self, radius: Tensor) -> Tensor:
+        """From the extent of the ellipsoid along the plane and along the turn."""
+        return _quadratic_reach(self.cometric(), radius)
+
+
+@dataclass(frozen=True)
+class Finsler:
+    """Asymmetric norm on the plane, ``F(v) = |v| exp(-sum_k p_k B_k(arg v))`` with coefficients ``p [C, 2m+1]``.
+
+    ``B_0 = 1/sqrt(2 pi)``, then ``cos(k phi)/sqrt(pi)`` and ``sin(k phi)/sqrt(pi)`` for k = 1..m. Every real
+    coefficient gives a positive F. Source: the plane of the original PDE-G-CNN implementation (arXiv 2001.09046).
+    """
+
+    coefficients: Tensor
+    form: ClassVar[str] = "finsler"
+
+    @staticmethod
+    def raw_shape(dim: int) -> tuple[int, ...]:
+        """Five coefficients: constant, two harmonics."""
+        return (5,)
+
+    @classmethod
+    def from_raw(cls, raw: Tensor) -> Finsler:
+        """The coefficients themselves."""
+        return cls(raw)
+
+    @staticmethod
+    def raw_of_diagonal(log_weights: Tensor) -> Tensor:
+        """The isotropic norm of the mean weight, with a second harmonic for the ratio of the weights."""
+        raw = log_weights.new_zeros(*log_weights.shape[:-1], 5)
+        raw[..., 0] = -log_weights.mean(-1) * math.sqrt(2 * math.pi)
+        raw[..., 3] = (log_weights[..., 1] - log_weights[..., 0]) / 2 * math.sqrt(math.pi)
+        return raw
+
+    def squared_norm(self, v: Tensor) -> Tensor:
+        """``F(v)^2``."""
+        phi = torch.atan2(v[..., 1], v[..., 0])
+        return (v**2).sum(-1) * torch.exp(-2 * torch.tensordot(self.coefficients, self._basis(phi), dims=1))
+
+    def _basis(self, phi: Tensor) -> Tensor:
+        waves = [torch.full_like(phi, 1 / math.sqrt(2 * math.pi))]
+        for k in range(1, (self.coefficients.shape[-1] - 1) // 2 + 1):
+            waves += [torch.cos(k * phi) / math.sqrt(math.pi), torch.sin(k * phi) / math.sqrt(math.pi)]
+        return torch.stack(waves)
+
+    def cometric(self) -> Tensor:
+        """Not defined: diffusion needs a symmetric metric."""
+        raise ValueError("metric: expected a symmetric metric ('diagonal' or 'spd') for diffusion, got 'finsler'")
+
+    def reach(self, radius: Tensor) -> Tensor:
+        """A safe bound from the sum of the harmonics' greatest values."""
+        p = self.coefficients
+        least = p[:, 0] / math.sqrt(2 * math.pi) + p[:, 1:].abs().sum(-1) / math.sqrt(math.pi)
+        return torch.stack((radius * least.exp(), torch.zeros_like(radius)), dim=-1)
+
+
+@dataclass(frozen=True)
+class Randers:
+    """Asymmetric norm on the plane, ``F(v) = sqrt(v^T G v) + <b, v>``, with G ``[C,2,2]`` and drift b ``[C,2]``.
+
+    Positive when ``b^T G^-1 b < 1``. Source: Randers metrics of *Geometric Adaptations of PDE-G-CNNs* (2023).
+    """
+
+    matrix: Tensor
+    drift: Tensor
+    form: ClassVar[str] = "randers"
+
+    @staticmethod
+    def raw_shape(dim: int) -> tuple[int, ...]:
+        """Three numbers for G by log-Cholesky, two for the drift."""
+        return (5,)
+
+    @classmethod
+    def from_raw(cls, raw: Tensor) -> Randers:
+        """The drift is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so that F stays positive."""
+        lower, d = _lower(raw[..., :3]), raw[..., 3:]
+        inside = d / (1 + (d**2).sum(-1, keepdim=True)).sqrt()
+        return cls(lower @ lower.mT, (lower @ inside[..., None])[..., 0])
+
+    @staticmethod
+    def raw_of_diagonal(log_weights: Tensor) -> Tensor:
+        """No drift."""
+        return torch.cat((SPD.raw_of_diagonal(log_weights), torch.zeros_like(log_weights)), dim=-1)
+
+    def squared_norm(self, v: Tensor) -> Tensor:
+        """``F(v)^2``."""
+        return (safe_sqrt(SPD(self.matrix).squared_norm(v)) + torch.einsum("ci,...i->c...", self.drift, v)) ** 2
+
+    def cometric(self) -> Tensor:
+        """Not defined: diffusion needs a symmetric metric."""
+        raise ValueError("metric: expected a symmetric metric ('diagonal' or 'spd') for diffusion, got 'randers'")
+
+    def reach(self, radius: Tensor) -> Tensor:
+        """The symmetric reach over one minus the drift's length."""
+        inverse = _inverse(self.matrix)
+        drift = self.drift.to(inverse.dtype)
+        length = torch.einsum("ci,cij,cj->c", drift, inverse, drift).sqrt()
+        return _quadratic_reach(inverse, radius) / (1 - length)[:, None]
+
+
+METRICS: dict[str, type[Metric]] = {m.form: m for m in (Diagonal, SPD, Finsler, Randers)}
+PLANE_ONLY = (Finsler.form, Randers.form)
+
+
+def safe_sqrt(x: Tensor) -> Tensor:
+    """Square root with gradient zero at zero."""
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), torch.zeros_like(x))
+
+
+def as_metric(metric: Tensor | Metric, dim: int, channels: int) -> Metric:
+    """The metric that a user meant: weights ``[dim]`` or ``[C,dim]``, a matrix ``[C,dim,dim]``, or a metric object.
+
+    Raises:
+        ValueError: wrong shape, channels, or values that are not finite and positive (definite).
+        TypeError: not a floating-point tensor and not a metric.
+    """
+    if isinstance(metric, (Finsler, Randers)):
+        if dim != 2:
+            raise ValueError(
+                f"metric: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which lives on the plane"
+            )
+        return metric
+    if not isinstance(metric, Tensor):
+        if isinstance(metric, (Diagonal, SPD)):
+            return metric
+        raise TypeError(f"metric: expected a tensor or a metric object, got {type(metric).__name__}")
+    _checks.tensor("metric", metric)
+    if metric.ndim == 1:
+        metric = metric[None]
+    matrix = metric.ndim == 3
+    shape = (dim, dim) if matrix else (dim,)
+    if tuple(metric.shape[1:]) != shape or metric.shape[0] not in (1, channels):
+        raise ValueError(
+            f"metric: expected weights [{dim}] or [{channels},{dim}] or matrices [{channels},{dim},{dim}], "
+            f"got shape {tuple(metric.shape)}"
+        )
+    if _checks.has_values(metric):
+        _check_values(metric, matrix)
+    return SPD(metric) if matrix else Diagonal(metric)
+
+
+def _check_values(metric: Tensor, matrix: bool) -> None:
+    values = metric.detach()
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"metric: expected finite values, got {values.flatten()[:9].tolist()}")
+    if not matrix:
+        if not bool((values > 0).all()):
+            raise ValueError(f"metric: expected positive weights, got {values.flatten()[:9].tolist()}")
+        return
+    double = values.double()
+    if not torch.allclose(double, double.mT, rtol=1e-5):
+        raise ValueError(f"metric: expected symmetric matrices, got {values[0].tolist()}")
+    least = torch.linalg.eigvalsh(double).min().item()
+    if least <= 0:
+        raise ValueError(f"metric: expected positive definite matrices, got one with eigenvalue {least:.3g}")

@@ -1,0 +1,37 @@
+"""Kernels of dilation and erosion, and how far they reach."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLAT_SLACK = 1e-5
+"""Relative slack of the flat kernel's edge, so that rounding does not decide whether a tap at distance t belongs."""
+
+
+def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
+    """``(2a-1)/(2a)^(2a/(2a-1)) t^(-1/(2a-1)) d^(2a/(2a-1))`` for 1/2 < alpha <= 1.
+
+    At alpha = 1/2 it is flat: zero where d <= t, infinite elsewhere. The Legendre transform of
+    ``|p|^(2 alpha)``. Source: Smets et al. (arXiv 2001.09046), section 5.
+
+    Args:
+        squared_distance: squared distances from the unit element, any shape.
+        alpha: half the power of the gradient, in [1/2, 1]; a tensor in (1/2, 1] when learned.
+        time: length of the step, positive.
+    """
+    if not isinstance(alpha, Tensor) and alpha == 0.5:
+        inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
+        return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
+    excess = 2 * alpha - 1
+    power = alpha / excess
+    return (excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)) * squared_distance**power
+
+
+def radius_of_cost(cost: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
+    """Distance at which the morphological kernel equals ``cost``: taps further away cost more."""
+    if not isinstance(alpha, Tensor) and alpha == 0.5:
+        return torch.full_like(cost, time * (1 + FLAT_SLACK))
+    excess = 2 * alpha - 1
+    factor = excess * (2 * alpha) ** (-2 * alpha / excess) * time ** (-1 / excess)
+    return (cost / factor) ** (excess / (2 * alpha))

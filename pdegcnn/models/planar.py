@@ -1,0 +1,122 @@
+"""The published networks for images on SE(2), and their counterparts on the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from pdegcnn import _checks
+from pdegcnn.nn import BatchNorm, ChannelMix, Lift, PDELayer, Project, Resample
+from pdegcnn.spaces import SE2, GridSpace
+
+TERMS = ("convection", "dilation", "erosion")
+
+
+def rotated_digits(
+    classes: int = 10,
+    *,
+    space: GridSpace | None = None,
+    in_channels: int = 1,
+    channels: Sequence[int] = (6, 12, 8),
+    size: int = 14,
+    terms: Sequence[str] = TERMS,
+    kernel_size: int | Sequence[int] = 5,
+    alpha: float = 0.65,
+    dropout: float = 0.1,
+    device: Any = None,
+    dtype: Any = None,
+    **options: Any,
+) -> nn.Sequential:
+    """The rotated-digit PDE-G-CNN of Smets et al. (arXiv 2001.09046), invariant to rotations by construction.
+
+    Lift 5x5, two PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads
+    the 5x5 features in a fixed frame, which loses the invariance that the layers kept; this one correlates them with
+    the same number of 5x5 class templates **turned to every orientation** and takes the maximum.
+
+    Args:
+        classes: number of logits.
+        space: SE(2) with 8 orientations if None.
+        in_channels: channels of the image.
+        channels: after the lift and after each PDE layer.
+        size: height and width at which the PDE layers work.
+        terms: terms of the PDE layers.
+        kernel_size: taps of their kernels.
+        alpha: their power.
+        dropout: probability before the head.
+        device: where the parameters live.
+        dtype: their dtype.
+        options: further options of :class:`~pdegcnn.nn.PDELayer`.
+
+    Shape:
+        ``[B,in_channels,H,W] -> [B,classes]``, H, W >= 5, 28 in the publication.
+    """
+    space = SE2(8) if space is None else space
+    factory = {"device": device, "dtype": dtype}
+    layers: list[nn.Module] = [
+        Lift(space, in_channels, channels[0], kernel_size=5, padding=0, **factory),
+        BatchNorm(channels[0], **factory),
+        Resample(size),
+    ]
+    for before, after in zip(channels, channels[1:]):
+        layers.append(PDELayer(space, before, after, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options))
+    layers += [Resample(5), Project(space, mode="max"), nn.Dropout(dropout)]
+    layers += [Lift(space, channels[-1], classes, kernel_size=5, padding=0, **factory), Project(space, mode="max")]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def vessel_segmentation(
+    in_channels: int = 3,
+    out_channels: int = 1,
+    *,
+    space: GridSpace | None = None,
+    layers: int = 6,
+    channels: int | None = None,
+    terms: Sequence[str] = TERMS,
+    kernel_size: int | Sequence[int] = 5,
+    alpha: float = 0.65,
+    dropout: float = 0.1,
+    logits: bool = False,
+    device: Any = None,
+    dtype: Any = None,
+    **options: Any,
+) -> nn.Sequential:
+    """The vessel segmentation PDE-G-CNN6 and PDE-G-CNN12 of Smets et al. (arXiv 2001.09046).
+
+    Lift 7x7, ``layers - 2`` PDE layers of equal width, dropout, maximum over orientations, 1x1 convolution, sigmoid.
+
+    Args:
+        in_channels: channels of the image: 3 for colour, 1 for grey.
+        out_channels: segmentation maps.
+        space: SE(2) with 8 orientations if None.
+        layers: depth, counting lift and projection: 6 or 12 in the publication, at least 3.
+        channels: width; 16 up to 6 layers, else 10, if None.
+        terms: terms of the PDE layers.
+        kernel_size: taps of their kernels.
+        alpha: their power.
+        dropout: probability before the projection.
+        logits: leave the sigmoid out.
+        device: where the parameters live.
+        dtype: their dtype.
+        options: further options of :class:`~pdegcnn.nn.PDELayer`.
+
+    Shape:
+        ``[B,in_channels,H,W] -> [B,out_channels,H,W]``, probabilities unless ``logits``.
+    """
+    space = SE2(8) if space is None else space
+    if _checks.positive_int("layers", layers) < 3:
+        raise ValueError(f"layers: expected at least 3 (lift, PDE layers, projection), got {layers}")
+    channels = (16 if layers <= 6 else 10) if channels is None else channels
+    factory = {"device": device, "dtype": dtype}
+    stack: list[nn.Module] = [
+        Lift(space, in_channels, channels, kernel_size=7, **factory),
+        BatchNorm(channels, **factory),
+    ]
+    for _ in range(layers - 2):
+        stack.append(
+            PDELayer(space, channels, channels, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options)
+        )
+    stack += [nn.Dropout(dropout), Project(space, mode="max")]
+    stack.append(ChannelMix(channels, out_channels, bias=logits, **factory))
+    return nn.Sequential(*stack) if logits else nn.Sequential(*stack, nn.Sigmoid())

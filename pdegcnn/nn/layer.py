@@ -1,0 +1,127 @@
+"""The layer of a PDE-G-CNN: solve an evolution equation per channel, then mix the channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.nn.mixing import BatchNorm, ChannelMix
+from pdegcnn.nn.parameters import Power
+from pdegcnn.nn.terms import build_term
+from pdegcnn.pde import SPLITTINGS, evolve
+from pdegcnn.spaces import Space
+
+
+class PDELayer(nn.Module):
+    """Solver of ``u_t = -c u - (-Delta)^a u + |grad u|^(2a) - |grad u|^(2a)`` up to t = 1, by operator splitting.
+
+    Every channel has its own left-invariant vector and metrics: these are the weights. Then channels are mixed and
+    normalised. The layer commutes with the space's group (up to sampling). Source: Smets et al. (arXiv 2001.09046).
+
+    Args:
+        space: the space.
+        in_channels: channels C of the input.
+        out_channels: channels C' of the output.
+        terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
+            ``"erosion"``.
+        kernel_size: taps of the kernels: odd, one per axis, or ``"auto"``; solver's default if None.
+        alpha: half the power of the gradient and the power of the Laplacian; [1/2, 1] with dilation or erosion, (0, 1]
+            otherwise.
+        learn_alpha: learn one alpha for the layer, starting from ``alpha``.
+        metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
+            leave diffusion to ``"spd"``, for it needs a symmetric one).
+        distance: approximation of the distance that kernels are functions of; solver's default if None.
+        convection: method of the convection solver, ``"linear"`` or ``"spectral"`` on grids.
+        diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
+        boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
+        splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
+        iterations: number of splitting steps.
+        batch_norm: normalise the output; otherwise the mixing has a bias.
+        device: where the parameters live.
+        dtype: their dtype.
+
+    Shape:
+        ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
+
+    Raises:
+        ValueError: unknown or repeated terms, options out of range, a term that cannot exist on the space.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        in_channels: int,
+        out_channels: int,
+        terms: Sequence[str] = ("convection", "diffusion", "dilation", "erosion"),
+        *,
+        kernel_size: int | Sequence[int] | str | None = None,
+        alpha: float = 0.65,
+        learn_alpha: bool = False,
+        metric: str = "diagonal",
+        distance: str | None = None,
+        convection: str | None = None,
+        diffusion: str | None = None,
+        boundary: str | None = None,
+        splitting: str = "lie",
+        iterations: int = 1,
+        batch_norm: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(terms, str) or len(set(terms)) != len(terms) or not terms:
+            raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
+        _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
+        factory = {"device": device, "dtype": dtype}
+        self.space = space
+        self.in_channels = _checks.positive_int("in_channels", in_channels)
+        self.out_channels = _checks.positive_int("out_channels", out_channels)
+        self.splitting = _checks.choice("splitting", splitting, tuple(SPLITTINGS))
+        self.iterations = _checks.positive_int("iterations", iterations)
+        self.power = Power(alpha, **factory) if learn_alpha else None
+        options = {"kernel_size": kernel_size, "distance": distance, "boundary": boundary}
+        methods = {"convection": convection, "diffusion": diffusion}
+        self.terms = nn.ModuleDict()
+        for name in terms:
+            symmetric = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
+            self.terms[name] = build_term(
+                name,
+                space,
+                in_channels,
+                alpha=alpha,
+                metric=symmetric,
+                method=methods.get(name),
+                options=options,
+                **factory,
+            )
+            if self.power is not None and name != "convection":
+                # one power serves all terms; past nn.Module's registration, so that the state holds it once
+                self.terms[name].__dict__["alpha"] = self.power
+        self.mix = ChannelMix(in_channels, out_channels, bias=not batch_norm, **factory)
+        self.norm = BatchNorm(out_channels, **factory) if batch_norm else None
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        for module in self.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if module is not self and reset is not None:
+                reset()
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Solve the equation from ``u``, mix and normalise."""
+        self.space.check_signal("u", u)
+        if u.shape[1] != self.in_channels:
+            raise ValueError(
+                f"u: expected {self.in_channels} channels in {self.space.layout}, got shape {tuple(u.shape)}"
+            )
+        u = self.mix(evolve(u, list(self.terms.values()), self.splitting, self.iterations))
+        return u if self.norm is None else self.norm(u)
+
+    def extra_repr(self) -> str:
+        """Space, channels and splitting."""
+        return (
+            f"{self.space}, {self.in_channels}, {self.out_channels}, {self.splitting!r}, iterations={self.iterations}"
+        )

@@ -1,0 +1,86 @@
+"""Parameters that are valid for every real value: metrics and powers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.kernels.metric import METRICS, PLANE_ONLY, Metric
+from pdegcnn.spaces import Space
+
+LOWEST, HIGHEST = 0.51, 0.99
+"""Range of a learned power: the kernels are singular at 1/2, and 1 is reached only in the limit."""
+
+
+class MetricParameter(nn.Module):
+    """A learnable left-invariant metric per channel; calling it gives the metric.
+
+    Args:
+        space: the space.
+        channels: number of channels C.
+        form: ``"diagonal"``, ``"spd"``, on the plane also ``"finsler"`` and ``"randers"``.
+        device: where the parameters live.
+        dtype: their dtype.
+    """
+
+    def __init__(
+        self, space: Space, channels: int, form: str = "diagonal", *, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        allowed = tuple(f for f in METRICS if space.dim == 2 or f not in PLANE_ONLY)
+        self.form = _checks.choice("metric", form, allowed)
+        self.space, self.channels = space, _checks.positive_int("channels", channels)
+        shape = METRICS[form].raw_shape(space.dim)
+        self.raw = nn.Parameter(torch.empty(channels, *shape, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weights log-uniform between 1/2 and 3/2, so that balls hold a few pixels and orientations."""
+        with torch.no_grad():
+            weights = torch.empty(self.channels, self.space.dim, device=self.raw.device, dtype=self.raw.dtype)
+            weights.uniform_(math.log(0.5), math.log(1.5))
+            self.raw.copy_(METRICS[self.form].raw_of_diagonal(weights))
+
+    def forward(self) -> Metric:
+        """The metric."""
+        return METRICS[self.form].from_raw(self.raw)
+
+    def extra_repr(self) -> str:
+        """Channels and form."""
+        return f"{self.space}, {self.channels}, form={self.form!r}"
+
+
+class Power(nn.Module):
+    """A learnable power alpha in (0.51, 0.99), one number; calling it gives alpha.
+
+    Args:
+        initial: where learning starts, in that range.
+        device: where the parameter lives.
+        dtype: its dtype.
+    """
+
+    def __init__(self, initial: float, *, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        if not LOWEST < initial < HIGHEST:
+            raise ValueError(f"alpha: expected a value between {LOWEST} and {HIGHEST} to learn from, got {initial}")
+        self.initial = initial
+        self.raw = nn.Parameter(torch.empty((), device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to the initial power."""
+        share = (self.initial - LOWEST) / (HIGHEST - LOWEST)
+        with torch.no_grad():
+            self.raw.fill_(math.log(share / (1 - share)))
+
+    def forward(self) -> Tensor:
+        """Alpha, a scalar tensor."""
+        return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.raw)
+
+    def extra_repr(self) -> str:
+        """Where learning starts."""
+        return f"initial={self.initial}"

@@ -1,0 +1,181 @@
+"""The PDE terms as modules. A new term is a class (or an argument of one) and a line in ``TERMS``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.nn.parameters import MetricParameter, Power
+from pdegcnn.pde import solver
+from pdegcnn.spaces import Space
+
+
+class Convection(nn.Module):
+    """Transport along a learned left-invariant vector per channel; see :func:`pdegcnn.functional.convection`.
+
+    Args:
+        space: the space.
+        channels: number of channels C.
+        options: further options of the solver, as ``method`` and ``boundary``.
+        device: where the parameters live.
+        dtype: their dtype.
+    """
+
+    def __init__(self, space: Space, channels: int, *, device: Any = None, dtype: Any = None, **options: Any) -> None:
+        super().__init__()
+        self.space, self.channels, self.options = space, _checks.positive_int("channels", channels), options
+        solver(space, "convection").check_options(space, "convection", **options)
+        self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Vectors uniform within a pixel and an orientation step."""
+        with torch.no_grad():
+            self.vector.uniform_(-1, 1)
+            if self.space.dim == 3:
+                self.vector[:, 2] *= 2 * math.pi / getattr(self.space, "orientations", 8)
+
+    @in_parameter_precision
+    def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
+        """Solve for a step of length ``time``."""
+        run = solver(self.space, "convection").convection
+        return run(u, self.space, self.vector, time=time, **self.options)
+
+    def extra_repr(self) -> str:
+        """Space, channels and options."""
+        return _describe(self.space, self.channels, self.options)
+
+
+class _MetricTerm(nn.Module):
+    """A term driven by a learned metric per channel and a power."""
+
+    name: str
+
+    def __init__(
+        self,
+        space: Space,
+        channels: int,
+        *,
+        alpha: float | Power = 0.65,
+        metric: str = "diagonal",
+        device: Any = None,
+        dtype: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.space, self.channels, self.options = space, channels, options
+        solver(space, self.name).check_options(space, self.name, **options)
+        self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
+        self.alpha = alpha
+
+    def power(self) -> float | Tensor:
+        """The power alpha."""
+        return self.alpha() if isinstance(self.alpha, Power) else self.alpha
+
+    def extra_repr(self) -> str:
+        """Space, channels and options."""
+        return _describe(self.space, self.channels, {"alpha": self.alpha, **self.options})
+
+
+class Diffusion(_MetricTerm):
+    """Fractional diffusion with a learned metric per channel; see :func:`pdegcnn.functional.diffusion`.
+
+    Args:
+        space: the space.
+        channels: number of channels C.
+        alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
+        metric: form of the metric, ``"diagonal"`` or ``"spd"``.
+        options: further options of the solver, as ``method``, ``kernel_size``, ``distance`` and ``boundary``.
+    """
+
+    name = "diffusion"
+
+    @in_parameter_precision
+    def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
+        """Solve for a step of length ``time``."""
+        run = solver(self.space, self.name).diffusion
+        return run(u, self.space, self.metric(), alpha=self.power(), time=time, **self.options)
+
+
+class Morphology(_MetricTerm):
+    """Dilation (sign +1) or erosion (-1) with a learned metric; see :func:`pdegcnn.functional.dilation`.
+
+    Args:
+        space: the space.
+        channels: number of channels C.
+        sign: +1 for dilation, -1 for erosion.
+        alpha: power in [1/2, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
+        metric: form of the metric.
+        options: further options of the solver, as ``kernel_size`` and ``distance``.
+    """
+
+    name = "dilation"
+
+    def __init__(self, space: Space, channels: int, *, sign: int = +1, **options: Any) -> None:
+        self.sign = _checks.choice("sign", sign, (+1, -1))
+        super().__init__(space, channels, **options)
+        if not isinstance(self.alpha, Power):
+            _checks.interval("alpha", self.alpha, 0.5, 1.0)
+
+    @in_parameter_precision
+    def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
+        """Solve for a step of length ``time``."""
+        run = solver(self.space, self.name).morphology
+        return run(u, self.space, self.metric(), sign=self.sign, alpha=self.power(), time=time, **self.options)
+
+    def extra_repr(self) -> str:
+        """Sign, space, channels and options."""
+        return f"sign={self.sign:+d}, {super().extra_repr()}"
+
+
+def _describe(space: Space, channels: int, options: dict[str, Any]) -> str:
+    return ", ".join(
+        [str(space), str(channels), *(f"{k}={v!r}" for k, v in options.items() if not isinstance(v, nn.Module))]
+    )
+
+
+TERMS: dict[str, Callable[..., nn.Module]] = {
+    "convection": Convection,
+    "diffusion": Diffusion,
+    "dilation": partial(Morphology, sign=+1),
+    "erosion": partial(Morphology, sign=-1),
+}
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "convection": ("boundary",),
+    "diffusion": ("kernel_size", "distance", "boundary"),
+    "dilation": ("kernel_size", "distance"),
+    "erosion": ("kernel_size", "distance"),
+}
+"""Options of a layer that concern each term."""
+
+
+def build_term(
+    name: str,
+    space: Space,
+    channels: int,
+    *,
+    alpha: float | Power,
+    metric: str,
+    method: str | None,
+    options: dict[str, Any],
+    device: Any = None,
+    dtype: Any = None,
+) -> nn.Module:
+    """The term ``name`` of a layer, given the layer's options; those that are None are left to the solver."""
+    _checks.choice("terms", name, tuple(TERMS))
+    chosen = {k: options[k] for k in OPTIONS[name] if options.get(k) is not None}
+    if method is not None:
+        chosen["method"] = method
+        if method == "spectral":  # exact solvers have neither a kernel nor a border
+            chosen = {"method": method}
+    if name != "convection":
+        chosen |= {"alpha": alpha, "metric": metric}
+    return TERMS[name](space, channels, device=device, dtype=dtype, **chosen)

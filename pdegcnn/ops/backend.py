@@ -1,0 +1,107 @@
+"""Which version of an operator runs: chosen by device and dtype, with a reason for each refusal.
+
+``PDEGCNN_BACKEND`` or the argument ``backend=`` of an operator forces one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+
+from pdegcnn import _checks
+
+OPERATORS = ("morphological_convolution", "convection", "group_convolution")
+BACKENDS = ("numba", "triton", "torch")
+IMPLEMENTED = {
+    "numba": ("morphological_convolution", "convection"),
+    "triton": (),
+    "torch": OPERATORS,
+}
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+_PROBLEMS = {name: "" if importlib.util.find_spec(name) else f"{name} is not installed" for name in ("numba", "triton")}
+_TRIED: set[str] = set()
+
+
+def _import_problem(name: str) -> str:
+    """Why a package cannot be used; while torch.compile traces, only what is known already."""
+    if name not in _TRIED and not _checks.is_compiling() and not _PROBLEMS[name]:
+        _TRIED.add(name)
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken install must fail as softly as an absent one
+            _PROBLEMS[name] = f"{name} cannot be imported ({type(error).__name__}: {error})"
+    return _PROBLEMS[name]
+
+
+def in_function_transform(*tensors: Tensor) -> bool:
+    """Whether torch.func.grad or vmap wraps one of the tensors (custom operators have no autograd rule there)."""
+    return not _checks.is_compiling() and any(is_functorch_wrapped_tensor(x) for x in tensors)
+
+
+def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None = None) -> str:
+    """Reason why ``backend`` cannot run ``operator`` there, or an empty string."""
+    if backend == "torch":
+        return ""
+    if operator not in IMPLEMENTED[backend]:
+        return f"{operator} has no {backend} version"
+    if dtype is not None and dtype not in DTYPES:
+        return f"dtype {dtype} is not one of float32, float64, bfloat16, float16"
+    if backend == "numba":
+        return _import_problem("numba") if device == "cpu" else f"compiles for the CPU only, not for device {device}"
+    if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        return "runs on the CPU only under TRITON_INTERPRET=1 (for tests)"
+    if device not in ("cpu", "cuda"):
+        return f"no Triton version for device {device}"
+    if device == "cuda" and not torch.cuda.is_available():
+        return "no CUDA device"
+    return _import_problem("triton")
+
+
+def available(operator: str, device: str = "cpu") -> list[str]:
+    """Names of the backends that can run ``operator`` on ``device``."""
+    return [name for name in BACKENDS if not refusal(operator, name, device)]
+
+
+def choose(operator: str, u: Tensor, backend: str | None) -> str:
+    """Name of the backend for the signal ``u``.
+
+    Raises:
+        ValueError: if the backend asked for is unknown or cannot run here; the message holds the reason.
+    """
+    asked = backend if backend is not None else os.environ.get("PDEGCNN_BACKEND") or None
+    device = u.device.type
+    if asked is not None:
+        _checks.choice("backend", asked, BACKENDS)
+        problem = refusal(operator, asked, device, u.dtype)
+        if problem:
+            raise ValueError(f"backend: expected one that runs {operator} here, got {asked!r}: {problem}")
+        return asked
+    if device == "cuda" and not refusal(operator, "triton", device, u.dtype):
+        return "triton"
+    if device == "cpu" and not refusal(operator, "numba", device, u.dtype):
+        return "numba"
+    return "torch"
+
+
+def backends(show: bool = True) -> str:
+    """Print (unless ``show`` is false) and return a table: operator, device, backend, available or why not."""
+    devices = ["cpu", "cuda"]
+    lines = [f"{'operator':27}{'device':8}{'backend':9}status"]
+    for operator in OPERATORS:
+        for device in devices:
+            for name in BACKENDS:
+                problem = refusal(operator, name, device)
+                if name == "torch" and device == "cuda" and not torch.cuda.is_available():
+                    problem = "no CUDA device"
+                lines.append(f"{operator:27}{device:8}{name:9}{problem or 'available'}")
+    table = "\n".join(lines)
+    if show:
+        print(table)
+    return table

@@ -1,0 +1,34 @@
+"""Group convolution as one planar convolution whose channels are (channel, orientation) pairs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pdegcnn.ops.group_convolution.reference import pad
+
+
+def expand(kernel: Tensor) -> Tensor:
+    """Turn [...,Or,KO,KH,KW] into [...,Or,Or,KH,KW]: from output orientation to source orientation."""
+    orientations, ko = kernel.shape[-4:-2]
+    folds = -(-ko // orientations)
+    kernel = F.pad(kernel, (0, 0, 0, 0, 0, folds * orientations - ko))
+    kernel = kernel.unflatten(-3, (folds, orientations)).sum(-4)  # offsets that agree modulo Or
+    o = torch.arange(orientations, device=kernel.device)
+    return kernel[..., o[:, None], (o[None, :] - o[:, None] + ko // 2) % orientations, :, :]
+
+
+def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
+    """Same as the reference, by one call of conv2d: grouped for a depthwise kernel, full for a mixing one."""
+    batch, channels, orientations, height, width = u.shape
+    kh, kw = kernel.shape[-2:]
+    weight = expand(kernel)
+    padding = (kh // 2, kw // 2)
+    if boundary != "zeros":
+        u, padding = pad(u, *padding, boundary), (0, 0)
+    if kernel.ndim == 5:
+        out = F.conv2d(u.flatten(1, 2), weight.flatten(0, 1), padding=padding, groups=channels)
+    else:
+        out = F.conv2d(u.flatten(1, 2), weight.transpose(1, 2).flatten(2, 3).flatten(0, 1), padding=padding)
+    return out.view(batch, -1, orientations, height, width)

@@ -1,0 +1,113 @@
+"""The morphological convolution as torch operators: one autograd rule for all backends.
+
+The forward operator remembers the winning tap of every output in the smallest integer type that holds the number of
+taps (the value ``taps`` itself says that none won); gradients of any order follow from it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from pdegcnn.ops.morphology import portable
+
+_MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
+
+
+def _module(backend: str) -> ModuleType:
+    return importlib.import_module(f"pdegcnn.ops.morphology.{_MODULES[backend]}")
+
+
+def index_dtype(taps: int) -> torch.dtype:
+    """Smallest integer type that holds the numbers 0 to ``taps``."""
+    return torch.uint8 if taps < 256 else torch.int16 if taps < 2**15 else torch.int32
+
+
+@torch.library.custom_op("pdegcnn::morphology", mutates_args=())
+def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
+    """Value [B,C,Or,H,W] and winning taps of the same shape (empty unless ``keep``)."""
+    taps = kernel.shape[2] * kernel.shape[3] * kernel.shape[4]
+    return _module(backend).forward(u.contiguous(), kernel.contiguous(), sign, keep, index_dtype(taps))
+
+
+@morphology.register_fake
+def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
+    dtype = index_dtype(kernel.shape[2] * kernel.shape[3] * kernel.shape[4])
+    out = u.new_empty(u.shape)
+    return out, out.new_empty(u.shape if keep else (0,), dtype=dtype)
+
+
+@torch.library.custom_op("pdegcnn::morphology_backward", mutates_args=())
+def morphology_backward(grad: Tensor, winner: Tensor, sizes: list[int], backend: str) -> tuple[Tensor, Tensor]:
+    """Sum of ``grad`` over the outputs each source won, and over those each kernel entry won."""
+    return _module(backend).backward(grad.contiguous(), winner.contiguous(), sizes)
+
+
+@morphology_backward.register_fake
+def _(grad: Tensor, winner: Tensor, sizes: list[int], backend: str) -> tuple[Tensor, Tensor]:
+    return grad.new_empty(grad.shape), grad.new_empty((*grad.shape[1:3], *sizes))
+
+
+def _setup(ctx, inputs, output) -> None:
+    u, kernel, sign, keep, backend = inputs
+    ctx.sizes, ctx.sign, ctx.backend = list(kernel.shape[2:]), sign, backend
+    ctx.keep = keep
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(*((output[1],) if keep else (u, kernel)))
+
+
+def _backward(ctx, grad, _):
+    if ctx.keep:
+        (winner,) = ctx.saved_tensors
+    else:
+        u, kernel = ctx.saved_tensors
+        winner = morphology(u.detach(), kernel.detach(), ctx.sign, True, ctx.backend)[1]
+    grad_u, sums = morphology_backward(grad, winner, ctx.sizes, ctx.backend)
+    return grad_u, -ctx.sign * sums, None, None, None
+
+
+morphology.register_autograd(_backward, setup_context=_setup)
+
+
+def _setup_backward(ctx, inputs, output) -> None:
+    _, winner, ctx.sizes, _ = inputs
+    ctx.save_for_backward(winner)
+
+
+def _double_backward(ctx, grad_u, grad_sums):
+    (winner,) = ctx.saved_tensors
+    return portable.gather(grad_u, grad_sums, winner, ctx.sizes), None, None, None
+
+
+morphology_backward.register_autograd(_double_backward, setup_context=_setup_backward)
+
+
+@morphology.register_vmap
+def _(info, in_dims, u, kernel, sign, keep, backend):
+    size = info.batch_size
+    if in_dims[1] is None:  # signals join the batch axis
+        u = u.movedim(in_dims[0], 0)
+        out, winner = morphology(u.flatten(0, 1), kernel, sign, keep, backend)
+        split = (size, u.shape[1])
+    else:  # pairs of signal and kernel join the channel axis
+        u = u.movedim(in_dims[0], 1) if in_dims[0] is not None else u[:, None].expand(-1, size, *u.shape[1:])
+        kernel = kernel.movedim(in_dims[1], 0)
+        out, winner = morphology(u.flatten(1, 2), kernel.flatten(0, 1), sign, keep, backend)
+        split = (size, kernel.shape[1])
+    axis = 0 if in_dims[1] is None else 1
+    out = out.unflatten(axis, split).movedim(axis, 0)
+    if keep:
+        return (out, winner.unflatten(axis, split).movedim(axis, 0)), (0, 0)
+    return (out, winner), (0, None)
+
+
+def by_gathering(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
+    """Same value, read again at the winning taps by plain torch: what torch.func.grad can differentiate."""
+    sizes = list(kernel.shape[2:])
+    with torch.no_grad():
+        winner = morphology(u.detach(), kernel.detach(), sign, True, backend)[1]
+    value = portable.gather(u, -sign * kernel, winner, sizes)
+    return torch.where(winner == sizes[0] * sizes[1] * sizes[2], -sign * torch.inf, value)

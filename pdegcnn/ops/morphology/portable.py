@@ -1,0 +1,65 @@
+"""Morphological convolution in plain torch on any device: shifts and comparisons, backward by winning tap."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Values, and the winning taps where ``keep`` (else an empty tensor)."""
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    height, width = u.shape[-2:]
+    ko, kh, kw = kernel.shape[-3:]
+    padded = F.pad(sign * u.to(dtype), (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
+    weights = kernel.to(dtype)
+    best = torch.full(u.shape, -torch.inf, dtype=dtype, device=u.device)
+    winner = torch.full(u.shape if keep else (0,), ko * kh * kw, dtype=index_dtype, device=u.device)
+    for t, (a, i, j) in enumerate(product(range(ko), range(kh), range(kw))):
+        shifted = padded.roll(ko // 2 - a, dims=2)[..., i : i + height, j : j + width]
+        weight = weights[:, :, a, i, j, None, None]
+        value = torch.where(weight == torch.inf, -torch.inf, shifted - weight)
+        wins = (value > best) | (value.isnan() & ~best.isnan())
+        best = torch.where(wins, value, best)
+        if keep:
+            winner.masked_fill_(wins, t)
+    return (sign * best).to(u.dtype), winner
+
+
+def sources(winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Per output: flat source position in [Or*H*W], flat kernel position in [Or*(taps)], and whether a tap won."""
+    orientations, height, width = winner.shape[-3:]
+    ko, kh, kw = sizes
+    taps = ko * kh * kw
+    won = winner.long() < taps
+    tap = winner.long().clamp(max=taps - 1)
+    o, h, w = torch.meshgrid(*(torch.arange(n, device=winner.device) for n in winner.shape[-3:]), indexing="ij")
+    plane = (o + tap // (kh * kw) - ko // 2) % orientations
+    row = (h + tap // kw % kh - kh // 2).clamp(0, height - 1)
+    column = (w + tap % kw - kw // 2).clamp(0, width - 1)
+    return (plane * height + row) * width + column, o * taps + tap, won
+
+
+def backward(grad: Tensor, winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
+    dtype = torch.promote_types(grad.dtype, torch.float32)
+    source, entry, won = sources(winner, sizes)
+    flow = torch.where(won, grad.to(dtype), 0)
+    grad_u = torch.zeros(grad.shape, dtype=dtype, device=grad.device).flatten(2)
+    grad_u.scatter_add_(2, source.flatten(2), flow.flatten(2))
+    orientations, taps = grad.shape[2], sizes[0] * sizes[1] * sizes[2]
+    sums = torch.zeros(*grad.shape[:2], orientations * taps, dtype=torch.float64, device=grad.device)
+    sums.scatter_add_(2, entry.flatten(2), flow.double().flatten(2))
+    total = sums.sum(0).view(grad.shape[1], orientations, *sizes)
+    return grad_u.view(grad.shape).to(grad.dtype), total.to(grad.dtype)
+
+
+def gather(grad_u: Tensor, grad_sums: Tensor, winner: Tensor, sizes: list[int]) -> Tensor:
+    """Transpose of :func:`backward`: what each output's winning source and kernel entry hold."""
+    source, entry, won = sources(winner, sizes)
+    from_u = grad_u.flatten(2).gather(2, source.flatten(2))
+    from_kernel = grad_sums.flatten(1).expand(winner.shape[0], -1, -1).gather(2, entry.flatten(2))
+    return torch.where(won, (from_u + from_kernel).view(winner.shape), 0)

@@ -1,0 +1,240 @@
+"""Invertible coarsenings: wavelet transforms, a learnable orthogonal one, and one that keeps regular fields."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks as check
+from pdegcnn.ops.wavelet import analyse, synthesise
+from pdegcnn.reversible.transition import Transition, round_to
+
+
+def _split_check(x: Tensor, dims: int) -> None:
+    check.tensor("x", x)
+    if x.ndim < dims + 2:
+        raise ValueError(f"x: expected [B,C,...] with {dims} space axes last, got shape {tuple(x.shape)}")
+    if any(size % 2 or size == 0 for size in x.shape[-dims:]):
+        raise ValueError(
+            f"x: expected even sizes on the last {dims} axes, got shape {tuple(x.shape)} (pad before the network)"
+        )
+
+
+def _merge_check(x: Tensor, dims: int) -> None:
+    check.tensor("x", x)
+    if x.ndim < dims + 2 or x.shape[1] % 2**dims:
+        raise ValueError(f"x: expected a multiple of {2**dims} channels to refine, got shape {tuple(x.shape)}")
+
+
+class Wavelet(Transition):
+    """The periodic discrete wavelet transform: [B,C,*space] to [B,2^dims C,*space/2], and back.
+
+    Output channels are ordered by band first: the first C are the low-pass ones; bit ``i`` of the band number (the
+    highest for the first space axis) says whether axis i is high-pass. ``"haar"`` is orthonormal and commutes with
+    quarter turns up to the representation (LL->LL, LH->-HL, HL->LH, HH->-HH): the bands are not four scalars, so a
+    pointwise nonlinearity on them breaks the symmetry. Longer Daubechies filters break it; ``bior1.*`` and
+    ``bior3.*`` keep it but are not orthogonal. Source: arXiv 1905.10484, section 3; Mallat, theorem 7.10.
+
+    Args:
+        name: ``"haar"``, or any discrete wavelet of PyWavelets (``"db2"``, ``"bior1.3"``): extra ``wavelets``.
+        dims: number of space axes, the last ones.
+
+    Raises:
+        ValueError: an odd size, or a channel count that is no multiple of 2^dims on the way back.
+        ImportError: PyWavelets is not installed and the wavelet is not Haar.
+    """
+
+    analysis: Tensor
+    synthesis: Tensor
+
+    def __init__(self, name: str = "haar", dims: int = 2, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        self.name, self.dims = name, check.choice("dims", dims, (1, 2, 3))
+        analysis, synthesis = _filters(name)
+        self.register_buffer("analysis", analysis.to(device), persistent=False)
+        self.register_buffer("synthesis", synthesis.to(device), persistent=False)
+        self.bit_exact = name in ("haar", "db1")
+
+    def extra_repr(self) -> str:
+        """Name and number of axes."""
+        return f"{self.name!r}, dims={self.dims}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Split [B,C,*space] into [B,2^dims C,*space/2]."""
+        _split_check(x, self.dims)
+        for axis in range(self.dims, 0, -1):
+            bands = analyse(x.movedim(-axis, -1), self.analysis)
+            x = bands.movedim(-1, -axis - 1).movedim(-1, 1)
+            x = self._stack(x, axis)
+        return x
+
+    def _stack(self, x: Tensor, axis: int) -> Tensor:
+        """[B,2,done*C,...] to [B,done*2*C,...] with the newest band bit lowest among the bands."""
+        done = 2 ** (self.dims - axis)
+        return x.unflatten(2, (done, -1)).transpose(1, 2).flatten(1, 3)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Merge [B,2^dims C,*space] into [B,C,2*space]."""
+        _merge_check(x, self.dims)
+        for axis in range(1, self.dims + 1):
+            done = 2 ** (self.dims - axis)
+            x = x.unflatten(1, (done, 2, -1)).transpose(1, 2).flatten(2, 3)
+            bands = x.movedim(1, -1).movedim(-axis - 1, -1)
+            x = synthesise(bands, self.synthesis).movedim(-1, -axis)
+        return x
+
+    def on_grid(self, x: Tensor, grid: float) -> Tensor:
+        """Haar by three shears rounded to the grid per axis: orthonormal up to the rounding, bit-exactly invertible."""
+        _split_check(x, self.dims)
+        for axis in range(self.dims, 0, -1):
+            pairs = x.unflatten(-axis, (-1, 2)) if axis == 1 else x.movedim(-axis, -1).unflatten(-1, (-1, 2))
+            a, b = _shears(pairs[..., 0], pairs[..., 1], grid, -1.0)
+            bands = torch.stack((a, b), 1)
+            x = self._stack(bands if axis == 1 else bands.movedim(-1, -axis), axis)
+        return x
+
+    def inverse_on_grid(self, x: Tensor, grid: float) -> Tensor:
+        """Undo `on_grid` bit for bit."""
+        _merge_check(x, self.dims)
+        for axis in range(1, self.dims + 1):
+            done = 2 ** (self.dims - axis)
+            x = x.unflatten(1, (done, 2, -1)).transpose(1, 2).flatten(2, 3)
+            a, b = _shears(x[:, 0].movedim(-axis, -1), x[:, 1].movedim(-axis, -1), grid, 1.0)
+            x = torch.stack((a, b), -1).flatten(-2).movedim(-1, -axis)
+        return x
+
+
+def _shears(a: Tensor, b: Tensor, grid: float, sign: float) -> tuple[Tensor, Tensor]:
+    """(a+b)/sqrt2 and (a-b)/sqrt2 from (a, b) with ``sign=-1``, the way back with ``sign=1``, rounded to the grid."""
+    p, u = math.tan(math.pi / 8), -math.sin(math.pi / 4)
+    if sign < 0:
+        a = a + round_to(p * b, grid)
+        b = b + round_to(u * a, grid)
+        a = a + round_to(p * b, grid)
+        return a, -b + 0.0
+    b = -b + 0.0
+    a = a - round_to(p * b, grid)
+    b = b - round_to(u * a, grid)
+    return a - round_to(p * b, grid), b
+
+
+def _filters(name: str) -> tuple[Tensor, Tensor]:
+    """Analysis and synthesis filters [2,L] in correlation form, float64."""
+    if name in ("haar", "db1"):
+        haar = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / math.sqrt(2)
+        return haar, haar.clone()
+    try:
+        import pywt
+    except ImportError as error:
+        raise ImportError("wavelets other than 'haar' need PyWavelets: pip install pdegcnn[wavelets]") from error
+    check.choice("name", name, pywt.wavelist(kind="discrete"))  # pyright: ignore
+    wavelet = pywt.Wavelet(name)  # pyright: ignore
+    analysis = torch.tensor([wavelet.dec_lo[::-1], wavelet.dec_hi[::-1]], dtype=torch.float64)
+    return analysis, torch.tensor([wavelet.rec_lo, wavelet.rec_hi], dtype=torch.float64)
+
+
+class LearnableOrthogonal(Transition):
+    """Space to depth followed by a learnable orthogonal mixing of the 2^dims pixels of a block.
+
+    The mixing is ``Q = Haar expm(A - A^T)``, orthogonal for every A; it starts as the Haar transform. Layout and
+    errors as in `Wavelet`. Source: arXiv 1905.10484, section 3, with the filter learned; Lezcano-Casado,
+    Martinez-Rubio, arXiv 1901.08428, for the exponential.
+    """
+
+    haar: Tensor
+
+    def __init__(
+        self, dims: int = 2, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.dims = check.choice("dims", dims, (1, 2, 3))
+        self.skew = nn.Parameter(torch.empty(2**dims, 2**dims, device=device, dtype=dtype))
+        one = _filters("haar")[0]
+        haar = one
+        for _ in range(dims - 1):
+            haar = torch.kron(haar, one)
+        self.register_buffer("haar", haar.to(device=device, dtype=self.skew.dtype), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as the Haar transform."""
+        nn.init.zeros_(self.skew)
+
+    def extra_repr(self) -> str:
+        """The number of axes."""
+        return f"dims={self.dims}"
+
+    def matrix(self) -> Tensor:
+        """The orthogonal matrix Q [2^dims, 2^dims]."""
+        return self.haar @ torch.linalg.matrix_exp(self.skew - self.skew.T)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Split [B,C,*space] into [B,2^dims C,*space/2]."""
+        _split_check(x, self.dims)
+        pixels = torch.stack([x[_corner(x, c, self.dims)] for c in product((0, 1), repeat=self.dims)], 1)
+        return torch.einsum("qp,bp...->bq...", self.matrix().to(x.dtype), pixels).flatten(1, 2)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Merge [B,2^dims C,*space] into [B,C,2*space]."""
+        _merge_check(x, self.dims)
+        pixels = torch.einsum("qp,bq...->bp...", self.matrix().to(x.dtype), x.unflatten(1, (2**self.dims, -1)))
+        for axis in range(1, self.dims + 1):
+            half = pixels.shape[1] // 2
+            even_odd = pixels.unflatten(1, (half, 2))
+            pixels = torch.stack((even_odd[:, :, 0], even_odd[:, :, 1]), -axis).flatten(-axis - 1, -axis)
+        return pixels.squeeze(1)
+
+
+def _corner(x: Tensor, corner: tuple[int, ...], dims: int) -> tuple:
+    return (..., *(slice(c, None, 2) for c in corner))
+
+
+class CyclicSpaceToDepth(Transition):
+    """Space to depth for regular fields: [B,C,Or,H,W] to [B,4C,Or,H/2,W/2], a regular field again.
+
+    The four pixels of a block are numbered around it, counter-clockwise, and regrouped by (pixel - quarter turn of the
+    orientation) mod 4, so that a quarter turn permutes orientations only. It is a permutation: bit-exact.
+
+    Args:
+        orientations: Or, a multiple of 4.
+
+    Raises:
+        ValueError: odd sizes, other orientations, channels that 4 does not divide on the way back.
+    """
+
+    bit_exact = True
+    PIXELS = ((0, 0), (1, 0), (1, 1), (0, 1))
+
+    def __init__(self, orientations: int) -> None:
+        super().__init__()
+        self.orientations = check.positive_int("orientations", orientations)
+        if orientations % 4:
+            raise ValueError(f"orientations: expected a multiple of 4, got {orientations}")
+
+    def extra_repr(self) -> str:
+        """The number of orientations."""
+        return f"orientations={self.orientations}"
+
+    def _check(self, x: Tensor) -> None:
+        check.tensor("x", x, 5, "[B,C,Or,H,W]")
+        if x.shape[2] != self.orientations:
+            raise ValueError(f"x: expected {self.orientations} orientations, got shape {tuple(x.shape)}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Split [B,C,Or,H,W] into [B,4C,Or,H/2,W/2]."""
+        self._check(x)
+        _split_check(x, 2)
+        pixels = torch.stack([x[..., i::2, j::2] for i, j in self.PIXELS], 1).unflatten(3, (4, -1))
+        return torch.stack([pixels[:, :, :, q].roll(-q, 1) for q in range(4)], 3).flatten(3, 4).flatten(1, 2)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Merge [B,4C,Or,H,W] into [B,C,Or,2H,2W]."""
+        self._check(x)
+        _merge_check(x, 2)
+        groups = x.unflatten(1, (4, -1)).unflatten(3, (4, -1))
+        p = torch.stack([groups[:, :, :, q].roll(q, 1) for q in range(4)], 3).flatten(3, 4)
+        rows = [torch.stack((p[:, a], p[:, b]), -1).flatten(-2) for a, b in ((0, 3), (1, 2))]
+        return torch.stack(rows, -2).flatten(-3, -2)

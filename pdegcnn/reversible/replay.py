@@ -1,0 +1,102 @@
+"""What a recomputation must find again: random numbers, buffers, autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class RandomState:
+    """The state of the default generators: the CPU's and, if CUDA is in use, one device's."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.cpu = torch.get_rng_state()
+        self.cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def restore(self) -> None:
+        """Set the generators back to this state."""
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda, self.device)
+
+    def same(self, other: RandomState) -> bool:
+        """Whether no random number was drawn between the two."""
+        if not torch.equal(self.cpu, other.cpu):
+            return False
+        return self.cuda is None or other.cuda is None or torch.equal(self.cuda, other.cuda)
+
+
+class Autocast:
+    """The autocast setting of a forward pass, to be entered again in the backward pass.
+
+    The cache of cast weights is left off: a cast made without autograd, found again with autograd, would cut the
+    weights off from their gradient.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.kinds = []
+        for kind in dict.fromkeys(("cpu", device.type)):
+            if kind in ("cpu", "cuda", "xpu", "mps"):
+                self.kinds.append((kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)))
+
+    @property
+    def enabled(self) -> bool:
+        """Whether autocast was on for any device type."""
+        return any(on for _, _, on in self.kinds)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Enter the recorded setting."""
+        with ExitStack() as stack:
+            for kind, dtype, on in self.kinds:
+                if on or torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=on, cache_enabled=False))
+            yield
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two buffers are known to hold the same values (batch norm writes without raising the version)."""
+    if a.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(a):  # pyright: ignore
+        return False
+    return torch.equal(a, b)
+
+
+class LayerReplay:
+    """What one layer found when it ran forward: buffers it changed (with their old values), random state it used."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.random: RandomState | None = None
+        self.changed: dict[str, Tensor] = {}
+        self.unchanged: dict[str, tuple[Tensor, int]] = {}
+        self._before = {
+            name: (buffer, buffer._version, buffer.detach().clone()) for name, buffer in layer.named_buffers()
+        }
+
+    def finish(self, layer: nn.Module) -> None:
+        """Compare with the buffers after the run; keep copies only of those that changed."""
+        for name, buffer in layer.named_buffers():
+            if name not in self._before:
+                continue
+            old, version, copy = self._before[name]
+            if buffer is old and buffer._version == version and _equal(buffer, copy):
+                self.unchanged[name] = (buffer, version)
+            else:
+                self.changed[name] = copy
+        self._before = {}
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The changed buffers' old values, copied: a second run writes into the copies only.
+
+        Raises RuntimeError when a buffer that the layer only read was written to since, as plain autograd does.
+        """
+        for name, (buffer, version) in self.unchanged.items():
+            if buffer._version != version:
+                raise RuntimeError(
+                    f"buffer {name!r} was changed in place between the forward and the backward pass of a "
+                    f"ReversibleStack (expected version {version}, got {buffer._version}); it cannot be run again"
+                )
+        return {name: old.clone() for name, old in self.changed.items()}

@@ -1,0 +1,110 @@
+"""Stability of a stack: the step's norm, growth with depth, smoothness of the kernels in depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pdegcnn.reversible.engine import step
+from pdegcnn.reversible.stack import ReversibleStack
+from pdegcnn.reversible.transition import Transition
+
+
+@dataclass(frozen=True)
+class StabilityReport:
+    """What `stability_report` found.
+
+    Attributes:
+        step_norms: for each layer, an estimate of ``h^2 ||J_f||`` at the given state. A leapfrog step with a symmetric
+            negative Jacobian is stable only if it is at most 4; with kernels that vary in depth this is not enough.
+        growth: largest factor by which the norm of a random perturbation of (y, v) grew up to any depth.
+        bounded: whether every step norm is at most 4.
+    """
+
+    step_norms: tuple[float, ...]
+    growth: float
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the necessary condition ``h^2 ||J_f|| <= 4`` holds for every layer."""
+        return all(n <= 4.0 for n in self.step_norms)
+
+
+def stability_report(
+    stack: ReversibleStack, y: Tensor, v: Tensor | None = None, *, iterations: int = 8
+) -> StabilityReport:
+    """Measure how a stack treats the state ``y`` [B,C,...] and a small perturbation of it.
+
+    Norms of Jacobians come from ``iterations`` steps of power iteration on ``J^T J``, so they are lower bounds that
+    converge from below. Source: arXiv 1905.10484, section 3.1; Haber, Ruthotto, arXiv 1705.03341, section 3.
+
+    Args:
+        stack: the stack, in any mode; put it in eval mode when it holds dropout or batch norm.
+        y: state.
+        v: velocity; zero unless given.
+        iterations: steps of power iteration.
+    """
+    y = y.detach()
+    v = torch.zeros_like(y) if v is None else v.detach()
+    rule = stack.rule
+    dy, dv = torch.randn_like(y), torch.zeros_like(v)
+    scale = 1e-3 * y.norm().clamp_min(1e-3) / dy.norm()
+    other = (y + scale * dy, v + dv)
+    start = float((other[0] - y).norm())
+    norms, growth = [], 1.0
+    for index, layer in enumerate(stack.sequence()):
+        if not isinstance(layer, Transition):
+            norms.append(rule.h2 * _jacobian_norm(layer, y, iterations))
+        with torch.no_grad():
+            y, v = step(layer, index, y, v, rule)
+            other = step(layer, index, *other, rule)
+        size = torch.stack(((other[0] - y).norm(), (other[1] - v).norm())).norm()
+        growth = max(growth, float(size) / start)
+    return StabilityReport(tuple(norms), growth)
+
+
+def _jacobian_norm(layer: torch.nn.Module, y: Tensor, iterations: int) -> float:
+    direction = torch.randn_like(y)
+    value = 0.0
+    out, pull = torch.func.vjp(layer, y)  # pyright: ignore
+    for _ in range(iterations):
+        direction = direction / direction.norm().clamp_min(1e-30)
+        _, pushed = torch.func.jvp(layer, (y,), (direction,))  # pyright: ignore
+        value = float(pushed.detach().norm())
+        (direction,) = pull(pushed)
+        direction = direction.detach()
+    return value
+
+
+def depth_smoothness(stack: ReversibleStack | Sequence[torch.nn.Module]) -> Tensor:
+    """``sum over j and parameters of ||theta_{j+1} - theta_j||^2``, to be added to a loss: smooth kernels in depth.
+
+    Neighbours are compared when they are of the same type with parameters of the same shapes. Source: Haber,
+    Ruthotto, *Stable Architectures for Deep Neural Networks*, arXiv 1705.03341, eq. 4.2.
+
+    Raises:
+        ValueError: no two neighbours can be compared.
+    """
+    layers = stack.sequence() if isinstance(stack, ReversibleStack) else list(stack)
+    terms = []
+    for a, b in zip(layers[:-1], layers[1:]):
+        p, q = dict(a.named_parameters()), dict(b.named_parameters())
+        if type(a) is type(b) and p and all(n in q and q[n].shape == x.shape for n, x in p.items()):
+            terms += [(q[n] - x).square().sum() for n, x in p.items()]
+    if not terms:
+        raise ValueError("stack: expected neighbouring layers of one type with equal parameter shapes, got none")
+    return torch.stack(terms).sum()
+
+
+def safe_initialise(stack: ReversibleStack, h2_norm2: float = 0.05) -> None:
+    """Scale every layer with ``cap_norm`` (the symmetric ones) so that ``h^2 ||K||^2 <= h2_norm2``.
+
+    With kernels that vary independently in depth the condition ``<= 4`` does not prevent growth; 0.05 does in practice.
+    """
+    for layer in stack.sequence():
+        cap = getattr(layer, "cap_norm", None)
+        if cap is not None:
+            cap((h2_norm2 / stack.rule.h2) ** 0.5)

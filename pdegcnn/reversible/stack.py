@@ -1,0 +1,233 @@
+"""Reversible stacks: telegraph-equation networks of arbitrary modules in constant activation memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pdegcnn import _checks as check
+from pdegcnn.reversible.engine import Plan, Rule, StackFunction, collect, concrete, increment, peak, step, transit
+from pdegcnn.reversible.replay import Autocast, RandomState
+from pdegcnn.reversible.transition import Transition, round_to
+
+MEMORY = ("reversible", "plain", "checkpoint", "checkpoint_sqrt")
+MANTISSA = {torch.float32: 24, torch.float64: 53}
+
+
+class ReversibleStack(nn.Module):
+    """A telegraph-equation network over any modules, trained without storing its activations.
+
+    Each layer: ``v <- (1 - damping) v + h^2 f(y)``, then ``y <- y + v``: leapfrog in velocity form (Lensink, Peters,
+    Haber, arXiv 1905.10484, eq. 4, there as ``y+ = 2y - y- + h^2 f(y)``). Only the last pair of states is kept; the
+    backward pass rebuilds the others. An element that is a `Transition` (a coarsening) acts on both states instead.
+
+    Args:
+        layers: modules with one tensor in and one tensor of the same shape out, or transitions. A layer must not
+            change its input in place. Gradients reach parameters only, not other tensors that a layer closes over.
+        h: step size. ``h^2 ||K||^2 <= 4`` is necessary for stability but not sufficient: see `stability_report`.
+        exact: keep states on the grid ``grid`` (increments are rounded, with derivative one), so that the reversal
+            is bit-exact. States must be float32 or float64; leaving the range of exact addition raises.
+        grid: spacing of the grid of ``exact``; 2^-14 unless told, which bounds float32 states by 1024.
+        damping: part of the velocity lost per layer, in [0, 1). Its reverse divides by ``1 - damping`` and amplifies
+            rounding by ``(1 - damping)^-depth``: keep it 0, or the product ``damping * depth`` below about 5.
+        memory: ``"reversible"``, ``"plain"`` (autograd stores everything: faster, and no larger under five or six
+            layers), ``"checkpoint"`` (per layer) or ``"checkpoint_sqrt"``. The map is the same.
+        check_finite: raise when the last states hold a NaN or an infinity.
+
+    Random numbers are replayed, buffers (batch norm) are updated once a step, autocast is entered again. Forward
+    hooks of the layers run in both passes. ``torch.func`` transforms and ``create_graph=True`` are right, but store
+    the graph of the whole walk. Under ``torch.compile`` a stack is one graph break; its layers may be compiled.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[nn.Module],
+        h: float = 0.1,
+        exact: bool = False,
+        *,
+        grid: float = 2.0**-14,
+        damping: float = 0.0,
+        memory: str = "reversible",
+        check_finite: bool = True,
+    ) -> None:
+        super().__init__()
+        layers = list(layers)
+        for index, layer in enumerate(layers):
+            if not isinstance(layer, nn.Module):
+                raise TypeError(f"layers[{index}]: expected a torch.nn.Module, got {type(layer).__name__}")
+        if not layers:
+            raise ValueError("layers: expected at least one module, got none")
+        check.interval("h", h, 0.0, math.inf, open_low=True)
+        check.interval("damping", damping, 0.0, 1.0)
+        if damping == 1.0:
+            raise ValueError("damping: expected a value in [0, 1), got 1.0")
+        if exact and damping:
+            raise ValueError(f"damping: expected 0 with exact=True (division cannot be exact), got {damping}")
+        if math.frexp(grid)[0] != 0.5 or grid <= 0:
+            raise ValueError(f"grid: expected a power of two, got {grid}")
+        for index, layer in enumerate(layers):
+            if exact and isinstance(layer, Transition) and not layer.bit_exact:
+                raise ValueError(
+                    f"layers[{index}]: expected a transition that is bit-exact on the grid (Haar, space to depth), "
+                    f"got {type(layer).__name__}"
+                )
+        self.layers = nn.ModuleList(layers)
+        self.h, self.exact, self.grid, self.damping = float(h), bool(exact), float(grid), float(damping)
+        self.memory = check.choice("memory", memory, MEMORY)
+        self.check_finite = check_finite
+
+    def extra_repr(self) -> str:
+        """The numbers of the stack."""
+        return f"h={self.h}, exact={self.exact}, damping={self.damping}, memory={self.memory!r}"
+
+    def sequence(self) -> Sequence[nn.Module]:
+        """The modules in the order in which they act."""
+        return list(self.layers)
+
+    @property
+    def rule(self) -> Rule:
+        """The numbers of a step."""
+        return Rule(self.h * self.h, 1.0 - self.damping, self.grid if self.exact else None)
+
+    @torch.compiler.disable
+    def forward(self, y: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map states ``y`` [B,C,...] and ``v`` (same shape; zero unless given) to the states after the last layer.
+
+        Raises:
+            TypeError: a state is not a floating tensor (float32 or float64 with ``exact``).
+            ValueError: shapes differ, a layer changes shape or input, a state is not finite or leaves the exact range.
+            RuntimeError: in backward, with ``exact``: a layer was not deterministic.
+        """
+        y, v = self._states(y, v)
+        return self._run(y, v)
+
+    def inverse(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the states after the last layer to those before the first; differentiable by plain autograd.
+
+        Raises:
+            RuntimeError: a layer draws random numbers (its draw of the forward pass is not known here).
+        """
+        y, v = self._states(y, v)
+        rule, layers = self.rule, self.sequence()
+        start = RandomState(y.device)
+        for index in range(len(layers) - 1, -1, -1):
+            layer = layers[index]
+            if isinstance(layer, Transition):
+                y, v = transit(layer, y, rule, inverse=True), transit(layer, v, rule, inverse=True)
+                continue
+            y = y - v
+            copies = {name: buffer.clone() for name, buffer in layer.named_buffers()}
+            v = (v - increment(layer, index, y, rule, copies)) / rule.keep
+            if not start.same(RandomState(y.device)):
+                start.restore()
+                raise RuntimeError(f"layers[{index}]: expected a layer without randomness, got one that draws numbers")
+        return y, v
+
+    @torch.no_grad()
+    def drift(self, y: Tensor, v: Tensor | None = None) -> float:
+        """Largest absolute error of ``inverse(forward(y, v))``, relative to the largest input value."""
+        y, v = self._states(y, v)
+        copies = [(b, b.clone()) for b in self.buffers()]
+        out = self._run(y.clone(), v.clone())
+        for buffer, copy in copies:
+            buffer.copy_(copy)
+        back = self.inverse(*out)
+        error = max(float((back[0] - y).abs().max()), float((back[1] - v).abs().max()))
+        return error / max(float(y.abs().max()), float(v.abs().max()), 1e-30)
+
+    def _states(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
+        check.tensor("y", y)
+        if v is None:
+            v = torch.zeros_like(y)
+        check.tensor("v", v)
+        if v.shape != y.shape:
+            raise ValueError(f"v: expected the shape of y {tuple(y.shape)}, got {tuple(v.shape)}")
+        check.same_kind("v", v, "y", y)
+        if not self.exact:
+            return y, v
+        if y.dtype not in MANTISSA:
+            raise TypeError(f"y: expected dtype float32 or float64 with exact=True, got {y.dtype}")
+        y, v = round_to(y, self.grid) + 0.0, round_to(v, self.grid) + 0.0
+        if concrete(y) and concrete(v):
+            self._in_range([peak(y, v)], y.dtype, "the input")
+        return y, v
+
+    def _run(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        layers = self.sequence()
+        if self.memory == "reversible":
+            params, names = collect(layers)
+            plan = Plan(layers, self.rule, Autocast(y.device), names)
+            y, v = StackFunction.apply(plan, y, v, *params)  # pyright: ignore
+            peaks = plan.peaks
+        else:
+            y, v, peaks = self._stored(layers, y, v)
+        if not (concrete(y) and concrete(v)):
+            return y, v
+        if self.exact:
+            self._in_range(peaks, y.dtype, "the state after layers[{}]")
+        elif self.check_finite and not math.isfinite(float(peak(y, v))):
+            raise ValueError(
+                "y: expected finite states after the last layer, got a NaN or an infinity "
+                "(in the input, or the stack is unstable: lower h or the kernels' norm, see stability_report)"
+            )
+        return y, v
+
+    def _stored(self, layers: Sequence[nn.Module], y: Tensor, v: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The same map under plain autograd, or with torch's checkpoints."""
+        count = len(layers)
+        size = {"plain": count, "checkpoint": 1, "checkpoint_sqrt": math.isqrt(count - 1) + 1}[self.memory]
+        peaks: list[Tensor] = []
+
+        def segment(y: Tensor, v: Tensor, first: int, last: int, note: bool) -> tuple[Tensor, Tensor]:
+            for index in range(first, last):
+                y, v = step(layers[index], index, y, v, self.rule)
+                if note and self.exact and concrete(y):
+                    peaks.append(peak(y, v))
+            return y, v
+
+        for first in range(0, count, size):
+            last = min(first + size, count)
+            if self.memory == "plain":
+                y, v = segment(y, v, first, last, True)
+            else:
+                y, v = checkpoint(segment, y, v, first, last, True, use_reentrant=False)  # pyright: ignore
+        return y, v, peaks[:count]
+
+    def _in_range(self, peaks: Sequence[Tensor], dtype: torch.dtype, where: str) -> None:
+        limit = 2.0 ** MANTISSA[dtype] * self.grid
+        for index, value in enumerate(torch.stack(list(peaks)).tolist() if peaks else []):
+            if not value < limit:
+                raise ValueError(
+                    f"y, v: expected finite values below {limit:g} in absolute value, the range in which exact=True "
+                    f"with grid={self.grid:g} adds exactly in {dtype}; got {value:g} in {where.format(index)}"
+                )
+
+
+class Telegraph(ReversibleStack):
+    """The telegraph flow of one module: the same ``layer`` applied ``steps`` times with shared parameters.
+
+    Args:
+        layer: the module f, same shape in and out.
+        steps: number of steps.
+        h: step size.
+        exact: bit-exact reversal.
+        **options: the other arguments of `ReversibleStack`.
+
+    Source: arXiv 1905.10484, eq. 3, with a velocity field constant in time.
+    """
+
+    def __init__(self, layer: nn.Module, steps: int, h: float = 0.1, exact: bool = False, **options) -> None:
+        super().__init__([layer], h, exact, **options)
+        self.steps = check.positive_int("steps", steps)
+
+    def sequence(self) -> Sequence[nn.Module]:
+        """The module, ``steps`` times."""
+        return [self.layers[0]] * self.steps
+
+    def extra_repr(self) -> str:
+        """The numbers of the flow."""
+        return f"steps={self.steps}, {super().extra_repr()}"

@@ -1,0 +1,123 @@
+"""The symmetric layer on regular fields of the rotation group C_N over the plane (SE(2) with N orientations)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdegcnn import _checks as check
+from pdegcnn.reversible.symmetric import ACTIVATIONS
+
+
+def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or`` counter-clockwise (rows run downwards).
+
+    Bilinear interpolation, zero outside the disc of radius k/2; quarter turns permute the taps exactly.
+    """
+    half = size // 2
+    out = torch.zeros(orientations, size, size, size, size, dtype=dtype)
+    for o in range(orientations):
+        angle = 2 * math.pi * o / orientations
+        c, s = round(math.cos(angle), 12), round(math.sin(angle), 12)
+        for i in range(size):
+            for j in range(size):
+                x, y = j - half, half - i
+                if x * x + y * y > (size / 2) ** 2:
+                    continue
+                column, row = half + c * x + s * y, half - (-s * x + c * y)
+                for a in (math.floor(row), math.floor(row) + 1):
+                    for b in (math.floor(column), math.floor(column) + 1):
+                        share = max(0.0, 1 - abs(row - a)) * max(0.0, 1 - abs(column - b))
+                        if 0 <= a < size and 0 <= b < size and share > 0:
+                            out[o, i, j, a, b] += share
+    return out.reshape(orientations, size * size, size * size)
+
+
+class SymmetricGroupConv(nn.Module):
+    """``f(u) = -K^T act(K u + b)`` on signals [B,channels,Or,H,W], with K a group convolution on SE(2).
+
+    K maps ``channels`` to ``rank`` regular fields with a kernel [rank,channels,Or,k,k] that is turned with the
+    orientation it is applied at; K^T is its exact adjoint, a group convolution again, so f commutes with the
+    rotations of the grid. Zero outside the image. Sources: arXiv 1912.12137, eq. 9; Cohen, Welling, *Group Equivariant
+    Convolutional Networks*, arXiv 1602.07576, eq. 11.
+
+    Args:
+        channels: channels C.
+        orientations: number Or of orientations; equivariance to quarter turns is exact when 4 divides it.
+        kernel_size: odd spatial size.
+        rank: channels of K u; ``channels`` unless told.
+        activation: as in `SymmetricConv`.
+        init_norm: bound of the spectral norm of K after `reset_parameters`.
+        device: where the parameters live.
+        dtype: their dtype.
+    """
+
+    turn: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        orientations: int,
+        kernel_size: int = 3,
+        rank: int | None = None,
+        activation: str = "relu",
+        init_norm: float = 1.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = check.positive_int("channels", channels)
+        self.orientations = check.positive_int("orientations", orientations)
+        self.rank = self.channels if rank is None else check.positive_int("rank", rank)
+        check.odd("kernel_size", (kernel_size,))
+        self.kernel_size = kernel_size
+        self.activation = check.choice("activation", activation, tuple(ACTIVATIONS))
+        check.interval("init_norm", init_norm, 0.0, math.inf, open_low=True)
+        self.init_norm = init_norm
+        shape = (self.rank, self.channels, self.orientations, kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(self.rank, device=device, dtype=dtype))
+        turn = turning(self.orientations, kernel_size).to(device=device, dtype=self.weight.dtype)
+        self.register_buffer("turn", turn, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Random K of spectral norm at most ``init_norm``; b = 0."""
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)
+        if not self.weight.is_meta:
+            with torch.no_grad():
+                norm = torch.linalg.matrix_norm(self.kernel().flatten(1), 2) * self.kernel_size
+                self.weight.mul_(self.init_norm / norm.clamp_min(1e-30))
+
+    def extra_repr(self) -> str:
+        """The sizes of the layer."""
+        return f"{self.channels}, orientations={self.orientations}, kernel_size={self.kernel_size}, rank={self.rank}"
+
+    def turned(self) -> Tensor:
+        """The kernel at every orientation, [rank,channels,Or,Or,k,k]: axis 2 the place, axis 3 the offset."""
+        k = self.kernel_size
+        return torch.einsum("opq,rcdq->rcodp", self.turn, self.weight.flatten(3)).unflatten(-1, (k, k))
+
+    def kernel(self) -> Tensor:
+        """K as one planar kernel [rank*Or, channels*Or, k, k]."""
+        n, k = self.orientations, self.kernel_size
+        place = torch.arange(n, device=self.weight.device)
+        offset = (place[None] - place[:, None]) % n
+        full = self.turned()[:, :, place[:, None], offset]
+        return full.transpose(1, 2).reshape(self.rank * n, self.channels * n, k, k)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Map [B,channels,Or,H,W] to the same shape."""
+        check.tensor("u", u, 5, "[B,C,Or,H,W]")
+        if u.shape[1:3] != (self.channels, self.orientations):
+            raise ValueError(
+                f"u: expected {self.channels} channels and {self.orientations} orientations, got shape {tuple(u.shape)}"
+            )
+        kernel, pad = self.kernel(), self.kernel_size // 2
+        bias = self.bias.repeat_interleave(self.orientations)
+        z = ACTIVATIONS[self.activation](F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad))
+        return -F.conv_transpose2d(z, kernel, padding=pad).unflatten(1, u.shape[1:3])

@@ -1,0 +1,143 @@
+"""Spaces sampled on a regular pixel grid: what the plane and SE(2) share."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.spaces.base import Space
+
+
+def rotation(angle: Tensor, v: Tensor) -> Tensor:
+    """Turn vectors ``v [..., 2]`` by ``angle [...]`` radians, from +x towards +y."""
+    c, s = torch.cos(angle), torch.sin(angle)
+    x, y = v[..., 0], v[..., 1]
+    return torch.stack((c * x - s * y, s * x + c * y), dim=-1)
+
+
+class GridSpace(Space):
+    """A space whose signals are images, one per orientation; the unit of length is the pixel.
+
+    x is the last axis, y the second-last (downwards), angles turn from +x to +y.
+    """
+
+    orientations: int
+
+    @property
+    @abstractmethod
+    def angles(self) -> Tensor:
+        """Angle of each orientation, ``[Or]`` radians, float64."""
+
+    @abstractmethod
+    def to_grid(self, u: Tensor) -> Tensor:
+        """View a signal as ``[B,C,Or,H,W]``."""
+
+    @abstractmethod
+    def from_grid(self, u: Tensor) -> Tensor:
+        """View ``[B,C,Or,H,W]`` as a signal."""
+
+    @abstractmethod
+    def half_angle(self, g: Tensor) -> Tensor:
+        """Half-angle coordinates of elements ``[..., dim]``: they carry the reflection symmetries of the distance."""
+
+    @abstractmethod
+    def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
+        """Number of taps ``(KO, KH, KW)``; raises ``ValueError`` unless all are odd."""
+
+    @abstractmethod
+    def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
+        """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KO,KH,KW,dim]``."""
+
+    def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
+        """How much of a grid cell each tap stands for, ``[KO,1,1]``: a tap met twice around the circle counts half."""
+        weights = torch.ones(sizes[0], 1, 1, dtype=like.dtype, device=like.device)
+        if sizes[0] == self.orientations + 1:
+            weights[0] = weights[-1] = 0.5
+        return weights
+
+    def offsets(self, sizes: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Tap positions: orientation steps ``[KO]`` and image offsets (x, y) ``[KH,KW,2]``, in float64."""
+        steps, rows, columns = (torch.arange(n, device=like.device, dtype=torch.float64) - n // 2 for n in sizes)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        return steps, torch.stack((x, y), dim=-1)
+
+    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+        """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns),
+        periodically.
+
+        Takes signals on the space, images ``[B,C,H,W]`` and invariants ``[B,K]``. Multiples of 90 degrees on square
+        images are exact; others use cubic splines in the image and Fourier interpolation over orientations, without
+        gradient.
+        """
+        if set(motion) == {"angle"}:
+            return self._rotate(signal, float(motion["angle"]))
+        if set(motion) == {"shift"}:
+            if signal.ndim < 4:
+                return signal
+            return signal.roll(tuple(motion["shift"]), dims=(-2, -1))
+        raise ValueError(f"motion: expected angle=degrees or shift=(rows, columns), got {motion}")
+
+    def _rotate(self, signal: Tensor, angle: float) -> Tensor:
+        if signal.ndim < 4:
+            return signal
+        turned = signal
+        if signal.ndim == 5:
+            turned = _turn_fibre(signal, math.radians(angle))
+        if angle % 90 == 0 and (signal.shape[-1] == signal.shape[-2] or angle % 180 == 0):
+            return torch.rot90(turned, -round(angle / 90), dims=(-2, -1))
+        return _rotate_image(turned, math.radians(angle))
+
+    def interior(self, signal: Tensor, **motion: Any) -> Tensor:
+        """One on the disk that a rotation keeps inside the image, zero outside; all ones for exact motions."""
+        exact = "angle" not in motion or (motion["angle"] % 90 == 0 and signal.shape[-1] == signal.shape[-2])
+        if signal.ndim < 4 or exact or motion["angle"] % 180 == 0:
+            return torch.ones((), dtype=signal.dtype, device=signal.device)
+        height, width = signal.shape[-2:]
+        y = torch.arange(height, device=signal.device, dtype=signal.dtype) - (height - 1) / 2
+        x = torch.arange(width, device=signal.device, dtype=signal.dtype) - (width - 1) / 2
+        radius = min(height, width) / 2 - 0.5
+        return (y[:, None] ** 2 + x[None, :] ** 2 <= radius**2).to(signal.dtype)
+
+
+def _turn_fibre(u: Tensor, angle: float) -> Tensor:
+    """Shift the orientation axis of [B,C,Or,H,W] by ``angle`` radians: out(theta) = u(theta - angle)."""
+    count = u.shape[2]
+    steps = angle * count / (2 * math.pi)
+    if abs(steps - round(steps)) < 1e-9:
+        return u.roll(round(steps), dims=2)
+    spectrum = torch.fft.rfft(u, dim=2)
+    n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
+    phase = torch.exp(-1j * angle * n)
+    if count % 2 == 0:
+        phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
+    return torch.fft.irfft(spectrum * phase[:, None, None], n=count, dim=2)
+
+
+def _rotate_image(u: Tensor, angle: float) -> Tensor:
+    """Rotate the image axes about the centre by cubic splines: out(p) = u(R^-1 p)."""
+    height, width = u.shape[-2:]
+    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
+    c, s = math.cos(angle), math.sin(angle)
+    where = np.stack((-s * x + c * y + (height - 1) / 2, c * x + s * y + (width - 1) / 2))
+    planes = u.detach().cpu().double().reshape(-1, height, width).numpy()
+    turned = np.stack([ndimage.map_coordinates(plane, where, order=3, mode="nearest") for plane in planes])
+    return torch.from_numpy(turned).reshape(u.shape).to(u)
+
+
+def normalise_sizes(kernel_size: int | Sequence[int], count: int, names: str) -> tuple[int, ...]:
+    """``count`` odd tap numbers from one number or a sequence; raises ``ValueError`` or ``TypeError`` otherwise."""
+    if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)) or isinstance(kernel_size, str):
+        raise TypeError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
+    sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(kernel_size)
+    if len(sizes) != count:
+        raise ValueError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
+    _checks.odd("kernel_size", sizes)
+    return sizes

@@ -1,0 +1,75 @@
+"""The plane with its translations: PDE-CNNs on images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pdegcnn.spaces.grid import GridSpace, normalise_sizes
+
+
+@dataclass(frozen=True)
+class R2(GridSpace):
+    """The plane R2, moved by translations; signals are images ``[B,C,H,W]``.
+
+    Elements and vectors are ``(x, y)`` in pixels. Layers commute with translations; with rotations only when the
+    metric is isotropic and nothing is convected. Source: *PDE-CNNs: Axiomatic Derivations* (arXiv 2403.15182).
+    """
+
+    dim: ClassVar[int] = 2
+    layout: ClassVar[str] = "[B,C,H,W]"
+    orientations: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def identity(self) -> Tensor:
+        """The unit element (0, 0)."""
+        return torch.zeros(2, dtype=torch.float64)
+
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The sum."""
+        return g + h
+
+    def inverse(self, g: Tensor) -> Tensor:
+        """The negative."""
+        return -g
+
+    def exp(self, c: Tensor) -> Tensor:
+        """The vector itself."""
+        return c
+
+    def log(self, g: Tensor) -> Tensor:
+        """The element itself."""
+        return g
+
+    def half_angle(self, g: Tensor) -> Tensor:
+        """The element itself: all distance approximations are exact on the plane."""
+        return g
+
+    @property
+    def angles(self) -> Tensor:
+        """The one frame direction, ``[1]`` = 0."""
+        return torch.zeros(1, dtype=torch.float64)
+
+    def to_grid(self, u: Tensor) -> Tensor:
+        """View ``[B,C,H,W]`` as ``[B,C,1,H,W]``."""
+        return u.unsqueeze(2)
+
+    def from_grid(self, u: Tensor) -> Tensor:
+        """View ``[B,C,1,H,W]`` as ``[B,C,H,W]``."""
+        return u.squeeze(2)
+
+    def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
+        """Taps ``(1, KH, KW)``."""
+        kh, kw = normalise_sizes(kernel_size, 2, "(KH, KW)")
+        return 1, kh, kw
+
+    def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
+        """One cell per tap."""
+        return torch.ones(1, 1, 1, dtype=like.dtype, device=like.device)
+
+    def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
+        """Offset of the centre from each tap, ``[1,1,KH,KW,2]``."""
+        return -self.offsets(sizes, like)[1][None, None].to(like.dtype)

@@ -1,0 +1,108 @@
+"""Roto-translations of the plane: signals over positions and orientations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.spaces.grid import GridSpace, normalise_sizes, rotation
+
+
+@dataclass(frozen=True)
+class SE2(GridSpace):
+    """The group SE(2) of roto-translations; signals ``[B,C,Or,H,W]`` over positions and orientations.
+
+    Elements are ``(x, y, theta)`` in pixels and radians, with product ``(x,R)(x',R') = (x + R x', R R')``. The
+    left-invariant frame is (forward, lateral, turn): ``A1 = cos d_x + sin d_y``, ``A2 = -sin d_x + cos d_y``,
+    ``A3 = d_theta``. Orientation ``i`` has angle ``2 pi i / orientations``.
+
+    Source: Smets et al., *PDE-based Group Equivariant CNNs* (arXiv 2001.09046), section 2.
+
+    Args:
+        orientations: number of sampled orientations, at least one. Multiples of four make rotations by 90 degrees
+            exact.
+    """
+
+    orientations: int = 8
+    dim: ClassVar[int] = 3
+    layout: ClassVar[str] = "[B,C,Or,H,W]"
+
+    def __post_init__(self) -> None:
+        _checks.positive_int("orientations", self.orientations)
+
+    def identity(self) -> Tensor:
+        """The unit element (0, 0, 0)."""
+        return torch.zeros(3, dtype=torch.float64)
+
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The product ``g h``, the angle brought to (-pi, pi]."""
+        position = g[..., :2] + rotation(g[..., 2], h[..., :2])
+        return torch.cat((position, _wrap(g[..., 2] + h[..., 2])[..., None]), dim=-1)
+
+    def inverse(self, g: Tensor) -> Tensor:
+        """The inverse ``(-R^-1 x, R^-1)``."""
+        return torch.cat((-rotation(-g[..., 2], g[..., :2]), _wrap(-g[..., 2])[..., None]), dim=-1)
+
+    def exp(self, c: Tensor) -> Tensor:
+        """The end point of the arc that starts at the unit element with velocity ``c`` and lasts one unit of time."""
+        half = c[..., 2] / 2
+        chord = torch.sinc(half / math.pi)[..., None] * c[..., :2]
+        return torch.cat((rotation(half, chord), _wrap(c[..., 2])[..., None]), dim=-1)
+
+    def log(self, g: Tensor) -> Tensor:
+        """Logarithmic coordinates, the angle in (-pi, pi]: the inverse of :meth:`exp` there."""
+        b = self.half_angle(g)
+        return torch.cat((b[..., :2] / torch.sinc(b[..., 2] / (2 * math.pi))[..., None], b[..., 2:]), dim=-1)
+
+    def half_angle(self, g: Tensor) -> Tensor:
+        """``(R(-theta/2) (x, y), theta)``; see Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs*, 2023."""
+        return torch.cat((rotation(-g[..., 2] / 2, g[..., :2]), g[..., 2:]), dim=-1)
+
+    @property
+    def angles(self) -> Tensor:
+        """Angle of each orientation, ``[Or]`` radians, float64."""
+        return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
+
+    def to_grid(self, u: Tensor) -> Tensor:
+        """The signal itself."""
+        return u
+
+    def from_grid(self, u: Tensor) -> Tensor:
+        """The signal itself."""
+        return u
+
+    def check_signal(self, name: str, u: Tensor) -> Tensor:
+        """Return ``u`` if it is laid out ``[B,C,Or,H,W]`` with this space's number of orientations, else raise."""
+        super().check_signal(name, u)
+        if u.shape[2] != self.orientations:
+            raise ValueError(
+                f"{name}: expected {self.orientations} orientations on axis 2 of {self.layout}, "
+                f"got shape {tuple(u.shape)}"
+            )
+        return u
+
+    def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
+        """Taps ``(KO, KH, KW)``; more orientation taps than go once around the circle are left out."""
+        ko, kh, kw = normalise_sizes(kernel_size, 3, "(KO, KH, KW)")
+        around = self.orientations + 1 - self.orientations % 2
+        return min(ko, around), kh, kw
+
+    def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
+        """``h^-1 g`` for centre g at each orientation and tap h, ``[Or,KO,KH,KW,3]``, angles in [-pi, pi]."""
+        steps, image = self.offsets(sizes, like)
+        turn = steps * (2 * math.pi / self.orientations)
+        angles = self.angles.to(like.device)[:, None] + turn  # of the taps, [Or,KO]
+        position = rotation(-angles[:, :, None, None], -image)
+        turn = -turn[:, None, None, None].expand(*position.shape[:-1], 1)
+        return torch.cat((position, turn), dim=-1).to(like.dtype)
+
+
+def _wrap(angle: Tensor) -> Tensor:
+    """Bring angles to (-pi, pi]."""
+    return math.pi - torch.remainder(math.pi - angle, 2 * math.pi)

@@ -1,0 +1,50 @@
+"""Checks that users can run on their own layers and models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn.spaces import Space
+
+__all__ = ["equivariance_error"]
+
+
+def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Space, **motion: Any) -> float:
+    """How far ``model`` is from commuting with a motion: ``|model(L x) - L model(x)| / |L model(x)|``.
+
+    Input and output may be signals on the space, signals on its base (images) or invariants ``[B,K]``. Modules are put
+    in eval mode for the check and left as they were. Norms are Euclidean, over the part that the motion keeps inside.
+
+    Args:
+        model: a module or function.
+        x: its input.
+        space: the space whose group moves input and output.
+        **motion: on grids ``angle=degrees`` (about the image centre; multiples of 90 on square images are exact, others
+            interpolate by cubic splines and compare on the inscribed disk) or ``shift=(rows, columns)`` (periodic).
+
+    Returns:
+        The relative error; rounding for an equivariant model and an exact motion.
+
+    Raises:
+        ValueError: a motion that the space does not know, or a zero output, whose relative error means nothing.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [m.training for m in modules]
+    try:
+        for m in modules:
+            m.training = False
+        with torch.no_grad():
+            moved = model(space.transform(x, **motion))
+            expected = space.transform(model(x), **motion)
+    finally:
+        for m, mode in zip(modules, modes):
+            m.training = mode
+    weight = space.interior(expected, **motion)
+    scale = (expected * weight).norm()
+    if not scale > 0:
+        raise ValueError("model: expected an output that is not zero, got zeros (or NaN)")
+    return float(((moved - expected) * weight).norm() / scale)

@@ -1,0 +1,128 @@
+"""Laws of the operators, the rules at the edges of the number line, and the messages for bad arguments."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdegcnn.ops import backend as registry
+from pdegcnn.ops.convection import convection
+from pdegcnn.ops.group_convolution import group_convolution
+from pdegcnn.ops.morphology import morphological_convolution
+
+MODEST = settings(max_examples=15, deadline=None, derandomize=True)
+MORPHOLOGY = registry.available("morphological_convolution")
+INF = torch.inf
+
+
+@pytest.mark.parametrize("backend", MORPHOLOGY)
+@MODEST
+@given(seed=st.integers(0, 999), constant=st.integers(-8, 8))
+def test_dilation_laws(backend, seed, constant):
+    torch.manual_seed(seed)
+    u = torch.randint(-9, 9, (1, 2, 4, 6, 7)).double()
+    v = u + torch.randint(0, 5, u.shape)
+    kernel = torch.randint(0, 6, (2, 4, 3, 5, 3)).double()
+
+    def dilate(x):
+        return morphological_convolution(x, kernel, 1, backend)
+
+    assert torch.equal(dilate(u + constant), dilate(u) + constant)
+    assert (dilate(v) >= dilate(u)).all()
+    assert torch.equal(dilate(torch.maximum(u, v.flip(-1))), torch.maximum(dilate(u), dilate(v.flip(-1))))
+    assert torch.equal(morphological_convolution(u, kernel, -1, backend), -dilate(-u))
+
+
+@pytest.mark.parametrize("backend", MORPHOLOGY)
+def test_absent_taps_and_ties(backend):
+    u = torch.zeros(1, 1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    absent = torch.full((1, 1, 1, 3, 3), INF, dtype=torch.float64, requires_grad=True)
+    out = morphological_convolution(u, absent, 1, backend)
+    assert (out == -INF).all()
+    grads = torch.autograd.grad(out, (u, absent), torch.ones_like(out))
+    assert all((g == 0).all() for g in grads)
+    flat = torch.zeros_like(absent).requires_grad_()
+    _, grad = torch.autograd.grad(morphological_convolution(u, flat, 1, backend).sum(), (u, flat))
+    assert grad[0, 0, 0].tolist() == [[-4, -2, 0], [-2, -1, 0], [0, 0, 0]]  # the first tap inside the image
+
+
+@pytest.mark.parametrize("where", ["u", "kernel"])
+@pytest.mark.parametrize("backend", MORPHOLOGY)
+def test_nan_propagates(backend, where):
+    u, kernel = torch.randn(1, 1, 2, 5, 5), torch.rand(1, 2, 1, 3, 3)
+    kernel[0, 0, 0, 0, 0] = INF
+    if where == "u":
+        u[0, 0, 0, 2, 2] = torch.nan
+    else:
+        kernel[0, 1, 0, 1, 1] = torch.nan
+    out = morphological_convolution(u, kernel, 1, backend)
+    if where == "u":
+        assert out[0, 0, 0].isnan().sum() == 8 and not out[0, 0, 1].isnan().any()
+    else:
+        assert out[0, 0, 1].isnan().all() and not out[0, 0, 0].isnan().any()
+
+
+@pytest.mark.parametrize("backend", registry.available("convection"))
+@MODEST
+@given(seed=st.integers(0, 999))
+def test_convection_laws(backend, seed):
+    torch.manual_seed(seed)
+    u = torch.randn(2, 2, 4, 5, 6, dtype=torch.float64)
+    step = torch.randint(-9, 9, (3,))
+    moved = convection(u, step.double().expand(2, 4, 3).contiguous(), "periodic", backend)
+    assert torch.equal(moved, u.roll(tuple((-step).tolist()), (2, 3, 4)))
+    shift = torch.randn(2, 4, 3, dtype=torch.float64) * 3
+    for boundary in ("replicate", "periodic"):
+        assert torch.allclose(convection(torch.ones_like(u), shift, boundary, backend), torch.ones_like(u))
+
+
+@pytest.mark.parametrize("backend", registry.available("group_convolution"))
+def test_depthwise_is_diagonal_mixing(backend):
+    u, kernel = torch.randn(2, 3, 4, 5, 6).double(), torch.randn(3, 4, 3, 3, 5).double()
+    full = torch.zeros(3, *kernel.shape).double()
+    full[range(3), range(3)] = kernel
+    assert torch.allclose(group_convolution(u, kernel, backend=backend), group_convolution(u, full, backend=backend))
+
+
+U, K, S = torch.zeros(1, 2, 4, 5, 5), torch.zeros(2, 4, 3, 3, 3), torch.zeros(2, 4, 3)
+BAD = [
+    (lambda: morphological_convolution(U[0], K), ValueError, "u: expected a tensor of rank 5"),
+    (lambda: morphological_convolution(U, K[:1]), ValueError, "kernel: expected 2 channels"),
+    (lambda: morphological_convolution(U, K[:, :3]), ValueError, "kernel: expected 4 orientations"),
+    (lambda: morphological_convolution(U, K[..., :2]), ValueError, "kernel: expected positive odd sizes"),
+    (lambda: morphological_convolution(U, K.double()), TypeError, "kernel: expected dtype"),
+    (lambda: morphological_convolution(U.long(), K), TypeError, "u: expected a floating-point tensor"),
+    (lambda: morphological_convolution(U, K.to("meta")), ValueError, "kernel: expected device"),
+    (lambda: morphological_convolution(U, K, 0), ValueError, "sign: expected one of"),
+    (lambda: morphological_convolution(U[..., :0], K), ValueError, "u: expected no empty axis"),
+    (lambda: morphological_convolution(U, K, backend="cuda"), ValueError, "backend: expected one of"),
+    (lambda: convection(U, S, backend="triton"), ValueError, "has no triton version"),
+    (lambda: convection(U, S[:, :3]), ValueError, "shift: expected shape"),
+    (lambda: convection(U, S, "mirror"), ValueError, "boundary: expected one of"),
+    (lambda: convection(U, S.double()), TypeError, "shift: expected dtype"),
+    (lambda: group_convolution(U, K, "mirror"), ValueError, "boundary: expected one of"),
+    (lambda: group_convolution(U, K[0]), ValueError, "kernel: expected a tensor of rank 5 or 6"),
+    (lambda: group_convolution(U, K[None, :1]), ValueError, "kernel: expected 2 channels"),
+]
+
+
+@pytest.mark.parametrize("call, error, message", BAD)
+def test_bad_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_backend_can_be_forced(monkeypatch):
+    monkeypatch.setenv("PDEGCNN_BACKEND", "torch")
+    assert registry.choose("convection", U, None) == "torch"
+    monkeypatch.setenv("PDEGCNN_BACKEND", "fastest")
+    with pytest.raises(ValueError, match="backend: expected one of"):
+        registry.choose("convection", U, None)
+
+
+def test_absent_numba_is_a_soft_failure(monkeypatch):
+    monkeypatch.setattr(registry, "_import_problem", lambda name: f"{name} cannot be imported")
+    assert registry.choose("convection", U, None) == "torch"
+    assert "numba cannot be imported" in registry.backends(show=False)
+    with pytest.raises(ValueError, match="numba cannot be imported"):
+        registry.choose("convection", U, "numba")

@@ -1,0 +1,107 @@
+"""Ready networks, memory estimates, stability."""
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from pdegcnn.models.hyperbolic import (
+    equivariant_hyperbolic_segmenter,
+    hyperbolic_classifier,
+    hyperbolic_segmenter,
+    video_segmenter,
+)
+from pdegcnn.reversible import (
+    ReversibleStack,
+    SymmetricConv,
+    depth_smoothness,
+    memory_estimate,
+    safe_initialise,
+    stability_report,
+)
+
+D = torch.float64
+MODELS = [
+    (lambda **k: hyperbolic_classifier(3, 5, width=2, **k), (2, 3, 9, 12), (2, 5)),
+    (lambda **k: hyperbolic_segmenter(3, 5, width=2, **k), (2, 3, 9, 12), (2, 5, 9, 12)),
+    (lambda **k: video_segmenter(1, 2, width=2, levels=1, **k), (1, 1, 5, 6, 7), (1, 2, 5, 6, 7)),
+    (lambda **k: equivariant_hyperbolic_segmenter(1, 3, width=2, **k), (1, 1, 7, 8), (1, 3, 7, 8)),
+]
+
+
+@pytest.mark.parametrize("build, shape, out_shape", MODELS)
+@pytest.mark.parametrize("exact", [False, True])
+def test_models_learn_and_agree_with_plain_autograd(build, shape, out_shape, exact):
+    torch.manual_seed(0)
+    model = build(dtype=D, exact=exact)
+    x = torch.randn(shape, dtype=D)
+    assert model(x).shape == out_shape and model(x).dtype == D
+    found = []
+    for memory in ("reversible", "plain"):
+        model.stack.memory = memory
+        model.zero_grad()
+        (model(x) ** 2).sum().backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    for a, b in zip(*found):
+        assert (a - b).abs().max() <= 1e-9 * (1 + b.abs().max())
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
+    assert set(model.state_dict()) == {n for n, _ in model.named_parameters(remove_duplicate=False)}
+
+
+def test_the_equivariant_segmenter_commutes_with_quarter_turns():
+    for dtype, tolerance in ((D, 1e-12), (torch.float32, 1e-5)):
+        torch.manual_seed(0)
+        model = equivariant_hyperbolic_segmenter(2, 3, width=2, levels=2, dtype=dtype)
+        x = torch.randn(1, 2, 8, 12, dtype=dtype)
+        turned = model(torch.rot90(x, 1, (-2, -1)))
+        assert (turned - torch.rot90(model(x), 1, (-2, -1))).abs().max() <= tolerance
+
+
+def test_memory_is_constant_in_depth_and_ordered():
+    def estimate(depth):
+        return memory_estimate(ReversibleStack([SymmetricConv(8) for _ in range(depth)]), (1, 8, 64, 64))
+
+    shallow, deep = estimate(8), estimate(64)
+    state = 8 * 64 * 64 * 4
+    assert deep.states == 2 * state
+    grown = deep.reversible - shallow.reversible - (deep.gradients - shallow.gradients)
+    assert grown <= 56 * 0.01 * state
+    assert deep.reversible < deep.checkpoint_sqrt < min(deep.checkpoint, deep.plain)
+    assert deep.reversible <= 0.15 * deep.plain
+    with pytest.raises(TypeError, match="model"):
+        memory_estimate(torch.tanh, (1,))
+
+
+def test_block_low_rank_kernels_are_a_hundred_times_smaller():
+    options = {"width": 12, "depth": 1, "levels": 3, "device": "meta"}
+    full = hyperbolic_segmenter(12, 2, dims=3, **options)
+    low = video_segmenter(12, 2, rank=8, **options)
+    count = [sum(p.numel() for p in m.stack.parameters()) for m in (full, low)]
+    assert count[0] >= 100 * count[1]
+
+
+def test_stability_report_cap_and_smoothness():
+    torch.manual_seed(0)
+    layer = SymmetricConv(3, activation="identity", init_norm=2.0, dtype=D)
+    stack = ReversibleStack([layer] * 40, h=1.0)
+    y = torch.randn(1, 3, 6, 6, dtype=D)
+    report = stability_report(stack, y, iterations=40)
+    dense = torch.func.jacrev(lambda y: layer(y).flatten())(y).flatten(1).detach()
+    assert abs(report.step_norms[0] - torch.linalg.matrix_norm(dense, 2)) <= 0.02 * report.step_norms[0]
+    assert report.bounded and report.growth < 1e4
+    wild = ReversibleStack([SymmetricConv(3, activation="identity", init_norm=12.0, dtype=D) for _ in range(9)], h=1.0)
+    assert not stability_report(wild, y).bounded and stability_report(wild, y).growth > 1e4
+    safe_initialise(wild)
+    assert max(stability_report(wild, y).step_norms) <= 0.05 + 1e-9
+    assert depth_smoothness(stack) == 0 and depth_smoothness(wild) > 0
+    with pytest.raises(ValueError, match="neighbouring"):
+        depth_smoothness([nn.Tanh(), nn.Tanh()])
+
+
+@pytest.mark.parametrize("name", ["in_channels", "classes", "width", "depth", "levels"])
+def test_bad_sizes(name):
+    sizes = {"in_channels": 1, "classes": 2, "width": 2, "depth": 1, "levels": 1, name: 0}
+    for build in (hyperbolic_classifier, hyperbolic_segmenter, video_segmenter, equivariant_hyperbolic_segmenter):
+        with pytest.raises(ValueError, match=name):
+            build(**sizes)
