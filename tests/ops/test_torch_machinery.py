@@ -127,7 +127,7 @@ def test_fork(name, backend):
     torch.set_num_threads(before)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    child = context.Process(target=_child, args=(name, backend, queue))
+    child = context.Process(target=_child, args=(name, backend, queue), daemon=True)
     child.start()
     assert queue.get(timeout=60) == expected
     child.join(60)

@@ -2,7 +2,9 @@
 
 import copy
 import math
+import os
 import pickle
+import time
 
 import pytest
 import torch
@@ -273,27 +275,29 @@ def test_compile_has_one_graph_break():
     torch._dynamo.reset()
 
 
-def _worker(rank, port, path):
+def _worker(rank, path):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        stack, _ = pair(3, norm=True, seed=0)
-        model = nn.parallel.DistributedDataParallel(stack)
-        for _ in range(2):
-            loss(model, *states(seed=rank, requires_grad=False)).backward()
-        if rank == 0:
-            torch.save([p.grad for p in stack.parameters()], path)
-    finally:
-        dist.destroy_process_group()
+    dist.init_process_group("gloo", init_method=f"file://{path}.store", rank=rank, world_size=2)
+    stack, _ = pair(3, norm=True, seed=0)
+    model = nn.parallel.DistributedDataParallel(stack)
+    for _ in range(2):
+        loss(model, *states(seed=rank, requires_grad=False)).backward()
+    if rank == 0:
+        torch.save([p.grad for p in stack.parameters()], f"{path}.part")
+        os.replace(f"{path}.part", path)
+    time.sleep(300)  # gloo's own teardown can wait forever for a peer that has gone: the test ends both
 
 
 def test_ddp_two_processes(tmp_path):
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    mp.spawn(_worker, args=(port, str(tmp_path / "grads.pt")), nprocs=2)
+    workers = mp.spawn(_worker, args=(str(tmp_path / "grads.pt"),), nprocs=2, join=False)
+    deadline = time.monotonic() + 120
+    try:
+        while not (tmp_path / "grads.pt").exists():
+            workers.join(timeout=0.2)  # raises what a process raised
+            assert time.monotonic() < deadline, "the two processes gave no gradients"
+    finally:
+        for process in workers.processes:
+            process.kill()
     found = torch.load(tmp_path / "grads.pt")
     expected = [0.0] * len(found)
     for rank in range(2):
