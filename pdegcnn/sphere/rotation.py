@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.ops.harmonic import wigner
+from pdegcnn.sphere import _wigner as wigner
 
 
 def _rotation(name: str, value: Tensor) -> Tensor:

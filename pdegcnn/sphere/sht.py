@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.ops.harmonic.legendre import legendre_block
+from pdegcnn.sphere._legendre import legendre_block
 from pdegcnn.sphere.grid import SphereGrid
 
 NORMS = ("orthonormal", "4pi", "schmidt", "e3nn")
