@@ -1,0 +1,65 @@
+"""Max-plus and min-plus convolution of signals on rings (or single points) and a fibre."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.ring_morphology import op as _op
+
+__all__ = ["ring_morphology"]
+
+_LAYOUT = "[B,C,F,G,n]"
+
+
+def ring_morphology(
+    u: Tensor,
+    kernel: Tensor,
+    taps: Tensor,
+    start: Tensor,
+    longest: int,
+    sign: int = +1,
+    backend: str | None = None,
+) -> Tensor:
+    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of each ring.
+
+    ``out[b,c,f,g,j] = max over s in start[g]..start[g+1] of u[b,c,(f+df) mod F,ring,(j+dj) mod n] - kernel[c,f,s]``
+    with ``(ring, df, dj) = taps[s]``: a max-plus convolution that turns with ring and fibre. Point grids are rings of
+    one point, n = 1. The gradient goes to the winning tap, the first of its list at ties, in every backend; +inf in the
+    kernel marks an absent tap. Half precision is computed in float32.
+
+    Args:
+        u: signal [B,C,F,G,n]: fibre, rings, points of a ring.
+        kernel: costs [C,F,S], or [C,1,S] where the fibre does not matter, of the dtype and device of ``u``.
+        taps: int64 [S,3] (ring, shift along the fibre in [0,F), shift along the ring in [0,n)) on the same device; the
+            first tap of each list should be the centre, for its cost is used to skip others.
+        start: int64 [G+1], where the list of each ring begins.
+        longest: length of the longest list.
+        sign: +1 for dilation, -1 for erosion.
+        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Tensor of the shape and dtype of ``u``.
+
+    Raises:
+        ValueError: if a shape, the sign or the backend does not fit.
+        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+    """
+    _checks.signal("u", u, 5, _LAYOUT)
+    _checks.tensor("kernel", kernel, 3, "[C,F,S]")
+    _checks.same_kind("kernel", kernel, "u", u)
+    _checks.choice("sign", sign, (1, -1))
+    channels, fibre, rings = u.shape[1:4]
+    if kernel.shape[0] != channels or kernel.shape[1] not in (1, fibre) or kernel.shape[2] != taps.shape[0]:
+        wanted = f"[{channels}, 1 or {fibre}, {taps.shape[0]}]"
+        raise ValueError(f"kernel: expected shape {wanted} to fit u and taps, got {tuple(kernel.shape)}")
+    for name, value, shape in (("taps", taps, (taps.shape[0], 3)), ("start", start, (rings + 1,))):
+        if value.dtype != torch.int64 or tuple(value.shape) != shape:
+            raise ValueError(f"{name}: expected int64 of shape {shape}, got {value.dtype} {tuple(value.shape)}")
+    chosen = _backend.choose("ring_morphology", u, backend)
+    keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
+    if keep and _backend.in_function_transform(u, kernel):
+        return _op.by_gathering(u, kernel, taps, start, longest, sign, chosen)
+    return _op.ring_morphology(u, kernel, taps, start, longest, sign, keep, chosen)[0]
