@@ -8,3 +8,5 @@ from pdegcnn.sphere.rotation import wigner_D as wigner_D
 from pdegcnn.sphere.rotation import wigner_d as wigner_d
 from pdegcnn.sphere.sht import InverseRealSHT as InverseRealSHT
 from pdegcnn.sphere.sht import RealSHT as RealSHT
+from pdegcnn.sphere.so3 import SO3FFT as SO3FFT
+from pdegcnn.sphere.so3 import InverseSO3FFT as InverseSO3FFT

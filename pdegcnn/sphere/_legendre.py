@@ -1,4 +1,4 @@
-"""Normalised associated Legendre functions."""
+"""Normalised associated Legendre functions and their spin-weighted kin, the Wigner functions d^l_mn."""
 
 from __future__ import annotations
 
@@ -8,29 +8,51 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def legendre_block(lmax: int, orders: range, x: Array) -> Array:
-    """Return P[m, l, i] with P e^{im phi} = Y_lm, m in ``orders``, l = orders.start..lmax, at x_i = cos(theta_i).
+def _first_values(m: Array, spin: int, x: Array) -> Array:
+    """sqrt((2k+1)/4pi) d^k_{m,spin} at k = max(m, spin), through logarithms: [len(m), len(x)]."""
+    top, low = np.maximum(m, spin), np.minimum(m, spin)
+    k = np.arange(1, int(top.max(initial=0)) + 1)
+    # 4^-top binomial(2 top, top - low) = prod_{k<=top} (1 - 1/2k) prod_{j<=low} (top - j + 1) / (top + j).
+    halves = np.concatenate([[0.0], np.cumsum(np.log1p(-0.5 / k))])
+    j = np.arange(1, int(low.max(initial=0)) + 1)[:, None]
+    ratio = np.where(j <= low, np.log1p((1 - 2 * j) / (top + j).clip(2 * j)), 0.0).sum(0)
+    log_size = 0.5 * (np.log((2 * top + 1) / (4 * np.pi)) + halves[top.astype(int)] + ratio)
+    sign = np.where((m > spin) & ((m - spin) % 2 == 1), -1.0, 1.0)
+    log_sin, log_half = 0.5 * np.log1p(-x * x), np.log1p(x)
+    return sign[:, None] * np.exp(log_size[:, None] + (top - low)[:, None] * log_sin + low[:, None] * log_half)
 
-    Orthonormal, with the Condon-Shortley phase; entries with l < m are zero. Float64 three-term recurrence in l
-    (Holmes and Featherstone 2002, eq. 11), started from sectoral values taken through their logarithm. Up
-    to lmax = 512 a start value that underflows belongs to entries far below rounding, so nothing is rescaled later.
+
+def legendre_block(lmax: int, orders: range, x: Array, spin: int = 0) -> Array:
+    """Return T[m, l, i] = sqrt((2l+1)/4pi) d^l_{m,spin}(arccos x_i) for m in ``orders``, l = orders.start..lmax.
+
+    For spin 0, T e^{im phi} is the orthonormal Y_lm with the Condon-Shortley phase. ``orders`` and ``spin`` must not
+    be negative; entries with l < max(m, spin) are zero. Float64 three-term recurrence in l of the orthonormal Jacobi
+    functions (Holmes and Featherstone 2002, eq. 11, for spin 0; Kostelec and Rockmore 2008, eq. 4, for any),
+    started from values taken through their logarithm. Up to lmax = 512 a start value that underflows
+    belongs to entries far below rounding, so nothing is rescaled later.
 
     Shape [len(orders), lmax + 1 - orders.start, len(x)].
     """
     m = np.arange(orders.start, orders.stop, dtype=np.float64)
-    k = np.arange(1, orders.stop, dtype=np.float64)
-    log_ratio = np.concatenate([[0.0], np.cumsum(np.log1p(1 / (2 * k)))])[orders.start :]
-    log_sin = 0.5 * np.log1p(-x * x)
-    sign = np.where(m % 2 == 0, 1.0, -1.0)
-    start = sign[:, None] * np.exp(0.5 * (log_ratio - np.log(4 * np.pi))[:, None] + m[:, None] * log_sin)
+    first = np.maximum(m, spin)
+    start = _first_values(m, spin, x)
     table = np.zeros((len(m), lmax + 1 - orders.start, len(x)))
     below, twice_below = np.zeros_like(start), np.zeros_like(start)
     for row, degree in enumerate(range(orders.start, lmax + 1)):
-        above = np.maximum(degree * degree - m * m, 1.0)
-        a = np.sqrt(max(4.0 * degree * degree - 1.0, 0.0) / above)[:, None]
-        shift = np.maximum((degree - 1.0) ** 2 - m * m, 0.0) / max(4.0 * (degree - 1.0) ** 2 - 1.0, 1.0)
-        now = a * (x * below - np.sqrt(shift)[:, None] * twice_below)
-        now = np.where((m == degree)[:, None], start, np.where((m < degree)[:, None], now, 0.0))
+        up = _coupling(degree, m, spin)
+        down = _coupling(degree - 1, m, spin)
+        middle = m * spin / max((degree - 1) * degree, 1)
+        now = ((x - middle[:, None]) * below - down[:, None] * twice_below) / np.where(up > 0, up, 1.0)[:, None]
+        now = np.where((first == degree)[:, None], start, np.where((first < degree)[:, None], now, 0.0))
         table[:, row] = now
         below, twice_below = now, below
     return table
+
+
+def _coupling(degree: int, m: Array, spin: int) -> Array:
+    """Factor a_l of x p_{l-1} = a_l p_l + b p_{l-1} + a_{l-1} p_{l-2}."""
+    if degree <= 0:
+        return np.zeros_like(m)
+    square = float(degree * degree)
+    product = np.maximum(square - m * m, 0.0) * max(square - spin * spin, 0.0)
+    return np.sqrt(product / (square * (4 * square - 1)))

@@ -1,0 +1,124 @@
+"""Tables of Legendre and Wigner functions on ring grids, and the module that keeps them as buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.sphere._legendre import Array, legendre_block
+from pdegcnn.sphere.grid import SphereGrid
+
+
+def _meridian_interpolation(theta: Array, to: Array, odd: bool) -> Array:
+    """Matrix taking values at the midpoints ``theta`` to ``to``, exact on cosine (or, if odd, sine) series."""
+    k = np.arange(1, len(theta) + 1) if odd else np.arange(len(theta))
+    wave = np.sin if odd else np.cos
+    norm = np.where(k == (len(theta) if odd else 0), 1.0, 2.0) / len(theta)
+    return (wave(to[:, None] * k) * norm) @ wave(k[:, None] * theta)
+
+
+def synthesis_table(grid: SphereGrid, lmax: int, orders: range, spin: int = 0, rings: int | None = None) -> Array:
+    """Functions sqrt((2l+1)/4pi) d^l_{m,spin}, [m, l - orders.start, ring], at the first ``rings`` rings."""
+    return legendre_block(lmax, orders, np.cos(np.asarray(grid.theta)[:rings]), spin)
+
+
+def analysis_table(grid: SphereGrid, lmax: int, orders: range, spin: int = 0, rings: int | None = None) -> Array:
+    """As `synthesis_table`, times the weights that make sums over grid points exact integrals up to ``lmax``.
+
+    Where the rings carry too little for quadrature (``grid.degree < 2 lmax``), the signal is first interpolated along
+    meridians: at fixed order it is a cosine series in theta if m + spin is even, else a sine series.
+    """
+    if grid.degree >= 2 * lmax:
+        return synthesis_table(grid, lmax, orders, spin, rings) * np.asarray(grid.ring_weights)[:rings]
+    theta = np.asarray(grid.theta)
+    x, w = np.polynomial.legendre.leggauss(lmax + 1)
+    fine = legendre_block(lmax, orders, x, spin) * w * (2 * math.pi / grid.nlon)
+    table = np.empty((*fine.shape[:2], len(theta[:rings])))
+    for parity in (0, 1):
+        odd = (orders.start + parity + spin) % 2 == 1
+        table[parity::2] = fine[parity::2] @ _meridian_interpolation(theta, np.arccos(x), odd)[:, :rings]
+    return table
+
+
+class TableModule(nn.Module):
+    """A transform up to degree ``lmax`` whose float64-made tables are non-persistent buffers of the working dtype.
+
+    Changing the dtype rebuilds them, so that ``.double()`` gains accuracy. `_tables` yields names, shapes and makers.
+    """
+
+    grid: SphereGrid
+    lmax: int
+
+    def __init__(self, grid: SphereGrid, lmax: int | None) -> None:
+        super().__init__()
+        if not isinstance(grid, SphereGrid):
+            raise TypeError(f"grid: expected a SphereGrid, got {type(grid).__name__}")
+        self.grid = grid
+        self.lmax = grid.band if lmax is None else lmax
+        if isinstance(self.lmax, bool) or not isinstance(self.lmax, int):
+            raise TypeError(f"lmax: expected an int, got {lmax!r} of type {type(lmax).__name__}")
+        if not 0 <= self.lmax <= grid.band:
+            raise ValueError(
+                f"lmax: expected 0 <= lmax <= {grid.band}, the band of {grid.name} {grid.shape}, got {lmax}"
+            )
+
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+        raise NotImplementedError
+
+    def _orders(self, block: int = 32) -> list[range]:
+        return [range(m, min(m + block, self.lmax + 1)) for m in range(0, self.lmax + 1, block)]
+
+    def _build(self, like: Tensor) -> None:
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        for name, shape, make in self._tables():
+            if like.is_meta:
+                value = torch.empty(shape, dtype=dtype, device="meta")
+            else:
+                value = torch.from_numpy(np.ascontiguousarray(make())).to(device=like.device, dtype=dtype)
+            self.register_buffer(name, value, persistent=False)
+
+    def _first(self) -> Tensor:
+        return next(self.buffers())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> TableModule:
+        old = self._first()
+        new = fn(torch.empty(0, dtype=old.dtype, device=old.device))
+        if new.dtype != old.dtype or (old.is_meta and not new.is_meta):
+            self._build(new)
+            return self
+        return super()._apply(fn, *args, **kwargs)
+
+    def _check_kind(self, name: str, value: Tensor) -> None:
+        """Raise unless ``value`` has the tables' precision and device."""
+        table = self._first()
+        real = value.real.dtype if value.is_complex() else value.dtype
+        if table.dtype != real or table.device != value.device:
+            raise TypeError(
+                f"{name}: expected {table.dtype} on {table.device} as the transform, "
+                f"got {value.dtype} on {value.device}"
+            )
+
+    def _signal(self, name: str, value: Any, shape: tuple[int, ...]) -> Tensor:
+        """Check a real signal with last axes ``shape``; half precision is widened to float32."""
+        _checks.tensor(name, value)
+        if tuple(value.shape[-len(shape) :]) != shape:
+            raise ValueError(f"{name}: expected last axes {shape} of {self.grid.name}, got shape {tuple(value.shape)}")
+        value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+        self._check_kind(name, value)
+        return value
+
+    def _complex(self, name: str, value: Any, shape: tuple[int, ...], layout: str) -> Tensor:
+        """Check a complex tensor with last axes ``shape``."""
+        if not isinstance(value, Tensor) or not value.is_complex():
+            got = getattr(value, "dtype", type(value).__name__)
+            raise TypeError(f"{name}: expected a complex torch.Tensor {layout}, got {got}")
+        if tuple(value.shape[-len(shape) :]) != shape:
+            raise ValueError(f"{name}: expected last axes {shape} {layout}, got shape {tuple(value.shape)}")
+        self._check_kind(name, value)
+        return value

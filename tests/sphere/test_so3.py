@@ -1,0 +1,136 @@
+"""Laws of the transforms on SO(3) and of spin-weighted transforms."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import expm
+
+from pdegcnn.sphere import SO3FFT, InverseSO3FFT, RealSHT, SphereGrid
+
+GRIDS = {
+    "gauss": SphereGrid.gauss_legendre,
+    "driscoll_healy": SphereGrid.equiangular,
+    "full_band": lambda n: SphereGrid.equiangular(n, "full_band"),
+}
+
+
+def small_d(degree, beta):
+    """exp(-i beta J_y) in the basis m = -l..l, from the definition."""
+    m = np.arange(-degree, degree)
+    ladder = np.diag(np.sqrt(degree * (degree + 1.0) - m * (m + 1.0)), -1)
+    return expm(-1j * beta * (ladder - ladder.T) / 2j).real
+
+
+def coefficients(lmax, nmax, seed=0):
+    """Random coefficients of a real signal: no l < max(m, |n|), and at m = 0 the symmetry in n."""
+    draw = torch.Generator().manual_seed(seed)
+    W = torch.randn(2, lmax + 1, lmax + 1, 2 * nmax + 1, dtype=torch.complex128, generator=draw)
+    degree, n = torch.arange(lmax + 1), torch.arange(-nmax, nmax + 1)
+    W = W * ((degree[:, None, None] >= degree[:, None]) & (degree[:, None, None] >= n.abs()))
+    W[..., 0, :] = (W[..., 0, :] + (1 - 2 * (n % 2)) * W[..., 0, :].flip(-1).conj()) / 2
+    return W
+
+
+def test_is_the_sum_of_wigner_functions():
+    grid, fibre, lmax = SphereGrid.gauss_legendre(5), 8, 4
+    f = torch.zeros(fibre, *grid.shape, dtype=torch.complex128)
+    W = coefficients(lmax, 3)[0]
+    gamma = 2 * np.pi * np.arange(fibre) / fibre
+    phi = 2 * np.pi * np.arange(grid.nlon) / grid.nlon
+    for degree, n in itertools.product(range(lmax + 1), range(-3, 4)):
+        for (i, theta), m in itertools.product(enumerate(grid.theta), range(-degree, degree + 1)):
+            if abs(n) > degree:
+                continue
+            w = W[degree, m, 3 + n] if m >= 0 else (-1) ** (m + n) * W[degree, -m, 3 - n].conj()
+            value = np.sqrt((2 * degree + 1) / (4 * np.pi)) * small_d(degree, theta)[degree + m, degree + n]
+            f[:, i] += w * torch.from_numpy(value * np.exp(1j * (n * gamma[:, None] + m * phi)))
+    assert f.imag.abs().max() < 1e-13
+    got = InverseSO3FFT(grid, fibre, dtype=torch.float64)(W)
+    torch.testing.assert_close(got, f.real, rtol=0, atol=1e-13)
+
+
+@settings(max_examples=25)
+@given(kind=st.sampled_from(sorted(GRIDS)), size=st.integers(1, 33), fibre=st.integers(1, 20), seed=st.integers(0, 99))
+def test_roundtrip_parseval_and_fibre_mean(kind, size, fibre, seed):
+    grid = GRIDS[kind](size)
+    fft, ifft = SO3FFT(grid, fibre, dtype=torch.float64), InverseSO3FFT(grid, fibre, dtype=torch.float64)
+    W = coefficients(size - 1, fft.nmax, seed)
+    f = ifft(W)
+    assert (fft(f) - W).abs().max() < 1e-12
+    mean = RealSHT(grid, dtype=torch.float64)(f.mean(-3))
+    torch.testing.assert_close(mean, W[..., fft.nmax], rtol=0, atol=1e-12)
+    if grid.degree >= 2 * (size - 1):
+        energy = W.abs().square()
+        energy = 2 * energy.sum((-3, -2, -1)) - energy[..., 0, :].sum((-2, -1))
+        torch.testing.assert_close((f.square() * grid.weights).mean(-3).sum((-2, -1)), energy, rtol=1e-12, atol=0)
+
+
+def test_turning_the_fibre_and_the_axis_are_phases():
+    grid = SphereGrid.gauss_legendre(6)
+    fft, ifft = SO3FFT(grid, 9, dtype=torch.float64), InverseSO3FFT(grid, 9, dtype=torch.float64)
+    W = coefficients(5, 4)
+    n, m = torch.arange(-4.0, 5.0, dtype=torch.float64), torch.arange(6.0, dtype=torch.float64)[:, None]
+    turned = fft(ifft(W).roll((2, 3), (-3, -1)))
+    phase = torch.exp(-2j * torch.pi * (2 * n / 9 + 3 * m / 12))
+    torch.testing.assert_close(turned, W * phase, rtol=0, atol=1e-13)
+
+
+def test_precision_memory_and_copies():
+    grid, W = SphereGrid.gauss_legendre(32), coefficients(31, 7)
+    fft, ifft = (copy.deepcopy(t(grid, 16, dtype=torch.float32)) for t in (SO3FFT, InverseSO3FFT))
+    back = fft(ifft(W.to(torch.complex64)))
+    assert (back - W).norm() / W.norm() < 1e-6
+    assert fft(ifft(W.to(torch.complex64)).half()).dtype == torch.complex64
+    assert (fft.double()(ifft.double()(W)) - W).abs().max() < 1e-12
+    assert not fft.state_dict()
+    full = SO3FFT(grid, 64, device="meta", dtype=torch.float32)  # all |n| <= 31
+    assert sum(b.numel() * b.element_size() for b in full.buffers()) < 8 * 2**20
+    assert full(torch.empty(3, 64, 32, 64, device="meta")).shape == (3, 32, 32, 63)
+
+
+def test_gradients():
+    grid = SphereGrid.gauss_legendre(3)
+    fft, ifft = SO3FFT(grid, 6, dtype=torch.float64), InverseSO3FFT(grid, 6, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda f: ifft(fft(f)), torch.randn(6, 3, 6, dtype=torch.float64).requires_grad_())
+
+
+GAUSS = SphereGrid.gauss_legendre(4)
+BAD = {
+    "grid": (lambda: SO3FFT(torch.eye(3), 4), TypeError, "grid: expected a SphereGrid"),
+    "lmax": (lambda: SO3FFT(GAUSS, 8, 4), ValueError, "lmax: expected 0 <= lmax <= 3"),
+    "nmax": (
+        lambda: SO3FFT(GAUSS, 4, nmax=2),
+        ValueError,
+        r"nmax: expected 0 <= nmax <= 1.* \(fibre - 1\)",
+    ),
+    "nmax type": (lambda: SO3FFT(GAUSS, 4, nmax=1.0), TypeError, "nmax: expected an int"),
+    "fibre": (lambda: SO3FFT(GAUSS, 0), ValueError, "fibre: expected a positive int"),
+    "shape": (
+        lambda: SO3FFT(GAUSS, 4)(torch.zeros(3, 4, 8)),
+        ValueError,
+        r"f: expected last axes \(4, 4, 8",
+    ),
+    "complex": (
+        lambda: SO3FFT(GAUSS, 4)(torch.zeros(4, 4, 8, dtype=torch.complex64)),
+        TypeError,
+        "f: expected a floating-point tensor",
+    ),
+    "real": (lambda: InverseSO3FFT(GAUSS, 4)(torch.zeros(4, 4, 3)), TypeError, "W: expected a complex"),
+    "dtype": (
+        lambda: InverseSO3FFT(GAUSS, 4, dtype=torch.float32)(torch.zeros(4, 4, 3, dtype=torch.complex128)),
+        TypeError,
+        "W: expected torch.float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named(case):
+    call, kind, message = BAD[case]
+    with pytest.raises(kind, match=message):
+        call()
