@@ -2,13 +2,15 @@
 
 from pdegcnn import functional, kernels, models, nn, reversible, spaces, sphere, testing
 from pdegcnn.ops.backend import backends
-from pdegcnn.spaces import R2, SE2
+from pdegcnn.spaces import R2, S2, SE2, SO3
 
 __version__ = "0.1.0"
 
 __all__ = [
     "R2",
+    "S2",
     "SE2",
+    "SO3",
     "backends",
     "functional",
     "kernels",

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.kernels.filters import cake_windows
-from pdegcnn.kernels.metric import Diagonal, Metric
+from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
 from pdegcnn.pde import solver
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.spaces import SO3, GridSpace, RotationSpace, Space
 
 __all__ = [
     "cake_lift",
@@ -25,6 +25,7 @@ __all__ = [
     "group_convolution",
     "morphological_convolution",
     "project",
+    "project_fibre",
     "resample",
 ]
 
@@ -214,6 +215,36 @@ def project(
         sizes = (1, size, size) if space.dim == 3 else (size, size)
         grid = space.to_grid(dilation(u, space, metric, alpha=alpha, kernel_size=sizes))
     return grid.amax(2)
+
+
+def project_fibre(u: Tensor, space: RotationSpace, mode: str = "max", *, oversample: int = 1) -> Tensor:
+    """From a signal on SO(3) to the sphere, ``[B,C,fibre,*grid.shape] -> [B,C,*grid.shape]``; on S2 nothing changes.
+
+    Args:
+        u: signal on ``space``.
+        space: SO(3) or the sphere.
+        mode: ``"max"`` over the fibre, ``"mean"``, or ``"norm"``: the root of the mean square.
+        oversample: for the maximum, by how much finer the fibre is sampled first, by trigonometric interpolation.
+
+    Raises:
+        ValueError: unknown mode, oversampling below one, or a tensor that is no signal on ``space``.
+    """
+    space.check_signal("u", u)
+    _checks.choice("mode", mode, ("max", "mean", "norm"))
+    _checks.positive_int("oversample", oversample)
+    if not isinstance(space, SO3):
+        return u
+    if mode == "mean":
+        return u.mean(2)
+    if mode == "norm":
+        return safe_sqrt((u**2).mean(2))
+    if oversample > 1:
+        wide = u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
+        waves = torch.fft.rfft(wide, dim=2)
+        if space.fibre % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
+            waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
+        u = (torch.fft.irfft(waves, n=oversample * space.fibre, dim=2) * oversample).to(u.dtype)
+    return u.amax(2)
 
 
 def resample(u: Tensor, size: int | tuple[int, int]) -> Tensor:

@@ -24,7 +24,9 @@ def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Spac
         x: its input.
         space: the space whose group moves input and output.
         **motion: on grids ``angle=degrees`` (about the image centre; multiples of 90 on square images are exact, others
-            interpolate by cubic splines and compare on the inscribed disk) or ``shift=(rows, columns)`` (periodic).
+            interpolate by cubic splines and compare on the inscribed disk) or ``shift=(rows, columns)`` (periodic);
+            on S2 and SO(3) ``rotation=R [3,3]``: input and output are taken as the band-limited functions that their
+            samples stand for, except for turns about the pole that map the grid to itself.
 
     Returns:
         The relative error; rounding for an equivariant model and an exact motion.
@@ -38,7 +40,8 @@ def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Spac
         for m in modules:
             m.training = False
         with torch.no_grad():
-            moved = model(space.transform(x, **motion))
+            x = space.resolve(x, **motion)
+            moved = space.resolve(model(space.transform(x, **motion)), **motion)
             expected = space.transform(model(x), **motion)
     finally:
         for m, mode in zip(modules, modes):

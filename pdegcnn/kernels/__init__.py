@@ -2,13 +2,14 @@
 
 from pdegcnn.kernels.diffusion import diffusion_profile
 from pdegcnn.kernels.distance import DISTANCES
-from pdegcnn.kernels.metric import METRICS, SPD, Diagonal, Finsler, Metric, Randers, as_metric
+from pdegcnn.kernels.metric import METRICS, SPD, Axisymmetric, Diagonal, Finsler, Metric, Randers, as_metric
 from pdegcnn.kernels.morphological import morphological_kernel
 
 __all__ = [
     "DISTANCES",
     "METRICS",
     "SPD",
+    "Axisymmetric",
     "Diagonal",
     "Finsler",
     "Metric",

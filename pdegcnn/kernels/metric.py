@@ -21,6 +21,8 @@ class Metric(Protocol):
     """What every metric form offers. ``C`` is the number of channels (one entry serves all channels)."""
 
     form: ClassVar[str]
+    dims: ClassVar[tuple[int, ...]]
+    """Dimensions in which the form exists."""
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
@@ -39,6 +41,10 @@ class Metric(Protocol):
 
     def squared_norm(self, v: Tensor) -> Tensor:
         """Squared length ``[C, ...]`` of vectors ``v [..., dim]``."""
+        ...
+
+    def gram(self) -> Tensor:
+        """Matrix ``G [C, dim, dim]``; raises ``ValueError`` for asymmetric forms."""
         ...
 
     def cometric(self) -> Tensor:
@@ -78,6 +84,7 @@ class Diagonal:
 
     weights: Tensor
     form: ClassVar[str] = "diagonal"
+    dims: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
@@ -98,6 +105,10 @@ class Diagonal:
         """``sum_i (w_i v_i)^2``."""
         return torch.einsum("ci,...i->c...", self.weights**2, v**2)
 
+    def gram(self) -> Tensor:
+        """``diag(w^2)``."""
+        return torch.diag_embed(self.weights**2)
+
     def cometric(self) -> Tensor:
         """``diag(w^-2)``."""
         return torch.diag_embed(self.weights**-2)
@@ -108,11 +119,35 @@ class Diagonal:
 
 
 @dataclass(frozen=True)
+class Axisymmetric(Diagonal):
+    """A diagonal metric in three dimensions whose first two weights are equal: turns of the fibre are isometries."""
+
+    form: ClassVar[str] = "axisymmetric"
+    dims: ClassVar[tuple[int, ...]] = (3,)
+
+    @staticmethod
+    def raw_shape(dim: int) -> tuple[int, ...]:
+        """Two logarithms."""
+        return (2,)
+
+    @classmethod
+    def from_raw(cls, raw: Tensor) -> Axisymmetric:
+        """Weights are the exponentials, the first one twice."""
+        return cls(raw.exp()[..., [0, 0, 1]])
+
+    @staticmethod
+    def raw_of_diagonal(log_weights: Tensor) -> Tensor:
+        """The mean logarithm of the first two weights, and the third."""
+        return torch.stack((log_weights[..., :2].mean(-1), log_weights[..., 2]), dim=-1)
+
+
+@dataclass(frozen=True)
 class SPD:
     """Any symmetric positive definite ``G [C, dim, dim]`` in the left-invariant frame; parametrised by log-Cholesky."""
 
     matrix: Tensor
     form: ClassVar[str] = "spd"
+    dims: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
@@ -135,6 +170,10 @@ class SPD:
         """``v^T G v``."""
         return torch.einsum("...i,cij,...j->c...", v, self.matrix, v)
 
+    def gram(self) -> Tensor:
+        """``G`` itself."""
+        return self.matrix
+
     def cometric(self) -> Tensor:
         """``G^-1``."""
         return _inverse(self.matrix)
@@ -154,6 +193,7 @@ class Finsler:
 
     coefficients: Tensor
     form: ClassVar[str] = "finsler"
+    dims: ClassVar[tuple[int, ...]] = (2,)
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
@@ -188,6 +228,8 @@ class Finsler:
         """Not defined: diffusion needs a symmetric metric."""
         raise ValueError("metric: expected a symmetric metric ('diagonal' or 'spd') for diffusion, got 'finsler'")
 
+    gram = cometric
+
     def reach(self, radius: Tensor) -> Tensor:
         """A safe bound from the sum of the harmonics' greatest values."""
         p = self.coefficients
@@ -205,6 +247,7 @@ class Randers:
     matrix: Tensor
     drift: Tensor
     form: ClassVar[str] = "randers"
+    dims: ClassVar[tuple[int, ...]] = (2,)
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
@@ -231,6 +274,8 @@ class Randers:
         """Not defined: diffusion needs a symmetric metric."""
         raise ValueError("metric: expected a symmetric metric ('diagonal' or 'spd') for diffusion, got 'randers'")
 
+    gram = cometric
+
     def reach(self, radius: Tensor) -> Tensor:
         """The symmetric reach over one minus the drift's length."""
         inverse = _inverse(self.matrix)
@@ -239,8 +284,8 @@ class Randers:
         return _quadratic_reach(inverse, radius) / (1 - length)[:, None]
 
 
-METRICS: dict[str, type[Metric]] = {m.form: m for m in (Diagonal, SPD, Finsler, Randers)}
-PLANE_ONLY = (Finsler.form, Randers.form)
+METRICS: dict[str, type[Metric]] = {m.form: m for m in (Diagonal, Axisymmetric, SPD, Finsler, Randers)}
+PLANE_ONLY = tuple(name for name, form in METRICS.items() if form.dims == (2,))
 
 
 def safe_sqrt(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pdegcnn.nn.mixing import BatchNorm, ChannelMix
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
 from pdegcnn.nn.resample import MaxPool, Resample
+from pdegcnn.nn.spherical import Integrate, SpectralResample, SphereActivation, SphereLift, SphereProject
 from pdegcnn.nn.terms import TERMS, Convection, Diffusion, Morphology
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Convection",
     "Diffusion",
     "GroupConv",
+    "Integrate",
     "Lift",
     "MaxPool",
     "MetricParameter",
@@ -28,4 +30,8 @@ __all__ = [
     "Power",
     "Project",
     "Resample",
+    "SphereActivation",
+    "SphereLift",
+    "SphereProject",
+    "SpectralResample",
 ]

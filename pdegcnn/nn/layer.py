@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.nn.mixing import BatchNorm, ChannelMix
 from pdegcnn.nn.parameters import Power
-from pdegcnn.nn.terms import build_term
-from pdegcnn.pde import SPLITTINGS, evolve
+from pdegcnn.nn.terms import TERMS, build_term
+from pdegcnn.pde import SPLITTINGS, evolve, solver
 from pdegcnn.spaces import Space
 
 
@@ -84,6 +84,7 @@ class PDELayer(nn.Module):
         self.power = Power(alpha, **factory) if learn_alpha else None
         options = {"kernel_size": kernel_size, "distance": distance, "boundary": boundary}
         methods = {"convection": convection, "diffusion": diffusion}
+        _check_options(space, terms, options)
         self.terms = nn.ModuleDict()
         for name in terms:
             symmetric = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
@@ -101,7 +102,7 @@ class PDELayer(nn.Module):
                 # one power serves all terms; past nn.Module's registration, so that the state holds it once
                 self.terms[name].__dict__["alpha"] = self.power
         self.mix = ChannelMix(in_channels, out_channels, bias=not batch_norm, **factory)
-        self.norm = BatchNorm(out_channels, **factory) if batch_norm else None
+        self.norm = BatchNorm(out_channels, space, **factory) if batch_norm else None
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
@@ -125,3 +126,15 @@ class PDELayer(nn.Module):
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, {self.splitting!r}, iterations={self.iterations}"
         )
+
+
+def _check_options(space: Space, terms: Sequence[str], options: dict[str, Any]) -> None:
+    """Raise ``ValueError`` for an option that no solver of the space knows."""
+    known = {name for term in terms if term in TERMS for name in _every(solver(space, term).OPTIONS)}
+    for name, value in options.items():
+        if value is not None and known and name not in known:
+            raise ValueError(f"{name}: expected None on {space}, whose solvers have no such option, got {value!r}")
+
+
+def _every(table: dict[str, tuple[str, ...]]) -> set[str]:
+    return {name for names in table.values() for name in names}

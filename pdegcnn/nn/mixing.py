@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdegcnn import _checks
+from pdegcnn.spaces import Space
 
 
 class ChannelMix(nn.Module):
@@ -50,7 +51,55 @@ class ChannelMix(nn.Module):
 
 
 class BatchNorm(_BatchNorm):
-    """``torch.nn.BatchNorm2d`` for signals ``[B,C,...]`` of any rank: one mean and variance per channel."""
+    """``torch.nn.BatchNorm2d`` for signals ``[B,C,...]`` of any rank: one mean and variance per channel.
+
+    Args:
+        num_features: channels C.
+        space: where the signals live; if its points stand for different areas, as on the sphere, means and variances
+            are integrals, so that they do not change when a signal is rotated.
+        options: ``eps``, ``momentum``, ``affine``, ``track_running_stats``, ``device`` and ``dtype`` as in
+            ``torch.nn.BatchNorm2d``.
+    """
+
+    point_weights: Tensor | None
+
+    def __init__(self, num_features: int, space: Space | None = None, **options: Any) -> None:
+        super().__init__(num_features, **options)
+        weights = None if space is None else space.point_weights
+        if weights is not None:
+            dtype = options.get("dtype") or torch.get_default_dtype()
+            weights = weights.to(device=options.get("device"), dtype=dtype)
+        self.register_buffer("point_weights", weights, persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Normalise ``input``."""
+        training = self.training or self.running_mean is None
+        if self.point_weights is None or not training:
+            return super().forward(input)
+        self._check_input_dim(input)
+        dims = [0, *range(2, input.ndim)]
+        shape = [1, -1] + [1] * (input.ndim - 2)
+        u = input.to(torch.promote_types(input.dtype, torch.float32))
+        weights = self.point_weights.to(u.dtype)
+        mean = (u * weights).mean(dims)
+        centred = u - mean.view(shape)
+        variance = (centred**2 * weights).mean(dims)
+        if self.running_mean is not None and self.running_var is not None:
+            self._remember(mean.detach(), variance.detach(), u.numel() // u.shape[1])
+        normal = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.weight is not None:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(input.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Running statistics as in ``torch.nn.BatchNorm2d``."""
+        assert self.running_mean is not None and self.running_var is not None
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        share = 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        unbiased = variance * (count / max(count - 1, 1))
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
         if input.ndim < 3:

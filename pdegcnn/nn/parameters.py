@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.kernels.metric import METRICS, PLANE_ONLY, Metric
+from pdegcnn.kernels.metric import METRICS, Metric
 from pdegcnn.spaces import Space
 
 LOWEST, HIGHEST = 0.51, 0.99
@@ -22,7 +22,8 @@ class MetricParameter(nn.Module):
     Args:
         space: the space.
         channels: number of channels C.
-        form: ``"diagonal"``, ``"spd"``, on the plane also ``"finsler"`` and ``"randers"``.
+        form: ``"diagonal"``, ``"spd"``; in three dimensions also ``"axisymmetric"`` (the first two weights are one),
+            on the plane ``"finsler"`` and ``"randers"``.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -31,18 +32,19 @@ class MetricParameter(nn.Module):
         self, space: Space, channels: int, form: str = "diagonal", *, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
-        allowed = tuple(f for f in METRICS if space.dim == 2 or f not in PLANE_ONLY)
+        allowed = tuple(f for f in METRICS if space.metric_dim in METRICS[f].dims)
         self.form = _checks.choice("metric", form, allowed)
         self.space, self.channels = space, _checks.positive_int("channels", channels)
-        shape = METRICS[form].raw_shape(space.dim)
+        shape = METRICS[form].raw_shape(space.metric_dim)
         self.raw = nn.Parameter(torch.empty(channels, *shape, device=device, dtype=dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Weights log-uniform between 1/2 and 3/2, so that balls hold a few pixels and orientations."""
+        """Weights log-uniform between 1/2 and 3/2 over the space's units, so that balls hold a few grid points."""
+        units = self.space.metric_units.to(self.raw)
         with torch.no_grad():
-            weights = torch.empty(self.channels, self.space.dim, device=self.raw.device, dtype=self.raw.dtype)
-            weights.uniform_(math.log(0.5), math.log(1.5))
+            weights = torch.empty(self.channels, len(units), device=self.raw.device, dtype=self.raw.dtype)
+            weights.uniform_(math.log(0.5), math.log(1.5)).sub_(units.log())
             self.raw.copy_(METRICS[self.form].raw_of_diagonal(weights))
 
     def forward(self) -> Metric:

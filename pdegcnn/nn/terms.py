@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -31,22 +30,20 @@ class Convection(nn.Module):
     def __init__(self, space: Space, channels: int, *, device: Any = None, dtype: Any = None, **options: Any) -> None:
         super().__init__()
         self.space, self.channels, self.options = space, _checks.positive_int("channels", channels), options
-        solver(space, "convection").check_options(space, "convection", **options)
+        self.plan = _prepare(space, "convection", options, device, dtype)
         self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Vectors uniform within a pixel and an orientation step."""
+        """Vectors uniform within a grid step along each frame vector."""
         with torch.no_grad():
-            self.vector.uniform_(-1, 1)
-            if self.space.dim == 3:
-                self.vector[:, 2] *= 2 * math.pi / getattr(self.space, "orientations", 8)
+            self.vector.uniform_(-1, 1).mul_(self.space.grid_steps.to(self.vector))
 
     @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
         run = solver(self.space, "convection").convection
-        return run(u, self.space, self.vector, time=time, **self.options)
+        return run(u, self.space, self.vector, time=time, **_with_plan(self))
 
     def extra_repr(self) -> str:
         """Space, channels and options."""
@@ -71,7 +68,7 @@ class _MetricTerm(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.channels, self.options = space, channels, options
-        solver(space, self.name).check_options(space, self.name, **options)
+        self.plan = _prepare(space, self.name, options, device, dtype)
         self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
         self.alpha = alpha
 
@@ -101,7 +98,7 @@ class Diffusion(_MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
         run = solver(self.space, self.name).diffusion
-        return run(u, self.space, self.metric(), alpha=self.power(), time=time, **self.options)
+        return run(u, self.space, self.metric(), alpha=self.power(), time=time, **_with_plan(self))
 
 
 class Morphology(_MetricTerm):
@@ -128,11 +125,22 @@ class Morphology(_MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
         run = solver(self.space, self.name).morphology
-        return run(u, self.space, self.metric(), sign=self.sign, alpha=self.power(), time=time, **self.options)
+        return run(u, self.space, self.metric(), sign=self.sign, alpha=self.power(), time=time, **_with_plan(self))
 
     def extra_repr(self) -> str:
         """Sign, space, channels and options."""
         return f"sign={self.sign:+d}, {super().extra_repr()}"
+
+
+def _prepare(space: Space, term: str, options: dict[str, Any], device: Any, dtype: Any) -> nn.Module | None:
+    """Check the options of a term; what its solver derives from them once."""
+    chosen = solver(space, term)
+    chosen.check_options(space, term, **options)
+    return chosen.prepare(space, term, device=device, dtype=dtype, **options)
+
+
+def _with_plan(term: Any) -> dict[str, Any]:
+    return term.options if term.plan is None else term.options | {"plan": term.plan}
 
 
 def _describe(space: Space, channels: int, options: dict[str, Any]) -> str:
@@ -147,14 +155,6 @@ TERMS: dict[str, Callable[..., nn.Module]] = {
     "dilation": partial(Morphology, sign=+1),
     "erosion": partial(Morphology, sign=-1),
 }
-
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "convection": ("boundary",),
-    "diffusion": ("kernel_size", "distance", "boundary"),
-    "dilation": ("kernel_size", "distance"),
-    "erosion": ("kernel_size", "distance"),
-}
-"""Options of a layer that concern each term."""
 
 
 def build_term(
@@ -171,7 +171,8 @@ def build_term(
 ) -> nn.Module:
     """The term ``name`` of a layer, given the layer's options; those that are None are left to the solver."""
     _checks.choice("terms", name, tuple(TERMS))
-    chosen = {k: options[k] for k in OPTIONS[name] if options.get(k) is not None}
+    allowed = solver(space, name).OPTIONS[name]
+    chosen = {k: options[k] for k in allowed if options.get(k) is not None}
     if method is not None:
         chosen["method"] = method
         if method == "spectral":  # exact solvers have neither a kernel nor a border

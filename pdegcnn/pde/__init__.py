@@ -1,24 +1,27 @@
 """One term, one solver: convection, diffusion, dilation and erosion on every space, and their splitting.
 
-A solver module serves a family of spaces with the functions ``convection``, ``diffusion`` and ``morphology``; a new
-family is a new file and a line in ``SOLVERS``.
+A solver module serves a family of spaces with the functions ``convection``, ``diffusion`` and ``morphology``, the
+options of each in ``OPTIONS``, ``check_options`` and ``prepare``, which returns a module of derived tables (or None)
+that the functions take as ``plan``. A new family is a new file and a line in ``SOLVERS``.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
-from pdegcnn.pde import planar
+from pdegcnn.pde import planar, spherical
 from pdegcnn.pde.splitting import SPLITTINGS, evolve
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.spaces import GridSpace, RotationSpace, Space
 
-SOLVERS: dict[type[Space], ModuleType] = {GridSpace: planar}
+SOLVERS: dict[type[Space], ModuleType] = {GridSpace: planar, RotationSpace: spherical}
 
 
 def solver(space: Space, term: str) -> ModuleType:
     """The module that solves ``term`` on ``space``; raises if there is none."""
     if not isinstance(space, Space):
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
+    if term in space.missing:
+        raise ValueError(f"terms: {term} cannot exist on {space}: {space.missing[term]}")
     if term not in space.terms:
         raise ValueError(f"terms: expected some of {', '.join(space.terms)} on {space}, got {term!r}")
     for family, module in SOLVERS.items():

@@ -26,7 +26,18 @@ BOUNDARY = "replicate"
 """What lies outside the image unless the caller says otherwise: so constants stay constant."""
 SINKHORN_STEPS = 30
 """Each halves the remaining imbalance between orientations, a percent at first."""
+OPTIONS = {
+    "convection": ("method", "boundary"),
+    "diffusion": ("method", "kernel_size", "distance", "boundary"),
+    "dilation": ("kernel_size", "distance"),
+    "erosion": ("kernel_size", "distance"),
+}
+"""Options of each term, besides those that every solver has."""
 KernelSize = int | Sequence[int] | str
+
+
+def prepare(space: GridSpace, term: str, **options: Any) -> None:
+    """Nothing: kernels follow from the parameters, and taps are cheap."""
 
 
 def check_options(

@@ -3,8 +3,11 @@
 from pdegcnn.spaces.base import Space
 from pdegcnn.spaces.grid import GridSpace
 from pdegcnn.spaces.r2 import R2
+from pdegcnn.spaces.rotations import RotationSpace
+from pdegcnn.spaces.s2 import S2
 from pdegcnn.spaces.se2 import SE2
+from pdegcnn.spaces.so3 import SO3
 
-SPACES: tuple[type[Space], ...] = (R2, SE2)
+SPACES: tuple[type[Space], ...] = (R2, SE2, S2, SO3)
 
-__all__ = ["R2", "SE2", "SPACES", "GridSpace", "Space"]
+__all__ = ["R2", "S2", "SE2", "SO3", "SPACES", "GridSpace", "RotationSpace", "Space"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from pdegcnn import _checks
@@ -13,16 +14,36 @@ from pdegcnn import _checks
 class Space(ABC):
     """A homogeneous space that signals live on, with the group that moves it.
 
-    Group elements are tensors ``[..., dim]`` in the coordinates the space documents; Lie algebra vectors are tensors
+    Group elements are tensors ``[..., n]`` in the coordinates the space documents; Lie algebra vectors are tensors
     ``[..., dim]`` in its left-invariant frame. Signals are plain tensors laid out as ``layout`` says.
     """
 
     dim: ClassVar[int]
-    """Dimension of the group whose frame carries vectors and metrics."""
-    layout: ClassVar[str]
-    """Axes of a signal, for example ``[B,C,Or,H,W]``."""
+    """Dimension of the group whose frame carries vectors."""
     terms: ClassVar[tuple[str, ...]] = ("convection", "diffusion", "dilation", "erosion")
     """PDE terms that exist on this space."""
+    missing: ClassVar[dict[str, str]] = {}
+    """Terms that cannot exist, and why."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> str:
+        """Axes of a signal, for example ``[B,C,Or,H,W]``."""
+
+    @property
+    def metric_dim(self) -> int:
+        """Dimension that invariant metrics have: that of the group, unless the space admits fewer."""
+        return self.dim
+
+    @property
+    def grid_steps(self) -> Tensor:
+        """Length of a grid step along each frame vector, ``[dim]``, float64: how far a new layer convects."""
+        return torch.ones(self.dim, dtype=torch.float64)
+
+    @property
+    def metric_units(self) -> Tensor:
+        """Length along each frame vector that a new layer's metric takes as about one, ``[metric_dim]``, float64."""
+        return torch.ones(self.metric_dim, dtype=torch.float64)
 
     @property
     def signal_ndim(self) -> int:
@@ -31,15 +52,15 @@ class Space(ABC):
 
     @abstractmethod
     def identity(self) -> Tensor:
-        """The unit element, ``[dim]``, float64."""
+        """The unit element, ``[n]``, float64."""
 
     @abstractmethod
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The group product ``g h`` of elements ``[..., dim]``."""
+        """The group product ``g h`` of elements ``[..., n]``."""
 
     @abstractmethod
     def inverse(self, g: Tensor) -> Tensor:
-        """The inverse of elements ``[..., dim]``."""
+        """The inverse of elements ``[..., n]``."""
 
     @abstractmethod
     def exp(self, c: Tensor) -> Tensor:
@@ -56,6 +77,15 @@ class Space(ABC):
     @abstractmethod
     def interior(self, signal: Tensor, **motion: object) -> Tensor:
         """Weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
+
+    def resolve(self, signal: Tensor, **motion: object) -> Tensor:
+        """What the samples of a signal say about the function that a motion moves: the signal itself by default."""
+        return signal
+
+    @property
+    def point_weights(self) -> Tensor | None:
+        """Share of each base point in an integral, of mean one, broadcastable to signals; None if all are equal."""
+        return None
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is a signal on this space, else raise ``TypeError`` or ``ValueError`` naming ``name``."""

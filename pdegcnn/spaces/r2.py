@@ -21,8 +21,12 @@ class R2(GridSpace):
     """
 
     dim: ClassVar[int] = 2
-    layout: ClassVar[str] = "[B,C,H,W]"
     orientations: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def layout(self) -> str:
+        """``[B,C,H,W]``."""
+        return "[B,C,H,W]"
 
     def identity(self) -> Tensor:
         """The unit element (0, 0)."""

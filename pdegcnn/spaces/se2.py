@@ -31,10 +31,14 @@ class SE2(GridSpace):
 
     orientations: int = 8
     dim: ClassVar[int] = 3
-    layout: ClassVar[str] = "[B,C,Or,H,W]"
 
     def __post_init__(self) -> None:
         _checks.positive_int("orientations", self.orientations)
+
+    @property
+    def layout(self) -> str:
+        """``[B,C,Or,H,W]``."""
+        return "[B,C,Or,H,W]"
 
     def identity(self) -> Tensor:
         """The unit element (0, 0, 0)."""
@@ -68,6 +72,11 @@ class SE2(GridSpace):
     def angles(self) -> Tensor:
         """Angle of each orientation, ``[Or]`` radians, float64."""
         return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
+
+    @property
+    def grid_steps(self) -> Tensor:
+        """A pixel, a pixel and an orientation step."""
+        return torch.tensor([1.0, 1.0, 2 * math.pi / self.orientations], dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
         """The signal itself."""

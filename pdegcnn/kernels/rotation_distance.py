@@ -1,0 +1,156 @@
+"""Distances from the unit rotation: norms of coordinates, and the exact one of axisymmetric metrics from a table.
+
+With weights per radian of tilt and of twist, every coordinate norm agrees with the distance to first order, and
+``min(w) theta <= d <= logarithmic <= max(w) theta`` for the rotation angle theta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pdegcnn.spaces import RotationSpace
+
+Array = NDArray[np.float64]
+
+COORDINATES: dict[str, Callable[[RotationSpace, Tensor], Tensor]] = {
+    "logarithmic": lambda space, g: space.log(g),
+    "tilt_twist": lambda space, g: space.half_angle(g),
+}
+"""Distances that are the metric's norm of coordinates of an element."""
+ROTATION_DISTANCES = (*COORDINATES, "exact")
+DEFAULT_ROTATION_DISTANCE = "logarithmic"
+
+NODES = 41
+"""Table nodes along the tilt, the twist and the logarithm of the ratio of weights."""
+RATIOS = (1 / 30, 30.0)
+"""Range of (squared tilt weight)/(squared twist weight) in the table; beyond it the nearest end serves."""
+_SAMPLES = 600
+
+
+def geodesics(tilt: float, ratio: float) -> tuple[Array, Array, Array]:
+    """All geodesics from the unit rotation to ``tilt`` in (0, pi]: end twist (unwrapped), and their two energies.
+
+    With squared weights a (tilt) and c (twist) and ``ratio = a/c``, the squared length is ``a A + c B``. A geodesic is
+    ``exp(tau n) exp(sigma e_z)`` in unit quaternions with n at the angle phi from the axis and
+    ``sigma = tau cos(phi) (ratio - 1)``; it is sampled in tau, closely near both ends, where phi changes fast. Source:
+    the symmetric top (Landau & Lifshitz, *Mechanics*, section 33).
+
+    Returns:
+        Twist, A and B, each ``[2, samples]``, one row for each sign of cos(phi).
+    """
+    tilt = min(tilt, np.pi - 1e-4)  # at pi every twist is the same rotation
+    x = (1 - np.cos(np.linspace(0, np.pi, _SAMPLES))) / 2
+    tau = tilt / 2 + (np.pi - tilt) * x
+    sine = np.minimum(np.sin(tilt / 2) / np.maximum(np.sin(tau), 1e-300), 1)
+    cosine = np.sqrt(1 - sine**2) * np.array([[1.0], [-1.0]])
+    sigma = tau * cosine * (ratio - 1)
+    twist = 2 * np.unwrap(np.arctan2(np.sin(tau) * cosine, np.cos(tau)) + sigma, axis=-1)
+    return twist, (2 * tau * sine) ** 2 + 0 * cosine, (ratio * 2 * tau * cosine) ** 2
+
+
+def energies(tilt: float, twists: Array, ratio: float) -> tuple[Array, Array]:
+    """Energies (A, B) of the shortest geodesics to ``tilt`` in [0, pi] and each twist in [0, pi]."""
+    if tilt == 0:
+        return _energies_of_twists(twists, ratio)
+    twist, first, second = geodesics(tilt, ratio)
+    best = np.full(len(twists), np.inf)
+    result = np.zeros((2, len(twists)))
+    cost = ratio * first + second  # squared length in units of c
+    for row in range(2):
+        turns = np.arange(np.floor(twist[row].min() / (2 * np.pi)) - 1, np.ceil(twist[row].max() / (2 * np.pi)) + 1)
+        wanted = twists[:, None] + 2 * np.pi * turns  # [T,turns]
+        above = twist[row] >= wanted[..., None]
+        where, turn, left = np.nonzero(above[..., 1:] != above[..., :-1])
+        step = twist[row, left + 1] - twist[row, left]
+        share = (wanted[where, turn] - twist[row, left]) / step
+        values = [(1 - share) * e[row, left] + share * e[row, left + 1] for e in (cost, first, second)]
+        order = np.argsort(-values[0], kind="stable")  # the last one written to a place is the shortest
+        order = order[values[0][order] < best[where[order]]]
+        best[where[order]] = values[0][order]
+        result[:, where[order]] = [values[1][order], values[2][order]]
+    return result[0], result[1]
+
+
+def _energies_of_twists(twists: Array, ratio: float) -> tuple[Array, Array]:
+    """The same at tilt zero: twist only, or a whole turn of the top's axis (tau = pi)."""
+    first, second = np.zeros_like(twists), twists**2
+    if ratio != 1:
+        for turn in range(-2, 3):
+            cosine = (twists / 2 + np.pi * turn) / (np.pi * (ratio - 1))
+            inside = np.abs(cosine) <= 1
+            a = np.where(inside, (2 * np.pi) ** 2 * (1 - np.minimum(cosine**2, 1)), np.inf)
+            b = (ratio * 2 * np.pi * cosine) ** 2
+            better = ratio * a + b < ratio * first + second
+            first, second = np.where(better, a, first), np.where(better, b, second)
+    return first, second
+
+
+@lru_cache(maxsize=1)
+def energy_table() -> Array:
+    """How (A, B) differ from (tilt^2, twist^2), over tilt^2 + twist^2, ``[2, tilt, twist, log ratio]``; about a second.
+
+    At the unit element the difference is of fourth order, so the table is zero there.
+    """
+    nodes = np.pi * np.linspace(0, 1, NODES) ** 2  # close together near the unit element
+    table = np.zeros((2, NODES, NODES, NODES))
+    square = nodes[:, None] ** 2 + nodes**2
+    square[0, 0] = 1
+    for r, ratio in enumerate(np.geomspace(*RATIOS, NODES)):
+        for i, tilt in enumerate(nodes):
+            a, b = energies(tilt, nodes, ratio)
+            table[:, i, :, r] = (a - tilt**2) / square[i], (b - nodes**2) / square[i]
+    table[:, 0, 0] = 0
+    return table
+
+
+class ExactDistance(nn.Module):
+    """Squared exact distances of axisymmetric metrics, by trilinear interpolation of :func:`energy_table`.
+
+    ``d^2 = a A + c B`` with the energies of the shortest geodesic, whose change with a and c is of second order (it is
+    shortest), so A and B are constants for the gradient.
+    """
+
+    table: Tensor
+
+    def __init__(self, like: Tensor) -> None:
+        super().__init__()
+        table = torch.from_numpy(energy_table()).to(device=like.device, dtype=like.dtype)
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor) -> Tensor:
+        """Squared distances ``[C,S]`` of elements with ``tilt [S]`` and ``twist [S]`` in [0, pi].
+
+        Args:
+            tilt_square: squared weights of tilt, ``[C]``.
+            twist_square: squared weights of twist, ``[C]``.
+            tilt: tilt of each element in radians.
+            twist: absolute twist of each element in radians.
+        """
+        with torch.no_grad():
+            first, second = self._energies((tilt_square / twist_square).log(), tilt, twist)
+        return tilt_square[:, None] * first + twist_square[:, None] * second
+
+    def _energies(self, log_ratio: Tensor, tilt: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = float(np.log(RATIOS[0])), float(np.log(RATIOS[1]))
+        r, s = _node((log_ratio - low) / (high - low))
+        table = torch.lerp(self.table[..., r], self.table[..., r + 1], s)  # [2,tilt,twist,C]
+        i, x = _node((tilt / torch.pi).sqrt())
+        j, y = _node((twist / torch.pi).sqrt())
+        x, y = x[:, None], y[:, None]
+        low_tilt = torch.lerp(table[:, i, j], table[:, i, j + 1], y)
+        high_tilt = torch.lerp(table[:, i + 1, j], table[:, i + 1, j + 1], y)
+        excess = torch.lerp(low_tilt, high_tilt, x).mT * (tilt**2 + twist**2)  # [2,C,S]
+        return (tilt**2 + excess[0]).clamp_min(0), (twist**2 + excess[1]).clamp_min(0)
+
+
+def _node(share: Tensor) -> tuple[Tensor, Tensor]:
+    """Table node below a position in [0, 1], and how far it is to the next."""
+    position = (share.clamp(0, 1) * (NODES - 1)).clamp(max=NODES - 1)
+    node = position.floor().clamp(max=NODES - 2)
+    return node.long(), position - node

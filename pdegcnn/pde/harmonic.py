@@ -1,0 +1,118 @@
+"""Exact linear solvers on the sphere and on SO(3), in the harmonic domain.
+
+Left rotations act on the order m of the coefficients ``W^l_mn`` of :class:`pdegcnn.sphere.SO3FFT`, the left-invariant
+frame on the fibre order n. So every linear term is one small matrix per degree over n, and commutes exactly with
+rotations. On a fibre of few samples the generators are restricted to the resolved orders (Galerkin), which keeps
+convection unitary, diffusion a contraction and both semigroups.
+
+Source: Gerken et al. (arXiv 2105.13926), section 4; Chirikjian & Kyatkin, *Harmonic Analysis for Engineers*, ch. 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pdegcnn import sphere
+from pdegcnn.ops.matrix_function import fractional_exponential
+from pdegcnn.spaces import S2, SO3
+from pdegcnn.sphere._tables import TableModule
+
+Array = NDArray[np.float64]
+
+
+def angular_momenta(lmax: int, nmax: int) -> tuple[Array, Array, Array]:
+    """Real matrices ``(J_x, i J_y, J_z)`` over orders n = -nmax..nmax for each degree, ``[lmax+1, N, N]``.
+
+    Entries beyond the degree are zero.
+    """
+    n = np.arange(-nmax, nmax + 1)
+    degree = np.arange(lmax + 1)[:, None]
+    up = np.sqrt(np.maximum(degree * (degree + 1.0) - n[:-1] * n[1:], 0)) * (np.abs(n[:-1]) <= degree)
+    up *= np.abs(n[1:]) <= degree
+    raising = np.zeros((lmax + 1, len(n), len(n)))
+    raising[:, np.arange(1, len(n)), np.arange(len(n) - 1)] = up
+    lowering = raising.transpose(0, 2, 1)
+    spin = np.zeros_like(raising)
+    spin[:, np.arange(len(n)), np.arange(len(n))] = n * (np.abs(n) <= degree)
+    return (raising + lowering) / 2, (raising - lowering) / 2, spin
+
+
+class _Generators(TableModule):
+    """The frame's generators ``Z_i = i conj(J_i)`` over the resolved orders, and their symmetric products."""
+
+    def __init__(self, space: SO3, nmax: int, like: Tensor) -> None:
+        super().__init__(space.grid, None)
+        self.nmax = nmax
+        self._build(like)
+
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+        size = self.lmax + 1, 2 * self.nmax + 1, 2 * self.nmax + 1
+        return [("first", (3, *size), self._first_order), ("second", (6, *size), self._second_order)]
+
+    def _first_order(self) -> Array:
+        return np.stack(angular_momenta(self.lmax, self.nmax))
+
+    def _second_order(self) -> Array:
+        x, y, z = angular_momenta(self.lmax, self.nmax + 1)  # products reach one order beyond
+        pairs = [x @ x, -y @ y, z @ z, x @ z + z @ x, x @ y + y @ x, y @ z + z @ y]
+        return np.stack(pairs)[:, :, 1:-1, 1:-1]
+
+    def velocity(self, vector: Tensor) -> Tensor:
+        """``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``."""
+        x, y, z = self.get_buffer("first")
+        c = vector[:, :, None, None, None]
+        return torch.complex(-c[:, 1] * y, c[:, 0] * x + c[:, 2] * z)
+
+    def laplacian(self, diffusivity: Tensor) -> Tensor:
+        """``-sum_ij D_ij Z_i Z_j`` for diffusivities ``[C,3,3]``: Hermitian, positive, ``[C,lmax+1,N,N]``."""
+        xx, yy, zz, xz, xy, yz = self.get_buffer("second")
+        d = diffusivity[:, :, :, None, None, None]
+        real = d[:, 0, 0] * xx + d[:, 1, 1] * yy + d[:, 2, 2] * zz + d[:, 0, 2] * xz
+        return torch.complex(real, d[:, 0, 1] * xy + d[:, 1, 2] * yz)
+
+
+class GroupHarmonics(nn.Module):
+    """Transforms and generators of SO(3) signals ``[B,C,fibre,*grid.shape]``; all derived, nothing to save."""
+
+    def __init__(self, space: SO3, like: Tensor) -> None:
+        super().__init__()
+        kind = {"device": like.device, "dtype": like.dtype}
+        self.analysis = sphere.SO3FFT(space.grid, space.fibre, **kind)
+        self.synthesis = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
+        self.generators = _Generators(space, self.analysis.nmax, like)
+
+    def _step(self, u: Tensor, matrix: Tensor) -> Tensor:
+        """Apply ``matrix [C,lmax+1,N,N]`` to the fibre orders of u."""
+        columns = self.analysis(u)  # [B,C,l,m,n]
+        return self.synthesis(torch.einsum("clkn,bclmn->bclmk", matrix.to(columns.dtype), columns))
+
+    def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
+        """``u(R exp(-time c))`` for vectors ``[C,3]``."""
+        return self._step(u, torch.linalg.matrix_exp(-time * self.generators.velocity(vector)))
+
+    def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
+        """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,3,3]``."""
+        return self._step(u, fractional_exponential(self.generators.laplacian(diffusivity), alpha, time))
+
+
+class SphereHarmonics(nn.Module):
+    """Transforms of S2 signals ``[B,C,*grid.shape]``; all derived, nothing to save."""
+
+    def __init__(self, space: S2, like: Tensor) -> None:
+        super().__init__()
+        kind = {"device": like.device, "dtype": like.dtype}
+        self.analysis = sphere.RealSHT(space.grid, **kind)
+        self.synthesis = sphere.InverseRealSHT(space.grid, **kind)
+
+    def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
+        """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,1,1]``: factors ``exp(-time (D l(l+1))^alpha)``."""
+        degree = torch.arange(self.analysis.lmax + 1, dtype=u.dtype, device=u.device)
+        values = diffusivity[:, 0] * (degree * (degree + 1))  # [C,l]
+        safe = torch.where(values > 0, values, torch.ones_like(values))
+        rate = torch.where(values > 0, safe**alpha, torch.zeros_like(values))
+        return self.synthesis(self.analysis(u) * torch.exp(-time * rate)[:, :, None])

@@ -1,0 +1,155 @@
+"""Which grid points dilation and erosion compare on the sphere and on SO(3), and at what cost.
+
+The kernel depends on the position of one point relative to another only. On rings of equal length this is the same
+along a ring, so neighbours are listed once per ring; on other grids every point is a ring of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from pdegcnn.kernels.metric import Axisymmetric, Metric
+from pdegcnn.kernels.rotation_distance import COORDINATES, ExactDistance
+from pdegcnn.ops.ring_morphology import ring_morphology
+from pdegcnn.spaces import S2, SO3
+from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.sphere._tables import TableModule
+
+Array = NDArray[np.float64]
+EDGE = 1e-9
+"""Relative slack of a window's edge, so that rounding does not decide which neighbours belong."""
+
+
+def window(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[float, float]:
+    """Greatest distance on the sphere and greatest twist (radians) of a window of ``sizes`` = (fibre, sphere) steps."""
+    reach = min(sizes[1] / 2 * grid_spacing(space.grid), math.pi)
+    if isinstance(space, S2):
+        return reach, 0.0
+    return reach, min(sizes[0] / 2 * (2 * math.pi / space.fibre), math.pi)
+
+
+def neighbour_lists(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """Taps (ring, fibre shift, ring shift) ``[S,3]``, where each ring's list starts ``[G+1]``, and elements ``[S,4]``.
+
+    The element of a tap h of the centre g (first fibre sample) is the quaternion ``h^-1 g``. The centre comes first.
+    """
+    xyz = space.grid.xyz.numpy()
+    rings = xyz.shape[0]
+    length = xyz.shape[1] if xyz.ndim == 3 else 1
+    points = xyz.reshape(-1, 3)
+    centres = np.arange(rings) * length
+    reach, twist = window(space, sizes)
+    fibre = space.fibre if isinstance(space, SO3) else 1
+    found = KDTree(points).query_ball_point(points[centres], 2 * math.sin(reach / 2) * (1 + EDGE) + EDGE)
+    frames = _frames(points)
+    spin = np.pi * np.arange(fibre) / fibre
+    turns = np.stack((np.cos(spin), 0 * spin, 0 * spin, np.sin(spin)), -1)
+    taps, elements, start = [], [], [0]
+    for ring, near in enumerate(found):
+        near = np.array([centres[ring], *sorted(set(near) - {centres[ring]})])
+        there = _product(frames[near][:, None], turns)  # [points,fibre,4]
+        element = _product(there * [1, -1, -1, -1], frames[centres[ring]])
+        psi = 2 * np.arctan2(element[..., 3], element[..., 0])
+        psi = np.abs(np.remainder(psi + np.pi, 2 * np.pi) - np.pi)
+        keep = psi <= twist * (1 + EDGE) + EDGE if isinstance(space, SO3) else np.ones_like(psi, dtype=bool)
+        which, shift = np.nonzero(keep)
+        centre_first = np.argsort((which > 0) | (shift > 0), kind="stable")
+        which, shift = which[centre_first], shift[centre_first]
+        taps.append(np.stack((near[which] // length, shift, near[which] % length), -1))
+        elements.append(element[which, shift])
+        start.append(start[-1] + len(which))
+    return np.concatenate(taps).astype(np.int64), np.array(start, np.int64), np.concatenate(elements)
+
+
+def _frames(points: Array) -> Array:
+    """Quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``."""
+    theta = np.arctan2(np.hypot(points[:, 0], points[:, 1]), points[:, 2]) / 2
+    phi = np.arctan2(points[:, 1], points[:, 0]) / 2
+    c, s = np.cos(theta), np.sin(theta)
+    return np.stack((np.cos(phi) * c, -np.sin(phi) * s, np.cos(phi) * s, np.sin(phi) * c), -1)
+
+
+def _product(g: Array, h: Array) -> Array:
+    a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
+    return np.concatenate((a * b - (v * w).sum(-1, keepdims=True), a * w + b * v + np.cross(v, w)), -1)
+
+
+class Neighbours(TableModule):
+    """Lists of taps and what their costs are computed from; all derived, nothing to save.
+
+    Args:
+        space: S2 or SO3.
+        sizes: window in steps of the fibre and of the sphere.
+        distance: name of the distance, see :mod:`pdegcnn.kernels.rotation_distance`.
+        like: a tensor of the wanted dtype and device.
+    """
+
+    taps: Tensor
+    start: Tensor
+
+    def __init__(self, space: S2 | SO3, sizes: tuple[int, int], distance: str, like: Tensor) -> None:
+        super().__init__(space.grid, 0)
+        self.space, self.sizes, self.distance = space, sizes, distance
+        taps, start, self._elements = neighbour_lists(space, sizes)
+        self.longest = int(np.diff(start).max())
+        self._build(like)
+        self.exact = ExactDistance(like) if distance == "exact" and isinstance(space, SO3) else None
+        self.register_buffer("taps", torch.from_numpy(taps).to(like.device), persistent=False)
+        self.register_buffer("start", torch.from_numpy(start).to(like.device), persistent=False)
+
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+        count = len(self._elements)
+        if isinstance(self.space, S2):
+            return [("position", (1, count), lambda: self._coordinates("tilt_twist")[:1])]
+        if self.distance == "exact":
+            return [("position", (2, count), lambda: self._coordinates("tilt_twist"))]
+        return [("position", (6, count), self._monomials)]
+
+    def _coordinates(self, name: str) -> Array:
+        """Tilt and absolute twist, ``[2,S]``."""
+        v = COORDINATES[name](SO3(self.grid, 1), torch.from_numpy(self._elements)).numpy()
+        return np.stack((np.hypot(v[:, 0], v[:, 1]), np.abs(v[:, 2])))
+
+    def _monomials(self) -> Array:
+        """Products of coordinates that squared norms are linear in, ``[6,S]``."""
+        x, y, z = COORDINATES[self.distance](SO3(self.grid, 1), torch.from_numpy(self._elements)).numpy().T
+        return np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z))
+
+    def squared_distance(self, metric: Metric) -> Tensor:
+        """Squared distances of the taps, ``[C,fibre,S]``, or ``[C,1,S]`` where the fibre does not matter."""
+        position = self.get_buffer("position")
+        gram = metric.gram()
+        if isinstance(self.space, S2):
+            return gram[:, :1] * position**2
+        if self.exact is not None:
+            if not isinstance(metric, Axisymmetric):
+                raise ValueError(f"metric: expected an 'axisymmetric' metric for distance='exact', got {metric.form!r}")
+            return self.exact(gram[:, 0, 0], gram[:, 2, 2], position[0], position[1])[:, None]
+        if isinstance(metric, Axisymmetric):
+            return _entries(gram)[:, None] @ position
+        angle = torch.arange(self.space.fibre, dtype=gram.dtype, device=gram.device) * (2 * math.pi / self.space.fibre)
+        c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
+        turn = torch.stack((c, -s, zero, s, c, zero, zero, zero, one), -1).view(-1, 3, 3)
+        return _entries(turn @ gram[:, None] @ turn.mT) @ position
+
+    def forward(self, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
+        """Dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,fibre or 1,S]``."""
+        shape = u.shape
+        if isinstance(self.space, S2):
+            u = u.unsqueeze(2)
+        if len(self.grid.shape) == 1:
+            u = u.unsqueeze(-1)
+        return ring_morphology(u, kernel, self.taps, self.start, self.longest, sign).view(shape)
+
+
+def _entries(gram: Tensor) -> Tensor:
+    """The six entries of symmetric matrices ``[..., 3, 3]`` in the order of the monomials."""
+    which = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
+    return torch.stack([gram[..., i, j] for i, j in which], -1)

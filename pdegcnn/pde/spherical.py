@@ -1,0 +1,208 @@
+"""Solvers of the four terms on the sphere and on SO(3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.kernels.metric import Metric, as_metric
+from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
+from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
+from pdegcnn.pde.harmonic import GroupHarmonics, SphereHarmonics
+from pdegcnn.pde.neighbours import Neighbours
+from pdegcnn.spaces import S2, SO3
+from pdegcnn.spaces.s2 import grid_spacing
+
+OPTIONS = {
+    "convection": ("method",),
+    "diffusion": ("method",),
+    "dilation": ("kernel_size", "distance"),
+    "erosion": ("kernel_size", "distance"),
+}
+"""Options of each term, besides those that every solver has."""
+KernelSize = int | Sequence[int] | str
+
+
+def check_options(
+    space: S2 | SO3,
+    term: str,
+    *,
+    method: str | None = None,
+    time: float = 1.0,
+    kernel_size: KernelSize = 5,
+    distance: str = DEFAULT_ROTATION_DISTANCE,
+) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for options that :func:`convection` and the others would refuse."""
+    if method is not None:
+        _checks.choice("method", method, ("spectral",))
+    _checks.interval("time", time, 0.0, math.inf, open_low=term != "convection")
+    if kernel_size != "auto":
+        window_sizes(space, kernel_size)
+    _checks.choice("distance", distance, ROTATION_DISTANCES)
+
+
+def prepare(
+    space: S2 | SO3,
+    term: str,
+    *,
+    kernel_size: KernelSize = 5,
+    distance: str = DEFAULT_ROTATION_DISTANCE,
+    method: str | None = None,
+    device: Any = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module | None:
+    """What a term derives from space and options alone: tables as buffers, nothing to save; None if data decide."""
+    like = torch.empty(0, device=device, dtype=dtype or torch.get_default_dtype())
+    if term in ("convection", "diffusion"):
+        return _harmonics(space, like)
+    if kernel_size == "auto":
+        return None
+    return Neighbours(space, window_sizes(space, kernel_size), distance, like)
+
+
+def _harmonics(space: S2 | SO3, like: Tensor) -> GroupHarmonics | SphereHarmonics:
+    return GroupHarmonics(space, like) if isinstance(space, SO3) else SphereHarmonics(space, like)
+
+
+@lru_cache(maxsize=16)
+def _cached(make: Callable[..., nn.Module], space: Any, *args: Any) -> nn.Module:
+    *arguments, dtype, device = args
+    return make(space, *arguments, torch.empty(0, dtype=dtype, device=device))
+
+
+def convection(
+    u: Tensor,
+    space: SO3,
+    vector: Tensor,
+    *,
+    time: float = 1.0,
+    method: str | None = None,
+    plan: GroupHarmonics | None = None,
+) -> Tensor:
+    """``u(R exp(-time c))``; see :func:`pdegcnn.functional.convection`."""
+    space.check_signal("u", u)
+    check_options(space, "convection", method=method, time=time)
+    _checks.tensor("vector", vector, (1, 2))
+    vector = vector if vector.ndim == 2 else vector[None]
+    channels = u.shape[1]
+    if vector.shape[1] != 3 or vector.shape[0] not in (1, channels):
+        raise ValueError(f"vector: expected shape [3] or [{channels},3], got {tuple(vector.shape)}")
+    _checks.same_kind("vector", vector, "u", u)
+    if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
+        raise ValueError(f"vector: expected finite values, got {vector.detach().flatten()[:9].tolist()}")
+    wide = _wide(u)
+    plan = plan if plan is not None else _cached(GroupHarmonics, space, wide.dtype, wide.device)  # type: ignore[assignment]
+    assert plan is not None
+    return plan.convection(wide, _wide(vector).expand(channels, 3), time).to(u.dtype)
+
+
+def diffusion(
+    u: Tensor,
+    space: S2 | SO3,
+    metric: Tensor | Metric,
+    *,
+    alpha: float | Tensor = 1.0,
+    time: float = 1.0,
+    method: str | None = None,
+    plan: GroupHarmonics | SphereHarmonics | None = None,
+) -> Tensor:
+    """``exp(-time (-Delta)^alpha) u``; see :func:`pdegcnn.functional.diffusion`."""
+    space.check_signal("u", u)
+    check_options(space, "diffusion", method=method, time=time)
+    _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
+    metric = _metric(metric, space, u)
+    wide = _wide(u)
+    if plan is None:
+        make = GroupHarmonics if isinstance(space, SO3) else SphereHarmonics
+        plan = _cached(make, space, wide.dtype, wide.device)  # type: ignore[assignment]
+        assert plan is not None
+    diffusivity = _wide(metric.cometric()).expand(u.shape[1], space.metric_dim, space.metric_dim)
+    power = _wide(alpha) if isinstance(alpha, Tensor) else alpha
+    return plan.diffusion(wide, diffusivity, power, time).to(u.dtype)
+
+
+def morphology(
+    u: Tensor,
+    space: S2 | SO3,
+    metric: Tensor | Metric,
+    *,
+    sign: int,
+    alpha: float | Tensor = 0.65,
+    kernel_size: KernelSize = 5,
+    time: float = 1.0,
+    distance: str = DEFAULT_ROTATION_DISTANCE,
+    plan: Neighbours | None = None,
+) -> Tensor:
+    """Dilation (sign +1) or erosion (-1); see :func:`pdegcnn.functional.dilation`."""
+    space.check_signal("u", u)
+    check_options(space, "dilation", time=time, kernel_size=kernel_size, distance=distance)
+    _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
+    metric = _metric(metric, space, u)
+    wide = _wide(u)
+    if plan is None:
+        sizes = (
+            _enclosing_sizes(wide, space, metric, alpha, time)
+            if kernel_size == "auto"
+            else window_sizes(space, kernel_size)
+        )
+        plan = _cached(Neighbours, space, sizes, distance, wide.dtype, wide.device)  # type: ignore[assignment]
+        assert plan is not None
+    kernel = morphological_kernel(plan.squared_distance(_wide_metric(metric)), alpha, time)
+    kernel = kernel.expand(u.shape[1], *kernel.shape[1:])
+    return plan(wide, kernel, sign).to(u.dtype)
+
+
+def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
+    """Steps of the fibre (1 on the sphere) and of the grid that a window is wide; more than a full turn is cut."""
+    if isinstance(kernel_size, str):
+        raise ValueError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
+    names = "(fibre, sphere)" if isinstance(space, SO3) else "(sphere,)"
+    count = 2 if isinstance(space, SO3) else 1
+    sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(kernel_size)
+    if isinstance(kernel_size, bool) or len(sizes) != count:
+        raise ValueError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
+    _checks.odd("kernel_size", sizes)
+    if isinstance(space, S2):
+        return 1, sizes[0]
+    return min(sizes[0], space.fibre + 1 - space.fibre % 2), sizes[1]
+
+
+def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | Tensor, time: float) -> tuple[int, int]:
+    """The smallest window that holds every neighbour that could win: whose cost is below the range of u."""
+    with torch.no_grad():
+        flat = u.transpose(0, 1).flatten(1)
+        radius = radius_of_cost(flat.amax(1) - flat.amin(1), alpha, time)
+        if not bool(radius.isfinite().all()):
+            raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
+        # no distance is below the least weight times the rotation angle, which bounds tilt and twist
+        least = torch.linalg.eigvalsh(_wide(metric.gram()))[:, 0].sqrt()
+        angle = min(float((radius / least).amax()), math.pi)
+    sphere_steps = 2 * math.ceil(angle / grid_spacing(space.grid)) + 1
+    if isinstance(space, S2):
+        return 1, sphere_steps
+    return window_sizes(space, (2 * math.ceil(angle * space.fibre / (2 * math.pi)) + 1, sphere_steps))
+
+
+def _metric(metric: Tensor | Metric, space: S2 | SO3, u: Tensor) -> Metric:
+    metric = as_metric(metric, space.metric_dim, u.shape[1])
+    for value in vars(metric).values():
+        _checks.same_kind("metric", value, "u", u)
+    return metric
+
+
+def _wide(value: Tensor) -> Tensor:
+    """Half precision as float32, in which the tables are."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def _wide_metric(metric: Metric) -> Metric:
+    fields = vars(metric)
+    if any(value.dtype in (torch.float16, torch.bfloat16) for value in fields.values()):
+        return type(metric)(**{name: _wide(value) for name, value in fields.items()})
+    return metric

@@ -1,0 +1,187 @@
+"""Spaces moved by rotations of R3: what the sphere and SO(3) share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.spaces.base import Space
+from pdegcnn.sphere import SphereGrid
+
+SMALL = 1e-4
+"""Below this half-angle (radians) series replace quotients; their error is of its fourth power."""
+
+
+class RotationSpace(Space):
+    """A space over a sphere grid, moved by SO(3).
+
+    Elements are unit quaternions ``[..., 4]``, real part first; q and -q are the same rotation. Lie algebra vectors
+    ``[..., 3]`` are rotation vectors in the moving frame (radians). At the rotation R with ``R e_z = p`` the frame
+    vectors (tilt about ``R e_x``, tilt about ``R e_y``, spin about ``R e_z = p``) are the velocities of
+    ``R exp(t e_i)``; the second moves p along ``R e_x``, the first along ``-R e_y``.
+    """
+
+    grid: SphereGrid
+    dim: ClassVar[int] = 3
+
+    def identity(self) -> Tensor:
+        """The unit quaternion (1, 0, 0, 0)."""
+        return torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The quaternion product, that is first ``h``, then ``g``."""
+        a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
+        real = a * b - (v * w).sum(-1, keepdim=True)
+        return torch.cat((real, a * w + b * v + torch.linalg.cross(*torch.broadcast_tensors(v, w))), dim=-1)
+
+    def inverse(self, g: Tensor) -> Tensor:
+        """The conjugate quaternion."""
+        return torch.cat((g[..., :1], -g[..., 1:]), dim=-1)
+
+    def exp(self, c: Tensor) -> Tensor:
+        """The rotation by ``|c|`` radians about ``c``."""
+        half = torch.linalg.vector_norm(c, dim=-1, keepdim=True) / 2
+        return torch.cat((torch.cos(half), torch.sinc(half / math.pi) * c / 2), dim=-1)
+
+    def log(self, g: Tensor) -> Tensor:
+        """The rotation vector of least length, ``|c| <= pi``."""
+        real, vector = _upper(g)
+        sine = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+        return vector * _angle_over_sine(sine, real)
+
+    def half_angle(self, g: Tensor) -> Tensor:
+        """Tilt-twist coordinates (b cos e, b sin e, psi) of ``Rz(psi/2) T Rz(psi/2)``, T a tilt by b about (e, z=0).
+
+        b in [0, pi] and psi in (-pi, pi]: they carry the reflection symmetries of the distance.
+        """
+        real, vector = _upper(g)
+        along = torch.cat((real, vector[..., 2:]), dim=-1)
+        sine = torch.linalg.vector_norm(vector[..., :2], dim=-1, keepdim=True)
+        tilt = vector[..., :2] * _angle_over_sine(sine, torch.linalg.vector_norm(along, dim=-1, keepdim=True))
+        return torch.cat((tilt, 2 * torch.atan2(vector[..., 2:], real)), dim=-1)
+
+    def to_matrix(self, g: Tensor) -> Tensor:
+        """Rotation matrices ``[..., 3, 3]`` of unit quaternions; raises ``ValueError`` for others."""
+        return quaternion_to_matrix(check_quaternion("g", g))
+
+    def from_matrix(self, rotation: Tensor) -> Tensor:
+        """Unit quaternions with real part >= 0 of rotation matrices ``[..., 3, 3]``; raises ``ValueError`` for others.
+
+        The largest of four equivalent formulas is used, so no cancellation occurs (Shepperd 1978).
+        """
+        return matrix_to_quaternion(check_rotation("rotation", rotation))
+
+    def interior(self, signal: Tensor, **motion: Any) -> Tensor:
+        """The root of each point's share of the sphere, so that norms are integrals; ones for invariants."""
+        base = len(self.grid.shape)
+        if tuple(signal.shape[-base:]) != self.grid.shape or signal.ndim < 2 + base:
+            return torch.ones((), dtype=signal.dtype, device=signal.device)
+        return self.grid.weights.to(signal).sqrt()
+
+    @property
+    def point_weights(self) -> Tensor:
+        """Area of each grid point over the mean area, ``[*grid.shape]``, float64."""
+        weights = self.grid.weights
+        return weights / weights.mean()
+
+    def resolve(self, signal: Tensor, **motion: Any) -> Tensor:
+        """The band-limited function that the samples stand for; the signal itself where the motion is exact."""
+        rotation = self._rotation_of(motion)
+        if grid_turn(rotation, self.grid) is not None:
+            return signal
+        return self.transform(signal, rotation=torch.eye(3, dtype=rotation.dtype, device=rotation.device), exact=False)
+
+    def _rotation_of(self, motion: dict[str, Any]) -> Tensor:
+        if set(motion) - {"exact"} != {"rotation"}:
+            raise ValueError(f"motion: expected rotation=R [3,3] on {self}, got {motion}")
+        rotation = motion["rotation"]
+        _checks.tensor("rotation", rotation, 2, "[3,3]")
+        return check_rotation("rotation", rotation)
+
+
+def grid_turn(rotation: Tensor, grid: SphereGrid) -> int | None:
+    """By how many steps of every ring a rotation about the pole shifts it, or None if it does not fit the grid."""
+    if len(grid.shape) != 2:
+        return None
+    r = rotation.double()
+    steps = math.atan2(float(r[1, 0]), float(r[0, 0])) * grid.shape[1] / (2 * math.pi)
+    fits = abs(steps - round(steps)) < 1e-6 and float(r[2, 2]) > 1 - 1e-12
+    return round(steps) if fits else None
+
+
+def check_rotation(name: str, rotation: Tensor) -> Tensor:
+    """Return rotation matrices ``[..., 3, 3]``, or raise ``ValueError`` or ``TypeError``."""
+    _checks.tensor(name, rotation)
+    if rotation.ndim < 2 or tuple(rotation.shape[-2:]) != (3, 3):
+        raise ValueError(f"{name}: expected rotation matrices [..., 3, 3], got shape {tuple(rotation.shape)}")
+    if _checks.has_values(rotation):
+        matrix = rotation.detach().double()
+        error = (matrix @ matrix.mT - torch.eye(3, dtype=torch.float64, device=matrix.device)).abs().max()
+        if not (error <= _slack(rotation) and bool((torch.linalg.det(matrix) > 0).all())):
+            raise ValueError(
+                f"{name}: expected orthogonal matrices of determinant 1, got {matrix.flatten()[:9].tolist()}"
+            )
+    return rotation
+
+
+def check_quaternion(name: str, q: Tensor) -> Tensor:
+    """Return unit quaternions ``[..., 4]``, or raise ``ValueError`` or ``TypeError``."""
+    _checks.tensor(name, q)
+    if q.ndim < 1 or q.shape[-1] != 4:
+        raise ValueError(f"{name}: expected unit quaternions [..., 4], got shape {tuple(q.shape)}")
+    if _checks.has_values(q):
+        length = torch.linalg.vector_norm(q.detach().double(), dim=-1)
+        if not bool(((length - 1).abs() <= _slack(q)).all()):
+            raise ValueError(f"{name}: expected quaternions of length 1, got lengths {length.flatten()[:4].tolist()}")
+    return q
+
+
+def _slack(value: Tensor) -> float:
+    return 1e-6 if value.dtype == torch.float64 else 1e-4
+
+
+def quaternion_to_matrix(q: Tensor) -> Tensor:
+    """Rotation matrices ``[..., 3, 3]`` of unit quaternions ``[..., 4]``."""
+    a, x, y, z = q.unbind(-1)
+    rows = [
+        torch.stack((1 - 2 * (y * y + z * z), 2 * (x * y - a * z), 2 * (x * z + a * y)), dim=-1),
+        torch.stack((2 * (x * y + a * z), 1 - 2 * (x * x + z * z), 2 * (y * z - a * x)), dim=-1),
+        torch.stack((2 * (x * z - a * y), 2 * (y * z + a * x), 1 - 2 * (x * x + y * y)), dim=-1),
+    ]
+    return torch.stack(rows, dim=-2)
+
+
+def matrix_to_quaternion(rotation: Tensor) -> Tensor:
+    """Unit quaternions with real part >= 0 of rotation matrices ``[..., 3, 3]``."""
+    r = rotation
+    xx, yy, zz = (r[..., i, i] for i in range(3))
+    off = [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]]
+    on = [r[..., 1, 0] + r[..., 0, 1], r[..., 0, 2] + r[..., 2, 0], r[..., 2, 1] + r[..., 1, 2]]
+    rows = [  # 4 q_i q, for each i
+        torch.stack((1 + xx + yy + zz, *off), dim=-1),
+        torch.stack((off[0], 1 + xx - yy - zz, on[0], on[1]), dim=-1),
+        torch.stack((off[1], on[0], 1 - xx + yy - zz, on[2]), dim=-1),
+        torch.stack((off[2], on[1], on[2], 1 - xx - yy + zz), dim=-1),
+    ]
+    table = torch.stack(rows, dim=-2)
+    best = torch.diagonal(table, dim1=-2, dim2=-1).argmax(-1)
+    q = torch.take_along_dim(table, best[..., None, None], dim=-2)[..., 0, :]
+    q = q / torch.linalg.vector_norm(q, dim=-1, keepdim=True)
+    return torch.where(q[..., :1] < 0, -q, q)
+
+
+def _upper(g: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and vector part of the quaternion with real part >= 0."""
+    g = torch.where(g[..., :1] < 0, -g, g)
+    return g[..., :1], g[..., 1:]
+
+
+def _angle_over_sine(sine: Tensor, cosine: Tensor) -> Tensor:
+    """``2 atan2(sine, cosine) / sine`` for sine >= 0, smooth at zero."""
+    small = sine < SMALL
+    safe = torch.where(small, torch.ones_like(sine), sine)
+    return torch.where(small, 2 + sine**2 / 3, 2 * torch.atan2(safe, cosine) / safe)

@@ -1,0 +1,102 @@
+"""The sphere with its rotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks, sphere
+from pdegcnn.spaces.rotations import RotationSpace, grid_turn
+
+
+@dataclass(frozen=True)
+class S2(RotationSpace):
+    """The sphere S2 = SO(3)/SO(2); signals ``[B,C,*grid.shape]`` over the points of a grid.
+
+    There is one invariant metric up to scale (so metrics have a single weight, the cost of one radian) and no
+    invariant vector field: a vector at the pole would have to equal all its turned copies. So there is diffusion,
+    dilation and erosion, but no convection; lift to SO(3) for that.
+
+    Source: Gerken et al., *Geometric deep learning and equivariant neural networks* (arXiv 2105.13926), section 4.
+
+    Args:
+        grid: the points, for example ``SphereGrid.gauss_legendre(64)``.
+    """
+
+    grid: sphere.SphereGrid
+    terms: ClassVar[tuple[str, ...]] = ("diffusion", "dilation", "erosion")
+    missing: ClassVar[dict[str, str]] = {
+        "convection": "no vector field on the sphere is invariant under rotations; lift to pdegcnn.SO3 for convection"
+    }
+
+    def __post_init__(self) -> None:
+        check_grid(self.grid)
+
+    @property
+    def layout(self) -> str:
+        """``[B,C,nlat,nlon]``, or ``[B,C,P]`` on grids without equal rings."""
+        return "[B,C,nlat,nlon]" if len(self.grid.shape) == 2 else "[B,C,P]"
+
+    @property
+    def metric_dim(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def metric_units(self) -> Tensor:
+        """The grid's spacing in radians."""
+        return torch.tensor([grid_spacing(self.grid)], dtype=torch.float64)
+
+    def check_signal(self, name: str, u: Tensor) -> Tensor:
+        """Return ``u`` if its last axes are the grid's, else raise."""
+        super().check_signal(name, u)
+        check_base(name, u, self.grid)
+        return u
+
+    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+        """Rotate by ``rotation=R [3,3]``: ``f(R^T p)``, exact for signals band-limited to the grid's band.
+
+        Rotations about the pole that map the grid to itself move samples, so they are exact for all signals (unless
+        ``exact=False``). Takes signals ``[B,C,*grid.shape]``, leaves invariants ``[B,K]`` alone. Without gradient.
+        """
+        return turn_base(signal, self._rotation_of(motion), self.grid, bool(motion.get("exact", True)))
+
+    def __str__(self) -> str:
+        return f"S2({self.grid.name}{self.grid.shape})"
+
+
+def check_grid(grid: Any) -> None:
+    """Raise ``TypeError`` unless ``grid`` is a grid on the sphere."""
+    if not isinstance(grid, sphere.SphereGrid):
+        raise TypeError(f"grid: expected a SphereGrid such as gauss_legendre(64), got {type(grid).__name__}")
+
+
+def check_base(name: str, u: Tensor, grid: sphere.SphereGrid) -> None:
+    """Raise ``ValueError`` unless the last axes of ``u`` are those of the grid."""
+    base = len(grid.shape)
+    if tuple(u.shape[-base:]) != grid.shape:
+        raise ValueError(f"{name}: expected last axes {grid.shape} of the grid {grid.name}, got shape {tuple(u.shape)}")
+
+
+def grid_spacing(grid: sphere.SphereGrid) -> float:
+    """Typical distance of neighbouring points in radians: of rings, or the root of a point's share of the sphere."""
+    return torch.pi / grid.shape[0] if len(grid.shape) == 2 else float((4 * torch.pi / grid.shape[0]) ** 0.5)
+
+
+def turn_base(signal: Tensor, rotation: Tensor, grid: sphere.SphereGrid, exact: bool = True) -> Tensor:
+    """``f(R^T p)`` of signals ``[..., *grid.shape]`` by exact transforms; invariants ``[B,K]`` stay."""
+    if signal.ndim < 2 + len(grid.shape):
+        return signal
+    _checks.tensor("signal", signal)
+    check_base("signal", signal, grid)
+    steps = grid_turn(rotation, grid) if exact else None
+    if steps is not None:
+        return signal.roll(steps, dims=-1)
+    with torch.no_grad():
+        kind = {"device": signal.device, "dtype": torch.float64}
+        coefficients = sphere.RealSHT(grid, **kind)(signal.double())
+        turned = sphere.rotate_coefficients(coefficients, rotation.to(**kind))
+        return sphere.InverseRealSHT(grid, **kind)(turned).to(signal.dtype)

@@ -1,0 +1,109 @@
+"""Rotations of R3: signals over positions and directions on the sphere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks, sphere
+from pdegcnn.spaces.rotations import RotationSpace, grid_turn
+from pdegcnn.spaces.s2 import check_base, check_grid, grid_spacing, turn_base
+
+
+@dataclass(frozen=True)
+class SO3(RotationSpace):
+    """The rotation group SO(3); signals ``[B,C,fibre,*grid.shape]`` over grid points and tangent directions.
+
+    The sample (k, p) belongs to ``R = Rz(phi) Ry(theta) Rz(2 pi k / fibre)``, whose third column is the point p and
+    whose first column is a direction at p. The left-invariant frame is (tilt, tilt, spin), see
+    :class:`~pdegcnn.spaces.RotationSpace`; weights of metrics and vectors are per radian.
+
+    Source: Gerken et al., *Geometric deep learning and equivariant neural networks* (arXiv 2105.13926), section 4.
+
+    Args:
+        grid: points of the sphere, for example ``SphereGrid.gauss_legendre(32)``.
+        fibre: number of sampled directions, at least one; harmonics up to ``(fibre - 1) // 2`` are resolved.
+    """
+
+    grid: sphere.SphereGrid
+    fibre: int = 16
+
+    def __post_init__(self) -> None:
+        check_grid(self.grid)
+        _checks.positive_int("fibre", self.fibre)
+
+    @property
+    def layout(self) -> str:
+        """``[B,C,fibre,nlat,nlon]``, or ``[B,C,fibre,P]`` on grids without equal rings."""
+        return "[B,C,fibre,nlat,nlon]" if len(self.grid.shape) == 2 else "[B,C,fibre,P]"
+
+    @property
+    def grid_steps(self) -> Tensor:
+        """The grid's spacing twice, and a step of the fibre, in radians."""
+        spacing = grid_spacing(self.grid)
+        return torch.tensor([spacing, spacing, 2 * math.pi / self.fibre], dtype=torch.float64)
+
+    @property
+    def metric_units(self) -> Tensor:
+        """The grid's spacing twice, and one radian of spin (as on SE(2))."""
+        spacing = grid_spacing(self.grid)
+        return torch.tensor([spacing, spacing, 1.0], dtype=torch.float64)
+
+    def check_signal(self, name: str, u: Tensor) -> Tensor:
+        """Return ``u`` if its last axes are the fibre and the grid's, else raise."""
+        super().check_signal(name, u)
+        check_base(name, u, self.grid)
+        if u.shape[2] != self.fibre:
+            raise ValueError(
+                f"{name}: expected {self.fibre} fibre samples on axis 2 of {self.layout}, got shape {tuple(u.shape)}"
+            )
+        return u
+
+    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+        """Rotate by ``rotation=Q [3,3]``: ``f(Q^T R)``, exact for band-limited signals.
+
+        Rotations about the pole that map the grid to itself move samples, so they are exact for all signals (unless
+        ``exact=False``). Takes signals on the space, signals ``[B,C,*grid.shape]`` on the sphere and invariants
+        ``[B,K]``. Without gradient. Otherwise the Nyquist mode of an even fibre, which has no sign, is dropped.
+        """
+        rotation, exact = self._rotation_of(motion), bool(motion.get("exact", True))
+        if signal.ndim < 3 + len(self.grid.shape):
+            return turn_base(signal, rotation, self.grid, exact)
+        self.check_signal("signal", signal)
+        steps = grid_turn(rotation, self.grid) if exact else None
+        if steps is not None:
+            return signal.roll(steps, dims=-1)
+        with torch.no_grad():
+            kind = {"device": signal.device, "dtype": torch.float64}
+            columns = sphere.SO3FFT(self.grid, self.fibre, **kind)(signal.double())
+            real = sphere.rotate_coefficients(to_real_fibre(columns).movedim(-1, 0), rotation.to(**kind))
+            turned = from_real_fibre(real.movedim(0, -1))
+            return sphere.InverseSO3FFT(self.grid, self.fibre, **kind)(turned).to(signal.dtype)
+
+    def __str__(self) -> str:
+        return f"SO3({self.grid.name}{self.grid.shape}, fibre={self.fibre})"
+
+
+def to_real_fibre(columns: Tensor) -> Tensor:
+    """Columns n = -N..N of `SO3FFT` in a unitary basis where each has the symmetry of a real spherical signal.
+
+    Column N + n holds ``(W_n + (-1)^n W_-n)/sqrt 2`` and column N - n ``(W_n - (-1)^n W_-n)/(i sqrt 2)``, n > 0.
+    """
+    most = columns.shape[-1] // 2
+    sign = 1 - 2 * (torch.arange(1, most + 1, device=columns.device) % 2)
+    positive, negative = columns[..., most + 1 :], columns[..., :most].flip(-1) * sign
+    even, odd = (positive + negative) / math.sqrt(2), (positive - negative) / (1j * math.sqrt(2))
+    return torch.cat((odd.flip(-1), columns[..., most : most + 1], even), dim=-1)
+
+
+def from_real_fibre(columns: Tensor) -> Tensor:
+    """The inverse of :func:`to_real_fibre`."""
+    most = columns.shape[-1] // 2
+    sign = 1 - 2 * (torch.arange(1, most + 1, device=columns.device) % 2)
+    even, odd = columns[..., most + 1 :], 1j * columns[..., :most].flip(-1)
+    positive, negative = (even + odd) / math.sqrt(2), (even - odd) * sign / math.sqrt(2)
+    return torch.cat((negative.flip(-1), columns[..., most : most + 1], positive), dim=-1)
