@@ -23,7 +23,7 @@ NORMS = ("orthonormal", "4pi", "schmidt", "e3nn")
 def _coefficient_scale(norm: str, lmax: int) -> Array:
     """Factor [l, m] from orthonormal coefficients with the Condon-Shortley phase to those of ``norm``."""
     degree, order = np.arange(lmax + 1.0)[:, None], np.arange(lmax + 1)[None]
-    one = np.ones((lmax + 1, lmax + 1))
+    one = np.ones((lmax + 1, lmax + 1), dtype=np.float64)
     if norm == "4pi":
         return one / math.sqrt(4 * math.pi)
     if norm == "schmidt":
@@ -93,7 +93,7 @@ class RealSHT(_Transform):
         waves = ring_analysis(f.reshape(-1, *self.grid.shape), size).permute(2, 1, 0).contiguous()
         rings = torch.view_as_real(waves).flatten(2)  # [m, ring, batch and re/im]
         north, south, sign = rings[:, :half], rings[:, -half:].flip(1), self.get_buffer("sign")
-        # Degree l, order m has parity (-1)^(l+m) under reflection in the equator: even degrees see north + (-1)^m south.
+        # (l, m) has parity (-1)^(l+m) under reflection in the equator: even degrees see north + (-1)^m south.
         even, odd = torch.addcmul(north, south, sign), torch.addcmul(north, south, sign, value=-1)
         columns, sizes = [], [len(orders) for orders in self._orders()]
         for block, parts in enumerate(zip(even.split(sizes), odd.split(sizes))):
