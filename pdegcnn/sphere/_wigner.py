@@ -1,12 +1,18 @@
-"""Real Wigner matrices for any degree, in float64."""
+"""Real Wigner matrices for any degree; angles and constants in float64."""
 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pdegcnn.sphere._legendre import Array
+
+_TABLED = 32
+"""Up to this degree the matrix of the second Euler angle comes from one product with a table (2 MiB at most)."""
 
 
 def _real_from_complex(degree: int) -> np.ndarray:
@@ -38,6 +44,35 @@ def quarter_turn(degree: int, device: torch.device | None = None) -> Tensor:
     return torch.tensor(_quarter_turn(degree), device=device)
 
 
+@functools.lru_cache(maxsize=256)
+def _generators(degree: int) -> Array:
+    """Derivatives [3, 2l+1, 2l+1] at the identity of the matrices of rotations about x, y, z."""
+    turn, m = _quarter_turn(degree), np.arange(-degree, degree + 1)
+    about_z = np.diag(-m.astype(np.float64))[:, ::-1]
+    about_y = turn @ about_z @ turn.T
+    return np.stack([about_y @ about_z - about_z @ about_y, about_y, about_z])
+
+
+@functools.lru_cache(maxsize=_TABLED + 1)
+def _tilt_table(degree: int) -> Array:
+    """Coefficients [2l+1, 2, l+1, 2l+1] of J Z(b) J^T in cos(kb), k = 0..l, and sin(kb), k = 1..l.
+
+    A rotation about y does not mix cosine and sine harmonics: the two blocks at (|i|, |j|), with columns j = -l..l.
+    """
+    turn, size = _quarter_turn(degree), degree + 1
+    out = np.zeros((2 * degree + 1, 2, size, 2 * degree + 1))
+    columns = abs(np.arange(-degree, size))
+    for k in range(size):
+        plus, minus = turn[:, degree + k], turn[:, degree - k]
+        even = np.outer(plus, plus) + (np.outer(minus, minus) if k else 0.0)
+        odd = np.outer(minus, plus) - np.outer(plus, minus)
+        for row, whole in ((k, even), *(((degree + k, odd),) if k else ())):
+            cosine, sine = whole[degree:, degree:], whole[degree::-1, degree::-1]
+            out[row, 0], out[row, 1] = cosine[:, columns], sine[:, columns]
+    out[:, 1, 0], out[:, 1, :, degree] = 0.0, 0.0
+    return out
+
+
 def turn_about_pole(c: Tensor, angle: Tensor) -> Tensor:
     """Rotate real coefficients ``c`` [..., 2l+1] about z by ``angle`` [...] (radians)."""
     degree = c.shape[-1] // 2
@@ -63,3 +98,53 @@ def apply_rotation(c: Tensor, angles: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     turn = quarter_turn(c.shape[-1] // 2, c.device)
     c = turn_about_pole(c, angles[2]) @ turn
     return turn_about_pole(turn_about_pole(c, angles[1]) @ turn.mT, angles[0])
+
+
+def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtype) -> Tensor:
+    """D^l(Rz(a) Ry(b) Rz(c)) = Z(a) J Z(b) J^T Z(c), [..., 2l+1, 2l+1] in ``dtype``, of float64 angles [...]."""
+    if degree > _TABLED:
+        rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=b.device)
+        return apply_rotation(rows, (a[..., None], b[..., None], c[..., None])).mT.to(dtype)
+    k = torch.arange(degree + 1, dtype=torch.float64, device=b.device)
+    (cos_a, sin_a), (cos_b, sin_b), (cos_c, sin_c) = [((t := x[..., None] * k).cos(), t.sin()) for x in (a, b, c)]
+    table = torch.as_tensor(_tilt_table(degree), dtype=dtype, device=b.device)
+    tilt = (torch.cat([cos_b, sin_b[..., 1:]], -1).to(dtype) @ table.flatten(1)).unflatten(-1, table.shape[1:])
+    # Columns j < 0 of the cosine block take -sin, of the sine block cos: both read |j|.
+    turned = torch.stack([-sin_c, cos_c], -2)[..., 1:].flip(-1), torch.stack([cos_c, sin_c], -2)
+    cosine, sine = (tilt * torch.cat(turned, -1)[..., None, :].to(dtype)).unbind(-3)
+    cos, sin = cos_a[..., None].to(dtype), sin_a[..., None].to(dtype)
+    upper, lower = torch.addcmul(sin * cosine, cos, sine), torch.addcmul(cos * cosine, sin, sine, value=-1)
+    return torch.cat([upper[..., 1:, :].flip(-2), lower], -2)
+
+
+class _Matrix(torch.autograd.Function):
+    """D^l of rotations about the polar axis z, differentiated as D(R exp(w)) = D(R) (1 + w . generators).
+
+    So the gradient has no singularity where Euler angles have; it is the one tangent to the rotations.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(rotation: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
+        return euler_matrix(degree, *euler_zyz(rotation), dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, torch.dtype], output: Tensor) -> None:
+        ctx.degree = inputs[1]
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        rotation, matrix = ctx.saved_tensors
+        generators = torch.as_tensor(_generators(ctx.degree), dtype=matrix.dtype, device=matrix.device)
+        turns = torch.einsum("...ij,kij->...k", matrix.mT @ grads[0], generators).to(rotation.dtype)
+        x, y, z = (0.5 * turns).unbind(-1)
+        zero = torch.zeros_like(x)
+        hat = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+        return rotation @ hat, None, None
+
+
+def matrix(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
+    """D^l [..., 2l+1, 2l+1] in ``dtype`` of float64 rotations [..., 3, 3]; real harmonics, polar axis z."""
+    return _Matrix.apply(rotation, degree, dtype)  # type: ignore[return-value]
