@@ -57,7 +57,8 @@ def _generators(degree: int) -> Array:
 def _tilt_table(degree: int) -> Array:
     """Coefficients [2l+1, 2, l+1, 2l+1] of J Z(b) J^T in cos(kb), k = 0..l, and sin(kb), k = 1..l.
 
-    A rotation about y does not mix cosine and sine harmonics: the two blocks at (|i|, |j|), with columns j = -l..l.
+    A rotation about y does not mix cosine and sine harmonics: the two blocks at (|i|, |j|), with columns j = -l..l
+    and the signs that `euler_matrix` needs.
     """
     turn, size = _quarter_turn(degree), degree + 1
     out = np.zeros((2 * degree + 1, 2, size, 2 * degree + 1))
@@ -70,7 +71,20 @@ def _tilt_table(degree: int) -> Array:
             cosine, sine = whole[degree:, degree:], whole[degree::-1, degree::-1]
             out[row, 0], out[row, 1] = cosine[:, columns], sine[:, columns]
     out[:, 1, 0], out[:, 1, :, degree] = 0.0, 0.0
+    out[:, 0, :, :degree] *= -1  # turning about the pole by c takes columns j < 0 of this block with -sin |j|c
     return out
+
+
+@functools.lru_cache(maxsize=_TABLED + 1)
+def _phases(degree: int) -> tuple[Array, Array, np.ndarray]:
+    """Factors and shifts [2l+1] of an angle whose cosines are cos kt, k = 0..l, and sin kt, k = 1..l; and which of
+    these [2, 2l+1] the columns j = -l..l take in the cosine block (sin for j < 0) and in the sine block (cos).
+    """
+    k, j = np.arange(degree + 1), np.arange(-degree, degree + 1)
+    orders = np.concatenate([k, k[1:]]).astype(np.float64)
+    shift = np.where(np.arange(2 * degree + 1) > degree, 0.5 * np.pi, 0.0)
+    picked = np.stack([np.where(j < 0, degree - j, j), np.where(j < 0, -j, degree + j)])
+    return orders, shift, picked
 
 
 def turn_about_pole(c: Tensor, angle: Tensor) -> Tensor:
@@ -105,16 +119,16 @@ def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtyp
     if degree > _TABLED:
         rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=b.device)
         return apply_rotation(rows, (a[..., None], b[..., None], c[..., None])).mT.to(dtype)
-    k = torch.arange(degree + 1, dtype=torch.float64, device=b.device)
-    (cos_a, sin_a), (cos_b, sin_b), (cos_c, sin_c) = [((t := x[..., None] * k).cos(), t.sin()) for x in (a, b, c)]
+    orders, shift, picked = (torch.as_tensor(x, device=b.device) for x in _phases(degree))
+    turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub_(shift).cos_().to(dtype)
+    around_b, around_c, around_a = turns.unbind(-2)
     table = torch.as_tensor(_tilt_table(degree), dtype=dtype, device=b.device)
-    tilt = (torch.cat([cos_b, sin_b[..., 1:]], -1).to(dtype) @ table.flatten(1)).unflatten(-1, table.shape[1:])
-    # Columns j < 0 of the cosine block take -sin, of the sine block cos: both read |j|.
-    turned = torch.stack([-sin_c, cos_c], -2)[..., 1:].flip(-1), torch.stack([cos_c, sin_c], -2)
-    cosine, sine = (tilt * torch.cat(turned, -1)[..., None, :].to(dtype)).unbind(-3)
-    cos, sin = cos_a[..., None].to(dtype), sin_a[..., None].to(dtype)
-    upper, lower = torch.addcmul(sin * cosine, cos, sine), torch.addcmul(cos * cosine, sin, sine, value=-1)
-    return torch.cat([upper[..., 1:, :].flip(-2), lower], -2)
+    tilt = (around_b @ table.flatten(1)).unflatten(-1, table.shape[1:])
+    cosine, sine = tilt.mul_(around_c[..., picked][..., None, :]).unbind(-3)
+    cos, sin = around_a[..., : degree + 1, None], around_a[..., degree:, None]
+    upper = (sin[..., 1:, :] * cosine[..., 1:, :]).addcmul_(cos[..., 1:, :], sine[..., 1:, :])
+    lower = (cos * cosine).addcmul_(sin, sine, value=-1)  # the sine block has no row 0, so its factor does not matter
+    return torch.cat([upper.flip(-2), lower], -2)
 
 
 class _Matrix(torch.autograd.Function):
