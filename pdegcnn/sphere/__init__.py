@@ -10,3 +10,5 @@ from pdegcnn.sphere.sht import InverseRealSHT as InverseRealSHT
 from pdegcnn.sphere.sht import RealSHT as RealSHT
 from pdegcnn.sphere.so3 import SO3FFT as SO3FFT
 from pdegcnn.sphere.so3 import InverseSO3FFT as InverseSO3FFT
+from pdegcnn.sphere.spin import InverseSpinSHT as InverseSpinSHT
+from pdegcnn.sphere.spin import SpinSHT as SpinSHT

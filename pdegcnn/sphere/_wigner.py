@@ -1,12 +1,18 @@
-"""Real Wigner matrices for any degree, in float64."""
+"""Real Wigner matrices for any degree; angles and constants in float64."""
 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pdegcnn.sphere._legendre import Array
+
+_TABLED = 32
+"""Up to this degree the matrix of the second Euler angle comes from one product with a table (2 MiB at most)."""
 
 
 def _real_from_complex(degree: int) -> np.ndarray:
@@ -38,6 +44,49 @@ def quarter_turn(degree: int, device: torch.device | None = None) -> Tensor:
     return torch.tensor(_quarter_turn(degree), device=device)
 
 
+@functools.lru_cache(maxsize=256)
+def _generators(degree: int) -> Array:
+    """Derivatives [3, 2l+1, 2l+1] at the identity of the matrices of rotations about x, y, z."""
+    turn, m = _quarter_turn(degree), np.arange(-degree, degree + 1)
+    about_z = np.diag(-m.astype(np.float64))[:, ::-1]
+    about_y = turn @ about_z @ turn.T
+    return np.stack([about_y @ about_z - about_z @ about_y, about_y, about_z])
+
+
+@functools.lru_cache(maxsize=_TABLED + 1)
+def _tilt_table(degree: int) -> Array:
+    """Coefficients [2l+1, 2, l+1, 2l+1] of J Z(b) J^T in cos(kb), k = 0..l, and sin(kb), k = 1..l.
+
+    A rotation about y does not mix cosine and sine harmonics: the two blocks at (|i|, |j|), with columns j = -l..l
+    and the signs that `euler_matrix` needs.
+    """
+    turn, size = _quarter_turn(degree), degree + 1
+    out = np.zeros((2 * degree + 1, 2, size, 2 * degree + 1))
+    columns = abs(np.arange(-degree, size))
+    for k in range(size):
+        plus, minus = turn[:, degree + k], turn[:, degree - k]
+        even = np.outer(plus, plus) + (np.outer(minus, minus) if k else 0.0)
+        odd = np.outer(minus, plus) - np.outer(plus, minus)
+        for row, whole in ((k, even), *(((degree + k, odd),) if k else ())):
+            cosine, sine = whole[degree:, degree:], whole[degree::-1, degree::-1]
+            out[row, 0], out[row, 1] = cosine[:, columns], sine[:, columns]
+    out[:, 1, 0], out[:, 1, :, degree] = 0.0, 0.0
+    out[:, 0, :, :degree] *= -1  # turning about the pole by c takes columns j < 0 of this block with -sin |j|c
+    return out
+
+
+@functools.lru_cache(maxsize=_TABLED + 1)
+def _phases(degree: int) -> tuple[Array, Array, np.ndarray]:
+    """Factors and shifts [2l+1] of an angle whose cosines are cos kt, k = 0..l, and sin kt, k = 1..l; and which of
+    these [2, 2l+1] the columns j = -l..l take in the cosine block (sin for j < 0) and in the sine block (cos).
+    """
+    k, j = np.arange(degree + 1), np.arange(-degree, degree + 1)
+    orders = np.concatenate([k, k[1:]]).astype(np.float64)
+    shift = np.where(np.arange(2 * degree + 1) > degree, 0.5 * np.pi, 0.0)
+    picked = np.stack([np.where(j < 0, degree - j, j), np.where(j < 0, -j, degree + j)])
+    return orders, shift, picked
+
+
 def turn_about_pole(c: Tensor, angle: Tensor) -> Tensor:
     """Rotate real coefficients ``c`` [..., 2l+1] about z by ``angle`` [...] (radians)."""
     degree = c.shape[-1] // 2
@@ -63,3 +112,53 @@ def apply_rotation(c: Tensor, angles: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     turn = quarter_turn(c.shape[-1] // 2, c.device)
     c = turn_about_pole(c, angles[2]) @ turn
     return turn_about_pole(turn_about_pole(c, angles[1]) @ turn.mT, angles[0])
+
+
+def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtype) -> Tensor:
+    """D^l(Rz(a) Ry(b) Rz(c)) = Z(a) J Z(b) J^T Z(c), [..., 2l+1, 2l+1] in ``dtype``, of float64 angles [...]."""
+    if degree > _TABLED:
+        rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=b.device)
+        return apply_rotation(rows, (a[..., None], b[..., None], c[..., None])).mT.to(dtype)
+    orders, shift, picked = (torch.as_tensor(x, device=b.device) for x in _phases(degree))
+    turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub_(shift).cos_().to(dtype)
+    around_b, around_c, around_a = turns.unbind(-2)
+    table = torch.as_tensor(_tilt_table(degree), dtype=dtype, device=b.device)
+    tilt = (around_b @ table.flatten(1)).unflatten(-1, table.shape[1:])
+    cosine, sine = tilt.mul_(around_c[..., picked][..., None, :]).unbind(-3)
+    cos, sin = around_a[..., : degree + 1, None], around_a[..., degree:, None]
+    upper = (sin[..., 1:, :] * cosine[..., 1:, :]).addcmul_(cos[..., 1:, :], sine[..., 1:, :])
+    lower = (cos * cosine).addcmul_(sin, sine, value=-1)  # the sine block has no row 0, so its factor does not matter
+    return torch.cat([upper.flip(-2), lower], -2)
+
+
+class _Matrix(torch.autograd.Function):
+    """D^l of rotations about the polar axis z, differentiated as D(R exp(w)) = D(R) (1 + w . generators).
+
+    So the gradient has no singularity where Euler angles have; it is the one tangent to the rotations.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(rotation: Tensor, degree: int, dtype: torch.dtype) -> Tensor:
+        return euler_matrix(degree, *euler_zyz(rotation), dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, torch.dtype], output: Tensor) -> None:
+        ctx.degree = inputs[1]
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        rotation, matrix = ctx.saved_tensors
+        generators = torch.as_tensor(_generators(ctx.degree), dtype=matrix.dtype, device=matrix.device)
+        turns = torch.einsum("...ij,kij->...k", matrix.mT @ grads[0], generators).to(rotation.dtype)
+        x, y, z = (0.5 * turns).unbind(-1)
+        zero = torch.zeros_like(x)
+        hat = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+        return rotation @ hat, None, None
+
+
+def matrix(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
+    """D^l [..., 2l+1, 2l+1] in ``dtype`` of float64 rotations [..., 3, 3]; real harmonics, polar axis z."""
+    return _Matrix.apply(rotation, degree, dtype)  # type: ignore[return-value]

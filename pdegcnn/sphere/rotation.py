@@ -13,11 +13,13 @@ def _rotation(name: str, value: Tensor) -> Tensor:
     _checks.tensor(name, value)
     if value.ndim < 2 or tuple(value.shape[-2:]) != (3, 3):
         raise ValueError(f"{name}: expected a rotation of shape [..., 3, 3], got shape {tuple(value.shape)}")
-    if not (_checks.is_compiling() or value.is_meta):
+    if _checks.has_values(value) and value.numel():
         tolerance = 1e-6 if value.dtype == torch.float64 else 1e-4
         detached = value.detach().double()
+        x, y, z = detached.unbind(-2)
         error = (detached @ detached.mT - torch.eye(3, dtype=torch.float64, device=value.device)).abs().amax()
-        if not (error <= tolerance and bool((torch.linalg.det(detached) > 0).all())):
+        handed = (torch.linalg.cross(x, y) * z).sum(-1) > 0
+        if not (error <= tolerance and bool(handed.all())):
             raise ValueError(f"{name}: expected orthogonal matrices of determinant 1, got {detached.flatten()[:9]}")
     return value.double()
 
@@ -33,16 +35,15 @@ def _degree(value: int) -> int:
 def wigner_D(l: int, R: Tensor) -> Tensor:  # noqa: E741, N802, N803
     """Real Wigner matrix [..., 2l+1, 2l+1] of rotations ``R`` [..., 3, 3], in e3nn's basis (whose polar axis is y).
 
-    Equals `e3nn.o3.Irrep(l, 1).D_from_matrix(R)`; for l = 1 it is ``R`` itself. Computed in float64 for every l as
-    Z(a) J Z(b) J^T Z(c) and returned in the dtype of ``R``. A float32 ``R`` is orthogonal to 1e-7 only: D is that of
-    the angles read from it. Raises ValueError unless ``R`` holds rotations.
+    Equals `e3nn.o3.Irrep(l, 1).D_from_matrix(R)`; for l = 1 it is ``R`` itself. Z(a) J Z(b) J^T Z(c) for every l, with
+    angles and J in float64 whatever the default dtype, returned in the dtype of ``R``. A float32 ``R`` is orthogonal
+    to 1e-7 only: D is that of the angles read from it. The gradient is tangent to the rotations and finite
+    everywhere. Raises ValueError unless ``R`` holds rotations.
     """
     degree, rotation = _degree(l), _rotation("R", R)
     # e3nn's coordinates (y, z, x) of a vector (x, y, z) of ours.
-    angles = wigner.euler_zyz(rotation.roll((1, 1), (-2, -1)))
-    rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=R.device)
-    columns = wigner.apply_rotation(rows, tuple(angle[..., None] for angle in angles))  # type: ignore[arg-type]
-    return columns.mT.to(R.dtype)
+    ours = rotation.flatten(-2)[..., [8, 6, 7, 2, 0, 1, 5, 3, 4]].unflatten(-1, (3, 3))
+    return wigner.matrix(degree, ours, R.dtype)
 
 
 def wigner_d(l: int, beta: Tensor) -> Tensor:  # noqa: E741
@@ -52,9 +53,8 @@ def wigner_d(l: int, beta: Tensor) -> Tensor:  # noqa: E741
     Computed in float64, returned in the dtype of ``beta``.
     """
     degree = _degree(l)
-    angle = _checks.tensor("beta", beta).double()[..., None]
-    rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=beta.device)
-    return wigner.apply_rotation(rows, (torch.zeros_like(angle), angle, torch.zeros_like(angle))).mT.to(beta.dtype)
+    angle = _checks.tensor("beta", beta).double()
+    return wigner.euler_matrix(degree, torch.zeros_like(angle), angle, torch.zeros_like(angle), beta.dtype)
 
 
 def _coefficients(name: str, c: Tensor) -> Tensor:
@@ -110,7 +110,15 @@ def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
     _coefficients("c", c)
     if not isinstance(R, Tensor) or tuple(R.shape) != (3, 3):
         raise ValueError(f"R: expected a tensor of shape (3, 3), got {getattr(R, 'shape', type(R).__name__)}")
-    angles = wigner.euler_zyz(_rotation("R", R).to(c.device))
+    rotation = _rotation("R", R).to(c.device)
     wide, size = c.to(torch.complex128), c.shape[-1]
-    rows = [_complex_degree(wigner.apply_rotation(_real_degree(wide, degree), angles), size) for degree in range(size)]
+    angles = wigner.euler_zyz(rotation.detach())
+    rows = []
+    for degree in range(size):
+        row = _real_degree(wide, degree)
+        if rotation.requires_grad:
+            row = row @ wigner.matrix(degree, rotation, torch.float64).mT
+        else:
+            row = wigner.apply_rotation(row, angles)
+        rows.append(_complex_degree(row, size))
     return torch.stack(rows, -2).to(c.dtype)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pdegcnn import _checks
+from pdegcnn.sphere._fourier import ring_analysis, ring_synthesis
 from pdegcnn.sphere._legendre import Array
 from pdegcnn.sphere._tables import TableModule, analysis_table, synthesis_table
 from pdegcnn.sphere.grid import SphereGrid
@@ -17,7 +19,7 @@ _BLOCK = 16
 
 
 class _FibreTransform(TableModule):
-    """Tables [m, n >= 0, l, ring] per block of orders m; those of -n are the same ones, upside down."""
+    """Tables [m, n, l, ring] of d^l_mn per block of orders m >= 0, for all n = -nmax..nmax."""
 
     inverse = False
 
@@ -49,22 +51,22 @@ class _FibreTransform(TableModule):
         scale = 1.0 if self.inverse else 1 / self.fibre
 
         def make(orders: range) -> Array:
-            columns = [table(self.grid, self.lmax, orders, n) * scale for n in range(self.nmax + 1)]
-            return np.stack(columns, 1)
+            out = np.empty((len(orders), 2 * self.nmax + 1, self.lmax + 1 - orders.start, rings))
+            for n in range(self.nmax + 1):
+                out[:, self.nmax + n] = table(self.grid, self.lmax, orders, n) * scale
+                # d^l_{m,-n}(theta) = (-1)^(l+m) d^l_{mn}(pi - theta), and the rings lie evenly about the equator.
+                sign = (-1.0) ** np.add.outer(range(out.shape[0]), range(out.shape[2]))[:, :, None]
+                out[:, self.nmax - n] = sign * out[:, self.nmax + n, :, ::-1]
+            return out
 
         return [
             (
                 f"table{block}",
-                (len(orders), self.nmax + 1, self.lmax + 1 - orders.start, rings),
+                (len(orders), 2 * self.nmax + 1, self.lmax + 1 - orders.start, rings),
                 lambda orders=orders: make(orders),
             )
             for block, orders in enumerate(self._orders(_BLOCK))
         ]
-
-    def _mirror_sign(self, like: Tensor) -> Tensor:
-        """(-1)^(l+m), [lmax+1, lmax+1]: d^l_{m,-n}(theta) is so many times d^l_{mn}(pi - theta)."""
-        parity = torch.arange(self.lmax + 1, device=like.device)
-        return (1 - 2 * ((parity[:, None] + parity) % 2)).to(like.real.dtype)
 
     def extra_repr(self) -> str:
         """Return the grid, the fibre and the bands."""
@@ -88,27 +90,22 @@ class SO3FFT(_FibreTransform):
     Exact to rounding on signals with l <= ``lmax`` (default ``grid.band``) and |n| <= ``nmax`` (default
     min((fibre-1)//2, lmax)). float16 and bfloat16 signals are transformed in float32 and give complex64.
     Raises ValueError on a wrong shape or band, TypeError on a wrong dtype or device.
-    Separation of variables as in Kostelec and Rockmore 2008, with one table for n and -n.
+    The result is a view of memory ordered (m, n, l, batch), which `InverseSO3FFT` reads without a copy.
+    Separation of variables as in Kostelec and Rockmore 2008.
     """
 
     def forward(self, f: Tensor) -> Tensor:
         """Transform ``f`` [..., fibre, nlat, nlon]."""
         f = self._signal("f", f, (self.fibre, *self.grid.shape))
-        size, count, nlat = self.lmax + 1, self.nmax + 1, self.grid.shape[0]
-        waves = torch.fft.rfft(f.reshape(-1, *f.shape[-3:]))[..., :size]
-        waves = torch.fft.fft(waves, dim=1)
-        negative = torch.cat([waves[:, :1], waves.flip(1)[:, : count - 1]], 1)
-        pair = torch.stack([waves[:, :count], negative.flip(2)])  # [+-, batch, n, ring, m]
-        columns = torch.view_as_real(pair.permute(4, 2, 3, 0, 1).contiguous()).reshape(size * count, nlat, -1)
-        rows = []
-        for block, orders in enumerate(self._orders(_BLOCK)):
-            table = self.get_buffer(f"table{block}").flatten(0, 1)
-            out = torch.bmm(table, columns[orders.start * count : orders.stop * count])
-            rows.append(torch.nn.functional.pad(out, (0, 0, orders.start, 0)))
-        both = torch.view_as_complex(torch.cat(rows).reshape(size, count, size, 2, -1, 2))  # [m, n, l, +-, batch]
-        both = both.permute(3, 4, 2, 0, 1)
-        below = both[1, ..., 1:].flip(-1) * self._mirror_sign(both)[..., None]
-        return torch.cat([below, both[0]], -1).reshape(*f.shape[:-3], size, size, 2 * self.nmax + 1)
+        size, count, nlat = self.lmax + 1, 2 * self.nmax + 1, self.grid.shape[0]
+        waves = torch.fft.fft(ring_analysis(f.reshape(-1, *f.shape[-3:]), size), dim=1).permute(3, 1, 2, 0)
+        positive, _, negative = waves.split([self.nmax + 1, self.fibre - count, self.nmax], 1)
+        columns = torch.view_as_real(torch.cat([negative, positive], 1)).reshape(size, count, nlat, -1)
+        rows, blocks = [], self._orders(_BLOCK)
+        for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
+            rows.append(pad(self.get_buffer(f"table{block}") @ part, (0, 0, blocks[block].start, 0)))
+        out = torch.view_as_complex(torch.cat(rows).unflatten(3, (-1, 2)))
+        return out.permute(3, 2, 0, 1).reshape(*f.shape[:-3], size, size, count)
 
 
 class InverseSO3FFT(_FibreTransform):
@@ -122,18 +119,15 @@ class InverseSO3FFT(_FibreTransform):
 
     def forward(self, W: Tensor) -> Tensor:  # noqa: N803
         """Transform ``W`` [..., lmax+1, lmax+1, 2 nmax+1]."""
-        size, count, (nlat, nlon) = self.lmax + 1, self.nmax + 1, self.grid.shape
-        W = self._complex("W", W, (size, size, 2 * self.nmax + 1), "indexed (l, m, n)")  # noqa: N806
-        flat = W.reshape(-1, *W.shape[-3:])
-        mirrored = flat[..., :count].flip(-1) * self._mirror_sign(W)[..., None]
-        pair = torch.stack([flat[..., self.nmax :], mirrored])  # [+-, batch, l, m, n]
-        columns = torch.view_as_real(pair.permute(3, 4, 2, 0, 1).contiguous()).reshape(size, count, size, -1)
-        parts = []
-        for block, orders in enumerate(self._orders(_BLOCK)):
-            table = self.get_buffer(f"table{block}").flatten(0, 1).mT
-            parts.append(torch.bmm(table, columns[orders.start : orders.stop, :, orders.start :].flatten(0, 1)))
-        rings = torch.view_as_complex(torch.cat(parts).reshape(size, count, nlat, 2, -1, 2)).permute(3, 4, 1, 2, 0)
-        waves = rings.new_zeros(*rings.shape[1:2], self.fibre, nlat, size)
-        waves = torch.cat([rings[0], waves[:, 2 * self.nmax + 1 :], rings[1][:, 1:].flip(1, 2)], 1)
-        waves = torch.fft.ifft(waves, dim=1, norm="forward")
-        return torch.fft.irfft(waves, n=nlon, norm="forward").reshape(*W.shape[:-3], self.fibre, nlat, nlon)
+        size, count, (nlat, nlon) = self.lmax + 1, 2 * self.nmax + 1, self.grid.shape
+        W = self._complex("W", W, (size, size, count), "indexed (l, m, n)")  # noqa: N806
+        packed = W.reshape(-1, size, size, count).permute(2, 3, 1, 0).contiguous()
+        columns = torch.view_as_real(packed).flatten(3)
+        rings, blocks = [], self._orders(_BLOCK)
+        for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
+            rings.append(self.get_buffer(f"table{block}").mT @ pad(part, (0, 0, -blocks[block].start, 0)))
+        waves = torch.view_as_complex(torch.cat(rings).unflatten(3, (-1, 2)))  # [m, n, ring, batch]
+        negative, positive = waves.split([self.nmax, self.nmax + 1], 1)
+        between = waves.new_zeros(size, self.fibre - count, *waves.shape[2:])
+        turned = torch.fft.ifft(torch.cat([positive, between, negative], 1).permute(3, 1, 2, 0), dim=1, norm="forward")
+        return ring_synthesis(turned, nlon).reshape(*W.shape[:-3], self.fibre, nlat, nlon)

@@ -43,9 +43,46 @@ def test_homomorphism_and_orthogonality(degree, seed):
     assert (narrow @ narrow.mT - eye.float()).abs().max() < 2e-6
 
 
-def test_high_degree_is_orthogonal():
-    d = wigner_D(200, rotations(1)[0])
-    assert (d @ d.mT - torch.eye(401, dtype=torch.float64)).abs().max() < 1e-12
+@pytest.mark.parametrize("degree", [8, 16, 20, 32, 33, 100, 200])
+def test_high_degrees_are_orthogonal(degree):
+    r, eye = rotations(1, 20 if degree < 50 else 1), torch.eye(2 * degree + 1, dtype=torch.float64)
+    before = torch.get_default_dtype()
+    for default in (torch.float32, torch.float64):
+        torch.set_default_dtype(default)
+        try:
+            wide, narrow = wigner_D(degree, r), wigner_D(degree, r.float())
+        finally:
+            torch.set_default_dtype(before)
+        assert (wide @ wide.mT - eye).abs().max() < 1e-12
+        assert narrow.dtype == torch.float32
+        assert ((narrow @ narrow.mT) - eye).abs().max() < 1e-6
+
+
+def test_table_and_two_turns_agree(monkeypatch):
+    from pdegcnn.sphere import _wigner
+
+    r = rotations(5, 7)
+    table = [wigner_D(degree, r) for degree in range(12)]
+    monkeypatch.setattr(_wigner, "_TABLED", -1)
+    for degree in range(12):
+        torch.testing.assert_close(table[degree], wigner_D(degree, r), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 4])
+def test_gradients_are_right_at_the_poles_too(degree):
+    def turned(v, start):
+        x, y, z = v.unbind(-1)
+        hat = torch.stack([0 * x, -z, y, z, 0 * x, -x, -y, x, 0 * x], -1).unflatten(-1, (3, 3))
+        return start @ torch.linalg.matrix_exp(hat)
+
+    eye = torch.eye(3, dtype=torch.float64)
+    starts = torch.stack([eye, wigner_d(1, torch.tensor(torch.pi, dtype=torch.float64)), rotations(2)[0]])
+    c = coefficients(degree)
+    for v in (torch.zeros(3, 3, dtype=torch.float64), 0.3 * torch.randn(3, 3, dtype=torch.float64)):
+        assert torch.autograd.gradcheck(lambda v: wigner_D(degree, turned(v, starts)), v.requires_grad_())
+        assert torch.autograd.gradgradcheck(lambda v: wigner_D(degree, turned(v, starts)), v)
+        one = v[0].detach().requires_grad_()
+        assert torch.autograd.gradcheck(lambda v: rotate_coefficients(c, turned(v, starts[1])), one)
 
 
 @pytest.mark.parametrize("degree", range(9))

@@ -1,0 +1,123 @@
+"""Harmonic transforms of complex spin-weighted fields on ring grids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdegcnn.sphere._legendre import Array
+from pdegcnn.sphere._tables import TableModule, analysis_table, synthesis_table
+from pdegcnn.sphere.grid import SphereGrid
+
+
+class _SpinTransform(TableModule):
+    """Tables [m >= 0, l, ring] of d^l_{m,|spin|} per block of orders; reflections give the other signs."""
+
+    inverse = False
+
+    def __init__(
+        self,
+        grid: SphereGrid,
+        spin: int,
+        lmax: int | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(grid, lmax)
+        if isinstance(spin, bool) or not isinstance(spin, int):
+            raise TypeError(f"spin: expected an int, got {spin!r} of type {type(spin).__name__}")
+        if abs(spin) > self.lmax:
+            raise ValueError(f"spin: expected |spin| <= lmax = {self.lmax}, got {spin}")
+        self.spin = spin
+        self._build(torch.empty(0, device=device, dtype=dtype or torch.get_default_dtype()))
+
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+        table, rings, size = synthesis_table if self.inverse else analysis_table, self.grid.shape[0], self.lmax + 1
+        found = [
+            (
+                f"table{block}",
+                (len(orders), size - orders.start, rings),
+                lambda orders=orders: table(self.grid, self.lmax, orders, abs(self.spin)),
+            )
+            for block, orders in enumerate(self._orders())
+        ]
+        return [*found, ("sign", (2, size, size), self._signs)]
+
+    def _signs(self) -> Array:
+        """Factor [+-m, l, |m|] from the tables, read upside down where `_mirrored`, to the spin-weighted harmonics."""
+        degree, m = np.arange(self.lmax + 1)[:, None], np.arange(self.lmax + 1)
+        if self.spin > 0:
+            powers = (degree + m + self.spin, m + 0 * degree)
+        else:
+            powers = (self.spin + 0 * (degree + m), degree + 0 * m)
+        return np.stack([(-1.0) ** (p % 2) for p in powers])
+
+    @property
+    def _mirrored(self) -> int:
+        """Which sign of m (0: m >= 0, 1: m <= 0) meets the table upside down."""
+        return 0 if self.spin > 0 else 1
+
+    def extra_repr(self) -> str:
+        """Return the grid, spin and band."""
+        return f"grid={self.grid.name}{self.grid.shape}, spin={self.spin}, lmax={self.lmax}"
+
+
+class SpinSHT(_SpinTransform):
+    """Analysis: complex spin field [..., nlat, nlon] to complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m).
+
+    f = sum_l sum_{|m| <= l} a_lm sY_lm with the orthonormal harmonics of Goldberg et al. 1967,
+
+        sY_lm(theta, phi) = (-1)^s sqrt((2l+1)/4pi) e^{im phi} d^l_{m,-s}(theta),
+
+    that is sqrt((l-s)!/(l+s)!) eth^s Y_lm with eth f = -(sin theta)^s (d_theta + i/sin theta d_phi) (sin theta)^-s f.
+    A tangent vector field is v_theta + i v_phi of spin 1; the fibre order n of a signal on SO(3) has spin -n (and the
+    factor (-1)^n). Entries with l < max(|m|, |spin|) are zero. Exact to rounding on fields band-limited to ``lmax``.
+
+    Raises ValueError on a wrong shape or band, TypeError on a real input, a wrong dtype or device.
+    """
+
+    def forward(self, f: Tensor) -> Tensor:
+        """Transform ``f`` [..., nlat, nlon]."""
+        f = self._complex("f", f, self.grid.shape, "of a spin-weighted field")
+        size, nlon = self.lmax + 1, self.grid.nlon
+        waves = torch.fft.fft(f.reshape(-1, *self.grid.shape))
+        signed = [waves[..., :size], torch.cat([waves[..., :1], waves[..., nlon - size + 1 :].flip(2)], 2)]
+        signed[self._mirrored] = signed[self._mirrored].flip(1)
+        columns = torch.view_as_real(torch.stack(signed).permute(3, 2, 0, 1).contiguous()).flatten(2)
+        rows, blocks = [], self._orders()
+        for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
+            out = self.get_buffer(f"table{block}") @ part
+            rows.append(torch.nn.functional.pad(out, (0, 0, blocks[block].start, 0)))
+        both = torch.view_as_complex(torch.cat(rows).unflatten(2, (2, -1, 2))).permute(2, 3, 1, 0)
+        plus, minus = (both * self.get_buffer("sign")[:, None]).unbind()
+        return torch.cat([minus[..., 1:].flip(-1), plus], -1).reshape(*f.shape[:-2], size, 2 * size - 1)
+
+
+class InverseSpinSHT(_SpinTransform):
+    """Synthesis: complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m) to the complex spin field [..., nlat, nlon].
+
+    The inverse of `SpinSHT` (see there for conventions and errors); entries with l < max(|m|, |spin|) are ignored.
+    """
+
+    inverse = True
+
+    def forward(self, a: Tensor) -> Tensor:
+        """Transform ``a`` [..., lmax+1, 2 lmax+1]."""
+        size, (nlat, nlon) = self.lmax + 1, self.grid.shape
+        a = self._complex("a", a, (size, 2 * size - 1), "indexed (l, m)")
+        flat = a.reshape(-1, size, 2 * size - 1)
+        signed = torch.stack([flat[..., size - 1 :], flat[..., :size].flip(-1)]) * self.get_buffer("sign")[:, None]
+        columns = torch.view_as_real(signed.permute(3, 2, 0, 1).contiguous()).flatten(2)
+        rows, blocks = [], self._orders()
+        for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
+            rows.append(self.get_buffer(f"table{block}").mT @ part[:, blocks[block].start :])
+        rings = torch.view_as_complex(torch.cat(rows).unflatten(2, (2, -1, 2))).permute(2, 3, 1, 0)
+        halves = list(rings.unbind())
+        halves[self._mirrored] = halves[self._mirrored].flip(1)
+        between = halves[0].new_zeros(*halves[0].shape[:2], nlon - 2 * size + 1)
+        waves = torch.cat([halves[0], between, halves[1][..., 1:].flip(-1)], -1)
+        return torch.fft.ifft(waves, norm="forward").reshape(*a.shape[:-2], nlat, nlon)
