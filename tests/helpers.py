@@ -8,9 +8,17 @@ import torch
 from torch import Tensor
 
 import pdegcnn as pg
-from pdegcnn.spaces import GridSpace
+from pdegcnn.spaces import GridSpace, RotationSpace
 
-SPACE_CASES = [pg.R2(), pg.SE2(8), pg.SE2(5), pg.SE2(1)]
+GRID_CASES = [pg.R2(), pg.SE2(8), pg.SE2(5), pg.SE2(1)]
+"""Spaces on a regular grid."""
+SPHERE_CASES = [
+    pg.S2(pg.sphere.SphereGrid.gauss_legendre(8)),
+    pg.SO3(pg.sphere.SphereGrid.gauss_legendre(6), fibre=5),
+    pg.SO3(pg.sphere.SphereGrid.equiangular(4), fibre=8),
+]
+"""Spaces moved by rotations."""
+SPACE_CASES = [*GRID_CASES, *SPHERE_CASES]
 """At least one of every listed space."""
 
 
@@ -18,6 +26,29 @@ def signal(space: GridSpace, size: tuple[int, int] = (9, 9), channels: int = 2, 
     """White noise on a space."""
     kind.setdefault("dtype", torch.float64)
     return space.from_grid(torch.randn(batch, channels, space.orientations, *size, **kind))
+
+
+def spherical(space: RotationSpace, channels: int = 2, batch: int = 1, band: float = 1e9, **kind) -> Tensor:
+    """Band-limited noise on S2 or SO(3), whose degrees fade beyond ``band``."""
+    kind.setdefault("dtype", torch.float64)
+    fibre = (space.fibre,) if isinstance(space, pg.SO3) else ()
+    noise = torch.randn(batch, channels, *fibre, *space.grid.shape, **kind)
+    if isinstance(space, pg.SO3):
+        analysis = pg.sphere.SO3FFT(space.grid, space.fibre, **kind)
+        synthesis = pg.sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
+    else:
+        analysis, synthesis = pg.sphere.RealSHT(space.grid, **kind), pg.sphere.InverseRealSHT(space.grid, **kind)
+    degree = torch.arange(analysis.lmax + 1, dtype=kind["dtype"])
+    fade = torch.exp(-((degree / band) ** 2)).view(-1, *(1,) * (2 if fibre else 1))
+    u = synthesis(analysis(noise) * fade)
+    return u / u.std()
+
+
+def random_rotation(**kind) -> Tensor:
+    """A rotation matrix drawn from the invariant measure."""
+    kind.setdefault("dtype", torch.float64)
+    q = torch.randn(4, **kind)
+    return SPHERE_CASES[0].to_matrix(q / q.norm())
 
 
 def smooth(size: int, wavelength: float, channels: int = 1, batch: int = 1) -> Tensor:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdegcnn.spaces import RotationSpace
 
@@ -38,17 +38,19 @@ def geodesics(tilt: float, ratio: float) -> tuple[Array, Array, Array]:
 
     With squared weights a (tilt) and c (twist) and ``ratio = a/c``, the squared length is ``a A + c B``. A geodesic is
     ``exp(tau n) exp(sigma e_z)`` in unit quaternions with n at the angle phi from the axis and
-    ``sigma = tau cos(phi) (ratio - 1)``; it is sampled in tau, closely near both ends, where phi changes fast. Source:
-    the symmetric top (Landau & Lifshitz, *Mechanics*, section 33).
+    ``sigma = tau cos(phi) (ratio - 1)``; with ``sin(tau) sin(phi) = sin(tilt/2)`` and ``cos(phi) = tanh(w)`` samples in
+    w are close together wherever anything changes fast. Source: the symmetric top (Landau & Lifshitz, *Mechanics*, 33).
 
     Returns:
         Twist, A and B, each ``[2, samples]``, one row for each sign of cos(phi).
     """
     tilt = min(tilt, np.pi - 1e-4)  # at pi every twist is the same rotation
-    x = (1 - np.cos(np.linspace(0, np.pi, _SAMPLES))) / 2
-    tau = tilt / 2 + (np.pi - tilt) * x
-    sine = np.minimum(np.sin(tilt / 2) / np.maximum(np.sin(tau), 1e-300), 1)
-    cosine = np.sqrt(1 - sine**2) * np.array([[1.0], [-1.0]])
+    least = np.sin(tilt / 2)  # = sin(tau) sin(phi)
+    z = np.linspace(0, 2, _SAMPLES)
+    w = np.arccosh(1 / least) * np.sin(np.pi * z / 2)
+    tau = np.arcsin(np.minimum(least * np.cosh(w), 1))
+    tau = np.where(z > 1, np.pi - tau, tau)
+    sine, cosine = 1 / np.cosh(w), np.tanh(w) * np.array([[1.0], [-1.0]])
     sigma = tau * cosine * (ratio - 1)
     twist = 2 * np.unwrap(np.arctan2(np.sin(tau) * cosine, np.cos(tau)) + sigma, axis=-1)
     return twist, (2 * tau * sine) ** 2 + 0 * cosine, (ratio * 2 * tau * cosine) ** 2
@@ -109,44 +111,33 @@ def energy_table() -> Array:
     return table
 
 
-class ExactDistance(nn.Module):
-    """Squared exact distances of axisymmetric metrics, by trilinear interpolation of :func:`energy_table`.
+def exact_squared_distance(
+    table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor
+) -> Tensor:
+    """Squared exact distances ``[C,S]`` of axisymmetric metrics, by trilinear interpolation of :func:`energy_table`.
 
     ``d^2 = a A + c B`` with the energies of the shortest geodesic, whose change with a and c is of second order (it is
-    shortest), so A and B are constants for the gradient.
+    shortest), so A and B are constants for the gradient. Within half a percent of the solver for ratios in [1/25, 25].
+
+    Args:
+        table: :func:`energy_table` as a tensor.
+        tilt_square: squared weights of tilt, ``[C]``.
+        twist_square: squared weights of twist, ``[C]``.
+        tilt: tilt of each element in [0, pi], ``[S]``.
+        twist: absolute twist of each element in [0, pi], ``[S]``.
     """
-
-    table: Tensor
-
-    def __init__(self, like: Tensor) -> None:
-        super().__init__()
-        table = torch.from_numpy(energy_table()).to(device=like.device, dtype=like.dtype)
-        self.register_buffer("table", table, persistent=False)
-
-    def forward(self, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor) -> Tensor:
-        """Squared distances ``[C,S]`` of elements with ``tilt [S]`` and ``twist [S]`` in [0, pi].
-
-        Args:
-            tilt_square: squared weights of tilt, ``[C]``.
-            twist_square: squared weights of twist, ``[C]``.
-            tilt: tilt of each element in radians.
-            twist: absolute twist of each element in radians.
-        """
-        with torch.no_grad():
-            first, second = self._energies((tilt_square / twist_square).log(), tilt, twist)
-        return tilt_square[:, None] * first + twist_square[:, None] * second
-
-    def _energies(self, log_ratio: Tensor, tilt: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
         low, high = float(np.log(RATIOS[0])), float(np.log(RATIOS[1]))
-        r, s = _node((log_ratio - low) / (high - low))
-        table = torch.lerp(self.table[..., r], self.table[..., r + 1], s)  # [2,tilt,twist,C]
+        r, s = _node(((tilt_square / twist_square).log() - low) / (high - low))
+        of_ratio = torch.lerp(table[..., r], table[..., r + 1], s)  # [2,tilt,twist,C]
         i, x = _node((tilt / torch.pi).sqrt())
         j, y = _node((twist / torch.pi).sqrt())
         x, y = x[:, None], y[:, None]
-        low_tilt = torch.lerp(table[:, i, j], table[:, i, j + 1], y)
-        high_tilt = torch.lerp(table[:, i + 1, j], table[:, i + 1, j + 1], y)
-        excess = torch.lerp(low_tilt, high_tilt, x).mT * (tilt**2 + twist**2)  # [2,C,S]
-        return (tilt**2 + excess[0]).clamp_min(0), (twist**2 + excess[1]).clamp_min(0)
+        below = torch.lerp(of_ratio[:, i, j], of_ratio[:, i, j + 1], y)
+        above = torch.lerp(of_ratio[:, i + 1, j], of_ratio[:, i + 1, j + 1], y)
+        excess = torch.lerp(below, above, x).mT * (tilt**2 + twist**2)  # [2,C,S]
+        first, second = (tilt**2 + excess[0]).clamp_min(0), (twist**2 + excess[1]).clamp_min(0)
+    return tilt_square[:, None] * first + twist_square[:, None] * second
 
 
 def _node(share: Tensor) -> tuple[Tensor, Tensor]:

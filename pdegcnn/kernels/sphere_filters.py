@@ -57,6 +57,11 @@ def cake_orders(orders: int, fibre: int) -> tuple[Array, Array]:
     return window * (n % 2 == 0), window * (n % 2 == 1)
 
 
+def cake_basis(lmax: int, orders: int, fibre: int) -> Array:
+    """Coefficients of the even and the odd cake wavelet, ``[2,orders+1,lmax+1]``."""
+    return np.stack(cake_orders(orders, fibre))[:, :, None] * spectral_basis(lmax, orders, 1)
+
+
 def full_orders(half: Tensor) -> Tensor:
     """Coefficients for n = 0..N of a real function to n = -N..N: ``psi_-n = (-1)^n conj(psi_n)``, on the last axis."""
     sign = 1 - 2 * (torch.arange(1, half.shape[-1], device=half.device) % 2)

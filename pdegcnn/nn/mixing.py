@@ -65,11 +65,19 @@ class BatchNorm(_BatchNorm):
 
     def __init__(self, num_features: int, space: Space | None = None, **options: Any) -> None:
         super().__init__(num_features, **options)
+        self.space = space
         weights = None if space is None else space.point_weights
         if weights is not None:
             dtype = options.get("dtype") or torch.get_default_dtype()
-            weights = weights.to(device=options.get("device"), dtype=dtype)
+            weights = torch.empty(weights.shape, device=options.get("device"), dtype=dtype)
         self.register_buffer("point_weights", weights, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Unit scale, no shift, no statistics; the points' weights (again, after a move from the meta device)."""
+        super().reset_parameters()
+        if getattr(self, "point_weights", None) is not None and not self.point_weights.is_meta:  # type: ignore[union-attr]
+            self.point_weights.copy_(self.space.point_weights)  # type: ignore[union-attr]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Normalise ``input``."""

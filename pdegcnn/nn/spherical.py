@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional, sphere
-from pdegcnn.kernels.sphere_filters import cake_orders, full_orders, localised_basis, spectral_basis
+from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.lift import LIFTS, Lift
 from pdegcnn.nn.project import PROJECTS, Project
@@ -47,8 +47,8 @@ class SphereLift(Lift):
         out_channels: channels of the result.
         kernel_size: odd width of a steerable filter in grid steps; number of knots over the degree of a spectral one.
         filters: ``"steerable"`` (localised rings times angular harmonics), ``"spectral"`` (piecewise linear profiles
-            over the degree, not localised) or ``"cake"``: fixed wavelets that lose nothing (the mean over the fibre of their
-            even part is the signal), whose even and odd parts are mixed by trainable weights.
+            over the degree, not localised) or ``"cake"``: fixed wavelets that lose nothing (the mean over the fibre of
+            their even part is the signal), whose even and odd parts are mixed by trainable weights.
         orders: greatest angular order N of the filters; all that the fibre resolves by default.
         device: where the parameters live.
         dtype: their dtype.
@@ -97,16 +97,12 @@ class SphereLift(Lift):
         knots = (self.kernel_size + 1) // 2
         if self.filters == "steerable":
             shape = knots, self.orders + 1, lmax + 1
-            return lambda: localised_basis(lmax, self.orders, knots, spacing), shape
+            return partial(localised_basis, lmax, self.orders, knots, spacing), shape
         if self.filters == "spectral":
             shape = self.kernel_size, self.orders + 1, lmax + 1
-            return lambda: spectral_basis(lmax, self.orders, self.kernel_size), shape
+            return partial(spectral_basis, lmax, self.orders, self.kernel_size), shape
         fibre = self.space.fibre if isinstance(self.space, SO3) else 1
-
-        def cake() -> Array:
-            return np.stack(cake_orders(self.orders, fibre))[:, :, None] * spectral_basis(lmax, self.orders, 1)
-
-        return cake, (2, self.orders + 1, lmax + 1)
+        return partial(cake_basis, lmax, self.orders, fibre), (2, self.orders + 1, lmax + 1)
 
     def _weights(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (shape[0],) if self.filters == "cake" else (shape[0], 2 * self.orders + 1)
@@ -240,7 +236,7 @@ class SphereActivation(nn.Module):
     """A pointwise function between finer samples: sample ``oversample`` times finer, apply, return by truncation.
 
     Pointwise functions create degrees beyond the band; on a finer grid less of them folds back. A polynomial of degree
-    d is exact with ``oversample >= (d + 1)/2``, so ``torch.square`` with 3/2 (rounded up to 2) commutes with rotations to
+    d is exact with ``oversample >= (d + 1)/2``, so ``torch.square`` with 2 commutes with rotations to
     rounding; for ReLU the error falls with the oversampling.
 
     Args:

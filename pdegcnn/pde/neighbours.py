@@ -16,7 +16,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from pdegcnn.kernels.metric import Axisymmetric, Metric
-from pdegcnn.kernels.rotation_distance import COORDINATES, ExactDistance
+from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, exact_squared_distance
 from pdegcnn.ops.ring_morphology import ring_morphology
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import grid_spacing
@@ -97,29 +97,34 @@ class Neighbours(TableModule):
     def __init__(self, space: S2 | SO3, sizes: tuple[int, int], distance: str, like: Tensor) -> None:
         super().__init__(space.grid, 0)
         self.space, self.sizes, self.distance = space, sizes, distance
-        taps, start, self._elements = neighbour_lists(space, sizes)
-        self.longest = int(np.diff(start).max())
+        self.exact = distance == "exact" and isinstance(space, SO3)
+        with torch.device("cpu"):
+            self._taps, self._start, self._elements = neighbour_lists(space, sizes)
+        self.longest = int(np.diff(self._start).max())
         self._build(like)
-        self.exact = ExactDistance(like) if distance == "exact" and isinstance(space, SO3) else None
-        self.register_buffer("taps", torch.from_numpy(taps).to(like.device), persistent=False)
-        self.register_buffer("start", torch.from_numpy(start).to(like.device), persistent=False)
+
+    def _build(self, like: Tensor) -> None:
+        super()._build(like)
+        self.register_buffer("taps", torch.from_numpy(self._taps).to(like.device), persistent=False)
+        self.register_buffer("start", torch.from_numpy(self._start).to(like.device), persistent=False)
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
         count = len(self._elements)
         if isinstance(self.space, S2):
             return [("position", (1, count), lambda: self._coordinates("tilt_twist")[:1])]
-        if self.distance == "exact":
-            return [("position", (2, count), lambda: self._coordinates("tilt_twist"))]
+        if self.exact:
+            table = ("energies", (2, NODES, NODES, NODES), energy_table)
+            return [("position", (2, count), lambda: self._coordinates("tilt_twist")), table]
         return [("position", (6, count), self._monomials)]
 
     def _coordinates(self, name: str) -> Array:
         """Tilt and absolute twist, ``[2,S]``."""
-        v = COORDINATES[name](SO3(self.grid, 1), torch.from_numpy(self._elements)).numpy()
+        v = COORDINATES[name](self.space, torch.from_numpy(self._elements)).numpy()
         return np.stack((np.hypot(v[:, 0], v[:, 1]), np.abs(v[:, 2])))
 
     def _monomials(self) -> Array:
         """Products of coordinates that squared norms are linear in, ``[6,S]``."""
-        x, y, z = COORDINATES[self.distance](SO3(self.grid, 1), torch.from_numpy(self._elements)).numpy().T
+        x, y, z = COORDINATES[self.distance](self.space, torch.from_numpy(self._elements)).numpy().T
         return np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z))
 
     def squared_distance(self, metric: Metric) -> Tensor:
@@ -128,10 +133,11 @@ class Neighbours(TableModule):
         gram = metric.gram()
         if isinstance(self.space, S2):
             return gram[:, :1] * position**2
-        if self.exact is not None:
+        if self.exact:
             if not isinstance(metric, Axisymmetric):
                 raise ValueError(f"metric: expected an 'axisymmetric' metric for distance='exact', got {metric.form!r}")
-            return self.exact(gram[:, 0, 0], gram[:, 2, 2], position[0], position[1])[:, None]
+            table = self.get_buffer("energies")
+            return exact_squared_distance(table, gram[:, 0, 0], gram[:, 2, 2], position[0], position[1])[:, None]
         if isinstance(metric, Axisymmetric):
             return _entries(gram)[:, None] @ position
         angle = torch.arange(self.space.fibre, dtype=gram.dtype, device=gram.device) * (2 * math.pi / self.space.fibre)

@@ -15,7 +15,7 @@ import pdegcnn as pg
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.spaces import GridSpace
 
-from ..helpers import SPACE_CASES, signal
+from ..helpers import GRID_CASES, signal
 
 SPACE = pg.SE2(4)
 LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
@@ -131,7 +131,7 @@ def test_one_graph_for_compile_and_export(name: str) -> None:
     torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), expected)
 
 
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 def test_splittings_agree_to_their_order(space: GridSpace) -> None:
     """Lie and Strang tend to the same flow; one term needs no splitting at all."""
     u = signal(space, (7, 7))

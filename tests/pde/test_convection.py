@@ -13,7 +13,7 @@ import pdegcnn as pg
 from pdegcnn.functional import convection
 from pdegcnn.spaces import GridSpace
 
-from ..helpers import SPACE_CASES, bump, signal
+from ..helpers import GRID_CASES, bump, signal
 
 METHODS = ("linear", "spectral")
 
@@ -23,7 +23,7 @@ def vectors(space: GridSpace, scale: float = 1.0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 def test_nothing_moves_along_zero(space: GridSpace, method: str) -> None:
     u = signal(space)
     torch.testing.assert_close(convection(u, space, torch.zeros(2, space.dim).double(), method=method), u)
@@ -56,7 +56,7 @@ def test_a_turn_by_one_step_shifts_the_orientations(space: pg.SE2, method: str) 
     torch.testing.assert_close(convection(u, space, turn, method=method), u.roll(1, dims=2), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("space", [s for s in SPACE_CASES if s.orientations % 2], ids=str)
+@pytest.mark.parametrize("space", [s for s in GRID_CASES if s.orientations % 2], ids=str)
 @given(seed=st.integers(0, 10**6))
 def test_spectral_step_back_is_the_exact_inverse(space: GridSpace, seed: int) -> None:
     torch.manual_seed(seed)
@@ -100,7 +100,7 @@ def test_linear_and_spectral_agree_on_smooth_signals() -> None:
 
 
 @pytest.mark.parametrize("boundary", ["replicate", "zeros", "periodic"])
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 def test_maximum_principle(space: GridSpace, boundary: str) -> None:
     u = signal(space)
     moved = convection(u, space, vectors(space, 2.0), boundary=boundary)
@@ -109,7 +109,7 @@ def test_maximum_principle(space: GridSpace, boundary: str) -> None:
     assert moved.max() <= high + 1e-12
 
 
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 def test_constants_stay(space: GridSpace) -> None:
     u = torch.ones_like(signal(space))
     for method in METHODS:
@@ -117,14 +117,14 @@ def test_constants_stay(space: GridSpace) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("space", SPACE_CASES[:3], ids=str)
+@pytest.mark.parametrize("space", GRID_CASES[:3], ids=str)
 def test_gradients(space: GridSpace, method: str) -> None:
     u = signal(space, (4, 3), batch=1).requires_grad_()
     c = (0.3 + 0.2 * torch.rand(2, space.dim, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(lambda u, c: convection(u, space, c, method=method), (u, c))
 
 
-@pytest.mark.parametrize("space", SPACE_CASES[:2], ids=str)
+@pytest.mark.parametrize("space", GRID_CASES[:2], ids=str)
 def test_generator_is_the_directional_derivative(space: GridSpace) -> None:
     """For small t, ``(u(g exp(-t c)) - u) / t`` tends to ``-c u`` with c the left-invariant field."""
     u, t = bump(space, 21, 3.0), 1e-5

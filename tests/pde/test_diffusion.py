@@ -14,14 +14,14 @@ from pdegcnn.functional import diffusion
 from pdegcnn.ops.matrix_function import fractional_exponential
 from pdegcnn.spaces import GridSpace
 
-from ..helpers import SPACE_CASES, bump, signal, spd, weights
+from ..helpers import GRID_CASES, bump, signal, spd, weights
 
 ALPHAS = (0.5, 0.65, 1.0)
-ORIENTED = [s for s in SPACE_CASES if s.dim == 3]
+ORIENTED = [s for s in GRID_CASES if s.dim == 3]
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 def test_kernel_method_is_a_mean(space: GridSpace, alpha: float) -> None:
     u, w = signal(space), weights(space)
     for metric in (w, spd(space)):
@@ -33,14 +33,14 @@ def test_kernel_method_is_a_mean(space: GridSpace, alpha: float) -> None:
 
 @pytest.mark.parametrize("method", ["kernel", "spectral"])
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 def test_mass_is_conserved(space: GridSpace, alpha: float, method: str) -> None:
     u = signal(space)
     out = diffusion(u, space, weights(space), alpha=alpha, method=method, boundary="periodic")
     torch.testing.assert_close(out.sum((-2, -1)).sum(), u.sum((-2, -1)).sum(), atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 @given(seed=st.integers(0, 10**6), alpha=st.floats(0.1, 1.0), s=st.floats(0.1, 2.0), t=st.floats(0.1, 2.0))
 def test_spectral_method_is_a_semigroup(space: GridSpace, seed: int, alpha: float, s: float, t: float) -> None:
     torch.manual_seed(seed)

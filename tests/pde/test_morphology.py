@@ -15,13 +15,13 @@ from pdegcnn.kernels import DISTANCES, METRICS
 from pdegcnn.kernels.metric import PLANE_ONLY
 from pdegcnn.spaces import GridSpace
 
-from ..helpers import SPACE_CASES, bump, signal, spd, weights
+from ..helpers import GRID_CASES, bump, signal, spd, weights
 
 ALPHAS = (0.5, 0.65, 1.0)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 def test_order_constants_and_duality(space: GridSpace, alpha: float) -> None:
     u, w = signal(space), weights(space)
     out = dilation(u, space, w, alpha=alpha)
@@ -33,7 +33,7 @@ def test_order_constants_and_duality(space: GridSpace, alpha: float) -> None:
     torch.testing.assert_close(erosion(u, space, w, alpha=alpha), -dilation(-u, space, w, alpha=alpha), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 @given(seed=st.integers(0, 10**6))
 def test_dilation_of_a_maximum_is_the_maximum_of_dilations(space: GridSpace, seed: int) -> None:
     torch.manual_seed(seed)
@@ -42,7 +42,7 @@ def test_dilation_of_a_maximum_is_the_maximum_of_dilations(space: GridSpace, see
     torch.testing.assert_close(both, torch.maximum(dilation(u, space, w), dilation(v, space, w)), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
 def test_opening_and_closing_are_idempotent(space: GridSpace) -> None:
     """For the flat kernel, and any kernel on the grid: erosion and dilation are adjoint."""
     u, w = signal(space), weights(space)

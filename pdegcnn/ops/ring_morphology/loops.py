@@ -51,6 +51,16 @@ def line_nan(best, index, p, k, tap):
 
 
 @njit(cache=True, nogil=True)
+def not_ordinary(k):
+    """Whether a cost is NaN or -inf."""
+    for s in range(k.shape[0]):
+        for f in range(k.shape[1]):
+            if not k[s, f] > -np.inf:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True)
 def fill_rings(frame, u, sign):
     """Write sign * u [F,G,n] twice along the last axis; return the smallest and largest value and whether NaN occurs.
 
@@ -112,6 +122,7 @@ def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first,
     for plane in range(first, last):
         _, _, nans = fill_rings(frame, u[plane], one)
         k = kernel[plane % channels]
+        nans = nans or not_ordinary(k)
         for g in range(points):
             best[:] = -np.inf
             index[:] = none

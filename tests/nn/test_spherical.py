@@ -1,0 +1,257 @@
+"""Layers on the sphere and on SO(3): rotations, machinery, bad input."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import pdegcnn as pg
+from pdegcnn.nn.spherical import FILTERS
+from pdegcnn.testing import equivariance_error
+
+from ..helpers import SPHERE_CASES, random_rotation, spherical
+
+S2, SO3 = SPHERE_CASES[:2]
+BASE = pg.S2(SO3.grid)
+SMALL = pg.sphere.SphereGrid.gauss_legendre(4)
+EXACT_ON_BASE: dict[str, Callable[[], nn.Module]] = {
+    **{f"lift-{f}": lambda f=f: pg.nn.Lift(SO3, 2, 3, filters=f) for f in FILTERS},
+    **{f"zonal-{f}": lambda f=f: pg.nn.Lift(BASE, 2, 3, filters=f) for f in FILTERS},
+    "few-orders": lambda: pg.nn.Lift(SO3, 2, 3, orders=1),
+    "shrink": lambda: pg.nn.SpectralResample(BASE, pg.S2(SMALL)),
+    "square": lambda: pg.nn.SphereActivation(BASE, torch.square, 2),
+    "diffusion-s2": lambda: pg.nn.PDELayer(BASE, 2, 3, ("diffusion",)),
+    "invariants": lambda: pg.nn.Integrate(BASE),
+}
+EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
+    **{t: lambda t=t: pg.nn.PDELayer(SO3, 2, 3, (t,)) for t in ("convection", "diffusion")},
+    **{
+        f"diffusion-{m}": lambda m=m: pg.nn.PDELayer(SO3, 2, 3, ("diffusion",), metric=m)
+        for m in ("spd", "axisymmetric")
+    },
+    "mean": lambda: pg.nn.Project(SO3, mode="mean"),
+    "square": lambda: pg.nn.SphereActivation(SO3, torch.square, 2),
+    "integrate": lambda: pg.nn.Integrate(SO3),
+}
+
+
+def smaller(model: nn.Module, rotation: torch.Tensor, x: torch.Tensor) -> float:
+    """Error of a map between two grids."""
+    target = pg.S2(SMALL)
+    moved, expected = model(BASE.transform(x, rotation=rotation)), target.transform(model(x), rotation=rotation)
+    return float((moved - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+@pytest.mark.parametrize("name", [*EXACT_ON_BASE, *(f"group-{n}" for n in EXACT_ON_GROUP)])
+def test_linear_layers_commute_with_rotations(name: str, dtype: torch.dtype, bound: float) -> None:
+    on_group = name.startswith("group-")
+    make = EXACT_ON_GROUP[name[6:]] if on_group else EXACT_ON_BASE[name]
+    layer = make().to(dtype)
+    layer.train()
+    x = spherical(SO3 if on_group else BASE, dtype=dtype)
+    layer(x)  # batch norm sees statistics
+    rotation = random_rotation(dtype=dtype)
+    if name == "shrink":
+        assert smaller(layer, rotation, x) < bound
+    else:
+        assert equivariance_error(layer, x, SO3, rotation=rotation) < bound
+
+
+@pytest.mark.parametrize(
+    "distance, metric", [("logarithmic", "diagonal"), ("tilt_twist", "spd"), ("exact", "axisymmetric")]
+)
+def test_the_whole_network_nearly_commutes(distance: str, metric: str) -> None:
+    """A smooth signal through lift, all four terms and projection; the error is the grid's, and falls with it."""
+    errors = []
+    for size in (8, 16):
+        torch.manual_seed(3)
+        space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(size), fibre=8)
+        model = nn.Sequential(
+            pg.nn.Lift(space, 1, 3),
+            pg.nn.PDELayer(space, 3, 3, alpha=0.9, distance=distance, metric=metric),
+            pg.nn.Project(space, mode="max"),
+        ).double()
+        x = spherical(pg.S2(space.grid), channels=1, band=2.0)
+        model(x)
+        errors.append(sum(equivariance_error(model, x, space, rotation=random_rotation()) for _ in range(2)) / 2)
+    assert errors[1] < errors[0] < 0.2
+
+
+def test_batch_norm_does_not_see_rotations() -> None:
+    norm = pg.nn.BatchNorm(2, S2).double()
+    x = spherical(S2, batch=3)
+    moved = S2.transform(x, rotation=random_rotation())
+    torch.testing.assert_close(S2.transform(moved, rotation=torch.eye(3, dtype=torch.float64)), moved)
+    norm(x)
+    first = norm.running_mean.clone(), norm.running_var.clone()
+    norm.reset_running_stats()
+    norm(moved)
+    # means are integrals of the band; variances of its square, which the grid integrates exactly as well
+    torch.testing.assert_close((norm.running_mean, norm.running_var), first)
+
+
+def test_batch_norm_is_that_of_torch_where_points_are_equal() -> None:
+    ours, theirs = pg.nn.BatchNorm(2, S2).double(), nn.BatchNorm2d(2).double()
+    ours.point_weights = torch.ones_like(ours.point_weights)
+    x = torch.randn(3, 2, *S2.grid.shape, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_cake_lift_loses_nothing() -> None:
+    lift = pg.nn.Lift(SO3, 1, 1, filters="cake").double()
+    with torch.no_grad():
+        lift.weight.copy_(torch.tensor([1.0, 0.0]).view(1, 1, 2))
+    x = spherical(BASE, channels=1)
+    torch.testing.assert_close(lift(x).mean(2), x)
+
+
+def test_lift_is_the_correlation_integral() -> None:
+    """Against quadrature: the value at R is the integral of the signal times the filter moved by R."""
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), fibre=7)
+    lift = pg.nn.Lift(space, 1, 1, kernel_size=7).double()
+    x = spherical(pg.S2(space.grid), channels=1)
+    out = lift(x)
+    psi = lift.filter_coefficients()[0, 0]
+    kernel = psi.new_zeros(8, 8)
+    kernel[:, : lift.orders + 1] = psi[:, lift.orders :]
+    for k, i, j in ((0, 0, 0), (2, 3, 5), (6, 7, 1)):
+        p = space.grid.xyz[i, j]
+        angles = [torch.atan2(p[1], p[0]), torch.acos(p[2]), torch.tensor(2 * torch.pi * k / 7, dtype=torch.float64)]
+        axes = torch.eye(3, dtype=torch.float64)[[2, 1, 2]]
+        q = space.identity()
+        for angle, axis in zip(angles, axes):
+            q = space.compose(q, space.exp(angle * axis))
+        moved = pg.sphere.rotate_coefficients(kernel, space.to_matrix(q))
+        filter_there = pg.sphere.InverseRealSHT(space.grid, dtype=torch.float64)(moved)
+        value = (x[0, 0] * filter_there * space.grid.weights).sum()
+        torch.testing.assert_close(out[0, 0, k, i, j], value, atol=1e-10, rtol=0)
+
+
+def test_norm_and_finer_maximum() -> None:
+    u = spherical(SO3)
+    torch.testing.assert_close(pg.nn.Project(SO3, "norm")(u), u.pow(2).mean(2).sqrt())
+    coarse, fine = pg.nn.Project(SO3, "max")(u), pg.nn.Project(SO3, "max", oversample=4)(u)
+    assert (fine >= coarse - 1e-12).all() and (fine > coarse + 1e-3).any()
+
+
+def model(dtype: torch.dtype = torch.float32) -> nn.Module:
+    layers = [pg.nn.Lift(SO3, 1, 3), pg.nn.PDELayer(SO3, 3, 2), pg.nn.Project(SO3, mode="max"), pg.nn.Integrate(SO3)]
+    return nn.Sequential(*layers).to(dtype)
+
+
+def test_every_parameter_learns_and_only_parameters_are_saved() -> None:
+    net = model()
+    net(torch.randn(2, 1, *SO3.grid.shape)).pow(2).sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    saved = set(net.state_dict()) - {n for n, _ in net.named_parameters()}
+    assert {n.rsplit(".")[-1] for n in saved} == {"running_mean", "running_var", "num_batches_tracked"}
+
+
+def test_copies_and_pickles_agree() -> None:
+    net = model().eval()
+    x = torch.randn(1, 1, *SO3.grid.shape)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert torch.equal(other(x), net(x))
+
+
+def test_precision_follows_the_module() -> None:
+    net = model(torch.float64).eval()
+    x = torch.randn(1, 1, *SO3.grid.shape, dtype=torch.float64)
+    fresh = model().eval()
+    fresh.load_state_dict(net.state_dict())
+    torch.testing.assert_close(fresh(x.float()).double(), net(x), atol=1e-4, rtol=1e-4)
+    back = copy.deepcopy(net).float().double()  # parameters lose digits, tables must not
+    for parameter, original in zip(back.parameters(), net.parameters()):
+        parameter.data.copy_(original.data)
+    for (_, a), (_, b) in zip(back.named_buffers(), net.named_buffers()):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(back(x), net(x), atol=1e-6, rtol=1e-6)
+
+
+def test_meta_device_then_real() -> None:
+    with torch.device("meta"):
+        net = nn.Sequential(pg.nn.Lift(SO3, 1, 2, device="meta"), pg.nn.PDELayer(SO3, 2, 2, device="meta"))
+    assert all(p.is_meta for p in net.parameters())
+    real = net.to_empty(device="cpu")
+    for m in real.modules():
+        if hasattr(m, "reset_parameters"):
+            m.reset_parameters()
+    torch.manual_seed(0)
+    assert real(torch.randn(1, 1, *SO3.grid.shape)).isfinite().all()
+
+
+def test_one_graph_for_compile_and_export() -> None:
+    net = model().eval()
+    x = torch.randn(1, 1, *SO3.grid.shape)
+    with torch.no_grad():
+        expected = net(x)
+        torch.testing.assert_close(torch.compile(net, fullgraph=True, backend="aot_eager")(x), expected)
+        torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), expected)
+
+
+REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "grid": (lambda: pg.S2(64), TypeError, "grid: expected a SphereGrid such as gauss_legendre.64., got int"),
+    "fibre": (lambda: pg.SO3(SMALL, 0), ValueError, "fibre: expected a positive int, got 0"),
+    "orders": (lambda: pg.nn.Lift(SO3, 1, 1, orders=3), ValueError, "orders: expected at most 2 .* 2 N . 1 samples"),
+    "zonal orders": (lambda: pg.nn.Lift(S2, 1, 1, orders=1), ValueError, "orders: expected 0 on S2.*zonal"),
+    "filters": (lambda: pg.nn.Lift(SO3, 1, 1, filters="bspline"), ValueError, "filters: expected one of"),
+    "fibre samples": (
+        lambda: pg.nn.Project(SO3)(torch.zeros(1, 1, 4, *SO3.grid.shape)),
+        ValueError,
+        "u: expected 5 fibre samples on axis 2",
+    ),
+    "grid shape": (
+        lambda: pg.nn.Lift(SO3, 1, 1)(torch.zeros(1, 1, 8, 16)),
+        ValueError,
+        r"signal: expected last axes \(6, 12\)",
+    ),
+    "channels": (
+        lambda: pg.nn.Lift(SO3, 1, 1)(torch.zeros(1, 2, *SO3.grid.shape)),
+        ValueError,
+        "signal: expected 1 channels",
+    ),
+    "boundary": (lambda: pg.nn.PDELayer(SO3, 1, 1, boundary="zeros"), ValueError, "boundary: expected None on SO3"),
+    "convection on S2": (lambda: pg.nn.PDELayer(S2, 1, 1), ValueError, "convection cannot exist on S2"),
+    "window": (
+        lambda: pg.nn.PDELayer(SO3, 1, 1, kernel_size=(3, 3, 3)),
+        ValueError,
+        "kernel_size: expected an odd int or 2",
+    ),
+    "reflection": (
+        lambda: S2.transform(torch.zeros(1, 1, 8, 16), rotation=-torch.eye(3)),
+        ValueError,
+        "rotation: expected orthogonal matrices of determinant 1",
+    ),
+    "motion": (
+        lambda: S2.transform(torch.zeros(1, 1, 8, 16), angle=90),
+        ValueError,
+        r"motion: expected rotation=R \[3,3\]",
+    ),
+    "quaternion": (
+        lambda: S2.to_matrix(torch.tensor([1.0, 1, 0, 0])),
+        ValueError,
+        "g: expected quaternions of length 1",
+    ),
+    "other space": (
+        lambda: pg.nn.SpectralResample(SO3, S2),
+        ValueError,
+        "target: expected a space like SO3",
+    ),
+    "integrate": (lambda: pg.nn.Integrate(pg.R2()), TypeError, "space: expected S2 or SO3, got R2"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_input_is_refused(name: str) -> None:
+    call, kind, message = REFUSED[name]
+    with pytest.raises(kind, match=message):
+        call()

@@ -1,0 +1,102 @@
+"""The max-plus convolution on rings: every backend against its specification, and as a torch operator."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.library import opcheck
+
+from pdegcnn.ops import backend as registry
+from pdegcnn.ops.ring_morphology import op, ring_morphology
+from pdegcnn.ops.ring_morphology.reference import ring_morphology as reference
+
+from .test_backends import DTYPES, MODEST, compare
+
+BACKENDS = registry.available("ring_morphology")
+shapes = st.tuples(*[st.integers(1, n) for n in (2, 3, 6, 5, 9)])
+
+
+def lists(shape, most, fill=0.8):
+    """Random lists of taps, the centre first; some lists are the centre alone."""
+    fibre, rings, length = shape[2:]
+    taps, start = [], [0]
+    for ring in range(rings):
+        count = int(torch.randint(0, most + 1, ()))
+        more = [[int(torch.randint(0, n, ())) for n in (rings, fibre, length)] for _ in range(count)]
+        taps += [[ring, 0, 0], *more]
+        start.append(len(taps))
+    return torch.tensor(taps), torch.tensor(start)
+
+
+def case(shape, shared, seed, dtype=torch.float64, most=6):
+    torch.manual_seed(seed)
+    taps, start = lists(shape, most)
+    u = torch.randn(shape).mul(4).round().div(4).to(dtype)  # quarters: many ties
+    kernel = torch.rand(shape[1], 1 if shared else shape[2], len(taps)).mul(8).round().div(4).to(dtype)
+    kernel[torch.rand(kernel.shape) < 0.2] = torch.inf
+    return u, kernel, taps, start, int(start.diff().max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+@MODEST
+@given(shape=shapes, shared=st.booleans(), sign=st.sampled_from([1, -1]), seed=st.integers(0, 99))
+def test_values_and_gradients(backend, dtype, shape, shared, sign, seed):
+    u, kernel, taps, start, longest = case(shape, shared, seed, dtype)
+    compare(
+        lambda u, k: ring_morphology(u, k, taps, start, longest, sign, backend).nan_to_num(0, 0, 0),
+        lambda u, k: reference(u, k, taps, start, sign).nan_to_num(0, 0, 0),
+        *(u, kernel, DTYPES[dtype]),
+    )
+    with torch.no_grad():
+        wide = torch.promote_types(dtype, torch.float32)
+        exact = reference(u.to(wide), kernel.to(wide), taps, start, sign)
+        assert torch.equal(ring_morphology(u, kernel, taps, start, longest, sign, backend), exact.to(dtype))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("length", [1, 4])
+@pytest.mark.parametrize("place", ["u", "kernel"])
+def test_not_a_number_comes_through(backend, length, place):
+    u, kernel, taps, start, longest = case((1, 2, 3, 4, length), False, 3)
+    (u if place == "u" else kernel).view(-1)[5] = torch.nan
+    expected = reference(u, kernel, taps, start)
+    assert expected.isnan().any() and not expected.isnan().all()
+    assert torch.equal(ring_morphology(u, kernel, taps, start, longest, 1, backend).isnan(), expected.isnan())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("length", [1, 3])
+def test_as_a_torch_operator(backend, length):
+    u, kernel, taps, start, longest = case((2, 2, 3, 2, length), False, 1)
+    u, kernel = (x + 0.1 * torch.rand_like(x) for x in (u, kernel))  # no ties
+    u, kernel = u.requires_grad_(), kernel.requires_grad_()
+    opcheck(op.ring_morphology, (u, kernel, taps, start, longest, 1, True, backend))
+    opcheck(op.ring_morphology, (u.detach(), kernel.detach(), taps, start, longest, -1, False, backend))
+    finite = torch.where(kernel.isinf(), 9.0, kernel).detach().requires_grad_()
+    call = lambda u, k: ring_morphology(u, k, taps, start, longest, 1, backend)  # noqa: E731
+    assert torch.autograd.gradcheck(call, (u, finite))
+    assert torch.autograd.gradgradcheck(call, (u, finite))
+    value = torch.func.grad(lambda u: call(u, finite).sum())(u)
+    torch.testing.assert_close(value, torch.autograd.grad(call(u, finite).sum(), u)[0])
+
+
+def test_index_type_is_the_smallest_that_fits():
+    assert [op.index_dtype(n) for n in (255, 256, 2**15 - 1, 2**15)] == [
+        torch.uint8,
+        torch.int16,
+        torch.int16,
+        torch.int32,
+    ]
+
+
+def test_bad_input_is_refused():
+    u, kernel, taps, start, longest = case((1, 2, 3, 4, 5), False, 0)
+    with pytest.raises(ValueError, match="kernel: expected shape"):
+        ring_morphology(u, kernel[:, :2], taps, start, longest)
+    with pytest.raises(ValueError, match="start: expected int64 of shape"):
+        ring_morphology(u, kernel, taps, start[1:], longest)
+    with pytest.raises(TypeError, match="kernel: expected dtype"):
+        ring_morphology(u, kernel.float(), taps, start, longest)
+    with pytest.raises(ValueError, match="sign"):
+        ring_morphology(u, kernel, taps, start, longest, 2)
