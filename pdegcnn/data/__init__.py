@@ -1,5 +1,15 @@
 """Small data sets that examples and tests can rely on, and loaders for real ones in a folder of the user's."""
 
 from pdegcnn.data.digits import Digits, Split, rotated_digits, rotated_mnist
+from pdegcnn.data.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 
-__all__ = ["Digits", "Split", "rotated_digits", "rotated_mnist"]
+__all__ = [
+    "Digits",
+    "SphericalDigits",
+    "SphericalSplit",
+    "Split",
+    "rotated_digits",
+    "rotated_mnist",
+    "spherical_digits",
+    "spherical_mnist",
+]

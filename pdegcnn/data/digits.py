@@ -67,6 +67,18 @@ def rotated_digits(size: int | None = None, seed: int = 0, source: str | None = 
         TypeError: ``size`` or ``seed`` is not an int.
         ValueError: ``size`` or ``seed`` out of range, or an unknown source.
     """
+    images, labels, chosen = load_upright(size, seed, source)
+    random = np.random.default_rng(seed)
+    random.permutation(len(images))
+    angles = random.uniform(0, 360, len(chosen)).astype(np.float32)
+    turned = np.stack([_turn(images[i], float(angle)) for i, angle in zip(chosen, angles)])
+    everything = _digits(turned, labels[chosen], angles)
+    border = len(chosen) - len(chosen) // 5
+    return Split(Digits(*(t[:border] for t in everything)), Digits(*(t[border:] for t in everything)))
+
+
+def load_upright(size: int | None, seed: int, source: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All upright images (N,28,28) in [0,1] and labels (N,) of a source, and ``size`` indices drawn with ``seed``."""
     if source is not None:
         _checks.choice("source", source, tuple(SOURCES))
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -78,13 +90,7 @@ def rotated_digits(size: int | None = None, seed: int = 0, source: str | None = 
     images, labels = _load(source)
     if size is not None and size > len(images):
         raise ValueError(f"size: expected at most {len(images)} digits from this source, got {size}")
-    random = np.random.default_rng(seed)
-    chosen = random.permutation(len(images))[:size]
-    angles = random.uniform(0, 360, len(chosen)).astype(np.float32)
-    turned = np.stack([_turn(images[i], float(angle)) for i, angle in zip(chosen, angles)])
-    everything = _digits(turned, labels[chosen], angles)
-    border = len(chosen) - len(chosen) // 5
-    return Split(Digits(*(t[:border] for t in everything)), Digits(*(t[border:] for t in everything)))
+    return images, labels, np.random.default_rng(seed).permutation(len(images))[:size]
 
 
 def rotated_mnist(folder: str | os.PathLike[str] | None = None) -> Split:

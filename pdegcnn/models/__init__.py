@@ -11,6 +11,7 @@ from pdegcnn.models.hyperbolic import (
     video_segmenter,
 )
 from pdegcnn.models.planar import rotated_digits, vessel_segmentation
+from pdegcnn.models.spherical import spherical_classifier, spherical_segmenter
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     f.__name__: f
@@ -21,6 +22,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         hyperbolic_segmenter,
         video_segmenter,
         equivariant_hyperbolic_segmenter,
+        spherical_classifier,
+        spherical_segmenter,
     )
 }
 
@@ -30,6 +33,8 @@ __all__ = [
     "hyperbolic_classifier",
     "hyperbolic_segmenter",
     "rotated_digits",
+    "spherical_classifier",
+    "spherical_segmenter",
     "vessel_segmentation",
     "video_segmenter",
 ]

@@ -283,28 +283,32 @@ class SphereActivation(nn.Module):
 
 
 class Integrate(nn.Module):
-    """Invariants ``[B,C]`` of signals: the area-weighted mean over the sphere (and the fibre).
+    """Invariants ``[B,C]`` of signals: the area-weighted mean, or the maximum, over the sphere (and the fibre).
 
     Args:
         space: S2 or SO(3).
+        mode: ``"mean"`` (exactly invariant for band-limited signals) or ``"max"`` (invariant up to sampling).
     """
 
-    def __init__(self, space: RotationSpace) -> None:
+    def __init__(self, space: RotationSpace, mode: str = "mean") -> None:
         super().__init__()
         if not isinstance(space, (S2, SO3)):
             raise TypeError(f"space: expected S2 or SO3, got {type(space).__name__}")
         self.space = space
+        self.mode = _checks.choice("mode", mode, ("mean", "max"))
 
     def forward(self, u: Tensor) -> Tensor:
-        """Integrate ``u``, also a spherical signal ``[B,C,*grid.shape]`` of an SO(3) space."""
+        """Reduce ``u``, also a spherical signal ``[B,C,*grid.shape]`` of an SO(3) space."""
         check_base("u", _checks.tensor("u", u), self.space.grid)
+        if self.mode == "max":
+            return u.flatten(2).amax(2)
         share = self.space.grid.weights.to(u) / (4 * math.pi)
         mean = (u * share).flatten(-len(self.space.grid.shape)).sum(-1)
         return mean if mean.ndim == 2 else mean.mean(2)
 
     def extra_repr(self) -> str:
-        """Space."""
-        return str(self.space)
+        """Space and mode."""
+        return f"{self.space}, mode={self.mode!r}"
 
 
 LIFTS[RotationSpace] = SphereLift

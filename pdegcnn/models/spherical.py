@@ -1,0 +1,161 @@
+"""Networks for signals on the sphere, on SO(3) inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.nn import BatchNorm, ChannelMix, Integrate, Lift, PDELayer, Project, SpectralResample
+from pdegcnn.spaces import S2, SO3
+from pdegcnn.sphere import SphereGrid
+
+TERMS = ("convection", "dilation", "erosion")
+
+
+def _pyramid(grid: SphereGrid, fibre: int, levels: int) -> list[SO3]:
+    """SO(3) over Gauss-Legendre grids of band-limit L, L/2, L/4, ..., the finest as fine as ``grid``."""
+    finest = grid.band + 1
+    if finest >> (levels - 1) < 2:
+        raise ValueError(f"grid: expected a band that {levels} levels can halve, got band {grid.band}")
+    return [SO3(SphereGrid.gauss_legendre(finest >> level), fibre) for level in range(levels)]
+
+
+def spherical_classifier(
+    grid: SphereGrid,
+    classes: int = 10,
+    *,
+    in_channels: int = 1,
+    channels: Sequence[int] = (8, 16, 16),
+    fibre: int = 8,
+    terms: Sequence[str] = TERMS,
+    metric: str = "axisymmetric",
+    kernel_size: int | Sequence[int] = 5,
+    alpha: float = 0.65,
+    template: int = 9,
+    dropout: float = 0.1,
+    device: Any = None,
+    dtype: Any = None,
+    **options: Any,
+) -> nn.Sequential:
+    """A PDE-G-CNN on SO(3) whose logits do not change when the signal is rotated (up to sampling).
+
+    Lift, one PDE layer at the band of the grid, spectral pooling to half of it, one PDE layer for every further entry of
+    ``channels``, maximum over the fibre; then the features are correlated with class templates in **every** rotation and
+    the best match of each is its logit.
+
+    Args:
+        grid: where signals are sampled.
+        classes: number of logits.
+        in_channels: channels of the signal.
+        channels: after the lift and after each PDE layer, at least two.
+        fibre: directions per point.
+        terms: terms of the PDE layers.
+        metric: form of their metrics.
+        kernel_size: their windows in grid steps.
+        alpha: their power.
+        template: odd width of the class templates, in grid steps of the coarse grid.
+        dropout: probability before the templates.
+        device: where the parameters live.
+        dtype: their dtype.
+        options: further options of :class:`~pdegcnn.nn.PDELayer`.
+
+    Shape:
+        ``[B,in_channels,*grid.shape] -> [B,classes]``.
+    """
+    if len(channels) < 2:
+        raise ValueError(f"channels: expected at least two widths (lift, PDE layers), got {tuple(channels)}")
+    fine, coarse = _pyramid(grid, fibre, 2)
+    factory = {"device": device, "dtype": dtype}
+    pde = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}
+    layers: list[nn.Module] = []
+    if grid != fine.grid:
+        layers.append(SpectralResample(S2(grid), S2(fine.grid), **factory))
+    layers += [Lift(fine, in_channels, channels[0], **factory), BatchNorm(channels[0], fine, **factory)]
+    layers += [PDELayer(fine, channels[0], channels[1], terms, **pde), SpectralResample(fine, coarse, **factory)]
+    for before, after in zip(channels[1:], channels[2:]):
+        layers.append(PDELayer(coarse, before, after, terms, **pde))
+    layers += [Project(coarse, mode="max"), nn.Dropout(dropout)]
+    layers += [Lift(coarse, channels[-1], classes, kernel_size=template, **factory), Integrate(coarse, mode="max")]
+    return nn.Sequential(*layers)
+
+
+class _Level(nn.Module):
+    """One level of the U: a PDE layer, whatever lies below it on a coarser grid, both joined, a PDE layer."""
+
+    def __init__(self, fine: SO3, width: int, below: nn.Module | None, coarse: SO3 | None, pde: dict[str, Any]) -> None:
+        super().__init__()
+        factory = {name: pde[name] for name in ("device", "dtype")}
+        self.before = PDELayer(fine, width, width, **pde)
+        self.below = below
+        if below is not None and coarse is not None:
+            self.down, self.up = SpectralResample(fine, coarse, **factory), SpectralResample(coarse, fine, **factory)
+            self.after = PDELayer(fine, 2 * width, width, **pde)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Apply the level and all below it."""
+        u = self.before(u)
+        if self.below is None:
+            return u
+        return self.after(torch.cat((u, self.up(self.below(self.down(u)))), dim=1))
+
+
+def spherical_segmenter(
+    grid: SphereGrid,
+    in_channels: int = 1,
+    out_channels: int = 1,
+    *,
+    width: int = 8,
+    levels: int = 3,
+    fibre: int = 8,
+    terms: Sequence[str] = TERMS,
+    metric: str = "axisymmetric",
+    kernel_size: int | Sequence[int] = 5,
+    alpha: float = 0.65,
+    device: Any = None,
+    dtype: Any = None,
+    **options: Any,
+) -> nn.Sequential:
+    """A U-shaped PDE-G-CNN on SO(3): its maps turn with the signal.
+
+    Lift, PDE layers on grids of band L, L/2, L/4, ... with spectral pooling and unpooling between them (both exact), maximum
+    over the fibre, pointwise mixing to logits on ``grid``.
+
+    Args:
+        grid: where signals are sampled.
+        in_channels: channels of the signal.
+        out_channels: maps of logits.
+        width: channels at every level.
+        levels: number of grids.
+        fibre: directions per point.
+        terms: terms of the PDE layers.
+        metric: form of their metrics.
+        kernel_size: their windows in grid steps.
+        alpha: their power.
+        device: where the parameters live.
+        dtype: their dtype.
+        options: further options of :class:`~pdegcnn.nn.PDELayer`.
+
+    Shape:
+        ``[B,in_channels,*grid.shape] -> [B,out_channels,*grid.shape]``.
+    """
+    spaces = _pyramid(grid, fibre, _checks.positive_int("levels", levels))
+    factory = {"device": device, "dtype": dtype}
+    pde = {"terms": terms, "metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}
+    below: nn.Module | None = None
+    coarse: SO3 | None = None
+    for space in reversed(spaces):
+        below, coarse = _Level(space, width, below, coarse, pde), space
+    assert below is not None
+    fine = spaces[0]
+    layers: list[nn.Module] = []
+    if grid != fine.grid:
+        layers.append(SpectralResample(S2(grid), S2(fine.grid), **factory))
+    layers += [Lift(fine, in_channels, width, **factory), BatchNorm(width, fine, **factory), below]
+    layers += [Project(fine, mode="max"), ChannelMix(width, out_channels, **factory)]
+    if grid != fine.grid:
+        layers.append(SpectralResample(S2(fine.grid), S2(grid), **factory))
+    return nn.Sequential(*layers)
