@@ -14,7 +14,6 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pdegcnn import _checks
 from pdegcnn.data.digits import ENVIRONMENT, SIDE, load_upright
 
 BANDLIMIT = 30
@@ -30,8 +29,8 @@ SPHERE_HELP = (
 class SphericalDigits(NamedTuple):
     """Signals ``upright`` and ``rotated`` [N,1,60,60] float32 in [0,1], ``labels`` [N] and ``rotations`` [N,3,3].
 
-    On the Driscoll-Healy grid of band-limit 30 (rings at (j+1/2) pi/60, longitudes 2 pi i/60). An upright digit lies on the
-    northern half: the square [-1,1]^2 of the stereographic projection from the south pole is the image. The rotated
+    On the Driscoll-Healy grid of band-limit 30 (rings at (j+1/2) pi/60, longitudes 2 pi i/60). An upright digit lies on
+    the northern half: the square [-1,1]^2 of the stereographic projection from the south pole is the image. The rotated
     signal at p is the upright one at R^T p; where a set gives no rotated signals, ``rotated`` is None.
     """
 
@@ -62,7 +61,7 @@ def spherical_digits(size: int | None = None, seed: int = 0, source: str | None 
         ValueError: ``size`` or ``seed`` out of range, or an unknown source.
     """
     images, labels, chosen = load_upright(size, seed, source)
-    rotations = Rotation.random(len(chosen), random_state=seed).as_matrix()
+    rotations = _random_rotations(len(chosen), seed)
     points = _grid()
     upright = np.stack([_on_sphere(images[i], points) for i in chosen])
     rotated = np.stack([_on_sphere(images[i], points @ r) for i, r in zip(chosen, rotations)])
@@ -77,8 +76,8 @@ def spherical_mnist(folder: str | os.PathLike[str] | None = None) -> SphericalSp
     Test digits get rotations here (uniform, always the same ones); :meth:`pdegcnn.S2.transform` applies them.
 
     Args:
-        folder: holds ``train12k.npz`` and ``test10k_nr.npz``, or a folder ``sphere_mnist`` with them; what the environment
-            variable ``PDEGCNN_DATA`` names if None.
+        folder: holds ``train12k.npz`` and ``test10k_nr.npz``, or a folder ``sphere_mnist`` with them; what the
+            environment variable ``PDEGCNN_DATA`` names if None.
 
     Raises:
         FileNotFoundError: no folder was named, or a file is missing.
@@ -116,10 +115,15 @@ def _read(path: Path, rotated: bool) -> SphericalDigits:
     y = arrays["y"]
     if y.shape != (count,) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() > 9:
         raise ValueError(f"{path}: expected y of {count} integers in 0..9, got shape {y.shape} {y.dtype}")
-    rotations = arrays["rot"] if rotated else Rotation.random(count, random_state=0).as_matrix()
+    rotations = arrays["rot"] if rotated else _random_rotations(count, 0)
     if rotations.shape != (count, 3, 3) or not np.allclose(rotations @ rotations.swapaxes(1, 2), np.eye(3), atol=1e-4):
         raise ValueError(f"{path}: expected rot of {count} rotation matrices, got shape {rotations.shape}")
     return _bundle(arrays["nr"] / np.float32(255), arrays["r"] / np.float32(255) if rotated else None, y, rotations)
+
+
+def _random_rotations(count: int, seed: int) -> np.ndarray:
+    """Uniform on SO(3): directions of normal vectors are uniform on the unit quaternions."""
+    return Rotation.from_quat(np.random.default_rng(seed).normal(size=(count, 4))).as_matrix()
 
 
 def _grid() -> np.ndarray:

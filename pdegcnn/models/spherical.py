@@ -121,8 +121,8 @@ def spherical_segmenter(
 ) -> nn.Sequential:
     """A U-shaped PDE-G-CNN on SO(3): its maps turn with the signal.
 
-    Lift, PDE layers on grids of band L, L/2, L/4, ... with spectral pooling and unpooling between them (both exact), maximum
-    over the fibre, pointwise mixing to logits on ``grid``.
+    Lift, PDE layers on grids of band L, L/2, L/4, ... with spectral pooling and unpooling between them (both exact),
+    maximum over the fibre, pointwise mixing to logits on ``grid``.
 
     Args:
         grid: where signals are sampled.

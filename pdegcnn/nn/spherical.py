@@ -115,11 +115,12 @@ class SphereLift(Lift):
     def filter_coefficients(self) -> Tensor:
         """Harmonic coefficients ``psi_ln`` of the filters, complex ``[C',C,lmax+1,2N+1]``."""
         functions = self.basis.get_buffer("functions")
+        weight = self.weight.to(functions.dtype)
         if self.filters == "cake":
             even, odd = functions[0].mT, functions[1].mT  # [l,n]
-            weight = self.weight[..., None, None]
+            weight = weight[..., None, None]
             return full_orders(torch.complex(weight[:, :, 0] * even, -weight[:, :, 1] * odd))
-        cosine, sine = self.weight[..., self.orders :], self.weight[..., : self.orders].flip(-1)
+        cosine, sine = weight[..., self.orders :], weight[..., : self.orders].flip(-1)
         real = torch.einsum("oikn,knl->oiln", cosine, functions)
         imaginary = torch.einsum("oikn,knl->oiln", sine, functions[:, 1:])
         half = torch.complex(real, -nn.functional.pad(imaginary, (1, 0)))
@@ -139,11 +140,11 @@ class SphereLift(Lift):
             )
         _checks.same_kind("signal", signal, "the weights", self.weight)
         coefficients = self.analysis(signal)
-        degree = torch.arange(coefficients.shape[-1], dtype=self.weight.dtype, device=signal.device)
+        degree = torch.arange(coefficients.shape[-1], dtype=coefficients.real.dtype, device=signal.device)
         scale = (4 * math.pi / (2 * degree + 1)).sqrt()
         psi = self.filter_coefficients().conj() * scale[:, None]
         lifted = torch.einsum("bilm,oiln->bolmn", coefficients, psi)
-        return self.synthesis(lifted if isinstance(self.space, SO3) else lifted[..., 0])
+        return self.synthesis(lifted if isinstance(self.space, SO3) else lifted[..., 0]).to(signal.dtype)
 
     def extra_repr(self) -> str:
         """Space, channels and filters."""

@@ -15,9 +15,10 @@ import pdegcnn as pg
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.spaces import GridSpace
 
-from ..helpers import GRID_CASES, signal
+from ..helpers import GRID_CASES, SPHERE_CASES, signal
 
 SPACE = pg.SE2(4)
+S2, SO3 = SPHERE_CASES[:2]
 LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "Lift": (lambda **k: pg.nn.Lift(SPACE, 2, 3, **k), (2, 2, 8, 7)),
     "Lift-bspline": (lambda **k: pg.nn.Lift(SPACE, 2, 3, filters="bspline", **k), (2, 2, 8, 7)),
@@ -32,6 +33,26 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "GroupConv": (lambda **k: pg.nn.GroupConv(SPACE, 2, 3, 3, **k), (2, 2, 4, 8, 7)),
     "ChannelMix": (lambda **k: pg.nn.ChannelMix(2, 3, **k), (2, 2, 4, 8, 7)),
     "MaxPool": (lambda **k: pg.nn.MaxPool(2), (2, 2, 4, 8, 6)),
+    "SphereLift": (lambda **k: pg.nn.Lift(SO3, 2, 3, **k), (2, 2, 6, 12)),
+    "SphereLift-cake": (lambda **k: pg.nn.Lift(SO3, 2, 3, filters="cake", **k), (2, 2, 6, 12)),
+    "PDELayer-SO3": (lambda **k: pg.nn.PDELayer(SO3, 2, 3, kernel_size=3, **k), (2, 2, 5, 6, 12)),
+    "PDELayer-SO3-exact": (
+        lambda **k: pg.nn.PDELayer(SO3, 2, 3, ("dilation",), metric="axisymmetric", distance="exact", **k),
+        (2, 2, 5, 6, 12),
+    ),
+    "PDELayer-S2": (lambda **k: pg.nn.PDELayer(S2, 2, 3, pg.S2.terms, learn_alpha=True, **k), (2, 2, 8, 16)),
+    "SphereProject": (lambda **k: pg.nn.Project(SO3, mode="max", oversample=2), (2, 2, 5, 6, 12)),
+    "SphereActivation": (lambda **k: pg.nn.SphereActivation(SO3, **k), (2, 2, 5, 6, 12)),
+    "SpectralResample": (lambda **k: pg.nn.SpectralResample(S2, pg.S2(SO3.grid), **k), (2, 2, 8, 16)),
+    "Integrate": (lambda **k: pg.nn.Integrate(SO3), (2, 2, 5, 6, 12)),
+    "spherical_classifier": (
+        lambda **k: pg.models.spherical_classifier(S2.grid, in_channels=2, channels=(2, 3), fibre=5, **k),
+        (2, 2, 8, 16),
+    ),
+    "spherical_segmenter": (
+        lambda **k: pg.models.spherical_segmenter(S2.grid, 2, width=2, levels=2, fibre=5, **k),
+        (2, 2, 8, 16),
+    ),
     "rotated_digits": (lambda **k: pg.models.rotated_digits(space=SPACE, in_channels=2, **k), (2, 2, 16, 16)),
     "vessel_segmentation": (
         lambda **k: pg.models.vessel_segmentation(2, space=SPACE, layers=3, channels=2, **k),
