@@ -1,11 +1,15 @@
-"""The Fourier transform along rings, with a backward pass of its own cost."""
+"""Fourier transforms along the rings of a grid."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from pdegcnn.sphere.grid import SphereGrid
 
 
 class _RingAnalysis(torch.autograd.Function):
@@ -28,11 +32,64 @@ class _RingAnalysis(torch.autograd.Function):
         return torch.fft.irfft(grads[0] * half, n=ctx.count, norm="forward"), None
 
 
-def ring_analysis(f: Tensor, size: int) -> Tensor:
-    """sum_j f_j e^{-2 pi i m j / n} over the last axis of length n, m = 0..size-1, for 2 size - 1 <= n."""
-    return _RingAnalysis.apply(f, size)  # type: ignore[return-value]
+def real_analysis(f: Tensor, grid: SphereGrid, size: int) -> Tensor:
+    """sum_j f_j e^{-i m phi_j} along every ring of real f [..., *shape], for m = 0..size-1: [..., nlat, size]."""
+    if len(grid.shape) == 2:
+        return _RingAnalysis.apply(f, size)  # type: ignore[return-value]
+    return _ragged_analysis(f, grid, size)[0]
 
 
-def ring_synthesis(waves: Tensor, count: int) -> Tensor:
-    """w_0 + 2 Re sum_{m>0} w_m e^{2 pi i m j / count}, j = 0..count-1, over the last axis."""
-    return torch.fft.irfft(waves, n=count, norm="forward")
+def real_synthesis(waves: Tensor, grid: SphereGrid) -> Tensor:
+    """w_0 + 2 Re sum_{m>0} w_m e^{i m phi} along every ring: [..., nlat, orders] to real [..., *shape]."""
+    if len(grid.shape) == 2:
+        return torch.fft.irfft(waves, n=grid.nlon, norm="forward")
+    return _ragged_synthesis(torch.cat([waves[..., :1], 2 * waves[..., 1:]], -1), None, grid).real
+
+
+def complex_analysis(f: Tensor, grid: SphereGrid, size: int) -> list[Tensor]:
+    """sum_j f_j e^{-i m phi_j} for m = 0..size-1 and for m = 0..1-size, each [..., nlat, size]."""
+    if len(grid.shape) == 1:
+        return _ragged_analysis(f, grid, size)
+    waves = torch.fft.fft(f)
+    return [waves[..., :size], torch.cat([waves[..., :1], waves[..., grid.nlon - size + 1 :].flip(-1)], -1)]
+
+
+def complex_synthesis(plus: Tensor, minus: Tensor, grid: SphereGrid) -> Tensor:
+    """sum_m w_m e^{i m phi} from orders m = 0..size-1 and m = 0..1-size (whose m = 0 is ignored): [..., *shape]."""
+    if len(grid.shape) == 1:
+        return _ragged_synthesis(plus, minus, grid)
+    between = plus.new_zeros(*plus.shape[:-1], grid.nlon - 2 * plus.shape[-1] + 1)
+    return torch.fft.ifft(torch.cat([plus, between, minus[..., 1:].flip(-1)], -1), norm="forward")
+
+
+def _runs(grid: SphereGrid) -> list[tuple[int, int]]:
+    """(length, number) of neighbouring rings of equal length, from north to south."""
+    return [(length, len(list(rings))) for length, rings in itertools.groupby(grid.ring_lengths)]
+
+
+def _ragged_analysis(f: Tensor, grid: SphereGrid, size: int) -> list[Tensor]:
+    """Orders beyond a ring's length are those of its periodic spectrum: the exact transpose of the synthesis."""
+    runs, orders = _runs(grid), torch.arange(size, device=f.device)
+    plus, minus = [], []
+    for (length, number), part in zip(runs, f.split([length * number for length, number in runs], -1)):
+        waves = torch.fft.fft(part.unflatten(-1, (number, length)))
+        plus.append(waves[..., orders % length])
+        minus.append(waves[..., -orders % length])
+    return [torch.cat(plus, -2), torch.cat(minus, -2)]
+
+
+def _ragged_synthesis(plus: Tensor, minus: Tensor | None, grid: SphereGrid) -> Tensor:
+    """Orders are wrapped to the length of each ring, which gives the exact values at its points."""
+    runs, size = _runs(grid), plus.shape[-1]
+    lines, start = [], 0
+    for length, number in runs:
+        wraps = -(-size // length)
+        room = (0, wraps * length - size)
+        spectrum = pad(plus[..., start : start + number, :], room).unflatten(-1, (wraps, length)).sum(-2)
+        if minus is not None:
+            part = pad(minus[..., start : start + number, 1:], (1, room[1]))
+            back = part.unflatten(-1, (wraps, length)).sum(-2)
+            spectrum = spectrum + torch.cat([back[..., :1], back[..., 1:].flip(-1)], -1)
+        lines.append(torch.fft.ifft(spectrum, norm="forward").flatten(-2))
+        start += number
+    return torch.cat(lines, -1)

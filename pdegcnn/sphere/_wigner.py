@@ -126,8 +126,8 @@ def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtyp
     tilt = (around_b @ table.flatten(1)).unflatten(-1, table.shape[1:])
     cosine, sine = tilt.mul_(around_c[..., picked][..., None, :]).unbind(-3)
     cos, sin = around_a[..., : degree + 1, None], around_a[..., degree:, None]
-    upper = (sin[..., 1:, :] * cosine[..., 1:, :]).addcmul_(cos[..., 1:, :], sine[..., 1:, :])
-    lower = (cos * cosine).addcmul_(sin, sine, value=-1)  # the sine block has no row 0, so its factor does not matter
+    upper = torch.addcmul(sin[..., 1:, :] * cosine[..., 1:, :], cos[..., 1:, :], sine[..., 1:, :])
+    lower = torch.addcmul(cos * cosine, sin, sine, value=-1)  # the sine block has no row 0: its factor does not matter
     return torch.cat([upper.flip(-2), lower], -2)
 
 
@@ -161,4 +161,6 @@ class _Matrix(torch.autograd.Function):
 
 def matrix(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
     """D^l [..., 2l+1, 2l+1] in ``dtype`` of float64 rotations [..., 3, 3]; real harmonics, polar axis z."""
+    if not rotation.requires_grad:
+        return euler_matrix(degree, *euler_zyz(rotation), dtype)
     return _Matrix.apply(rotation, degree, dtype)  # type: ignore[return-value]

@@ -1,24 +1,28 @@
-"""Ring grids on the sphere, with area weights."""
+"""Grids on the sphere, with area weights: rings of equal or of varying length, and plain points."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn.sphere import _points, _reduced
+from pdegcnn.sphere._legendre import Array
 
 
 @dataclass(frozen=True)
 class SphereGrid:
-    """A grid of equal rings, symmetric about the equator; longitudes are phi_j = 2 pi j / nlon.
+    """A grid of rings, symmetric about the equator; a ring of n points has longitudes phi_j = 2 pi j / n.
 
     ``theta`` [nlat] are colatitudes in radians from the north pole, float64; ``ring_weights`` [nlat] is the area (in
     steradians) of one point of each ring. ``degree``: the quadrature is exact for every spherical polynomial up to
-    this degree; ``band``: the largest lmax that `RealSHT` can analyse exactly.
+    this degree; ``band``: the largest lmax that `RealSHT` can analyse exactly. Grids without rings (`icosahedral`,
+    `healpix`) have points and weights only: ``theta`` and ``ring_weights`` are empty and ``band`` is -1.
     """
 
     name: str
@@ -33,10 +37,7 @@ class SphereGrid:
         """Grid of ``bandlimit`` Gauss-Legendre rings with ``nlon`` points each (default 2 bandlimit)."""
         nlat = _checks.positive_int("bandlimit", bandlimit)
         nlon = 2 * nlat if nlon is None else _checks.positive_int("nlon", nlon)
-        x, w = np.polynomial.legendre.leggauss(nlat)
-        theta = np.arccos(x[::-1])
-        theta = 0.5 * (theta + (math.pi - theta[::-1]))
-        return cls._build("gauss_legendre", theta, w[::-1], nlon, min(2 * nlat - 1, nlon - 1))
+        return cls._build("gauss_legendre", *_gauss_rings(nlat), nlon, min(2 * nlat - 1, nlon - 1))
 
     @classmethod
     def equiangular(cls, bandlimit: int, kind: str = "driscoll_healy") -> SphereGrid:
@@ -53,26 +54,150 @@ class SphereGrid:
         w = 2 / nlat * (1 - 2 * np.sum(np.cos(2 * k[:, None] * theta) / (4 * k[:, None] ** 2 - 1), axis=0))
         return cls._build(kind, theta, w, 2 * size, min(nlat - 1, 2 * size - 1))
 
+    @staticmethod
+    def reduced_gauss(bandlimit: int, tolerance: float = 1e-14, spacing: str = "exact") -> RaggedGrid:
+        """Gauss-Legendre rings that shorten towards the poles (Hortal and Simmons 1991): a quarter fewer points.
+
+        ``spacing="exact"``: each ring is the shortest even one (with factors 2, 3, 5) on which no product of two
+        harmonics up to degree bandlimit - 1 aliases by more than ``tolerance``, in (0, 1], so that transforms are
+        exact to that many parts up to ``band`` = bandlimit - 1. ``spacing="even"``: points of a ring are as far apart
+        as the rings, and ``band`` is the degree up to which that holds, which the poles make small. A coarse
+        ``tolerance`` shortens the rings of the first and raises the band of the second.
+        """
+        nlat = _checks.positive_int("bandlimit", bandlimit)
+        _checks.interval("tolerance", tolerance, 0.0, 1.0, open_low=True)
+        _checks.choice("spacing", spacing, ("exact", "even"))
+        theta, w = _gauss_rings(nlat)
+        areas, band = w * (4 * math.pi / w.sum()), nlat - 1
+        if spacing == "exact":
+            lengths = _reduced.ring_lengths(band, theta, areas, tolerance)
+        else:
+            lengths = _reduced.even_lengths(theta)
+            band = _reduced.exact_band(lengths, theta, areas, tolerance)
+        ring, counts = tuple((areas / lengths).tolist()), tuple(lengths.tolist())
+        return RaggedGrid("reduced_gauss", tuple(theta.tolist()), ring, max(counts), 2 * band + 1, band, counts)
+
+    @staticmethod
+    def icosahedral(subdivisions: int) -> PointGrid:
+        """The 10 4^subdivisions + 2 vertices of an icosahedron whose edges were halved ``subdivisions`` times.
+
+        Weights are spherical Voronoi areas. Such a grid has no rings, so no transform: see `RealSHT`.
+        """
+        if isinstance(subdivisions, bool) or not isinstance(subdivisions, int):
+            raise TypeError(f"subdivisions: expected an int >= 0, got {subdivisions!r}")
+        if subdivisions < 0:
+            raise ValueError(f"subdivisions: expected an int >= 0, got {subdivisions}")
+        points = _points.icosahedron(subdivisions)
+        return PointGrid._of(f"icosahedral({subdivisions})", points, _points.voronoi_areas(points))
+
+    @staticmethod
+    def healpix(nside: int, nest: bool = False) -> PointGrid:
+        """The 12 nside^2 equal-area pixels of HEALPix in ring (or ``nest``) order; needs the package healpy.
+
+        For exchange with HEALPix maps (signals are then [..., P] in that order); it has no transform here.
+        Raises ImportError without healpy, ValueError if ``nest`` is asked and nside is no power of 2.
+        """
+        size = _checks.positive_int("nside", nside)
+        if nest and size & (size - 1):
+            raise ValueError(f"nside: expected a power of 2 for nest order, got {nside}")
+        points = _points.healpix(size, nest)
+        areas = np.full(len(points), 4 * math.pi / len(points))
+        return PointGrid._of(f"healpix({nside}{', nest' if nest else ''})", points, areas)
+
     @classmethod
-    def _build(cls, name: str, theta: np.ndarray, w: np.ndarray, nlon: int, degree: int) -> SphereGrid:
+    def _build(cls, name: str, theta: Array, w: Array, nlon: int, degree: int) -> SphereGrid:
         w = w * (2 / w.sum())
         ring = tuple((w * (2 * math.pi / nlon)).tolist())
         return cls(name, tuple(theta.tolist()), ring, nlon, degree, min(len(w) - 1, (nlon - 1) // 2))
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(nlat, nlon)."""
+    def shape(self) -> tuple[int, ...]:
+        """(nlat, nlon), or (P,) for rings of varying length and for points."""
         return len(self.theta), self.nlon
 
     @property
+    def has_rings(self) -> bool:
+        """Whether the points lie on rings, as the transforms need."""
+        return True
+
+    @property
+    def ring_lengths(self) -> tuple[int, ...]:
+        """Number of points of every ring, [nlat]."""
+        return (self.nlon,) * len(self.theta)
+
+    @property
+    def ring_offsets(self) -> tuple[int, ...]:
+        """Place of every ring's first point among all points, with the number of points at the end, [nlat + 1]."""
+        return tuple(itertools.accumulate(self.ring_lengths, initial=0))
+
+    @property
     def weights(self) -> Tensor:
-        """Area weights [nlat, nlon] in steradians, float64, summing to 4 pi."""
-        return torch.tensor(self.ring_weights, dtype=torch.float64)[:, None].expand(self.shape).contiguous()
+        """Area weights [*shape] in steradians, float64, summing to 4 pi."""
+        each = torch.tensor(self.ring_weights, dtype=torch.float64)
+        return each.repeat_interleave(torch.tensor(self.ring_lengths)).reshape(self.shape)
 
     @property
     def xyz(self) -> Tensor:
-        """Unit vectors [nlat, nlon, 3], float64: (sin theta cos phi, sin theta sin phi, cos theta)."""
-        theta = torch.tensor(self.theta, dtype=torch.float64)[:, None]
-        phi = (2 * math.pi / self.nlon) * torch.arange(self.nlon, dtype=torch.float64)
-        across = theta.sin()
-        return torch.stack([across * phi.cos(), across * phi.sin(), theta.cos().expand(self.shape)], -1)
+        """Unit vectors [*shape, 3], float64: (sin theta cos phi, sin theta sin phi, cos theta)."""
+        lengths = torch.tensor(self.ring_lengths)
+        theta = torch.tensor(self.theta, dtype=torch.float64).repeat_interleave(lengths)
+        turns = [2 * math.pi / n * torch.arange(n, dtype=torch.float64) for n in self.ring_lengths]
+        phi, across = torch.cat(turns), theta.sin()
+        return torch.stack([across * phi.cos(), across * phi.sin(), theta.cos()], -1).reshape(*self.shape, 3)
+
+
+@dataclass(frozen=True)
+class RaggedGrid(SphereGrid):
+    """Rings of varying length, one after the other: signals are [..., P]; ``nlon`` is the longest length."""
+
+    lengths: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(P,)."""
+        return (sum(self.lengths),)
+
+    @property
+    def ring_lengths(self) -> tuple[int, ...]:
+        """Number of points of every ring, [nlat]."""
+        return self.lengths
+
+
+@dataclass(frozen=True)
+class PointGrid(SphereGrid):
+    """Points without rings: signals are [..., P]. Two such grids are equal if name and number of points are."""
+
+    points: Array = field(compare=False, repr=False)
+    areas: Array = field(compare=False, repr=False)
+    count: int
+
+    @classmethod
+    def _of(cls, name: str, points: Array, areas: Array) -> PointGrid:
+        return cls(name, (), (), 0, 0, -1, points, areas * (4 * math.pi / areas.sum()), len(points))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(P,)."""
+        return (self.count,)
+
+    @property
+    def has_rings(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def weights(self) -> Tensor:
+        """Area weights [P] in steradians, float64, summing to 4 pi."""
+        return torch.tensor(self.areas, dtype=torch.float64)
+
+    @property
+    def xyz(self) -> Tensor:
+        """Unit vectors [P, 3], float64."""
+        return torch.tensor(self.points, dtype=torch.float64)
+
+
+def _gauss_rings(nlat: int) -> tuple[Array, Array]:
+    """Colatitudes, exactly symmetric about the equator, and weights for the integral over cos theta."""
+    x, w = np.polynomial.legendre.leggauss(nlat)
+    theta = np.arccos(x[::-1])
+    return 0.5 * (theta + (math.pi - theta[::-1])), w[::-1]

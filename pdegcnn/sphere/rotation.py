@@ -42,7 +42,8 @@ def wigner_D(l: int, R: Tensor) -> Tensor:  # noqa: E741, N802, N803
     """
     degree, rotation = _degree(l), _rotation("R", R)
     # e3nn's coordinates (y, z, x) of a vector (x, y, z) of ours.
-    ours = rotation.flatten(-2)[..., [8, 6, 7, 2, 0, 1, 5, 3, 4]].unflatten(-1, (3, 3))
+    ours = torch.cat([rotation[..., 2:, :], rotation[..., :2, :]], -2)
+    ours = torch.cat([ours[..., 2:], ours[..., :2]], -1)
     return wigner.matrix(degree, ours, R.dtype)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pdegcnn import _checks
-from pdegcnn.sphere._fourier import ring_analysis, ring_synthesis
+from pdegcnn.sphere._fourier import real_analysis, real_synthesis
 from pdegcnn.sphere._legendre import Array
 from pdegcnn.sphere._tables import TableModule, analysis_table, synthesis_table
 from pdegcnn.sphere.grid import SphereGrid
@@ -50,7 +50,7 @@ class _Transform(TableModule):
         self._build(torch.empty(0, device=device, dtype=dtype or torch.get_default_dtype()))
 
     def _block(self, orders: range) -> Array:
-        nlat = self.grid.shape[0]
+        nlat = len(self.grid.theta)
         half = (nlat + 1) // 2
         scale = _coefficient_scale(self.norm, self.lmax)[orders.start :, orders.start : orders.stop].T[:, :, None]
         if self.inverse:
@@ -61,7 +61,7 @@ class _Transform(TableModule):
         return table
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
-        half, found = (self.grid.shape[0] + 1) // 2, []
+        half, found = (len(self.grid.theta) + 1) // 2, []
         whole = lru_cache(maxsize=1)(self._block)
         for block, orders in enumerate(self._orders()):
             for parity, name in enumerate(("even", "odd")):
@@ -76,7 +76,7 @@ class _Transform(TableModule):
 
 
 class RealSHT(_Transform):
-    """Analysis: real signal [..., nlat, nlon] to complex coefficients [..., lmax+1, lmax+1] at (l, m >= 0).
+    """Analysis: real signal [..., *grid.shape] to complex coefficients [..., lmax+1, lmax+1] at (l, m >= 0).
 
     Exact (to rounding) on signals band-limited to lmax. f = sum_l c_l0 Y_l0 + 2 Re sum_{m>0} c_lm Y_lm with Y_lm as in
     `scipy.special.sph_harm_y` for ``norm="orthonormal"``; entries with m > l are zero. float16 and bfloat16 signals are
@@ -87,10 +87,10 @@ class RealSHT(_Transform):
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform ``f`` [..., nlat, nlon]."""
+        """Transform ``f`` [..., *grid.shape]."""
         f = self._signal("f", f, self.grid.shape)
-        half, size = (f.shape[-2] + 1) // 2, self.lmax + 1
-        waves = ring_analysis(f.reshape(-1, *self.grid.shape), size).permute(2, 1, 0).contiguous()
+        half, size, batch = (len(self.grid.theta) + 1) // 2, self.lmax + 1, f.shape[: -len(self.grid.shape)]
+        waves = real_analysis(f.reshape(-1, *self.grid.shape), self.grid, size).permute(2, 1, 0).contiguous()
         rings = torch.view_as_real(waves).flatten(2)  # [m, ring, batch and re/im]
         north, south, sign = rings[:, :half], rings[:, -half:].flip(1), self.get_buffer("sign")
         # (l, m) has parity (-1)^(l+m) under reflection in the equator: even degrees see north + (-1)^m south.
@@ -103,11 +103,11 @@ class RealSHT(_Transform):
             pair = torch.stack(rows, 2).flatten(1, 2)
             columns.append(pad(pair, (0, 0, size + missing - pair.shape[1], -missing)))
         out = torch.view_as_complex(torch.cat(columns).unflatten(2, (-1, 2)))
-        return out.permute(2, 1, 0).reshape(*f.shape[:-2], size, size)
+        return out.permute(2, 1, 0).reshape(*batch, size, size)
 
 
 class InverseRealSHT(_Transform):
-    """Synthesis: complex coefficients [..., lmax+1, lmax+1] at (l, m >= 0) to the real signal [..., nlat, nlon].
+    """Synthesis: complex coefficients [..., lmax+1, lmax+1] at (l, m >= 0) to the real signal [..., *grid.shape].
 
     The inverse of `RealSHT` (see there for conventions and errors); the imaginary part at m = 0 and entries with
     m > l are ignored.
@@ -117,7 +117,7 @@ class InverseRealSHT(_Transform):
 
     def forward(self, c: Tensor) -> Tensor:
         """Transform ``c`` [..., lmax+1, lmax+1]."""
-        size, (nlat, nlon) = self.lmax + 1, self.grid.shape
+        size, nlat = self.lmax + 1, len(self.grid.theta)
         c = self._complex("c", c, (size, size), "indexed (l, m)")
         packed = torch.view_as_real(c.reshape(-1, size, size).permute(2, 1, 0).contiguous()).flatten(2)
         even, odd, blocks = [], [], self._orders()
@@ -127,9 +127,10 @@ class InverseRealSHT(_Transform):
             table, other = self.get_buffer(f"even{block}"), self.get_buffer(f"odd{block}")
             even.append(table.mT @ upper)
             odd.append(other.mT @ lower[:, : other.shape[1]])
-        beyond = packed.new_zeros(nlon // 2 + 1 - size, *even[0].shape[1:])  # orders the ring transform expects
+        orders = self.grid.nlon // 2 + 1 if len(self.grid.shape) == 2 else size  # what the ring transform expects
+        beyond = packed.new_zeros(orders - size, *even[0].shape[1:])
         north, sign = torch.cat([*even, beyond]), pad(self.get_buffer("sign"), (0, 0, 0, 0, 0, len(beyond)))
         mirror = torch.cat([*odd, beyond])
         south = ((north - mirror) * sign)[:, : nlat // 2].flip(1)
         rings = torch.view_as_complex(torch.cat([north + mirror, south], 1).unflatten(2, (-1, 2)))
-        return ring_synthesis(rings.permute(2, 1, 0), nlon).reshape(*c.shape[:-2], nlat, nlon)
+        return real_synthesis(rings.permute(2, 1, 0), self.grid).reshape(*c.shape[:-2], *self.grid.shape)

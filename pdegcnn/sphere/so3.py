@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pdegcnn import _checks
-from pdegcnn.sphere._fourier import ring_analysis, ring_synthesis
+from pdegcnn.sphere._fourier import real_analysis, real_synthesis
 from pdegcnn.sphere._legendre import Array
 from pdegcnn.sphere._tables import TableModule, analysis_table, synthesis_table
 from pdegcnn.sphere.grid import SphereGrid
@@ -47,7 +47,7 @@ class _FibreTransform(TableModule):
         self._build(torch.empty(0, device=device, dtype=dtype or torch.get_default_dtype()))
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
-        table, rings = synthesis_table if self.inverse else analysis_table, self.grid.shape[0]
+        table, rings = synthesis_table if self.inverse else analysis_table, len(self.grid.theta)
         scale = 1.0 if self.inverse else 1 / self.fibre
 
         def make(orders: range) -> Array:
@@ -74,9 +74,10 @@ class _FibreTransform(TableModule):
 
 
 class SO3FFT(_FibreTransform):
-    """Analysis: real signal [..., fibre, nlat, nlon] to complex W [..., lmax+1, lmax+1, 2 nmax+1] at (l, m >= 0, n).
+    """Analysis: real signal [..., fibre, *grid.shape] to complex W [..., lmax+1, lmax+1, 2 nmax+1] at (l, m >= 0, n).
 
-    The sample at (k, i, j) belongs to the rotation R = Rz(phi_j) Ry(theta_i) Rz(gamma_k), gamma_k = 2 pi k / fibre.
+    The sample at fibre place k, ring i, longitude j belongs to R = Rz(phi_j) Ry(theta_i) Rz(gamma_k), with
+    gamma_k = 2 pi k / fibre.
     Column ``nmax + n`` holds the fibre order n = -nmax..nmax, and
 
         f(R) = sum_l sum_{|m| <= l} sum_n W^l_mn sqrt((2l+1)/4pi) conj(D^l_mn(R)),
@@ -95,21 +96,23 @@ class SO3FFT(_FibreTransform):
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform ``f`` [..., fibre, nlat, nlon]."""
+        """Transform ``f`` [..., fibre, *grid.shape]."""
         f = self._signal("f", f, (self.fibre, *self.grid.shape))
-        size, count, nlat = self.lmax + 1, 2 * self.nmax + 1, self.grid.shape[0]
-        waves = torch.fft.fft(ring_analysis(f.reshape(-1, *f.shape[-3:]), size), dim=1).permute(3, 1, 2, 0)
+        size, count, nlat = self.lmax + 1, 2 * self.nmax + 1, len(self.grid.theta)
+        batch = f.shape[: -1 - len(self.grid.shape)]
+        waves = real_analysis(f.reshape(-1, self.fibre, *self.grid.shape), self.grid, size)
+        waves = torch.fft.fft(waves, dim=1).permute(3, 1, 2, 0)
         positive, _, negative = waves.split([self.nmax + 1, self.fibre - count, self.nmax], 1)
         columns = torch.view_as_real(torch.cat([negative, positive], 1)).reshape(size, count, nlat, -1)
         rows, blocks = [], self._orders(_BLOCK)
         for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
             rows.append(pad(self.get_buffer(f"table{block}") @ part, (0, 0, blocks[block].start, 0)))
         out = torch.view_as_complex(torch.cat(rows).unflatten(3, (-1, 2)))
-        return out.permute(3, 2, 0, 1).reshape(*f.shape[:-3], size, size, count)
+        return out.permute(3, 2, 0, 1).reshape(*batch, size, size, count)
 
 
 class InverseSO3FFT(_FibreTransform):
-    """Synthesis: complex W [..., lmax+1, lmax+1, 2 nmax+1] to the real signal [..., fibre, nlat, nlon].
+    """Synthesis: complex W [..., lmax+1, lmax+1, 2 nmax+1] to the real signal [..., fibre, *grid.shape].
 
     The inverse of `SO3FFT` (see there for conventions and errors). Entries with l < max(m, |n|) are ignored, and at
     m = 0 the part that breaks W^l_{0,-n} = (-1)^n conj(W^l_{0,n}).
@@ -119,7 +122,7 @@ class InverseSO3FFT(_FibreTransform):
 
     def forward(self, W: Tensor) -> Tensor:  # noqa: N803
         """Transform ``W`` [..., lmax+1, lmax+1, 2 nmax+1]."""
-        size, count, (nlat, nlon) = self.lmax + 1, 2 * self.nmax + 1, self.grid.shape
+        size, count = self.lmax + 1, 2 * self.nmax + 1
         W = self._complex("W", W, (size, size, count), "indexed (l, m, n)")  # noqa: N806
         packed = W.reshape(-1, size, size, count).permute(2, 3, 1, 0).contiguous()
         columns = torch.view_as_real(packed).flatten(3)
@@ -130,4 +133,4 @@ class InverseSO3FFT(_FibreTransform):
         negative, positive = waves.split([self.nmax, self.nmax + 1], 1)
         between = waves.new_zeros(size, self.fibre - count, *waves.shape[2:])
         turned = torch.fft.ifft(torch.cat([positive, between, negative], 1).permute(3, 1, 2, 0), dim=1, norm="forward")
-        return ring_synthesis(turned, nlon).reshape(*W.shape[:-3], self.fibre, nlat, nlon)
+        return real_synthesis(turned, self.grid).reshape(*W.shape[:-3], self.fibre, *self.grid.shape)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn.sphere._fourier import complex_analysis, complex_synthesis
 from pdegcnn.sphere._legendre import Array
 from pdegcnn.sphere._tables import TableModule, analysis_table, synthesis_table
 from pdegcnn.sphere.grid import SphereGrid
@@ -36,7 +37,8 @@ class _SpinTransform(TableModule):
         self._build(torch.empty(0, device=device, dtype=dtype or torch.get_default_dtype()))
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
-        table, rings, size = synthesis_table if self.inverse else analysis_table, self.grid.shape[0], self.lmax + 1
+        table, rings = synthesis_table if self.inverse else analysis_table, len(self.grid.theta)
+        size = self.lmax + 1
         found = [
             (
                 f"table{block}",
@@ -67,7 +69,7 @@ class _SpinTransform(TableModule):
 
 
 class SpinSHT(_SpinTransform):
-    """Analysis: complex spin field [..., nlat, nlon] to complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m).
+    """Analysis: complex spin field [..., *grid.shape] to complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m).
 
     f = sum_l sum_{|m| <= l} a_lm sY_lm with the orthonormal harmonics of Goldberg et al. 1967,
 
@@ -81,11 +83,10 @@ class SpinSHT(_SpinTransform):
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform ``f`` [..., nlat, nlon]."""
+        """Transform ``f`` [..., *grid.shape]."""
         f = self._complex("f", f, self.grid.shape, "of a spin-weighted field")
-        size, nlon = self.lmax + 1, self.grid.nlon
-        waves = torch.fft.fft(f.reshape(-1, *self.grid.shape))
-        signed = [waves[..., :size], torch.cat([waves[..., :1], waves[..., nlon - size + 1 :].flip(2)], 2)]
+        size, batch = self.lmax + 1, f.shape[: -len(self.grid.shape)]
+        signed = complex_analysis(f.reshape(-1, *self.grid.shape), self.grid, size)
         signed[self._mirrored] = signed[self._mirrored].flip(1)
         columns = torch.view_as_real(torch.stack(signed).permute(3, 2, 0, 1).contiguous()).flatten(2)
         rows, blocks = [], self._orders()
@@ -94,11 +95,11 @@ class SpinSHT(_SpinTransform):
             rows.append(torch.nn.functional.pad(out, (0, 0, blocks[block].start, 0)))
         both = torch.view_as_complex(torch.cat(rows).unflatten(2, (2, -1, 2))).permute(2, 3, 1, 0)
         plus, minus = (both * self.get_buffer("sign")[:, None]).unbind()
-        return torch.cat([minus[..., 1:].flip(-1), plus], -1).reshape(*f.shape[:-2], size, 2 * size - 1)
+        return torch.cat([minus[..., 1:].flip(-1), plus], -1).reshape(*batch, size, 2 * size - 1)
 
 
 class InverseSpinSHT(_SpinTransform):
-    """Synthesis: complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m) to the complex spin field [..., nlat, nlon].
+    """Synthesis: complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m) to the complex spin field [..., *grid.shape].
 
     The inverse of `SpinSHT` (see there for conventions and errors); entries with l < max(|m|, |spin|) are ignored.
     """
@@ -107,7 +108,7 @@ class InverseSpinSHT(_SpinTransform):
 
     def forward(self, a: Tensor) -> Tensor:
         """Transform ``a`` [..., lmax+1, 2 lmax+1]."""
-        size, (nlat, nlon) = self.lmax + 1, self.grid.shape
+        size = self.lmax + 1
         a = self._complex("a", a, (size, 2 * size - 1), "indexed (l, m)")
         flat = a.reshape(-1, size, 2 * size - 1)
         signed = torch.stack([flat[..., size - 1 :], flat[..., :size].flip(-1)]) * self.get_buffer("sign")[:, None]
@@ -118,6 +119,4 @@ class InverseSpinSHT(_SpinTransform):
         rings = torch.view_as_complex(torch.cat(rows).unflatten(2, (2, -1, 2))).permute(2, 3, 1, 0)
         halves = list(rings.unbind())
         halves[self._mirrored] = halves[self._mirrored].flip(1)
-        between = halves[0].new_zeros(*halves[0].shape[:2], nlon - 2 * size + 1)
-        waves = torch.cat([halves[0], between, halves[1][..., 1:].flip(-1)], -1)
-        return torch.fft.ifft(waves, norm="forward").reshape(*a.shape[:-2], nlat, nlon)
+        return complex_synthesis(halves[0], halves[1], self.grid).reshape(*a.shape[:-2], *self.grid.shape)
