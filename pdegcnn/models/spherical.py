@@ -44,8 +44,8 @@ def spherical_classifier(
     """A PDE-G-CNN on SO(3) whose logits do not change when the signal is rotated (up to sampling).
 
     Lift, one PDE layer at the band of the grid, spectral pooling to half of it, one PDE layer for every further entry
-    of ``channels``, maximum over the fibre; then the features are correlated with class templates in **every** rotation and
-    the best match of each is its logit.
+    of ``channels``, maximum over the fibre; then the features are correlated with class templates in **every** rotation
+    and the best match of each is its logit.
 
     Args:
         grid: where signals are sampled.

@@ -20,7 +20,7 @@ from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, 
 from pdegcnn.ops.ring_morphology import ring_morphology
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import grid_spacing
-from pdegcnn.sphere._tables import TableModule
+from pdegcnn.sphere._tables import Tables
 
 Array = NDArray[np.float64]
 EDGE = 1e-9
@@ -81,7 +81,7 @@ def _product(g: Array, h: Array) -> Array:
     return np.concatenate((a * b - (v * w).sum(-1, keepdims=True), a * w + b * v + np.cross(v, w)), -1)
 
 
-class Neighbours(TableModule):
+class Neighbours(Tables):
     """Lists of taps and what their costs are computed from; all derived, nothing to save.
 
     Args:
@@ -95,7 +95,7 @@ class Neighbours(TableModule):
     start: Tensor
 
     def __init__(self, space: S2 | SO3, sizes: tuple[int, int], distance: str, like: Tensor) -> None:
-        super().__init__(space.grid, 0)
+        super().__init__()
         self.space, self.sizes, self.distance = space, sizes, distance
         self.exact = distance == "exact" and isinstance(space, SO3)
         with torch.device("cpu"):
@@ -150,7 +150,7 @@ class Neighbours(TableModule):
         shape = u.shape
         if isinstance(self.space, S2):
             u = u.unsqueeze(2)
-        if len(self.grid.shape) == 1:
+        if len(self.space.grid.shape) == 1:
             u = u.unsqueeze(-1)
         return ring_morphology(u, kernel, self.taps, self.start, self.longest, sign).view(shape)
 

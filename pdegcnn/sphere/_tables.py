@@ -46,11 +46,38 @@ def analysis_table(grid: SphereGrid, lmax: int, orders: range, spin: int = 0, ri
     return table
 
 
-class TableModule(nn.Module):
-    """A transform up to degree ``lmax`` whose float64-made tables are non-persistent buffers of the working dtype.
+class Tables(nn.Module):
+    """A module whose float64-made tables are non-persistent buffers of the working dtype.
 
     Changing the dtype rebuilds them, so that ``.double()`` gains accuracy. `_tables` yields names, shapes and makers.
     """
+
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+        raise NotImplementedError
+
+    def _build(self, like: Tensor) -> None:
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        for name, shape, make in self._tables():
+            if like.is_meta:
+                value = torch.empty(shape, dtype=dtype, device="meta")
+            else:
+                value = torch.from_numpy(np.ascontiguousarray(make())).to(device=like.device, dtype=dtype)
+            self.register_buffer(name, value, persistent=False)
+
+    def _first(self) -> Tensor:
+        return next(self.buffers())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Tables:
+        old = self._first()
+        new = fn(torch.empty(0, dtype=old.dtype, device=old.device))
+        if new.dtype != old.dtype or (old.is_meta and not new.is_meta):
+            self._build(new)
+            return self
+        return super()._apply(fn, *args, **kwargs)
+
+
+class TableModule(Tables):
+    """A transform up to degree ``lmax`` on a grid of rings."""
 
     grid: SphereGrid
     lmax: int
@@ -73,31 +100,8 @@ class TableModule(nn.Module):
                 f"lmax: expected 0 <= lmax <= {grid.band}, the band of {grid.name} {grid.shape}, got {lmax}"
             )
 
-    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
-        raise NotImplementedError
-
     def _orders(self, block: int = 32) -> list[range]:
         return [range(m, min(m + block, self.lmax + 1)) for m in range(0, self.lmax + 1, block)]
-
-    def _build(self, like: Tensor) -> None:
-        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        for name, shape, make in self._tables():
-            if like.is_meta:
-                value = torch.empty(shape, dtype=dtype, device="meta")
-            else:
-                value = torch.from_numpy(np.ascontiguousarray(make())).to(device=like.device, dtype=dtype)
-            self.register_buffer(name, value, persistent=False)
-
-    def _first(self) -> Tensor:
-        return next(self.buffers())
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> TableModule:
-        old = self._first()
-        new = fn(torch.empty(0, dtype=old.dtype, device=old.device))
-        if new.dtype != old.dtype or (old.is_meta and not new.is_meta):
-            self._build(new)
-            return self
-        return super()._apply(fn, *args, **kwargs)
 
     def _check_kind(self, name: str, value: Tensor) -> None:
         """Raise unless ``value`` has the tables' precision and device."""
