@@ -99,7 +99,7 @@ class TableModule(nn.Module):
             return self
         return super()._apply(fn, *args, **kwargs)
 
-    def _check_kind(self, name: str, value: Tensor) -> None:
+    def check_kind(self, name: str, value: Tensor) -> None:
         """Raise unless ``value`` has the tables' precision and device."""
         table = self._first()
         real = value.real.dtype if value.is_complex() else value.dtype
@@ -115,7 +115,7 @@ class TableModule(nn.Module):
         if tuple(value.shape[-len(shape) :]) != shape:
             raise ValueError(f"{name}: expected last axes {shape} of {self.grid.name}, got shape {tuple(value.shape)}")
         value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-        self._check_kind(name, value)
+        self.check_kind(name, value)
         return value
 
     def _complex(self, name: str, value: Any, shape: tuple[int, ...], layout: str) -> Tensor:
@@ -125,5 +125,5 @@ class TableModule(nn.Module):
             raise TypeError(f"{name}: expected a complex torch.Tensor {layout}, got {got}")
         if tuple(value.shape[-len(shape) :]) != shape:
             raise ValueError(f"{name}: expected last axes {shape} {layout}, got shape {tuple(value.shape)}")
-        self._check_kind(name, value)
+        self.check_kind(name, value)
         return value

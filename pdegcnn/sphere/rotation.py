@@ -58,7 +58,8 @@ def wigner_d(l: int, beta: Tensor) -> Tensor:  # noqa: E741
     return wigner.euler_matrix(degree, torch.zeros_like(angle), angle, torch.zeros_like(angle), beta.dtype)
 
 
-def _coefficients(name: str, c: Tensor) -> Tensor:
+def check_coefficients(name: str, c: Tensor) -> Tensor:
+    """Raise unless ``c`` is complex [..., lmax+1, lmax+1]."""
     if not isinstance(c, Tensor) or not c.is_complex():
         raise TypeError(f"{name}: expected a complex torch.Tensor, got {getattr(c, 'dtype', type(c).__name__)}")
     if c.ndim < 2 or c.shape[-1] != c.shape[-2] or c.shape[-1] == 0:
@@ -89,7 +90,7 @@ def to_e3nn(c: Tensor) -> Tensor:
     The result multiplies e3nn's spherical harmonics with ``normalization="integral"`` taken at the vector (y, z, x),
     since e3nn's polar axis is its second one. Imaginary parts at m = 0 are dropped.
     """
-    _coefficients("c", c)
+    check_coefficients("c", c)
     return torch.cat([_real_degree(c, degree) for degree in range(c.shape[-1])], -1)
 
 
@@ -108,7 +109,7 @@ def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
     The inverse transform of the result is f(R^T p), for one rotation ``R`` [3, 3] acting on (x, y, z). O(lmax^3),
     exact to rounding, computed in float64 and returned in the dtype of ``c``. Raises ValueError unless R is a rotation.
     """
-    _coefficients("c", c)
+    check_coefficients("c", c)
     if not isinstance(R, Tensor) or tuple(R.shape) != (3, 3):
         raise ValueError(f"R: expected a tensor of shape (3, 3), got {getattr(R, 'shape', type(R).__name__)}")
     rotation = _rotation("R", R).to(c.device)
