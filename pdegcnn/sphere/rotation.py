@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,9 +21,9 @@ def _rotation(name: str, value: Tensor) -> Tensor:
         tolerance = 1e-6 if value.dtype == torch.float64 else 1e-4
         detached = value.detach().double()
         x, y, z = detached.unbind(-2)
-        error = (detached @ detached.mT - torch.eye(3, dtype=torch.float64, device=value.device)).abs().amax()
-        handed = (torch.linalg.cross(x, y) * z).sum(-1) > 0
-        if not (error <= tolerance and bool(handed.all())):
+        products = torch.stack([(x * x).sum(-1) - 1, (y * y).sum(-1) - 1, (x * y).sum(-1)], -1)
+        error = torch.cat([products, torch.linalg.cross(x, y) - z], -1).abs().amax()
+        if not error <= tolerance:
             raise ValueError(f"{name}: expected orthogonal matrices of determinant 1, got {detached.flatten()[:9]}")
     return value.double()
 
@@ -67,21 +71,17 @@ def check_coefficients(name: str, c: Tensor) -> Tensor:
     return c
 
 
-def _real_degree(c: Tensor, degree: int) -> Tensor:
-    """Row l of complex coefficients as real ones [..., 2l+1], orders -l..l, no Condon-Shortley phase."""
-    m = torch.arange(1, degree + 1, device=c.device)
-    sign = (1 - 2 * (m % 2)).to(c.real.dtype) * 2**0.5
-    row = c[..., degree, : degree + 1]
-    return torch.cat([(-sign * row[..., 1:].imag).flip(-1), row[..., :1].real, sign * row[..., 1:].real], -1)
-
-
-def _complex_degree(s: Tensor, size: int) -> Tensor:
-    degree = s.shape[-1] // 2
-    m = torch.arange(1, degree + 1, device=s.device)
-    sign = (1 - 2 * (m % 2)).to(s.dtype) * 0.5**0.5
-    positive = torch.complex(sign * s[..., degree + 1 :], -sign * s[..., :degree].flip(-1))
-    row = torch.cat([torch.complex(s[..., degree : degree + 1], torch.zeros_like(s[..., :1])), positive], -1)
-    return torch.nn.functional.pad(row, (0, size - degree - 1))
+@functools.lru_cache(maxsize=64)
+def _exchange(size: int) -> tuple[np.ndarray, ...]:
+    """For irreps [size^2]: places in (l, m, re/im), factors; and back: places [2 size^2], factors."""
+    degree = np.repeat(np.arange(size), 2 * np.arange(size) + 1)
+    order = np.arange(size * size) - degree * (degree + 1)
+    m = abs(order)
+    places = 2 * (size * degree + m) + (order < 0)
+    factors = np.where(m == 0, 1.0, np.where(m % 2 == 1, -1.0, 1.0) * np.where(order < 0, -1.0, 1.0) * math.sqrt(2))
+    back, inverse = np.zeros(2 * size * size, dtype=np.int64), np.zeros(2 * size * size)
+    back[places], inverse[places] = np.arange(size * size), 1 / factors
+    return places, factors, back, inverse
 
 
 def to_e3nn(c: Tensor) -> Tensor:
@@ -91,7 +91,8 @@ def to_e3nn(c: Tensor) -> Tensor:
     since e3nn's polar axis is its second one. Imaginary parts at m = 0 are dropped.
     """
     check_coefficients("c", c)
-    return torch.cat([_real_degree(c, degree) for degree in range(c.shape[-1])], -1)
+    places, factors = (torch.as_tensor(x, device=c.device) for x in _exchange(c.shape[-1])[:2])
+    return torch.view_as_real(c).flatten(-3)[..., places] * factors.to(c.real.dtype)
 
 
 def from_e3nn(x: Tensor) -> Tensor:
@@ -100,7 +101,8 @@ def from_e3nn(x: Tensor) -> Tensor:
     size = round(x.shape[-1] ** 0.5) if x.ndim else 0
     if size == 0 or size * size != x.shape[-1]:
         raise ValueError(f"x: expected a last axis of length (lmax+1)^2, got shape {tuple(x.shape)}")
-    return torch.stack([_complex_degree(x[..., n * n : (n + 1) * (n + 1)], size) for n in range(size)], -2)
+    back, inverse = (torch.as_tensor(t, device=x.device) for t in _exchange(size)[2:])
+    return torch.view_as_complex((x[..., back] * inverse.to(x.dtype)).unflatten(-1, (size, size, 2)))
 
 
 def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
@@ -113,14 +115,10 @@ def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
     if not isinstance(R, Tensor) or tuple(R.shape) != (3, 3):
         raise ValueError(f"R: expected a tensor of shape (3, 3), got {getattr(R, 'shape', type(R).__name__)}")
     rotation = _rotation("R", R).to(c.device)
-    wide, size = c.to(torch.complex128), c.shape[-1]
-    angles = wigner.euler_zyz(rotation.detach())
-    rows = []
-    for degree in range(size):
-        row = _real_degree(wide, degree)
-        if rotation.requires_grad:
-            row = row @ wigner.matrix(degree, rotation, torch.float64).mT
-        else:
-            row = wigner.apply_rotation(row, angles)
-        rows.append(_complex_degree(row, size))
-    return torch.stack(rows, -2).to(c.dtype)
+    rows = to_e3nn(c.to(torch.complex128)).split([2 * degree + 1 for degree in range(c.shape[-1])], -1)
+    if rotation.requires_grad:
+        turned = [row @ wigner.matrix(degree, rotation, torch.float64).mT for degree, row in enumerate(rows)]
+    else:
+        angles = wigner.euler_zyz(rotation)
+        turned = [wigner.apply_rotation(row, angles) for row in rows]
+    return from_e3nn(torch.cat(turned, -1)).to(c.dtype)
