@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.sphere import _wigner as wigner
+from pdegcnn.sphere._constants import constant
 
 
 def _rotation(name: str, value: Tensor) -> Tensor:
@@ -71,17 +71,41 @@ def check_coefficients(name: str, c: Tensor) -> Tensor:
     return c
 
 
-@functools.lru_cache(maxsize=64)
-def _exchange(size: int) -> tuple[np.ndarray, ...]:
-    """For irreps [size^2]: places in (l, m, re/im), factors; and back: places [2 size^2], factors."""
+def _orders(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Order m >= 0, whether it is a negative one, and place in (l, m, re/im) of each of the size^2 irreps' entries."""
     degree = np.repeat(np.arange(size), 2 * np.arange(size) + 1)
     order = np.arange(size * size) - degree * (degree + 1)
-    m = abs(order)
-    places = 2 * (size * degree + m) + (order < 0)
-    factors = np.where(m == 0, 1.0, np.where(m % 2 == 1, -1.0, 1.0) * np.where(order < 0, -1.0, 1.0) * math.sqrt(2))
-    back, inverse = np.zeros(2 * size * size, dtype=np.int64), np.zeros(2 * size * size)
-    back[places], inverse[places] = np.arange(size * size), 1 / factors
-    return places, factors, back, inverse
+    return abs(order), order < 0, 2 * (size * degree + abs(order)) + (order < 0)
+
+
+@constant
+def _places(size: int) -> np.ndarray:
+    """Place in (l, m, re/im) of each irreps' entry, [size^2]."""
+    return _orders(size)[2]
+
+
+@constant
+def _factors(size: int) -> np.ndarray:
+    """Factor to the irreps' entries, [size^2]."""
+    m, negative, _ = _orders(size)
+    return np.where(m == 0, 1.0, (1.0 - 2 * (m % 2)) * (1 - 2 * negative) * math.sqrt(2))
+
+
+@constant
+def _back_places(size: int) -> np.ndarray:
+    """Entry of the irreps for each of (l, m, re/im), [2 size^2]; 0 where there is none."""
+    back = np.zeros(2 * size * size, dtype=np.int64)
+    back[_orders(size)[2]] = np.arange(size * size)
+    return back
+
+
+@constant
+def _back_factors(size: int) -> np.ndarray:
+    """Factor to (l, m, re/im), [2 size^2]; 0 where there is no entry."""
+    m, negative, places = _orders(size)
+    back = np.zeros(2 * size * size)
+    back[places] = np.where(m == 0, 1.0, (1.0 - 2 * (m % 2)) * (1 - 2 * negative) * math.sqrt(0.5))
+    return back
 
 
 def to_e3nn(c: Tensor) -> Tensor:
@@ -91,8 +115,8 @@ def to_e3nn(c: Tensor) -> Tensor:
     since e3nn's polar axis is its second one. Imaginary parts at m = 0 are dropped.
     """
     check_coefficients("c", c)
-    places, factors = (torch.as_tensor(x, device=c.device) for x in _exchange(c.shape[-1])[:2])
-    return torch.view_as_real(c).flatten(-3)[..., places] * factors.to(c.real.dtype)
+    size, dtype = c.shape[-1], c.real.dtype
+    return torch.view_as_real(c).flatten(-3)[..., _places(size, c.device)] * _factors(size, c.device).to(dtype)
 
 
 def from_e3nn(x: Tensor) -> Tensor:
@@ -101,8 +125,8 @@ def from_e3nn(x: Tensor) -> Tensor:
     size = round(x.shape[-1] ** 0.5) if x.ndim else 0
     if size == 0 or size * size != x.shape[-1]:
         raise ValueError(f"x: expected a last axis of length (lmax+1)^2, got shape {tuple(x.shape)}")
-    back, inverse = (torch.as_tensor(t, device=x.device) for t in _exchange(size)[2:])
-    return torch.view_as_complex((x[..., back] * inverse.to(x.dtype)).unflatten(-1, (size, size, 2)))
+    parts = x[..., _back_places(size, x.device)] * _back_factors(size, x.device).to(x.dtype)
+    return torch.view_as_complex(parts.unflatten(-1, (size, size, 2)))
 
 
 def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
