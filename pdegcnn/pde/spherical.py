@@ -73,7 +73,7 @@ def prepare(
 
 
 class Window(nn.Module):
-    """What dilation and erosion of a window derive from space and options: the taps, and the Newton step if asked for."""
+    """What dilation and erosion derive from space and options: the taps, and the Newton step if asked for."""
 
     def __init__(
         self, space: S2 | SO3, sizes: tuple[int, int], distance: str, subgrid: str | None, like: Tensor

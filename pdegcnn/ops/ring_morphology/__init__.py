@@ -78,8 +78,8 @@ def winning_taps(
     """Which sample and which tap :func:`ring_morphology` takes, for each output; arguments as there.
 
     Returns:
-        Flat positions in ``[F*G*n]`` and tap numbers in ``[S]``, int64 ``[B,C,F,G,n]``; an output that no tap reaches gets
-        the first tap of its list.
+        Flat positions in ``[F*G*n]`` and tap numbers in ``[S]``, int64 ``[B,C,F,G,n]``; an output that no tap reaches
+        gets the first tap of its list.
     """
     chosen = _backend.choose("ring_morphology", u, backend)
     winner = _op.ring_morphology(u, kernel, taps, start, longest, sign, True, chosen)[1]
