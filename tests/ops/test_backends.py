@@ -9,7 +9,7 @@ from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution import reference as group_reference
-from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
 from pdegcnn.ops.morphology import reference as morphology_reference
 from tests.helpers import backend_cases
 
@@ -70,6 +70,24 @@ def test_morphology(backend, device, dtype):
             assert torch.equal(morphological_convolution(u, kernel, sign, backend), exact.to(dtype))
 
     draw(backend, device, test, st.sampled_from([1, -1]), st.integers(0, 99))
+
+
+@draws("morphological_convolution")
+def test_dilation_and_erosion_are_the_two_convolutions(backend, device, dtype):
+    def test(shape, size, seed):
+        torch.manual_seed(seed)
+        u = torch.randn(shape).mul(4).round().div(4).to(device, dtype).requires_grad_()
+        kernels = torch.rand(2, *shape[1:3], *size).mul(8).round().div(4).to(device, dtype)
+        kernels[torch.rand(kernels.shape) < 0.2] = torch.inf
+        given = [u, *(k.clone().requires_grad_() for k in kernels)]
+        both = dilation_and_erosion(*given, backend)
+        apart = [morphological_convolution(u, k, sign, backend) for k, sign in zip(given[1:], (1, -1))]
+        assert all(torch.equal(a, b) for a, b in zip(both, apart))
+        weights = [torch.randn_like(u) for _ in both]
+        got, wanted = (torch.autograd.grad(outs, given, weights) for outs in (both, apart))
+        assert all(torch.equal(a, b) for a, b in zip(got, wanted))
+
+    draw(backend, device, test, st.integers(0, 99))
 
 
 @draws("convection")

@@ -9,11 +9,12 @@ from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import op as convection_op
 from pdegcnn.ops.group_convolution import group_convolution
-from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
 from pdegcnn.ops.morphology import op as morphology_op
 
 MORPHOLOGY = registry.available("morphological_convolution")
 CASES = [("morphology", b) for b in MORPHOLOGY] + [("convection", b) for b in registry.available("convection")]
+CASES += [("pair", b) for b in MORPHOLOGY]
 CASES += [("group", b) for b in registry.available("group_convolution")]
 
 
@@ -24,6 +25,8 @@ def case(name, backend, dtype=torch.float64):
     kernel = torch.rand(*shape[1:3], *size, dtype=dtype, requires_grad=True)
     if name == "morphology":
         return lambda u, k: morphological_convolution(u, k, -1, backend), (u, kernel)
+    if name == "pair":
+        return lambda u, k: sum(dilation_and_erosion(u, k, k.flip(-1), backend)), (u, kernel)
     if name == "group":
         return lambda u, k: group_convolution(u, k, "replicate", backend), (u, kernel)
     shift = torch.randn(*shape[1:3], 3, dtype=dtype, requires_grad=True)
@@ -47,6 +50,7 @@ def test_second_derivatives(name, backend):
 def test_opcheck_morphology(backend, keep):
     _, (u, kernel) = case("morphology", backend)
     torch.library.opcheck(morphology_op.morphology, (u, kernel, 1, keep, backend))
+    torch.library.opcheck(morphology_op.morphology_pair, (u, kernel, kernel, keep, backend))
     winner = morphology_op.morphology(u, kernel, 1, True, backend)[1]
     torch.library.opcheck(morphology_op.morphology_backward, (u, winner, list(kernel.shape[2:]), backend))
 

@@ -21,7 +21,14 @@ SIZES = {"KO": 3, "KH": 3, "KW": 5, "TOP": 1, "LEFT": 2, "BLOCK": 128, "TAPS": 3
 
 def launched():
     """Every kernel that is launched, with each of the constants that change its code."""
-    variants = {"KEEP": (True, False), "SIGN": (1, -1), "FORWARD": (True, False), "BOUNDARY": (0, 1, 2), "AXIS": (1,)}
+    variants = {
+        "KEEP": (True, False),
+        "PAIR": (True, False),
+        "SIGN": (1, -1),
+        "FORWARD": (True, False),
+        "BOUNDARY": (0, 1, 2),
+        "AXIS": (1,),
+    }
     for operator in ("morphology", "convection", "group_convolution"):
         module = importlib.import_module(f"pdegcnn.ops.{operator}.triton")
         for name, function in vars(module).items():
@@ -65,7 +72,8 @@ def test_kernels_compile_for_a_gpu(operator, name, variant, wide):
     constants = {**SIZES, **variant, "WIDE": tl.float64 if wide == "fp64" else tl.float32}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
     pointers = {k: v.replace("fp32", wide) for k, v in POINTERS.items()} | {"sums": "*fp64", "grad_u": f"*{wide}"}
-    signature = {n: "constexpr" if n in constants else pointers.get(n, "i32") for n in function.arg_names}
+    kinds = {n: pointers.get(n.removesuffix("2"), "i32") for n in function.arg_names}
+    signature = {n: "constexpr" if n in constants else kind for n, kind in kinds.items()}
     constants = {(function.arg_names.index(k),): v for k, v in constants.items()}
     compiled = triton.compile(ASTSource(function, signature, constants), target=GPUTarget("cuda", 80, 32))
     assert "ptx" in compiled.asm

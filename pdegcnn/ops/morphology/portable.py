@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 CHUNK = 2**17
 """Outputs worked on at once on a CPU, so that they stay in its cache."""
 

@@ -19,11 +19,22 @@ TAPS, CHUNK = 32, 128
 
 
 @triton.jit
+def _improve(best, index, value, weight, tap):
+    """The better of ``best`` and ``value - weight``, and the tap it comes from; NaN that is met first stays."""
+    value = tl.where(weight == float("inf"), float("-inf"), value - weight)
+    wins = (value > best) | ((value != value) & (best == best))
+    return tl.where(wins, value, best), tl.where(wins, tap, index)
+
+
+@triton.jit
 def _forward(
     u,
     kernel,
+    kernel2,
     out,
+    out2,
     winner,
+    winner2,
     channels,
     orientations,
     height,
@@ -33,9 +44,11 @@ def _forward(
     KW: tl.constexpr,
     SIGN: tl.constexpr,
     KEEP: tl.constexpr,
+    PAIR: tl.constexpr,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Convolution of ``SIGN``; with PAIR also that of the other sign by ``kernel2``, from the same loads of u."""
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
@@ -43,9 +56,10 @@ def _forward(
     at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     h, w = at // width, at % width
     first = u + signal.to(tl.int64) * orientations * pixels
-    weights = kernel + (signal % channels * orientations + o) * (KO * KH * KW)
+    entry = (signal % channels * orientations + o) * (KO * KH * KW)
     best = tl.full([BLOCK], float("-inf"), WIDE)
     index = tl.full([BLOCK], KO * KH * KW, tl.int32)
+    best2, index2 = best, index
     for a in range(KO):
         source = first + (o + a + KO * orientations - KO // 2) % orientations * pixels
         for i in range(KH):
@@ -54,17 +68,21 @@ def _forward(
             for j in tl.static_range(KW):
                 column = w + j - KW // 2
                 here = in_row & (column >= 0) & (column < width)
-                weight = tl.load(weights + (a * KH + i) * KW + j).to(WIDE)
-                value = tl.load(source + row * width + column, mask=here, other=-SIGN * float("inf")).to(WIDE)
-                value = tl.where(weight == float("inf"), float("-inf"), SIGN * value - weight)
-                wins = (value > best) | ((value != value) & (best == best))
-                best = tl.where(wins, value, best)
-                if KEEP:
-                    index = tl.where(wins, (a * KH + i) * KW + j, index)
+                tap = (a * KH + i) * KW + j
+                x = SIGN * tl.load(source + row * width + column, mask=here, other=0.0).to(WIDE)
+                weight = tl.load(kernel + entry + tap).to(WIDE)
+                best, index = _improve(best, index, tl.where(here, x, float("-inf")), weight, tap)
+                if PAIR:
+                    weight = tl.load(kernel2 + entry + tap).to(WIDE)
+                    best2, index2 = _improve(best2, index2, tl.where(here, -x, float("-inf")), weight, tap)
     there = plane.to(tl.int64) * pixels + at
     tl.store(out + there, SIGN * best, mask=at < pixels)
     if KEEP:
         tl.store(winner + there, index, mask=at < pixels)
+    if PAIR:
+        tl.store(out2 + there, -SIGN * best2, mask=at < pixels)
+        if KEEP:
+            tl.store(winner2 + there, index2, mask=at < pixels)
 
 
 @triton.jit
@@ -131,19 +149,32 @@ def wide(dtype: torch.dtype) -> tl.dtype:
 
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Values, and the winning taps where ``keep`` (else an empty tensor)."""
+    return _run(u, [kernel], sign, keep, index_dtype)[0]
+
+
+def forward_pair(u: Tensor, kernels: list[Tensor], keep: bool, index_dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    """What :func:`forward` gives for sign +1 with the first kernel and for -1 with the second, in one pass."""
+    return _run(u, kernels, 1, keep, index_dtype)
+
+
+def _run(
+    u: Tensor, kernels: list[Tensor], sign: int, keep: bool, index_dtype: torch.dtype
+) -> list[tuple[Tensor, Tensor]]:
     batch, channels, orientations, height, width = u.shape
-    out = torch.empty_like(u)
-    winner = torch.empty(u.shape if keep else (0,), dtype=index_dtype, device=u.device)
+    outs = [torch.empty_like(u) for _ in kernels]
+    winners = [torch.empty(u.shape if keep else (0,), dtype=index_dtype, device=u.device) for _ in kernels]
     grid = (batch * channels * orientations * triton.cdiv(height * width, BLOCK),)
     with torch.cuda.device_of(u):
         _forward[grid](
-            *(u, kernel, out, winner, channels, orientations, height, width, *kernel.shape[2:]),
+            *(u, kernels[0], kernels[-1], outs[0], outs[-1], winners[0], winners[-1]),
+            *(channels, orientations, height, width, *kernels[0].shape[2:]),
             SIGN=sign,
             KEEP=keep,
+            PAIR=len(kernels) == 2,
             WIDE=wide(u.dtype),
             BLOCK=BLOCK,
         )
-    return out, winner
+    return list(zip(outs, winners))
 
 
 def backward(grad: Tensor, winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
