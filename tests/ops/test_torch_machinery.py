@@ -1,6 +1,7 @@
 """What torch asks of an operator: opcheck, gradcheck, compile, func transforms, second derivatives, threads, forks."""
 
 import multiprocessing
+import shutil
 
 import pytest
 import torch
@@ -81,17 +82,103 @@ def test_functional_grad(name, backend):
     assert all(torch.allclose(a, b) for a, b in zip(came, wanted))
 
 
-@pytest.mark.parametrize("backend", MORPHOLOGY)
-def test_vmap(backend):
-    function, (u, kernel) = case("morphology", backend)
-    signals, kernels = torch.stack([u, 2 * u]).detach(), torch.stack([kernel, kernel.flip(0)]).detach()
+@pytest.mark.parametrize("name, backend", CASES)
+def test_vmap(name, backend):
+    function, (u, other) = case(name, backend)
+    signals, others = torch.stack([u, 2 * u]).detach(), torch.stack([other, other.flip(0)]).detach()
     for dims, inputs in (
-        ((0, None), (signals, kernels[0])),
-        ((0, 0), (signals, kernels)),
-        ((None, 0), (signals[0], kernels)),
+        ((0, None), (signals, others[0])),
+        ((0, 0), (signals, others)),
+        ((None, 0), (signals[0], others)),
     ):
         pick = [[x[n] if d == 0 else x for x, d in zip(inputs, dims)] for n in range(2)]
-        assert torch.equal(torch.func.vmap(function, dims)(*inputs), torch.stack([function(*p) for p in pick]))
+        wanted = torch.stack([function(*p) for p in pick])
+        assert torch.allclose(torch.func.vmap(function, dims)(*inputs), wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("name, backend", CASES)
+def test_gradients_per_sample(name, backend):
+    function, (u, other) = case(name, backend)
+    signals = torch.stack([u, 2 * u]).detach()
+    per_sample = torch.func.vmap(torch.func.grad(lambda o, s: function(s, o).square().sum()), (None, 0))
+    came = per_sample(other.detach(), signals)
+    for s, g in zip(signals, came):
+        assert torch.allclose(g, torch.autograd.grad(function(s, other).square().sum(), other)[0])
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, u, other):
+        return self.function(u, other)
+
+
+@pytest.mark.parametrize("name, backend", CASES)
+def test_export(name, backend):
+    function, inputs = case(name, backend)
+    plain = tuple(x.detach() for x in inputs)
+    program = torch.export.export(Wrapped(function), plain)
+    assert torch.equal(program.module()(*plain), function(*plain))
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
+def test_inductor():
+    """The default compiler of torch: operators between code that it generates, forward and backward."""
+    backend = MORPHOLOGY[0]
+    functions = [case(name, backend, torch.float32)[0] for name in ("morphology", "convection")]
+    (u, kernel), (_, shift) = (
+        case("morphology", backend, torch.float32)[1],
+        case("convection", backend, torch.float32)[1],
+    )
+
+    def step(u, kernel, shift):
+        return functions[0](functions[1](u.sin(), shift) * 2, kernel.square()).cos()
+
+    inputs = (u, kernel, shift)
+    wanted, came = step(*inputs), torch.compile(step, fullgraph=True)(*inputs)
+    assert torch.allclose(came, wanted, atol=1e-5)
+    for a, b in zip(torch.autograd.grad(came.sum(), inputs), torch.autograd.grad(wanted.sum(), inputs)):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("name, backend", CASES)
+def test_autocast(name, backend):
+    """Our operators stay in the dtype they are given; what is a convolution of torch follows torch's rule."""
+    function, inputs = case(name, backend, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = function(*inputs)
+        grads = torch.autograd.grad(out.sum(), inputs)
+    tolerance = 0.3 if (name, backend) == ("group", "torch") else 0.0
+    assert out.dtype == (torch.bfloat16 if tolerance else torch.float32)
+    assert torch.allclose(out.float(), function(*inputs), atol=tolerance)
+    assert all(g.dtype == x.dtype for g, x in zip(grads, inputs))
+
+
+class Stored(torch.utils.data.Dataset):
+    """A data set whose entries come out of an operator."""
+
+    def __init__(self, function, inputs):
+        self.function, self.inputs = function, inputs
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.function(*self.inputs) + index
+
+
+@pytest.mark.parametrize("name, backend", CASES)
+def test_data_loader_workers(name, backend):
+    function, inputs = case(name, backend)
+    inputs = tuple(x.detach() for x in inputs)
+    expected = function(*inputs)  # compiled, and threads started, before the fork
+    loader = torch.utils.data.DataLoader(
+        Stored(function, inputs), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=60
+    )
+    got = torch.cat(list(loader))
+    assert torch.allclose(got, torch.stack([expected + n for n in range(4)]))
 
 
 @pytest.mark.parametrize("name, backend", CASES)
