@@ -55,11 +55,19 @@ def find(rows: list[Row], **wanted: str) -> float:
     return min(float(r["ms"]) for r in found)
 
 
-def markdown(rows: list[Row], note: str) -> str:
+def write(rows: list[dict], note: str, folder: Path, stem: str) -> None:
+    """CSV, table and plot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{stem}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     lines = ["# Times and memory of the operators", "", note, "", MEANING]
-    lines += [f"![Times of the operators and their growth]({'ops.png'})", ""]
+    lines += [f"![Times of the operators and their growth]({stem}.png)", ""]
     lines += [f"| {' | '.join(FIELDS)} |", "|---" * len(FIELDS) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row[f] for f in FIELDS)} |" for row in rows)]) + "\n"
+    lines += [f"| {' | '.join(str(row[f]) for f in FIELDS)} |" for row in rows]
+    (folder / f"{stem}.md").write_text("\n".join(lines) + "\n")
+    plot(read(folder / f"{stem}.csv"), folder / f"{stem}.png")
 
 
 def plot(rows: list[Row], path: Path) -> None:
@@ -70,9 +78,9 @@ def plot(rows: list[Row], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 3, figsize=(14, 8), layout="constrained")
+    standard = [r for r in rows if (r["part"], r["signal"], r["kernel"]) == ("size", "4x16x8x64x64", "5x5x5")]
     for axis, operator in zip(axes[0], ("morphology", "convection", "group convolution")):
-        chosen = [r for r in rows if r["operator"] == operator and r["part"] == "size" and r["kernel"] == "5x5x5"]
-        chosen = [r for r in chosen if r["signal"] == "4x16x8x64x64"]
+        chosen = [r for r in standard if r["operator"] == operator]
         names = list(dict.fromkeys(r["version"] for r in chosen))
         for offset, part in ((-0.2, "forward"), (0.2, "forward + backward")):
             values = [float(r["ms"]) for r in chosen if r["pass"] == part]
@@ -85,6 +93,8 @@ def plot(rows: list[Row], path: Path) -> None:
     parts = {"taps": "kernel", "channels": "signal", "pixels": "signal"}
     for axis, (part, column) in zip(axes[1], parts.items()):
         chosen = [r for r in rows if r["part"] == part]
+        shown = {r["version"] for r in chosen}
+        chosen += [r for r in standard if r["operator"] == "morphology" and r["version"] in shown]
         for version in dict.fromkeys(r["version"] for r in chosen):
             for direction, style in (("forward", "--"), ("forward + backward", "-")):
                 found = [r for r in chosen if r["version"] == version and r["pass"] == direction]
