@@ -1,189 +1,314 @@
-"""Side-by-side times of the operators: ``python benchmarks/ops.py`` writes a table and a plot to docs/benchmarks."""
+"""Side-by-side times and memory of the operators and of whole networks.
+
+    python benchmarks/ops.py            # table, plot and CSV into docs/benchmarks/, about seven minutes
+    python benchmarks/ops.py --quick    # the small sizes only, half a minute
+    python benchmarks/readme_table.py   # the README's table from the CSV
+
+Versions of one operator take turns, and the medians are printed, so that ratios hold on a busy machine too. Memory is
+the peak resident set of a fresh process above its level with the inputs in place (bytes of CUDA memory on a GPU).
+"""
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import os
-import platform
+import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import baselines
+import ops_report
 import torch
-import torch.nn.functional as F
 
+import pdegcnn as pg
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
-from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.group_convolution import group_convolution
-from pdegcnn.ops.group_convolution import reference as group_reference
-from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.group_convolution.expanded import expand
+from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
 
-SIZES = [((1, 4, 8, 32, 32), (3, 3, 3)), ((4, 16, 8, 64, 64), (5, 5, 5))]
-FIELDS = ["operator", "signal", "kernel", "version", "pass", "milliseconds", "load"]
-
-
-def milliseconds(function: Callable[[], object], budget: float) -> float:
-    """Best of the runs that fit into ``budget`` seconds, at least two, after one warm-up (none where it is slow)."""
-    start = time.perf_counter()
-    function()
-    first = time.perf_counter() - start
-    best, end, runs = (first, 0.0, 1) if first > 1 else (float("inf"), time.perf_counter() + budget, 0)
-    while runs < 2 or (time.perf_counter() < end and runs < 30):
-        start = time.perf_counter()
-        function()
-        best, runs = min(best, time.perf_counter() - start), runs + 1
-    return 1e3 * best
-
-
-def shift_maximum(u: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """One shift and one torch.maximum per tap, differentiated by autograd."""
-    ko, kh, kw = kernel.shape[-3:]
-    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
-    turned = [padded.roll(ko // 2 - a, 2) for a in range(ko)]
-    best = None
-    for a, i, j in product(range(ko), range(kh), range(kw)):
-        value = turned[a][..., i : i + u.shape[3], j : j + u.shape[4]] - kernel[:, :, a, i, j, None, None]
-        best = value if best is None else torch.maximum(best, value)
-    assert best is not None
-    return best
+Versions = dict[str, tuple[Callable, tuple[torch.Tensor, ...]]]
+STANDARD, TAPS = (4, 16, 8, 64, 64), (5, 5, 5)
+SMALL = ((1, 4, 8, 32, 32), (3, 3, 3))
+LARGE = ((1, 16, 8, 256, 256), TAPS)
+GROWTH = {
+    "taps": [(STANDARD, size) for size in ((3, 3, 3), (5, 7, 7))],
+    "channels": [((4, c, 8, 64, 64), TAPS) for c in (4, 32)],
+    "pixels": [((4, 16, 8, n, n), TAPS) for n in (32, 96)],
+}
+"""With the standard case, which belongs to each."""
+MODELS = {
+    "vessel segmentation": (pg.models.vessel_segmentation, [(1, 3, 64, 64), (8, 3, 64, 64)]),
+    "rotated digits": (pg.models.rotated_digits, [(32, 1, 28, 28)]),
+}
 
 
-def unfold_dilation(u: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """All taps in one tensor, then one maximum."""
-    ko, kh, kw = kernel.shape[-3:]
-    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-1e9)
-    turned = torch.stack([padded.roll(ko // 2 - a, 2) for a in range(ko)], 3)
-    windows = turned.unfold(4, kh, 1).unfold(5, kw, 1)
-    return (windows - kernel[:, :, :, None, None]).amax((3, 6, 7))
+def leaves(device: str, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return tuple(t.to(device).requires_grad_() for t in tensors)
 
 
-def grid_sample_convection(u: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Trilinear grid_sample with the orientation axis wrapped by one extra plane on each side."""
-    batch, channels, orientations, height, width = u.shape
-    wrapped = torch.cat([u[:, :, -1:], u, u[:, :, :1]], 2)
-    axes = [torch.arange(n, dtype=u.dtype) for n in (orientations, height, width)]
-    base = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
-    place = base + shift[:, :, None, None]
-    place = torch.cat([place[..., :1] % orientations + 1, place[..., 1:]], -1)
-    size = torch.tensor([orientations + 2, height, width], dtype=u.dtype)
-    grid = (place / (size - 1) * 2 - 1).flip(-1)
-    planes = wrapped.flatten(0, 1)[:, None]
-    grid = grid.expand(batch, *grid.shape).flatten(0, 1)
-    return F.grid_sample(planes, grid, padding_mode="border", align_corners=True).view(u.shape)
+def two_calls(u: torch.Tensor, dilation: torch.Tensor, erosion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return morphological_convolution(u, dilation), morphological_convolution(u, erosion, -1)
 
 
-def conv3d_orientationwise(u: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """One grouped conv3d per output orientation, whose window holds the orientations it needs."""
-    ko, kh, kw = kernel.shape[-3:]
-    outs = []
-    for o in range(u.shape[2]):
-        window = torch.stack([u[:, :, (o + a - ko // 2) % u.shape[2]] for a in range(ko)], 2)
-        outs.append(F.conv3d(window, kernel[:, o, None], padding=(0, kh // 2, kw // 2), groups=u.shape[1]))
-    return torch.cat(outs, 2)
-
-
-def versions(shape: tuple[int, ...], size: tuple[int, ...]) -> dict[str, dict[str, tuple]]:
-    """Per operator and version: the function and its inputs."""
+def versions(operator: str, shape: Sequence[int], size: Sequence[int], device: str) -> Versions:
+    """Per version of an operator: the function and its inputs."""
     torch.manual_seed(0)
-    u, kernel = torch.randn(shape, requires_grad=True), torch.rand(*shape[1:3], *size, requires_grad=True)
-    shift = (torch.randn(*shape[1:3], 3) * 1.5).requires_grad_()
-    table: dict[str, dict[str, tuple]] = {
-        "morphology": {
-            "torch shift, autograd": (shift_maximum, (u, kernel)),
-            "torch unfold": (unfold_dilation, (u, kernel)),
-        },
-        "convection": {
-            "grid_sample": (grid_sample_convection, (u, shift)),
-            "torch gather, autograd": (convection_reference.convection, (u, shift)),
-        },
-        "group convolution": {
-            "torch shift, autograd": (group_reference.group_convolution, (u, kernel)),
-            "grouped conv3d": (conv3d_orientationwise, (u, kernel)),
-        },
-    }
-    if u.numel() > 1e6:  # its windows would fill gigabytes
-        del table["morphology"]["torch unfold"]
-    for name in registry.available("morphological_convolution"):
-        table["morphology"][f"ours {name}"] = (lambda u, k, n=name: morphological_convolution(u, k, 1, n), (u, kernel))
-    for name in registry.available("convection")[:1]:
-        table["convection"][f"ours {name}"] = (lambda u, s, n=name: convection(u, s, backend=n), (u, shift))
-    for name in registry.available("group_convolution"):
-        table["group convolution"][f"ours {name}"] = (lambda u, k: group_convolution(u, k), (u, kernel))
+    u, kernel = leaves(device, torch.randn(*shape), torch.rand(*shape[1:3], *size))
+    if operator == "morphology":
+        table = {"torch shift": (baselines.shift_maximum, (u, kernel))}
+        if u.numel() * kernel[0, 0].numel() < 3e8:  # its windows would fill gigabytes
+            table["torch unfold"] = (baselines.unfold_maximum, (u, kernel))
+        for name in registry.available("morphological_convolution", device):
+            table[f"ours {name}"] = (lambda u, k, n=name: morphological_convolution(u, k, 1, n), (u, kernel))
+        return table
+    if operator == "planar dilation":
+        (same,) = leaves(device, kernel[:1].detach().expand(kernel.shape).contiguous())
+        table = {"torch shift": (baselines.shift_maximum, (u, same)), "kornia": (baselines.kornia_dilation, (u, same))}
+        return {**table, "ours": (morphological_convolution, (u, same))}
+    if operator == "dilation and erosion":
+        (other,) = leaves(device, torch.rand(kernel.shape))
+        return {"two calls": (two_calls, (u, kernel, other)), "ours": (dilation_and_erosion, (u, kernel, other))}
+    if operator == "convection":
+        (shift,) = leaves(device, torch.randn(*shape[1:3], 3) * 1.5)
+        table = {"grid_sample": (baselines.grid_sample, (u, shift))}
+        for name in registry.available(operator, device):
+            table[f"ours {name}"] = (lambda u, s, n=name: convection(u, s, backend=n), (u, shift))
+        return table
+    if operator == "group convolution, mixing":
+        (kernel,) = leaves(device, torch.rand(shape[1], *kernel.shape))
+        expanded = expand(kernel.detach()).transpose(1, 2).flatten(2, 3).flatten(0, 1).contiguous()
+        table = {"conv2d": (baselines.conv2d, (u, *leaves(device, expanded)))}
+        return {**table, "ours torch": (group_convolution, (u, kernel))}
+    expanded = expand(kernel.detach()).flatten(0, 1)
+    table = {"conv2d, grouped": (baselines.conv2d, (u, *leaves(device, expanded)))}
+    table["conv3d, grouped"] = (baselines.conv3d, (u, kernel))
+    for name in registry.available("group_convolution", device):
+        table[f"ours {name}"] = (lambda u, k, n=name: group_convolution(u, k, backend=n), (u, kernel))
     return table
 
 
-def measure(budget: float) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for shape, size in SIZES:
-        for operator, entries in versions(shape, size).items():
-            for version, (function, inputs) in entries.items():
-                grad = torch.randn(shape)
+def passes(function: Callable, inputs: tuple[torch.Tensor, ...]) -> dict[str, Callable[[], object]]:
+    """Forward without gradients, and forward with backward."""
 
-                def forward(function=function, inputs=inputs) -> None:
-                    with torch.no_grad():
-                        function(*inputs)
+    def forward() -> None:
+        with torch.no_grad():
+            function(*inputs)
 
-                def both(function=function, inputs=inputs, grad=grad) -> None:
-                    torch.autograd.grad(function(*inputs), inputs, grad)
+    def both() -> None:
+        out = function(*inputs)
+        outs = out if isinstance(out, tuple) else (out,)
+        torch.autograd.grad(outs, inputs, [torch.ones_like(o) for o in outs])
 
-                for name, call in (("forward", forward), ("forward + backward", both)):
-                    value = milliseconds(call, budget)
-                    texts = ["x".join(map(str, x)) for x in (shape, size)]
-                    load = round(os.getloadavg()[0], 1)
-                    print(operator, version, name, texts, round(value, 2), flush=True)
-                    rows.append(dict(zip(FIELDS, [operator, *texts, version, name, round(value, 2), load])))
-    return rows
+    return {"forward": forward, "forward + backward": both}
 
 
-def plot(rows: list[dict[str, object]], path: Path) -> None:
-    import matplotlib
+def medians(calls: dict[str, Callable[[], object]], budget: float) -> dict[str, float]:
+    """Median milliseconds of each call; they take turns until each has spent ``budget`` seconds, or run 30 times.
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    The first run is a warm-up, and counts only where it alone takes longer than that.
+    """
+    times = {name: [seconds(call)] for name, call in calls.items()}
+    while active := [n for n, t in times.items() if len(t) < 31 and (sum(t[1:]) < budget and t[0] < max(budget, 1.0))]:
+        for name in active:
+            times[name].append(seconds(calls[name]))
+    return {n: 1e3 * statistics.median(t[1:] or t) for n, t in times.items()}
 
-    chosen = [r for r in rows if r["kernel"] == "5x5x5"]
-    operators = list(dict.fromkeys(r["operator"] for r in chosen))
-    figure, axes = plt.subplots(1, len(operators), figsize=(14, 4), constrained_layout=True)
-    for axis, operator in zip(axes, operators):
-        names = list(dict.fromkeys(r["version"] for r in chosen if r["operator"] == operator))
-        for offset, part in ((-0.2, "forward"), (0.2, "forward + backward")):
-            values = [r["milliseconds"] for r in chosen if r["operator"] == operator and r["pass"] == part]
-            bars = axis.barh([i + offset for i in range(len(names))], values, 0.38, label=part)
-            axis.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
-        axis.set(yticks=range(len(names)), yticklabels=names, xscale="log", xlabel="milliseconds (log)", title=operator)
-        axis.margins(x=0.15)
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2)
-    figure.suptitle("float32, u [4,16,8,64,64], kernels 5x5x5")
-    figure.savefig(path, dpi=90)
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_operations() -> float:
+    """Most additions and maxima a second, in 1e9: chains in registers over lines in the first cache, in all threads."""
+    import numpy as np
+    from numba import njit
+
+    from pdegcnn.ops import _jit
+
+    steps = "\n".join(["            v = v - k", "            v = v if v > c else c"] * 8)
+    source = f"""def probe(lines, k, c, start, stop):
+    for n in range(start, stop):
+        for w in range(lines.shape[1]):
+            v = lines[n % 8, w]
+{steps}
+            lines[n % 8, w] = v
+"""
+    scope: dict = {}
+    exec(source, scope)
+    probe = njit(nogil=True, fastmath={"contract", "nsz"})(scope["probe"])
+    lines, count = np.ones((8, 256), np.float32), 20_000
+    arguments = (lines, np.float32(1e-3), np.float32(-1))
+    probe(*arguments, 0, 1)
+    times = [seconds(lambda: _jit.parallel(probe, count, *arguments)) for _ in range(15)]
+    return count * 256 * 16 / statistics.median(times) / 1e9
+
+
+class Bench:
+    """Collects the rows of the table."""
+
+    def __init__(self, device: str, budget: float) -> None:
+        self.device, self.budget, self.rows = device, budget, []
+        self.peak = peak_operations() if device == "cpu" and not registry.refusal("convection", "numba", "cpu") else 0.0
+
+    def add(self, part: str, operator: str, signal: Sequence[int], kernel: Sequence[int] | None, times: dict) -> None:
+        for (version, direction), value in times.items():
+            texts = ["x".join(map(str, x)) if x else "" for x in (signal, kernel)]
+            row = dict.fromkeys(ops_report.FIELDS, "")
+            row |= {"part": part, "operator": operator, "signal": texts[0], "kernel": texts[1], "version": version}
+            row |= {"pass": direction, "ms": round(value, 3), "load": round(os.getloadavg()[0], 1)}
+            if operator == "morphology" and direction == "forward" and self.peak and kernel:
+                operations = 2 * torch.Size(signal).numel() * torch.Size(kernel).numel() / value / 1e6
+                row |= {"gop_s": round(operations, 1), "of_peak": round(operations / self.peak, 3)}
+            print(*row.values(), flush=True)
+            self.rows.append(row)
+
+    def operator(self, part: str, operator: str, shape: Sequence[int], size: Sequence[int], only: str = "") -> None:
+        table = versions(operator, shape, size, self.device)
+        calls = {}
+        for version, entry in table.items():
+            if not only or version in ("torch shift", f"ours {only}"):
+                calls |= {(version, name): call for name, call in passes(*entry).items()}
+        self.add(part, operator, shape, size, medians(calls, self.budget))
+
+    def model(self, name: str) -> None:
+        """Training step with our operators; at the first shape also with torch shifts (more would fill the memory)."""
+        build, shapes = MODELS[name]
+        net = build().to(self.device)
+        for shape in shapes:
+            x = torch.randn(shape, device=self.device)
+
+            def step(x: torch.Tensor = x) -> None:
+                net.zero_grad()
+                net(x).sum().backward()
+
+            def naive(step: Callable = step) -> None:
+                with baselines.naive_layers():
+                    step()
+
+            calls = {("ours", "training step"): step}
+            if shape == shapes[0]:
+                calls["torch shift", "training step"] = naive
+            self.add("model", name, shape, None, medians(calls, 2 * self.budget))
+
+    def memory(self) -> None:
+        """Peak memory in fresh processes, into the rows that have the time of the same thing."""
+        for row in self.rows:
+            case = tuple(row[k] for k in ("operator", "signal", "kernel"))
+            wanted = row["pass"] == "forward + backward" and row["part"] == "size"
+            if wanted and case[1:] == ("x".join(map(str, STANDARD)), "x".join(map(str, TAPS))):
+                found = in_fresh_process(self.device, "operator", row["operator"], row["version"])
+                row |= {"peak_mb": round(found["peak"], 1), "of_signal": round(found["peak"] / found["signal"], 2)}
+            elif row["pass"] == "training step":
+                found = in_fresh_process(self.device, "model", row["operator"], row["version"], row["signal"])
+                row["peak_mb"] = round(found["peak"], 1)
+
+    def inference(self) -> None:
+        found = in_fresh_process(self.device, "inference")
+        self.add("model", "vessel segmentation", (1, 3, 1024, 1024), None, {("ours", "inference"): found["ms"]})
+        self.rows[-1]["peak_mb"] = round(found["total"], 1)
+
+
+def in_fresh_process(device: str, *what: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--device", device, "--one", *what]
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # freed memory goes back at once
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
+
+
+def resident(name: str) -> float:
+    """A figure of /proc/self/status in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name))
+
+
+def one(device: str, what: str, *names: str) -> dict[str, float]:
+    """In this process: megabytes that a call needs above what was there before."""
+    signal = 0.0
+    if what == "operator":
+        small = versions(names[0], *SMALL, device)[names[1]]
+        entry = versions(names[0], STANDARD, TAPS, device)[names[1]]
+        warm, call = (passes(*e)["forward + backward"] for e in (small, entry))
+        signal = entry[1][0].numel() * 4 / 1e6
+    elif what == "model":
+        bench = Bench.__new__(Bench)
+        bench.device, bench.budget, bench.rows = device, 0.0, []
+        shape = tuple(map(int, names[2].split("x")))
+        net = MODELS[names[0]][0]().to(device)
+
+        def run(x: torch.Tensor) -> None:
+            if names[1] == "torch shift":
+                with baselines.naive_layers():
+                    net(x).sum().backward()
+            else:
+                net(x).sum().backward()
+
+        tiny, x = torch.randn(2, shape[1], 28, 28, device=device), torch.randn(shape, device=device)
+        warm, call = (lambda: run(tiny)), (lambda: run(x))
+    else:
+        net = pg.models.vessel_segmentation().to(device).eval()
+        tiny, x = (torch.randn(1, 3, n, n, device=device) for n in (64, 1024))
+        warm, call = (lambda: torch.no_grad()(net)(tiny)), (lambda: torch.no_grad()(net)(x))
+    warm()
+    if device != "cpu":
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated() / 1e6
+        torch.cuda.reset_peak_memory_stats()
+        taken = seconds(call)
+        peak = torch.cuda.max_memory_allocated() / 1e6
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        before = resident("VmRSS")
+        taken = seconds(call)
+        peak = resident("VmHWM")
+    return {"peak": peak - before, "total": peak, "signal": signal, "ms": 1e3 * taken}
+
+
+def measure(bench: Bench, quick: bool) -> Iterator[None]:
+    """All times, then the memory; yields when there is something to write."""
+    operators = ["morphology", "convection", "group convolution", "group convolution, mixing", "dilation and erosion"]
+    for shape, size in [SMALL] if quick else [SMALL, (STANDARD, TAPS), LARGE]:
+        for operator in operators if shape != LARGE[0] else operators[:3]:
+            bench.operator("size", operator, shape, size)
+    bench.operator("size", "planar dilation", (4, 16, 1, 128, 128) if not quick else (1, 4, 1, 32, 32), (1, 7, 7))
+    fastest = "triton" if bench.device == "cuda" else registry.available("morphological_convolution", "cpu")[0]
+    for part, cases in {} if quick else GROWTH.items():
+        for shape, size in cases:
+            bench.operator(part, "morphology", shape, size, only=fastest)
+    for name in MODELS if not quick else ["rotated digits"]:
+        bench.model(name)
+    if not quick:
+        bench.inference()
+        yield
+        bench.memory()
+    yield
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmarks")
-    parser.add_argument("--budget", type=float, default=0.4, help="seconds per entry")
+    parser.add_argument("--budget", type=float, default=0.5, help="seconds for each version and pass")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--quick", action="store_true", help="small sizes only, and nothing is written")
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    before = os.getloadavg()
-    rows = measure(arguments.budget)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with (arguments.out / "ops.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-    note = f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads, float32; "
-    note += f"load average {before[0]:.1f} before and {os.getloadavg()[0]:.1f} after. "
-    note += "Best of the runs (entries above 1 s: one run without warm-up); a load above "
-    note += "the number of threads makes all times longer, so read the ratios.\n"
-    note += (
-        "On a busy machine run with OMP_NUM_THREADS=1: torch's own threads wait for each other there, ours do not.\n"
-    )
-    lines = ["# Times of the operators\n", note, f"| {' | '.join(FIELDS)} |", "|---" * len(FIELDS) + "|"]
-    lines += [f"| {' | '.join(str(v) for v in row.values())} |" for row in rows]
-    (arguments.out / "ops.md").write_text("\n".join(lines) + "\n")
-    plot(rows, arguments.out / "ops.png")
-    print("\n".join(lines))
+    if arguments.one:
+        print(json.dumps(one(arguments.device, *arguments.one)))
+        return
+    start, before = time.perf_counter(), os.getloadavg()[0]
+    bench = Bench(arguments.device, 0.1 if arguments.quick else arguments.budget)
+    for _ in measure(bench, arguments.quick):
+        note = ops_report.machine(arguments.device, bench.peak, before, time.perf_counter() - start)
+        print(note)
+        if not arguments.quick:
+            ops_report.write(bench.rows, note, arguments.out, "ops" if arguments.device == "cpu" else "ops_cuda")
 
 
 if __name__ == "__main__":

@@ -91,17 +91,17 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
         raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
 
 
-def kernel(u: Tensor, kernel: Any) -> Tensor:
+def kernel(u: Tensor, kernel: Any, name: str = "kernel") -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,Or,H,W]."""
-    tensor("kernel", kernel, 5, "[C,Or,KO,KH,KW]")
+    tensor(name, kernel, 5, "[C,Or,KO,KH,KW]")
     if kernel.shape[0] != u.shape[1]:
         raise ValueError(
-            f"kernel: expected {u.shape[1]} channels as in u, got {kernel.shape[0]} (shape {tuple(kernel.shape)})"
+            f"{name}: expected {u.shape[1]} channels as in u, got {kernel.shape[0]} (shape {tuple(kernel.shape)})"
         )
     if kernel.shape[1] != u.shape[2]:
         raise ValueError(
-            f"kernel: expected {u.shape[2]} orientations as in u, got {kernel.shape[1]} (shape {tuple(kernel.shape)})"
+            f"{name}: expected {u.shape[2]} orientations as in u, got {kernel.shape[1]} (shape {tuple(kernel.shape)})"
         )
-    odd("kernel", tuple(kernel.shape[2:]))
-    same_kind("kernel", kernel, "u", u)
+    odd(name, tuple(kernel.shape[2:]))
+    same_kind(name, kernel, "u", u)
     return kernel

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.helpers import DEVICES
+
 settings.register_profile("house", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("house")
-
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import pdegcnn as pg
+from pdegcnn.ops import backend as registry
 from pdegcnn.spaces import GridSpace, RotationSpace
 
 GRID_CASES = [pg.R2(), pg.SE2(8), pg.SE2(5), pg.SE2(1)]
@@ -20,6 +21,13 @@ SPHERE_CASES = [
 """Spaces moved by rotations."""
 SPACE_CASES = [*GRID_CASES, *SPHERE_CASES]
 """At least one of every listed space."""
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def backend_cases(operator: str) -> list[tuple[str, str]]:
+    """Every backend of an operator with every device it runs on here."""
+    return [(name, device) for device in DEVICES for name in registry.available(operator, device)]
 
 
 def signal(space: GridSpace, size: tuple[int, int] = (9, 9), channels: int = 2, batch: int = 1, **kind) -> Tensor:

@@ -13,7 +13,8 @@ from pdegcnn import _checks
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.pde import solver
-from pdegcnn.spaces import Space
+from pdegcnn.pde.kernel_cache import KernelCache
+from pdegcnn.spaces import GridSpace, Space
 
 
 class Convection(nn.Module):
@@ -71,6 +72,16 @@ class _MetricTerm(nn.Module):
         self.plan = _prepare(space, self.name, options, device, dtype)
         self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
         self.alpha = alpha
+        self.cache = KernelCache()
+
+    def train(self, mode: bool = True) -> _MetricTerm:
+        """Switch between training and use; the kernel of evaluation mode is forgotten."""
+        self.cache.clear()
+        return super().train(mode)
+
+    def _cache(self) -> dict[str, KernelCache]:
+        """The solver's option that keeps the kernel in evaluation mode, for solvers whose kernels are worth it."""
+        return {"cache": self.cache} if isinstance(self.space, GridSpace) and not self.training else {}
 
     def power(self) -> float | Tensor:
         """The power alpha."""
@@ -98,7 +109,7 @@ class Diffusion(_MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
         run = solver(self.space, self.name).diffusion
-        return run(u, self.space, self.metric(), alpha=self.power(), time=time, **_with_plan(self))
+        return run(u, self.space, self.metric(), alpha=self.power(), time=time, **_with_plan(self), **self._cache())
 
 
 class Morphology(_MetricTerm):
@@ -125,7 +136,8 @@ class Morphology(_MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
         run = solver(self.space, self.name).morphology
-        return run(u, self.space, self.metric(), sign=self.sign, alpha=self.power(), time=time, **_with_plan(self))
+        options = _with_plan(self) | self._cache()
+        return run(u, self.space, self.metric(), sign=self.sign, alpha=self.power(), time=time, **options)
 
     def extra_repr(self) -> str:
         """Sign, space, channels and options."""

@@ -19,9 +19,14 @@ OPERATORS = ("morphological_convolution", "convection", "group_convolution", "ri
 BACKENDS = ("numba", "triton", "torch")
 IMPLEMENTED = {
     "numba": ("morphological_convolution", "convection", "ring_morphology"),
-    "triton": (),
+    "triton": ("morphological_convolution", "convection", "group_convolution"),
     "torch": OPERATORS,
 }
+PREFERRED = {
+    "cpu": {"numba": ("morphological_convolution", "convection", "ring_morphology")},
+    "cuda": {"triton": ("morphological_convolution", "convection")},
+}
+"""What runs unless something else is asked for; all else runs in torch."""
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -83,10 +88,9 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
         if problem:
             raise ValueError(f"backend: expected one that runs {operator} here, got {asked!r}: {problem}")
         return asked
-    if device == "cuda" and not refusal(operator, "triton", device, u.dtype):
-        return "triton"
-    if device == "cpu" and not refusal(operator, "numba", device, u.dtype):
-        return "numba"
+    for name, operators in PREFERRED.get(device, {}).items():
+        if operator in operators and not refusal(operator, name, device, u.dtype):
+            return name
     return "torch"
 
 

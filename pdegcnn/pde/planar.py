@@ -19,6 +19,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import spectral
+from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.spaces import GridSpace
 
 METHODS = {"convection": ("linear", "spectral"), "diffusion": ("kernel", "spectral")}
@@ -102,6 +103,7 @@ def diffusion(
     method: str = "kernel",
     distance: str = DEFAULT_DISTANCE,
     boundary: str | None = None,
+    cache: KernelCache | None = None,
 ) -> Tensor:
     """``exp(-time (-Delta)^alpha) u``; see :func:`pdegcnn.functional.diffusion`."""
     grid = space.to_grid(space.check_signal("u", u))
@@ -115,7 +117,7 @@ def diffusion(
     if metric.form in PLANE_ONLY:
         metric.cometric()  # says why it cannot be
     sizes = diffusion_sizes(grid, space, metric, alpha, kernel_size, time)
-    kernel = diffusion_kernel(space, metric, sizes, grid, alpha, time, distance)
+    kernel = _cached(cache, diffusion_kernel, space, metric, sizes, grid, alpha, time, distance)
     kernel = kernel.expand(grid.shape[1], *kernel.shape[1:])
     return space.from_grid(group_convolution(grid, kernel, boundary=boundary or BOUNDARY))
 
@@ -130,6 +132,7 @@ def morphology(
     kernel_size: KernelSize = 5,
     time: float = 1.0,
     distance: str = DEFAULT_DISTANCE,
+    cache: KernelCache | None = None,
 ) -> Tensor:
     """Dilation (sign +1) or erosion (-1); see :func:`pdegcnn.functional.dilation`."""
     grid = space.to_grid(space.check_signal("u", u))
@@ -137,7 +140,7 @@ def morphology(
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
     metric = _metric_like(as_metric(metric, space.dim, grid.shape[1]), grid)
     sizes = morphology_sizes(grid, space, metric, alpha, kernel_size, time, distance)
-    kernel = morphology_kernel(space, metric, sizes, grid, alpha, time, distance)
+    kernel = _cached(cache, morphology_kernel, space, metric, sizes, grid, alpha, time, distance)
     kernel = kernel.expand(grid.shape[1], *kernel.shape[1:])
     return space.from_grid(morphological_convolution(grid, kernel, sign))
 
@@ -179,6 +182,25 @@ def diffusion_kernel(
         scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()
     kernel = kernel * (scale[:, :, None] * scale[:, there])[..., None, None]
     return kernel / kernel.sum((-3, -2, -1), keepdim=True)
+
+
+def _cached(
+    cache: KernelCache | None,
+    build: Any,
+    space: GridSpace,
+    metric: Metric,
+    sizes: tuple[int, int, int],
+    like: Tensor,
+    alpha: float | Tensor,
+    *rest: Any,
+) -> Tensor:
+    """What ``build`` gives for all that follows, from ``cache`` if it is there."""
+    if cache is None:
+        return build(space, metric, sizes, like, alpha, *rest)
+    tensors = [v for v in (*vars(metric).values(), alpha) if isinstance(v, Tensor)]
+    number = None if isinstance(alpha, Tensor) else alpha
+    key = (build, metric.form, str(space), sizes, number, *rest)
+    return cache.get(key, tensors, lambda: build(space, metric, sizes, like, alpha, *rest))
 
 
 def morphology_sizes(

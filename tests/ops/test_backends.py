@@ -5,19 +5,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution import reference as group_reference
-from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
 from pdegcnn.ops.morphology import reference as morphology_reference
+from tests.helpers import backend_cases
 
 DTYPES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 BOUNDARIES = ("zeros", "replicate", "periodic")
-MODEST = settings(max_examples=12, deadline=None, derandomize=True)
+PLAIN = settings(max_examples=12, deadline=None, derandomize=True)
+INTERPRETED = settings(max_examples=2, deadline=None, derandomize=True)
 shapes = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 16), st.integers(1, 9), st.integers(1, 20))
 kernels = st.tuples(*[st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 7]), st.sampled_from([1, 3, 5])])
+small_shapes = st.tuples(st.just(1), st.integers(1, 2), st.integers(1, 16), st.integers(1, 5), st.integers(1, 7))
+small_kernels = st.tuples(*[st.sampled_from([1, 3])] * 3)
+
+
+def draw(backend, device, test, *strategies):
+    """Run ``test`` over drawn shapes, kernel sizes and more; few and small ones where Triton is interpreted."""
+    slow = backend == "triton" and device == "cpu"
+    drawn = (small_shapes, small_kernels) if slow else (shapes, kernels)
+    (INTERPRETED if slow else PLAIN)(given(*drawn, *strategies)(test))()
 
 
 def compare(fast, slow, u, other, tolerance):
@@ -35,53 +45,95 @@ def compare(fast, slow, u, other, tolerance):
         assert (a - b.to(wide)).abs().max() <= tolerance * scale
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("backend", registry.available("morphological_convolution"))
-@MODEST
-@given(shape=shapes, size=kernels, sign=st.sampled_from([1, -1]), seed=st.integers(0, 99))
-def test_morphology(backend, dtype, shape, size, sign, seed):
-    torch.manual_seed(seed)
-    u = torch.randn(shape).mul(4).round().div(4).to(dtype)  # quarters: many ties
-    kernel = torch.rand(*shape[1:3], *size).mul(8).round().div(4).to(dtype)
-    kernel[torch.rand(kernel.shape) < 0.2] = torch.inf
-    compare(
-        lambda u, k: morphological_convolution(u, k, sign, backend).nan_to_num(0, 0, 0),
-        lambda u, k: morphology_reference.morphological_convolution(u, k, sign).nan_to_num(0, 0, 0),
-        *(u, kernel, DTYPES[dtype]),
-    )
-    with torch.no_grad():
-        wide = torch.promote_types(dtype, torch.float32)
-        exact = morphology_reference.morphological_convolution(u.to(wide), kernel.to(wide), sign)
-        assert torch.equal(morphological_convolution(u, kernel, sign, backend), exact.to(dtype))
+def draws(operator):
+    """Parametrise a test by every backend on every device and every dtype."""
+    cases = pytest.mark.parametrize("backend, device", backend_cases(operator))
+    return lambda test: pytest.mark.parametrize("dtype", DTYPES, ids=str)(cases(test))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("backend", registry.available("convection"))
-@MODEST
-@given(shape=shapes, boundary=st.sampled_from(BOUNDARIES), reach=st.sampled_from([0.9, 30.0]), seed=st.integers(0, 99))
-def test_convection(backend, dtype, shape, boundary, reach, seed):
-    torch.manual_seed(seed)
-    u, shift = torch.randn(shape).to(dtype), (torch.randn(*shape[1:3], 3) * reach).to(dtype)
-    if backend == "torch" and dtype in (torch.bfloat16, torch.float16):
-        shift = shift.mul(4).round().div(4)  # the portable version interpolates in the given precision
-    compare(
-        lambda u, s: convection(u, s, boundary, backend),
-        lambda u, s: convection_reference.convection(u, s, boundary),
-        *(u, shift, DTYPES[dtype] * (3 if backend == "torch" else 1)),
-    )
+@draws("morphological_convolution")
+def test_morphology(backend, device, dtype):
+    def test(shape, size, sign, steep, seed):
+        torch.manual_seed(seed)
+        u = torch.randn(shape).mul(4).round().div(4)  # quarters: many ties
+        u = (
+            torch.where(torch.rand(shape) < 0.03 * (seed % 2), u.sign() * torch.inf, u)
+            .nan_to_num(0, torch.inf, -torch.inf)
+            .to(device, dtype)
+        )
+        kernel = torch.rand(*shape[1:3], *size).mul(8).round().div(4) * steep  # steep: most taps can never win
+        kernel[torch.rand(kernel.shape) < 0.2] = torch.inf
+        kernel = kernel.to(device, dtype)
+        compare(
+            lambda u, k: morphological_convolution(u, k, sign, backend).nan_to_num(0, 0, 0),
+            lambda u, k: morphology_reference.morphological_convolution(u, k, sign).nan_to_num(0, 0, 0),
+            *(u, kernel, DTYPES[dtype]),
+        )
+        with torch.no_grad():
+            wide = torch.promote_types(dtype, torch.float32)
+            exact = morphology_reference.morphological_convolution(u.to(wide), kernel.to(wide), sign)
+            assert torch.equal(morphological_convolution(u, kernel, sign, backend), exact.to(dtype))
+
+    draw(backend, device, test, st.sampled_from([1, -1]), st.sampled_from([1, 16]), st.integers(0, 99))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@draws("morphological_convolution")
+def test_dilation_and_erosion_are_the_two_convolutions(backend, device, dtype):
+    def test(shape, size, seed):
+        torch.manual_seed(seed)
+        u = torch.randn(shape).mul(4).round().div(4).to(device, dtype).requires_grad_()
+        kernels = torch.rand(2, *shape[1:3], *size).mul(8).round().div(4).to(device, dtype)
+        kernels[torch.rand(kernels.shape) < 0.2] = torch.inf
+        given = [u, *(k.clone().requires_grad_() for k in kernels)]
+        both = dilation_and_erosion(*given, backend)
+        apart = [morphological_convolution(u, k, sign, backend) for k, sign in zip(given[1:], (1, -1))]
+        assert all(torch.equal(a, b) for a, b in zip(both, apart))
+        weights = [torch.randn_like(u) for _ in both]
+        got, wanted = (torch.autograd.grad(outs, given, weights) for outs in (both, apart))
+        assert all(torch.equal(a, b) for a, b in zip(got, wanted))
+
+    draw(backend, device, test, st.integers(0, 99))
+
+
+@draws("convection")
+def test_convection(backend, device, dtype):
+    def test(shape, _, boundary, reach, seed):
+        torch.manual_seed(seed)
+        u, shift = torch.randn(shape).to(device, dtype), (torch.randn(*shape[1:3], 3) * reach).to(device, dtype)
+        if backend == "torch" and dtype in (torch.bfloat16, torch.float16):
+            shift = shift.mul(4).round().div(4)  # the portable version interpolates in the given precision
+        compare(
+            lambda u, s: convection(u, s, boundary, backend),
+            lambda u, s: convection_reference.convection(u, s, boundary),
+            *(u, shift, DTYPES[dtype] * (3 if backend == "torch" else 1)),
+        )
+
+    draw(backend, device, test, st.sampled_from(BOUNDARIES), st.sampled_from([0.9, 30.0]), st.integers(0, 99))
+
+
 @pytest.mark.parametrize("mixing", [False, True])
-@pytest.mark.parametrize("backend", registry.available("group_convolution"))
-@MODEST
-@given(shape=shapes, size=kernels, boundary=st.sampled_from(BOUNDARIES), seed=st.integers(0, 99))
-def test_group_convolution(backend, mixing, dtype, shape, size, boundary, seed):
-    torch.manual_seed(seed)
-    u = torch.randn(shape).to(dtype)
-    kernel = torch.randn(*([2] if mixing else []), *shape[1:3], *size).to(dtype)
+@draws("group_convolution")
+def test_group_convolution(backend, device, dtype, mixing):
+    def test(shape, size, boundary, seed):
+        torch.manual_seed(seed)
+        u = torch.randn(shape).to(device, dtype)
+        kernel = torch.randn(*([2] if mixing else []), *shape[1:3], *size).to(device, dtype)
+        compare(
+            lambda u, k: group_convolution(u, k, boundary, backend),
+            lambda u, k: group_reference.group_convolution(u, k, boundary),
+            *(u, kernel, DTYPES[dtype] * 2),
+        )
+
+    draw(backend, device, test, st.sampled_from(BOUNDARIES), st.integers(0, 99))
+
+
+@pytest.mark.parametrize("backend, device", backend_cases("morphological_convolution"))
+def test_many_taps_need_a_wider_index(backend, device):
+    """363 taps: more than a byte can number."""
+    u = torch.randn(1, 1, 2, 4, 5, dtype=torch.float64, device=device)
+    kernel = torch.rand(1, 2, 3, 11, 11, dtype=torch.float64, device=device) * 3
     compare(
-        lambda u, k: group_convolution(u, k, boundary, backend),
-        lambda u, k: group_reference.group_convolution(u, k, boundary),
-        *(u, kernel, DTYPES[dtype] * 2),
+        lambda u, k: morphological_convolution(u, k, -1, backend),
+        lambda u, k: morphology_reference.morphological_convolution(u, k, -1),
+        *(u, kernel, 1e-10),
     )

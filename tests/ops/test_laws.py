@@ -1,5 +1,7 @@
 """Laws of the operators, the rules at the edges of the number line, and the messages for bad arguments."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,9 +10,11 @@ from hypothesis import strategies as st
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.group_convolution import group_convolution
-from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
 
 MODEST = settings(max_examples=15, deadline=None, derandomize=True)
+if os.environ.get("TRITON_INTERPRET") == "1":  # see test_triton.py
+    MODEST = settings(max_examples=2, deadline=None, derandomize=True)
 MORPHOLOGY = registry.available("morphological_convolution")
 INF = torch.inf
 
@@ -96,7 +100,9 @@ BAD = [
     (lambda: morphological_convolution(U, K, 0), ValueError, "sign: expected one of"),
     (lambda: morphological_convolution(U[..., :0], K), ValueError, "u: expected no empty axis"),
     (lambda: morphological_convolution(U, K, backend="cuda"), ValueError, "backend: expected one of"),
-    (lambda: convection(U, S, backend="triton"), ValueError, "has no triton version"),
+    (lambda: group_convolution(U, K, backend="numba"), ValueError, "has no numba version"),
+    (lambda: dilation_and_erosion(U, K, K[..., :1]), ValueError, "erosion: expected shape"),
+    (lambda: dilation_and_erosion(U, K[:1], K), ValueError, "dilation: expected 2 channels"),
     (lambda: convection(U, S[:, :3]), ValueError, "shift: expected shape"),
     (lambda: convection(U, S, "mirror"), ValueError, "boundary: expected one of"),
     (lambda: convection(U, S.double()), TypeError, "shift: expected dtype"),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.convection import cpu as _cpu
+from pdegcnn.ops.convection import op as _op
 from pdegcnn.ops.convection.reference import convection as _reference
 
 __all__ = ["convection"]
@@ -20,7 +20,7 @@ def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: s
         shift: [C,Or,3], the step in orientation indices, rows and columns per channel and output orientation, of
             the dtype and device of ``u``. Its gradient at whole shifts is that of the cell to the right.
         boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
-        backend: ``"numba"`` (first derivatives only; ``torch.func`` transforms run the torch
+        backend: ``"numba"``, ``"triton"`` (in both, second derivatives and ``torch.func`` transforms run the torch
             version) or ``"torch"``; by default the fastest that runs here.
 
     Returns:
@@ -35,8 +35,8 @@ def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: s
     if shift.shape != (*u.shape[1:3], 3):
         raise ValueError(f"shift: expected shape {(*u.shape[1:3], 3)} for u {tuple(u.shape)}, got {tuple(shift.shape)}")
     _checks.same_kind("shift", shift, "u", u)
-    _checks.choice("boundary", boundary, _cpu.BOUNDARIES)
+    _checks.choice("boundary", boundary, _op.BOUNDARIES)
     chosen = _backend.choose("convection", u, backend)
-    if chosen == "numba" and not _backend.in_function_transform(u, shift):
-        return _cpu.convection(u, shift, _cpu.BOUNDARIES.index(boundary))
+    if chosen != "torch" and not _backend.in_function_transform(u, shift):
+        return _op.convection(u, shift, _op.BOUNDARIES.index(boundary), chosen)
     return _reference(u, shift, boundary)

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.group_convolution import op as _op
 from pdegcnn.ops.group_convolution.expanded import group_convolution as _expanded
-from pdegcnn.ops.group_convolution.reference import BOUNDARIES
+from pdegcnn.ops.group_convolution.reference import BOUNDARIES, pad
 
 __all__ = ["group_convolution"]
 
@@ -19,7 +20,8 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
         u: signal [B,C,Or,H,W].
         kernel: depthwise [C,Or,KO,KH,KW] or channel-mixing [Cout,C,Or,KO,KH,KW], odd sizes, dtype and device of u.
         boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
-        backend: ``"torch"``, or None for the fastest that runs here.
+        backend: ``"torch"`` (one call of conv2d), ``"triton"``, or None for the default here. Channel-mixing kernels
+            and ``torch.func`` transforms always go through conv2d.
 
     Returns:
         Tensor [B,C,Or,H,W], or [B,Cout,Or,H,W] for a channel-mixing kernel.
@@ -32,5 +34,10 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
     _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
     _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])
     _checks.choice("boundary", boundary, BOUNDARIES)
-    _backend.choose("group_convolution", u, backend)
-    return _expanded(u, kernel, boundary)
+    chosen = _backend.choose("group_convolution", u, backend)
+    if chosen == "torch" or kernel.ndim == 6 or _backend.in_function_transform(u, kernel):
+        return _expanded(u, kernel, boundary)
+    padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
+    if boundary != "zeros":
+        u, padding = pad(u, padding[0], padding[1], boundary), [0, 0]
+    return _op.correlate(u, kernel, padding, chosen)

@@ -9,7 +9,7 @@ from pdegcnn import _checks
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.morphology import op as _op
 
-__all__ = ["morphological_convolution"]
+__all__ = ["dilation_and_erosion", "morphological_convolution"]
 
 
 def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1, backend: str | None = None) -> Tensor:
@@ -42,3 +42,40 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1, backend
     if keep and _backend.in_function_transform(u, kernel):
         return _op.by_gathering(u, kernel, sign, chosen)
     return _op.morphology(u, kernel, sign, keep, chosen)[0]
+
+
+def dilation_and_erosion(
+    u: Tensor, dilation: Tensor, erosion: Tensor, backend: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """``max(u - dilation)`` and ``min(u + erosion)`` of one signal, as the morphological gradient needs.
+
+    The same as two calls of :func:`morphological_convolution`; the Triton version reads the signal once for both. (The
+    dilation and erosion of a :class:`~pdegcnn.nn.PDELayer` follow one another, so they cannot share their input.)
+
+    Args:
+        u: signal [B,C,Or,H,W].
+        dilation: turned kernel [C,Or,KO,KH,KW] of the dilation, odd sizes, of the dtype and device of ``u``.
+        erosion: the same for the erosion, of the same shape.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Dilated and eroded signal, of the shape and dtype of ``u``.
+
+    Raises:
+        ValueError: if a shape or the backend does not fit.
+        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+    """
+    _checks.signal("u", u, 5, "[B,C,Or,H,W]")
+    _checks.kernel(u, dilation, "dilation")
+    _checks.kernel(u, erosion, "erosion")
+    if erosion.shape != dilation.shape:
+        raise ValueError(f"erosion: expected shape {tuple(dilation.shape)} as dilation, got {tuple(erosion.shape)}")
+    chosen = _backend.choose("morphological_convolution", u, backend)
+    keep = torch.is_grad_enabled() and (u.requires_grad or dilation.requires_grad or erosion.requires_grad)
+    if _backend.in_function_transform(u, dilation, erosion):
+        return (
+            morphological_convolution(u, dilation, 1, backend),
+            morphological_convolution(u, erosion, -1, backend),
+        )
+    dilated, _, eroded, _ = _op.morphology_pair(u, dilation, erosion, keep, chosen)
+    return dilated, eroded

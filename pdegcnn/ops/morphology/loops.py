@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-BLOCK = 1024
+BLOCK, LANES = 2048, 16
 FLAGS = {"contract", "nsz"}
 
 
@@ -47,22 +47,50 @@ def row_nan(best, index, p, k, tap):
 
 
 @njit(cache=True, nogil=True)
+def count_nan(u):
+    """How many entries are NaN."""
+    count = 0
+    for w in range(u.size):
+        count += u[w] != u[w]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def widen(low, high, u):
+    """Let low and high, elementwise, enclose u."""
+    for w in range(u.size):
+        low[w] = u[w] if u[w] < low[w] else low[w]
+        high[w] = u[w] if u[w] > high[w] else high[w]
+
+
+@njit(cache=True, nogil=True)
+def extremes(u):
+    """Smallest and largest entry where none is NaN, piece by piece: no compiler vectorises a minimum by itself."""
+    piece = min(u.size, 256)
+    low, high = u[:piece].copy(), u[:piece].copy()
+    for start in range(0, u.size, piece):
+        stop = min(start + piece, u.size)
+        widen(low[: stop - start], high[: stop - start], u[start:stop])
+    return low.min(), high.max()
+
+
+@njit(cache=True, nogil=True)
+def scaled(out, u, factor):
+    """Write factor * u into out, converting."""
+    for w in range(out.size):
+        out[w] = factor * u[w]
+
+
+@njit(cache=True, nogil=True)
 def fill_frame(frame, u, sign, top, left, columns):
     """Write sign * u [Or,H,W] into the frame; return its smallest and largest value and whether NaN occurs."""
     orientations, height, width = u.shape
-    rows = height + 2 * top
-    low, high, nans = np.inf, -np.inf, 0
     for o in range(orientations):
         for h in range(height):
-            start = (o * rows + h + top) * columns + left
-            line, source = frame[start : start + width], u[o, h]
-            for w in range(width):
-                value = sign * source[w]
-                line[w] = value
-                nans += value != value
-                low = value if value < low else low
-                high = value if value > high else high
-    return low, high, nans > 0
+            start = (o * (height + 2 * top) + h + top) * columns + left
+            scaled(frame[start : start + width], u[o, h], sign)
+    low, high = extremes(u.reshape(-1))
+    return min(sign * low, sign * high), max(sign * low, sign * high), count_nan(u.reshape(-1)) > 0
 
 
 @njit(cache=True, nogil=True)
@@ -90,10 +118,10 @@ def forward(u, kernel, out, winner, keep, sign, start, stop):
     _, orientations, height, width = u.shape
     channels, _, ko, kh, kw = kernel.shape
     columns, rows = width + kw - 1, height + kh - 1
-    frame = np.full(orientations * rows * columns + kw, -np.inf).astype(u.dtype)
+    frame = np.full(orientations * rows * columns + kw + LANES, -np.inf).astype(u.dtype)
     block = max(1, BLOCK // columns)
-    best_buffer = np.empty(block * columns, u.dtype)
-    index_buffer = np.empty(block * columns, np.int32)
+    best_buffer = np.empty(block * columns + LANES, u.dtype)
+    index_buffer = np.empty(block * columns + LANES, np.int32)
     kind = np.empty((ko, kh), np.int64)
     one = u.dtype.type(sign)
     for n in range(start, stop):
@@ -103,7 +131,8 @@ def forward(u, kernel, out, winner, keep, sign, start, stop):
             classify(kind, k, low, high, nans)
             for top in range(0, height, block):
                 lines = min(block, height - top)
-                best, index = best_buffer[: lines * columns], index_buffer[: lines * columns]
+                size = (lines * columns + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
+                best, index = best_buffer[:size], index_buffer[:size]
                 best[:] = -np.inf
                 index[:] = ko * kh * kw
                 for a in range(ko):
@@ -118,11 +147,9 @@ def forward(u, kernel, out, winner, keep, sign, start, stop):
                         elif kind[a, i] == 1:
                             row_value(best, p, k[a, i])
                 for h in range(lines):
-                    for w in range(width):
-                        out[n, o, top + h, w] = one * best[h * columns + w]
+                    scaled(out[n, o, top + h], best[h * columns : h * columns + width], one)
                     if keep:
-                        for w in range(width):
-                            winner[n, o, top + h, w] = index[h * columns + w]
+                        scaled(winner[n, o, top + h], index[h * columns : h * columns + width], np.int32(1))
 
 
 @njit(cache=True, nogil=True)

@@ -104,6 +104,47 @@ def _(info, in_dims, u, kernel, sign, keep, backend):
     return (out, winner), (0, None)
 
 
+@torch.library.custom_op("pdegcnn::morphology_pair", mutates_args=())
+def morphology_pair(
+    u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Dilation by one kernel, its winning taps, erosion by another of the same size, its winning taps."""
+    module, u, kernels = _module(backend), u.contiguous(), [dilation.contiguous(), erosion.contiguous()]
+    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] * dilation.shape[4])
+    if hasattr(module, "forward_pair"):
+        first, second = module.forward_pair(u, kernels, keep, dtype)
+    else:
+        first, second = (module.forward(u, kernel, sign, keep, dtype) for kernel, sign in zip(kernels, (1, -1)))
+    return *first, *second
+
+
+@morphology_pair.register_fake
+def _(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str):
+    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] * dilation.shape[4])
+    shape = u.shape if keep else (0,)
+    outs = [u.new_empty(u.shape) for _ in range(2)]
+    return outs[0], u.new_empty(shape, dtype=dtype), outs[1], u.new_empty(shape, dtype=dtype)
+
+
+def _setup_pair(ctx, inputs, output) -> None:
+    u, dilation, erosion, ctx.keep, ctx.backend = inputs
+    ctx.sizes = list(dilation.shape[2:])
+    ctx.mark_non_differentiable(output[1], output[3])
+    ctx.save_for_backward(*((output[1], output[3]) if ctx.keep else (u, dilation, erosion)))
+
+
+def _backward_pair(ctx, grad_dilated, _, grad_eroded, __):
+    saved = ctx.saved_tensors
+    if not ctx.keep:
+        saved = morphology_pair(*(x.detach() for x in saved), True, ctx.backend)[1::2]
+    up, up_sums = morphology_backward(grad_dilated, saved[0], ctx.sizes, ctx.backend)
+    down, down_sums = morphology_backward(grad_eroded, saved[1], ctx.sizes, ctx.backend)
+    return up + down, -up_sums, down_sums, None, None
+
+
+morphology_pair.register_autograd(_backward_pair, setup_context=_setup_pair)
+
+
 def by_gathering(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what torch.func.grad can differentiate."""
     sizes = list(kernel.shape[2:])

@@ -8,25 +8,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+CHUNK = 2**17
+"""Outputs worked on at once on a CPU, so that they stay in its cache."""
+
 
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Values, and the winning taps where ``keep`` (else an empty tensor)."""
     dtype = torch.promote_types(u.dtype, torch.float32)
-    height, width = u.shape[-2:]
-    ko, kh, kw = kernel.shape[-3:]
-    padded = F.pad(sign * u.to(dtype), (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
+    taps = kernel.shape[2] * kernel.shape[3] * kernel.shape[4]
     weights = kernel.to(dtype)
-    best = torch.full(u.shape, -torch.inf, dtype=dtype, device=u.device)
-    winner = torch.full(u.shape if keep else (0,), ko * kh * kw, dtype=index_dtype, device=u.device)
-    for t, (a, i, j) in enumerate(product(range(ko), range(kh), range(kw))):
-        shifted = padded.roll(ko // 2 - a, dims=2)[..., i : i + height, j : j + width]
-        weight = weights[:, :, a, i, j, None, None]
-        value = torch.where(weight == torch.inf, -torch.inf, shifted - weight)
-        wins = (value > best) | (value.isnan() & ~best.isnan())
-        best = torch.where(wins, value, best)
-        if keep:
-            winner.masked_fill_(wins, t)
-    return (sign * best).to(u.dtype), winner
+    out = torch.empty_like(u)
+    winner = torch.full(u.shape if keep else (0,), taps, dtype=index_dtype, device=u.device)
+    ordinary = not bool(u.isnan().any() | kernel.isnan().any() | (kernel == -torch.inf).any())
+    absent = (kernel == torch.inf).flatten(2).any(1).any(0).tolist()
+    step = u.shape[1] if u.device.type != "cpu" else max(1, CHUNK * u.shape[1] // u.numel())
+    for start in range(0, u.shape[1], step):
+        part = slice(start, start + step)
+        best = _best(sign * u[:, part].to(dtype), weights[part], winner[:, part] if keep else None, absent, ordinary)
+        out[:, part] = sign * best
+    return out, winner
+
+
+def _best(u: Tensor, weights: Tensor, winner: Tensor | None, absent: list[bool], ordinary: bool) -> Tensor:
+    """Greatest ``u - k``; writes the first taps that reach it into ``winner``. NaN cannot occur where ``ordinary``."""
+    height, width = u.shape[-2:]
+    ko, kh, kw = weights.shape[-3:]
+    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
+    best, value = torch.full_like(u, -torch.inf), torch.empty_like(u)
+    wins = torch.empty(u.shape, dtype=torch.bool, device=u.device)
+    for a in range(ko):
+        turned = padded.roll(ko // 2 - a, dims=2)
+        for t, (i, j) in enumerate(product(range(kh), range(kw)), a * kh * kw):
+            weight = weights[:, :, a, i, j, None, None]
+            torch.sub(turned[..., i : i + height, j : j + width], weight, out=value)
+            if absent[t]:
+                value.masked_fill_(weight == torch.inf, -torch.inf)
+            if winner is not None:
+                torch.gt(value, best, out=wins)
+                if not ordinary:
+                    wins |= value.isnan() & ~best.isnan()
+                winner.masked_fill_(wins, t)
+            torch.maximum(best, value, out=best)
+    return best
 
 
 def sources(winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor, Tensor]:

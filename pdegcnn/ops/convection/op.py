@@ -1,0 +1,71 @@
+"""The fast versions of the convection operator as torch operators: one autograd rule for them all."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from pdegcnn.ops.convection import reference
+
+BOUNDARIES = ("zeros", "replicate", "periodic")
+_MODULES = {"numba": "cpu", "triton": "triton"}
+
+
+def _module(backend: str) -> ModuleType:
+    return importlib.import_module(f"pdegcnn.ops.convection.{_MODULES[backend]}")
+
+
+@torch.library.custom_op("pdegcnn::convection", mutates_args=())
+def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
+    """Value of u [B,C,Or,H,W] at shift [C,Or,3]; ``boundary`` counts in BOUNDARIES."""
+    return _module(backend).forward(u.contiguous(), shift.contiguous(), boundary)
+
+
+@convection.register_fake
+def _(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
+    return u.new_empty(u.shape)
+
+
+@torch.library.custom_op("pdegcnn::convection_backward", mutates_args=())
+def convection_backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int, backend: str) -> tuple[Tensor, Tensor]:
+    """Gradients in u and shift."""
+    return _module(backend).backward(grad.contiguous(), u.contiguous(), shift.contiguous(), boundary)
+
+
+@convection_backward.register_fake
+def _(grad: Tensor, u: Tensor, shift: Tensor, boundary: int, backend: str) -> tuple[Tensor, Tensor]:
+    return u.new_empty(u.shape), shift.new_empty(shift.shape)
+
+
+def _setup(ctx, inputs, output) -> None:
+    u, shift, ctx.boundary, ctx.backend = inputs
+    ctx.save_for_backward(u, shift)
+
+
+def _backward(ctx, grad):
+    return *convection_backward(grad, *ctx.saved_tensors, ctx.boundary, ctx.backend), None, None
+
+
+convection.register_autograd(_backward, setup_context=_setup)
+
+
+def _setup_backward(ctx, inputs, output) -> None:
+    grad, u, shift, ctx.boundary, _ = inputs
+    ctx.save_for_backward(grad, u, shift)
+
+
+def _double_backward(ctx, along_u, along_shift):
+    """Second derivatives through the specification: rare, so it need not be fast."""
+    with torch.enable_grad():
+        given = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+        grad, u, shift = given
+        out = reference.convection(u, shift, BOUNDARIES[ctx.boundary])
+        first = torch.autograd.grad(out, (u, shift), grad, create_graph=True)
+        second = torch.autograd.grad(first, given, (along_u, along_shift), allow_unused=True)
+    return *second, None, None
+
+
+convection_backward.register_autograd(_double_backward, setup_context=_setup_backward)
