@@ -1,14 +1,15 @@
 """PDE-based equivariant networks for PyTorch: layers that are solvers of evolution equations on homogeneous spaces."""
 
-from pdegcnn import functional, kernels, models, nn, reversible, spaces, sphere, testing
+from pdegcnn import functional, kernels, models, nn, reversible, spaces, sphere, surface, testing
 from pdegcnn.ops.backend import backends
-from pdegcnn.spaces import R2, SE2
+from pdegcnn.spaces import R2, SE2, Mesh
 
 __version__ = "0.1.0"
 
 __all__ = [
     "R2",
     "SE2",
+    "Mesh",
     "backends",
     "functional",
     "kernels",
@@ -17,5 +18,6 @@ __all__ = [
     "reversible",
     "spaces",
     "sphere",
+    "surface",
     "testing",
 ]

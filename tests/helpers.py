@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,34 @@ import pdegcnn as pg
 from pdegcnn.spaces import GridSpace
 
 SPACE_CASES = [pg.R2(), pg.SE2(8), pg.SE2(5), pg.SE2(1)]
-"""At least one of every listed space."""
+"""At least one of every listed space on a grid."""
+
+
+def bumpy_sphere(subdivisions: int = 2, **options) -> pg.Mesh:
+    """A closed surface without symmetry: a sphere with waves."""
+    vertices, faces = pg.surface.icosphere(subdivisions)
+    x, y, z = vertices.T
+    radius = 1 + 0.2 * np.sin(3 * x + 1) * np.cos(2 * y) + 0.1 * z
+    return pg.Mesh.from_arrays(vertices * radius[:, None], faces, **options)
+
+
+def sheet(rows: int, columns: int, step: float = 1.0, **options) -> pg.Mesh:
+    """A flat square grid in space, with boundary; vertex ``r columns + c`` at ``(c, r, 0) step``, seen from -z."""
+    r, c = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    here = (r * columns + c)[:-1, :-1].ravel()
+    a, b, d, e = here, here + 1, here + columns, here + columns + 1
+    faces = np.concatenate((np.stack((a, b, e), 1), np.stack((a, e, d), 1)))
+    vertices = np.stack((c.ravel(), r.ravel(), 0 * r.ravel()), 1) * step
+    return pg.Mesh.from_arrays(vertices.astype(float), faces, **options)
+
+
+def torus(rows: int, columns: int, directions: int = 8, step: float = 1.0, unit: float = 1.0) -> pg.Mesh:
+    """The periodic grid whose mesh layers are those of SE(2) in pixels."""
+    return pg.Mesh.from_lengths(*pg.surface.flat_torus(rows, columns, step), directions=directions, unit=unit)
+
+
+MESH_CASES = [bumpy_sphere(1, directions=8), sheet(4, 5, directions=5)]
+"""Small closed and open surfaces."""
 
 
 def signal(space: GridSpace, size: tuple[int, int] = (9, 9), channels: int = 2, batch: int = 1, **kind) -> Tensor:

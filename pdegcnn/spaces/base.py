@@ -1,4 +1,4 @@
-"""What every space offers: a group law, a tensor layout and an action on signals."""
+"""What every space offers: a tensor layout and motions of signals; homogeneous spaces also a group law."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from pdegcnn import _checks
 
 
 class Space(ABC):
-    """A homogeneous space that signals live on, with the group that moves it.
+    """What signals live on. Signals are plain tensors laid out as ``layout`` says.
 
-    Group elements are tensors ``[..., dim]`` in the coordinates the space documents; Lie algebra vectors are tensors
-    ``[..., dim]`` in its left-invariant frame. Signals are plain tensors laid out as ``layout`` says.
+    Vectors are tensors ``[..., dim]`` in the space's frame.
     """
 
     dim: ClassVar[int]
-    """Dimension of the group whose frame carries vectors and metrics."""
+    """Dimension of the frame that carries vectors and metrics."""
     layout: ClassVar[str]
     """Axes of a signal, for example ``[B,C,Or,H,W]``."""
     terms: ClassVar[tuple[str, ...]] = ("convection", "diffusion", "dilation", "erosion")
@@ -28,6 +27,26 @@ class Space(ABC):
     def signal_ndim(self) -> int:
         """Rank of a signal tensor."""
         return self.layout.count(",") + 1
+
+    @abstractmethod
+    def transform(self, signal: Tensor, **motion: object) -> Tensor:
+        """Move a signal of this space, or of its base, or leave an invariant ``[B,K]`` as it is."""
+
+    @abstractmethod
+    def interior(self, signal: Tensor, **motion: object) -> Tensor:
+        """Weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
+
+    def check_signal(self, name: str, u: Tensor) -> Tensor:
+        """Return ``u`` if it is a signal on this space, else raise ``TypeError`` or ``ValueError`` naming ``name``."""
+        return _checks.signal(name, u, self.signal_ndim, self.layout)
+
+
+class HomogeneousSpace(Space):
+    """A space with the group that moves it.
+
+    Group elements are tensors ``[..., dim]`` in the coordinates the space documents; Lie algebra vectors are tensors
+    ``[..., dim]`` in its left-invariant frame.
+    """
 
     @abstractmethod
     def identity(self) -> Tensor:
@@ -48,15 +67,3 @@ class Space(ABC):
     @abstractmethod
     def log(self, g: Tensor) -> Tensor:
         """Logarithmic coordinates of elements ``[..., dim]``, the inverse of :meth:`exp` near the unit element."""
-
-    @abstractmethod
-    def transform(self, signal: Tensor, **motion: object) -> Tensor:
-        """Move a signal of this space, or of its base, or leave an invariant ``[B,K]`` as it is."""
-
-    @abstractmethod
-    def interior(self, signal: Tensor, **motion: object) -> Tensor:
-        """Weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
-
-    def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if it is a signal on this space, else raise ``TypeError`` or ``ValueError`` naming ``name``."""
-        return _checks.signal(name, u, self.signal_ndim, self.layout)

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pdegcnn as pg
-from pdegcnn.spaces import SPACES, Space
+from pdegcnn.spaces import SPACES, HomogeneousSpace
 
-from ..helpers import SPACE_CASES
+from ..helpers import MESH_CASES, SPACE_CASES
 
 GROUPS = [type(s)() for s in SPACE_CASES[:2]]
 coordinate = st.floats(-3.0, 3.0)
 
 
-def elements(space: Space) -> st.SearchStrategy[torch.Tensor]:
+def elements(space: HomogeneousSpace) -> st.SearchStrategy[torch.Tensor]:
     tensor = st.lists(coordinate, min_size=space.dim, max_size=space.dim)
     return tensor.map(lambda c: space.exp(torch.tensor(c, dtype=torch.float64)))
 
 
-def close(space: Space, g: torch.Tensor, h: torch.Tensor) -> None:
+def close(space: HomogeneousSpace, g: torch.Tensor, h: torch.Tensor) -> None:
     """Equal as group elements: angles modulo a full turn."""
     away = (g - h).clone()
     if space.dim == 3:
@@ -32,13 +32,13 @@ def close(space: Space, g: torch.Tensor, h: torch.Tensor) -> None:
 
 
 def test_every_listed_space_is_tested() -> None:
-    assert {type(s) for s in SPACE_CASES} == set(SPACES)
-    assert {type(s) for s in GROUPS} == set(SPACES)
+    assert {type(s) for s in (*SPACE_CASES, *MESH_CASES)} == set(SPACES)
+    assert {type(s) for s in GROUPS} == {s for s in SPACES if issubclass(s, HomogeneousSpace)}
 
 
 @pytest.mark.parametrize("space", GROUPS, ids=str)
 @given(data=st.data())
-def test_group_axioms(space: Space, data: st.DataObject) -> None:
+def test_group_axioms(space: HomogeneousSpace, data: st.DataObject) -> None:
     g, h, k = (data.draw(elements(space)) for _ in range(3))
     e = space.identity()
     close(space, space.compose(space.compose(g, h), k), space.compose(g, space.compose(h, k)))
@@ -50,7 +50,7 @@ def test_group_axioms(space: Space, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("space", GROUPS, ids=str)
 @given(data=st.data(), s=st.floats(-0.5, 0.5), t=st.floats(-0.5, 0.5))
-def test_exponential_is_a_one_parameter_group(space: Space, data: st.DataObject, s: float, t: float) -> None:
+def test_exponential_is_a_one_parameter_group(space: HomogeneousSpace, data: st.DataObject, s: float, t: float) -> None:
     c = torch.tensor(data.draw(st.lists(coordinate, min_size=space.dim, max_size=space.dim)), dtype=torch.float64)
     close(space, space.compose(space.exp(s * c), space.exp(t * c)), space.exp((s + t) * c))
     close(space, space.inverse(space.exp(c)), space.exp(-c))
@@ -58,7 +58,7 @@ def test_exponential_is_a_one_parameter_group(space: Space, data: st.DataObject,
 
 @pytest.mark.parametrize("space", GROUPS, ids=str)
 @given(data=st.data())
-def test_logarithm_inverts_the_exponential(space: Space, data: st.DataObject) -> None:
+def test_logarithm_inverts_the_exponential(space: HomogeneousSpace, data: st.DataObject) -> None:
     c = torch.tensor(data.draw(st.lists(coordinate, min_size=space.dim, max_size=space.dim)), dtype=torch.float64)
     torch.testing.assert_close(space.log(space.exp(c)), c, atol=1e-10, rtol=1e-10)
     g = data.draw(elements(space))
