@@ -1,6 +1,6 @@
 """PDE-based equivariant networks for PyTorch: layers that are solvers of evolution equations on homogeneous spaces."""
 
-from pdegcnn import functional, kernels, models, nn, reversible, spaces, sphere, surface, testing
+from pdegcnn import functional, gauge, kernels, models, nn, reversible, spaces, sphere, surface, testing
 from pdegcnn.ops.backend import backends
 from pdegcnn.spaces import R2, SE2, Mesh
 
@@ -12,6 +12,7 @@ __all__ = [
     "Mesh",
     "backends",
     "functional",
+    "gauge",
     "kernels",
     "models",
     "nn",

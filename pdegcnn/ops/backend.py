@@ -15,10 +15,10 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from pdegcnn import _checks
 
-OPERATORS = ("morphological_convolution", "convection", "group_convolution")
+OPERATORS = ("morphological_convolution", "convection", "group_convolution", "transport_gather")
 BACKENDS = ("numba", "triton", "torch")
 IMPLEMENTED = {
-    "numba": ("morphological_convolution", "convection"),
+    "numba": ("morphological_convolution", "convection", "transport_gather"),
     "triton": (),
     "torch": OPERATORS,
 }

@@ -247,7 +247,7 @@ class Mesh(Space):
         """Pairs nearer than ``radius`` units (None: the edges), in this gauge, on the device and in the dtype of a
         real or complex tensor.
         """
-        return self._keep(("neighbours", radius), like, lambda kind: self._neighbours(radius, *kind))
+        return self.keep(("neighbours", radius), like, lambda kind: self._neighbours(radius, *kind))
 
     def _neighbours(self, radius: float | None, device: torch.device, dtype: torch.dtype) -> Neighbours:
         pairs = self.surface.pairs(radius)
@@ -257,15 +257,15 @@ class Mesh(Space):
         turn = torch.polar(torch.ones_like(self.gauge), -self.gauge)
         offset = torch.from_numpy(pairs.offset) * turn[centre]
         transport = torch.from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
-        real = (x.to(device) for x in (start, centre, source))
-        phases = (x.to(device, dtype.to_complex()) for x in (offset, transport))
-        return Neighbours(*real, *phases, mirror.to(device))
+        offset, transport = offset.to(device, dtype.to_complex()), transport.to(device, dtype.to_complex())
+        lists = start.to(device), centre.to(device), source.to(device)
+        return Neighbours(*lists, offset, transport, mirror.to(device))
 
     def laplacian(self, spin: int, like: Tensor) -> tuple[SparseRows, Tensor]:
         """Weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, both of the intrinsic
         Delaunay triangulation, in this gauge.
         """
-        return self._keep(("laplacian", spin), like, lambda kind: self._laplacian(spin, *kind))
+        return self.keep(("laplacian", spin), like, lambda kind: self._laplacian(spin, *kind))
 
     def _laplacian(self, spin: int, device: torch.device, dtype: torch.dtype) -> tuple[SparseRows, Tensor]:
         matrix = self.surface.laplacian(spin)
@@ -291,9 +291,9 @@ class Mesh(Space):
             turned = torch.from_numpy(functions.astype(np.complex128)) * turn[:, None]
             return torch.from_numpy(values).to(*kind), turned.to(kind[0], kind[1].to_complex())
 
-        return self._keep(("eigenbasis", spin, count), like, build)
+        return self.keep(("eigenbasis", spin, count), like, build)
 
-    def _keep(self, name: tuple[Any, ...], like: Tensor, build: Callable[[Any], Any]) -> Any:
+    def keep(self, name: tuple[Any, ...], like: Tensor, build: Callable[[Any], Any]) -> Any:
         """Build once for each device and precision (half precision works with float32)."""
         dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
         key = (*name, like.device, dtype)

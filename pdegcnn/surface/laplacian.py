@@ -32,12 +32,15 @@ def connection_laplacian(triangulation: Triangulation, frames: Frames, spin: int
 
 
 def eigenbasis(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Floats, np.ndarray]:
-    """Lowest eigenvalues ``[K]`` and eigenfunctions ``[V,K]``, orthonormal for the vertex areas."""
+    """Lowest eigenvalues ``[K]`` and eigenfunctions ``[V,K]``, orthonormal for the vertex areas.
+
+    Eigenvalues that are rounding are set to zero: a small power of them would not be small.
+    """
     vertices = areas.size
     if count >= vertices - 1:  # Lanczos needs room
         root = 1 / np.sqrt(areas)
         values, functions = np.linalg.eigh(root[:, None] * laplacian.toarray() * root)
-        return np.maximum(values[:count], 0), root[:, None] * functions[:, :count]
+        return _without_rounding(values)[:count], root[:, None] * functions[:, :count]
     shift = -1e-4 * laplacian.diagonal().real.mean() / areas.mean()
     start = np.random.default_rng(0).standard_normal(vertices)
     functions = eigsh(laplacian.tocsc(), count, sparse.diags(areas).tocsc(), sigma=shift, v0=start)[1]
@@ -45,4 +48,8 @@ def eigenbasis(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple
     weight = np.sqrt(areas)[:, None]
     span = np.linalg.qr(weight * functions)[0] / weight
     values, within = np.linalg.eigh(span.conj().T @ (laplacian @ span))
-    return np.maximum(values, 0), span @ within
+    return _without_rounding(values), span @ within
+
+
+def _without_rounding(values: Floats) -> Floats:
+    return np.where(values < 1e-9 * values.max(), 0, values)
