@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.gauge.features import Features, check_features, check_spins, from_rows, real_of, to_rows
+from pdegcnn.gauge.features import Features, check_features, check_spins, real_of
 from pdegcnn.ops.transport_gather import transport_gather
+from pdegcnn.ops.transport_gather.mixing import from_rows, mix, to_rows
 from pdegcnn.ops.transport_gather.stencils import filter_stencil, partners
 from pdegcnn.spaces import Mesh
 
@@ -98,7 +99,7 @@ class GaugeConv(nn.Module):
         for n in self.out_channels:
             parts = [self._gather(rows[m], m, n, mesh) for m in self.in_channels]
             if n in self.in_channels:
-                parts.append(_mix(rows[n], self.centres[str(n)][None], conjugate=False)[:, :, 0])
+                parts.append(mix(rows[n], self.centres[str(n)][None], conjugate=False)[:, :, 0])
             out[n] = from_rows(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0], n)
         if self.bias is not None:
             out[0] = out[0] + self.bias[:, None]
@@ -106,31 +107,9 @@ class GaugeConv(nn.Module):
 
     def _gather(self, rows: Tensor, m: int, n: int, mesh: Mesh) -> Tensor:
         stencil = filter_stencil(mesh, m, n, self.radius, self.radial, rows)
-        mixed = _mix(rows, self.weights[f"{m}to{n}"], conjugate=partners(m, n) == 2)
+        mixed = mix(rows, self.weights[f"{m}to{n}"], conjugate=partners(m, n) == 2)
         return transport_gather(mixed, stencil)
 
     def extra_repr(self) -> str:
         """Channels and neighbourhood."""
         return f"{self.in_channels}, {self.out_channels}, radius={self.radius}, radial={self.radial}"
-
-
-def _mix(rows: Tensor, weight: Tensor, conjugate: bool) -> Tensor:
-    """Complex weights ``[K,C',C,2]`` (or ``[K,C',C,1]``, real) on rows ``[B,V,(2),C]``: ``[B,V,K,2,C']``.
-
-    With ``conjugate`` the second half of the weights acts on the conjugate field. One real matrix product.
-    """
-    kinds, wide, channels = weight.shape[:3]
-    real = weight[..., 0]
-    imag = weight[..., 1] if weight.shape[3] == 2 else torch.zeros_like(real)
-    if rows.ndim == 3:
-        matrix = torch.stack((real, imag), dim=1)  # [K,2,C',C]
-        mixed = rows @ matrix.reshape(-1, channels).mT
-    else:
-        sign = torch.ones(kinds, 1, 1, dtype=rows.dtype, device=rows.device)
-        if conjugate:
-            sign[kinds // 2 :] = -1
-        from_real = torch.stack((real, imag), dim=1)
-        from_imag = torch.stack((-imag * sign, real * sign), dim=1)
-        matrix = torch.stack((from_real, from_imag), dim=3)  # [K,2,C',2,C]
-        mixed = rows.flatten(2) @ matrix.reshape(-1, 2 * channels).mT
-    return mixed.view(*rows.shape[:2], kinds, 2, wide)

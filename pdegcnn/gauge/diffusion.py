@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.gauge.features import Features, check_features, from_rows, real_of, to_rows
+from pdegcnn.gauge.features import Features, check_features, real_of
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
+from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
 from pdegcnn.ops.transport_gather.stencils import laplacian_stencil
 from pdegcnn.spaces import Mesh
 

@@ -84,17 +84,3 @@ def check_features(
 def real_of(dtype: torch.dtype) -> torch.dtype:
     """The real dtype of a real or complex one."""
     return dtype.to_real() if dtype.is_complex else dtype
-
-
-def to_rows(field: Tensor) -> Tensor:
-    """``[B,C,V]`` to rows of reals: ``[B,V,C]``, or ``[B,V,2,C]`` for complex fields."""
-    if field.is_complex():
-        return torch.view_as_real(field.resolve_conj()).permute(0, 2, 3, 1).contiguous()
-    return field.transpose(1, 2).contiguous()
-
-
-def from_rows(rows: Tensor, spin: int) -> Tensor:
-    """``[B,V,2,C]`` to ``[B,C,V]``: complex, or the real part for spin 0."""
-    if spin == 0:
-        return rows[:, :, 0].transpose(1, 2).contiguous()
-    return torch.view_as_complex(rows.permute(0, 3, 1, 2).contiguous())

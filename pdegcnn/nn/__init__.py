@@ -3,11 +3,16 @@
 from pdegcnn.nn.group_convolution import GroupConv
 from pdegcnn.nn.layer import PDELayer
 from pdegcnn.nn.lift import LIFTS, Lift, PlanarLift
+from pdegcnn.nn.mesh import MeshLift, MeshProject
 from pdegcnn.nn.mixing import BatchNorm, ChannelMix
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
 from pdegcnn.nn.resample import MaxPool, Resample
 from pdegcnn.nn.terms import TERMS, Convection, Diffusion, Morphology
+from pdegcnn.spaces import Mesh
+
+LIFTS[Mesh] = MeshLift
+PROJECTS[Mesh] = MeshProject
 
 __all__ = [
     "LIFTS",
@@ -20,6 +25,8 @@ __all__ = [
     "GroupConv",
     "Lift",
     "MaxPool",
+    "MeshLift",
+    "MeshProject",
     "MetricParameter",
     "Morphology",
     "PDELayer",

@@ -15,10 +15,17 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from pdegcnn import _checks
 
-OPERATORS = ("morphological_convolution", "convection", "group_convolution", "transport_gather")
+OPERATORS = (
+    "morphological_convolution",
+    "convection",
+    "group_convolution",
+    "transport_gather",
+    "gather_morphology",
+    "gather_mean",
+)
 BACKENDS = ("numba", "triton", "torch")
 IMPLEMENTED = {
-    "numba": ("morphological_convolution", "convection", "transport_gather"),
+    "numba": tuple(name for name in OPERATORS if name != "group_convolution"),
     "triton": (),
     "torch": OPERATORS,
 }

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from pdegcnn.pde import planar
+from pdegcnn.pde import planar, surface
 from pdegcnn.pde.splitting import SPLITTINGS, evolve
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.spaces import GridSpace, Mesh, Space
 
-SOLVERS: dict[type[Space], ModuleType] = {GridSpace: planar}
+SOLVERS: dict[type[Space], ModuleType] = {GridSpace: planar, Mesh: surface}
 
 
 def solver(space: Space, term: str) -> ModuleType:
