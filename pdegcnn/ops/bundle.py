@@ -15,6 +15,9 @@ from torch import Tensor
 
 from pdegcnn.spaces.mesh import Mesh
 
+TIE = 1e-9
+"""Relative slack by which transports half-way between two directions go to the smaller turn."""
+
 
 class Bundle(NamedTuple):
     """Pairs (v, w), sorted by v, the vertex itself first; it holds (w, v) with each (v, w).
@@ -45,7 +48,8 @@ def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
         pairs = mesh.neighbours(radius, torch.empty(0, dtype=torch.float64, device=kind[0]))
         step = 2 * math.pi / mesh.directions
         angle = pairs.transport.angle()
-        steps = (angle / step).round()
+        angle = torch.where(pairs.mirror < torch.arange(angle.numel(), device=kind[0]), -angle[pairs.mirror], angle)
+        steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions
         turn = angle - steps * step
         offset = pairs.offset * torch.polar(torch.ones_like(turn), -turn / 2)
         lists = (torch.view_as_real(offset).to(kind[1]), turn.to(kind[1]), steps.long())
@@ -65,10 +69,11 @@ def padded(lists: Bundle) -> tuple[Tensor, Tensor]:
 def coordinates(lists: Bundle, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
     """Half-angle coordinates ``[...,3]`` of the taps (pair, step) seen from ``direction``, of ``count`` directions."""
     grid = 2 * math.pi / count
-    angle = -(direction + step / 2) * grid
     x, y = lists.offset[pair].unbind(-1)
-    c, s = torch.cos(angle.to(x)), torch.sin(angle.to(x))
-    return torch.stack(torch.broadcast_tensors(c * x - s * y, s * x + c * y, lists.turn[pair] + step * grid), dim=-1)
+    angle = (2 * direction + step).to(x) * (-grid / 2)
+    c, s = torch.cos(angle), torch.sin(angle)
+    turn = lists.turn[pair] + step.to(x) * grid
+    return torch.stack(torch.broadcast_tensors(c * x - s * y, s * x + c * y, turn), dim=-1)
 
 
 def source(lists: Bundle, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:

@@ -178,10 +178,12 @@ def test_convection_of_the_flat_torus_tends_to_that_of_se2() -> None:
 def on_sphere(subdivisions: int, directions: int, **options) -> tuple[pg.Mesh, Tensor]:
     """An icosphere, and the rotation (forward, left, normal) of every direction at every vertex, ``[N,V,3,3]``."""
     mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), directions=directions, **options)
-    x, y, normal = mesh.frames_in_space()
+    point, (x, _, _) = mesh.vertices, mesh.frames_in_space()
+    x = torch.nn.functional.normalize(x - (x * point).sum(1, keepdim=True) * point, dim=1)
+    y = torch.linalg.cross(point, x)
     angle = mesh.angles[:, None, None]
     forward, left = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
-    return mesh, torch.stack((forward, left, normal.expand_as(left)), dim=-1)
+    return mesh, torch.stack((forward, left, point.expand_as(left)), dim=-1)
 
 
 @pytest.mark.parametrize("vector", [(0.5, 0.2, 0.0), (0.0, 0.0, 0.7), (1.0, -0.5, 0.4)], ids=str)

@@ -50,5 +50,5 @@ def gather_mean(
     arguments = (u.to(dtype), lists, matrix.to(dtype), profile.to(dtype), reach, taps)
     if _backend.choose("gather_mean", u, backend) == "torch":
         return _reference.gather_mean(*arguments).to(u.dtype)
-    u, lists, *rest = arguments
-    return _op.mean(u, *lists, *rest)[0].to(u.dtype)
+    wide, _, *rest = arguments
+    return _op.mean(wide, *lists, *rest)[0].to(u.dtype)

@@ -16,11 +16,17 @@ def place_of(g, y0, y1, y2, scale):
     return np.sqrt(max(q, 0)) * scale
 
 
+@njit(cache=True, nogil=True, inline="always")
+def tap_of(offset, turn, turned, angle, half_turn):
+    """Half-angle coordinates of a tap: the offset turned back by ``angle`` half steps, and the turn."""
+    c, d = turned[angle, 0], turned[angle, 1]
+    return c * offset[0] + d * offset[1], c * offset[1] - d * offset[0], turn + half_turn
+
+
 @njit(cache=True, nogil=True)
-def forward(
-    u, start, columns, offset, turn, steps, areas, matrix, turned, profile, scale, taps, out, total, first, last
-):
+def forward(u, geometry, out, total, first, last):
     """Rows ``first`` to ``last`` of out [B,C*V,N] and of the sums of weights [C*V,N]."""
+    start, columns, offset, turn, steps, areas, matrix, turned, profile, scale, taps = geometry
     batch, _, count = u.shape
     vertices, half, samples = start.size - 1, taps // 2, profile.size
     grid, ends = u.dtype.type(2 * np.pi / count), taps == count + 1
@@ -35,9 +41,8 @@ def forward(
             for i in range(count):
                 j = (i - half - steps[e]) % count
                 for s in range(taps):
-                    c, d = turned[2 * i + s, 0], turned[2 * i + s, 1]
-                    y0, y1 = c * offset[e, 0] + d * offset[e, 1], c * offset[e, 1] - d * offset[e, 0]
-                    place = place_of(g, y0, y1, turn[e] + (s - half) * grid, scale)
+                    y0, y1, y2 = tap_of(offset[e], turn[e], turned, 2 * i + s, (s - half) * grid)
+                    place = place_of(g, y0, y1, y2, scale)
                     below = int(place)
                     if below < samples - 1:
                         rest = place - below
@@ -54,71 +59,56 @@ def forward(
 
 
 @njit(cache=True, nogil=True)
-def backward(
-    flow,
-    u,
-    out,
-    start,
-    columns,
-    offset,
-    turn,
-    steps,
-    areas,
-    matrix,
-    turned,
-    profile,
-    scale,
-    taps,
-    grad_u,
-    grad_matrix,
-    grad_profile,
-    block,
-    first,
-    last,
-):
+def backward(flow, u, out, geometry, grad_u, grad_matrix, grad_profile, block, first, last):
     """Gradients from ``flow`` = grad / total [B,C*V,N]; metric and profile summed over blocks of vertices."""
-    batch, _, count = u.shape
-    vertices, half, samples = start.size - 1, taps // 2, profile.size
-    grid, ends = u.dtype.type(2 * np.pi / count), taps == count + 1
+    start, columns, _, _, _, areas, matrix, _, _, _, _ = geometry
+    vertices = start.size - 1
     blocks = (vertices + block - 1) // block
-    learn_profile = grad_profile.shape[1] > 0
     for item in range(first, last):
         channel, low = item // blocks, item % blocks * block
-        g, base = matrix[channel], channel * vertices
-        sums = np.zeros(6)
+        grad_matrix[item] = 0
         for v in range(low, min(low + block, vertices)):
-            row = base + v
-            grad_u[:, row] = 0
+            grad_u[:, channel * vertices + v] = 0
             for e in range(start[v], start[v + 1]):
                 w = columns[e]
-                for i in range(count):
-                    j = (i - half - steps[e]) % count
-                    for s in range(taps):
-                        c, d = turned[2 * i + s, 0], turned[2 * i + s, 1]
-                        y0, y1 = c * offset[e, 0] + d * offset[e, 1], c * offset[e, 1] - d * offset[e, 0]
-                        y2 = turn[e] + (s - half) * grid
-                        place = place_of(g, y0, y1, y2, scale)
-                        below = int(place)
-                        if below < samples - 1:
-                            rest, share = place - below, 1.0
-                            if ends and (s == 0 or s == taps - 1):
-                                share = 0.5
-                            weight = (profile[below] * (1 - rest) + profile[below + 1] * rest) * share
-                            gain = 0.0
-                            for b in range(batch):
-                                grad_u[b, row, i] += weight * areas[v] * flow[b, base + w, j]
-                                gain += flow[b, row, i] * (u[b, base + w, j] - out[b, row, i])
-                            gain *= areas[w] * share
-                            if learn_profile:
-                                grad_profile[item, below] += gain * (1 - rest)
-                                grad_profile[item, below + 1] += gain * rest
-                            if place > 0:
-                                slope = gain * (profile[below + 1] - profile[below]) * scale * scale / (2 * place)
-                                sums[0] += slope * y0 * y0
-                                sums[1] += slope * y1 * y1
-                                sums[2] += slope * y2 * y2
-                                sums[3] += slope * y0 * y1
-                                sums[4] += slope * y0 * y2
-                                sums[5] += slope * y1 * y2
-                        j = j + 1 if j + 1 < count else 0
-        grad_matrix[item] = sums
+                rows = (channel * vertices + v, channel * vertices + w)
+                sizes = (areas[v], areas[w])
+                sums = (grad_u, grad_matrix[item], grad_profile[item])
+                pair(flow, u, out, geometry, e, rows, sizes, matrix[channel], sums)
+
+
+@njit(cache=True, nogil=True)
+def pair(flow, u, out, geometry, e, rows, sizes, g, sums):
+    """What the taps of one pair of vertices add to the gradients."""
+    _, _, offset, turn, steps, _, _, turned, profile, scale, taps = geometry
+    grad_u, grad_matrix, grad_profile = sums
+    batch, _, count = u.shape
+    half, samples = taps // 2, profile.size
+    grid, ends = u.dtype.type(2 * np.pi / count), taps == count + 1
+    for i in range(count):
+        j = (i - half - steps[e]) % count
+        for s in range(taps):
+            y0, y1, y2 = tap_of(offset[e], turn[e], turned, 2 * i + s, (s - half) * grid)
+            place = place_of(g, y0, y1, y2, scale)
+            below = int(place)
+            if below < samples - 1:
+                share = 0.5 if ends and (s == 0 or s == taps - 1) else 1.0
+                rest = place - below
+                weight = (profile[below] * (1 - rest) + profile[below + 1] * rest) * share
+                gain = 0.0
+                for b in range(batch):
+                    grad_u[b, rows[0], i] += weight * sizes[0] * flow[b, rows[1], j]
+                    gain += flow[b, rows[0], i] * (u[b, rows[1], j] - out[b, rows[0], i])
+                gain *= sizes[1] * share
+                if grad_profile.size > 0:
+                    grad_profile[below] += gain * (1 - rest)
+                    grad_profile[below + 1] += gain * rest
+                if place > 0:
+                    slope = gain * (profile[below + 1] - profile[below]) * scale * scale / (2 * place)
+                    grad_matrix[0] += slope * y0 * y0
+                    grad_matrix[1] += slope * y1 * y1
+                    grad_matrix[2] += slope * y2 * y2
+                    grad_matrix[3] += slope * y0 * y1
+                    grad_matrix[4] += slope * y0 * y2
+                    grad_matrix[5] += slope * y1 * y2
+            j = j + 1 if j + 1 < count else 0

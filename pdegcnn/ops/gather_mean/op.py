@@ -47,7 +47,7 @@ def mean(
     lists = [_jit.array(x) for x in (start, columns, offset, turn, steps, areas)]
     scale = (profile.numel() - 1) / reach
     geometry = (*lists, _jit.array(matrix), half_steps(u.shape[2], taps, u.dtype), _jit.array(profile), scale, taps)
-    _jit.parallel(loops.forward, rows.shape[1], _jit.array(rows), *geometry, out.numpy(), total.numpy())
+    _jit.parallel(loops.forward, rows.shape[1], _jit.array(rows), geometry, out.numpy(), total.numpy())
     return _back(out, u.shape), total
 
 
@@ -86,7 +86,7 @@ def mean_backward(
     geometry = (*lists, _jit.array(matrix), half_steps(u.shape[2], taps, u.dtype), _jit.array(profile), scale, taps)
     fields = (_jit.array(flow), _jit.array(_rows(u)), _jit.array(_rows(out)))
     results = (grad_u.numpy(), sums.numpy(), samples.numpy())
-    _jit.parallel(loops.backward, items, *fields, *geometry, *results, BLOCK)
+    _jit.parallel(loops.backward, items, *fields, geometry, *results, BLOCK)
     grad_matrix = torch.zeros(matrix.shape, dtype=torch.float64)
     for (i, j), total_ in zip(SYMMETRIC, sums.view(u.shape[1], -1, 6).sum(1).unbind(1)):
         grad_matrix[:, i, j] = grad_matrix[:, j, i] = total_

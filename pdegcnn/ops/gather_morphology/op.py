@@ -59,7 +59,8 @@ def _setup(ctx, inputs, output) -> None:
 def _backward(ctx, grad, _):
     winner, *lists, matrix, law = ctx.saved_tensors
     metric = any(ctx.needs_input_grad[8:10])
-    found = portable.backward(grad, Bundle(*lists, ctx.most), matrix, law, winner, ctx.taps, ctx.sign, metric)
+    bundle = Bundle._make((*lists, ctx.most))
+    found = portable.backward(grad, bundle, matrix, law, winner, ctx.taps, ctx.sign, metric)
     return found[0], *(None,) * 7, *found[1:], None, None, None
 
 

@@ -46,9 +46,8 @@ def backward(
     y = coordinates(lists, pair, direction, step, count)
     squared = torch.einsum("bcnvi,cij,bcnvj->bcnv", y, matrix, y)
     factor, power = law.unbind()
-    if bool(power.isinf()):
-        return grad_u, torch.zeros_like(matrix), torch.zeros_like(law)
-    moved = squared > 0
+    moved = (squared > 0) & ~power.isinf()
+    power = torch.where(power.isinf(), 1, power)
     safe = torch.where(moved, squared, 1)
     flow = torch.where(moved, -sign * grad, 0)
     raised = safe**power

@@ -54,7 +54,7 @@ def tables(mesh: Mesh, like: Tensor) -> _Tables:
         keys = t.tail[fans] * 8.0 + f.angle[fans]
         arrays = (keys, fans, t.tail, t.next, t.previous, t.twin, t.lengths.ravel(), t.corners, f.angle)
         tensors = [torch.from_numpy(np.ascontiguousarray(x)) for x in (*arrays, f.transport, f.scale)]
-        return _Tables(*(x.to(kind[0]) for x in tensors), mesh.gauge.to(kind[0]))
+        return _Tables._make((*(x.to(kind[0]) for x in tensors), mesh.gauge.to(kind[0])))
 
     return mesh.keep(("half-edges",), like.double(), build)
 
