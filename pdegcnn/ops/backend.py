@@ -22,6 +22,7 @@ OPERATORS = (
     "transport_gather",
     "gather_morphology",
     "gather_mean",
+    "geodesic_flow",
 )
 BACKENDS = ("numba", "triton", "torch")
 IMPLEMENTED = {

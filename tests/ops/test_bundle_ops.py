@@ -135,6 +135,22 @@ def test_mean_under_opcheck_and_compile(backend):
         grad.sum().backward()
 
 
+@pytest.mark.parametrize("reach", [0.0, 0.7, 4.0])
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize("backend", [b for b in registry.available("geodesic_flow") if b != "torch"])
+def test_flow(backend, mesh, reach):
+    u = torch.randn(2, 3, mesh.directions, mesh.vertex_count, dtype=torch.float64)
+    mesh = mesh.with_gauge(torch.randn(mesh.vertex_count))
+    shift = torch.randn(3, 3, dtype=torch.float64)
+    shift[:, :2] *= reach
+    compare(
+        lambda u, s: geodesic_flow(u, mesh, s, backend),
+        lambda u, s: geodesic_flow(u, mesh, s, "torch"),
+        (u, shift),
+        *(1e-9, torch.float64),
+    )
+
+
 def test_bad_input_is_named():
     u, lists, matrix = case(MESHES["open"], torch.float32)
     law, profile, mesh = torch.tensor([1.0, 1.0]), torch.ones(8), MESHES["open"]

@@ -7,13 +7,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.geodesic_flow import trace as _trace
 from pdegcnn.spaces.mesh import Mesh
 
 __all__ = ["geodesic_flow"]
 
 
-def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor) -> Tensor:
+def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = None) -> Tensor:
     """``out(v, i) = u`` at the point reached from v along the geodesic of the given displacement, in its frame.
 
     The displacement of (v, i) is ``shift`` = (forward, sideways) in units, turned to direction i, then a turn in
@@ -26,6 +27,7 @@ def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor) -> Tensor:
         u: signal [B,C,N,V] on ``mesh``.
         mesh: the surface.
         shift: [C,3], of the dtype of ``u`` (float32 for half precision).
+        backend: ``"numba"`` or ``"torch"`` for the tracing; by default the fastest that runs here.
 
     Returns:
         Tensor like ``u``; differentiable in ``u`` and, between the vertices, in ``shift``.
@@ -39,8 +41,9 @@ def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor) -> Tensor:
         raise ValueError(f"shift: expected shape [{u.shape[1]},3], got {tuple(shift.shape)}")
     dtype = torch.promote_types(u.dtype, torch.float32)
     wide, shift = u.to(dtype), shift.to(dtype)
+    chosen = _backend.choose("geodesic_flow", u, backend)
     if torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad):
-        result = checkpoint(_trace.flow, wide, mesh, shift, use_reentrant=False)
+        result = checkpoint(_trace.flow, wide, mesh, shift, chosen, use_reentrant=False)
         assert isinstance(result, Tensor)
         return result.to(u.dtype)
-    return _trace.flow(wide, mesh, shift).to(u.dtype)
+    return _trace.flow(wide, mesh, shift, chosen).to(u.dtype)

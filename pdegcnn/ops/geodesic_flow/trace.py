@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn.ops import _jit
 from pdegcnn.spaces.mesh import Mesh
 
+LOOPS = str(Path(__file__).with_name("loops.py"))
 MOST_TRIANGLES = 10_000
 """A path that crosses more ends where it is: it would be thousands of edges long."""
 
@@ -74,6 +77,24 @@ def _wedges(t: _Tables, vertex: Tensor, angle: Tensor) -> Tensor:
     wedge = t.fans[place.clamp(min=0)]
     inside = (angle - t.angle[wedge]) <= t.corner[wedge] * t.scale[vertex] + 1e-9
     return torch.where(inside & (t.tail[wedge] == vertex), wedge, -1)
+
+
+def find(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str) -> Landing:
+    """The ends of the paths by a backend; arguments as :func:`land`."""
+    if backend != "numba":
+        return land(t, vertex, radius, angle)
+    count = vertex.numel()
+    end = Landing(
+        torch.empty(count, dtype=torch.long),
+        torch.empty(count, 3, dtype=torch.long),
+        torch.empty(count, 3, 2, dtype=torch.float64),
+        torch.empty(count, 3, dtype=torch.float64),
+    )
+    loops = _jit.specialise(LOOPS, None, 0)
+    paths = [_jit.array(x) for x in (vertex, radius, angle)]
+    tables = tuple(_jit.array(x) for x in t)
+    _jit.parallel(loops.land, count, tables, *paths, MOST_TRIANGLES, *(x.numpy() for x in end))
+    return end
 
 
 def land(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing:
@@ -150,7 +171,7 @@ def _weights(end: Landing, target: Tensor) -> Tensor:
     return torch.where((end.wedge >= 0)[:, None], weights, at_start)
 
 
-def flow(u: Tensor, mesh: Mesh, shift: Tensor) -> Tensor:
+def flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str) -> Tensor:
     """The signal at the end of every path; see :func:`pdegcnn.ops.geodesic_flow.geodesic_flow`."""
     batch, channels, count, vertices = u.shape
     t = tables(mesh, u)
@@ -165,7 +186,7 @@ def flow(u: Tensor, mesh: Mesh, shift: Tensor) -> Tensor:
     angle = (heading[:, None] + direction)[:, :, None] + t.gauge  # [C,N,V], in the mesh's own gauge
     radius = radius[:, None, None].expand(angle.shape).flatten()
     with torch.no_grad():
-        end = land(t, vertex, radius, angle.flatten())
+        end = find(t, vertex, radius, angle.flatten(), backend)
     start = t.angle[end.wedge.clamp(min=0)]
     alpha = angle.flatten() - start
     alpha = (alpha - 2 * math.pi * torch.floor(alpha.detach() / (2 * math.pi))) / t.scale[vertex]
