@@ -1,8 +1,8 @@
 """PDE-based equivariant networks for PyTorch: layers that are solvers of evolution equations on homogeneous spaces."""
 
-from pdegcnn import functional, kernels, models, nn, reversible, spaces, sphere, testing
+from pdegcnn import functional, gauge, kernels, models, nn, reversible, spaces, sphere, surface, testing
 from pdegcnn.ops.backend import backends
-from pdegcnn.spaces import R2, S2, SE2, SO3
+from pdegcnn.spaces import R2, S2, SE2, SO3, Mesh
 
 __version__ = "0.1.0"
 
@@ -11,13 +11,16 @@ __all__ = [
     "S2",
     "SE2",
     "SO3",
+    "Mesh",
     "backends",
     "functional",
+    "gauge",
     "kernels",
     "models",
     "nn",
     "reversible",
     "spaces",
     "sphere",
+    "surface",
     "testing",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,34 @@ SPHERE_CASES = [
     pg.SO3(pg.sphere.SphereGrid.equiangular(4), fibre=8),
 ]
 """Spaces moved by rotations."""
-SPACE_CASES = [*GRID_CASES, *SPHERE_CASES]
+
+
+def bumpy_sphere(subdivisions: int = 2, **options) -> pg.Mesh:
+    """A closed surface without symmetry: a sphere with waves."""
+    vertices, faces = pg.surface.icosphere(subdivisions)
+    x, y, z = vertices.T
+    radius = 1 + 0.2 * np.sin(3 * x + 1) * np.cos(2 * y) + 0.1 * z
+    return pg.Mesh.from_arrays(vertices * radius[:, None], faces, **options)
+
+
+def sheet(rows: int, columns: int, step: float = 1.0, **options) -> pg.Mesh:
+    """A flat square grid in space, with boundary; vertex ``r columns + c`` at ``(c, r, 0) step``, seen from -z."""
+    r, c = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    here = (r * columns + c)[:-1, :-1].ravel()
+    a, b, d, e = here, here + 1, here + columns, here + columns + 1
+    faces = np.concatenate((np.stack((a, b, e), 1), np.stack((a, e, d), 1)))
+    vertices = np.stack((c.ravel(), r.ravel(), 0 * r.ravel()), 1) * step
+    return pg.Mesh.from_arrays(vertices.astype(float), faces, **options)
+
+
+def torus(rows: int, columns: int, directions: int = 8, step: float = 1.0, unit: float = 1.0) -> pg.Mesh:
+    """The periodic grid whose mesh layers are those of SE(2) in pixels."""
+    return pg.Mesh.from_lengths(*pg.surface.flat_torus(rows, columns, step), directions=directions, unit=unit)
+
+
+MESH_CASES = [bumpy_sphere(1, directions=8), sheet(4, 5, directions=5)]
+"""Small closed and open surfaces."""
+SPACE_CASES = [*GRID_CASES, *SPHERE_CASES, *MESH_CASES]
 """At least one of every listed space."""
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -3,12 +3,17 @@
 from pdegcnn.nn.group_convolution import GroupConv
 from pdegcnn.nn.layer import PDELayer
 from pdegcnn.nn.lift import LIFTS, Lift, PlanarLift
+from pdegcnn.nn.mesh import MeshLift, MeshProject
 from pdegcnn.nn.mixing import BatchNorm, ChannelMix
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
 from pdegcnn.nn.resample import MaxPool, Resample
 from pdegcnn.nn.spherical import Integrate, SpectralResample, SphereActivation, SphereLift, SphereProject
 from pdegcnn.nn.terms import TERMS, Convection, Diffusion, Morphology
+from pdegcnn.spaces import Mesh, RotationSpace
+
+LIFTS |= {RotationSpace: SphereLift, Mesh: MeshLift}
+PROJECTS |= {RotationSpace: SphereProject, Mesh: MeshProject}
 
 __all__ = [
     "LIFTS",
@@ -22,6 +27,8 @@ __all__ = [
     "Integrate",
     "Lift",
     "MaxPool",
+    "MeshLift",
+    "MeshProject",
     "MetricParameter",
     "Morphology",
     "PDELayer",

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from pdegcnn import _checks, functional, sphere
 from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
 from pdegcnn.nn._precision import in_parameter_precision
-from pdegcnn.nn.lift import LIFTS, Lift
-from pdegcnn.nn.project import PROJECTS, Project
+from pdegcnn.nn.lift import Lift
+from pdegcnn.nn.project import Project
 from pdegcnn.spaces import S2, SO3, RotationSpace
 from pdegcnn.spaces.s2 import check_base, grid_spacing
 from pdegcnn.sphere._tables import Array, TableModule
@@ -310,7 +310,3 @@ class Integrate(nn.Module):
     def extra_repr(self) -> str:
         """Space and mode."""
         return f"{self.space}, mode={self.mode!r}"
-
-
-LIFTS[RotationSpace] = SphereLift
-PROJECTS[RotationSpace] = SphereProject

@@ -15,15 +15,25 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from pdegcnn import _checks
 
-OPERATORS = ("morphological_convolution", "convection", "group_convolution", "ring_morphology")
+OPERATORS = (
+    "morphological_convolution",
+    "convection",
+    "group_convolution",
+    "ring_morphology",
+    "transport_gather",
+    "gather_morphology",
+    "gather_mean",
+    "geodesic_flow",
+)
 BACKENDS = ("numba", "triton", "torch")
+NUMBA = tuple(name for name in OPERATORS if name != "group_convolution")
 IMPLEMENTED = {
-    "numba": ("morphological_convolution", "convection", "ring_morphology"),
+    "numba": NUMBA,
     "triton": ("morphological_convolution", "convection", "group_convolution"),
     "torch": OPERATORS,
 }
 PREFERRED = {
-    "cpu": {"numba": ("morphological_convolution", "convection", "ring_morphology")},
+    "cpu": {"numba": NUMBA},
     "cuda": {"triton": ("morphological_convolution", "convection")},
 }
 """What runs unless something else is asked for; all else runs in torch."""

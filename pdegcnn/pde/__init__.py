@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from pdegcnn.pde import planar, spherical
+from pdegcnn.pde import planar, spherical, surface
 from pdegcnn.pde.splitting import SPLITTINGS, evolve
-from pdegcnn.spaces import GridSpace, RotationSpace, Space
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
 
-SOLVERS: dict[type[Space], ModuleType] = {GridSpace: planar, RotationSpace: spherical}
+SOLVERS: dict[type[Space], ModuleType] = {GridSpace: planar, RotationSpace: spherical, Mesh: surface}
 
 
 def solver(space: Space, term: str) -> ModuleType:

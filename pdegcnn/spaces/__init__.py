@@ -1,13 +1,14 @@
 """What a signal lives on. One file per space; a new space is a new file and a line in ``SPACES``."""
 
-from pdegcnn.spaces.base import Space
+from pdegcnn.spaces.base import HomogeneousSpace, Space
 from pdegcnn.spaces.grid import GridSpace
+from pdegcnn.spaces.mesh import Mesh
 from pdegcnn.spaces.r2 import R2
 from pdegcnn.spaces.rotations import RotationSpace
 from pdegcnn.spaces.s2 import S2
 from pdegcnn.spaces.se2 import SE2
 from pdegcnn.spaces.so3 import SO3
 
-SPACES: tuple[type[Space], ...] = (R2, SE2, S2, SO3)
+SPACES: tuple[type[Space], ...] = (R2, SE2, S2, SO3, Mesh)
 
-__all__ = ["R2", "S2", "SE2", "SO3", "SPACES", "GridSpace", "RotationSpace", "Space"]
+__all__ = ["R2", "S2", "SE2", "SO3", "SPACES", "GridSpace", "HomogeneousSpace", "Mesh", "RotationSpace", "Space"]

@@ -1,4 +1,4 @@
-"""What every space offers: a group law, a tensor layout and an action on signals."""
+"""What every space offers: a tensor layout and motions of signals; homogeneous spaces also a group law."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from pdegcnn import _checks
 
 
 class Space(ABC):
-    """A homogeneous space that signals live on, with the group that moves it.
+    """What signals live on. Signals are plain tensors laid out as ``layout`` says.
 
-    Group elements are tensors ``[..., n]`` in the coordinates the space documents; Lie algebra vectors are tensors
-    ``[..., dim]`` in its left-invariant frame. Signals are plain tensors laid out as ``layout`` says.
+    Vectors are tensors ``[..., dim]`` in the space's frame.
     """
 
     dim: ClassVar[int]
-    """Dimension of the group whose frame carries vectors."""
+    """Dimension of the frame that carries vectors."""
     terms: ClassVar[tuple[str, ...]] = ("convection", "diffusion", "dilation", "erosion")
     """PDE terms that exist on this space."""
     missing: ClassVar[dict[str, str]] = {}
@@ -51,26 +50,6 @@ class Space(ABC):
         return self.layout.count(",") + 1
 
     @abstractmethod
-    def identity(self) -> Tensor:
-        """The unit element, ``[n]``, float64."""
-
-    @abstractmethod
-    def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The group product ``g h`` of elements ``[..., n]``."""
-
-    @abstractmethod
-    def inverse(self, g: Tensor) -> Tensor:
-        """The inverse of elements ``[..., n]``."""
-
-    @abstractmethod
-    def exp(self, c: Tensor) -> Tensor:
-        """The group exponential of Lie algebra vectors ``[..., dim]``."""
-
-    @abstractmethod
-    def log(self, g: Tensor) -> Tensor:
-        """Logarithmic coordinates of elements ``[..., dim]``, the inverse of :meth:`exp` near the unit element."""
-
-    @abstractmethod
     def transform(self, signal: Tensor, **motion: object) -> Tensor:
         """Move a signal of this space, or of its base, or leave an invariant ``[B,K]`` as it is."""
 
@@ -90,3 +69,31 @@ class Space(ABC):
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is a signal on this space, else raise ``TypeError`` or ``ValueError`` naming ``name``."""
         return _checks.signal(name, u, self.signal_ndim, self.layout)
+
+
+class HomogeneousSpace(Space):
+    """A space with the group that moves it.
+
+    Group elements are tensors ``[..., n]`` in the coordinates the space documents; Lie algebra vectors are tensors
+    ``[..., dim]`` in its left-invariant frame.
+    """
+
+    @abstractmethod
+    def identity(self) -> Tensor:
+        """The unit element, ``[n]``, float64."""
+
+    @abstractmethod
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The group product ``g h`` of elements ``[..., n]``."""
+
+    @abstractmethod
+    def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of elements ``[..., n]``."""
+
+    @abstractmethod
+    def exp(self, c: Tensor) -> Tensor:
+        """The group exponential of Lie algebra vectors ``[..., dim]``."""
+
+    @abstractmethod
+    def log(self, g: Tensor) -> Tensor:
+        """Logarithmic coordinates of elements ``[..., dim]``, the inverse of :meth:`exp` near the unit element."""

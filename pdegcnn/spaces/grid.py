@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.spaces.base import Space
+from pdegcnn.spaces.base import HomogeneousSpace
 
 
 def rotation(angle: Tensor, v: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def rotation(angle: Tensor, v: Tensor) -> Tensor:
     return torch.stack((c * x - s * y, s * x + c * y), dim=-1)
 
 
-class GridSpace(Space):
+class GridSpace(HomogeneousSpace):
     """A space whose signals are images, one per orientation; the unit of length is the pixel.
 
     x is the last axis, y the second-last (downwards), angles turn from +x to +y.

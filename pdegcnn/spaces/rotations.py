@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.spaces.base import Space
+from pdegcnn.spaces.base import HomogeneousSpace
 from pdegcnn.sphere import SphereGrid
 
 SMALL = 1e-4
 """Below this half-angle (radians) series replace quotients; their error is of its fourth power."""
 
 
-class RotationSpace(Space):
+class RotationSpace(HomogeneousSpace):
     """A space over a sphere grid, moved by SO(3).
 
     Elements are unit quaternions ``[..., 4]``, real part first; q and -q are the same rotation. Lie algebra vectors

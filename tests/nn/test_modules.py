@@ -15,9 +15,9 @@ import pdegcnn as pg
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.spaces import GridSpace
 
-from ..helpers import GRID_CASES, SPHERE_CASES, signal
+from ..helpers import GRID_CASES, MESH_CASES, SPHERE_CASES, signal
 
-SPACE = pg.SE2(4)
+SPACE, MESH = pg.SE2(4), MESH_CASES[0]
 S2, SO3 = SPHERE_CASES[:2]
 LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "Lift": (lambda **k: pg.nn.Lift(SPACE, 2, 3, **k), (2, 2, 8, 7)),
@@ -32,6 +32,13 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "PDELayer-plane-finsler": (lambda **k: pg.nn.PDELayer(pg.R2(), 2, 3, metric="finsler", **k), (2, 2, 8, 7)),
     "GroupConv": (lambda **k: pg.nn.GroupConv(SPACE, 2, 3, 3, **k), (2, 2, 4, 8, 7)),
     "ChannelMix": (lambda **k: pg.nn.ChannelMix(2, 3, **k), (2, 2, 4, 8, 7)),
+    "Lift-mesh": (lambda **k: pg.nn.Lift(MESH, 2, 3, **k), (2, 2, 42)),
+    "PDELayer-mesh": (lambda **k: pg.nn.PDELayer(MESH, 2, 3, kernel_size=3, **k), (2, 2, 8, 42)),
+    "PDELayer-mesh-spd": (
+        lambda **k: pg.nn.PDELayer(MESH, 2, 3, kernel_size=3, metric="spd", learn_alpha=True, batch_norm=False, **k),
+        (2, 2, 8, 42),
+    ),
+    "Project-mesh": (lambda **k: pg.nn.Project(MESH), (2, 2, 8, 42)),
     "MaxPool": (lambda **k: pg.nn.MaxPool(2), (2, 2, 4, 8, 6)),
     "SphereLift": (lambda **k: pg.nn.Lift(SO3, 2, 3, **k), (2, 2, 6, 12)),
     "SphereLift-cake": (lambda **k: pg.nn.Lift(SO3, 2, 3, filters="cake", **k), (2, 2, 6, 12)),

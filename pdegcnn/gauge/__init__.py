@@ -1,0 +1,27 @@
+"""Gauge-equivariant layers on meshes: features are dictionaries from spin to tensor.
+
+Spin 0 is real, ``[B,C,V]``; spin k > 0 is complex, ``[B,C,V]``: a tangent vector is spin 1, with its polar angle from
+the reference direction as argument. When reference directions turn by ``+angles``, spin k is multiplied by
+``exp(-i k angles)``: :func:`transform` does so to features and ``mesh.with_gauge(angles)`` to the mesh, and every layer
+commutes with the two.
+"""
+
+from pdegcnn.gauge.convolution import GaugeConv
+from pdegcnn.gauge.diffusion import Diffusion
+from pdegcnn.gauge.features import Features, transform
+from pdegcnn.gauge.heads import GlobalPool, SpinMix
+from pdegcnn.gauge.nonlinearity import Gated, NormReLU, Product, Regular, SpinNorm
+
+__all__ = [
+    "Diffusion",
+    "Features",
+    "GaugeConv",
+    "Gated",
+    "GlobalPool",
+    "NormReLU",
+    "Product",
+    "Regular",
+    "SpinMix",
+    "SpinNorm",
+    "transform",
+]

@@ -1,0 +1,115 @@
+"""Gauge-equivariant convolution between spins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.gauge.features import Features, check_features, check_spins, real_of
+from pdegcnn.ops.transport_gather import transport_gather
+from pdegcnn.ops.transport_gather.mixing import from_rows, mix, to_rows
+from pdegcnn.ops.transport_gather.stencils import filter_stencil, partners
+from pdegcnn.spaces import Mesh
+
+
+class GaugeConv(nn.Module):
+    """``out_v = W f_v + sum_w K(r, theta) rho f_w``: neighbours transported to v, through kernels free of the gauge.
+
+    A kernel from spin m to n that does not depend on the reference direction is ``R(r) e^(i (n-m) theta)`` times a
+    complex weight for the transported field, and ``R(r) e^(i (n+m) theta)`` for its conjugate. Channels are mixed
+    first, then gathered: nothing of the size of the edges is kept for the backward pass. Source: gauge equivariant mesh
+    CNNs (arXiv 2003.05425); Gerken et al. (arXiv 2105.13926).
+
+    Args:
+        in_channels: channels for each spin of the input, as ``{0: 8, 1: 8}``.
+        out_channels: channels for each spin of the output.
+        radius: neighbours within this geodesic distance in units of the mesh; None: those that share an edge.
+        radial: number of radial profiles R; 1: constant.
+        bias: add a constant to spin 0.
+        device: where the parameters live.
+        dtype: their real dtype.
+
+    Shape:
+        ``forward(features, mesh)``: spin 0 real ``[B,C,V]``, spin k complex ``[B,C,V]`` -> the same for the output's
+        spins. Works on any mesh.
+
+    Raises:
+        ValueError: spins, channels or vertices that do not fit.
+        TypeError: spin 0 that is not real, other spins that are not complex, or another precision than the weights.
+    """
+
+    def __init__(
+        self,
+        in_channels: Mapping[int, int],
+        out_channels: Mapping[int, int],
+        *,
+        radius: float | None = None,
+        radial: int = 1,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = check_spins("in_channels", in_channels)
+        self.out_channels = check_spins("out_channels", out_channels)
+        if radius is not None:
+            _checks.interval("radius", radius, 0.0, math.inf, open_low=True)
+        self.radius, self.radial = radius, _checks.positive_int("radial", radial)
+        factory = {"device": device, "dtype": dtype}
+        self.weights, self.centres = nn.ParameterDict(), nn.ParameterDict()
+        for n, wide in self.out_channels.items():
+            for m, channels in self.in_channels.items():
+                parts = 1 if m == n == 0 else 2
+                shape = (partners(m, n) * radial, wide, channels, parts)
+                self.weights[f"{m}to{n}"] = nn.Parameter(torch.empty(shape, **factory))
+            if n in self.in_channels:
+                self.centres[str(n)] = nn.Parameter(torch.empty(wide, self.in_channels[n], 2 if n else 1, **factory))
+        has_bias = bias and 0 in self.out_channels
+        self.bias = nn.Parameter(torch.empty(self.out_channels[0], **factory)) if has_bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform, of a variance that keeps the scale of smooth fields; no bias."""
+        for n in self.out_channels:
+            own = [w for key, w in self.weights.items() if key.endswith(f"to{n}")]
+            own += [self.centres[str(n)]] if str(n) in self.centres else []
+            inputs = sum(w.numel() // w.shape[-3 if w.ndim == 4 else 0] for w in own)
+            for w in own:
+                nn.init.uniform_(w, -math.sqrt(3 / inputs), math.sqrt(3 / inputs))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
+        """Convolve the features on ``mesh``."""
+        fields = check_features("features", features, self.in_channels, mesh)
+        for spin, field in fields.items():
+            weight = next(iter(self.weights.values()))
+            if real_of(field.dtype) != weight.dtype or field.device != weight.device:
+                raise TypeError(
+                    f"features[{spin}]: expected the precision {weight.dtype} and device {weight.device} of the "
+                    f"weights, got {field.dtype} on {field.device}"
+                )
+        rows = {m: to_rows(fields[m]) for m in self.in_channels}
+        out: Features = {}
+        for n in self.out_channels:
+            parts = [self._gather(rows[m], m, n, mesh) for m in self.in_channels]
+            if n in self.in_channels:
+                parts.append(mix(rows[n], self.centres[str(n)][None], conjugate=False)[:, :, 0])
+            out[n] = from_rows(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0], n)
+        if self.bias is not None:
+            out[0] = out[0] + self.bias[:, None]
+        return out
+
+    def _gather(self, rows: Tensor, m: int, n: int, mesh: Mesh) -> Tensor:
+        stencil = filter_stencil(mesh, m, n, self.radius, self.radial, rows)
+        mixed = mix(rows, self.weights[f"{m}to{n}"], conjugate=partners(m, n) == 2)
+        return transport_gather(mixed, stencil)
+
+    def extra_repr(self) -> str:
+        """Channels and neighbourhood."""
+        return f"{self.in_channels}, {self.out_channels}, radius={self.radius}, radial={self.radial}"

@@ -1,0 +1,155 @@
+"""Diffusion of spin fields by the connection Laplacian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.gauge.features import Features, check_features, real_of
+from pdegcnn.ops.transport_gather import Stencil, transport_gather
+from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
+from pdegcnn.ops.transport_gather.stencils import laplacian_stencil
+from pdegcnn.spaces import Mesh
+
+METHODS = ("implicit", "spectral")
+TOLERANCE = 1e-14
+"""Residual, relative to the right-hand side, at which the conjugate gradients stop; they run in float64."""
+
+
+class Diffusion(nn.Module):
+    """``u_t = -L_k^alpha u`` with the connection Laplacian, up to a learned time t > 0 for each channel.
+
+    ``"implicit"``: one step ``(M + t L) u = M u0``, by conjugate gradients in float64 for all channels at once; the
+    gradients in u and t are exact (adjoint equation). ``"spectral"``: ``exp(-t lambda^alpha)`` on the lowest ``modes``
+    eigenfunctions. Time is measured in square units of the mesh. Source: vector heat method (Sharp, Soliman & Crane
+    2019); learned times: DiffusionNet (arXiv 2012.00888).
+
+    Args:
+        channels: number of channels C.
+        spin: the spin k that diffuses; features of other spins pass unchanged.
+        method: ``"implicit"`` or ``"spectral"``.
+        alpha: power in (0, 1]; the implicit step needs 1.
+        modes: number of eigenfunctions of the spectral method.
+        device: where the parameters live.
+        dtype: their real dtype.
+
+    Shape:
+        ``forward({k: u, ...}, mesh)``: ``[B,C,V] -> [B,C,V]``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        spin: int = 1,
+        *,
+        method: str = "implicit",
+        alpha: float = 1.0,
+        modes: int = 64,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.channels = _checks.positive_int("channels", channels)
+        if spin != 0:
+            _checks.positive_int("spin", spin)
+        self.spin = spin
+        self.method = _checks.choice("method", method, METHODS)
+        _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
+        if method == "implicit" and alpha != 1.0:
+            raise ValueError(f"alpha: expected 1 for method='implicit' ('spectral' takes any in (0, 1]), got {alpha}")
+        self.alpha, self.modes = float(alpha), _checks.positive_int("modes", modes)
+        self.log_time = nn.Parameter(torch.empty(channels, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Times log-uniform between a tenth of a square unit and ten."""
+        nn.init.uniform_(self.log_time, -math.log(10), math.log(10))
+
+    @property
+    def time(self) -> Tensor:
+        """The time of each channel, ``[C]``, positive."""
+        return self.log_time.exp()
+
+    def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
+        """Diffuse the features of the layer's spin."""
+        fields = check_features("features", features, None, mesh)
+        if self.spin not in fields:
+            raise ValueError(f"features: expected spin {self.spin} among the spins, got {sorted(fields)}")
+        check_features("features", {self.spin: fields[self.spin]}, {self.spin: self.channels}, mesh)
+        return {**fields, self.spin: self.solve(fields[self.spin], mesh)}
+
+    def solve(self, u: Tensor, mesh: Mesh) -> Tensor:
+        """Diffuse one field ``[B,C,V]``."""
+        time = self.time.to(real_of(u.dtype))
+        return implicit_step(u, mesh, self.spin, time) if self.method == "implicit" else self._spectral(u, mesh, time)
+
+    def _spectral(self, u: Tensor, mesh: Mesh, time: Tensor) -> Tensor:
+        values, functions = mesh.eigenbasis(self.spin, self.modes, u)
+        _, root = laplacian_stencil(mesh, self.spin, u.real if u.is_complex() else u)
+        decay = torch.exp(-time[:, None] * values.to(time.dtype) ** self.alpha)
+        functions = functions if self.spin else functions.real
+        return ((u * root**2) @ functions.conj() * decay) @ functions.mT
+
+    def extra_repr(self) -> str:
+        """Channels, spin and method."""
+        return f"{self.channels}, spin={self.spin}, method={self.method!r}, alpha={self.alpha}"
+
+
+def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
+    """The solution of ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``; differentiable once in both."""
+    stencil, root = laplacian_stencil(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
+    rows = to_rows(u).double()
+    if spin == 0:
+        rows = torch.stack((rows, torch.zeros_like(rows)), dim=2)
+    solved: Any = _Implicit.apply(rows, time.double(), stencil, root)
+    return from_rows(solved, spin).to(u.dtype)
+
+
+class _Implicit(torch.autograd.Function):
+    """``M^-1/2 (1 + t S)^-1 M^1/2`` on rows ``[B,V,2,C]`` with ``S = M^-1/2 L M^-1/2``."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, time: Tensor, stencil: Stencil, root: Tensor) -> Tensor:
+        weight = root[:, None, None]
+        solution = conjugate_gradients(rows * weight, time, stencil) / weight
+        ctx.save_for_backward(solution, time)
+        ctx.operators = stencil, weight
+        return solution
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        solution, time = ctx.saved_tensors
+        stencil, weight = ctx.operators
+        adjoint = conjugate_gradients(grads[0] / weight, time, stencil)
+        change = _apply(solution * weight, stencil)
+        return adjoint * weight, -(adjoint * change).sum((0, 1, 2)), None, None
+
+
+def _apply(rows: Tensor, stencil: Stencil) -> Tensor:
+    return transport_gather(rows.unsqueeze(2), stencil)
+
+
+def conjugate_gradients(right: Tensor, time: Tensor, stencil: Stencil) -> Tensor:
+    """Solve ``(1 + t S) x = right`` for rows ``[B,V,2,C]``, every channel with its own t and its own step lengths."""
+    x = right / (1 + time)
+    residual = right - x - time * _apply(x, stencil)
+    step, square = residual.clone(), (residual * residual).sum((1, 2), keepdim=True)
+    goal = TOLERANCE**2 * (right * right).sum((1, 2), keepdim=True)
+    for _ in range(right.shape[1] + 20):
+        if bool((square <= goal).all()) or not bool(square.isfinite().all()):
+            break
+        image = step + time * _apply(step, stencil)
+        along = (step * image).sum((1, 2), keepdim=True)
+        length = torch.where(square > goal, square / along.clamp_min(1e-300), 0)
+        x = x + length * step
+        residual = residual - length * image
+        fresh = (residual * residual).sum((1, 2), keepdim=True)
+        step = residual + (fresh / square.clamp_min(1e-300)) * step
+        square = fresh
+    return x

@@ -1,0 +1,86 @@
+"""Features of several spins: checks, change of gauge, the layout that operators work in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.spaces import Mesh
+
+Features = dict[int, Tensor]
+"""Spin to tensor ``[B,C,V]``: real for spin 0, complex for spin k > 0."""
+LAYOUT = "[B,C,V]"
+
+
+def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
+    """The same features when the reference direction of each vertex turns by ``+angles``.
+
+    Args:
+        features: spin to ``[B,C,V]``.
+        angles: ``[V]`` radians.
+
+    Returns:
+        Spin k multiplied by ``exp(-i k angles)``, in the dtype it had.
+
+    Raises:
+        ValueError: shapes that do not fit, or a spin that is no integer >= 0.
+        TypeError: spin 0 that is not real, or another spin that is not complex.
+    """
+    check_features("features", features)
+    if not isinstance(angles, Tensor) or angles.ndim != 1 or not angles.is_floating_point():
+        raise ValueError(f"angles: expected a real tensor [V], got {getattr(angles, 'shape', type(angles).__name__)}")
+    turned = {}
+    for spin, field in features.items():
+        if field.shape[-1] != angles.numel():
+            raise ValueError(f"angles: expected shape [{field.shape[-1]}] as the features, got {tuple(angles.shape)}")
+        phase = torch.polar(torch.ones_like(angles, dtype=torch.float64), -spin * angles.double())
+        turned[spin] = field if spin == 0 else field * phase.to(field.device, field.dtype)
+    return turned
+
+
+def check_spins(name: str, channels: Any) -> dict[int, int]:
+    """``{spin: channels}`` if it is one with spins >= 0 and positive channels, else an error."""
+    if not isinstance(channels, Mapping) or not channels:
+        raise TypeError(f"{name}: expected a dictionary of channels per spin such as {{0: 8, 1: 8}}, got {channels!r}")
+    for spin, count in channels.items():
+        _check_spin(name, spin)
+        _checks.positive_int(f"{name}[{spin}]", count)
+    return dict(sorted(channels.items()))
+
+
+def _check_spin(name: str, spin: Any) -> None:
+    if isinstance(spin, bool) or not isinstance(spin, int) or spin < 0:
+        raise ValueError(f"{name}: expected spins that are integers >= 0, got {spin!r}")
+
+
+def check_features(
+    name: str, features: Any, channels: Mapping[int, int] | None = None, mesh: Mesh | None = None
+) -> Features:
+    """``features`` if they have the spins and channels asked for and fit the mesh, else an error."""
+    if not isinstance(features, Mapping):
+        raise TypeError(f"{name}: expected a dictionary of tensors per spin, got {type(features).__name__}")
+    if mesh is not None and not isinstance(mesh, Mesh):
+        raise TypeError(f"mesh: expected a pdegcnn.Mesh, got {type(mesh).__name__}")
+    if channels is not None and set(features) != set(channels):
+        raise ValueError(f"{name}: expected the spins {sorted(channels)}, got {sorted(features, key=str)}")
+    for spin, field in features.items():
+        _check_spin(name, spin)
+        if not isinstance(field, Tensor):
+            raise TypeError(f"{name}[{spin}]: expected a torch.Tensor, got {type(field).__name__}")
+        if field.is_complex() != (spin > 0) or not (field.is_complex() or field.is_floating_point()):
+            kind = "complex" if spin else "real floating-point"
+            raise TypeError(f"{name}[{spin}]: expected a {kind} tensor, got dtype {field.dtype}")
+        wanted = [None, channels and channels[spin], mesh and mesh.vertex_count]
+        if field.ndim != 3 or any(w is not None and s != w for s, w in zip(field.shape, wanted)):
+            shape = ",".join(str(w or letter) for w, letter in zip(wanted, "BCV"))
+            raise ValueError(f"{name}[{spin}]: expected shape [{shape}] laid out {LAYOUT}, got {tuple(field.shape)}")
+    return dict(features)
+
+
+def real_of(dtype: torch.dtype) -> torch.dtype:
+    """The real dtype of a real or complex one."""
+    return dtype.to_real() if dtype.is_complex else dtype

@@ -1,0 +1,93 @@
+"""Mixing of channels at a vertex, and summaries of whole meshes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.gauge.features import Features, check_features, check_spins
+from pdegcnn.spaces import Mesh
+
+
+class SpinMix(nn.Module):
+    """Linear combination of the channels of each spin at every vertex; with a constant for spin 0.
+
+    Args:
+        in_channels: channels for each spin.
+        out_channels: channels for each spin, of the input's spins.
+        device: where the parameters live.
+        dtype: their real dtype.
+    """
+
+    def __init__(
+        self, in_channels: Mapping[int, int], out_channels: Mapping[int, int], *, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self.in_channels = check_spins("in_channels", in_channels)
+        self.out_channels = check_spins("out_channels", out_channels)
+        if not set(self.out_channels) <= set(self.in_channels):
+            raise ValueError(
+                f"out_channels: expected spins among {sorted(self.in_channels)}, got {sorted(self.out_channels)}"
+            )
+        factory = {"device": device, "dtype": dtype}
+        self.weights = nn.ParameterDict()
+        for spin, wide in self.out_channels.items():
+            shape = (wide, self.in_channels[spin], 2 if spin else 1)
+            self.weights[str(spin)] = nn.Parameter(torch.empty(shape, **factory))
+        self.bias = nn.Parameter(torch.empty(self.out_channels[0], **factory)) if 0 in self.out_channels else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform, of a variance that keeps the scale; no bias."""
+        for weight in self.weights.values():
+            bound = math.sqrt(3 / (weight.shape[1] * weight.shape[2]))
+            nn.init.uniform_(weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, features: Mapping[int, Tensor]) -> Features:
+        """Mix the channels."""
+        fields, out = check_features("features", features, self.in_channels), {}
+        for key, weight in self.weights.items():
+            matrix = torch.view_as_complex(weight) if int(key) else weight[..., 0]
+            out[int(key)] = torch.einsum("dc,bcv->bdv", matrix, fields[int(key)])
+        if self.bias is not None:
+            out[0] = out[0] + self.bias[:, None]
+        return out
+
+    def extra_repr(self) -> str:
+        """Channels."""
+        return f"{self.in_channels}, {self.out_channels}"
+
+
+class GlobalPool(nn.Module):
+    """Summary of a function on each mesh of a batch: ``[B,C,V] -> [B*meshes, C]``, independent of gauge and labels.
+
+    Args:
+        mode: ``"mean"`` (by vertex area) or ``"max"``.
+    """
+
+    def __init__(self, mode: str = "mean") -> None:
+        super().__init__()
+        self.mode = _checks.choice("mode", mode, ("mean", "max"))
+
+    def forward(self, features: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Tensor:
+        """Summarise spin 0; one row for each mesh of :meth:`pdegcnn.Mesh.union`."""
+        fields = features if isinstance(features, Mapping) else {0: features}
+        if 0 not in fields:
+            raise ValueError(f"features: expected spin 0 among the spins, got {sorted(fields)}")
+        u = check_features("features", {0: fields[0]}, None, mesh)[0]
+        parts = u.split(mesh.sizes, dim=2)
+        if self.mode == "max":
+            return torch.stack([p.amax(2) for p in parts], dim=1).flatten(0, 1)
+        areas = mesh.areas.to(u).split(mesh.sizes)
+        return torch.stack([(p * a).sum(2) / a.sum() for p, a in zip(parts, areas)], dim=1).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        """Mode."""
+        return f"mode={self.mode!r}"

@@ -1,0 +1,213 @@
+"""Nonlinearities and normalisation that commute with changes of gauge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.gauge.features import Features, check_features, check_spins
+from pdegcnn.nn.mixing import BatchNorm
+
+
+class _Pointwise(nn.Module):
+    """A layer at each vertex by itself; it needs no mesh and takes features of the spins in ``channels``."""
+
+    def __init__(self, channels: Mapping[int, int]) -> None:
+        super().__init__()
+        self.channels = check_spins("channels", channels)
+
+    def _one_width(self) -> int:
+        widths = set(self.channels.values())
+        if len(widths) > 1:
+            raise ValueError(f"channels: expected as many channels for every spin, got {self.channels}")
+        return widths.pop()
+
+    def extra_repr(self) -> str:
+        """Channels."""
+        return f"{self.channels}"
+
+
+class NormReLU(_Pointwise):
+    """ReLU of the length: ``z -> z max(|z| + b, 0)/|z|`` with a bias for each channel; ReLU of ``x + b`` for spin 0.
+
+    Exactly equivariant. Source: harmonic networks (arXiv 1612.04642).
+    """
+
+    def __init__(self, channels: Mapping[int, int], *, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(channels)
+        factory = {"device": device, "dtype": dtype}
+        self.bias = nn.ParameterDict(
+            {str(k): nn.Parameter(torch.empty(c, **factory)) for k, c in self.channels.items()}
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """No bias for spin 0, a small threshold for the others."""
+        for spin, bias in self.bias.items():
+            nn.init.constant_(bias, -0.01 if int(spin) else 0.0)
+
+    def forward(self, features: Mapping[int, Tensor]) -> Features:
+        """Apply at each vertex."""
+        out = {}
+        for spin, z in check_features("features", features, self.channels).items():
+            bias = self.bias[str(spin)][:, None]
+            out[spin] = z * (torch.relu(length(z) + bias) / length(z)) if spin else torch.relu(z + bias)
+        return out
+
+
+class Gated(_Pointwise):
+    """Fields times the sigmoid of learned affine combinations of spin 0, which itself passes a ReLU. Exact."""
+
+    def __init__(self, channels: Mapping[int, int], *, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(channels)
+        if 0 not in self.channels:
+            raise ValueError(f"channels: expected spin 0 for the gates, got spins {sorted(self.channels)}")
+        total = sum(c for spin, c in self.channels.items() if spin)
+        self.gates = nn.Conv1d(self.channels[0], max(total, 1), 1, device=device, dtype=dtype)
+
+    def forward(self, features: Mapping[int, Tensor]) -> Features:
+        """Apply at each vertex."""
+        fields = check_features("features", features, self.channels)
+        gates, first = torch.sigmoid(self.gates(fields[0])), 0
+        out = {0: torch.relu(fields[0])}
+        for spin, channels in self.channels.items():
+            if spin:
+                out[spin] = fields[spin] * gates[:, first : first + channels]
+                first += channels
+        return out
+
+
+class Product(_Pointwise):
+    """``f_s + sum w f_m f_n`` over the spins with ``m + n = s`` or ``m - n = s`` (with the conjugate). Exact.
+
+    All spins have as many channels; products are taken channel by channel. Polynomial of degree two: keep inputs near
+    unit scale, as :class:`SpinNorm` does.
+    """
+
+    def __init__(self, channels: Mapping[int, int], *, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(channels)
+        width, spins = self._one_width(), list(self.channels)
+        self.terms = [(m, n, m + n, +1) for m in spins for n in spins if m <= n and m + n in spins]
+        self.terms += [(m, n, m - n, -1) for m in spins for n in spins if 0 < n <= m and m - n in spins]
+        self.weight = nn.Parameter(torch.empty(len(self.terms), width, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform, so that the products of a spin have about half its variance."""
+        bound = math.sqrt(1.5 * len(self.channels) / max(len(self.terms), 1))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, features: Mapping[int, Tensor]) -> Features:
+        """Apply at each vertex."""
+        fields = check_features("features", features, self.channels)
+        out = dict(fields)
+        for (m, n, s, sign), weight in zip(self.terms, self.weight):
+            product = fields[m] * (fields[n] if sign > 0 else fields[n].conj())
+            if s == 0 and product.is_complex():
+                product = product.real
+            out[s] = out[s] + weight[:, None] * product
+        return out
+
+
+class Regular(_Pointwise):
+    """ReLU of the field as a function of direction: sample N angles, ReLU, back to spins.
+
+    Equivariant under gauges by multiples of ``2 pi / N``; under others the error falls with N, for the ReLU adds spins
+    that N samples do not tell apart. Source: gauge equivariant mesh CNNs (arXiv 2003.05425), section 5.
+
+    Args:
+        channels: channels for each spin, all alike.
+        samples: number N of angles, more than twice the highest spin.
+    """
+
+    def __init__(self, channels: Mapping[int, int], samples: int = 7) -> None:
+        super().__init__(channels)
+        self._one_width()
+        self.samples = _checks.positive_int("samples", samples)
+        if samples <= 2 * max(self.channels):
+            raise ValueError(
+                f"samples: expected more than {2 * max(self.channels)} for spin {max(self.channels)}, got {samples}"
+            )
+
+    def forward(self, features: Mapping[int, Tensor]) -> Features:
+        """Apply at each vertex."""
+        fields = check_features("features", features, self.channels)
+        u = torch.relu(to_directions(fields, self.samples))
+        return from_directions(u, list(self.channels))
+
+
+class SpinNorm(_Pointwise):
+    """Batch norm for spin 0; other spins are divided by their root mean square and scaled, so that directions stay.
+
+    Running means are kept for evaluation, as in ``torch.nn.BatchNorm1d``.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[int, int],
+        *,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(channels)
+        self.eps, self.momentum = eps, momentum
+        factory = {"device": device, "dtype": dtype}
+        scalars = self.channels.get(0)
+        self.scalar = BatchNorm(scalars, eps=eps, momentum=momentum, **factory) if scalars else None
+        self.scale = nn.ParameterDict()
+        for spin, channels_ in self.channels.items():
+            if spin:
+                self.scale[str(spin)] = nn.Parameter(torch.ones(channels_, **factory))
+                self.register_buffer(f"spin{spin}_running_mean", torch.ones(channels_, **factory))
+
+    def reset_parameters(self) -> None:
+        """Unit scales and statistics."""
+        for scale in self.scale.values():
+            nn.init.ones_(scale)
+        for buffer in self.buffers(recurse=False):
+            nn.init.ones_(buffer)
+
+    def forward(self, features: Mapping[int, Tensor]) -> Features:
+        """Normalise."""
+        out = check_features("features", features, self.channels)
+        if self.scalar is not None:
+            out[0] = self.scalar(out[0])
+        for key, scale in self.scale.items():
+            z, running = out[int(key)], getattr(self, f"spin{key}_running_mean")
+            square = (z.real**2 + z.imag**2).mean((0, 2)) if self.training else running
+            if self.training:
+                with torch.no_grad():
+                    running.lerp_(square.to(running.dtype), self.momentum)
+            out[int(key)] = z * (scale / (square + self.eps).sqrt())[:, None]
+        return out
+
+
+def length(z: Tensor) -> Tensor:
+    """Modulus, at least a tiny positive number, with gradient zero at zero."""
+    tiny = torch.finfo(z.real.dtype).tiny
+    return (z.real**2 + z.imag**2).clamp_min(tiny).sqrt()
+
+
+def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
+    """Values at N angles from the reference direction, ``[B,C,N,V]``: ``sum_k Re(z_k e^(-i k theta))``."""
+    total: Any = 0
+    for spin, z in fields.items():
+        real = z.real.dtype if z.is_complex() else z.dtype
+        angle = torch.arange(count, device=z.device, dtype=torch.float64) * (2 * math.pi * spin / count)
+        c, s = angle.cos().to(real)[:, None], angle.sin().to(real)[:, None]
+        z = z.unsqueeze(2)
+        total = total + (z.real * c + z.imag * s if spin else z)
+    return total.expand(-1, -1, count, -1)
+
+
+def from_directions(u: Tensor, spins: list[int]) -> Features:
+    """Fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,N,V]`` best."""
+    spectrum = torch.fft.ifft(u, dim=2)  # (1/N) sum_i u_i e^(+i k theta_i)
+    return {k: 2 * spectrum[:, :, k] if k else spectrum[:, :, 0].real for k in spins}

@@ -1,0 +1,86 @@
+"""Neighbour lists on the bundle of directions of a mesh: what gathers over positions and directions share.
+
+A tap of the point (v, i) is a pair (v, w) of the list and a step s of directions; it reads the point (w, j) with
+``j = i + s - steps``. Seen from (v, i) it lies at the half-angle coordinates ``y = (forward, sideways, turn)``: the log
+map of w turned back by the direction and by half the turn. Coordinates of the reversed tap are the negatives.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pdegcnn.spaces.mesh import Mesh
+
+TIE = 1e-9
+"""Relative slack by which transports half-way between two directions go to the smaller turn."""
+
+
+class Bundle(NamedTuple):
+    """Pairs (v, w), sorted by v, the vertex itself first; it holds (w, v) with each (v, w).
+
+    Args:
+        start: first pair of each vertex, and their number, ``[V+1]``.
+        columns: w, ``[E]``.
+        offset: log map of w at v, turned back by half of ``turn``, ``[E,2]``.
+        turn: rest of the transport's angle, at most half a step of directions, ``[E]``.
+        steps: whole steps of directions in the transport, ``[E]``.
+        areas: area of each vertex, ``[V]``.
+        most: greatest number of pairs of a vertex.
+    """
+
+    start: Tensor
+    columns: Tensor
+    offset: Tensor
+    turn: Tensor
+    steps: Tensor
+    areas: Tensor
+    most: int
+
+
+def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
+    """The lists of a mesh for balls of ``radius`` units, on the device and in the precision of ``like``."""
+
+    def build(kind: tuple[torch.device, torch.dtype]) -> Bundle:
+        pairs = mesh.neighbours(radius, torch.empty(0, dtype=torch.float64, device=kind[0]))
+        step = 2 * math.pi / mesh.directions
+        angle = pairs.transport.angle()
+        angle = torch.where(pairs.mirror < torch.arange(angle.numel(), device=kind[0]), -angle[pairs.mirror], angle)
+        steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions
+        turn = angle - steps * step
+        offset = pairs.offset * torch.polar(torch.ones_like(turn), -turn / 2)
+        lists = (torch.view_as_real(offset).to(kind[1]), turn.to(kind[1]), steps.long())
+        most = int(pairs.start.diff().max())
+        return Bundle(pairs.start, pairs.source, *lists, mesh.areas.to(*kind), most)
+
+    return mesh.keep(("bundle", radius, mesh.directions), like, build)
+
+
+def padded(lists: Bundle) -> tuple[Tensor, Tensor]:
+    """Pairs of each vertex side by side, ``[V,most]``, and which of them exist."""
+    slot = torch.arange(lists.most, device=lists.start.device)
+    exists = slot < lists.start.diff()[:, None]
+    return torch.where(exists, lists.start[:-1, None] + slot, lists.start[:-1, None]), exists
+
+
+def coordinates(lists: Bundle, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
+    """Half-angle coordinates ``[...,3]`` of the taps (pair, step) seen from ``direction``, of ``count`` directions."""
+    grid = 2 * math.pi / count
+    x, y = lists.offset[pair].unbind(-1)
+    angle = (2 * direction + step).to(x) * (-grid / 2)
+    c, s = torch.cos(angle), torch.sin(angle)
+    turn = lists.turn[pair] + step.to(x) * grid
+    return torch.stack(torch.broadcast_tensors(c * x - s * y, s * x + c * y, turn), dim=-1)
+
+
+def source(lists: Bundle, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
+    """Flat position in [N*V] that the taps read."""
+    return (direction + step - lists.steps[pair]) % count * (lists.start.numel() - 1) + lists.columns[pair]
+
+
+def squared_norm(matrix: Tensor, y: Tensor) -> Tensor:
+    """``y^T G y`` for matrices ``[C,3,3]`` and coordinates ``[...,3]``: ``[C,...]``."""
+    return torch.einsum("...i,cij,...j->c...", y, matrix, y)

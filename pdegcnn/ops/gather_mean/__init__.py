@@ -1,0 +1,54 @@
+"""Weighted means over geodesic balls in the bundle of directions of a mesh: diffusion by kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.gather_mean import op as _op
+from pdegcnn.ops.gather_mean import reference as _reference
+
+__all__ = ["gather_mean"]
+
+
+def gather_mean(
+    u: Tensor, lists: Bundle, matrix: Tensor, profile: Tensor, reach: float, taps: int, backend: str | None = None
+) -> Tensor:
+    """Mean of u over the taps of every point, weighted by a profile of the distance and the area of the vertex.
+
+    ``out_p = sum_q k(d_pq) a_q u_q / sum_q k(d_pq) a_q`` with ``d^2 = y^T G y``. The profile is given at equal
+    distances from 0 to ``reach`` and interpolated linearly; it is zero beyond. Weights are never stored: memory does
+    not grow with the number of taps. Half precision is computed in float32.
+
+    Args:
+        u: signal [B,C,N,V].
+        lists: pairs of the mesh, of the precision of ``u`` (float32 for half precision).
+        matrix: metric G, [C,3,3], symmetric positive definite.
+        profile: samples k >= 0 of the profile, [T], positive at distance zero.
+        reach: distance of the last sample.
+        taps: odd number of steps of directions; with one more than there are directions, the outer two count half.
+        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Tensor of the shape and dtype of ``u``: between its least and greatest value.
+
+    Raises:
+        ValueError: if a shape or the backend does not fit.
+        TypeError: if an argument is no floating-point tensor.
+    """
+    _checks.signal("u", u, 4, "[B,C,N,V]")
+    if u.shape[3] != lists.start.numel() - 1:
+        raise ValueError(f"u: expected {lists.start.numel() - 1} vertices in [B,C,N,V], got shape {tuple(u.shape)}")
+    if tuple(matrix.shape) != (u.shape[1], 3, 3):
+        raise ValueError(f"matrix: expected shape [{u.shape[1]},3,3], got {tuple(matrix.shape)}")
+    _checks.tensor("profile", profile, 1, "[T]")
+    _checks.odd("taps", (taps,))
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    arguments = (u.to(dtype), lists, matrix.to(dtype), profile.to(dtype), reach, taps)
+    if _backend.choose("gather_mean", u, backend) == "torch":
+        return _reference.gather_mean(*arguments).to(u.dtype)
+    wide, _, *rest = arguments
+    return _op.mean(wide, *lists, *rest)[0].to(u.dtype)

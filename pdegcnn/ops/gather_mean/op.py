@@ -1,0 +1,119 @@
+"""The gathered mean as a torch operator with a Numba backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pdegcnn.ops import _jit
+from pdegcnn.ops.gather_morphology.cpu import half_steps
+
+LOOPS = str(Path(__file__).with_name("loops.py"))
+BLOCK = 256
+"""Vertices whose sums are kept together."""
+SYMMETRIC = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+
+
+def _rows(u: Tensor) -> Tensor:
+    """``[B,C,N,V] -> [B,C*V,N]``."""
+    return u.transpose(2, 3).flatten(1, 2).contiguous()
+
+
+def _back(rows: Tensor, shape: torch.Size) -> Tensor:
+    return rows.view(shape[0], shape[1], shape[3], shape[2]).transpose(2, 3).contiguous()
+
+
+@torch.library.custom_op("pdegcnn::gather_mean", mutates_args=())
+def mean(
+    u: Tensor,
+    start: Tensor,
+    columns: Tensor,
+    offset: Tensor,
+    turn: Tensor,
+    steps: Tensor,
+    areas: Tensor,
+    most: int,
+    matrix: Tensor,
+    profile: Tensor,
+    reach: float,
+    taps: int,
+) -> tuple[Tensor, Tensor]:
+    """Mean [B,C,N,V] and the sums of weights, by rows [C*V,N]."""
+    loops = _jit.specialise(LOOPS, None, 0)
+    rows = _rows(u)
+    out, total = torch.empty_like(rows), torch.empty_like(rows[0])
+    lists = [_jit.array(x) for x in (start, columns, offset, turn, steps, areas)]
+    scale = (profile.numel() - 1) / reach
+    geometry = (*lists, _jit.array(matrix), half_steps(u.shape[2], taps, u.dtype), _jit.array(profile), scale, taps)
+    _jit.parallel(loops.forward, rows.shape[1], _jit.array(rows), geometry, out.numpy(), total.numpy())
+    return _back(out, u.shape), total
+
+
+@mean.register_fake
+def _(u, start, columns, offset, turn, steps, areas, most, matrix, profile, reach, taps):
+    return u.new_empty(u.shape), u.new_empty(u.shape[1] * u.shape[3], u.shape[2])
+
+
+@torch.library.custom_op("pdegcnn::gather_mean_backward", mutates_args=())
+def mean_backward(
+    grad: Tensor,
+    u: Tensor,
+    out: Tensor,
+    total: Tensor,
+    start: Tensor,
+    columns: Tensor,
+    offset: Tensor,
+    turn: Tensor,
+    steps: Tensor,
+    areas: Tensor,
+    matrix: Tensor,
+    profile: Tensor,
+    reach: float,
+    taps: int,
+    learn: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients in the signal, the metric and (with ``learn``, else zero) the profile."""
+    loops = _jit.specialise(LOOPS, None, 0)
+    flow = _rows(grad) / total
+    grad_u = torch.empty_like(flow)
+    items = u.shape[1] * -(-u.shape[3] // BLOCK)
+    sums = torch.empty(items, 6, dtype=torch.float64)
+    samples = torch.zeros(items, profile.numel() if learn else 0, dtype=torch.float64)
+    lists = [_jit.array(x) for x in (start, columns, offset, turn, steps, areas)]
+    scale = (profile.numel() - 1) / reach
+    geometry = (*lists, _jit.array(matrix), half_steps(u.shape[2], taps, u.dtype), _jit.array(profile), scale, taps)
+    fields = (_jit.array(flow), _jit.array(_rows(u)), _jit.array(_rows(out)))
+    results = (grad_u.numpy(), sums.numpy(), samples.numpy())
+    _jit.parallel(loops.backward, items, *fields, geometry, *results, BLOCK)
+    grad_matrix = torch.zeros(matrix.shape, dtype=torch.float64)
+    for (i, j), total_ in zip(SYMMETRIC, sums.view(u.shape[1], -1, 6).sum(1).unbind(1)):
+        grad_matrix[:, i, j] = grad_matrix[:, j, i] = total_
+    grad_profile = samples.sum(0) if learn else torch.zeros(profile.shape)
+    return _back(grad_u, u.shape), grad_matrix.to(matrix.dtype), grad_profile.to(profile.dtype)
+
+
+@mean_backward.register_fake
+def _(grad, u, out, total, start, columns, offset, turn, steps, areas, matrix, profile, reach, taps, learn):
+    return u.new_empty(u.shape), matrix.new_empty(matrix.shape), profile.new_empty(profile.shape)
+
+
+def _setup(ctx, inputs, output) -> None:
+    u, *lists, _, matrix, profile, ctx.reach, ctx.taps = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(u, *output, *lists, matrix, profile)
+
+
+def _backward(ctx, grad, _):
+    learn = ctx.needs_input_grad[9]
+    found = mean_backward(grad.contiguous(), *ctx.saved_tensors, ctx.reach, ctx.taps, learn)
+    return found[0], *(None,) * 7, found[1], found[2] if learn else None, None, None
+
+
+def _no_second(ctx, *grads):
+    raise NotImplementedError("gather_mean: the Numba version has no second derivative; use backend='torch'")
+
+
+mean.register_autograd(_backward, setup_context=_setup)
+mean_backward.register_autograd(_no_second)

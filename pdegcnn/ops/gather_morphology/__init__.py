@@ -1,0 +1,55 @@
+"""Max-plus and min-plus gathers over geodesic balls in the bundle of directions of a mesh."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.gather_morphology import op as _op
+
+__all__ = ["gather_morphology"]
+
+
+def gather_morphology(
+    u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, taps: int, sign: int = +1, backend: str | None = None
+) -> Tensor:
+    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of every point of the bundle.
+
+    The cost of a tap at coordinates y is ``factor * (y^T G y)^power``, or, for power infinity, zero where ``y^T G y <=
+    factor`` and infinite elsewhere. Costs are computed only where they can matter and never stored: memory does not
+    grow with the number of taps. The gradient goes to the winning tap, the first in the order (pair, step) at ties,
+    except that the point itself comes before all others. NaN in a tap makes the output NaN. Half precision is computed
+    in float32.
+
+    Args:
+        u: signal [B,C,N,V].
+        lists: pairs of the mesh, of the precision of ``u`` (float32 for half precision).
+        matrix: metric G, [C,3,3], symmetric positive definite.
+        law: factor > 0 and power >= 1/2 (or infinity), [2].
+        taps: odd number of steps of directions.
+        sign: +1 for dilation, -1 for erosion.
+        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Tensor of the shape and dtype of ``u``.
+
+    Raises:
+        ValueError: if a shape, the sign or the backend does not fit.
+        TypeError: if an argument is no floating-point tensor.
+    """
+    _checks.signal("u", u, 4, "[B,C,N,V]")
+    if u.shape[3] != lists.start.numel() - 1:
+        raise ValueError(f"u: expected {lists.start.numel() - 1} vertices in [B,C,N,V], got shape {tuple(u.shape)}")
+    if tuple(matrix.shape) != (u.shape[1], 3, 3):
+        raise ValueError(f"matrix: expected shape [{u.shape[1]},3,3], got {tuple(matrix.shape)}")
+    if tuple(law.shape) != (2,):
+        raise ValueError(f"law: expected factor and power, got shape {tuple(law.shape)}")
+    _checks.odd("taps", (taps,))
+    _checks.choice("sign", sign, (1, -1))
+    chosen = _backend.choose("gather_morphology", u, backend)
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    out, _ = _op.search(u.to(dtype), *lists, matrix.to(dtype), law.to(dtype), taps, sign, chosen)
+    return out.to(u.dtype)

@@ -1,0 +1,67 @@
+"""The gathered morphology as a torch operator; derivatives of any order follow from the winning taps."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.gather_morphology import portable
+
+_MODULES = {"numba": "cpu", "torch": "portable"}
+
+
+def _module(backend: str) -> ModuleType:
+    return importlib.import_module(f"pdegcnn.ops.gather_morphology.{_MODULES[backend]}")
+
+
+def index_dtype(slots: int) -> torch.dtype:
+    """Smallest integer type that holds the numbers below ``slots``."""
+    return torch.uint8 if slots <= 256 else torch.int16 if slots <= 2**15 else torch.int32
+
+
+@torch.library.custom_op("pdegcnn::gather_morphology", mutates_args=())
+def search(
+    u: Tensor,
+    start: Tensor,
+    columns: Tensor,
+    offset: Tensor,
+    turn: Tensor,
+    steps: Tensor,
+    areas: Tensor,
+    most: int,
+    matrix: Tensor,
+    law: Tensor,
+    taps: int,
+    sign: int,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Value and winning taps, both [B,C,N,V]."""
+    lists = Bundle(start, columns, offset, turn, steps, areas, most)
+    return _module(backend).forward(u, lists, matrix, law, taps, sign, index_dtype(most * taps))
+
+
+@search.register_fake
+def _(u, start, columns, offset, turn, steps, areas, most, matrix, law, taps, sign, backend):
+    return u.new_empty(u.shape), u.new_empty(u.shape, dtype=index_dtype(most * taps))
+
+
+def _setup(ctx, inputs, output) -> None:
+    _, *lists, most, matrix, law, ctx.taps, ctx.sign, _ = inputs
+    ctx.most = most
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[1], *lists, matrix, law)
+
+
+def _backward(ctx, grad, _):
+    winner, *lists, matrix, law = ctx.saved_tensors
+    metric = any(ctx.needs_input_grad[8:10])
+    bundle = Bundle._make((*lists, ctx.most))
+    found = portable.backward(grad, bundle, matrix, law, winner, ctx.taps, ctx.sign, metric)
+    return found[0], *(None,) * 7, *found[1:], None, None, None
+
+
+search.register_autograd(_backward, setup_context=_setup)

@@ -1,0 +1,57 @@
+"""The gathered morphology in plain torch, and the backward pass of all versions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
+from pdegcnn.ops.gather_morphology.reference import cost
+
+
+def forward(
+    u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
+    count = u.shape[2]
+    pairs, exists = padded(lists)
+    direction = torch.arange(count, device=u.device)[:, None]
+    signed = sign * u
+    best, winner = signed.clone(), torch.full(u.shape, taps // 2, dtype=index_dtype, device=u.device)
+    for slot in range(lists.most):
+        for s in range(taps):
+            step = torch.tensor(s - taps // 2, device=u.device)
+            y = coordinates(lists, pairs[:, slot], direction, step, count)
+            value = signed.flatten(2)[:, :, source(lists, pairs[:, slot], direction, step, count)]
+            value = value - cost(squared_norm(matrix, y), law)
+            wins = ((value > best) | (value.isnan() & ~best.isnan())) & exists[:, slot]
+            best = torch.where(wins, value, best)
+            winner.masked_fill_(wins, slot * taps + s)
+    return sign * best, winner
+
+
+def backward(
+    grad: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Gradients in u, and with ``metric`` those in the matrix and the law; differentiable torch."""
+    count, vertices = grad.shape[2:]
+    slot = winner.long()
+    pair = lists.start[:-1] + slot.div(taps, rounding_mode="floor")
+    step = slot % taps - taps // 2
+    direction = torch.arange(count, device=grad.device)[:, None]
+    place = source(lists, pair, direction, step, count).flatten(2)
+    grad_u = torch.zeros_like(grad).flatten(2).scatter_add(2, place, grad.flatten(2)).view(grad.shape)
+    if not metric:
+        return grad_u, None, None
+    y = coordinates(lists, pair, direction, step, count)
+    squared = torch.einsum("bcnvi,cij,bcnvj->bcnv", y, matrix, y)
+    factor, power = law.unbind()
+    moved = (squared > 0) & ~power.isinf()
+    power = torch.where(power.isinf(), 1, power)
+    safe = torch.where(moved, squared, 1)
+    flow = torch.where(moved, -sign * grad, 0)
+    raised = safe**power
+    slope = flow * factor * power * raised / safe
+    grad_matrix = torch.einsum("bcnv,bcnvi,bcnvj->cij", slope, y, y)
+    grad_law = torch.stack(((flow * raised).sum(), (flow * factor * raised * safe.log()).sum()))
+    return grad_u, grad_matrix, grad_law

@@ -1,0 +1,49 @@
+"""Transport of signals on the bundle of directions of a mesh along straightest geodesics."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.geodesic_flow import trace as _trace
+from pdegcnn.spaces.mesh import Mesh
+
+__all__ = ["geodesic_flow"]
+
+
+def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = None) -> Tensor:
+    """``out(v, i) = u`` at the point reached from v along the geodesic of the given displacement, in its frame.
+
+    The displacement of (v, i) is ``shift`` = (forward, sideways) in units, turned to direction i, then a turn in
+    radians. The geodesic is straight in the unfolded triangles it crosses; the signal is interpolated linearly between
+    the three vertices and the directions of the triangle where it ends, transported along edges. A path that meets the
+    boundary ends there. The path is found again in the backward pass: it is not kept. Source: straightest geodesics
+    (Polthier & Schmies 1998).
+
+    Args:
+        u: signal [B,C,N,V] on ``mesh``.
+        mesh: the surface.
+        shift: [C,3], of the dtype of ``u`` (float32 for half precision).
+        backend: ``"numba"`` or ``"torch"`` for the tracing; by default the fastest that runs here.
+
+    Returns:
+        Tensor like ``u``; differentiable in ``u`` and, between the vertices, in ``shift``.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    mesh.check_signal("u", u)
+    _checks.tensor("shift", shift)
+    if tuple(shift.shape) != (u.shape[1], 3):
+        raise ValueError(f"shift: expected shape [{u.shape[1]},3], got {tuple(shift.shape)}")
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    wide, shift = u.to(dtype), shift.to(dtype)
+    chosen = _backend.choose("geodesic_flow", u, backend)
+    if torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad):
+        result = checkpoint(_trace.flow, wide, mesh, shift, chosen, use_reentrant=False)
+        assert isinstance(result, Tensor)
+        return result.to(u.dtype)
+    return _trace.flow(wide, mesh, shift, chosen).to(u.dtype)

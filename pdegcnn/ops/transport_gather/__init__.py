@@ -1,0 +1,56 @@
+"""Sums over neighbour lists of complex fields, each neighbour times a fixed factor: transport, filters, Laplacians."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.transport_gather import op as _op
+
+__all__ = ["Stencil", "transport_gather"]
+
+
+class Stencil(NamedTuple):
+    """Factors on a list of pairs (v, w) sorted by v that holds (w, v) with each (v, w).
+
+    Args:
+        start: first pair of each vertex and the number of pairs, ``[V+1]``, long.
+        columns: w, ``[E]``, long.
+        values: real and imaginary part of the factors of K fields, ``[E,K,2]``.
+        back: conjugate factors of the reversed pairs, ``[E,K,2]``: what the adjoint needs.
+    """
+
+    start: Tensor
+    columns: Tensor
+    values: Tensor
+    back: Tensor
+
+
+def transport_gather(fields: Tensor, stencil: Stencil, backend: str | None = None) -> Tensor:
+    """``out[b,v] = sum over pairs (v,w) and fields k of factor[(v,w),k] * fields[b,w,k]``.
+
+    Args:
+        fields: real and imaginary parts of K complex fields of C channels, ``[B,V,K,2,C]``.
+        stencil: the pairs and factors, of the dtype and device of ``fields``.
+        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Real and imaginary parts, ``[B,V,2,C]``. Linear; derivatives of any order in ``fields``. No copy of the fields
+        on the pairs is made or kept.
+
+    Raises:
+        ValueError: shapes or backend that do not fit.
+        TypeError: no floating-point tensor, or dtypes that differ.
+    """
+    _checks.signal("fields", fields, 5, "[B,V,K,2,C]")
+    vertices, pairs = stencil.start.numel() - 1, stencil.columns.numel()
+    if fields.shape[1] != vertices or fields.shape[3] != 2:
+        raise ValueError(f"fields: expected [B,{vertices},K,2,C], got shape {tuple(fields.shape)}")
+    for name, value in (("stencil.values", stencil.values), ("stencil.back", stencil.back)):
+        if tuple(value.shape) != (pairs, fields.shape[2], 2):
+            raise ValueError(f"{name}: expected shape {(pairs, fields.shape[2], 2)}, got {tuple(value.shape)}")
+        _checks.same_kind(name, value, "fields", fields)
+    return _op.gather(fields, *stencil, _backend.choose("transport_gather", fields, backend))

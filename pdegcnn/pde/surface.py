@@ -1,0 +1,179 @@
+"""Solvers of the four terms on the bundle of directions of a mesh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile
+from pdegcnn.kernels.metric import Metric, as_metric
+from pdegcnn.kernels.morphological import FLAT_SLACK
+from pdegcnn.ops.bundle import bundle
+from pdegcnn.ops.gather_mean import gather_mean
+from pdegcnn.ops.gather_morphology import gather_morphology
+from pdegcnn.ops.geodesic_flow import geodesic_flow
+from pdegcnn.spaces import SE2, Mesh
+
+METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
+DISTANCES = ("half_angle",)
+SAMPLES = 4096
+"""Samples of the diffusion kernel's profile; between them it is linear."""
+OPTIONS = {
+    "convection": ("method", "boundary"),
+    "diffusion": ("method", "kernel_size", "distance", "boundary"),
+    "dilation": ("kernel_size", "distance"),
+    "erosion": ("kernel_size", "distance"),
+}
+"""Options of each term, besides those that every solver has."""
+KernelSize = int | Sequence[int] | str
+
+
+def prepare(space: Mesh, term: str, **options: Any) -> None:
+    """Nothing: the mesh itself keeps its operators."""
+
+
+def check_options(
+    space: Mesh,
+    term: str,
+    *,
+    method: str | None = None,
+    boundary: str | None = None,
+    time: float = 1.0,
+    kernel_size: KernelSize | None = None,
+    distance: str = "half_angle",
+) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for options that :func:`convection` and the others would refuse."""
+    if method is not None:
+        _checks.choice("method", method, METHODS[term])
+    if boundary is not None:
+        _checks.choice("boundary", boundary, ("replicate",))
+    _checks.interval("time", time, 0.0, math.inf, open_low=term != "convection")
+    if kernel_size is not None:
+        kernel_reach(space, kernel_size)
+    _checks.choice("distance", distance, DISTANCES)
+
+
+def kernel_reach(space: Mesh, kernel_size: KernelSize) -> tuple[int, float]:
+    """Steps of directions and radius in units: ``KO, K / 2`` for ``(KO, K)``; an int serves both.
+
+    More steps than go once around the circle are left out.
+    """
+    if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)) or isinstance(kernel_size, str):
+        raise TypeError(f"kernel_size: expected an odd int or two of them (directions, diameter), got {kernel_size!r}")
+    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
+    if len(sizes) != 2:
+        raise ValueError(f"kernel_size: expected an odd int or two of them (directions, diameter), got {kernel_size!r}")
+    _checks.odd("kernel_size", sizes)
+    around = space.directions + 1 - space.directions % 2
+    return min(sizes[0], around), sizes[1] / 2
+
+
+def convection(
+    u: Tensor,
+    space: Mesh,
+    vector: Tensor,
+    *,
+    time: float = 1.0,
+    method: str = "linear",
+    boundary: str | None = None,
+) -> Tensor:
+    """``u(g exp(-time c))``; see :func:`pdegcnn.functional.convection`. Semi-Lagrangian, along geodesics."""
+    space.check_signal("u", u)
+    vector = _check_vector(vector, u)
+    check_options(space, "convection", method=method, boundary=boundary, time=time)
+    local = SE2(space.directions)
+    step = -time * vector
+    if step.dtype in (torch.float16, torch.bfloat16):
+        step = step.float()
+    return geodesic_flow(u, space, torch.cat((local.exp(step)[:, :2], step[:, 2:]), dim=1))
+
+
+def diffusion(
+    u: Tensor,
+    space: Mesh,
+    metric: Tensor | Metric,
+    *,
+    alpha: float | Tensor = 1.0,
+    kernel_size: KernelSize = 5,
+    time: float = 1.0,
+    method: str = "kernel",
+    distance: str = "half_angle",
+    boundary: str | None = None,
+) -> Tensor:
+    """``exp(-time (-Delta)^alpha) u`` by a kernel; see :func:`pdegcnn.functional.diffusion`."""
+    space.check_signal("u", u)
+    check_options(
+        space, "diffusion", method=method, boundary=boundary, time=time, kernel_size=kernel_size, distance=distance
+    )
+    _checks.interval("alpha", alpha, SMALLEST_ALPHA, 1.0)
+    matrix = _matrix(metric, u)
+    taps, radius = kernel_reach(space, kernel_size)
+    with torch.no_grad():  # no tap is further away than this
+        turn = (taps + 1) * math.pi / space.directions
+        reach = float((torch.linalg.eigvalsh(matrix)[:, -1].max() * (radius**2 + turn**2)).sqrt())
+    distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
+    profile = diffusion_profile(distances**2, _wide(alpha), space.dim, time)
+    profile = profile / profile.detach()[0]
+    return gather_mean(u, bundle(space, radius, u), matrix, profile, reach, taps)
+
+
+def morphology(
+    u: Tensor,
+    space: Mesh,
+    metric: Tensor | Metric,
+    *,
+    sign: int,
+    alpha: float | Tensor = 0.65,
+    kernel_size: KernelSize = 5,
+    time: float = 1.0,
+    distance: str = "half_angle",
+) -> Tensor:
+    """Dilation (sign +1) or erosion (-1); see :func:`pdegcnn.functional.dilation`."""
+    space.check_signal("u", u)
+    check_options(space, "dilation", time=time, kernel_size=kernel_size, distance=distance)
+    _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
+    matrix = _matrix(metric, u)
+    taps, radius = kernel_reach(space, kernel_size)
+    return gather_morphology(u, bundle(space, radius, u), matrix, _law(_wide(alpha), time, matrix), taps, sign)
+
+
+def _law(alpha: float | Tensor, time: float, like: Tensor) -> Tensor:
+    """Factor and power of the morphological kernel as a function of the squared distance."""
+    if not isinstance(alpha, Tensor) and alpha == 0.5:
+        return torch.tensor([(time * (1 + FLAT_SLACK)) ** 2, math.inf], dtype=like.dtype, device=like.device)
+    alpha = torch.as_tensor(alpha, dtype=like.dtype, device=like.device)
+    excess = 2 * alpha - 1
+    power = alpha / excess
+    return torch.stack((excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess), power))
+
+
+def _wide(alpha: float | Tensor) -> float | Tensor:
+    half = isinstance(alpha, Tensor) and alpha.dtype in (torch.float16, torch.bfloat16)
+    return alpha.float() if half else alpha  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _matrix(metric: Tensor | Metric, u: Tensor) -> Tensor:
+    """The metric as matrices ``[C,3,3]``, in float32 for half precision."""
+    metric = as_metric(metric, 3, u.shape[1])
+    for value in vars(metric).values():
+        _checks.same_kind("metric", value, "u", u)
+    (value,) = vars(metric).values()
+    matrix = torch.diag_embed(value**2) if metric.form == "diagonal" else value
+    return matrix.to(torch.promote_types(u.dtype, torch.float32)).expand(u.shape[1], 3, 3)
+
+
+def _check_vector(vector: Any, u: Tensor) -> Tensor:
+    _checks.tensor("vector", vector)
+    if vector.ndim == 1:
+        vector = vector[None]
+    if vector.ndim != 2 or vector.shape[1] != 3 or vector.shape[0] not in (1, u.shape[1]):
+        raise ValueError(f"vector: expected shape [3] or [{u.shape[1]},3], got {tuple(vector.shape)}")
+    _checks.same_kind("vector", vector, "u", u)
+    if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
+        raise ValueError(f"vector: expected finite values, got {vector.detach().flatten()[:9].tolist()}")
+    return vector.expand(u.shape[1], 3)

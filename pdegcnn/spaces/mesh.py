@@ -1,0 +1,397 @@
+"""Surfaces as triangle meshes, with signals on the bundle of unit tangent directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.spaces.base import Space
+from pdegcnn.surface.checks import (
+    check_arrays,
+    check_faces,
+    check_glueing,
+    check_lengths,
+    edge_lengths,
+    import_trimesh,
+    repair_arrays,
+)
+from pdegcnn.surface.surface import Surface
+
+
+class Neighbours(NamedTuple):
+    """Pairs (v, w) of near vertices as tensors, in a mesh's gauge and unit; see :class:`pdegcnn.surface.Pairs`."""
+
+    start: Tensor
+    centre: Tensor
+    source: Tensor
+    offset: Tensor
+    transport: Tensor
+    mirror: Tensor
+
+
+class SparseRows(NamedTuple):
+    """A sparse matrix by rows: ``start [V+1]``, ``columns [E]``, ``values [E]``."""
+
+    start: Tensor
+    columns: Tensor
+    values: Tensor
+
+
+class Mesh(Space):
+    """A surface given by triangles; signals ``[B,C,N,V]`` over N directions in the tangent plane of each of V vertices.
+
+    Each vertex has a reference direction; direction ``i`` is turned from there by ``2 pi i / N``, counter-clockwise
+    seen from outside. The choice of reference directions is the **gauge**. The frame of vectors and metrics is
+    (forward, sideways, turn) as on SE(2); the unit of length is the mean edge length unless ``unit`` says otherwise, so
+    layers do not notice the scale of the mesh. Frames, connection and log maps are intrinsic: they come from edge
+    lengths, and rigid motions change nothing. See ``docs/mesh.md``.
+
+    Build one with :meth:`from_arrays`, :meth:`from_file`, :meth:`from_lengths`, :meth:`union` or :meth:`load`. A mesh
+    is immutable; operators are computed when first needed, kept, and moved to the device of the signal.
+
+    Sources: vector heat method (Sharp, Soliman & Crane 2019) for frames and transport; Smets et al. (arXiv 2001.09046)
+    for the PDEs, here on the unit tangent bundle.
+    """
+
+    dim: ClassVar[int] = 3
+
+    def __init__(
+        self, surface: Surface, directions: int = 8, gauge: Tensor | None = None, sizes: Sequence[int] | None = None
+    ) -> None:
+        self.surface = surface
+        self.directions = _checks.positive_int("directions", directions)
+        self.sizes = tuple(sizes or (surface.triangulation.vertex_count,))
+        self.gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
+        self._device = torch.device("cpu")
+        self._kept: dict[Any, Any] = {}
+
+    @property
+    def layout(self) -> str:
+        """``[B,C,N,V]``."""
+        return "[B,C,N,V]"
+
+    @property
+    def grid_steps(self) -> Tensor:
+        """The unit of length twice, and a step of directions."""
+        return torch.tensor([1.0, 1.0, 2 * math.pi / self.directions], dtype=torch.float64)
+
+    @classmethod
+    def from_arrays(
+        cls, vertices: Any, faces: Any, *, directions: int = 8, unit: float | None = None, repair: bool = False
+    ) -> Mesh:
+        """A mesh of positions ``vertices [V,3]`` (float) and ``faces [F,3]`` (long, counter-clockwise from outside).
+
+        Args:
+            vertices: positions, a tensor or array.
+            faces: vertex indices.
+            directions: number N of directions in each tangent plane.
+            unit: length that vectors, metrics and radii are measured in; None: the mean edge length.
+            repair: drop degenerate faces and isolated vertices and orient faces alike (needs ``trimesh``).
+
+        Raises:
+            TypeError: wrong dtypes.
+            ValueError: wrong shapes, or a surface that is not an oriented manifold (with or without boundary); the
+                message names the defect and the vertices, edges or faces.
+        """
+        if repair:
+            vertices, faces = repair_arrays(vertices, faces)
+        vertices, faces = check_arrays(vertices, faces)
+        _check_unit(unit)
+        return cls(Surface(faces, edge_lengths(vertices, faces), vertices, len(vertices), unit), directions)
+
+    @classmethod
+    def from_lengths(cls, faces: Any, lengths: Any, *, directions: int = 8, unit: float | None = None) -> Mesh:
+        """A surface that lies nowhere in space: ``faces [F,3]`` and ``lengths [F,3]`` of the sides 01, 12, 20.
+
+        Raises:
+            ValueError: as :meth:`from_arrays`, or sides of neighbouring faces that differ in length.
+        """
+        faces, lengths = np.asarray(faces, dtype=np.int64), np.asarray(lengths, dtype=np.float64)
+        if faces.ndim != 2 or faces.shape[1] != 3 or not faces.size:
+            raise ValueError(f"faces: expected [F,3] with at least one row, got shape {faces.shape}")
+        if lengths.shape != faces.shape:
+            raise ValueError(f"lengths: expected shape {faces.shape} as faces, got {lengths.shape}")
+        count = int(faces.max()) + 1
+        check_faces(faces, count)
+        check_lengths(lengths)
+        check_glueing(faces, count)
+        _check_unit(unit)
+        surface = Surface(faces, lengths, None, count, unit)
+        twin, sides = surface.triangulation.twin, lengths.ravel()
+        bad = np.flatnonzero((twin >= 0) & (np.abs(sides - sides[twin]) > 1e-9 * sides))
+        if bad.size:
+            raise ValueError(f"lengths: expected one length for each edge, got two at faces {(bad // 3)[:8].tolist()}")
+        return cls(surface, directions)
+
+    @classmethod
+    def from_file(cls, path: str | Path, **options: Any) -> Mesh:
+        """A mesh from a file that ``trimesh`` reads (OBJ, PLY, STL, OFF, ...); options as in :meth:`from_arrays`.
+
+        Raises:
+            ImportError: ``trimesh`` is not installed.
+            FileNotFoundError: there is no such file.
+        """
+        trimesh = import_trimesh()
+        if not Path(path).exists():
+            raise FileNotFoundError(f"path: expected a mesh file, got {str(path)!r}, which does not exist")
+        read = trimesh.load(path, process=Path(path).suffix.lower() == ".stl", force="mesh")
+        return cls.from_arrays(np.asarray(read.vertices, dtype=np.float64), np.asarray(read.faces), **options)
+
+    @classmethod
+    def union(cls, meshes: Sequence[Mesh]) -> Mesh:
+        """Several meshes as one batch: vertices side by side, each mesh in its own unit; ``sizes`` says how many each.
+
+        Signals are joined along the last axis. Global heads give one row for each mesh.
+        """
+        if not meshes or not all(isinstance(m, Mesh) for m in meshes):
+            raise TypeError(f"meshes: expected a sequence of Mesh, got {[type(m).__name__ for m in meshes]}")
+        if len({m.directions for m in meshes}) > 1:
+            raise ValueError(f"meshes: expected equal directions, got {[m.directions for m in meshes]}")
+        parts = [m.surface.triangulation for m in meshes]
+        shift = np.cumsum([0] + [p.vertex_count for p in parts])
+        faces = np.concatenate([p.faces + s for p, s in zip(parts, shift)])
+        placed = [m.surface.vertices for m in meshes]
+        vertices = np.concatenate(placed) if all(p is not None for p in placed) else None  # pyright: ignore
+        surface = Surface(faces, np.concatenate([p.lengths for p in parts]), vertices, int(shift[-1]), 1.0)
+        sizes = [n for m in meshes for n in m.sizes]
+        return cls(surface, meshes[0].directions, torch.cat([m.gauge for m in meshes]), sizes)
+
+    def save(self, path: str | Path) -> None:
+        """Write the mesh and all that was computed of it to a NumPy archive; :meth:`load` reads it."""
+        gauge, extra = self.gauge.numpy(), {"directions": self.directions, "sizes": np.array(self.sizes)}
+        np.savez(Path(path), gauge=gauge, **extra, **self.surface.arrays())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Mesh:
+        """A mesh from the archive of :meth:`save`."""
+        with np.load(path, allow_pickle=False) as store:
+            store = dict(store)
+        gauge, directions = torch.from_numpy(store.pop("gauge")), int(store.pop("directions"))
+        return cls(Surface.from_arrays(store), directions, gauge, store["sizes"].tolist())
+
+    @property
+    def vertex_count(self) -> int:
+        """Number V of vertices."""
+        return self.surface.triangulation.vertex_count
+
+    @property
+    def orientations(self) -> int:
+        """Number N of directions, as on SE(2)."""
+        return self.directions
+
+    @property
+    def angles(self) -> Tensor:
+        """Angle of each direction from the reference, ``[N]`` radians, float64."""
+        return torch.arange(self.directions, dtype=torch.float64) * (2 * math.pi / self.directions)
+
+    @property
+    def unit(self) -> float:
+        """The unit of length, in the units of the vertices."""
+        return self.surface.unit
+
+    @property
+    def vertices(self) -> Tensor:
+        """Positions ``[V,3]``, float64; raises ``ValueError`` for a surface given by lengths."""
+        if self.surface.vertices is None:
+            raise ValueError("vertices: expected a mesh in space, got one that is given by its edge lengths")
+        return torch.from_numpy(self.surface.vertices).to(self._device)
+
+    @property
+    def faces(self) -> Tensor:
+        """Vertices of each face, ``[F,3]``, long."""
+        return torch.from_numpy(self.surface.triangulation.faces).to(self._device)
+
+    @property
+    def areas(self) -> Tensor:
+        """Area of each vertex, ``[V]``, in square units, float64."""
+        return torch.from_numpy(self.surface.areas).to(self._device)
+
+    def to(self, device: Any) -> Mesh:
+        """The same mesh with its tensors on ``device``; operators follow the signals anyhow."""
+        moved = self._alike(self.directions, self.gauge)
+        moved._device = torch.device(device)
+        moved._kept = self._kept
+        return moved
+
+    def with_directions(self, directions: int) -> Mesh:
+        """The same surface and gauge with another number of directions; geometry is shared."""
+        return self._alike(directions, self.gauge)
+
+    def with_gauge(self, angles: Any) -> Mesh:
+        """The same surface, the reference direction of each vertex turned by ``+angles [V]`` radians.
+
+        A fixed vector's polar angle then decreases by the angle: a spin-k component is multiplied by
+        ``exp(-i k angle)``, as :func:`pdegcnn.gauge.transform` does.
+        """
+        angles = torch.as_tensor(angles).detach().to("cpu", torch.float64)
+        if tuple(angles.shape) != (self.vertex_count,):
+            raise ValueError(f"angles: expected shape [{self.vertex_count}], got {tuple(angles.shape)}")
+        if not bool(angles.isfinite().all()):
+            raise ValueError("angles: expected finite values, got NaN or infinity")
+        return self._alike(self.directions, self.gauge + angles)
+
+    def _alike(self, directions: int, gauge: Tensor) -> Mesh:
+        mesh = Mesh(self.surface, directions, gauge, self.sizes)
+        mesh._device = self._device
+        return mesh
+
+    def check_signal(self, name: str, u: Tensor) -> Tensor:
+        """Return ``u`` if it is laid out ``[B,C,N,V]`` with this mesh's directions and vertices, else raise."""
+        super().check_signal(name, u)
+        if tuple(u.shape[2:]) != (self.directions, self.vertex_count):
+            raise ValueError(
+                f"{name}: expected {self.directions} directions and {self.vertex_count} vertices in {self.layout}, "
+                f"got shape {tuple(u.shape)}"
+            )
+        return u
+
+    def neighbours(self, radius: float | None, like: Tensor) -> Neighbours:
+        """Pairs nearer than ``radius`` units (None: the edges), in this gauge, on the device and in the dtype of a
+        real or complex tensor.
+        """
+        return self.keep(("neighbours", radius), like, lambda kind: self._neighbours(radius, *kind))
+
+    def _neighbours(self, radius: float | None, device: torch.device, dtype: torch.dtype) -> Neighbours:
+        pairs = self.surface.pairs(radius)
+        start, centre, source, mirror = (
+            torch.from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.mirror)
+        )
+        turn = torch.polar(torch.ones_like(self.gauge), -self.gauge)
+        offset = torch.from_numpy(pairs.offset) * turn[centre]
+        transport = torch.from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
+        offset, transport = offset.to(device, dtype.to_complex()), transport.to(device, dtype.to_complex())
+        lists = start.to(device), centre.to(device), source.to(device)
+        return Neighbours(*lists, offset, transport, mirror.to(device))
+
+    def laplacian(self, spin: int, like: Tensor) -> tuple[SparseRows, Tensor]:
+        """Weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, both of the intrinsic
+        Delaunay triangulation, in this gauge.
+        """
+        return self.keep(("laplacian", spin), like, lambda kind: self._laplacian(spin, *kind))
+
+    def _laplacian(self, spin: int, device: torch.device, dtype: torch.dtype) -> tuple[SparseRows, Tensor]:
+        matrix = self.surface.laplacian(spin)
+        start, columns = (torch.from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
+        rows = torch.repeat_interleave(torch.arange(self.vertex_count), start.diff())
+        phase = torch.polar(
+            torch.ones(rows.shape, dtype=torch.float64), spin * (self.gauge[columns] - self.gauge[rows])
+        )
+        values = (torch.from_numpy(matrix.data.astype(np.complex128)) * phase).to(device, dtype.to_complex())
+        areas = torch.from_numpy(self.surface.delaunay_areas()).to(device, dtype)
+        return SparseRows(start.to(device), columns.to(device), values), areas
+
+    def eigenbasis(self, spin: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Lowest eigenvalues ``[K]`` and eigenfunctions ``[V,K]`` (complex) of the spin-k Laplacian, in this gauge;
+        orthonormal for the vertex areas of :meth:`laplacian`.
+        """
+        _checks.positive_int("count", count)
+        count = min(count, self.vertex_count)
+
+        def build(kind: tuple[torch.device, torch.dtype]) -> tuple[Tensor, Tensor]:
+            values, functions = self.surface.eigenbasis(spin, count)
+            turn = torch.polar(torch.ones_like(self.gauge), -spin * self.gauge)
+            turned = torch.from_numpy(functions.astype(np.complex128)) * turn[:, None]
+            return torch.from_numpy(values).to(*kind), turned.to(kind[0], kind[1].to_complex())
+
+        return self.keep(("eigenbasis", spin, count), like, build)
+
+    def keep(self, name: tuple[Any, ...], like: Tensor, build: Callable[[Any], Any]) -> Any:
+        """Build once for each device and precision (half precision works with float32)."""
+        dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
+        key = (*name, like.device, dtype)
+        if key not in self._kept:
+            self._kept[key] = build((like.device, dtype))
+        return self._kept[key]
+
+    def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Reference direction, the direction a quarter turn on, and the normal of every vertex, ``[V,3]`` each."""
+        t, vertices = self.surface.triangulation, self.vertices.cpu()
+        corners = vertices[torch.from_numpy(t.faces)]
+        normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals = torch.zeros_like(vertices).index_add_(0, torch.from_numpy(t.tail), normal.repeat_interleave(3, 0))
+        normals = torch.nn.functional.normalize(normals, dim=1)
+        first = torch.from_numpy(self.surface.frames.first)
+        edge = vertices[torch.from_numpy(t.head)[first]] - vertices
+        x = torch.nn.functional.normalize(edge - (edge * normals).sum(1, keepdim=True) * normals, dim=1)
+        y = torch.linalg.cross(normals, x)
+        c, s = torch.cos(self.gauge)[:, None], torch.sin(self.gauge)[:, None]
+        return tuple(v.to(self._device) for v in (c * x + s * y, c * y - s * x, normals))  # pyright: ignore
+
+    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+        """Move a signal by an isometry of the mesh onto itself: ``symmetry=`` image of each vertex, ``[V]`` long.
+
+        Takes lifted signals ``[B,C,N,V]``, functions ``[B,C,V]`` and invariants ``[B,K]``. Turns between directions
+        that are no multiples of ``2 pi / N`` use Fourier interpolation.
+
+        Raises:
+            ValueError: another motion, or a map that does not keep edges, lengths and orientation.
+        """
+        if set(motion) != {"symmetry"}:
+            raise ValueError(f"motion: expected symmetry=image of each vertex, got {motion}")
+        image, turn = self._symmetry(motion["symmetry"])
+        if signal.ndim < 3:
+            return signal
+        if signal.ndim == 4:
+            signal = turn_fibre(signal, turn.to(signal.device))
+        return torch.empty_like(signal).index_copy_(-1, image.to(signal.device), signal)
+
+    def _symmetry(self, image: Any) -> tuple[Tensor, Tensor]:
+        """Image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
+        to = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
+        t, n = self.surface.triangulation, self.vertex_count
+        if to.shape != (n,) or not np.array_equal(np.sort(to), np.arange(n)):
+            raise ValueError(f"symmetry: expected a permutation of {n} vertices, got shape {to.shape}")
+        key, wanted = t.tail * n + t.head, to[t.tail] * n + to[t.head]
+        order = np.argsort(key)
+        place = order[np.minimum(np.searchsorted(key, wanted, sorter=order), key.size - 1)]
+        lengths = t.lengths.ravel()
+        if not np.array_equal(key[place], wanted) or not np.allclose(lengths[place], lengths, rtol=1e-6):
+            raise ValueError("symmetry: expected a map that keeps faces, orientation and edge lengths")
+        frames, gauge = self.surface.frames, self.gauge.numpy()
+        turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
+        return torch.from_numpy(to), torch.from_numpy(turn)
+
+    def interior(self, signal: Tensor, **motion: Any) -> Tensor:
+        """One: an isometry moves the whole mesh."""
+        return torch.ones((), dtype=signal.dtype, device=signal.device)
+
+    def __repr__(self) -> str:
+        faces = len(self.surface.triangulation.faces)
+        return f"Mesh(vertices={self.vertex_count}, faces={faces}, directions={self.directions})"
+
+    def __deepcopy__(self, memo: Any) -> Mesh:
+        return self  # immutable, and large
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}
+
+
+def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
+    """Turn the directions of ``u [B,C,N,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
+
+    Exact for multiples of ``2 pi / N``, else by Fourier interpolation.
+    """
+    count = u.shape[2]
+    steps = angles.double() * (count / (2 * math.pi))
+    whole = steps.round()
+    if bool(((steps - whole).abs() < 1e-9).all()):
+        source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
+        return u.gather(2, source.expand_as(u))
+    spectrum = torch.fft.rfft(u, dim=2)
+    n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
+    phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
+    if count % 2 == 0:
+        phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
+    return torch.fft.irfft(spectrum * phase, n=count, dim=2)
+
+
+def _check_unit(unit: float | None) -> None:
+    if unit is not None:
+        _checks.interval("unit", unit, 0.0, math.inf, open_low=True)

@@ -1,0 +1,30 @@
+"""Geometry of triangle meshes, from edge lengths alone: defects, frames, connection, log maps, Laplacians.
+
+Everything is NumPy in float64 and knows nothing of signals; :class:`pdegcnn.spaces.Mesh` turns it into operators.
+"""
+
+from pdegcnn.surface.balls import Pairs, geodesic_pairs
+from pdegcnn.surface.checks import check_arrays, repair_arrays
+from pdegcnn.surface.delaunay import intrinsic_delaunay
+from pdegcnn.surface.frames import Frames, frames
+from pdegcnn.surface.laplacian import connection_laplacian, eigenbasis, vertex_areas
+from pdegcnn.surface.shapes import flat_torus, icosphere
+from pdegcnn.surface.surface import Surface
+from pdegcnn.surface.triangulation import Triangulation
+
+__all__ = [
+    "Frames",
+    "Pairs",
+    "Surface",
+    "Triangulation",
+    "check_arrays",
+    "connection_laplacian",
+    "eigenbasis",
+    "flat_torus",
+    "frames",
+    "geodesic_pairs",
+    "icosphere",
+    "intrinsic_delaunay",
+    "repair_arrays",
+    "vertex_areas",
+]

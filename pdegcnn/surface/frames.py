@@ -1,0 +1,64 @@
+"""Tangent planes by intrinsic polar angles, and the Levi-Civita connection along edges.
+
+Source: the vector heat method (Sharp, Soliman & Crane 2019), section 5; gauge equivariant mesh CNNs (arXiv 2003.05425).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdegcnn.surface.triangulation import Floats, Ints, Triangulation
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Polar angles in the tangent planes. The reference direction of a vertex is that of half-edge ``first``.
+
+    Args:
+        angle: of each half-edge at its tail, ``[3F]`` radians; they sum to 2 pi around inner vertices.
+        back: of the same edge at its head, looking back to the tail, ``[3F]``.
+        scale: polar angle per angle on the surface, ``[V]``: 2 pi over the sum of corners at inner vertices; at the
+            boundary 1, or less where the corners exceed 2 pi.
+        first: half-edge whose polar angle is zero, ``[V]``.
+    """
+
+    angle: Floats
+    back: Floats
+    scale: Floats
+    first: Ints
+
+    @property
+    def transport(self) -> Floats:
+        """Angle to add when a vector moves from the head of a half-edge to its tail, ``[3F]`` radians."""
+        return self.angle - self.back - math.pi
+
+
+def frames(triangulation: Triangulation) -> Frames:
+    """Walk around all vertices at once, adding up corners counter-clockwise."""
+    t = triangulation
+    tail, corners = t.tail, t.corners
+    total = np.bincount(tail, corners, t.vertex_count)
+    inner = ~t.on_boundary
+    scale = np.where(inner, 2 * math.pi / total, np.minimum(1, 2 * math.pi / total))
+    first = np.empty(t.vertex_count, dtype=np.int64)
+    halfedges = np.arange(tail.size)
+    listed = halfedges.reshape(-1, 3).T.ravel()[::-1]  # the last assignment stays: faces that list a vertex first
+    first[tail[listed]] = listed
+    first[tail[t.twin < 0]] = halfedges[t.twin < 0]  # at the boundary the rightmost edge
+    angle = np.zeros(tail.size)
+    here, sum_here = first.copy(), np.zeros(t.vertex_count)
+    while here.size:
+        angle[here] = sum_here
+        sum_here = sum_here + corners[here]
+        here = t.twin[t.previous[here]]
+        going = here >= 0
+        here, sum_here = here[going], sum_here[going]
+        going = here != first[tail[here]]
+        here, sum_here = here[going], sum_here[going]
+    angle *= scale[tail]
+    turned = angle[t.next] + corners[t.next] * scale[t.head]
+    back = np.where(t.twin >= 0, angle[t.twin], turned)
+    return Frames(angle, back, scale, first)

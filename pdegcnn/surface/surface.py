@@ -1,0 +1,100 @@
+"""A surface with everything derived from it, computed once when first asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from pdegcnn.surface.balls import Pairs, geodesic_pairs
+from pdegcnn.surface.delaunay import intrinsic_delaunay
+from pdegcnn.surface.frames import Frames, frames
+from pdegcnn.surface.laplacian import connection_laplacian, eigenbasis, vertex_areas
+from pdegcnn.surface.triangulation import Floats, Ints, Triangulation
+
+PAIR_FIELDS = ("start", "centre", "source", "offset", "transport", "mirror")
+
+
+class Surface:
+    """Triangulation, frames, neighbour lists, Laplacians and eigenfunctions; lengths in units of ``unit``.
+
+    Args:
+        faces: ``[F,3]``, checked.
+        lengths: ``[F,3]``, checked.
+        vertices: positions ``[V,3]``, or None for a surface given by its lengths.
+        unit: the unit of length; the mean edge length if None.
+    """
+
+    def __init__(
+        self, faces: Ints, lengths: Floats, vertices: Floats | None, vertex_count: int, unit: float | None = None
+    ) -> None:
+        plain = Triangulation.build(faces, lengths, vertex_count)
+        if unit is None:
+            weight = np.where(plain.twin < 0, 1.0, 0.5)  # every edge counts once
+            unit = float(weight @ lengths.ravel() / weight.sum())
+        self.unit, self.vertices = unit, vertices
+        self.triangulation = Triangulation(faces, lengths / unit, plain.twin, vertex_count)
+        self.frames: Frames = frames(self.triangulation)
+        self.areas = vertex_areas(self.triangulation)
+        self._pairs: dict[float | None, Pairs] = {}
+        self._delaunay: tuple[Triangulation, Frames] | None = None
+        self._laplacians: dict[int, sparse.csr_matrix] = {}
+        self._bases: dict[tuple[int, int], tuple[Floats, np.ndarray]] = {}
+
+    def pairs(self, radius: float | None = None) -> Pairs:
+        """Pairs nearer than ``radius`` units, or the edges."""
+        if radius not in self._pairs:
+            self._pairs[radius] = geodesic_pairs(self.triangulation, self.frames, radius)
+        return self._pairs[radius]
+
+    def delaunay(self) -> tuple[Triangulation, Frames]:
+        """The intrinsic Delaunay triangulation of the surface."""
+        if self._delaunay is None:
+            self._delaunay = intrinsic_delaunay(self.triangulation, self.frames)
+        return self._delaunay
+
+    def delaunay_areas(self) -> Floats:
+        """Vertex areas of the Delaunay triangulation, ``[V]``: the mass matrix of the Laplacians."""
+        return vertex_areas(self.delaunay()[0])
+
+    def laplacian(self, spin: int = 0) -> sparse.csr_matrix:
+        """Weak Laplacian of spin-k fields on the Delaunay triangulation."""
+        if spin not in self._laplacians:
+            self._laplacians[spin] = connection_laplacian(*self.delaunay(), spin)
+        return self._laplacians[spin]
+
+    def eigenbasis(self, spin: int, count: int) -> tuple[Floats, np.ndarray]:
+        """Lowest eigenvalues and eigenfunctions of the spin-k Laplacian."""
+        if (spin, count) not in self._bases:
+            self._bases[spin, count] = eigenbasis(self.laplacian(spin), self.delaunay_areas(), count)
+        return self._bases[spin, count]
+
+    def arrays(self) -> dict[str, Any]:
+        """Everything computed so far, as named arrays."""
+        t = self.triangulation
+        store: dict[str, Any] = {"faces": t.faces, "lengths": t.lengths * self.unit, "unit": self.unit}
+        store["vertex_count"] = t.vertex_count
+        if self.vertices is not None:
+            store["vertices"] = self.vertices
+        for radius, pairs in self._pairs.items():
+            name = "edges" if radius is None else repr(radius)
+            store |= {f"pairs/{name}/{field}": getattr(pairs, field) for field in PAIR_FIELDS}
+        for (spin, count), (values, functions) in self._bases.items():
+            store |= {f"basis/{spin}/{count}/values": values, f"basis/{spin}/{count}/functions": functions}
+        return store
+
+    @classmethod
+    def from_arrays(cls, store: dict[str, Any]) -> Surface:
+        """The surface of :meth:`arrays`."""
+        vertices = store.get("vertices")
+        surface = cls(store["faces"], store["lengths"], vertices, int(store["vertex_count"]), float(store["unit"]))
+        for key in store:
+            kind, *rest = key.split("/")
+            if kind == "pairs" and rest[1] == "start":
+                radius = None if rest[0] == "edges" else float(rest[0])
+                surface._pairs[radius] = Pairs(*(store[f"pairs/{rest[0]}/{field}"] for field in PAIR_FIELDS))
+            elif kind == "basis" and rest[2] == "values":
+                functions = store[f"basis/{rest[0]}/{rest[1]}/functions"]
+                surface._bases[int(rest[0]), int(rest[1])] = (store[key], functions)
+        return surface

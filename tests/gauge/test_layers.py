@@ -1,0 +1,310 @@
+"""Gauge layers: equivariance to rounding, invariance under motions and labels, derivatives, memory, house rules."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pdegcnn as pg
+from pdegcnn import gauge
+from pdegcnn.gauge.diffusion import implicit_step
+from pdegcnn.gauge.nonlinearity import from_directions, to_directions
+
+from ..helpers import bumpy_sphere, sheet
+
+SPINS = {0: 3, 1: 3, 2: 3}
+LAYERS: dict[str, Callable[..., nn.Module]] = {
+    "GaugeConv": lambda **k: gauge.GaugeConv(SPINS, {0: 2, 1: 2, 3: 4}, **k),
+    "GaugeConv-ball": lambda **k: gauge.GaugeConv(SPINS, {0: 2, 2: 2}, radius=2.0, radial=3, **k),
+    "Diffusion": lambda **k: gauge.Diffusion(3, spin=1, **k),
+    "Diffusion-scalar": lambda **k: gauge.Diffusion(3, spin=0, **k),
+    "Diffusion-spectral": lambda **k: gauge.Diffusion(3, spin=2, method="spectral", alpha=0.5, modes=12, **k),
+    "NormReLU": lambda **k: gauge.NormReLU(SPINS, **k),
+    "Gated": lambda **k: gauge.Gated(SPINS, **k),
+    "Product": lambda **k: gauge.Product(SPINS, **k),
+    "SpinNorm": lambda **k: gauge.SpinNorm(SPINS, **k),
+    "SpinMix": lambda **k: gauge.SpinMix(SPINS, {0: 2, 1: 4}, **k),
+    "Regular": lambda **k: gauge.Regular(SPINS, 9),
+}
+ON_MESH = ("GaugeConv", "Diffusion")
+MESHES = {"closed": bumpy_sphere(1), "open": sheet(4, 5)}
+
+
+def features(mesh: pg.Mesh, dtype: torch.dtype = torch.float64, batch: int = 2) -> gauge.Features:
+    shape = (batch, 3, mesh.vertex_count)
+    return {k: torch.randn(shape, dtype=dtype.to_complex() if k else dtype) for k in SPINS}
+
+
+def run(name: str, layer: nn.Module, x: gauge.Features, mesh: pg.Mesh) -> gauge.Features:
+    return layer(x, mesh) if name.startswith(ON_MESH) else layer(x)
+
+
+def error(a: gauge.Features, b: gauge.Features) -> float:
+    assert set(a) == set(b)
+    return max(float((a[k] - b[k]).detach().abs().max() / b[k].detach().abs().max()) for k in a)
+
+
+@pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str)
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize("name", [n for n in LAYERS if n != "Regular"])
+def test_layers_commute_with_changes_of_gauge(name: str, mesh: pg.Mesh, dtype: torch.dtype, bound: float) -> None:
+    layer, x = LAYERS[name](dtype=dtype), features(mesh, dtype)
+    angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64) - 3
+    turned = run(name, layer.eval(), gauge.transform(x, angles), mesh.with_gauge(angles))
+    expected = gauge.transform(run(name, layer, x, mesh), angles)
+    assert error(turned, expected) < bound
+
+
+def test_regular_nonlinearity_is_exact_for_its_angles_and_better_with_more() -> None:
+    mesh, errors = MESHES["closed"], []
+    x = features(mesh)
+    for samples in (5, 9, 33):
+        layer = gauge.Regular(SPINS, samples)
+        steps = torch.randint(samples, (mesh.vertex_count,)).double() * (2 * torch.pi / samples)
+        assert error(layer(gauge.transform(x, steps)), gauge.transform(layer(x), steps)) < 1e-12
+        angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64)
+        errors.append(error(layer(gauge.transform(x, angles)), gauge.transform(layer(x), angles)))
+    assert errors[2] < 0.02
+    assert errors[2] < 0.25 * errors[1] < 0.25 * errors[0] * 1.5
+
+
+def test_samples_and_spins_are_inverse() -> None:
+    x = features(MESHES["open"])
+    for count in (5, 6, 9):
+        back = from_directions(to_directions(x, count), [0, 1, 2])
+        assert error(back, x) < 1e-12
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if n.startswith(ON_MESH)])
+def test_rigid_motion_scale_and_labels_change_nothing(name: str) -> None:
+    """Up to the gauge: relabelling also changes which edge the reference direction follows."""
+    mesh = bumpy_sphere(1)
+    layer, x = LAYERS[name](dtype=torch.float64), features(mesh)
+    before = run(name, layer, x, mesh)
+    turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
+    turn = turn * torch.linalg.det(turn)
+    moved = pg.Mesh.from_arrays(2.5 * mesh.vertices @ turn.T + 3, mesh.faces)
+    assert error(run(name, layer, x, moved), before) < 1e-10
+
+    new = torch.randperm(mesh.vertex_count)  # vertex v becomes new[v]
+    faces = new[mesh.faces].roll(1, dims=1).flip(0)
+    vertices = torch.empty_like(mesh.vertices).index_copy_(0, new, mesh.vertices)
+    other = pg.Mesh.from_arrays(vertices, faces)
+    (a, b, _), (c, _, _) = mesh.frames_in_space(), other.frames_in_space()
+    theirs = c[new]  # reference directions of the relabelled mesh, at the old vertices
+    first = other.surface.frames.first[new.numpy()]
+    edge = np.stack((other.surface.triangulation.tail[first], other.surface.triangulation.head[first]))
+    old = torch.argsort(new).numpy()[edge]  # that edge in old labels
+    t = mesh.surface.triangulation
+    key = t.tail * mesh.vertex_count + t.head
+    order = np.argsort(key)
+    place = order[np.searchsorted(key, old[0] * mesh.vertex_count + old[1], sorter=order)]
+    angles = torch.from_numpy(mesh.surface.frames.angle[place])
+    seen = torch.atan2((theirs * b).sum(1), (theirs * a).sum(1))
+    assert (torch.cos(seen - angles) > 0.9).all()  # intrinsic and ambient angles are close
+    shuffled = {k: torch.empty_like(f).index_copy_(2, new, f) for k, f in gauge.transform(x, angles).items()}
+    expected = gauge.transform(before, angles)
+    expected = {k: torch.empty_like(f).index_copy_(2, new, f) for k, f in expected.items()}
+    assert error(run(name, layer, shuffled, other), expected) < 1e-10
+
+
+def test_convolution_of_a_constant_field_on_the_plane_is_constant() -> None:
+    """Inside a flat mesh, vectors that point the same way in space stay so, and scalars give no vectors."""
+    mesh = sheet(7, 7)
+    x, _, _ = mesh.frames_in_space()
+    field = torch.complex(x[:, 0], -x[:, 1]).expand(1, 1, -1)  # the vector (1, 0) in every frame
+    if mesh.frames_in_space()[2][0, 2] < 0:
+        field = field.conj()
+    out = gauge.GaugeConv({1: 1}, {1: 1}, dtype=torch.float64)({1: field}, mesh)[1][0, 0] / field[0, 0]
+    inner = out.view(7, 7)[2:-2, 2:-2]
+    torch.testing.assert_close(inner, inner[:1, :1].expand_as(inner))
+    ones = torch.ones(1, 1, 49, dtype=torch.float64)
+    out = gauge.GaugeConv({0: 1}, {1: 1}, dtype=torch.float64)({0: ones}, mesh)[1]
+    assert out.view(7, 7)[2:-2, 2:-2].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradcheck(name: str) -> None:
+    mesh = sheet(3, 3)
+    layer = LAYERS[name](**({} if name == "Regular" else {"dtype": torch.float64}))
+    x = [f.requires_grad_() for f in features(mesh, batch=1).values()]
+    parameters = list(layer.parameters())
+
+    def function(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(run(name, layer.eval(), dict(zip(SPINS, inputs[:3])), mesh).values())
+
+    assert torch.autograd.gradcheck(function, (*x, *parameters), fast_mode=True, atol=1e-5)
+
+
+@pytest.mark.parametrize("spin", [0, 1, 2])
+def test_implicit_step_solves_the_equation(spin: int) -> None:
+    mesh = bumpy_sphere(1)
+    u = features(mesh)[spin]
+    time = torch.tensor([0.01, 1.0, 300.0], dtype=torch.float64)
+    matrix = torch.from_numpy(mesh.surface.laplacian(spin).toarray()).to(u.dtype)
+    mass = torch.from_numpy(np.diag(mesh.surface.delaunay_areas())).to(u.dtype)
+    x = implicit_step(u, mesh, spin, time)
+    for c, t in enumerate(time):
+        exact = torch.linalg.solve(mass + t * matrix, mass @ u[:, c].mT).mT
+        torch.testing.assert_close(x[:, c], exact, atol=1e-11, rtol=1e-11)
+
+
+def test_diffusion_has_the_laws_of_heat() -> None:
+    """Scalars: mean kept, maximum principle. Vectors: no longer than the scalar diffusion of their lengths."""
+    mesh = bumpy_sphere(2)
+    x = features(mesh)
+    time = torch.full((3,), 2.0, dtype=torch.float64)
+    areas = torch.from_numpy(mesh.surface.delaunay_areas())
+    smooth = implicit_step(x[0], mesh, 0, time)
+    torch.testing.assert_close((smooth * areas).sum(-1), (x[0] * areas).sum(-1))
+    assert smooth.max() <= x[0].max() and smooth.min() >= x[0].min()
+    vectors = implicit_step(x[1], mesh, 1, time)
+    assert (vectors.abs() <= implicit_step(x[1].abs(), mesh, 0, time) + 1e-12).all()
+
+
+def test_spectral_diffusion_with_all_modes_is_the_matrix_exponential() -> None:
+    mesh = bumpy_sphere(1)
+    layer = gauge.Diffusion(3, spin=1, method="spectral", modes=42, dtype=torch.float64)
+    u = features(mesh)[1]
+    mass = torch.from_numpy(mesh.surface.delaunay_areas())
+    matrix = torch.from_numpy(mesh.surface.laplacian(1).toarray()) / mass[:, None]
+    out = layer({1: u}, mesh)[1]
+    for c in range(3):
+        exact = torch.matrix_exp(-layer.time[c].detach() * matrix) @ u[:, c].mT
+        torch.testing.assert_close(out[:, c].mT, exact, atol=1e-9, rtol=1e-9)
+    constant = gauge.Diffusion(1, spin=0, method="spectral", alpha=0.3, modes=5, dtype=torch.float64)
+    ones = torch.ones(1, 1, 42, dtype=torch.float64)
+    torch.testing.assert_close(constant({0: ones}, mesh)[0], ones)
+
+
+def test_nothing_of_the_size_of_the_edges_is_kept_for_backward() -> None:
+    mesh = bumpy_sphere(2)
+    layer, x = gauge.GaugeConv(SPINS, SPINS, radius=2.5), features(mesh, torch.float32)
+    x = {k: f.requires_grad_() for k, f in x.items()}
+    layer(x, mesh)  # builds the stencils
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    stencils = {
+        x.data_ptr() for v in mesh._kept.values() if isinstance(v, tuple) for x in v if isinstance(x, torch.Tensor)
+    }
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        layer(x, mesh)
+    given = sum(f.untyped_storage().nbytes() for f in x.values())
+    weights = sum(p.numel() * 4 for p in layer.parameters())
+    assert sum(size for place, size in kept.items() if place not in stencils) <= given + 6 * weights
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_house_rules(name: str) -> None:
+    layer, mesh = LAYERS[name](), MESHES["open"]
+    x = {k: f.requires_grad_() for k, f in features(mesh, torch.float32).items()}
+    out = run(name, layer, x, mesh)
+    for spin, field in out.items():
+        assert field.dtype == (torch.complex64 if spin else torch.float32)
+    sum((f.abs() ** 2).sum() for f in out.values()).backward()
+    assert all(p.grad is not None and (p.grad != 0).any() for p in layer.parameters())
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    expected = {k for k, _ in layer.named_parameters()} | {
+        k for k, _ in layer.named_buffers() if k.endswith(statistics)
+    }
+    assert set(layer.state_dict()) == expected
+    layer.eval()
+    wanted = run(name, layer, x, mesh)
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        again = run(name, twin, x, mesh)
+        assert all(torch.equal(again[k], wanted[k]) for k in wanted)
+    meta = LAYERS[name](**({} if name == "Regular" else {"device": "meta"}))
+    assert all(p.is_meta for p in meta.parameters())
+    assert repr(layer)
+
+
+def test_every_public_layer_is_tested() -> None:
+    public = {v for v in vars(gauge).values() if isinstance(v, type) and issubclass(v, nn.Module)}
+    assert public == {type(build()) for build in LAYERS.values()} | {gauge.GlobalPool}
+
+
+def test_one_layer_on_a_batch_of_meshes() -> None:
+    parts = [bumpy_sphere(1), sheet(3, 4, 0.2)]
+    both, fields = pg.Mesh.union(parts), [features(m) for m in parts]
+    joined = {k: torch.cat([f[k] for f in fields], dim=2) for k in SPINS}
+    for name in ("GaugeConv", "GaugeConv-ball", "Diffusion"):
+        layer = LAYERS[name](dtype=torch.float64)
+        alone = [layer(f, m) for f, m in zip(fields, parts)]
+        expected = {k: torch.cat([f[k] for f in alone], dim=2) for k in alone[0]}
+        assert error(layer(joined, both), expected) < 1e-11
+    for mode in ("mean", "max"):
+        pooled = gauge.GlobalPool(mode)(joined, both)
+        assert pooled.shape == (4, 3)
+        alone = [gauge.GlobalPool(mode)(f[0], m) for f, m in zip(fields, parts)]
+        torch.testing.assert_close(pooled, torch.stack(alone, dim=1).flatten(0, 1))
+
+
+MESH = MESHES["open"]
+CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "spins": (lambda: gauge.GaugeConv({-1: 2}, {0: 2}), ValueError, "in_channels: expected spins .* >= 0, got -1"),
+    "channels": (lambda: gauge.GaugeConv({0: 0}, {0: 2}), ValueError, r"in_channels\[0\]: expected a positive int"),
+    "no dictionary": (lambda: gauge.GaugeConv(8, {0: 2}), TypeError, "in_channels: expected a dictionary"),
+    "radius": (lambda: gauge.GaugeConv({0: 1}, {0: 1}, radius=0.0), ValueError, "radius: expected a value in"),
+    "missing spin": (
+        lambda: LAYERS["GaugeConv"]()({0: torch.zeros(1, 3, 20)}, MESH),
+        ValueError,
+        r"the spins \[0, 1, 2\]",
+    ),
+    "real spin 1": (
+        lambda: LAYERS["Diffusion"]()({1: torch.zeros(1, 3, 20)}, MESH),
+        TypeError,
+        r"features\[1\]: expected a complex tensor, got dtype torch.float32",
+    ),
+    "vertices": (
+        lambda: gauge.GaugeConv({0: 3}, {0: 1})({0: torch.zeros(1, 3, 7)}, MESH),
+        ValueError,
+        r"features\[0\]: expected shape \[B,3,20\] laid out \[B,C,V\], got \(1, 3, 7\)",
+    ),
+    "mesh": (
+        lambda: gauge.GaugeConv({0: 3}, {0: 1})({0: torch.zeros(1, 3, 7)}, pg.SE2(8)),
+        TypeError,
+        "mesh: expected a pdegcnn.Mesh, got SE2",
+    ),
+    "precision": (
+        lambda: gauge.GaugeConv({0: 3}, {0: 1})({0: torch.zeros(1, 3, 20).double()}, MESH),
+        TypeError,
+        r"features\[0\]: expected the precision torch.float32",
+    ),
+    "angles": (
+        lambda: gauge.transform({0: torch.zeros(1, 3, 20)}, torch.zeros(3)),
+        ValueError,
+        r"angles: expected shape \[20\]",
+    ),
+    "fractional implicit": (
+        lambda: gauge.Diffusion(2, alpha=0.5),
+        ValueError,
+        "alpha: expected 1 for method='implicit'",
+    ),
+    "diffusion spin": (
+        lambda: gauge.Diffusion(3, spin=2)({0: torch.zeros(1, 3, 20)}, MESH),
+        ValueError,
+        "features: expected spin 2 among the spins",
+    ),
+    "widths": (lambda: gauge.Product({0: 2, 1: 3}), ValueError, "channels: expected as many channels for every spin"),
+    "samples": (lambda: gauge.Regular(SPINS, 4), ValueError, "samples: expected more than 4"),
+    "gates": (lambda: gauge.Gated({1: 2}), ValueError, "channels: expected spin 0 for the gates"),
+    "mix": (lambda: gauge.SpinMix({0: 2}, {1: 2}), ValueError, "out_channels: expected spins among"),
+    "pool": (lambda: gauge.GlobalPool("sum"), ValueError, "mode: expected one of 'mean', 'max'"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_errors_name_argument_expectation_and_value(name: str) -> None:
+    build, kind, message = CASES[name]
+    with pytest.raises(kind, match=message):
+        build()

@@ -1,0 +1,168 @@
+"""Gathers on the bundle of directions: backends against the specifications, what torch asks of an operator."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from pdegcnn.ops import backend as registry
+from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.gather_mean import gather_mean
+from pdegcnn.ops.gather_mean import op as mean_op
+from pdegcnn.ops.gather_mean import reference as mean_reference
+from pdegcnn.ops.gather_morphology import gather_morphology
+from pdegcnn.ops.gather_morphology import op as morphology_op
+from pdegcnn.ops.gather_morphology import reference as morphology_reference
+from pdegcnn.ops.geodesic_flow import geodesic_flow
+
+from ..helpers import bumpy_sphere, sheet
+
+DTYPES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2}
+MESHES = {"closed": bumpy_sphere(1, directions=6), "open": sheet(3, 4, directions=5)}
+BACKENDS = registry.available("gather_morphology")
+
+
+def case(mesh, dtype: torch.dtype) -> tuple[torch.Tensor, Bundle, torch.Tensor]:
+    torch.manual_seed(2)
+    wide = torch.promote_types(dtype, torch.float32)
+    u = torch.randn(2, 3, mesh.directions, mesh.vertex_count).mul(8).round().div(8).to(dtype)  # eighths: ties
+    lower = 0.3 * torch.randn(3, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
+    return u, bundle(mesh, 1.7, u), lower @ lower.mT
+
+
+def compare(fast, slow, inputs, tolerance: float, dtype: torch.dtype) -> None:
+    exact = [x.double().requires_grad_() for x in inputs]
+    given = [x.clone().requires_grad_() for x in inputs]
+    expected, got = slow(*exact), fast(*given)
+    assert got.dtype == dtype
+    weight = torch.randn_like(got)
+    wanted = torch.autograd.grad(expected, exact, weight.double())
+    came = torch.autograd.grad(got, given, weight)
+    for a, b in [(expected, got), *zip(wanted, came)]:
+        assert (a - b.double()).detach().abs().max() <= tolerance * max(1.0, float(a.detach().abs().max()))
+
+
+def wide(lists: Bundle) -> Bundle:
+    return Bundle(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+
+
+@pytest.mark.parametrize("power", [0.8, 2.2, math.inf])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_morphology(backend, mesh, dtype, sign, power):
+    u, lists, matrix = case(mesh, dtype)
+    law = torch.tensor([0.7, power], dtype=matrix.dtype)
+    if math.isinf(power):
+        law[0] = 1.3
+    compare(
+        lambda u, g, f: gather_morphology(u, lists, g, torch.cat((f, law[1:])), 3, sign, backend),
+        lambda u, g, f: (
+            morphology_reference.gather_morphology(u, wide(lists), g, torch.cat((f, law[1:].double())), 3, sign)
+            + 0 * (f.sum() + g.sum())
+        ),
+        (u, matrix, law[:1]),
+        *(DTYPES[dtype], dtype),
+    )
+
+
+@pytest.mark.parametrize("taps", [1, 3, 7])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize("backend", registry.available("gather_mean"))
+def test_mean(backend, mesh, dtype, taps):
+    u, lists, matrix = case(mesh, dtype)
+    profile = torch.exp(-torch.linspace(0, 4, 64, dtype=matrix.dtype))
+    compare(
+        lambda u, g, p: gather_mean(u, lists, g, p, 3.0, taps, backend),
+        lambda u, g, p: mean_reference.gather_mean(u, wide(lists), g, p, 3.0, taps),
+        (u, matrix, profile),
+        *(DTYPES[dtype], dtype),
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nan_spreads_and_threads_do_not_matter(backend):
+    u, lists, matrix = case(MESHES["closed"], torch.float32)
+    law = torch.tensor([0.5, 1.5])
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(gather_morphology(u, lists, matrix, law, 3, 1, backend))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*results)
+    u[0, 0, 2, 5] = math.nan
+    out = gather_morphology(u, lists, matrix, law, 3, 1, backend)
+    reads = lists.columns[lists.start[5] : lists.start[6]]
+    assert out[0, 0, :, reads].isnan().any(0).all()
+    assert not out[1].isnan().any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_derivatives_opcheck_and_compile(backend):
+    _, lists, matrix = case(MESHES["open"], torch.float64)
+    u = torch.randn(1, 3, 5, 12, dtype=torch.float64, requires_grad=True)
+    law = torch.tensor([0.7, 1.4], dtype=torch.float64, requires_grad=True)
+    inputs = (u, matrix.requires_grad_(), law)
+
+    def function(u, g, f):
+        return gather_morphology(u, lists, (g + g.mT) / 2, f, 3, -1, backend)
+
+    assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+    torch.library.opcheck(morphology_op.search, (u, *lists, matrix, law, 3, 1, backend))
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*inputs), function(*inputs))
+
+
+@pytest.mark.parametrize("backend", [b for b in registry.available("gather_mean") if b == "numba"])
+def test_mean_under_opcheck_and_compile(backend):
+    _, lists, matrix = case(MESHES["open"], torch.float64)
+    u = torch.randn(1, 3, 5, 12, dtype=torch.float64, requires_grad=True)
+    profile = torch.linspace(1, 0.1, 64, dtype=torch.float64, requires_grad=True)
+    torch.library.opcheck(mean_op.mean, (u, *lists, matrix.requires_grad_(), profile, 3.0, 3))
+    compiled = torch.compile(
+        lambda u: gather_mean(u, lists, matrix, profile, 3.0, 3), fullgraph=True, backend="aot_eager"
+    )
+    torch.testing.assert_close(compiled(u), gather_mean(u, lists, matrix, profile, 3.0, 3))
+    (grad,) = torch.autograd.grad(gather_mean(u, lists, matrix, profile, 3.0, 3).square().sum(), u, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        grad.sum().backward()
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.7, 4.0])
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize("backend", [b for b in registry.available("geodesic_flow") if b != "torch"])
+def test_flow(backend, mesh, reach):
+    u = torch.randn(2, 3, mesh.directions, mesh.vertex_count, dtype=torch.float64)
+    mesh = mesh.with_gauge(torch.randn(mesh.vertex_count))
+    shift = torch.randn(3, 3, dtype=torch.float64)
+    shift[:, :2] *= reach
+    compare(
+        lambda u, s: geodesic_flow(u, mesh, s, backend),
+        lambda u, s: geodesic_flow(u, mesh, s, "torch"),
+        (u, shift),
+        *(1e-9, torch.float64),
+    )
+
+
+def test_bad_input_is_named():
+    u, lists, matrix = case(MESHES["open"], torch.float32)
+    law, profile, mesh = torch.tensor([1.0, 1.0]), torch.ones(8), MESHES["open"]
+    for run, message in (
+        (lambda: gather_morphology(u[..., 1:], lists, matrix, law, 3), "u: expected 12 vertices"),
+        (lambda: gather_morphology(u, lists, matrix[:1], law, 3), r"matrix: expected shape \[3,3,3\]"),
+        (lambda: gather_morphology(u, lists, matrix, law[:1], 3), "law: expected factor and power"),
+        (lambda: gather_morphology(u, lists, matrix, law, 2), "taps: expected positive odd"),
+        (lambda: gather_morphology(u, lists, matrix, law, 3, 0), "sign: expected one of 1, -1"),
+        (lambda: gather_mean(u, lists, matrix, profile[None], 1.0, 3), "profile: expected a tensor of rank 1"),
+        (lambda: gather_mean(u[0], lists, matrix, profile, 1.0, 3), "u: expected a tensor of rank 4"),
+        (lambda: geodesic_flow(u, mesh, torch.ones(2, 3)), r"shift: expected shape \[3,3\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run()

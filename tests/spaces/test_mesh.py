@@ -1,0 +1,198 @@
+"""Meshes: construction and its errors, gauges, motions, batches, files."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+import pdegcnn as pg
+
+from ..helpers import MESH_CASES, bumpy_sphere, sheet, torus
+
+TETRAHEDRON = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
+FACES = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+BOW_TIE = np.array([[0, 1, 2], [0, 3, 4]])
+FLAT = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [-1, 0, 0], [-1, -1, 0]], dtype=float)
+DEFECTS = {
+    "vertices dtype": (TETRAHEDRON.astype(int), FACES, TypeError, r"vertices: expected \[V,3\] float, got dtype int"),
+    "vertices shape": (TETRAHEDRON[:, :2], FACES, ValueError, r"vertices: expected \[V,3\] float.*got shape \(4, 2\)"),
+    "faces dtype": (TETRAHEDRON, FACES.astype(float), TypeError, "faces: .* got dtype float64"),
+    "faces shape": (TETRAHEDRON, FACES[:0], ValueError, r"faces: .*got shape \(0, 3\)"),
+    "index": (TETRAHEDRON, FACES + 1, ValueError, r"indices in \[0, 3\], got others in faces \[1, 2, 3\]"),
+    "repeated corner": (TETRAHEDRON, [*FACES, [0, 0, 1]], ValueError, r"repeated corners in faces \[4\]"),
+    "flat face": (TETRAHEDRON[[0, 1, 2, 0]] * 1.0, FACES, ValueError, r"zero area in faces \[1, 3\]"),
+    "nan": (TETRAHEDRON * [[1], [1], [math.nan], [1]], FACES, ValueError, r"NaN or infinity at vertices \[2\]"),
+    "isolated": ([*TETRAHEDRON, [2.0, 2, 2]], FACES, ValueError, r"isolated vertex, got no face at vertices \[4\]"),
+    "edge": ([*TETRAHEDRON, [2.0, 2, 2]], [*FACES, [0, 1, 4]], ValueError, r"at edges \[\[0, 1\]\]"),
+    "orientation": (TETRAHEDRON, [*FACES[:3], [0, 2, 3]], ValueError, r"one orientation.*\[0, 2\], \[2, 3\], \[3, 0\]"),
+    "vertex": (FLAT, BOW_TIE, ValueError, r"one sheet at each vertex \(manifold\), got several at vertices \[0\]"),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_every_defect_is_named_with_its_place(name: str) -> None:
+    vertices, faces, error, message = DEFECTS[name]
+    with pytest.raises(error, match=message):
+        pg.Mesh.from_arrays(np.asarray(vertices), np.asarray(faces))
+
+
+def test_arguments_out_of_range_are_named() -> None:
+    faces, lengths = pg.surface.flat_torus(3, 4)
+    for run, message in (
+        (lambda: pg.Mesh.from_arrays(TETRAHEDRON, FACES, directions=0), "directions: expected a positive int, got 0"),
+        (lambda: pg.Mesh.from_arrays(TETRAHEDRON, FACES, unit=-1.0), "unit: expected a value in"),
+        (lambda: pg.Mesh.from_lengths(faces, lengths[:-1]), r"lengths: expected shape \(24, 3\)"),
+        (lambda: pg.Mesh.from_lengths(faces, lengths * [1, 1.01, 1]), "lengths: expected one length for each edge"),
+        (lambda: pg.Mesh.from_lengths(faces, lengths).vertices, "vertices: expected a mesh in space"),
+        (lambda: MESH_CASES[0].with_gauge(torch.zeros(3)), r"angles: expected shape \[42\], got \(3,\)"),
+        (lambda: MESH_CASES[0].with_gauge(torch.full((42,), math.nan)), "angles: expected finite"),
+        (lambda: MESH_CASES[0].check_signal("u", torch.zeros(1, 2, 8, 7)), "u: expected 8 directions and 42 vertices"),
+        (lambda: MESH_CASES[0].transform(torch.zeros(1, 1, 42), angle=3), "motion: expected symmetry"),
+        (
+            lambda: MESH_CASES[0].transform(torch.zeros(1, 1, 42), symmetry=torch.arange(42).flip(0)),
+            "symmetry: expected a map",
+        ),
+        (lambda: pg.Mesh.union([MESH_CASES[0], MESH_CASES[1]]), r"meshes: expected equal directions, got \[8, 5\]"),
+        (lambda: pg.surface.flat_torus(2, 5), "rows: expected at least 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run()
+    with pytest.raises(FileNotFoundError, match="path: expected a mesh file"):
+        pg.Mesh.from_file("nowhere.obj")
+
+
+def test_repair() -> None:
+    vertices = np.concatenate((TETRAHEDRON, [[5.0, 5, 5]]))
+    faces = np.concatenate((FACES[:3], [[0, 2, 3], [0, 0, 1], [1, 2, 3]]))
+    mesh = pg.Mesh.from_arrays(vertices, faces, repair=True)
+    assert (mesh.vertex_count, len(mesh.faces)) == (4, 4)
+
+
+def test_float32_tensors_and_files(tmp_path: Path) -> None:
+    mesh = pg.Mesh.from_arrays(torch.tensor(TETRAHEDRON, dtype=torch.float32), torch.tensor(FACES), directions=4)
+    assert mesh.vertices.dtype == torch.float64
+    assert torch.equal(mesh.faces, torch.tensor(FACES))
+    trimesh.Trimesh(TETRAHEDRON, FACES, process=False).export(tmp_path / "tetrahedron.ply")
+    read = pg.Mesh.from_file(tmp_path / "tetrahedron.ply", directions=4)
+    torch.testing.assert_close(read.vertices, mesh.vertices)
+
+
+def test_area_and_unit() -> None:
+    mesh = sheet(4, 5, 0.5)
+    assert mesh.areas.sum().item() * mesh.unit**2 == pytest.approx(3 * 4 * 0.25)
+    edges = 31 * 0.5 + 12 * 0.5 * 2**0.5
+    assert mesh.unit == pytest.approx(edges / 43)
+
+
+@pytest.mark.parametrize("mesh", MESH_CASES, ids=str)
+def test_gauge_turns_frames_and_operators_alike(mesh: pg.Mesh) -> None:
+    angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64)
+    turned = mesh.with_gauge(angles)
+    like = torch.empty(0, dtype=torch.float64)
+    (x, y, n), (tx, ty, tn) = mesh.frames_in_space(), turned.frames_in_space()
+    c, s = angles.cos()[:, None], angles.sin()[:, None]
+    torch.testing.assert_close(tx, c * x + s * y)
+    torch.testing.assert_close(torch.linalg.cross(tx, ty), n)
+    torch.testing.assert_close(tn, n)
+    old, new = mesh.neighbours(1.5, like), turned.neighbours(1.5, like)
+    phase = torch.polar(torch.ones_like(angles), -angles)
+    torch.testing.assert_close(new.offset, old.offset * phase[old.centre])
+    torch.testing.assert_close(new.transport, old.transport * phase[old.centre] / phase[old.source])
+    for spin in (0, 1, 2):
+        field = torch.randn(mesh.vertex_count, dtype=torch.complex128)
+        apply = [_dense(m.laplacian(spin, like)[0]) for m in (mesh, turned)]
+        torch.testing.assert_close(apply[1] @ (phase**spin * field), phase**spin * (apply[0] @ field))
+    back = turned.with_gauge(-angles)
+    torch.testing.assert_close(back.neighbours(1.5, like).offset, old.offset)
+
+
+def _dense(matrix: pg.spaces.mesh.SparseRows) -> torch.Tensor:
+    n = matrix.start.numel() - 1
+    return torch.sparse_csr_tensor(matrix.start, matrix.columns, matrix.values, (n, n)).to_dense()
+
+
+def test_geometry_ignores_rigid_motion_and_scale() -> None:
+    mesh = bumpy_sphere(1)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
+    turn = turn * torch.linalg.det(turn)
+    moved = pg.Mesh.from_arrays(3.7 * mesh.vertices @ turn.T + 5, mesh.faces)
+    assert moved.unit == pytest.approx(3.7 * mesh.unit)
+    like = torch.empty(0, dtype=torch.float64)
+    for a, b in zip(moved.neighbours(2.0, like), mesh.neighbours(2.0, like)):
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=1e-11)
+
+
+def test_motion_of_the_torus_is_a_shift() -> None:
+    mesh = torus(5, 6, directions=4)
+    r, c = torch.meshgrid(torch.arange(5), torch.arange(6), indexing="ij")
+    u = torch.randn(1, 2, 4, 30)
+    image = ((r + 2) % 5 * 6 + (c - 1) % 6).flatten()
+    moved = mesh.transform(u, symmetry=image)
+    expected = u.unflatten(-1, (5, 6)).roll((2, -1), dims=(-2, -1)).flatten(-2)
+    assert torch.equal(moved, expected)
+    assert torch.equal(mesh.transform(u[:, :, 0], symmetry=image), expected[:, :, 0])
+    assert torch.equal(mesh.transform(u[:, :, 0, 0], symmetry=image), u[:, :, 0, 0])
+    angles = torch.randint(4, (30,)).double() * (math.pi / 2)
+    turned = mesh.with_gauge(angles)
+    in_turned = pg.spaces.mesh.turn_fibre(u, -angles)
+    expected = pg.spaces.mesh.turn_fibre(moved, -angles)
+    assert torch.equal(turned.transform(in_turned, symmetry=image), expected)
+
+
+def test_turning_by_any_angle_composes() -> None:
+    u = torch.randn(1, 2, 5, 7, dtype=torch.float64)
+    angle = torch.randn(7, dtype=torch.float64)
+    back = pg.spaces.mesh.turn_fibre(pg.spaces.mesh.turn_fibre(u, angle), -angle)
+    torch.testing.assert_close(back, u)
+
+
+def test_union_is_block_diagonal() -> None:
+    parts = [bumpy_sphere(1, directions=4), sheet(3, 4, 0.1, directions=4)]
+    both = pg.Mesh.union(parts)
+    assert both.sizes == (42, 12)
+    like = torch.empty(0, dtype=torch.float64)
+    joined = both.neighbours(1.6, like)
+    for mesh, first in zip(parts, (0, 42)):
+        own = mesh.neighbours(1.6, like)
+        rows = slice(*joined.start[[first, first + mesh.vertex_count]].tolist())
+        assert torch.equal(joined.source[rows] - first, own.source)
+        torch.testing.assert_close(joined.offset[rows], own.offset)
+    dense = _dense(both.laplacian(1, like)[0])
+    torch.testing.assert_close(dense, torch.block_diag(*(_dense(m.laplacian(1, like)[0]) for m in parts)))
+
+
+def test_saved_mesh_comes_back_with_what_was_computed(tmp_path: Path) -> None:
+    mesh = bumpy_sphere(1, directions=6)
+    mesh = mesh.with_gauge(torch.randn(mesh.vertex_count))
+    like = torch.empty(0, dtype=torch.float64)
+    wanted = mesh.neighbours(1.7, like), mesh.neighbours(None, like), mesh.eigenbasis(1, 5, like)
+    mesh.save(tmp_path / "mesh.npz")
+    read = pg.Mesh.load(tmp_path / "mesh.npz")
+    assert (read.directions, read.sizes) == (6, mesh.sizes)
+    assert {1.7, None} == set(read.surface._pairs)
+    assert {(1, 5)} == set(read.surface._bases)
+    for a, b in zip(wanted, (read.neighbours(1.7, like), read.neighbours(None, like), read.eigenbasis(1, 5, like))):
+        assert all(torch.equal(x, y) for x, y in zip(a, b))
+    torus(4, 4).save(tmp_path / "torus.npz")
+    assert pg.Mesh.load(tmp_path / "torus.npz").vertex_count == 16
+
+
+def test_copies_devices_and_precision() -> None:
+    mesh = MESH_CASES[0]
+    assert copy.deepcopy(mesh) is mesh
+    like = torch.empty(0)
+    twin = pickle.loads(pickle.dumps(mesh))
+    assert torch.equal(twin.neighbours(1.5, like).offset, mesh.neighbours(1.5, like).offset)
+    assert mesh.neighbours(1.5, like).offset.dtype == torch.complex64
+    assert mesh.neighbours(1.5, like.bfloat16()).offset.dtype == torch.complex64
+    assert mesh.neighbours(1.5, like.double()).offset.dtype == torch.complex128
+    assert mesh.to("cpu").areas.device.type == "cpu"
+    assert mesh.with_directions(3).directions == 3
+    assert "42" in repr(mesh)
