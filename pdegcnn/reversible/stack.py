@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks as check
-from pdegcnn.reversible.engine import Plan, Rule, StackFunction, collect, concrete, increment, peak, step, transit
+from pdegcnn.reversible.engine import Plan, Rule, StackFunction, collect, concrete, evaluate, peak, shifted, step, transit
 from pdegcnn.reversible.replay import Autocast, RandomState
 from pdegcnn.reversible.transition import Transition, round_to
 
@@ -121,7 +121,8 @@ class ReversibleStack(nn.Module):
                 continue
             y = y - v
             copies = {name: buffer.clone() for name, buffer in layer.named_buffers()}
-            v = (v - increment(layer, index, y, rule, copies)) / rule.keep
+            v = shifted(v, evaluate(layer, index, y, copies), rule, -1.0)
+            v = v if rule.keep == 1.0 else v / rule.keep
             if not start.same(RandomState(y.device)):
                 start.restore()
                 raise RuntimeError(f"layers[{index}]: expected a layer without randomness, got one that draws numbers")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks as check
-from pdegcnn.reversible.symmetric import ACTIVATIONS
+from pdegcnn.reversible.symmetric import ACTIVATIONS, symmetric_vjp, unfolding_bound
 
 
 def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -90,24 +91,32 @@ class SymmetricGroupConv(nn.Module):
         nn.init.zeros_(self.bias)
         if not self.weight.is_meta:
             with torch.no_grad():
-                norm = torch.linalg.matrix_norm(self.kernel().flatten(1), 2) * self.kernel_size
-                self.weight.mul_(self.init_norm / norm.clamp_min(1e-30))
+                self.weight.mul_(self.init_norm / self.norm_bound().clamp_min(1e-30))
 
     def extra_repr(self) -> str:
         """The sizes of the layer."""
         return f"{self.channels}, orientations={self.orientations}, kernel_size={self.kernel_size}, rank={self.rank}"
 
-    def turned(self) -> Tensor:
-        """The kernel at every orientation, [rank,channels,Or,Or,k,k]: axis 2 the place, axis 3 the offset."""
-        k = self.kernel_size
-        return torch.einsum("opq,rcdq->rcodp", self.turn, self.weight.flatten(3)).unflatten(-1, (k, k))
+    def norm_bound(self) -> Tensor:
+        """An upper bound of the spectral norm of K, see `unfolding_bound`."""
+        return unfolding_bound(self.kernel())
 
-    def kernel(self) -> Tensor:
-        """K as one planar kernel [rank*Or, channels*Or, k, k]."""
+    @torch.no_grad()
+    def cap_norm(self, limit: float) -> None:
+        """Scale K down, if needed, so that `norm_bound` is at most ``limit`` (call it after an optimiser's step)."""
+        self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
+
+    def turned(self, weight: Tensor | None = None) -> Tensor:
+        """The kernel at every orientation, [rank,channels,Or,Or,k,k]: axis 2 the place, axis 3 the offset."""
+        weight, k = self.weight if weight is None else weight, self.kernel_size
+        return torch.einsum("opq,rcdq->rcodp", self.turn, weight.flatten(3)).unflatten(-1, (k, k))
+
+    def kernel(self, weight: Tensor | None = None) -> Tensor:
+        """K as one planar kernel [rank*Or, channels*Or, k, k], of ``weight`` or of the layer's own."""
         n, k = self.orientations, self.kernel_size
         place = torch.arange(n, device=self.weight.device)
         offset = (place[None] - place[:, None]) % n
-        full = self.turned()[:, :, place[:, None], offset]
+        full = self.turned(weight)[:, :, place[:, None], offset]
         return full.transpose(1, 2).reshape(self.rank * n, self.channels * n, k, k)
 
     def forward(self, u: Tensor) -> Tensor:
@@ -121,3 +130,21 @@ class SymmetricGroupConv(nn.Module):
         bias = self.bias.repeat_interleave(self.orientations)
         z = ACTIVATIONS[self.activation](F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad))
         return -F.conv_transpose2d(z, kernel, padding=pad).unflatten(1, u.shape[1:3])
+
+    def value_and_vjp(
+        self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """``f(y)``, ``J_f(y)^T g`` and the parameters' gradients, as `SymmetricConv.value_and_vjp`, on [B,C,Or,H,W]."""
+        asked = wanted.get("weight", False), wanted.get("bias", False)
+        with torch.enable_grad():
+            weight = values["weight"].detach().requires_grad_(asked[0])
+            kernel = self.kernel(weight)
+        bias = values["bias"].repeat_interleave(self.orientations)
+        flat = y.flatten(1, 2), g.flatten(1, 2)
+        out, pulled, dk, db = symmetric_vjp(*flat, kernel.detach(), bias, self.activation, asked)
+        found = {}
+        if dk is not None:
+            (found["weight"],) = torch.autograd.grad(kernel, weight, dk)
+        if db is not None:
+            found["bias"] = db.unflatten(0, (self.rank, self.orientations)).sum(1)
+        return out.unflatten(1, y.shape[1:3]), pulled.unflatten(1, y.shape[1:3]), found
