@@ -57,6 +57,7 @@ class Wavelet(Transition):
         self.register_buffer("analysis", analysis.to(device), persistent=False)
         self.register_buffer("synthesis", synthesis.to(device), persistent=False)
         self.bit_exact = name in ("haar", "db1")
+        self.headroom = 2.0 ** (dims / 2)  # the first shear of an axis adds tan(pi/8) = sqrt(2) - 1 of the other entry
 
     def extra_repr(self) -> str:
         """Name and number of axes."""
@@ -195,8 +196,9 @@ def _corner(x: Tensor, corner: tuple[int, ...], dims: int) -> tuple:
 class CyclicSpaceToDepth(Transition):
     """Space to depth for regular fields: [B,C,Or,H,W] to [B,4C,Or,H/2,W/2], a regular field again.
 
-    The four pixels of a block are numbered around it, counter-clockwise, and regrouped by (pixel - quarter turn of the
-    orientation) mod 4, so that a quarter turn permutes orientations only. It is a permutation: bit-exact.
+    The four pixels of a block are numbered around it, from x towards y as the orientations of `SE2`, and regrouped by
+    (pixel - quarter turn of the orientation) mod 4, so that a quarter turn permutes orientations only. It is a
+    permutation: bit-exact, and it composes with every layer on SE(2).
 
     Args:
         orientations: Or, a multiple of 4.
@@ -206,7 +208,7 @@ class CyclicSpaceToDepth(Transition):
     """
 
     bit_exact = True
-    PIXELS = ((0, 0), (1, 0), (1, 1), (0, 1))
+    PIXELS = ((0, 0), (0, 1), (1, 1), (1, 0))
 
     def __init__(self, orientations: int) -> None:
         super().__init__()
@@ -236,5 +238,5 @@ class CyclicSpaceToDepth(Transition):
         _merge_check(x, 2)
         groups = x.unflatten(1, (4, -1)).unflatten(3, (4, -1))
         p = torch.stack([groups[:, :, :, q].roll(q, 1) for q in range(4)], 3).flatten(3, 4)
-        rows = [torch.stack((p[:, a], p[:, b]), -1).flatten(-2) for a, b in ((0, 3), (1, 2))]
+        rows = [torch.stack((p[:, a], p[:, b]), -1).flatten(-2) for a, b in ((0, 1), (3, 2))]
         return torch.stack(rows, -2).flatten(-3, -2)

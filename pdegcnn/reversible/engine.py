@@ -219,6 +219,9 @@ class Backwards:
     def __init__(
         self, plan: Plan, params: Sequence[Tensor], needs: Sequence[bool], graph: bool, y: Tensor, v: Tensor
     ) -> None:
+        # Views: inside the pull of a torch.func transform the saved tensors are wrappers of a level that has ended; an
+        # operation takes them off, and torch.func.vjp below must not meet them.
+        params = [p.view_as(p) for p in params] if graph else params
         self.plan, self.params, self.needs, self.graph = plan, params, needs, graph
         self.grads: list[Tensor | None] = [None] * len(params)
         self.y, self.v, self.own = y, v, False

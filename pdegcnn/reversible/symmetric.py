@@ -171,7 +171,7 @@ class SymmetricConv(nn.Module):
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """``f(y)``, ``J_f(y)^T g`` and the parameters' gradients, see `symmetric_vjp`. All are the caller's to overwrite.
+        """``f(y)``, ``J_f(y)^T g`` and the parameters' gradients, see `symmetric_vjp`; all fresh tensors.
 
         Args:
             y: state [B,channels,*space].

@@ -14,7 +14,7 @@ from pdegcnn.reversible.symmetric import ACTIVATIONS, symmetric_vjp, unfolding_b
 
 
 def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or`` counter-clockwise (rows run downwards).
+    """Matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or``, from +x towards +y (rows run downwards).
 
     Bilinear interpolation, zero outside the disc of radius k/2; quarter turns permute the taps exactly.
     """
@@ -25,10 +25,10 @@ def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) ->
         c, s = round(math.cos(angle), 12), round(math.sin(angle), 12)
         for i in range(size):
             for j in range(size):
-                x, y = j - half, half - i
+                x, y = j - half, i - half
                 if x * x + y * y > (size / 2) ** 2:
                     continue
-                column, row = half + c * x + s * y, half - (-s * x + c * y)
+                column, row = half + c * x + s * y, half - s * x + c * y
                 for a in (math.floor(row), math.floor(row) + 1):
                     for b in (math.floor(column), math.floor(column) + 1):
                         share = max(0.0, 1 - abs(row - a)) * max(0.0, 1 - abs(column - b))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pdegcnn import SE2
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.reversible import (
     CyclicSpaceToDepth,
@@ -26,7 +27,7 @@ D = torch.float64
 
 def quarter(u):
     """A quarter turn of a regular field [B,C,Or,H,W]."""
-    return torch.rot90(u, 1, (-2, -1)).roll(u.shape[2] // 4, 2)
+    return torch.rot90(u, -1, (-2, -1)).roll(u.shape[2] // 4, 2)
 
 
 def close(a, b, tolerance=1e-12):
@@ -157,6 +158,11 @@ def test_haar_under_a_quarter_turn_and_the_wavelets_that_break_it():
     assert signs.count(True) == 2 and signs[0] != signs[2]  # one of the two keeps its sign, the other turns it
     a, b = turned_magnitudes("db2")
     assert (a.abs() - b.abs()).abs().max() > 0.1
+
+
+def test_the_quarter_turn_is_that_of_the_space():
+    u = torch.randn(1, 2, 8, 6, 6, dtype=D)
+    close(quarter(u), SE2(8).transform(u, angle=90))
 
 
 @settings(max_examples=10, deadline=None)
