@@ -30,10 +30,14 @@ class Rule:
     grid: float | None = None
 
 
+def transformed(x: Tensor) -> bool:
+    """Whether ``x`` is inside a transform of torch.func."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore
+
+
 def concrete(x: Tensor) -> bool:
     """Whether the values of ``x`` can be looked at."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore
-    return not (x.is_meta or wrapped or torch.compiler.is_compiling())
+    return not (x.is_meta or transformed(x) or torch.compiler.is_compiling())
 
 
 def evaluate(layer: nn.Module, index: int, y: Tensor, values: dict[str, Tensor] | None = None) -> Tensor:
@@ -270,7 +274,7 @@ class Backwards:
         """Undo v, add the parameters' gradients to ``self.grads``, return ``J_f(y)^T gv`` and its factor."""
         rule, values = self.plan.rule, self.plan.values(index, self.params)
         by_hand = hand_written(layer)
-        if by_hand is not None and not self.graph and not self.plan.autocast.enabled and concrete(self.y):
+        if by_hand is not None and not (self.graph or self.plan.autocast.enabled or transformed(self.y)):
             wanted = {name: self.needs[place] for name, place in self.plan.names[index].items()}
             out, pulled, found = by_hand(self.y, self.gv, values, wanted)
             for name, grad in found.items():
