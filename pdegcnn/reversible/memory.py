@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,11 @@ class MemoryEstimate:
 class _Live(TorchDispatchMode):
     """Counts the bytes of all storages made inside that are still alive."""
 
-    def __init__(self, workspace: bool) -> None:
+    def __init__(self, workspace: bool, outside: Iterable[Tensor]) -> None:
         super().__init__()
         self.workspace = workspace
         self.live, self.peak = 0, 0
-        self.known: dict[int, int] = {}
+        self.known = {t.untyped_storage()._cdata: 0 for t in outside}
 
     def _gone(self, key: int) -> None:
         self.live -= self.known.pop(key, 0)
@@ -88,7 +88,7 @@ def _peak(
             module.memory = memory
             module.register_forward_hook(note)
     x = torch.empty(tuple(shape), device="meta", dtype=dtype)
-    with _Live(workspace) as live:
+    with _Live(workspace, [x, *model.parameters(), *model.buffers()]) as live:
         loss(model(x)).backward()
     return live.peak, states[0]
 
@@ -105,7 +105,8 @@ def memory_estimate(
     The step runs on the meta device and the bytes of all live tensors are counted, for the model as it would be with
     each way of storing activations (``memory`` of `ReversibleStack`). For a model on the CPU what a convolution holds
     while it runs is added (`workspace`); workspaces of other operators and devices, the allocator's own losses (some
-    megabytes) and the optimiser's state are not seen.
+    megabytes) and the optimiser's state are not seen. Operators with compiled versions (the PDE terms) are counted as
+    their portable versions, which hold up to three times as much: an upper bound.
 
     Args:
         model: any model of one tensor; its stacks may be in any mode. It is not changed.

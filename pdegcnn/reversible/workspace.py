@@ -60,5 +60,5 @@ def convolution_peak(func: torch._ops.OpOverload, args: Sequence, out: Tensor | 
             first = _image(g, x, not transposed, weight) if wanted[0] else 0
             image, other = (g, x) if transposed else (x, g)
             copies = _blocked(other) + (_blocked(image) if image.shape[1] >= PLAIN_BELOW else 0)
-            return max(first, results + copies if wanted[1] else results)
+            return max(first, results + max(copies, _bytes(weight)) if wanted[1] else results)
     return 0

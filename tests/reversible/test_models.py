@@ -17,7 +17,6 @@ from pdegcnn.reversible import (
     ReversibleStack,
     SymmetricConv,
     depth_smoothness,
-    memory_estimate,
     safe_initialise,
     stability_report,
 )
@@ -65,21 +64,6 @@ def test_the_equivariant_segmenter_commutes_with_quarter_turns_and_reverses(laye
     assert (model(R2().transform(x, angle=90)) - R2().transform(out, angle=90)).abs().max() <= tolerance
     assert equivariance_error(model, x, R2(), angle=90) <= tolerance
     assert model.stack.drift(model.opening(x)) <= tolerance
-
-
-def test_memory_is_constant_in_depth_and_ordered():
-    def estimate(depth):
-        return memory_estimate(ReversibleStack([SymmetricConv(8) for _ in range(depth)]), (1, 8, 64, 64))
-
-    shallow, deep = estimate(8), estimate(64)
-    state = 8 * 64 * 64 * 4
-    assert deep.states == 2 * state
-    grown = deep.reversible - shallow.reversible - (deep.gradients - shallow.gradients)
-    assert grown <= 56 * 0.01 * state
-    assert deep.reversible < deep.checkpoint_sqrt < min(deep.checkpoint, deep.plain)
-    assert deep.reversible <= 0.15 * deep.plain
-    with pytest.raises(TypeError, match="model"):
-        memory_estimate(torch.tanh, (1,))
 
 
 def test_block_low_rank_kernels_are_a_hundred_times_smaller():

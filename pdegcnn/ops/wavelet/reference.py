@@ -21,7 +21,7 @@ def analyse(x: Tensor, filters: Tensor) -> Tensor:
     N must be even and the filters [2,L] of even length (Mallat, *A Wavelet Tour of Signal Processing*, theorem 7.10).
     By polyphase components, which hold far less memory than a convolution of one channel with two.
     """
-    even, odd, filters = x[..., 0::2], x[..., 1::2], filters.to(x.dtype)
+    (even, odd), filters = x.unflatten(-1, (-1, 2)).unbind(-1), filters.to(x.dtype)
     bands = [
         sum(a[band] * _shift(even, -j) + b[band] * _shift(odd, -j) for j, a, b in _taps(filters)) for band in range(2)
     ]
@@ -30,7 +30,7 @@ def analyse(x: Tensor, filters: Tensor) -> Tensor:
 
 def synthesise(bands: Tensor, filters: Tensor) -> Tensor:
     """The transpose of `analyse` with the same filters: [...,2,N/2] to [...,N]; its inverse with the dual filters."""
-    low, high, filters = bands[..., 0, :], bands[..., 1, :], filters.to(bands.dtype)
+    (low, high), filters = bands.unbind(-2), filters.to(bands.dtype)
     even = sum(_shift(a[0] * low + a[1] * high, j) for j, a, _ in _taps(filters))
     odd = sum(_shift(b[0] * low + b[1] * high, j) for j, _, b in _taps(filters))
     return torch.stack((even, odd), -1).flatten(-2)  # pyright: ignore
