@@ -180,16 +180,12 @@ def equivariant_hyperbolic_segmenter(
     """A segmenter on SE(2): equivariant to quarter turns, reversible and coarsening, [B,Cin,H,W] to [B,classes,H,W].
 
     Lift, one reversible stack with cyclic space-to-depth down and up, maximum over orientations, mixing. Every f of
-    the telegraph step ``v <- v + h^2 f(y)`` is a PDE layer, or a symmetric group convolution. Quarter turns are exact
-    when H and W are multiples of 2^levels (else padding on one side breaks them at the border).
-    Sources: Smets et al., arXiv 2001.09046 (layers); Lensink, Peters, Haber, arXiv 1905.10484 (telegraph network).
+    the telegraph step is a PDE layer, or a symmetric group convolution. Quarter turns are exact when H and W are
+    multiples of 2^levels. Sources: Smets et al., arXiv 2001.09046; Lensink, Peters, Haber, arXiv 1905.10484.
 
     Args:
-        in_channels: channels of the image.
-        classes: segmentation maps.
+        in_channels, classes, depth, levels: as in `hyperbolic_segmenter`.
         width: channels at the finest level; four times as many at each coarser one.
-        depth: layers at each stop of the way down and up.
-        levels: coarsenings.
         orientations: of SE(2), a multiple of 4.
         layer: ``"pde"``: :class:`~pdegcnn.nn.PDELayer`; ``"symmetric"``: `SymmetricGroupConv`.
         terms: of the PDE layers.
@@ -197,8 +193,7 @@ def equivariant_hyperbolic_segmenter(
         rank: channels inside the symmetric layers; as many as outside unless told.
         h: step size.
         exact: bit-exact reversal.
-        device: where the parameters live.
-        dtype: their dtype.
+        device, dtype: of the parameters.
         options: further options of the PDE layers.
 
     Raises:
@@ -220,11 +215,10 @@ def equivariant_hyperbolic_segmenter(
         r = None if rank is None else min(rank, channels)
         return SymmetricGroupConv(channels, orientations, kernel_size, r, init_norm=0.05**0.5 / h, **kind)
 
-    body: list[nn.Module] = [one(width) for _ in range(depth)]
+    down, up = [one(width) for _ in range(depth)], []
     for level in range(1, levels + 1):
-        body += [split, *(one(width * 4**level) for _ in range(depth))]
-    for level in range(levels - 1, -1, -1):
-        body += [Inverse(split), *(one(width * 4**level) for _ in range(depth))]
+        down += [split, *(one(width * 4**level) for _ in range(depth))]
+        up = [Inverse(split), *(one(width * 4 ** (level - 1)) for _ in range(depth)), *up]
     closing = nn.Sequential(Project(space, mode="max"), ChannelMix(width, classes, **kind))
     opening = Lift(space, in_channels, width, kernel_size=5, **kind)
-    return HyperbolicNetwork(opening, ReversibleStack(body, h, exact), closing, 2**levels, 2, dense=True)
+    return HyperbolicNetwork(opening, ReversibleStack([*down, *up], h, exact), closing, 2**levels, 2, dense=True)
