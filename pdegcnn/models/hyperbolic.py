@@ -179,21 +179,18 @@ def equivariant_hyperbolic_segmenter(
 ) -> HyperbolicNetwork:
     """A segmenter on SE(2): equivariant to quarter turns, reversible and coarsening, [B,Cin,H,W] to [B,classes,H,W].
 
-    Lift, one reversible stack with cyclic space-to-depth down and up, maximum over orientations, mixing. Every f of
-    the telegraph step is a PDE layer, or a symmetric group convolution. Quarter turns are exact when H and W are
-    multiples of 2^levels. Sources: Smets et al., arXiv 2001.09046; Lensink, Peters, Haber, arXiv 1905.10484.
+    Lift, a stack of PDE layers or symmetric group convolutions with cyclic space-to-depth down and up, maximum over
+    orientations, mixing. Quarter turns are exact when H and W are multiples of 2^levels.
+    Sources: Smets et al., arXiv 2001.09046; Lensink, Peters, Haber, arXiv 1905.10484.
 
     Args:
-        in_channels, classes, depth, levels: as in `hyperbolic_segmenter`.
+        in_channels, classes, depth, levels, h, exact, device, dtype: as in `hyperbolic_segmenter`.
         width: channels at the finest level; four times as many at each coarser one.
         orientations: of SE(2), a multiple of 4.
         layer: ``"pde"``: :class:`~pdegcnn.nn.PDELayer`; ``"symmetric"``: `SymmetricGroupConv`.
         terms: of the PDE layers.
         kernel_size: of the layers in pixels, odd.
         rank: channels inside the symmetric layers; as many as outside unless told.
-        h: step size.
-        exact: bit-exact reversal.
-        device, dtype: of the parameters.
         options: further options of the PDE layers.
 
     Raises:
@@ -206,14 +203,13 @@ def equivariant_hyperbolic_segmenter(
     if layer == "symmetric" and options:
         raise ValueError(f"options: expected none with layer='symmetric', got {sorted(options)}")
     kind = {"device": device, "dtype": dtype}
-    split = CyclicSpaceToDepth(orientations)
-    space = SE2(orientations)
+    split, space = CyclicSpaceToDepth(orientations), SE2(orientations)
 
     def one(channels: int) -> nn.Module:
         if layer == "pde":
             return PDELayer(space, channels, channels, terms, kernel_size=kernel_size, **kind, **options)
-        r = None if rank is None else min(rank, channels)
-        return SymmetricGroupConv(channels, orientations, kernel_size, r, init_norm=0.05**0.5 / h, **kind)
+        norm = 0.05**0.5 / h
+        return SymmetricGroupConv(channels, orientations, kernel_size, rank, init_norm=norm, **kind)
 
     down, up = [one(width) for _ in range(depth)], []
     for level in range(1, levels + 1):
