@@ -120,9 +120,7 @@ def main() -> None:
         x, target, held_x, held, classes = load(args)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"--data: {error}") from error
-    print(
-        f"{args.task}: {len(x)} pictures {tuple(x.shape[1:])} to train on, {len(held_x)} held out, {args.steps} steps"
-    )
+    print(f"{args.task}: {len(x)} pictures {tuple(x.shape[1:])}, {len(held_x)} held out, {args.steps} steps")
     model = build(args.task, x.shape[1], classes, args.width, args.depth)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     memory = memory_estimate(model, (args.batch, *x.shape[1:]), loss=lambda out: out.square().mean())

@@ -34,9 +34,10 @@ class Wavelet(Transition):
 
     Output channels are ordered by band first: the first C are the low-pass ones; bit ``i`` of the band number (the
     highest for the first space axis) says whether axis i is high-pass. ``"haar"`` is orthonormal and commutes with
-    quarter turns up to the representation (LL->LL, LH->-HL, HL->LH, HH->-HH): the bands are not four scalars, so a
-    pointwise nonlinearity on them breaks the symmetry. Longer Daubechies filters break it; ``bior1.*`` and
-    ``bior3.*`` keep it but are not orthogonal. Source: arXiv 1905.10484, section 3; Mallat, theorem 7.10.
+    quarter turns up to the representation: with LH high-pass along the last axis, a turn takes LL->LL, LH->-HL, HL->LH,
+    HH->-HH. So the bands are not four scalars, and a pointwise nonlinearity on them breaks the symmetry. ``bior1.*``,
+    ``bior3.*`` and their reverses behave alike but are not orthogonal; Daubechies' filters, symlets, coiflets and
+    ``bior2.*`` commute with no turn. Source: arXiv 1905.10484, section 3; Mallat, theorem 7.10.
 
     Args:
         name: ``"haar"``, or any discrete wavelet of PyWavelets (``"db2"``, ``"bior1.3"``): extra ``wavelets``.
@@ -67,7 +68,7 @@ class Wavelet(Transition):
         """Split [B,C,*space] into [B,2^dims C,*space/2]."""
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
-            bands = analyse(x.movedim(-axis, -1), self.analysis)
+            bands = analyse(_centred(x.movedim(-axis, -1), self.analysis, 1), self.analysis)
             x = bands.movedim(-1, -axis - 1).movedim(-1, 1)
             x = self._stack(x, axis)
         return x
@@ -84,7 +85,7 @@ class Wavelet(Transition):
             done = 2 ** (self.dims - axis)
             x = x.unflatten(1, (done, 2, -1)).transpose(1, 2).flatten(2, 3)
             bands = x.movedim(1, -1).movedim(-axis - 1, -1)
-            x = synthesise(bands, self.synthesis).movedim(-1, -axis)
+            x = _centred(synthesise(bands, self.synthesis), self.analysis, -1).movedim(-1, -axis)
         return x
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
@@ -106,6 +107,12 @@ class Wavelet(Transition):
             a, b = _shears(x[:, 0].movedim(-axis, -1), x[:, 1].movedim(-axis, -1), grid, 1.0)
             x = torch.stack((a, b), -1).flatten(-2).movedim(-1, -axis)
         return x
+
+
+def _centred(x: Tensor, filters: Tensor, sign: int) -> Tensor:
+    """Shift the last axis so that long filters lie around the pair of pixels that they give a coefficient to."""
+    reach = filters.shape[-1] // 2 - 1
+    return x.roll(sign * reach, -1) if reach else x
 
 
 def _shears(a: Tensor, b: Tensor, grid: float, sign: float) -> tuple[Tensor, Tensor]:

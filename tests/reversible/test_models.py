@@ -1,5 +1,6 @@
 """Ready networks, memory estimates, stability."""
 
+import math
 import pickle
 
 import pytest
@@ -85,7 +86,11 @@ def test_stability_report_cap_and_smoothness():
     assert report.bounded and report.growth < 1e4
     wild = ReversibleStack([SymmetricConv(3, activation="identity", init_norm=12.0, dtype=D) for _ in range(9)], h=1.0)
     assert not stability_report(wild, y).bounded and stability_report(wild, y).growth > 1e4
+    assert stability_report(wild, y).growth_per_layer > 2
     safe_initialise(wild)
+    calm = stability_report(wild, y)
+    assert len(calm.growths) == 9 and abs(math.prod(calm.growths) ** (1 / 9) - calm.growth_per_layer) <= 1e-12
+    assert 0.9 < calm.growth_per_layer < 1.3
     assert max(stability_report(wild, y).step_norms) <= 0.05 + 1e-9
     assert depth_smoothness(stack) == 0 and depth_smoothness(wild) > 0
     with pytest.raises(ValueError, match="neighbouring"):
@@ -113,3 +118,25 @@ def test_bad_sizes(name):
 def test_bad_arguments_of_the_equivariant_segmenter(arguments, message):
     with pytest.raises(ValueError, match=message):
         equivariant_hyperbolic_segmenter(1, 2, **arguments)
+
+
+def test_growth_of_a_linear_stack_is_that_of_its_matrix():
+    """With f = 0 a perturbation of y stays as it is; with f(y) = y and h = 1 it grows by [[2, 1], [1, 1]]."""
+
+    class Nothing(nn.Module):
+        def forward(self, y):
+            return torch.zeros_like(y)
+
+    torch.manual_seed(0)
+    y = torch.randn(1, 2, 4, 4, dtype=D)
+    report = stability_report(ReversibleStack([Nothing()] * 5, h=1.0), y)
+    assert report.growths == pytest.approx([1.0] * 5) and report.growth_per_layer == pytest.approx(1.0)
+
+    class Double(nn.Module):
+        def forward(self, y):
+            return y
+
+    report = stability_report(ReversibleStack([Double()] * 3, h=1.0), y)
+    norms = [1.0, 5.0**0.5, 34.0**0.5, 233.0**0.5]  # of (y, v) = (1, 0), (2, 1), (5, 3), (13, 8)
+    assert report.growths == pytest.approx([b / a for a, b in zip(norms, norms[1:])])
+    assert report.growth == pytest.approx(233.0**0.5)
