@@ -123,7 +123,7 @@ def volumes(largest: int) -> list[str]:
     kernels = [sum(p.numel() * p.element_size() for p in m.stack.parameters()) / 1e9 for m in (full, low)]
     lines = [
         f"{len(low.stack.sequence()) - 2 * levels} layers, {width} to {width * 8**levels} channels, kernels in full "
-        f"{kernels[0]:.2f} GB, block-low-rank of rank 8 {kernels[1]:.4f} GB: {kernels[0] / kernels[1]:.0f} times fewer.",
+        f"{kernels[0]:.2f} GB, block-low-rank of rank 8 {kernels[1]:.4f} GB: {kernels[0] / kernels[1]:.0f} times less.",
         "",
         "| side | states GB | plain, estimated GB | reversible, estimated GB | reversible, measured GB |",
         "|---|---|---|---|---|",

@@ -291,7 +291,9 @@ class Backwards:
             self._add(place, grad, scale)
         return found[0], scale
 
-    def _pull_with_graph(self, layer: nn.Module, index: int, values: dict, places: list, own: list) -> Sequence:
+    def _pull_with_graph(
+        self, layer: nn.Module, index: int, values: dict[str, Tensor], places: list[int], own: list[Tensor]
+    ) -> Sequence:
         """A fresh level: y may itself depend on the parameters, and the derivative wanted here is the partial one."""
         rule = self.plan.rule
 
@@ -305,7 +307,9 @@ class Backwards:
         self.v = self.v - delta
         return pull(self.gv)
 
-    def _pull_freeing(self, layer: nn.Module, index: int, values: dict, own: list) -> tuple[Sequence, float]:
+    def _pull_freeing(
+        self, layer: nn.Module, index: int, values: dict[str, Tensor], own: list[Tensor]
+    ) -> tuple[Sequence, float]:
         """The pull by autograd; the layer's output is freed before it, and in exact mode it is scaled as in forward."""
         rule = self.plan.rule
         with torch.enable_grad():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 PLAIN_BELOW = 16
 """Inputs of fewer channels than this are read as they are by oneDNN's forward convolution."""
@@ -44,7 +45,7 @@ def convolution_peak(func: torch._ops.OpOverload, args: Sequence, out: Tensor | 
     Measured on x86 processors with torch 2.13 for one to three axes; float64 and small volumes go by columns. Other
     operators give 0.
     """
-    with torch.utils._python_dispatch._disable_current_modes():
+    with _disable_current_modes():
         if func is torch.ops.aten.convolution.default and isinstance(out, Tensor):
             x, weight, bias, stride, padding, dilation, transposed, extra, groups = args
             if _slow(x, weight, bias, (stride, padding, dilation, transposed, extra, groups)):
