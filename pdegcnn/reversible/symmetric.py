@@ -166,6 +166,8 @@ class SymmetricConv(nn.Module):
         if y.shape[1] != self.channels:
             raise ValueError(f"y: expected {self.channels} channels, got shape {tuple(y.shape)}")
         z = CONV[self.dims](y, self.weight, self.bias, padding=self._padding())
+        if not torch.is_grad_enabled():  # nothing is kept for a backward pass: three tensors less at the peak
+            return TRANSPOSED[self.dims](IN_PLACE[self.activation](z), self.weight, padding=self._padding()).neg_()
         return -TRANSPOSED[self.dims](ACTIVATIONS[self.activation](z), self.weight, padding=self._padding())
 
     def value_and_vjp(

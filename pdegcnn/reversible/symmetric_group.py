@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks as check
-from pdegcnn.reversible.symmetric import ACTIVATIONS, symmetric_vjp, unfolding_bound
+from pdegcnn.reversible.symmetric import ACTIVATIONS, IN_PLACE, symmetric_vjp, unfolding_bound
 
 
 def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -128,7 +128,11 @@ class SymmetricGroupConv(nn.Module):
             )
         kernel, pad = self.kernel(), self.kernel_size // 2
         bias = self.bias.repeat_interleave(self.orientations)
-        z = ACTIVATIONS[self.activation](F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad))
+        z = F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad)
+        if not torch.is_grad_enabled():
+            z = IN_PLACE[self.activation](z)
+            return F.conv_transpose2d(z, kernel, padding=pad).neg_().unflatten(1, u.shape[1:3])
+        z = ACTIVATIONS[self.activation](z)
         return -F.conv_transpose2d(z, kernel, padding=pad).unflatten(1, u.shape[1:3])
 
     def value_and_vjp(
