@@ -1,15 +1,14 @@
-"""Reversible networks on drawn scenes: segmentation, depth, classification, whole videos.
+"""Reversible networks on pictures: segmentation, equivariant segmentation, depth, classification.
+
+    python examples/reversible_scenes.py --task segmentation                  # drawn scenes
+    python examples/reversible_scenes.py --task segmentation --data FOLDER    # CamVid, see pdegcnn.data.camvid
 
 Drawn discs and squares at known depths stand in for photographs. Each task trains a fully hyperbolic network and the
-same network under plain autograd, and prints loss, accuracy, measured seconds and estimated memory of both.
-
-    python examples/reversible_scenes.py --task segmentation
-    python examples/reversible_scenes.py --task video --data clips/   # *.npz with "video" [T,H,W] and "mask" [T,H,W]
-
-With ``--data`` every task reads ``*.npz`` files of arrays ``image`` or ``video`` and ``mask``, ``depth`` or ``label``.
+same network under plain autograd, from the same start, and prints what both reach, their seconds and their memory.
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -17,15 +16,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pdegcnn.models.hyperbolic import (
-    equivariant_hyperbolic_segmenter,
-    hyperbolic_classifier,
-    hyperbolic_segmenter,
-    video_segmenter,
-)
+from pdegcnn.data import CAMVID_CLASSES, CAMVID_VOID, camvid
+from pdegcnn.models import equivariant_hyperbolic_segmenter, hyperbolic_classifier, hyperbolic_segmenter
 from pdegcnn.reversible import memory_estimate
 
-TARGET = {"segmentation": "mask", "equivariant": "mask", "depth": "depth", "classification": "label", "video": "mask"}
+TARGET = {"segmentation": "mask", "equivariant": "mask", "depth": "depth", "classification": "label"}
+DENSE = ("segmentation", "equivariant")
 
 
 def scene(size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -40,92 +36,104 @@ def scene(size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         inside = (di**2 + dj**2 < radius**2) if kind == 0 else (np.maximum(di, dj) < radius)
         image[inside], mask[inside], depth[inside] = 1 - distance, 1 + kind, distance
     image = image + rng.normal(0, 0.05, image.shape)
-    return {
-        "image": image,
-        "mask": mask,
-        "depth": depth,
-        "label": np.array(np.bincount(mask.ravel(), minlength=3)[1:].argmax()),
-    }
+    label = np.array(np.bincount(mask.ravel(), minlength=3)[1:].argmax())
+    return {"image": image[None], "mask": mask, "depth": depth, "label": label}
 
 
-def clip(size: int, rng: np.random.Generator, frames: int = 8) -> dict[str, np.ndarray]:
-    """A disc that moves over noise."""
-    rows, columns = np.mgrid[:size, :size]
-    start, speed = rng.uniform(size * 0.3, size * 0.7, 2), rng.uniform(-2, 2, 2)
-    inside = np.stack(
-        [np.hypot(rows - c[0], columns - c[1]) < size / 6 for c in (start + t * speed for t in range(frames))]
-    )
-    return {"video": inside * 0.6 + rng.normal(0, 0.2, inside.shape), "mask": inside.astype(int)}
-
-
-def load(task: str, data: Path | None, count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs [N,1,*space] and targets."""
+def load(args: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    """Inputs and targets to train on, those held out, and the number of classes."""
+    if args.data:
+        train, held = camvid(args.data, args.count)
+        return train.images - 0.5, train.labels, held.images - 0.5, held.labels, len(CAMVID_CLASSES)
     rng = np.random.default_rng(0)
-    draw = clip if task == "video" else scene
-    items = [dict(np.load(p)) for p in sorted(data.glob("*.npz"))] if data else [draw(size, rng) for _ in range(count)]
-    if not items:
-        raise SystemExit(f"--data: expected *.npz files in {data}, found none")
-    x = np.stack([item["video" if task == "video" else "image"] for item in items])
-    target = torch.as_tensor(np.stack([item[TARGET[task]] for item in items]))
-    return torch.as_tensor(x, dtype=torch.float32)[:, None], target.float() if task == "depth" else target.long()
+    items = [scene(args.size, rng) for _ in range(args.count or 64)]
+    x = torch.as_tensor(np.stack([item["image"] for item in items]), dtype=torch.float32)
+    target = torch.as_tensor(np.stack([item[TARGET[args.task]] for item in items]))
+    target = target.float() if args.task == "depth" else target.long()
+    held = max(1, len(x) // 4)
+    classes = {"depth": 1, "classification": 2}.get(args.task, 3)
+    return x[held:], target[held:], x[:held], target[:held], classes
 
 
-def build(task: str) -> torch.nn.Module:
+def build(task: str, channels: int, classes: int, width: int, depth: int) -> torch.nn.Module:
     """The network of a task."""
-    return {
-        "segmentation": lambda: hyperbolic_segmenter(1, 3, width=8, depth=3),
-        "equivariant": lambda: equivariant_hyperbolic_segmenter(1, 3, width=4, depth=3),
-        "depth": lambda: hyperbolic_segmenter(1, 1, width=8, depth=3),
-        "classification": lambda: hyperbolic_classifier(1, 2, width=8, depth=3),
-        "video": lambda: video_segmenter(1, 2, width=8, depth=2, levels=1, rank=8),
-    }[task]()
+    if task == "equivariant":
+        return equivariant_hyperbolic_segmenter(channels, classes, max(1, width // 4), depth, orientations=4)
+    kind = hyperbolic_classifier if task == "classification" else hyperbolic_segmenter
+    return kind(channels, classes, width, depth)
 
 
-def train(model: torch.nn.Module, task: str, x: torch.Tensor, target: torch.Tensor, steps: int) -> tuple[float, float]:
-    """Train; return the last loss and the seconds of a step."""
+def objective(task: str, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    if task == "depth":
+        return F.mse_loss(out[:, 0], target)
+    return F.cross_entropy(out, target, ignore_index=CAMVID_VOID if task in DENSE else -100)
+
+
+def score(task: str, out: torch.Tensor, target: torch.Tensor, classes: int) -> str:
+    """What the held-out part reaches; void pixels do not count."""
+    if task == "depth":
+        return f"mean error {float((out[:, 0] - target).abs().mean()):.3f}"
+    found = out.argmax(1)
+    if task not in DENSE:
+        return f"accuracy {float((found == target).float().mean()):.3f}"
+    valid = target != CAMVID_VOID
+    table = torch.bincount(target[valid] * classes + found[valid], minlength=classes**2).view(classes, classes).float()
+    union = table.sum(0) + table.sum(1) - table.diagonal()
+    common = float(table.sum(1).max() / table.sum())
+    overlap = float((table.diagonal() / union)[table.sum(1) > 0].mean())
+    right = float(table.diagonal().sum() / table.sum())
+    return f"pixel accuracy {right:.3f} (commonest class {common:.3f}), mean IoU {overlap:.3f}"
+
+
+def train(model: torch.nn.Module, task: str, x: torch.Tensor, target: torch.Tensor, steps: int, batch: int) -> tuple:
+    """Train; return the mean loss of the last tenth of the steps and the seconds of a step."""
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    start = time.perf_counter()
-    value = torch.zeros(())
-    for step in range(steps):
-        batch = torch.arange(step * 4, step * 4 + 4) % len(x)
-        out = model(x[batch])
-        value = F.mse_loss(out[:, 0], target[batch]) if task == "depth" else F.cross_entropy(out, target[batch])
+    draw = torch.Generator().manual_seed(0)
+    start, values = time.perf_counter(), []
+    for _ in range(steps):
+        chosen = torch.randperm(len(x), generator=draw)[:batch]
+        value = objective(task, model(x[chosen]), target[chosen])
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
-    return float(value.detach()), (time.perf_counter() - start) / steps
+        values.append(float(value.detach()))
+    return float(np.mean(values[-max(1, steps // 10) :])), (time.perf_counter() - start) / steps
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", choices=list(TARGET), default="segmentation")
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=Path, help="folder with CamVid, for the segmentations (default: drawn scenes)")
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--count", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, default=32, help="side of the drawn scenes in pixels")
+    parser.add_argument("--count", type=int, help="number of pictures (default: 64 drawn ones, all of CamVid)")
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--depth", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that everything runs")
     args = parser.parse_args()
-    x, target = load(args.task, args.data, args.count, args.size)
-    held = max(1, len(x) // 4)
-    for memory in ("plain", "reversible"):
-        torch.manual_seed(0)
-        model = build(args.task)
-        model.stack.memory = memory
-        value, seconds = train(model, args.task, x[held:], target[held:], args.steps)
-        model.eval()
+    if args.smoke:
+        args.steps, args.count, args.size, args.width, args.depth = 2, 8, 16, 4, 1
+    if args.data and args.task not in DENSE:
+        parser.error(f"--data: CamVid has labels for {' and '.join(DENSE)} only, not for {args.task}")
+    try:
+        x, target, held_x, held, classes = load(args)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f"--data: {error}") from error
+    print(f"{args.task}: {len(x)} pictures {tuple(x.shape[1:])}, {len(held_x)} held out, {args.steps} steps")
+    model = build(args.task, x.shape[1], classes, args.width, args.depth)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    memory = memory_estimate(model, (args.batch, *x.shape[1:]), loss=lambda out: out.square().mean())
+    for way in ("plain", "reversible"):
+        model.load_state_dict(start)
+        model.stack.memory = way
+        value, seconds = train(model.train(), args.task, x, target, args.steps, args.batch)
         with torch.no_grad():
-            out = model(x[:held])
-        if args.task == "depth":
-            score = f"mean error {float((out[:, 0] - target[:held]).abs().mean()):.3f}"
-        else:
-            score = f"accuracy {float((out.argmax(1) == target[:held]).float().mean()):.3f}"
-        print(f"{memory:>10}: loss {value:.3f}, held-out {score}, {1e3 * seconds:.0f} ms a step")
-    found = memory_estimate(model, (4, *x.shape[1:]))
-    for way in ("plain", "checkpoint", "checkpoint_sqrt", "reversible"):
-        print(f"estimated memory of a step, {way}: {getattr(found, way) / 1e6:.2f} MB")
-    if args.task == "video":
-        full = hyperbolic_segmenter(1, 2, width=8, depth=2, levels=1, dims=3)
-        wide = memory_estimate(full, (4, *x.shape[1:]))
-        print(f"kernels: full {wide.parameters / 1e6:.2f} MB, block-low-rank {found.parameters / 1e6:.2f} MB")
+            out = torch.cat([model.eval()(part) for part in held_x.split(args.batch)])
+        print(f"{way:>10}: loss {value:.3f}, held out: {score(args.task, out, held, classes)}")
+        print(f"{'':>12}{1e3 * seconds:.0f} ms and {getattr(memory, way) / 1e6:.1f} MB (estimated) a step")
+    print(f"with checkpoints every square root of the depth: {memory.checkpoint_sqrt / 1e6:.1f} MB")
+    print(f"load average {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks as check
+from pdegcnn.nn import ChannelMix, Lift, PDELayer, Project
 from pdegcnn.reversible import (
     CyclicSpaceToDepth,
     Inverse,
@@ -15,7 +19,7 @@ from pdegcnn.reversible import (
     SymmetricGroupConv,
     Wavelet,
 )
-from pdegcnn.reversible.symmetric_group import turning
+from pdegcnn.spaces import SE2
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -155,42 +159,6 @@ def video_segmenter(
     return hyperbolic_segmenter(in_channels, classes, width, depth, levels, dims=3, rank=rank, **options)
 
 
-class _Lift(nn.Module):
-    """Correlation with one filter bank turned to every orientation: [B,Cin,H,W] to [B,C,Or,H,W]."""
-
-    turn: Tensor
-
-    def __init__(self, in_channels: int, channels: int, orientations: int, device, dtype) -> None:
-        super().__init__()
-        self.size = 5
-        self.weight = nn.Parameter(torch.empty(channels, in_channels, self.size**2, device=device, dtype=dtype))
-        turn = turning(orientations, self.size).to(device=device, dtype=self.weight.dtype)
-        self.register_buffer("turn", turn, persistent=False)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Uniform filters, scaled by their size."""
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B,Cin,H,W] to [B,C,Or,H,W]."""
-        bank = torch.einsum("opq,rcq->rocp", self.turn, self.weight).flatten(0, 1)
-        out = F.conv2d(x, bank.unflatten(-1, (self.size, self.size)), padding=self.size // 2)
-        return out.unflatten(1, (self.weight.shape[0], -1))
-
-
-class _Project(nn.Module):
-    """Maximum over the orientations, then a 1x1 convolution: [B,C,Or,H,W] to [B,classes,H,W]."""
-
-    def __init__(self, channels: int, classes: int, device, dtype) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(channels, classes, 1, device=device, dtype=dtype)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """Map [B,C,Or,H,W] to [B,classes,H,W]."""
-        return self.mix(u.amax(2))
-
-
 def equivariant_hyperbolic_segmenter(
     in_channels: int,
     classes: int,
@@ -198,33 +166,55 @@ def equivariant_hyperbolic_segmenter(
     depth: int = 2,
     levels: int = 1,
     *,
-    orientations: int = 4,
+    orientations: int = 8,
+    layer: str = "pde",
+    terms: Sequence[str] = ("convection", "dilation", "erosion"),
+    kernel_size: int = 5,
     rank: int | None = None,
     h: float = 0.5,
     exact: bool = False,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    device: Any = None,
+    dtype: Any = None,
+    **options: Any,
 ) -> HyperbolicNetwork:
-    """A segmenter on SE(2), equivariant to quarter turns, fully reversible and coarsening: [B,Cin,H,W] to [B,K,H,W].
+    """A segmenter on SE(2): equivariant to quarter turns, reversible and coarsening, [B,Cin,H,W] to [B,classes,H,W].
 
-    Lift, symmetric group convolutions with cyclic space-to-depth down and up, maximum over orientations. Equivariance
-    is exact when H and W are multiples of 2^levels (else padding on one side breaks it at the border).
+    Lift, a stack of PDE layers or symmetric group convolutions with cyclic space-to-depth down and up, maximum over
+    orientations, mixing. Quarter turns are exact when H and W are multiples of 2^levels.
+    Sources: Smets et al., arXiv 2001.09046; Lensink, Peters, Haber, arXiv 1905.10484.
+
+    Args:
+        in_channels, classes, depth, levels, h, exact, device, dtype: as in `hyperbolic_segmenter`.
+        width: channels at the finest level; four times as many at each coarser one.
+        orientations: of SE(2), a multiple of 4.
+        layer: ``"pde"``: :class:`~pdegcnn.nn.PDELayer`; ``"symmetric"``: `SymmetricGroupConv`.
+        terms: of the PDE layers.
+        kernel_size: of the layers in pixels, odd.
+        rank: channels inside the symmetric layers; as many as outside unless told.
+        options: further options of the PDE layers.
 
     Raises:
-        ValueError: a size < 1, or orientations that 4 does not divide.
+        ValueError: a size < 1, orientations that 4 does not divide, a rank or options that the layer does not know.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
+    check.choice("layer", layer, ("pde", "symmetric"))
+    if layer == "pde" and rank is not None:
+        raise ValueError(f"rank: expected None with layer='pde', got {rank}")
+    if layer == "symmetric" and options:
+        raise ValueError(f"options: expected none with layer='symmetric', got {sorted(options)}")
     kind = {"device": device, "dtype": dtype}
-    split = CyclicSpaceToDepth(orientations)
+    split, space = CyclicSpaceToDepth(orientations), SE2(orientations)
 
-    def layers(level: int) -> list[nn.Module]:
-        channels = width * 4**level
-        r = None if rank is None else min(rank, channels)
+    def one(channels: int) -> nn.Module:
+        if layer == "pde":
+            return PDELayer(space, channels, channels, terms, kernel_size=kernel_size, **kind, **options)
         norm = 0.05**0.5 / h
-        return [SymmetricGroupConv(channels, orientations, 3, r, init_norm=norm, **kind) for _ in range(depth)]
+        return SymmetricGroupConv(channels, orientations, kernel_size, rank, init_norm=norm, **kind)
 
-    down = [m for level in range(1, levels + 1) for m in (split, *layers(level))]
-    up = [m for level in range(levels - 1, -1, -1) for m in (Inverse(split), *layers(level))]
-    stack = ReversibleStack([*layers(0), *down, *up], h, exact)
-    opening = _Lift(in_channels, width, orientations, device, dtype)
-    return HyperbolicNetwork(opening, stack, _Project(width, classes, device, dtype), 2**levels, 2, dense=True)
+    down, up = [one(width) for _ in range(depth)], []
+    for level in range(1, levels + 1):
+        down += [split, *(one(width * 4**level) for _ in range(depth))]
+        up = [Inverse(split), *(one(width * 4 ** (level - 1)) for _ in range(depth)), *up]
+    closing = nn.Sequential(Project(space, mode="max"), ChannelMix(width, classes, **kind))
+    opening = Lift(space, in_channels, width, kernel_size=5, **kind)
+    return HyperbolicNetwork(opening, ReversibleStack([*down, *up], h, exact), closing, 2**levels, 2, dense=True)

@@ -18,7 +18,8 @@ def in_parameter_precision(forward: Callable[..., Tensor]) -> Callable[..., Tens
 
     @wraps(forward)
     def run(self: nn.Module, u: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if not (isinstance(u, Tensor) and torch.is_autocast_enabled(u.device.type)):
+        known = isinstance(u, Tensor) and torch.amp.is_autocast_available(u.device.type)  # not on the meta device
+        if not (known and torch.is_autocast_enabled(u.device.type)):
             return forward(self, u, *args, **kwargs)
         with torch.autocast(u.device.type, enabled=False):
             return forward(self, u.to(next(self.parameters()).dtype), *args, **kwargs)

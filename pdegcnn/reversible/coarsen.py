@@ -34,9 +34,10 @@ class Wavelet(Transition):
 
     Output channels are ordered by band first: the first C are the low-pass ones; bit ``i`` of the band number (the
     highest for the first space axis) says whether axis i is high-pass. ``"haar"`` is orthonormal and commutes with
-    quarter turns up to the representation (LL->LL, LH->-HL, HL->LH, HH->-HH): the bands are not four scalars, so a
-    pointwise nonlinearity on them breaks the symmetry. Longer Daubechies filters break it; ``bior1.*`` and
-    ``bior3.*`` keep it but are not orthogonal. Source: arXiv 1905.10484, section 3; Mallat, theorem 7.10.
+    quarter turns up to the representation: with LH high-pass along the last axis, a turn takes LL->LL, LH->-HL, HL->LH,
+    HH->-HH. So the bands are not four scalars, and a pointwise nonlinearity on them breaks the symmetry. ``bior1.*``,
+    ``bior3.*`` and their reverses behave alike but are not orthogonal; Daubechies' filters, symlets, coiflets and
+    ``bior2.*`` commute with no turn. Source: arXiv 1905.10484, section 3; Mallat, theorem 7.10.
 
     Args:
         name: ``"haar"``, or any discrete wavelet of PyWavelets (``"db2"``, ``"bior1.3"``): extra ``wavelets``.
@@ -57,6 +58,7 @@ class Wavelet(Transition):
         self.register_buffer("analysis", analysis.to(device), persistent=False)
         self.register_buffer("synthesis", synthesis.to(device), persistent=False)
         self.bit_exact = name in ("haar", "db1")
+        self.headroom = 2.0 ** (dims / 2)  # the first shear of an axis adds tan(pi/8) = sqrt(2) - 1 of the other entry
 
     def extra_repr(self) -> str:
         """Name and number of axes."""
@@ -66,7 +68,7 @@ class Wavelet(Transition):
         """Split [B,C,*space] into [B,2^dims C,*space/2]."""
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
-            bands = analyse(x.movedim(-axis, -1), self.analysis)
+            bands = analyse(_centred(x.movedim(-axis, -1), self.analysis, 1), self.analysis)
             x = bands.movedim(-1, -axis - 1).movedim(-1, 1)
             x = self._stack(x, axis)
         return x
@@ -83,7 +85,7 @@ class Wavelet(Transition):
             done = 2 ** (self.dims - axis)
             x = x.unflatten(1, (done, 2, -1)).transpose(1, 2).flatten(2, 3)
             bands = x.movedim(1, -1).movedim(-axis - 1, -1)
-            x = synthesise(bands, self.synthesis).movedim(-1, -axis)
+            x = _centred(synthesise(bands, self.synthesis), self.analysis, -1).movedim(-1, -axis)
         return x
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
@@ -105,6 +107,12 @@ class Wavelet(Transition):
             a, b = _shears(x[:, 0].movedim(-axis, -1), x[:, 1].movedim(-axis, -1), grid, 1.0)
             x = torch.stack((a, b), -1).flatten(-2).movedim(-1, -axis)
         return x
+
+
+def _centred(x: Tensor, filters: Tensor, sign: int) -> Tensor:
+    """Shift the last axis so that long filters lie around the pair of pixels that they give a coefficient to."""
+    reach = filters.shape[-1] // 2 - 1
+    return x.roll(sign * reach, -1) if reach else x
 
 
 def _shears(a: Tensor, b: Tensor, grid: float, sign: float) -> tuple[Tensor, Tensor]:
@@ -195,8 +203,9 @@ def _corner(x: Tensor, corner: tuple[int, ...], dims: int) -> tuple:
 class CyclicSpaceToDepth(Transition):
     """Space to depth for regular fields: [B,C,Or,H,W] to [B,4C,Or,H/2,W/2], a regular field again.
 
-    The four pixels of a block are numbered around it, counter-clockwise, and regrouped by (pixel - quarter turn of the
-    orientation) mod 4, so that a quarter turn permutes orientations only. It is a permutation: bit-exact.
+    The four pixels of a block are numbered around it, from x towards y as the orientations of `SE2`, and regrouped by
+    (pixel - quarter turn of the orientation) mod 4, so that a quarter turn permutes orientations only. It is a
+    permutation: bit-exact, and it composes with every layer on SE(2).
 
     Args:
         orientations: Or, a multiple of 4.
@@ -206,7 +215,7 @@ class CyclicSpaceToDepth(Transition):
     """
 
     bit_exact = True
-    PIXELS = ((0, 0), (1, 0), (1, 1), (0, 1))
+    PIXELS = ((0, 0), (0, 1), (1, 1), (1, 0))
 
     def __init__(self, orientations: int) -> None:
         super().__init__()
@@ -236,5 +245,5 @@ class CyclicSpaceToDepth(Transition):
         _merge_check(x, 2)
         groups = x.unflatten(1, (4, -1)).unflatten(3, (4, -1))
         p = torch.stack([groups[:, :, :, q].roll(q, 1) for q in range(4)], 3).flatten(3, 4)
-        rows = [torch.stack((p[:, a], p[:, b]), -1).flatten(-2) for a, b in ((0, 3), (1, 2))]
+        rows = [torch.stack((p[:, a], p[:, b]), -1).flatten(-2) for a, b in ((0, 1), (3, 2))]
         return torch.stack(rows, -2).flatten(-3, -2)

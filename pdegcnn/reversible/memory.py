@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pdegcnn import _checks as check
 from pdegcnn.reversible.stack import ReversibleStack
+from pdegcnn.reversible.workspace import convolution_peak
+
+Loss = Callable[[Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,17 @@ class MemoryEstimate:
 class _Live(TorchDispatchMode):
     """Counts the bytes of all storages made inside that are still alive."""
 
-    def __init__(self, workspace: bool) -> None:
+    def __init__(self, workspace: bool, outside: Iterable[Tensor]) -> None:
         super().__init__()
         self.workspace = workspace
         self.live, self.peak = 0, 0
-        self.known: dict[int, int] = {}
+        self.known = {t.untyped_storage()._cdata: 0 for t in outside}
 
     def _gone(self, key: int) -> None:
         self.live -= self.known.pop(key, 0)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        before = self.live
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
@@ -61,15 +67,16 @@ class _Live(TorchDispatchMode):
                 if key not in self.known:
                     self.known[key] = storage.nbytes()
                     self.live += storage.nbytes()
-                    self.peak = max(self.peak, self.live)
                     weakref.finalize(storage, self._gone, key)
-        if self.workspace and "convolution" in func.__name__:
-            copies = {id(t): t.numel() * t.element_size() for t in tree_leaves((args, out)) if isinstance(t, Tensor)}
-            self.peak = max(self.peak, self.live + sum(copies.values()))
+        self.peak = max(self.peak, self.live)
+        if self.workspace and not kwargs:
+            self.peak = max(self.peak, before + convolution_peak(func, args, out))
         return out
 
 
-def _peak(model: nn.Module, shape: Sequence[int], dtype: torch.dtype, memory: str, workspace: bool) -> tuple[int, int]:
+def _peak(
+    model: nn.Module, shape: Sequence[int], dtype: torch.dtype, memory: str, workspace: bool, loss: Loss
+) -> tuple[int, int]:
     """Peak bytes beyond the parameters, and the largest pair of states."""
     states = [0]
 
@@ -81,39 +88,48 @@ def _peak(model: nn.Module, shape: Sequence[int], dtype: torch.dtype, memory: st
             module.memory = memory
             module.register_forward_hook(note)
     x = torch.empty(tuple(shape), device="meta", dtype=dtype)
-    with _Live(workspace) as live:
-        out = model(x)
-        total = torch.stack([leaf.sum() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]).sum()
-        del out
-        total.backward()
+    with _Live(workspace, [x, *model.parameters(), *model.buffers()]) as live:
+        loss(model(x)).backward()
     return live.peak, states[0]
 
 
-def memory_estimate(model: nn.Module, input_shape: Sequence[int], dtype: torch.dtype | None = None) -> MemoryEstimate:
+def _total(out: object) -> Tensor:
+    return torch.stack([leaf.sum() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]).sum()
+
+
+def memory_estimate(
+    model: nn.Module, input_shape: Sequence[int], dtype: torch.dtype | None = None, loss: Loss | None = None
+) -> MemoryEstimate:
     """Estimate the memory of one training step on an input [*input_shape], without running it on real data.
 
     The step runs on the meta device and the bytes of all live tensors are counted, for the model as it would be with
-    each way of storing activations (see ``memory`` of `ReversibleStack`). For a model on the CPU a convolution is taken
-    to hold blocked copies of its operands and results while it runs, as oneDNN does; workspaces of other devices, the
-    allocator's own losses and the optimiser's state are not seen.
+    each way of storing activations (``memory`` of `ReversibleStack`). For a model on the CPU what a convolution holds
+    while it runs is added (`workspace`); workspaces of other operators and devices, the allocator's own losses (some
+    megabytes) and the optimiser's state are not seen. Operators with compiled versions (the PDE terms) are counted as
+    their portable versions, which hold up to three times as much: an upper bound.
 
     Args:
         model: any model of one tensor; its stacks may be in any mode. It is not changed.
         input_shape: the input's shape, with the batch.
         dtype: the input's dtype; that of the first parameter unless told.
+        loss: function of the model's output, without data of its own, to the scalar that is differentiated; the sum
+            unless told, which is the leanest: a mean of squares holds two more states.
 
     Raises:
         TypeError: ``model`` is no module.
+        ValueError: a size of ``input_shape`` is not positive.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    for size in input_shape:
+        check.positive_int("input_shape", size)
     first = next(iter(model.parameters()), None)
     dtype = dtype or (torch.get_default_dtype() if first is None else first.dtype)
     workspace = first is not None and first.device.type == "cpu"
     peaks, states = {}, 0
     for memory in ("plain", "checkpoint", "checkpoint_sqrt", "reversible"):
         twin = copy.deepcopy(model).to("meta")
-        peaks[memory], states = _peak(twin, input_shape, dtype, memory, workspace)
+        peaks[memory], states = _peak(twin, input_shape, dtype, memory, workspace, loss or _total)
     tensors = [*model.parameters(), *model.buffers()]
     parameters = sum(t.numel() * t.element_size() for t in tensors)
     gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)

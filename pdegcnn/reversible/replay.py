@@ -66,9 +66,12 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 class LayerReplay:
-    """What one layer found when it ran forward: buffers it changed (with their old values), random state it used."""
+    """What one layer found when it ran forward: its modes (training or not), old values of the buffers that it changed,
+    the random state that it used.
+    """
 
     def __init__(self, layer: nn.Module) -> None:
+        self.modes = [module.training for module in layer.modules()]
         self.random: RandomState | None = None
         self.changed: dict[str, Tensor] = {}
         self.unchanged: dict[str, tuple[Tensor, int]] = {}
@@ -87,6 +90,21 @@ class LayerReplay:
             else:
                 self.changed[name] = copy
         self._before = {}
+
+    @contextmanager
+    def again(self, layer: nn.Module) -> Iterator[None]:
+        """Set modes and generators as they were; the modes of now come back afterwards."""
+        modules = list(layer.modules())
+        now = [module.training for module in modules]
+        for module, mode in zip(modules, self.modes) if now != self.modes else ():
+            module.training = mode
+        if self.random is not None:
+            self.random.restore()
+        try:
+            yield
+        finally:
+            for module, mode in zip(modules, now) if now != self.modes else ():
+                module.training = mode
 
     def buffers(self) -> dict[str, Tensor]:
         """The changed buffers' old values, copied: a second run writes into the copies only.

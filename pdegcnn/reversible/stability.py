@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 from torch import Tensor
@@ -20,12 +23,26 @@ class StabilityReport:
     Attributes:
         step_norms: for each layer, an estimate of ``h^2 ||J_f||`` at the given state. A leapfrog step with a symmetric
             negative Jacobian is stable only if it is at most 4; with kernels that vary in depth this is not enough.
-        growth: largest factor by which the norm of a random perturbation of (y, v) grew up to any depth.
+        growths: for each layer (and transition), the factor by which it changed the norm of a random perturbation of
+            (y, v) that went through all layers before it.
+        growth: largest factor by which the norm of that perturbation grew up to any depth.
+        growth_per_layer: its geometric mean over all layers; ``growth_per_layer ** depth`` is what a deeper stack of
+            the same kind is to be expected to do.
         bounded: whether every step norm is at most 4.
     """
 
     step_norms: tuple[float, ...]
-    growth: float
+    growths: tuple[float, ...]
+
+    @property
+    def growth(self) -> float:
+        """The largest product of the first growths, at least 1."""
+        return max(1.0, *accumulate(self.growths, mul))
+
+    @property
+    def growth_per_layer(self) -> float:
+        """The geometric mean of the growths."""
+        return math.prod(self.growths) ** (1 / len(self.growths))
 
     @property
     def bounded(self) -> bool:
@@ -53,17 +70,18 @@ def stability_report(
     dy, dv = torch.randn_like(y), torch.zeros_like(v)
     scale = 1e-3 * y.norm().clamp_min(1e-3) / dy.norm()
     other = (y + scale * dy, v + dv)
-    start = float((other[0] - y).norm())
-    norms, growth = [], 1.0
+    before = float((other[0] - y).norm())
+    norms, growths = [], []
     for index, layer in enumerate(stack.sequence()):
         if not isinstance(layer, Transition):
             norms.append(rule.h2 * _jacobian_norm(layer, y, iterations))
         with torch.no_grad():
             y, v = step(layer, index, y, v, rule)
             other = step(layer, index, *other, rule)
-        size = torch.stack(((other[0] - y).norm(), (other[1] - v).norm())).norm()
-        growth = max(growth, float(size) / start)
-    return StabilityReport(tuple(norms), growth)
+        size = float(torch.stack(((other[0] - y).norm(), (other[1] - v).norm())).norm())
+        growths.append(size / before if before else 1.0)
+        before = size
+    return StabilityReport(tuple(norms), tuple(growths))
 
 
 def _jacobian_norm(layer: torch.nn.Module, y: Tensor, iterations: int) -> float:

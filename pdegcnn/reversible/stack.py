@@ -10,12 +10,35 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks as check
-from pdegcnn.reversible.engine import Plan, Rule, StackFunction, collect, concrete, increment, peak, step, transit
+from pdegcnn.reversible.engine import (
+    Plan,
+    Rule,
+    StackFunction,
+    collect,
+    concrete,
+    evaluate,
+    peak,
+    shifted,
+    step,
+    transit,
+)
 from pdegcnn.reversible.replay import Autocast, RandomState
 from pdegcnn.reversible.transition import Transition, round_to
 
 MEMORY = ("reversible", "plain", "checkpoint", "checkpoint_sqrt")
+HALF = (torch.float16, torch.bfloat16)
 MANTISSA = {torch.float32: 24, torch.float64: 53}
+
+
+def _fit_to_run(layer: nn.Module, index: int) -> None:
+    """Raise when a layer's parameters are not there to be used: lazy ones, or shards of its own."""
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in layer.parameters()):
+        raise ValueError(f"layers[{index}]: expected initialised parameters, got lazy ones; call the layer once before")
+    if any(kind.__name__ == "FSDPModule" for module in layer.modules() for kind in type(module).__mro__):
+        raise ValueError(
+            f"layers[{index}]: expected a layer whose parameters are gathered with the stack's, got one sharded on its "
+            "own; call fully_shard on the ReversibleStack or a module around it"
+        )
 
 
 class ReversibleStack(nn.Module):
@@ -38,9 +61,13 @@ class ReversibleStack(nn.Module):
             layers), ``"checkpoint"`` (per layer) or ``"checkpoint_sqrt"``. The map is the same.
         check_finite: raise when the last states hold a NaN or an infinity.
 
-    Random numbers are replayed, buffers (batch norm) are updated once a step, autocast is entered again. Forward
-    hooks of the layers run in both passes. ``torch.func`` transforms and ``create_graph=True`` are right, but store
-    the graph of the whole walk. Under ``torch.compile`` a stack is one graph break; its layers may be compiled.
+    Random numbers are replayed, buffers (batch norm) are updated once a step, autocast and the training mode are
+    entered again. Forward hooks of the layers run in both passes. ``torch.func`` transforms and ``create_graph=True``
+    are right, but store the graph of the whole walk; forward-mode derivatives need ``memory="plain"``. Under
+    ``torch.compile`` a stack is one graph break; its layers may be compiled. With FSDP, shard the stack as a whole.
+
+    Under autocast, states of half precision are kept in float32. Without it they stay in half precision and are
+    rebuilt with its rounding: prefer ``exact=True`` on float32 states, or autocast.
     """
 
     def __init__(
@@ -112,19 +139,23 @@ class ReversibleStack(nn.Module):
             RuntimeError: a layer draws random numbers (its draw of the forward pass is not known here).
         """
         y, v = self._states(y, v)
-        rule, layers = self.rule, self.sequence()
+        rule, layers, peaks = self.rule, self.sequence(), []
         start = RandomState(y.device)
         for index in range(len(layers) - 1, -1, -1):
             layer = layers[index]
             if isinstance(layer, Transition):
                 y, v = transit(layer, y, rule, inverse=True), transit(layer, v, rule, inverse=True)
-                continue
-            y = y - v
-            copies = {name: buffer.clone() for name, buffer in layer.named_buffers()}
-            v = (v - increment(layer, index, y, rule, copies)) / rule.keep
+            else:
+                y = y - v
+                copies = {name: buffer.clone() for name, buffer in layer.named_buffers()}
+                v = shifted(v, evaluate(layer, index, y, copies), rule, -1.0)
+                v = v if rule.keep == 1.0 else v / rule.keep
+            if self.exact and concrete(y):
+                peaks.append(peak(y, v))
             if not start.same(RandomState(y.device)):
                 start.restore()
                 raise RuntimeError(f"layers[{index}]: expected a layer without randomness, got one that draws numbers")
+        self._in_range(peaks[::-1], y.dtype, "the state before layers[{}]")
         return y, v
 
     @torch.no_grad()
@@ -147,17 +178,21 @@ class ReversibleStack(nn.Module):
         if v.shape != y.shape:
             raise ValueError(f"v: expected the shape of y {tuple(y.shape)}, got {tuple(v.shape)}")
         check.same_kind("v", v, "y", y)
+        if y.dtype in HALF and Autocast(y.device).enabled:
+            y, v = y.float(), v.float()
         if not self.exact:
             return y, v
         if y.dtype not in MANTISSA:
             raise TypeError(f"y: expected dtype float32 or float64 with exact=True, got {y.dtype}")
         y, v = round_to(y, self.grid) + 0.0, round_to(v, self.grid) + 0.0
         if concrete(y) and concrete(v):
-            self._in_range([peak(y, v)], y.dtype, "the input")
+            self._in_range([peak(y, v)], y.dtype, "the input", entry=0)
         return y, v
 
     def _run(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         layers = self.sequence()
+        for index, layer in enumerate(self.layers):
+            _fit_to_run(layer, index)
         if self.memory == "reversible":
             params, names = collect(layers)
             plan = Plan(layers, self.rule, Autocast(y.device), names)
@@ -168,7 +203,7 @@ class ReversibleStack(nn.Module):
         if not (concrete(y) and concrete(v)):
             return y, v
         if self.exact:
-            self._in_range(peaks, y.dtype, "the state after layers[{}]")
+            self._in_range(peaks, y.dtype, "the state after layers[{}]", entry=1)
         elif self.check_finite and not math.isfinite(float(peak(y, v))):
             raise ValueError(
                 "y: expected finite states after the last layer, got a NaN or an infinity "
@@ -197,9 +232,12 @@ class ReversibleStack(nn.Module):
                 y, v = checkpoint(segment, y, v, first, last, True, use_reentrant=False)  # pyright: ignore
         return y, v, peaks[:count]
 
-    def _in_range(self, peaks: Sequence[Tensor], dtype: torch.dtype, where: str) -> None:
-        limit = 2.0 ** MANTISSA[dtype] * self.grid
+    def _in_range(self, peaks: Sequence[Tensor], dtype: torch.dtype, where: str, entry: int = 0) -> None:
+        """Raise unless every peak leaves the headroom of the layer that acts on it; peaks[i] enters layers[i+entry]."""
+        layers = self.sequence()
         for index, value in enumerate(torch.stack(list(peaks)).tolist() if peaks else []):
+            after = layers[index + entry] if index + entry < len(layers) else None
+            limit = 2.0 ** MANTISSA[dtype] * self.grid / (after.headroom if isinstance(after, Transition) else 1.0)
             if not value < limit:
                 raise ValueError(
                     f"y, v: expected finite values below {limit:g} in absolute value, the range in which exact=True "

@@ -22,6 +22,66 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,
     "identity": lambda x: x.clone(),
 }
+aten = torch.ops.aten
+PULLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "relu": lambda s, z: aten.threshold_backward.grad_input(s, z, 0, grad_input=s),
+    "tanh": lambda s, z: aten.tanh_backward.grad_input(s, z.tanh(), grad_input=s),
+    "silu": lambda s, z: aten.silu_backward.grad_input(s, z, grad_input=s),
+    "softplus": lambda s, z: aten.softplus_backward.grad_input(s, z, 1.0, 20.0, grad_input=s),
+    "identity": lambda s, z: s,
+}
+"""``act'(z) * s``, written over s."""
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "tanh": torch.tanh_,
+    "silu": lambda z: F.silu(z, inplace=True),
+    "softplus": lambda z: aten.softplus.out(z, 1.0, 20.0, out=z),
+    "identity": lambda z: z,
+}
+
+
+@torch.no_grad()
+def symmetric_vjp(
+    y: Tensor, g: Tensor, kernel: Tensor, bias: Tensor, activation: str, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """``f(y)`` and ``J_f(y)^T g`` of ``f(y) = -K^T act(K y + b)``, gradients of the kernel and of b, by hand.
+
+    With ``s = act'(Ky + b) * Kg``: ``J_f^T g = -K^T s``, ``db = -sum s``, ``dK = -(act(Ky + b) (x) g + s (x) y)``
+    (Lensink, Peters, Haber, arXiv 1905.10484, section 4). At most three tensors of the size of y or K y are held.
+
+    Args:
+        y: state [B,C,*space].
+        g: cotangent, of the same shape.
+        kernel: K [rank,C,*k], odd sizes.
+        bias: b [rank].
+        activation: a key of ``ACTIVATIONS``.
+        wanted: whether the gradients of the kernel and of b are wanted.
+    """
+    dims, pad = kernel.ndim - 2, tuple(k // 2 for k in kernel.shape[2:])
+    z, s = CONV[dims](y, kernel, bias, padding=pad), CONV[dims](g, kernel, padding=pad)
+    s = PULLS[activation](s, z)
+    a = IN_PLACE[activation](z)
+    del z
+    dk = db = None
+    if wanted[0]:
+        dk = WEIGHT_GRADIENT[dims](y, kernel.shape, s, padding=pad)  # pyright: ignore
+        dk = dk.add_(WEIGHT_GRADIENT[dims](g, kernel.shape, a, padding=pad)).neg_()  # pyright: ignore
+    if wanted[1]:
+        db = -s.sum([0, *range(2, s.ndim)])
+    out = TRANSPOSED[dims](a, kernel, padding=pad).neg_()
+    del a
+    return out, TRANSPOSED[dims](s, kernel, padding=pad).neg_(), dk, db
+
+
+def unfolding_bound(kernel: Tensor) -> Tensor:
+    """An upper bound of the spectral norm of the convolution with ``kernel`` [C',C,*k].
+
+    The smaller norm of two unfoldings, times the square root of the kernel's size. Source: Singla, Feizi,
+    *Fantastic Four*, arXiv 1911.10258, theorem 1 (two of its four unfoldings).
+    """
+    w = kernel.flatten(2)
+    norms = (torch.linalg.matrix_norm(m, 2) for m in (w.flatten(1), w.transpose(0, 1).flatten(1)))
+    return math.sqrt(w.shape[2]) * torch.minimum(*norms)
 
 
 class SymmetricConv(nn.Module):
@@ -89,14 +149,8 @@ class SymmetricConv(nn.Module):
         return f"{self.channels}, kernel_size={self.kernel_size}, rank={self.rank}, activation={self.activation!r}"
 
     def norm_bound(self) -> Tensor:
-        """An upper bound of the spectral norm of K: that of its unfoldings, times the square root of the kernel's size.
-
-        Source: Singla, Feizi, *Fantastic Four*, arXiv 1911.10258, theorem 1 (two of its four unfoldings).
-        """
-        taps = math.prod(self.kernel_size)
-        w = self.weight.flatten(2)
-        norms = (torch.linalg.matrix_norm(m, 2) for m in (w.flatten(1), w.transpose(0, 1).flatten(1)))
-        return math.sqrt(taps) * torch.minimum(*norms)
+        """An upper bound of the spectral norm of K, see `unfolding_bound`."""
+        return unfolding_bound(self.weight)
 
     @torch.no_grad()
     def cap_norm(self, limit: float) -> None:
@@ -112,15 +166,14 @@ class SymmetricConv(nn.Module):
         if y.shape[1] != self.channels:
             raise ValueError(f"y: expected {self.channels} channels, got shape {tuple(y.shape)}")
         z = CONV[self.dims](y, self.weight, self.bias, padding=self._padding())
+        if not torch.is_grad_enabled():  # nothing is kept for a backward pass: three tensors less at the peak
+            return TRANSPOSED[self.dims](IN_PLACE[self.activation](z), self.weight, padding=self._padding()).neg_()
         return -TRANSPOSED[self.dims](ACTIVATIONS[self.activation](z), self.weight, padding=self._padding())
 
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """``f(y)``, ``J_f(y)^T g`` and the parameters' gradients, written by hand.
-
-        With ``s = act'(Ky + b) * Kg``: ``J_f^T g = -K^T s``, ``db = -sum s``,
-        ``dK = -(act(Ky + b) (x) Kg-input g + s (x) y)`` (arXiv 1905.10484, section 4). Needs no graph of a convolution.
+        """``f(y)``, ``J_f(y)^T g`` and the parameters' gradients, see `symmetric_vjp`; all fresh tensors.
 
         Args:
             y: state [B,channels,*space].
@@ -128,20 +181,7 @@ class SymmetricConv(nn.Module):
             values: parameters ``weight`` and ``bias``.
             wanted: for each of them, whether its gradient is wanted.
         """
-        weight, bias, pad = values["weight"], values["bias"], self._padding()
-        with torch.enable_grad():
-            z = CONV[self.dims](y, weight.detach(), bias.detach(), padding=pad).requires_grad_()
-            a = ACTIVATIONS[self.activation](z)
-        (s,) = torch.autograd.grad(a, z, CONV[self.dims](g, weight.detach(), padding=pad))
-        a = a.detach()
-        del z
-        found: dict[str, Tensor] = {}
-        with torch.no_grad():
-            if wanted.get("weight"):
-                dw = WEIGHT_GRADIENT[self.dims](y, weight.shape, s, padding=pad)  # pyright: ignore
-                found["weight"] = dw.add_(WEIGHT_GRADIENT[self.dims](g, weight.shape, a, padding=pad)).neg_()  # pyright: ignore
-            if wanted.get("bias"):
-                found["bias"] = -s.sum([0, *range(2, s.ndim)])
-            out = TRANSPOSED[self.dims](a, weight, padding=pad).neg_()
-            del a
-            return out, TRANSPOSED[self.dims](s, weight, padding=pad).neg_(), found
+        asked = wanted.get("weight", False), wanted.get("bias", False)
+        out, pulled, dk, db = symmetric_vjp(y, g, values["weight"], values["bias"], self.activation, asked)
+        found = {"weight": dk, "bias": db}
+        return out, pulled, {name: grad for name, grad in found.items() if grad is not None}

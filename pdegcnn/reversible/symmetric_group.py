@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks as check
-from pdegcnn.reversible.symmetric import ACTIVATIONS
+from pdegcnn.reversible.symmetric import ACTIVATIONS, IN_PLACE, symmetric_vjp, unfolding_bound
 
 
 def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or`` counter-clockwise (rows run downwards).
+    """Matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or``, from +x towards +y (rows run downwards).
 
     Bilinear interpolation, zero outside the disc of radius k/2; quarter turns permute the taps exactly.
     """
@@ -24,10 +25,10 @@ def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) ->
         c, s = round(math.cos(angle), 12), round(math.sin(angle), 12)
         for i in range(size):
             for j in range(size):
-                x, y = j - half, half - i
+                x, y = j - half, i - half
                 if x * x + y * y > (size / 2) ** 2:
                     continue
-                column, row = half + c * x + s * y, half - (-s * x + c * y)
+                column, row = half + c * x + s * y, half - s * x + c * y
                 for a in (math.floor(row), math.floor(row) + 1):
                     for b in (math.floor(column), math.floor(column) + 1):
                         share = max(0.0, 1 - abs(row - a)) * max(0.0, 1 - abs(column - b))
@@ -90,24 +91,32 @@ class SymmetricGroupConv(nn.Module):
         nn.init.zeros_(self.bias)
         if not self.weight.is_meta:
             with torch.no_grad():
-                norm = torch.linalg.matrix_norm(self.kernel().flatten(1), 2) * self.kernel_size
-                self.weight.mul_(self.init_norm / norm.clamp_min(1e-30))
+                self.weight.mul_(self.init_norm / self.norm_bound().clamp_min(1e-30))
 
     def extra_repr(self) -> str:
         """The sizes of the layer."""
         return f"{self.channels}, orientations={self.orientations}, kernel_size={self.kernel_size}, rank={self.rank}"
 
-    def turned(self) -> Tensor:
-        """The kernel at every orientation, [rank,channels,Or,Or,k,k]: axis 2 the place, axis 3 the offset."""
-        k = self.kernel_size
-        return torch.einsum("opq,rcdq->rcodp", self.turn, self.weight.flatten(3)).unflatten(-1, (k, k))
+    def norm_bound(self) -> Tensor:
+        """An upper bound of the spectral norm of K, see `unfolding_bound`."""
+        return unfolding_bound(self.kernel())
 
-    def kernel(self) -> Tensor:
-        """K as one planar kernel [rank*Or, channels*Or, k, k]."""
+    @torch.no_grad()
+    def cap_norm(self, limit: float) -> None:
+        """Scale K down, if needed, so that `norm_bound` is at most ``limit`` (call it after an optimiser's step)."""
+        self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
+
+    def turned(self, weight: Tensor | None = None) -> Tensor:
+        """The kernel at every orientation, [rank,channels,Or,Or,k,k]: axis 2 the place, axis 3 the offset."""
+        weight, k = self.weight if weight is None else weight, self.kernel_size
+        return torch.einsum("opq,rcdq->rcodp", self.turn, weight.flatten(3)).unflatten(-1, (k, k))
+
+    def kernel(self, weight: Tensor | None = None) -> Tensor:
+        """K as one planar kernel [rank*Or, channels*Or, k, k], of ``weight`` or of the layer's own."""
         n, k = self.orientations, self.kernel_size
         place = torch.arange(n, device=self.weight.device)
         offset = (place[None] - place[:, None]) % n
-        full = self.turned()[:, :, place[:, None], offset]
+        full = self.turned(weight)[:, :, place[:, None], offset]
         return full.transpose(1, 2).reshape(self.rank * n, self.channels * n, k, k)
 
     def forward(self, u: Tensor) -> Tensor:
@@ -119,5 +128,27 @@ class SymmetricGroupConv(nn.Module):
             )
         kernel, pad = self.kernel(), self.kernel_size // 2
         bias = self.bias.repeat_interleave(self.orientations)
-        z = ACTIVATIONS[self.activation](F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad))
+        z = F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad)
+        if not torch.is_grad_enabled():
+            z = IN_PLACE[self.activation](z)
+            return F.conv_transpose2d(z, kernel, padding=pad).neg_().unflatten(1, u.shape[1:3])
+        z = ACTIVATIONS[self.activation](z)
         return -F.conv_transpose2d(z, kernel, padding=pad).unflatten(1, u.shape[1:3])
+
+    def value_and_vjp(
+        self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """``f(y)``, ``J_f(y)^T g`` and the parameters' gradients, as `SymmetricConv.value_and_vjp`, on [B,C,Or,H,W]."""
+        asked = wanted.get("weight", False), wanted.get("bias", False)
+        with torch.enable_grad():
+            weight = values["weight"].detach().requires_grad_(asked[0])
+            kernel = self.kernel(weight)
+        bias = values["bias"].repeat_interleave(self.orientations)
+        flat = y.flatten(1, 2), g.flatten(1, 2)
+        out, pulled, dk, db = symmetric_vjp(*flat, kernel.detach(), bias, self.activation, asked)
+        found = {}
+        if dk is not None:
+            (found["weight"],) = torch.autograd.grad(kernel, weight, dk)
+        if db is not None:
+            found["bias"] = db.unflatten(0, (self.rank, self.orientations)).sum(1)
+        return out.unflatten(1, y.shape[1:3]), pulled.unflatten(1, y.shape[1:3]), found

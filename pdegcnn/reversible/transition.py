@@ -10,11 +10,13 @@ class Transition(nn.Module):
     """An invertible map that a `ReversibleStack` applies to both of its states, y and v.
 
     Subclasses give ``forward`` and ``inverse``; both must be linear in their argument and differentiable.
-    ``bit_exact`` says that ``inverse(forward(x))`` equals ``x`` bit for bit, which ``exact=True`` needs.
+    ``bit_exact`` says that ``inverse_on_grid(on_grid(x))`` equals ``x`` bit for bit, which ``exact=True`` needs;
+    ``headroom`` is the factor by which numbers on the way of ``on_grid`` may exceed the largest entry of ``x``.
     Source: Lensink, Peters, Haber, *Fully Hyperbolic Convolutional Neural Networks*, arXiv 1905.10484, section 3.
     """
 
     bit_exact: bool = False
+    headroom: float = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a state to the next level."""
@@ -45,7 +47,7 @@ class Inverse(Transition):
         if not isinstance(transition, Transition):
             raise TypeError(f"transition: expected a Transition, got {type(transition).__name__}")
         self.transition = transition
-        self.bit_exact = transition.bit_exact
+        self.bit_exact, self.headroom = transition.bit_exact, transition.headroom
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a coarse state to the fine level."""

@@ -1,6 +1,7 @@
 """`exact=True`: no mismatch after the reversal, gradients bit for bit those of plain autograd, errors outside."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -77,6 +78,25 @@ def test_out_of_range_and_nan_raise(memory):
         ReversibleStack([nn.Tanh()], exact=True, memory=memory)(y * float("nan"))
     with pytest.raises(ValueError, match=r"after layers\[2\]"):
         ReversibleStack([Push()] * 5, h=1.0, exact=True, memory=memory)(y)
+
+
+def test_haar_needs_headroom_for_its_shears():
+    """Both numbers of a pair are in range, and so are its bands, but the first shear on the way leaves it."""
+    pairs = torch.tensor([[[0.9 * 1024, 0.5 * 1024]]])
+    assert Wavelet(dims=1)(pairs).abs().max() < 1024 < 0.9 * 1024 + math.tan(math.pi / 8) * 0.5 * 1024
+    stack = ReversibleStack([Wavelet(dims=1)], exact=True)
+    with pytest.raises(ValueError, match=r"below 724\.077.*the input"):
+        stack(pairs)
+    safe = on_grid(1, 2, 64) * 2.0**7
+    back = stack.inverse(*stack(safe, safe))
+    assert torch.equal(back[0], safe) and torch.equal(back[1], safe)
+
+
+def test_the_inverse_checks_the_range_too():
+    stack = build(3, 0.1)
+    y = torch.full((1, 4, 4, 4), 400.0)
+    with pytest.raises(ValueError, match=r"got 1600 in the state before layers\[0\]"):
+        stack.inverse(y, -y)
 
 
 def test_a_layer_that_is_not_deterministic_is_detected():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pdegcnn import SE2
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.reversible import (
     CyclicSpaceToDepth,
@@ -26,7 +27,7 @@ D = torch.float64
 
 def quarter(u):
     """A quarter turn of a regular field [B,C,Or,H,W]."""
-    return torch.rot90(u, 1, (-2, -1)).roll(u.shape[2] // 4, 2)
+    return torch.rot90(u, -1, (-2, -1)).roll(u.shape[2] // 4, 2)
 
 
 def close(a, b, tolerance=1e-12):
@@ -142,21 +143,44 @@ def test_gradients_through_a_coarsening_stack(name):
             close(a, b, 1e-9)
 
 
-def test_haar_under_a_quarter_turn_and_the_wavelets_that_break_it():
-    x = torch.randn(1, 1, 8, 8, dtype=D)
+def turn_error(split, x):
+    """How far the bands are from LL->LL, LH->-HL, HL->LH, HH->-HH under a quarter turn."""
+    turned = torch.rot90(split(x).unflatten(1, (4, -1)), 1, (-2, -1))[:, [0, 2, 1, 3]]
+    expected = turned * torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=D)[:, None, None, None]
+    found = split(torch.rot90(x, 1, (-2, -1))).unflatten(1, (4, -1))
+    return float((found - expected).detach().norm() / expected.detach().norm())
 
-    def turned_magnitudes(name):
-        split = Wavelet(name)
-        a, b = split(torch.rot90(x, 1, (-2, -1)))[0], torch.rot90(split(x)[0], 1, (-2, -1))
-        return a, b[[0, 2, 1, 3]]
 
-    a, b = turned_magnitudes("haar")
-    close(a.abs(), b.abs())
-    close(a[[0, 3]], torch.stack((b[0], -b[3])))
-    signs = [torch.allclose(a[i], s * b[i]) for i in (1, 2) for s in (1, -1)]
-    assert signs.count(True) == 2 and signs[0] != signs[2]  # one of the two keeps its sign, the other turns it
-    a, b = turned_magnitudes("db2")
-    assert (a.abs() - b.abs()).abs().max() > 0.1
+KEEP = ["haar", "bior1.3", "bior1.5", "bior3.1", "bior3.3", "bior3.9", "rbio1.3", "rbio3.5"]
+BREAK = ["db2", "db3", "db8", "sym4", "sym5", "coif1", "bior2.2", "bior4.4", "rbio2.2"]
+
+
+def test_coarsenings_under_a_quarter_turn():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 16, 16, dtype=D)
+    errors = {name: turn_error(Wavelet(name), x) for name in KEEP + BREAK}
+    assert all(errors[name] <= 1e-12 for name in KEEP), errors
+    assert all(errors[name] >= 0.3 for name in BREAK), errors
+    learned = LearnableOrthogonal(dtype=D)
+    assert turn_error(learned, x) <= 1e-12  # it starts as Haar
+    nn.init.normal_(learned.skew)
+    assert turn_error(learned, x) >= 0.3
+
+
+def test_a_pointwise_nonlinearity_on_bands_breaks_the_symmetry():
+    torch.manual_seed(0)
+    split, x = Wavelet(), torch.randn(1, 1, 8, 8, dtype=D)
+
+    def net(x):
+        return split.inverse(torch.relu(split(x)))
+
+    error = net(torch.rot90(x, 1, (-2, -1))) - torch.rot90(net(x), 1, (-2, -1))
+    assert error.norm() >= 0.1 * net(x).norm()
+
+
+def test_the_quarter_turn_is_that_of_the_space():
+    u = torch.randn(1, 2, 8, 6, 6, dtype=D)
+    close(quarter(u), SE2(8).transform(u, angle=90))
 
 
 @settings(max_examples=10, deadline=None)

@@ -1,11 +1,13 @@
 """Ready networks, memory estimates, stability."""
 
+import math
 import pickle
 
 import pytest
 import torch
 from torch import nn
 
+from pdegcnn import R2
 from pdegcnn.models.hyperbolic import (
     equivariant_hyperbolic_segmenter,
     hyperbolic_classifier,
@@ -16,17 +18,19 @@ from pdegcnn.reversible import (
     ReversibleStack,
     SymmetricConv,
     depth_smoothness,
-    memory_estimate,
     safe_initialise,
     stability_report,
 )
+from pdegcnn.testing import equivariance_error
 
 D = torch.float64
+SMALL = {"orientations": 4, "kernel_size": 3, "depth": 1}
 MODELS = [
     (lambda **k: hyperbolic_classifier(3, 5, width=2, **k), (2, 3, 9, 12), (2, 5)),
     (lambda **k: hyperbolic_segmenter(3, 5, width=2, **k), (2, 3, 9, 12), (2, 5, 9, 12)),
     (lambda **k: video_segmenter(1, 2, width=2, levels=1, **k), (1, 1, 5, 6, 7), (1, 2, 5, 6, 7)),
-    (lambda **k: equivariant_hyperbolic_segmenter(1, 3, width=2, **k), (1, 1, 7, 8), (1, 3, 7, 8)),
+    (lambda **k: equivariant_hyperbolic_segmenter(1, 3, width=1, **SMALL, **k), (2, 1, 7, 8), (2, 3, 7, 8)),
+    (lambda **k: equivariant_hyperbolic_segmenter(1, 3, layer="symmetric", **SMALL, **k), (1, 1, 7, 8), (1, 3, 7, 8)),
 ]
 
 
@@ -46,31 +50,21 @@ def test_models_learn_and_agree_with_plain_autograd(build, shape, out_shape, exa
     for a, b in zip(*found):
         assert (a - b).abs().max() <= 1e-9 * (1 + b.abs().max())
     assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
-    assert set(model.state_dict()) == {n for n, _ in model.named_parameters(remove_duplicate=False)}
+    kept = {n for n, _ in model.named_parameters(remove_duplicate=False)}
+    assert {n for n in model.state_dict() if not n.endswith(("mean", "var", "tracked"))} == kept
 
 
-def test_the_equivariant_segmenter_commutes_with_quarter_turns():
-    for dtype, tolerance in ((D, 1e-12), (torch.float32, 1e-5)):
-        torch.manual_seed(0)
-        model = equivariant_hyperbolic_segmenter(2, 3, width=2, levels=2, dtype=dtype)
-        x = torch.randn(1, 2, 8, 12, dtype=dtype)
-        turned = model(torch.rot90(x, 1, (-2, -1)))
-        assert (turned - torch.rot90(model(x), 1, (-2, -1))).abs().max() <= tolerance
-
-
-def test_memory_is_constant_in_depth_and_ordered():
-    def estimate(depth):
-        return memory_estimate(ReversibleStack([SymmetricConv(8) for _ in range(depth)]), (1, 8, 64, 64))
-
-    shallow, deep = estimate(8), estimate(64)
-    state = 8 * 64 * 64 * 4
-    assert deep.states == 2 * state
-    grown = deep.reversible - shallow.reversible - (deep.gradients - shallow.gradients)
-    assert grown <= 56 * 0.01 * state
-    assert deep.reversible < deep.checkpoint_sqrt < min(deep.checkpoint, deep.plain)
-    assert deep.reversible <= 0.15 * deep.plain
-    with pytest.raises(TypeError, match="model"):
-        memory_estimate(torch.tanh, (1,))
+@pytest.mark.parametrize("layer", ["pde", "symmetric"])
+@pytest.mark.parametrize("dtype, tolerance", [(D, 1e-11), (torch.float32, 1e-5)])
+def test_the_equivariant_segmenter_commutes_with_quarter_turns_and_reverses(layer, dtype, tolerance):
+    torch.manual_seed(0)
+    model = equivariant_hyperbolic_segmenter(2, 3, width=1, levels=2, layer=layer, depth=1, kernel_size=3, dtype=dtype)
+    x = torch.randn(2, 2, 8, 8, dtype=dtype)
+    out = model(x)  # with the statistics of the batch
+    assert out.std() > 0.05  # there is something to turn
+    assert (model(R2().transform(x, angle=90)) - R2().transform(out, angle=90)).abs().max() <= tolerance
+    assert equivariance_error(model, x, R2(), angle=90) <= tolerance
+    assert model.stack.drift(model.opening(x)) <= tolerance
 
 
 def test_block_low_rank_kernels_are_a_hundred_times_smaller():
@@ -92,7 +86,11 @@ def test_stability_report_cap_and_smoothness():
     assert report.bounded and report.growth < 1e4
     wild = ReversibleStack([SymmetricConv(3, activation="identity", init_norm=12.0, dtype=D) for _ in range(9)], h=1.0)
     assert not stability_report(wild, y).bounded and stability_report(wild, y).growth > 1e4
+    assert stability_report(wild, y).growth_per_layer > 2
     safe_initialise(wild)
+    calm = stability_report(wild, y)
+    assert len(calm.growths) == 9 and abs(math.prod(calm.growths) ** (1 / 9) - calm.growth_per_layer) <= 1e-12
+    assert 0.9 < calm.growth_per_layer < 1.3
     assert max(stability_report(wild, y).step_norms) <= 0.05 + 1e-9
     assert depth_smoothness(stack) == 0 and depth_smoothness(wild) > 0
     with pytest.raises(ValueError, match="neighbouring"):
@@ -105,3 +103,40 @@ def test_bad_sizes(name):
     for build in (hyperbolic_classifier, hyperbolic_segmenter, video_segmenter, equivariant_hyperbolic_segmenter):
         with pytest.raises(ValueError, match=name):
             build(**sizes)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"orientations": 6}, "orientations: expected a multiple of 4"),
+        ({"layer": "dense"}, "layer: expected"),
+        ({"rank": 2}, "rank: expected None"),
+        ({"layer": "symmetric", "alpha": 0.6}, "options: expected none"),
+        ({"terms": ("advection",)}, "advection"),
+    ],
+)
+def test_bad_arguments_of_the_equivariant_segmenter(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        equivariant_hyperbolic_segmenter(1, 2, **arguments)
+
+
+def test_growth_of_a_linear_stack_is_that_of_its_matrix():
+    """With f = 0 a perturbation of y stays as it is; with f(y) = y and h = 1 it grows by [[2, 1], [1, 1]]."""
+
+    class Nothing(nn.Module):
+        def forward(self, y):
+            return torch.zeros_like(y)
+
+    torch.manual_seed(0)
+    y = torch.randn(1, 2, 4, 4, dtype=D)
+    report = stability_report(ReversibleStack([Nothing()] * 5, h=1.0), y)
+    assert report.growths == pytest.approx([1.0] * 5) and report.growth_per_layer == pytest.approx(1.0)
+
+    class Double(nn.Module):
+        def forward(self, y):
+            return y
+
+    report = stability_report(ReversibleStack([Double()] * 3, h=1.0), y)
+    norms = [1.0, 5.0**0.5, 34.0**0.5, 233.0**0.5]  # of (y, v) = (1, 0), (2, 1), (5, 3), (13, 8)
+    assert report.growths == pytest.approx([b / a for a, b in zip(norms, norms[1:])])
+    assert report.growth == pytest.approx(233.0**0.5)

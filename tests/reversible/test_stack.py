@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.func import functional_call, grad, vjp, vmap
 
 from pdegcnn.reversible import ReversibleStack, Telegraph
@@ -282,13 +283,24 @@ def _worker(rank, path):
     model = nn.parallel.DistributedDataParallel(stack)
     for _ in range(2):
         loss(model, *states(seed=rank, requires_grad=False)).backward()
+    found = {"ddp": [p.grad for p in stack.parameters()]}
+    stack, _ = pair(3, norm=True, seed=0)
+    mesh = dist.init_device_mesh("cpu", (2,))
+    fully_shard(stack, mesh=mesh)
+    for _ in range(2):
+        loss(stack, *states(seed=rank, requires_grad=False)).backward()
+    found["fsdp"] = [p.grad.full_tensor() for p in stack.parameters()]
+    stack, _ = pair(2)
+    fully_shard(stack.layers[1], mesh=mesh)
+    with pytest.raises(ValueError, match=r"layers\[1\].*sharded on its"):
+        stack(*states())
     if rank == 0:
-        torch.save([p.grad for p in stack.parameters()], f"{path}.part")
+        torch.save(found, f"{path}.part")
         os.replace(f"{path}.part", path)
     time.sleep(300)  # gloo's own teardown can wait forever for a peer that has gone: the test ends both
 
 
-def test_ddp_two_processes(tmp_path):
+def test_ddp_and_fsdp_with_two_processes(tmp_path):
     workers = mp.spawn(_worker, args=(str(tmp_path / "grads.pt"),), nprocs=2, join=False)
     deadline = time.monotonic() + 120
     try:
@@ -299,11 +311,12 @@ def test_ddp_two_processes(tmp_path):
         for process in workers.processes:
             process.kill()
     found = torch.load(tmp_path / "grads.pt")
-    expected = [0.0] * len(found)
+    expected = [0.0] * len(found["ddp"])
     for rank in range(2):
         _, plain = pair(3, norm=True, seed=0)
         expected = [e + g for e, g in zip(expected, gradients(plain, *states(seed=rank, requires_grad=False)))]
-    close(found, expected)  # two steps accumulated of the mean over two ranks
+    close(found["ddp"], expected)  # two steps accumulated of the mean over two ranks
+    close(found["fsdp"], expected)
 
 
 class Odd(nn.Module):

@@ -1,0 +1,161 @@
+"""Segment a whole clip in one go: learn the moving object from every fourth mask, find it in all frames.
+
+    python examples/reversible_video.py                                            # moving shapes
+    python examples/reversible_video.py --data FOLDER --clip camel --shrink 2      # DAVIS, see pdegcnn.data.davis
+
+The 3D network sees all frames at once. First a table of the memory of one training step, each way in a fresh process:
+plain autograd, checkpoints, reversible, reversible with block-low-rank layers. Then the last one is trained.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pdegcnn.data import Clip, davis
+from pdegcnn.models import video_segmenter
+from pdegcnn.models.hyperbolic import hyperbolic_segmenter
+from pdegcnn.reversible import memory_estimate
+
+WAYS = ("plain", "checkpoint_sqrt", "reversible", "reversible + block-low-rank")
+EVERY = 4
+
+
+def drawn(frames: int, size: int) -> Clip:
+    """A disc that moves and one that stands still, of the same grey, in noise: only motion tells them apart."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:size, :size]
+
+    def disc(i: float, j: float) -> np.ndarray:
+        return np.hypot(rows - i, columns - j) < size / 8
+
+    masks = np.stack([disc(size * 0.3, size * (0.2 + 0.6 * t / frames)) for t in range(frames)])
+    video = 0.6 * (masks | disc(size * 0.7, size * 0.5)) + rng.normal(0, 0.15, masks.shape)
+    return Clip(torch.as_tensor(video, dtype=torch.float32)[None], torch.as_tensor(masks).long())
+
+
+def load(args: argparse.Namespace) -> Clip:
+    if args.data is None:
+        return drawn(args.frames or 16, args.size)
+    try:
+        (clip,) = davis(args.data, [args.clip], args.frames, args.shrink).values()
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f"--data: {error}") from error
+    return Clip(clip.frames - 0.5, clip.masks)
+
+
+def build(way: str, channels: int, args: argparse.Namespace) -> torch.nn.Module:
+    """The network of a way; all have the same width, depth and levels."""
+    if way.endswith("low-rank"):
+        model = video_segmenter(channels, 2, args.width, args.depth, args.levels, args.rank)
+    else:
+        model = hyperbolic_segmenter(channels, 2, args.width, args.depth, args.levels, dims=3)
+    model.stack.memory = way.split()[0]
+    return model
+
+
+def objective(model: torch.nn.Module, clip: Clip) -> torch.Tensor:
+    """Cross-entropy over every fourth frame; object and background weigh the same."""
+    share = clip.masks.float().mean().clamp(0.01, 0.99)
+    weight = torch.stack((0.5 / (1 - share), 0.5 / share))
+    out = model(clip.frames[None])
+    return F.cross_entropy(out[:, :, ::EVERY], clip.masks[None, ::EVERY], weight)
+
+
+def overlap(model: torch.nn.Module, clip: Clip) -> tuple[float, float]:
+    """Intersection over union on the frames without a mask: of the answer, and of marking everything."""
+    with torch.no_grad():
+        found = model(clip.frames[None])[0].argmax(0)
+    rest = torch.arange(len(clip.masks)) % EVERY != 0
+    a, b = found[rest] == 1, clip.masks[rest] == 1
+    return float((a & b).sum() / (a | b).sum().clamp_min(1)), float(b.float().mean())
+
+
+def resident(name: str) -> int:
+    """A figure of /proc/self/status in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def one(way: str, args: argparse.Namespace) -> None:
+    """One training step in this process: its peak beyond the clip and the parameters, its seconds."""
+    clip = load(args)
+    model = build(way, len(clip.frames), args)
+    small = Clip(clip.frames[:, :4, :16, :16], clip.masks[:4, :16, :16])
+    objective(model, small).backward()  # loads the code
+    model.zero_grad(set_to_none=True)
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again from here
+    before, start = resident("VmRSS"), time.perf_counter()
+    objective(model, clip).backward()
+    print(json.dumps([(resident("VmHWM") - before) / 1e6, time.perf_counter() - start]))
+
+
+def table(args: argparse.Namespace, clip: Clip) -> None:
+    """Measured and estimated memory of one step, each way."""
+    shape = (1, *clip.frames.shape)
+    print(f"{'':28}{'kernels':>10}{'estimated':>11}{'measured':>10}{'step':>8}")
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    for way in WAYS:
+        model = build(way, len(clip.frames), args)
+        guess = memory_estimate(model, shape, loss=lambda out: out.square().mean())
+        kernels = sum(p.numel() * p.element_size() for p in model.stack.parameters()) / 1e6
+        line = f"{way:28}{kernels:>7.3f} MB{getattr(guess, model.stack.memory) / 1e6:>8.0f} MB"
+        if Path("/proc/self/clear_refs").exists():
+            command = [sys.executable, __file__, *sys.argv[1:], "--one", way]
+            done = subprocess.run(command, env=env, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"{way}: the process ended with {done.returncode}\n{done.stderr}")
+            peak, seconds = json.loads(done.stdout)
+            line += f"{peak:>7.0f} MB{seconds:>6.1f} s"
+        print(line, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder with DAVIS 2016 (default: moving shapes)")
+    parser.add_argument("--clip", default="camel", help="name of a DAVIS clip")
+    parser.add_argument("--shrink", type=int, default=1, help="means over blocks of so many pixels")
+    parser.add_argument("--frames", type=int, help="at most so many frames (default: 16 drawn ones, the whole clip)")
+    parser.add_argument("--size", type=int, default=48, help="side of the moving shapes' frames")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--depth", type=int, default=2)
+    parser.add_argument("--levels", type=int, default=1)
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that everything runs")
+    parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.smoke:
+        args.steps, args.frames, args.size, args.width, args.depth, args.rank = 2, 4, 16, 2, 1, 2
+    torch.manual_seed(0)
+    if args.one:
+        one(args.one, args)
+        return
+    clip = load(args)
+    print(f"clip {tuple(clip.frames.shape)}, object {float(clip.masks.float().mean()):.3f} of the pixels")
+    table(args, clip)
+    model = build(WAYS[-1], len(clip.frames), args)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    start, value = time.perf_counter(), torch.zeros(())
+    for _ in range(args.steps):
+        value = objective(model, clip)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+    found, everything = overlap(model, clip)
+    print(
+        f"{args.steps} steps: loss {float(value.detach()):.3f}, {(time.perf_counter() - start) / args.steps:.2f} s each"
+    )
+    print(f"frames without a mask: IoU {found:.3f} (marking everything: {everything:.3f})")
+    print(f"load average {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The reversible examples run from the command line, on drawn pictures and on folders, and say what is missing."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run an example in this process; what it printed, or the message with which it ended."""
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, "--smoke", *map(str, arguments)])
+        try:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        except SystemExit as end:
+            return f"{end.code} {capsys.readouterr().err}"
+        return capsys.readouterr().out
+
+    return call
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize("task", ["equivariant", "depth"])
+def test_drawn_scenes(task, run):
+    done = run("reversible_scenes.py", "--task", task)
+    losses = [line.split(",")[0].split()[-1] for line in done.splitlines() if "loss" in line]
+    assert len(losses) == 2 and losses[0] == losses[1]  # plain and reversible are one map
+    assert done.count("(estimated) a step") == 2
+
+
+def test_camvid_folder(tmp_path, run):
+    random = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for i in range(3):
+            write(tmp_path / part / "images" / f"{i}.jpg", random.integers(0, 255, (12, 16, 3)).astype(np.uint8))
+            write(tmp_path / part / "labels" / f"{i}.png", random.integers(0, 12, (12, 16)).astype(np.uint8))
+    done = run("reversible_scenes.py", "--data", tmp_path)
+    assert "3 pictures (3, 12, 16), 3 held out" in done and "mean IoU" in done
+    (tmp_path / "val" / "labels" / "1.png").unlink()
+    done = run("reversible_scenes.py", "--data", tmp_path)
+    assert done.startswith("--data: ") and "1.png" in done
+    done = run("reversible_scenes.py", "--data", tmp_path, "--task", "depth")
+    assert done.startswith("2") and "CamVid has labels for" in done
+
+
+def test_clip_folder(tmp_path, run):
+    for t in range(5):
+        mask = np.zeros((16, 16), np.uint8)
+        mask[4:8, t : t + 4] = 255
+        write(tmp_path / "frames" / "cow" / f"{t}.jpg", np.stack([mask] * 3, -1))
+        write(tmp_path / "masks" / "cow" / f"{t}.png", mask)
+    done = run("reversible_video.py", "--data", tmp_path, "--clip", "cow")
+    assert "clip (3, 4, 16, 16), object 0.062" in done and "frames without a mask: IoU" in done
+    rows = [line for line in done.splitlines() if " MB" in line]
+    assert [row.split()[0] for row in rows] == ["plain", "checkpoint_sqrt", "reversible", "reversible"]
+    done = run("reversible_video.py", "--data", tmp_path, "--clip", "camel")
+    assert done.startswith("--data: ") and "among cow; got 'camel'" in done
