@@ -3,8 +3,8 @@
     python benchmarks/sphere_layers.py [--out docs/benchmarks] [--repeats 7] [--quick]
 
 The error of a grid is the root mean square, over its points, of dilation minus dilation over the samples of a grid with
-five times as many rings, over the standard deviation of the latter: this is what breaks the equivariance of dilation on a
-grid. Times are medians of interleaved repetitions, in processor time; ratios within one run are what counts.
+five times as many rings, over the standard deviation of the latter: this is what breaks the equivariance of dilation on
+a grid. Times are medians of interleaved repetitions, in processor time; ratios within one run are what counts.
 """
 
 from __future__ import annotations
