@@ -246,9 +246,9 @@ def main() -> None:
         f"torch {torch.__version__}, torch-harmonics {th.__version__}, {platform.machine()}, processor time of "
         f"one thread; load average {before:.1f} before and {os.getloadavg()[0]:.1f} after. Median of {turns} turns; "
         "the versions of one comparison take turns. Error: of the round trip, relative, unless said otherwise. "
-        "Buffers: of the analysis (irreps: of both). `torch-harmonics, as it comes` keeps float64 tables. `per degree, complex` is "
-        "the plain way to transform on SO(3), written for this comparison: two complex Fourier transforms and one sum "
-        "per degree.\n"
+        "Buffers: of the analysis (irreps: of both). `torch-harmonics, as it comes` keeps float64 tables. "
+        "`per degree, complex` is the plain way to transform on SO(3), written for this comparison: two complex "
+        "Fourier transforms and one sum per degree.\n"
     )
     lines = ["# Times and errors on the sphere\n", note, f"| {' | '.join(FIELDS)} |", "|---" * len(FIELDS) + "|"]
     lines += [f"| {' | '.join(str(row[f]) for f in FIELDS)} |" for row in ROWS]
