@@ -172,6 +172,7 @@ def picture(mesh: pg.Mesh, columns: dict[str, Tensor], path: Path) -> None:
     for place, (title, labels) in zip(np.atleast_1d(axes), columns.items()):
         drawn = place.plot_trisurf(*p.T, triangles=faces, cmap="viridis", linewidth=0, antialiased=False, shade=False)
         drawn.set_array(labels.numpy()[faces].mean(1))
+        drawn.set_clim(0, CLASSES - 1)
         place.view_init(elev=15, azim=180)
         place.set_box_aspect(np.ptp(p, axis=0), zoom=1.4)
         place.set_title(title, fontsize=10)
