@@ -49,6 +49,8 @@ def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
         step = 2 * math.pi / mesh.directions
         angle = pairs.transport.angle()
         angle = torch.where(pairs.mirror < torch.arange(angle.numel(), device=kind[0]), -angle[pairs.mirror], angle)
+        if mesh.directions == 1:  # functions of position: there is nothing to turn
+            angle = torch.zeros_like(angle)
         steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions
         turn = angle - steps * step
         offset = pairs.offset * torch.polar(torch.ones_like(turn), -turn / 2)

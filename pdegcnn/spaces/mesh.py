@@ -91,7 +91,8 @@ class Mesh(Space):
         Args:
             vertices: positions, a tensor or array.
             faces: vertex indices.
-            directions: number N of directions in each tangent plane.
+            directions: number N of directions in each tangent plane; 1 for functions of position alone (whose metrics
+                should then be isotropic, for the one direction is that of the gauge).
             unit: length that vectors, metrics and radii are measured in; None: the mean edge length.
             repair: drop degenerate faces and isolated vertices and orient faces alike (needs ``trimesh``).
 

@@ -303,8 +303,17 @@ def test_opening_is_idempotent_for_balls_that_are_symmetric() -> None:
         torch.testing.assert_close(opening(once, alpha), once, atol=1e-12, rtol=0)
 
 
-def test_smooth_is_used() -> None:
-    """Diffusion damps noise more than what is smooth."""
+@pytest.mark.parametrize("term", ["diffusion", "dilation"])
+def test_functions_of_position_need_no_gauge_where_the_metric_is_isotropic(term: str) -> None:
+    mesh = bumpy_sphere(1, directions=1)
+    u, weights = signal(mesh), torch.tensor([0.8, 0.8, 1.0], dtype=torch.float64)
+    expected = getattr(F, term)(u, mesh, weights, kernel_size=3)
+    assert (expected != u).any()
+    turned = mesh.with_gauge(6 * torch.rand(mesh.vertex_count, dtype=torch.float64))
+    torch.testing.assert_close(getattr(F, term)(u, turned, weights, kernel_size=3), expected, atol=1e-12, rtol=0)
+
+
+def test_diffusion_damps_noise_more_than_what_is_smooth() -> None:
     mesh = torus(16, 16)
     image = smooth(16, 12.0).expand(1, 2, 16, 16)[:, :, None].expand(-1, -1, 8, -1, -1).flatten(-2)
     noise = torch.randn_like(image)
