@@ -195,7 +195,7 @@ STYLES = {
     "by hand": ("reversible, adjoint by hand", "#56b4e9", "-"),
     "reversible exact": ("reversible, bit-exact", "#009e73", ":"),
     "memcnn": ("memcnn", "#d55e00", "-"),
-    "revlib": ("revlib", "#cc79a7", "-"),
+    "revlib": ("revlib", "#8c564b", "-"),
 }
 
 
@@ -214,7 +214,8 @@ def plot(rows: dict, shape: list[int], even: float | None, path: Path) -> None:
             left.plot(*zip(*found), line, marker="o", markersize=4, color=colour, label=label)
     if even is not None:
         left.axvline(even, color="#999999", linewidth=0.8)
-        left.text(even * 1.06, left.get_ylim()[1] * 0.6, f"break-even\n{even:.1f} layers", fontsize=8, va="top")
+        place = left.get_xaxis_transform()
+        left.text(even * 1.06, 0.02, f"break-even: {even:.1f} layers", fontsize=8, transform=place)
     left.set(xlabel="layers", ylabel="peak memory of a training step [MB]", xscale="log", yscale="log")
     left.set_xticks(depths, [str(d) for d in depths])
     left.minorticks_off()

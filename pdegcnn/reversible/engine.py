@@ -147,7 +147,8 @@ class StackFunction(torch.autograd.Function):
             before = RandomState(y.device)
             with plan.autocast.again():
                 if isinstance(layer, Transition):
-                    y, v, own = transit(layer, y, rule), transit(layer, v, rule), False
+                    y = transit(layer, y, rule)
+                    v, own = transit(layer, v, rule), False
                 else:
                     out = evaluate(layer, index, y, None if _same_parameters(layer, values) else values)
                     if rule.keep != 1.0:

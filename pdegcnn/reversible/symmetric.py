@@ -40,6 +40,21 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+ONEDNN_FROM = 20480
+"""Torch gives one volume to oneDNN when its first four sizes multiply to more; else it unfolds it into columns."""
+
+
+def adjoint(z: Tensor, kernel: Tensor, padding: tuple[int, ...]) -> Tensor:
+    """``K^T z``. A single volume of few channels gets empty ones on the CPU: columns would be 27 times the result."""
+    dims = kernel.ndim - 2
+    if dims == 3 and z.shape[0] == 1 and z.dtype == torch.float32 and z.device.type in ("cpu", "meta"):
+        empty = ONEDNN_FROM // (z.shape[2] * z.shape[3]) + 1 - z.shape[1]
+        worth = 4 * (z.shape[1] + empty) <= math.prod(z.shape[2:])  # on tiny volumes the kernel would outweigh columns
+        if worth and 0 < empty <= 9 * kernel.shape[1]:
+            z, kernel = F.pad(z, (*(0, 0) * 3, 0, empty)), F.pad(kernel, (*(0, 0) * 4, 0, empty))
+    return TRANSPOSED[dims](z, kernel, padding=padding)
+
+
 @torch.no_grad()
 def symmetric_vjp(
     y: Tensor, g: Tensor, kernel: Tensor, bias: Tensor, activation: str, wanted: tuple[bool, bool]
@@ -68,9 +83,9 @@ def symmetric_vjp(
         dk = dk.add_(WEIGHT_GRADIENT[dims](g, kernel.shape, a, padding=pad)).neg_()  # pyright: ignore
     if wanted[1]:
         db = -s.sum([0, *range(2, s.ndim)])
-    out = TRANSPOSED[dims](a, kernel, padding=pad).neg_()
+    out = adjoint(a, kernel, pad).neg_()
     del a
-    return out, TRANSPOSED[dims](s, kernel, padding=pad).neg_(), dk, db
+    return out, adjoint(s, kernel, pad).neg_(), dk, db
 
 
 def unfolding_bound(kernel: Tensor) -> Tensor:
@@ -167,8 +182,8 @@ class SymmetricConv(nn.Module):
             raise ValueError(f"y: expected {self.channels} channels, got shape {tuple(y.shape)}")
         z = CONV[self.dims](y, self.weight, self.bias, padding=self._padding())
         if not torch.is_grad_enabled():  # nothing is kept for a backward pass: three tensors less at the peak
-            return TRANSPOSED[self.dims](IN_PLACE[self.activation](z), self.weight, padding=self._padding()).neg_()
-        return -TRANSPOSED[self.dims](ACTIVATIONS[self.activation](z), self.weight, padding=self._padding())
+            return adjoint(IN_PLACE[self.activation](z), self.weight, self._padding()).neg_()
+        return -adjoint(ACTIVATIONS[self.activation](z), self.weight, self._padding())
 
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]

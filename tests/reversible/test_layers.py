@@ -20,7 +20,9 @@ from pdegcnn.reversible import (
     SymmetricConv,
     SymmetricGroupConv,
     Wavelet,
+    memory_estimate,
 )
+from pdegcnn.reversible.symmetric import adjoint
 
 D = torch.float64
 
@@ -57,6 +59,22 @@ def test_hand_written_adjoint_is_that_of_autograd(dims, rank, size, activation, 
     plain = ReversibleStack([layer] * 3, h=0.5, memory="plain")
     for a, b in zip(*(torch.autograd.grad((m(y)[0] ** 2).sum(), [y, *values.values()]) for m in (stack, plain))):
         close(a, b, 1e-10)
+
+
+def test_empty_channels_for_a_single_volume_change_nothing():
+    torch.manual_seed(0)
+    z, kernel = torch.randn(1, 2, 12, 10, 6), torch.randn(2, 24, 3, 3, 3)
+    found = adjoint(z, kernel, (1, 1, 1))
+    expected = torch.nn.functional.conv_transpose3d(z.double(), kernel.double(), padding=1)
+    close(found.double(), expected, 1e-5)
+    layer = SymmetricConv(24, dims=3, rank=2)
+    wanted = [torch.randn(1, 24, 12, 10, 6, requires_grad=True), *layer.parameters()]
+    stacks = [ReversibleStack([layer] * 2, h=0.5, memory=m) for m in ("reversible", "plain")]
+    for a, b in zip(*(torch.autograd.grad((m(wanted[0])[0] ** 2).sum(), wanted) for m in stacks)):
+        close(a, b, 1e-4)
+    wide = SymmetricConv(64, dims=3, rank=2)
+    signal = 4 * 64 * 20 * 20 * 6
+    assert memory_estimate(wide, (1, 64, 20, 20, 6)).plain <= 9 * signal  # columns alone would be 27 signals
 
 
 @pytest.mark.parametrize("group", [False, True])
