@@ -87,11 +87,11 @@ def plot(rows: list[Row], path: Path) -> None:
         for offset, part in ((-0.2, "forward"), (0.2, "forward + backward")):
             values = [float(r["ms"]) for r in chosen if r["pass"] == part]
             bars = axis.barh([i + offset for i in range(len(names))], values, 0.38, label=part)
-            axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)
+            axis.bar_label(bars, fmt=lambda v: f"{v:.3g}" if v < 100 else f"{v:.0f}", padding=2, fontsize=8)
         axis.set(yticks=range(len(names)), yticklabels=names, xscale="log", xlabel="milliseconds", title=operator)
         axis.margins(x=0.2)
         axis.invert_yaxis()
-    axes[0][0].legend(fontsize=8, loc="lower right")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="outside upper right")
     parts = {"taps": "kernel", "channels": "signal", "pixels": "signal"}
     for axis, (part, column) in zip(axes[1] if growth else (), parts.items()):
         chosen = [r for r in rows if r["part"] == part]
