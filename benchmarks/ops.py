@@ -4,7 +4,8 @@
     python benchmarks/ops.py --quick    # the small sizes only, half a minute
     python benchmarks/readme_table.py   # the README's table from the CSV
 
-Versions of one operator take turns, and the medians are printed, so that ratios hold on a busy machine too. Memory is
+Versions of one operator take turns, and the medians are printed, so that ratios hold on a busy machine too; with
+OMP_NUM_THREADS=1 the times are processor times, which other programs do not lengthen. Memory is
 the peak resident set of a fresh process above its level with the inputs in place (bytes of CUDA memory on a GPU).
 """
 
@@ -34,13 +35,16 @@ from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convoluti
 Versions = dict[str, tuple[Callable, tuple[torch.Tensor, ...]]]
 STANDARD, TAPS = (4, 16, 8, 64, 64), (5, 5, 5)
 SMALL = ((1, 4, 8, 32, 32), (3, 3, 3))
-LARGE = ((1, 16, 8, 256, 256), TAPS)
+LARGE = ((1, 16, 8, 128, 128), TAPS)
 GROWTH = {
     "taps": [(STANDARD, size) for size in ((3, 3, 3), (5, 7, 7))],
     "channels": [((4, c, 8, 64, 64), TAPS) for c in (4, 32)],
     "pixels": [((4, 16, 8, n, n), TAPS) for n in (32, 96)],
 }
 """With the standard case, which belongs to each."""
+PARTS = ("standard", "small", "large", "planar", "models", "inference", "growth", "memory")
+MEASURED = ("morphology", "convection", "group convolution")
+"""Operators whose memory is measured."""
 MODELS = {
     "vessel segmentation": (pg.models.vessel_segmentation, [(1, 3, 64, 64), (8, 3, 64, 64)]),
     "rotated digits": (pg.models.rotated_digits, [(32, 1, 28, 28)]),
@@ -120,11 +124,13 @@ def medians(calls: dict[str, Callable[[], object]], budget: float) -> dict[str, 
 
 
 def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """Duration of a call; with one thread the processor time, which other programs on the machine do not lengthen."""
+    clock = time.process_time if torch.get_num_threads() == 1 and not torch.cuda.is_available() else time.perf_counter
+    start = clock()
     call()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def peak_operations() -> float:
@@ -203,7 +209,7 @@ class Bench:
         """Peak memory in fresh processes, into the rows that have the time of the same thing."""
         for row in self.rows:
             case = tuple(row[k] for k in ("operator", "signal", "kernel"))
-            wanted = row["pass"] == "forward + backward" and row["part"] == "size"
+            wanted = row["pass"] == "forward + backward" and row["part"] == "size" and case[0] in MEASURED
             if wanted and case[1:] == ("x".join(map(str, STANDARD)), "x".join(map(str, TAPS))):
                 found = in_fresh_process(self.device, "operator", row["operator"], row["version"])
                 row |= {"peak_mb": round(found["peak"], 1), "of_signal": round(found["peak"] / found["signal"], 2)}
@@ -271,22 +277,28 @@ def one(device: str, what: str, *names: str) -> dict[str, float]:
     return {"peak": peak - before, "total": peak, "signal": signal, "ms": 1e3 * taken}
 
 
-def measure(bench: Bench, quick: bool) -> Iterator[None]:
-    """All times, then the memory; yields when there is something to write."""
+def measure(bench: Bench, parts: Sequence[str]) -> Iterator[None]:
+    """All that the parts ask for; yields when there is something to write."""
     operators = ["morphology", "convection", "group convolution", "group convolution, mixing", "dilation and erosion"]
-    for shape, size in [SMALL] if quick else [SMALL, (STANDARD, TAPS), LARGE]:
-        for operator in operators if shape != LARGE[0] else operators[:3]:
-            bench.operator("size", operator, shape, size)
-    bench.operator("size", "planar dilation", (4, 16, 1, 128, 128) if not quick else (1, 4, 1, 32, 32), (1, 7, 7))
+    sizes = {"standard": (STANDARD, TAPS), "small": SMALL, "large": LARGE}
+    for part in (p for p in sizes if p in parts):
+        for operator in operators if part != "large" else operators[:3]:
+            bench.operator("size", operator, *sizes[part])
+        yield
+    if "planar" in parts:
+        bench.operator("size", "planar dilation", (4, 16, 1, 128, 128), (1, 7, 7))
+    if "models" in parts:
+        for name in MODELS:
+            bench.model(name)
+    if "inference" in parts:
+        bench.inference()
+    yield
     fastest = "triton" if bench.device == "cuda" else registry.available("morphological_convolution", "cpu")[0]
-    for part, cases in {} if quick else GROWTH.items():
+    for part, cases in GROWTH.items() if "growth" in parts else ():
         for shape, size in cases:
             bench.operator(part, "morphology", shape, size, only=fastest)
-    for name in MODELS if not quick else ["rotated digits"]:
-        bench.model(name)
-    if not quick:
-        bench.inference()
-        yield
+    yield
+    if "memory" in parts:
         bench.memory()
     yield
 
@@ -296,6 +308,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmarks")
     parser.add_argument("--budget", type=float, default=0.5, help="seconds for each version and pass")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; all by default")
     parser.add_argument("--quick", action="store_true", help="small sizes only, and nothing is written")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -304,7 +317,7 @@ def main() -> None:
         return
     start, before = time.perf_counter(), os.getloadavg()[0]
     bench = Bench(arguments.device, 0.1 if arguments.quick else arguments.budget)
-    for _ in measure(bench, arguments.quick):
+    for _ in measure(bench, ["small"] if arguments.quick else arguments.parts):
         note = ops_report.machine(arguments.device, bench.peak, before, time.perf_counter() - start)
         print(note)
         if not arguments.quick:

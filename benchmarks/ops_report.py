@@ -35,6 +35,7 @@ def machine(device: str, peak: float, load: float, seconds: float) -> str:
             packages.append(f"no {name}")
     text = f"{processor}, {torch.get_num_threads()} of {os.cpu_count()} threads; {', '.join(packages)}; float32; load "
     text += f"average {load:.1f} before, {os.getloadavg()[0]:.1f} after {seconds:.0f} s."
+    text += " Processor time." if torch.get_num_threads() == 1 and device == "cpu" else " Wall time."
     if peak:
         text += f" Peak of additions and maxima, measured in the same run: {peak:.0f}e9 a second."
     return text
@@ -77,7 +78,8 @@ def plot(rows: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(14, 8), layout="constrained")
+    growth = any(r["part"] in ("taps", "channels", "pixels") for r in rows)
+    figure, axes = plt.subplots(1 + growth, 3, figsize=(14, 4 + 4 * growth), layout="constrained", squeeze=False)
     standard = [r for r in rows if (r["part"], r["signal"], r["kernel"]) == ("size", "4x16x8x64x64", "5x5x5")]
     for axis, operator in zip(axes[0], ("morphology", "convection", "group convolution")):
         chosen = [r for r in standard if r["operator"] == operator]
@@ -85,13 +87,13 @@ def plot(rows: list[Row], path: Path) -> None:
         for offset, part in ((-0.2, "forward"), (0.2, "forward + backward")):
             values = [float(r["ms"]) for r in chosen if r["pass"] == part]
             bars = axis.barh([i + offset for i in range(len(names))], values, 0.38, label=part)
-            axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)
+            axis.bar_label(bars, fmt=lambda v: f"{v:.3g}" if v < 100 else f"{v:.0f}", padding=2, fontsize=8)
         axis.set(yticks=range(len(names)), yticklabels=names, xscale="log", xlabel="milliseconds", title=operator)
         axis.margins(x=0.2)
         axis.invert_yaxis()
-    axes[0][0].legend(fontsize=8)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="outside upper right")
     parts = {"taps": "kernel", "channels": "signal", "pixels": "signal"}
-    for axis, (part, column) in zip(axes[1], parts.items()):
+    for axis, (part, column) in zip(axes[1] if growth else (), parts.items()):
         chosen = [r for r in rows if r["part"] == part]
         shown = {r["version"] for r in chosen}
         chosen += [r for r in standard if r["operator"] == "morphology" and r["version"] in shown]
@@ -107,7 +109,8 @@ def plot(rows: list[Row], path: Path) -> None:
         ticks = sorted({amount(r[column], part) for r in chosen})
         axis.set_xticks(ticks, [str(t) for t in ticks])
         axis.minorticks_off()
-    axes[1][0].legend(fontsize=8)
+    if growth:
+        axes[1][0].legend(fontsize=8)
     figure.suptitle("float32, u [4,16,8,64,64], kernels 5x5x5 where nothing else is said")
     figure.savefig(path, dpi=90)
     plt.close(figure)
