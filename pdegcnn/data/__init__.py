@@ -2,12 +2,17 @@
 
 from pdegcnn.data.digits import Digits, Split, rotated_digits, rotated_mnist
 from pdegcnn.data.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
+from pdegcnn.data.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
 
 __all__ = [
     "Digits",
+    "LatLonField",
     "SphericalDigits",
     "SphericalSplit",
     "Split",
+    "earth_land",
+    "earth_temperature",
+    "earth_wind",
     "rotated_digits",
     "rotated_mnist",
     "spherical_digits",

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import pdegcnn as pg
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ("spherical_digits",)
+NAMES = ("spherical_digits", "land_sea")
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def check_folder(out, files):
 
 def test_spherical_digits(example, tmp_path, capsys):
     out = tmp_path / "digits"
-    module = example("spherical_digits", "--smoke", "--out", out, "--band", 8)
-    assert set(module.ROWS) <= lines(capsys.readouterr().out)
-    states = {f"{net}_{mode}.safetensors" for net in ("pdegcnn", "cnn") for mode in ("rotated", "upright")}
+    module = example("spherical_digits", "--smoke", "--out", out, "--band", 8, "--train", "upright")
+    assert set(module.ROWS) - {"rotated / rotated"} <= lines(capsys.readouterr().out)
+    states = {"pdegcnn_upright.safetensors", "cnn_upright.safetensors"}
     results = check_folder(out, states | {"results.json", "spherical_digits.png"})
     ours, plain = results["networks"]["PDE-G-CNN"], results["networks"]["plain CNN"]
     assert ours["equivariance_error"] < plain["equivariance_error"]
@@ -62,6 +62,59 @@ def test_the_plain_cnn_has_ten_times_the_parameters(example, monkeypatch):
     grid = pg.sphere.SphereGrid.gauss_legendre(16)
     ours, plain = (digits.parameters(digits.build(name, grid)) for name in digits.FILES)
     assert plain >= 10 * ours
+
+
+def test_land_sea(example, tmp_path, capsys):
+    out = tmp_path / "land"
+    module = example("land_sea", "--smoke", "--out", out, "--band", 8, "--train", "rotated")
+    assert set(module.ROWS) <= lines(capsys.readouterr().out)
+    states = {f"{name}.safetensors" for name in module.FILES.values()}
+    results = check_folder(out, states | {"results.json", "land_sea.png"})
+    networks = results["networks"]
+    assert networks["PDE-G-CNN"]["parameters"] < networks["plain U-Net"]["parameters"] / 10
+    assert networks["point by point"]["equivariance_error"] < networks["plain U-Net"]["equivariance_error"]
+
+
+def test_made_up_planets_are_three_tenths_land_and_turn_as_one(example, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    land_sea, picture = (importlib.import_module(name) for name in ("land_sea", "sphere_picture"))
+    planets = land_sea.made_up_planets(3, 16, seed=4)
+    grid = pg.sphere.SphereGrid.gauss_legendre(32)
+    rotations = picture.random_rotations(3, seed=2)
+    plain, turned = land_sea.sampled(planets, grid), land_sea.sampled(planets, grid, rotations)
+    share = grid.weights / (4 * torch.pi)
+    torch.testing.assert_close((plain.land * share).sum((1, 2, 3)), torch.full((3,), 0.3).double(), atol=0.01, rtol=0)
+    for r, a, b in zip(rotations, plain.temperature, turned.temperature):
+        torch.testing.assert_close(pg.S2(grid).transform(a[None], rotation=r)[0], b, atol=1e-3, rtol=0)
+
+
+def test_labels_count_on_one_side_of_the_earth_only(example, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    land_sea, picture = (importlib.import_module(name) for name in ("land_sea", "sphere_picture"))
+    grid = pg.sphere.SphereGrid.gauss_legendre(16)
+    planets = land_sea.made_up_planets(2, 8, seed=4)._replace(side=land_sea.EAST)
+    rotations = picture.random_rotations(2, seed=2)
+    for turns in (None, rotations):
+        area = land_sea.sampled(planets, grid, turns).area
+        assert area.sum((1, 2, 3)) / grid.weights.numel() == pytest.approx([0.5, 0.5], abs=0.03)
+    east = rotations[1] @ land_sea.EAST  # where the labelled side went
+    points = grid.xyz @ east
+    assert bool((area[1, 0] > 0)[points > 0.01].all()) and not bool((area[1, 0] > 0)[points < -0.01].any())
+
+
+def test_the_earth_is_read_and_split(example, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    land_sea = importlib.import_module("land_sea")
+    lat, lon = np.linspace(90, -90, 37), np.arange(0, 360, 10.0)
+    north = np.broadcast_to(lat[:, None] > 0, (37, 36)).astype(float)
+    np.savez(tmp_path / "landfrac_0p5deg.npz", land_fraction=north, lat=lat, lon=lon)
+    np.savez(tmp_path / "glosea4_surface_temp.npz", t=280.0 + np.zeros((5, 6, 145, 192)))
+    first, last = land_sea.earth(tmp_path, 8)
+    assert len(first.temperature) == 2 and len(last.temperature) == 3
+    grid = pg.sphere.SphereGrid.gauss_legendre(8)
+    samples = land_sea.sampled(first, grid)
+    torch.testing.assert_close(samples.temperature, torch.full_like(samples.temperature, 280.0))
+    assert bool((samples.land[0, 0] == (grid.xyz[..., 2] > 0)).all())
 
 
 def write_spherical_mnist(folder, rotations):
@@ -104,7 +157,7 @@ def test_real_digits_are_rotated_as_their_rotations_say(example, tmp_path, monke
     [
         (("--seconds", "0"), "--seconds: expected a positive number"),
         (("--seed", "-1"), "--seed: expected a number >= 0"),
-        (("--data", "/no/such/folder"), "--data: "),
+        (("--data", "/no/such/folder"), "--data: folder: expected a folder with"),
     ],
 )
 def test_bad_arguments(name, arguments, message, example, tmp_path, capsys):
@@ -114,7 +167,14 @@ def test_bad_arguments(name, arguments, message, example, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_band(example, capsys):
+@pytest.mark.parametrize(
+    ("name", "band", "message"),
+    [
+        ("spherical_digits", 31, "--band: expected a number from 8 to 30, got 31"),
+        ("land_sea", 18, "--band: expected a multiple of 4 from 8 to 48, got 18"),
+    ],
+)
+def test_bad_band(name, band, message, example, capsys):
     with pytest.raises(SystemExit):
-        example("spherical_digits", "--band", "31")
-    assert "--band: expected a number from 8 to 30, got 31" in capsys.readouterr().err
+        example(name, "--band", band)
+    assert message in capsys.readouterr().err
