@@ -36,7 +36,7 @@ def real_analysis(f: Tensor, grid: SphereGrid, size: int) -> Tensor:
     """sum_j f_j e^{-i m phi_j} along every ring of real f [..., *shape], for m = 0..size-1: [..., nlat, size]."""
     if len(grid.shape) == 2:
         return _RingAnalysis.apply(f, size)  # type: ignore[return-value]
-    return _ragged_analysis(f, grid, size)[0]
+    return _ragged_analysis(f, grid, size, False)[0]
 
 
 def real_synthesis(waves: Tensor, grid: SphereGrid) -> Tensor:
@@ -49,7 +49,7 @@ def real_synthesis(waves: Tensor, grid: SphereGrid) -> Tensor:
 def complex_analysis(f: Tensor, grid: SphereGrid, size: int) -> list[Tensor]:
     """sum_j f_j e^{-i m phi_j} for m = 0..size-1 and for m = 0..1-size, each [..., nlat, size]."""
     if len(grid.shape) == 1:
-        return _ragged_analysis(f, grid, size)
+        return _ragged_analysis(f, grid, size, True)
     waves = torch.fft.fft(f)
     return [waves[..., :size], torch.cat([waves[..., :1], waves[..., grid.nlon - size + 1 :].flip(-1)], -1)]
 
@@ -67,15 +67,15 @@ def _runs(grid: SphereGrid) -> list[tuple[int, int]]:
     return [(length, len(list(rings))) for length, rings in itertools.groupby(grid.ring_lengths)]
 
 
-def _ragged_analysis(f: Tensor, grid: SphereGrid, size: int) -> list[Tensor]:
+def _ragged_analysis(f: Tensor, grid: SphereGrid, size: int, both: bool) -> list[Tensor]:
     """Orders beyond a ring's length are those of its periodic spectrum: the exact transpose of the synthesis."""
-    runs, orders = _runs(grid), torch.arange(size, device=f.device)
-    plus, minus = [], []
+    runs, signs = _runs(grid), ([], [])
     for (length, number), part in zip(runs, f.split([length * number for length, number in runs], -1)):
         waves = torch.fft.fft(part.unflatten(-1, (number, length)))
-        plus.append(waves[..., orders % length])
-        minus.append(waves[..., -orders % length])
-    return [torch.cat(plus, -2), torch.cat(minus, -2)]
+        for sign in range(1 + both):
+            line = torch.cat([waves[..., :1], waves[..., 1:].flip(-1)], -1) if sign else waves
+            signs[sign].append((torch.cat([line] * -(-size // length), -1) if length < size else line)[..., :size])
+    return [torch.cat(lines, -2) for lines in signs if lines]
 
 
 def _ragged_synthesis(plus: Tensor, minus: Tensor | None, grid: SphereGrid) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn.sphere._constants import constant
 from pdegcnn.sphere._legendre import Array
 
 _TABLED = 32
@@ -36,15 +37,16 @@ def _quarter_turn(degree: int) -> np.ndarray:
     return np.ascontiguousarray((a.conj() @ turn @ a.T).real)
 
 
-def quarter_turn(degree: int, device: torch.device | None = None) -> Tensor:
+@constant
+def quarter_turn(degree: int) -> np.ndarray:
     """J [2l+1, 2l+1], float64: the real matrix of the rotation by -pi/2 about x, which takes the z axis to the y axis.
 
     From the eigenvectors of the tridiagonal angular momentum J_x, so that no recurrence limits the degree.
     """
-    return torch.tensor(_quarter_turn(degree), device=device)
+    return _quarter_turn(degree)
 
 
-@functools.lru_cache(maxsize=256)
+@constant
 def _generators(degree: int) -> Array:
     """Derivatives [3, 2l+1, 2l+1] at the identity of the matrices of rotations about x, y, z."""
     turn, m = _quarter_turn(degree), np.arange(-degree, degree + 1)
@@ -53,7 +55,7 @@ def _generators(degree: int) -> Array:
     return np.stack([about_y @ about_z - about_z @ about_y, about_y, about_z])
 
 
-@functools.lru_cache(maxsize=_TABLED + 1)
+@constant
 def _tilt_table(degree: int) -> Array:
     """Coefficients [2l+1, 2, l+1, 2l+1] of J Z(b) J^T in cos(kb), k = 0..l, and sin(kb), k = 1..l.
 
@@ -75,16 +77,19 @@ def _tilt_table(degree: int) -> Array:
     return out
 
 
-@functools.lru_cache(maxsize=_TABLED + 1)
-def _phases(degree: int) -> tuple[Array, Array, np.ndarray]:
-    """Factors and shifts [2l+1] of an angle whose cosines are cos kt, k = 0..l, and sin kt, k = 1..l; and which of
-    these [2, 2l+1] the columns j = -l..l take in the cosine block (sin for j < 0) and in the sine block (cos).
-    """
-    k, j = np.arange(degree + 1), np.arange(-degree, degree + 1)
-    orders = np.concatenate([k, k[1:]]).astype(np.float64)
+@constant
+def _phases(degree: int) -> Array:
+    """Factors and shifts [2, 2l+1] of an angle t, after which cosines give cos kt, k = 0..l, and sin kt, k = 1..l."""
+    k = np.arange(degree + 1)
     shift = np.where(np.arange(2 * degree + 1) > degree, 0.5 * np.pi, 0.0)
-    picked = np.stack([np.where(j < 0, degree - j, j), np.where(j < 0, -j, degree + j)])
-    return orders, shift, picked
+    return np.stack([np.concatenate([k, k[1:]]).astype(np.float64), shift])
+
+
+@constant
+def _picked(degree: int) -> np.ndarray:
+    """Which of these [2, 2l+1] the columns j = -l..l take: in the cosine block sin for j < 0, in the sine block cos."""
+    j = np.arange(-degree, degree + 1)
+    return np.stack([np.where(j < 0, degree - j, j), np.where(j < 0, -j, degree + j)])
 
 
 def turn_about_pole(c: Tensor, angle: Tensor) -> Tensor:
@@ -119,10 +124,10 @@ def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtyp
     if degree > _TABLED:
         rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=b.device)
         return apply_rotation(rows, (a[..., None], b[..., None], c[..., None])).mT.to(dtype)
-    orders, shift, picked = (torch.as_tensor(x, device=b.device) for x in _phases(degree))
+    (orders, shift), picked = _phases(degree, b.device), _picked(degree, b.device)
     turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub_(shift).cos_().to(dtype)
     around_b, around_c, around_a = turns.unbind(-2)
-    table = torch.as_tensor(_tilt_table(degree), dtype=dtype, device=b.device)
+    table = _tilt_table(degree, b.device).to(dtype)
     tilt = (around_b @ table.flatten(1)).unflatten(-1, table.shape[1:])
     cosine, sine = tilt.mul_(around_c[..., picked][..., None, :]).unbind(-3)
     cos, sin = around_a[..., : degree + 1, None], around_a[..., degree:, None]
@@ -151,7 +156,7 @@ class _Matrix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         rotation, matrix = ctx.saved_tensors
-        generators = torch.as_tensor(_generators(ctx.degree), dtype=matrix.dtype, device=matrix.device)
+        generators = _generators(ctx.degree, matrix.device).to(matrix.dtype)
         turns = torch.einsum("...ij,kij->...k", matrix.mT @ grads[0], generators).to(rotation.dtype)
         x, y, z = (0.5 * turns).unbind(-1)
         zero = torch.zeros_like(x)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.sphere import _wigner as wigner
+from pdegcnn.sphere._constants import constant
 
 
 def _rotation(name: str, value: Tensor) -> Tensor:
@@ -17,9 +21,9 @@ def _rotation(name: str, value: Tensor) -> Tensor:
         tolerance = 1e-6 if value.dtype == torch.float64 else 1e-4
         detached = value.detach().double()
         x, y, z = detached.unbind(-2)
-        error = (detached @ detached.mT - torch.eye(3, dtype=torch.float64, device=value.device)).abs().amax()
-        handed = (torch.linalg.cross(x, y) * z).sum(-1) > 0
-        if not (error <= tolerance and bool(handed.all())):
+        products = torch.stack([(x * x).sum(-1) - 1, (y * y).sum(-1) - 1, (x * y).sum(-1)], -1)
+        error = torch.cat([products, torch.linalg.cross(x, y) - z], -1).abs().amax()
+        if not error <= tolerance:
             raise ValueError(f"{name}: expected orthogonal matrices of determinant 1, got {detached.flatten()[:9]}")
     return value.double()
 
@@ -58,7 +62,8 @@ def wigner_d(l: int, beta: Tensor) -> Tensor:  # noqa: E741
     return wigner.euler_matrix(degree, torch.zeros_like(angle), angle, torch.zeros_like(angle), beta.dtype)
 
 
-def _coefficients(name: str, c: Tensor) -> Tensor:
+def check_coefficients(name: str, c: Tensor) -> Tensor:
+    """Raise unless ``c`` is complex [..., lmax+1, lmax+1]."""
     if not isinstance(c, Tensor) or not c.is_complex():
         raise TypeError(f"{name}: expected a complex torch.Tensor, got {getattr(c, 'dtype', type(c).__name__)}")
     if c.ndim < 2 or c.shape[-1] != c.shape[-2] or c.shape[-1] == 0:
@@ -66,21 +71,41 @@ def _coefficients(name: str, c: Tensor) -> Tensor:
     return c
 
 
-def _real_degree(c: Tensor, degree: int) -> Tensor:
-    """Row l of complex coefficients as real ones [..., 2l+1], orders -l..l, no Condon-Shortley phase."""
-    m = torch.arange(1, degree + 1, device=c.device)
-    sign = (1 - 2 * (m % 2)).to(c.real.dtype) * 2**0.5
-    row = c[..., degree, : degree + 1]
-    return torch.cat([(-sign * row[..., 1:].imag).flip(-1), row[..., :1].real, sign * row[..., 1:].real], -1)
+def _orders(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Order m >= 0, whether it is a negative one, and place in (l, m, re/im) of each of the size^2 irreps' entries."""
+    degree = np.repeat(np.arange(size), 2 * np.arange(size) + 1)
+    order = np.arange(size * size) - degree * (degree + 1)
+    return abs(order), order < 0, 2 * (size * degree + abs(order)) + (order < 0)
 
 
-def _complex_degree(s: Tensor, size: int) -> Tensor:
-    degree = s.shape[-1] // 2
-    m = torch.arange(1, degree + 1, device=s.device)
-    sign = (1 - 2 * (m % 2)).to(s.dtype) * 0.5**0.5
-    positive = torch.complex(sign * s[..., degree + 1 :], -sign * s[..., :degree].flip(-1))
-    row = torch.cat([torch.complex(s[..., degree : degree + 1], torch.zeros_like(s[..., :1])), positive], -1)
-    return torch.nn.functional.pad(row, (0, size - degree - 1))
+@constant
+def _places(size: int) -> np.ndarray:
+    """Place in (l, m, re/im) of each irreps' entry, [size^2]."""
+    return _orders(size)[2]
+
+
+@constant
+def _factors(size: int) -> np.ndarray:
+    """Factor to the irreps' entries, [size^2]."""
+    m, negative, _ = _orders(size)
+    return np.where(m == 0, 1.0, (1.0 - 2 * (m % 2)) * (1 - 2 * negative) * math.sqrt(2))
+
+
+@constant
+def _back_places(size: int) -> np.ndarray:
+    """Entry of the irreps for each of (l, m, re/im), [2 size^2]; 0 where there is none."""
+    back = np.zeros(2 * size * size, dtype=np.int64)
+    back[_orders(size)[2]] = np.arange(size * size)
+    return back
+
+
+@constant
+def _back_factors(size: int) -> np.ndarray:
+    """Factor to (l, m, re/im), [2 size^2]; 0 where there is no entry."""
+    m, negative, places = _orders(size)
+    back = np.zeros(2 * size * size)
+    back[places] = np.where(m == 0, 1.0, (1.0 - 2 * (m % 2)) * (1 - 2 * negative) * math.sqrt(0.5))
+    return back
 
 
 def to_e3nn(c: Tensor) -> Tensor:
@@ -89,8 +114,9 @@ def to_e3nn(c: Tensor) -> Tensor:
     The result multiplies e3nn's spherical harmonics with ``normalization="integral"`` taken at the vector (y, z, x),
     since e3nn's polar axis is its second one. Imaginary parts at m = 0 are dropped.
     """
-    _coefficients("c", c)
-    return torch.cat([_real_degree(c, degree) for degree in range(c.shape[-1])], -1)
+    check_coefficients("c", c)
+    size, dtype = c.shape[-1], c.real.dtype
+    return torch.view_as_real(c).flatten(-3)[..., _places(size, c.device)] * _factors(size, c.device).to(dtype)
 
 
 def from_e3nn(x: Tensor) -> Tensor:
@@ -99,7 +125,8 @@ def from_e3nn(x: Tensor) -> Tensor:
     size = round(x.shape[-1] ** 0.5) if x.ndim else 0
     if size == 0 or size * size != x.shape[-1]:
         raise ValueError(f"x: expected a last axis of length (lmax+1)^2, got shape {tuple(x.shape)}")
-    return torch.stack([_complex_degree(x[..., n * n : (n + 1) * (n + 1)], size) for n in range(size)], -2)
+    parts = x[..., _back_places(size, x.device)] * _back_factors(size, x.device).to(x.dtype)
+    return torch.view_as_complex(parts.unflatten(-1, (size, size, 2)))
 
 
 def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
@@ -108,18 +135,14 @@ def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
     The inverse transform of the result is f(R^T p), for one rotation ``R`` [3, 3] acting on (x, y, z). O(lmax^3),
     exact to rounding, computed in float64 and returned in the dtype of ``c``. Raises ValueError unless R is a rotation.
     """
-    _coefficients("c", c)
+    check_coefficients("c", c)
     if not isinstance(R, Tensor) or tuple(R.shape) != (3, 3):
         raise ValueError(f"R: expected a tensor of shape (3, 3), got {getattr(R, 'shape', type(R).__name__)}")
     rotation = _rotation("R", R).to(c.device)
-    wide, size = c.to(torch.complex128), c.shape[-1]
-    angles = wigner.euler_zyz(rotation.detach())
-    rows = []
-    for degree in range(size):
-        row = _real_degree(wide, degree)
-        if rotation.requires_grad:
-            row = row @ wigner.matrix(degree, rotation, torch.float64).mT
-        else:
-            row = wigner.apply_rotation(row, angles)
-        rows.append(_complex_degree(row, size))
-    return torch.stack(rows, -2).to(c.dtype)
+    rows = to_e3nn(c.to(torch.complex128)).split([2 * degree + 1 for degree in range(c.shape[-1])], -1)
+    if rotation.requires_grad:
+        turned = [row @ wigner.matrix(degree, rotation, torch.float64).mT for degree, row in enumerate(rows)]
+    else:
+        angles = wigner.euler_zyz(rotation)
+        turned = [wigner.apply_rotation(row, angles) for row in rows]
+    return from_e3nn(torch.cat(turned, -1)).to(c.dtype)

@@ -101,9 +101,10 @@ class RealSHT(_Transform):
             missing = rows[0].shape[1] - rows[1].shape[1]
             rows[1] = pad(rows[1], (0, 0, 0, 1)) if missing else rows[1]
             pair = torch.stack(rows, 2).flatten(1, 2)
-            columns.append(pad(pair, (0, 0, size + missing - pair.shape[1], -missing)))
-        out = torch.view_as_complex(torch.cat(columns).unflatten(2, (-1, 2)))
-        return out.permute(2, 1, 0).reshape(*batch, size, size)
+            pair = pad(pair, (0, 0, size + missing - pair.shape[1], -missing))
+            columns.append(torch.view_as_complex(pair.unflatten(2, (-1, 2))))
+        # Joined as complex numbers: a view of real memory could not enter a compiled graph.
+        return torch.cat(columns).permute(2, 1, 0).reshape(*batch, size, size)
 
 
 class InverseRealSHT(_Transform):

@@ -106,9 +106,9 @@ class SO3FFT(_FibreTransform):
         columns = torch.view_as_real(torch.cat([negative, positive], 1)).reshape(size, count, nlat, -1)
         rows, blocks = [], self._orders(_BLOCK)
         for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
-            rows.append(pad(self.get_buffer(f"table{block}") @ part, (0, 0, blocks[block].start, 0)))
-        out = torch.view_as_complex(torch.cat(rows).unflatten(3, (-1, 2)))
-        return out.permute(3, 2, 0, 1).reshape(*batch, size, size, count)
+            out = pad(self.get_buffer(f"table{block}") @ part, (0, 0, blocks[block].start, 0))
+            rows.append(torch.view_as_complex(out.unflatten(3, (-1, 2))))
+        return torch.cat(rows).permute(3, 2, 0, 1).reshape(*batch, size, size, count)
 
 
 class InverseSO3FFT(_FibreTransform):

@@ -1,0 +1,77 @@
+"""Products of functions on the sphere by their coefficients."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from pdegcnn.sphere.grid import SphereGrid
+from pdegcnn.sphere.rotation import check_coefficients, from_e3nn, to_e3nn
+from pdegcnn.sphere.sht import InverseRealSHT, RealSHT
+
+
+def irreps(lmax: int) -> o3.Irreps:
+    """The irreps 0e + 1o + 2e + ... of degree up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
+    if isinstance(lmax, bool) or not isinstance(lmax, int) or lmax < 0:
+        raise ValueError(f"lmax: expected an int >= 0, got {lmax!r}")
+    return o3.Irreps.spherical_harmonics(lmax)
+
+
+def clebsch_gordan_product(a: Tensor, b: Tensor, lmax: int | None = None) -> Tensor:
+    """Coefficients up to ``lmax`` (default that of ``a``) of the product of two functions, degree by degree.
+
+    Orthonormal coefficients [..., l+1, l+1] of ``a`` and ``b``, of any two bands. Every pair of degrees is coupled by
+    e3nn's Wigner 3j symbols, O(lmax^5): the specification of `ExactProduct`, which is O(lmax^3).
+    """
+    first, second = to_e3nn(check_coefficients("a", a)), to_e3nn(check_coefficients("b", b))
+    top = a.shape[-1] - 1 if lmax is None else lmax
+    out = []
+    for degree in range(top + 1):
+        total = first.new_zeros(*torch.broadcast_shapes(first.shape[:-1], second.shape[:-1]), 2 * degree + 1)
+        for one in range(a.shape[-1]):
+            for two in range(abs(degree - one), min(degree + one, b.shape[-1] - 1) + 1):
+                symbol = o3.wigner_3j(one, two, degree, dtype=first.dtype, device=first.device)
+                sizes = (2 * one + 1) * (2 * two + 1) * (2 * degree + 1) / (4 * math.pi)
+                weight = symbol[one, two, degree] * sizes**0.5  # from the values at the pole
+                parts = first[..., one**2 : (one + 1) ** 2], second[..., two**2 : (two + 1) ** 2]
+                total = total + weight * torch.einsum("...i,...j,ijk->...k", *parts, symbol)
+        out.append(total)
+    return from_e3nn(torch.cat(out, -1))
+
+
+class ExactProduct(nn.Module):
+    """Coefficients of the product of two functions of bands ``lmax`` and ``other``, cut at ``out``; exact, O(lmax^3).
+
+    Orthonormal coefficients [..., lmax+1, lmax+1] and [..., other+1, other+1] to [..., out+1, out+1] (``other`` and
+    ``out`` default to ``lmax``). Multiplied on a Gauss grid whose quadrature is exact to degree lmax + other + out:
+    3/2 times the usual one. This is the scalar Clebsch-Gordan product with Gaunt's weights (arXiv 2401.10216).
+    """
+
+    def __init__(
+        self,
+        lmax: int,
+        other: int | None = None,
+        out: int | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        other, out = lmax if other is None else other, lmax if out is None else out
+        for name, value in (("lmax", lmax), ("other", other), ("out", out)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name}: expected an int >= 0, got {value!r} of type {type(value).__name__}")
+            if value < 0:
+                raise ValueError(f"{name}: expected an int >= 0, got {value}")
+        degree = max(lmax + other + out, 2 * max(lmax, other, out))
+        grid = SphereGrid.gauss_legendre(degree // 2 + 1, degree + 2 - degree % 2)
+        self.first = InverseRealSHT(grid, lmax, device=device, dtype=dtype)
+        self.second = self.first if other == lmax else InverseRealSHT(grid, other, device=device, dtype=dtype)
+        self.analysis = RealSHT(grid, out, device=device, dtype=dtype)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Multiply ``a`` [..., lmax+1, lmax+1] and ``b`` [..., other+1, other+1]; leading axes broadcast."""
+        return self.analysis(self.first(a) * self.second(b))
