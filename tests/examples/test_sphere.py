@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import pdegcnn as pg
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ("spherical_digits", "land_sea")
+NAMES = ("spherical_digits", "land_sea", "wind")
 
 
 @pytest.fixture
@@ -117,6 +117,52 @@ def test_the_earth_is_read_and_split(example, tmp_path, monkeypatch):
     assert bool((samples.land[0, 0] == (grid.xyz[..., 2] > 0)).all())
 
 
+def test_wind(example, tmp_path, capsys):
+    out = tmp_path / "wind"
+    module = example("wind", "--smoke", "--out", out, "--band", 8)
+    assert set(module.ROWS) <= lines(capsys.readouterr().out)
+    results = check_folder(out, {"pdegcnn.safetensors", "unet.safetensors", "results.json", "wind.png"})
+    ours, plain = results["networks"]["PDE-G-CNN"], results["networks"]["plain U-Net"]
+    assert ours["equivariance_error"] < 1e-5 < plain["equivariance_error"]
+    for what in ("divergence", "vorticity"):
+        assert ours[f"{what}_rotated"] == pytest.approx(ours[f"{what}_upright"], rel=1e-4)
+
+
+def test_the_lift_of_vectors_sees_derivatives_along_the_frame(example, monkeypatch):
+    """Along R e_x the lifted wind changes by div/2 on the mean over directions, along the other tilt by curl/2."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    wind = importlib.import_module("wind")
+    grid, step = pg.sphere.SphereGrid.gauss_legendre(8), 1e-3
+    space = pg.SO3(grid, fibre=8)
+    samples = wind.sampled(wind.made_up_winds(1, 8, seed=0), grid)
+    lifted, target = wind.VectorLift(space)(samples.wind.double()), samples.target.double()
+
+    def mean_change(vector):
+        ahead, behind = (
+            pg.functional.convection(lifted, space, sign * step * torch.tensor([vector], dtype=torch.float64))
+            for sign in (1, -1)
+        )
+        return ((behind - ahead) / (2 * step)).mean(2)[0, 0]  # a convection brings what lies behind
+
+    torch.testing.assert_close(mean_change([0.0, 1.0, 0.0]), target[0, 0] / 2, atol=1e-3, rtol=0)
+    torch.testing.assert_close(mean_change([1.0, 0.0, 0.0]), target[0, 1] / 2, atol=1e-3, rtol=0)
+
+
+def test_winds_of_the_earth_are_turned_into_the_grids_frame(example, tmp_path, monkeypatch):
+    """A solid rotation about the pole blows east, has no divergence and the vorticity 2 cos theta."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    wind = importlib.import_module("wind")
+    lat, lon = np.linspace(90, -90, 73), np.arange(0, 360, 2.5)
+    u = np.broadcast_to(np.cos(np.deg2rad(lat))[:, None], (12, 73, 144))
+    np.savez(tmp_path / "wind_monthly_2p5deg.npz", u=u, v=0 * u, lat=lat, lon=lon)
+    first, last = wind.earth(tmp_path, 8)
+    assert len(first) == 9 and len(last) == 3
+    grid = pg.sphere.SphereGrid.gauss_legendre(8)
+    target = wind.sampled(last, grid).target
+    torch.testing.assert_close(target[0, 0], torch.zeros(grid.shape), atol=1e-3, rtol=0)
+    torch.testing.assert_close(target[0, 1], (2 * grid.xyz[..., 2]).float(), atol=5e-3, rtol=0)
+
+
 def write_spherical_mnist(folder, rotations):
     """A tiny set in the layout of spherical MNIST: smooth blobs near the pole."""
     from pdegcnn.data.sphere_digits import _grid
@@ -172,6 +218,7 @@ def test_bad_arguments(name, arguments, message, example, tmp_path, capsys):
     [
         ("spherical_digits", 31, "--band: expected a number from 8 to 30, got 31"),
         ("land_sea", 18, "--band: expected a multiple of 4 from 8 to 48, got 18"),
+        ("wind", 52, "--band: expected a multiple of 4 from 8 to 48, got 52"),
     ],
 )
 def test_bad_band(name, band, message, example, capsys):
