@@ -28,6 +28,21 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
     return (excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)) * squared_distance**power
 
 
+def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:
+    """First and second derivative of :func:`morphological_kernel` in the squared distance, for alpha > 1/2.
+
+    At the unit element the second one is taken as zero: there it multiplies a slope that vanishes.
+    """
+    excess = 2 * alpha - 1
+    power = alpha / excess
+    factor = excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)
+    away = squared_distance > 0
+    safe = torch.where(away, squared_distance, torch.ones_like(squared_distance))
+    first = factor * power * torch.where(away, safe ** (power - 1), 0.0 if alpha < 1 else 1.0)
+    second = factor * power * (power - 1) * torch.where(away, safe ** (power - 2), 0.0)
+    return first, second
+
+
 def radius_of_cost(cost: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
     """Distance at which the morphological kernel equals ``cost``: taps further away cost more."""
     if not isinstance(alpha, Tensor) and alpha == 0.5:

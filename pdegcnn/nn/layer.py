@@ -37,6 +37,8 @@ class PDELayer(nn.Module):
         convection: method of the convection solver, ``"linear"`` or ``"spectral"`` on grids.
         diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
         boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
+        subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
+            with rotations better, at several times the cost.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
         iterations: number of splitting steps.
         batch_norm: normalise the output; otherwise the mixing has a bias.
@@ -65,6 +67,7 @@ class PDELayer(nn.Module):
         convection: str | None = None,
         diffusion: str | None = None,
         boundary: str | None = None,
+        subgrid: str | None = None,
         splitting: str = "lie",
         iterations: int = 1,
         batch_norm: bool = True,
@@ -82,7 +85,7 @@ class PDELayer(nn.Module):
         self.splitting = _checks.choice("splitting", splitting, tuple(SPLITTINGS))
         self.iterations = _checks.positive_int("iterations", iterations)
         self.power = Power(alpha, **factory) if learn_alpha else None
-        options = {"kernel_size": kernel_size, "distance": distance, "boundary": boundary}
+        options = {"kernel_size": kernel_size, "distance": distance, "boundary": boundary, "subgrid": subgrid}
         methods = {"convection": convection, "diffusion": diffusion}
         _check_options(space, terms, options)
         self.terms = nn.ModuleDict()

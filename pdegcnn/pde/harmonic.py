@@ -42,11 +42,11 @@ def angular_momenta(lmax: int, nmax: int) -> tuple[Array, Array, Array]:
     return (raising + lowering) / 2, (raising - lowering) / 2, spin
 
 
-class _Generators(TableModule):
+class FrameGenerators(TableModule):
     """The frame's generators ``Z_i = i conj(J_i)`` over the resolved orders, and their symmetric products."""
 
-    def __init__(self, space: SO3, nmax: int, like: Tensor) -> None:
-        super().__init__(space.grid, None)
+    def __init__(self, grid: sphere.SphereGrid, nmax: int, like: Tensor) -> None:
+        super().__init__(grid, None)
         self.nmax = nmax
         self._build(like)
 
@@ -75,6 +75,19 @@ class _Generators(TableModule):
         real = d[:, 0, 0] * xx + d[:, 1, 1] * yy + d[:, 2, 2] * zz + d[:, 0, 2] * xz
         return torch.complex(real, d[:, 0, 1] * xy + d[:, 1, 2] * yz)
 
+    def frame(self) -> tuple[Tensor, Tensor]:
+        """Matrices of the derivatives ``X_i = Z_i`` along the frame, ``[3,lmax+1,N,N]``, and of their products.
+
+        The products ``(X_i X_j + X_j X_i)/2`` come in the order (00, 11, 22, 01, 02, 12), ``[6,lmax+1,N,N]``.
+        """
+        x, y, z = self.get_buffer("first")
+        zero = torch.zeros_like(x)
+        xx, yy, zz, xz, xy, yz = self.get_buffer("second")
+        first = [torch.complex(zero, x), torch.complex(-y, zero), torch.complex(zero, z)]
+        second = [torch.complex(-xx, zero), torch.complex(-yy, zero), torch.complex(-zz, zero)]
+        second += [torch.complex(zero, -xy / 2), torch.complex(-xz / 2, zero), torch.complex(zero, -yz / 2)]
+        return torch.stack(first), torch.stack(second)
+
 
 class GroupHarmonics(nn.Module):
     """Transforms and generators of SO(3) signals ``[B,C,fibre,*grid.shape]``; all derived, nothing to save."""
@@ -84,7 +97,7 @@ class GroupHarmonics(nn.Module):
         kind = {"device": like.device, "dtype": like.dtype}
         self.analysis = sphere.SO3FFT(space.grid, space.fibre, **kind)
         self.synthesis = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
-        self.generators = _Generators(space, self.analysis.nmax, like)
+        self.generators = FrameGenerators(space.grid, self.analysis.nmax, like)
 
     def _step(self, u: Tensor, matrix: Tensor) -> Tensor:
         """Apply ``matrix [C,lmax+1,N,N]`` to the fibre orders of u."""

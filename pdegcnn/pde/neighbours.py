@@ -23,6 +23,8 @@ from pdegcnn.spaces.s2 import grid_spacing
 from pdegcnn.sphere._tables import Tables
 
 Array = NDArray[np.float64]
+ENTRIES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""Order of a metric's entries, and of the monomials that squared norms are linear in."""
 EDGE = 1e-9
 """Relative slack of a window's edge, so that rounding does not decide which neighbours belong."""
 
@@ -99,7 +101,7 @@ class Neighbours(Tables):
         self.space, self.sizes, self.distance = space, sizes, distance
         self.exact = distance == "exact" and isinstance(space, SO3)
         with torch.device("cpu"):
-            self._taps, self._start, self._elements = neighbour_lists(space, sizes)
+            self._taps, self._start, self.elements = neighbour_lists(space, sizes)
         self.longest = int(np.diff(self._start).max())
         self._build(like)
 
@@ -109,7 +111,7 @@ class Neighbours(Tables):
         self.register_buffer("start", torch.from_numpy(self._start).to(like.device), persistent=False)
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
-        count = len(self._elements)
+        count = len(self.elements)
         if isinstance(self.space, S2):
             return [("position", (1, count), lambda: self._coordinates("tilt_twist")[:1])]
         if self.exact:
@@ -119,12 +121,12 @@ class Neighbours(Tables):
 
     def _coordinates(self, name: str) -> Array:
         """Tilt and absolute twist, ``[2,S]``."""
-        v = COORDINATES[name](self.space, torch.from_numpy(self._elements)).numpy()
+        v = COORDINATES[name](self.space, torch.from_numpy(self.elements)).numpy()
         return np.stack((np.hypot(v[:, 0], v[:, 1]), np.abs(v[:, 2])))
 
     def _monomials(self) -> Array:
         """Products of coordinates that squared norms are linear in, ``[6,S]``."""
-        x, y, z = COORDINATES[self.distance](self.space, torch.from_numpy(self._elements)).numpy().T
+        x, y, z = COORDINATES[self.distance](self.space, torch.from_numpy(self.elements)).numpy().T
         return np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z))
 
     def squared_distance(self, metric: Metric) -> Tensor:
@@ -138,24 +140,29 @@ class Neighbours(Tables):
                 raise ValueError(f"metric: expected an 'axisymmetric' metric for distance='exact', got {metric.form!r}")
             table = self.get_buffer("energies")
             return exact_squared_distance(table, gram[:, 0, 0], gram[:, 2, 2], position[0], position[1])[:, None]
-        if isinstance(metric, Axisymmetric):
-            return _entries(gram)[:, None] @ position
-        angle = torch.arange(self.space.fibre, dtype=gram.dtype, device=gram.device) * (2 * math.pi / self.space.fibre)
-        c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
-        turn = torch.stack((c, -s, zero, s, c, zero, zero, zero, one), -1).view(-1, 3, 3)
-        return _entries(turn @ gram[:, None] @ turn.mT) @ position
+        return self.entries(metric) @ position
+
+    def entries(self, metric: Metric) -> Tensor:
+        """Entries of the metric in the frame of each fibre sample, ``[C,fibre,6]``; ``[C,1,6]`` if all are alike."""
+        gram = metric.gram()
+        if isinstance(self.space, S2):
+            weight, zero = gram[:, :1, 0], torch.zeros_like(gram[:, :1, 0])
+            return torch.stack((weight, weight, zero, zero, zero, zero), -1)
+        gram = gram[:, None]
+        if not isinstance(metric, Axisymmetric):
+            step = 2 * math.pi / self.space.fibre
+            angle = torch.arange(self.space.fibre, dtype=gram.dtype, device=gram.device) * step
+            c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
+            turn = torch.stack((c, -s, zero, s, c, zero, zero, zero, one), -1).view(-1, 3, 3)
+            gram = turn @ gram @ turn.mT
+        return torch.stack([gram[..., i, j] for i, j in ENTRIES], -1)
+
+    def as_rings(self, u: Tensor) -> Tensor:
+        """View a signal as ``[B,C,F,G,n]``: fibre, rings, points of a ring."""
+        if isinstance(self.space, S2):
+            u = u.unsqueeze(2)
+        return u.unsqueeze(-1) if len(self.space.grid.shape) == 1 else u
 
     def forward(self, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
         """Dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,fibre or 1,S]``."""
-        shape = u.shape
-        if isinstance(self.space, S2):
-            u = u.unsqueeze(2)
-        if len(self.space.grid.shape) == 1:
-            u = u.unsqueeze(-1)
-        return ring_morphology(u, kernel, self.taps, self.start, self.longest, sign).view(shape)
-
-
-def _entries(gram: Tensor) -> Tensor:
-    """The six entries of symmetric matrices ``[..., 3, 3]`` in the order of the monomials."""
-    which = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
-    return torch.stack([gram[..., i, j] for i, j in which], -1)
+        return ring_morphology(self.as_rings(u), kernel, self.taps, self.start, self.longest, sign).view(u.shape)

@@ -12,18 +12,19 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn.kernels.metric import Metric, as_metric
-from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
+from pdegcnn.kernels.morphological import kernel_slopes, morphological_kernel, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
 from pdegcnn.pde.harmonic import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.neighbours import Neighbours
+from pdegcnn.pde.subgrid import NewtonStep
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import grid_spacing
 
 OPTIONS = {
     "convection": ("method",),
     "diffusion": ("method",),
-    "dilation": ("kernel_size", "distance"),
-    "erosion": ("kernel_size", "distance"),
+    "dilation": ("kernel_size", "distance", "subgrid"),
+    "erosion": ("kernel_size", "distance", "subgrid"),
 }
 """Options of each term, besides those that every solver has."""
 KernelSize = int | Sequence[int] | str
@@ -37,6 +38,7 @@ def check_options(
     time: float = 1.0,
     kernel_size: KernelSize = 5,
     distance: str = DEFAULT_ROTATION_DISTANCE,
+    subgrid: str | None = None,
 ) -> None:
     """Raise ``ValueError`` or ``TypeError`` for options that :func:`convection` and the others would refuse."""
     if method is not None:
@@ -45,6 +47,9 @@ def check_options(
     if kernel_size != "auto":
         window_sizes(space, kernel_size)
     _checks.choice("distance", distance, ROTATION_DISTANCES)
+    _checks.choice("subgrid", subgrid, (None, "newton"))
+    if subgrid and distance == "exact" and isinstance(space, SO3):
+        raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
 
 
 def prepare(
@@ -54,6 +59,7 @@ def prepare(
     kernel_size: KernelSize = 5,
     distance: str = DEFAULT_ROTATION_DISTANCE,
     method: str | None = None,
+    subgrid: str | None = None,
     device: Any = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module | None:
@@ -63,7 +69,31 @@ def prepare(
         return _harmonics(space, like)
     if kernel_size == "auto":
         return None
-    return Neighbours(space, window_sizes(space, kernel_size), distance, like)
+    return Window(space, window_sizes(space, kernel_size), distance, subgrid, like)
+
+
+class Window(nn.Module):
+    """What dilation and erosion derive from space and options: the taps, and the Newton step if asked for."""
+
+    def __init__(
+        self, space: S2 | SO3, sizes: tuple[int, int], distance: str, subgrid: str | None, like: Tensor
+    ) -> None:
+        super().__init__()
+        self.neighbours = Neighbours(space, sizes, distance, like)
+        self.newton = NewtonStep(self.neighbours, like) if subgrid else None
+
+    def forward(self, u: Tensor, metric: Metric, alpha: float | Tensor, time: float, sign: int) -> Tensor:
+        """Dilation (sign +1) or erosion (-1) of u."""
+        squared = self.neighbours.squared_distance(metric)
+        squared = squared.expand(u.shape[1], *squared.shape[1:])
+        kernel = morphological_kernel(squared, alpha, time)
+        value = self.neighbours(u, kernel, sign)
+        if self.newton is None:
+            return value
+        entries = self.neighbours.entries(metric)
+        entries = entries.expand(u.shape[1], *entries.shape[1:])
+        slopes = kernel_slopes(squared, alpha, time)
+        return value + self.newton(u, kernel, *slopes, entries, self.neighbours, sign)
 
 
 def _harmonics(space: S2 | SO3, like: Tensor) -> GroupHarmonics | SphereHarmonics:
@@ -137,12 +167,13 @@ def morphology(
     kernel_size: KernelSize = 5,
     time: float = 1.0,
     distance: str = DEFAULT_ROTATION_DISTANCE,
-    plan: Neighbours | None = None,
+    subgrid: str | None = None,
+    plan: Window | None = None,
 ) -> Tensor:
     """Dilation (sign +1) or erosion (-1); see :func:`pdegcnn.functional.dilation`."""
     space.check_signal("u", u)
-    check_options(space, "dilation", time=time, kernel_size=kernel_size, distance=distance)
-    _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
+    check_options(space, "dilation", time=time, kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor) or subgrid is not None)
     metric = _metric(metric, space, u)
     wide = _wide(u)
     if plan is None:
@@ -151,11 +182,9 @@ def morphology(
             if kernel_size == "auto"
             else window_sizes(space, kernel_size)
         )
-        plan = _cached(Neighbours, space, sizes, distance, wide.dtype, wide.device)  # type: ignore[assignment]
+        plan = _cached(Window, space, sizes, distance, subgrid, wide.dtype, wide.device)  # type: ignore[assignment]
         assert plan is not None
-    kernel = morphological_kernel(plan.squared_distance(_wide_metric(metric)), alpha, time)
-    kernel = kernel.expand(u.shape[1], *kernel.shape[1:])
-    return plan(wide, kernel, sign).to(u.dtype)
+    return plan(wide, _wide_metric(metric), alpha, time, sign).to(u.dtype)
 
 
 def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:

@@ -72,6 +72,8 @@ class Tables(nn.Module):
         new = fn(torch.empty(0, dtype=old.dtype, device=old.device))
         if new.dtype != old.dtype or (old.is_meta and not new.is_meta):
             self._build(new)
+            for child in self.children():
+                child._apply(fn)
             return self
         return super()._apply(fn, *args, **kwargs)
 

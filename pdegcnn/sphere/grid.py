@@ -133,17 +133,16 @@ class SphereGrid:
     @property
     def weights(self) -> Tensor:
         """Area weights [*shape] in steradians, float64, summing to 4 pi."""
-        each = torch.tensor(self.ring_weights, dtype=torch.float64)
-        return each.repeat_interleave(torch.tensor(self.ring_lengths)).reshape(self.shape)
+        return torch.from_numpy(np.repeat(self.ring_weights, self.ring_lengths).reshape(self.shape))
 
     @property
     def xyz(self) -> Tensor:
         """Unit vectors [*shape, 3], float64: (sin theta cos phi, sin theta sin phi, cos theta)."""
-        lengths = torch.tensor(self.ring_lengths)
-        theta = torch.tensor(self.theta, dtype=torch.float64).repeat_interleave(lengths)
-        turns = [2 * math.pi / n * torch.arange(n, dtype=torch.float64) for n in self.ring_lengths]
-        phi, across = torch.cat(turns), theta.sin()
-        return torch.stack([across * phi.cos(), across * phi.sin(), theta.cos()], -1).reshape(*self.shape, 3)
+        theta = np.repeat(self.theta, self.ring_lengths)
+        phi = np.concatenate([2 * math.pi / n * np.arange(n) for n in self.ring_lengths])
+        across = np.sin(theta)
+        points = np.stack([across * np.cos(phi), across * np.sin(phi), np.cos(theta)], -1)
+        return torch.from_numpy(points.reshape(*self.shape, 3))
 
 
 @dataclass(frozen=True)
@@ -188,12 +187,12 @@ class PointGrid(SphereGrid):
     @property
     def weights(self) -> Tensor:
         """Area weights [P] in steradians, float64, summing to 4 pi."""
-        return torch.tensor(self.areas, dtype=torch.float64)
+        return torch.from_numpy(np.asarray(self.areas, dtype=np.float64))
 
     @property
     def xyz(self) -> Tensor:
         """Unit vectors [P, 3], float64."""
-        return torch.tensor(self.points, dtype=torch.float64)
+        return torch.from_numpy(np.asarray(self.points, dtype=np.float64))
 
 
 def _gauss_rings(nlat: int) -> tuple[Array, Array]:

@@ -8,8 +8,9 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.ring_morphology import op as _op
+from pdegcnn.ops.ring_morphology.portable import sources
 
-__all__ = ["ring_morphology"]
+__all__ = ["ring_morphology", "winning_taps"]
 
 _LAYOUT = "[B,C,F,G,n]"
 
@@ -63,3 +64,24 @@ def ring_morphology(
     if keep and _backend.in_function_transform(u, kernel):
         return _op.by_gathering(u, kernel, taps, start, longest, sign, chosen)
     return _op.ring_morphology(u, kernel, taps, start, longest, sign, keep, chosen)[0]
+
+
+def winning_taps(
+    u: Tensor,
+    kernel: Tensor,
+    taps: Tensor,
+    start: Tensor,
+    longest: int,
+    sign: int = +1,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Which sample and which tap :func:`ring_morphology` takes, for each output; arguments as there.
+
+    Returns:
+        Flat positions in ``[F*G*n]`` and tap numbers in ``[S]``, int64 ``[B,C,F,G,n]``; an output that no tap reaches
+        gets the first tap of its list.
+    """
+    chosen = _backend.choose("ring_morphology", u, backend)
+    winner = _op.ring_morphology(u, kernel, taps, start, longest, sign, True, chosen)[1]
+    position, entry, _ = sources(winner, taps, start, 1)
+    return position, entry

@@ -1,0 +1,204 @@
+"""One Newton step from the best sample: dilation and erosion between the points of a grid.
+
+On a grid the supremum of ``f(h) - k(h^-1 g)`` is taken over samples h, and this is what breaks the symmetry of dilation
+under rotations. Both terms are smooth, so from the winning sample one step of Newton's method towards the maximum, with
+exact derivatives of the band-limited f and of the kernel, recovers most of what lies between samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pdegcnn import sphere
+from pdegcnn.kernels.rotation_distance import COORDINATES
+from pdegcnn.ops.ring_morphology import winning_taps
+from pdegcnn.pde.harmonic import FrameGenerators
+from pdegcnn.pde.neighbours import ENTRIES, Neighbours
+from pdegcnn.spaces import S2, SO3
+from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.sphere._tables import Tables
+
+Array = NDArray[np.float64]
+PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+CAP = 0.75
+"""Greatest step in units of the grid's steps: the maximum is nearer, or another sample would have won."""
+NEAR = 1e-6
+"""Below this distance from the unit element coordinates are their argument."""
+
+
+class NewtonStep(Tables):
+    """Derivatives of the taps' squared distances, and transforms for those of the signal; nothing to save.
+
+    Args:
+        neighbours: the lists of taps.
+        like: a tensor of the wanted dtype and device.
+    """
+
+    def __init__(self, neighbours: Neighbours, like: Tensor) -> None:
+        super().__init__()
+        if neighbours.exact:
+            raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
+        self.space, self._elements = neighbours.space, neighbours.elements
+        self._distance = neighbours.distance if isinstance(self.space, SO3) else "tilt_twist"
+        self.dims = 3 if isinstance(self.space, SO3) else 2
+        self.pairs = [p for p in PAIRS if max(p) < self.dims]
+        self._build(like)
+        kind = {"device": like.device, "dtype": like.dtype}
+        grid, group = self.space.grid, isinstance(self.space, SO3)
+        fibre = self.space.fibre if isinstance(self.space, SO3) else 5
+        self.analysis = sphere.SO3FFT(grid, fibre, **kind) if group else sphere.RealSHT(grid, **kind)
+        nmax = min((fibre - 1) // 2, grid.band)
+        self.synthesis = sphere.InverseSO3FFT(grid, fibre, nmax=nmax, **kind)
+        self.generators = FrameGenerators(grid, nmax, like)
+
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+        count = len(self._elements)
+        return [
+            ("slopes", (6, count * self.dims), lambda: self._jets()[0].reshape(6, -1)),
+            ("curvatures", (6, count * len(self.pairs)), lambda: self._jets()[1].reshape(6, -1)),
+        ]
+
+    def _jets(self) -> tuple[Array, Array]:
+        """Derivatives of the squared norm's six monomials as a tap h moves to ``h exp(delta)``.
+
+        First ``[6,S,dims]`` and second ``[6,S,pairs]`` ones at delta = 0.
+        """
+        elements = torch.from_numpy(self._elements)
+        coordinates = COORDINATES[self._distance]
+
+        def moved(delta: Tensor, element: Tensor) -> Tensor:
+            back = torch.cat((1 - (delta**2).sum(-1, keepdim=True) / 8, -delta / 2))  # exp(-delta) to second order
+            return coordinates(self.space, self.space.compose(back, element))
+
+        zero = elements.new_zeros(len(elements), 3)
+        first = torch.func.vmap(torch.func.jacfwd(moved))(zero, elements)  # [S,coordinate,delta]
+        second = torch.func.vmap(torch.func.jacfwd(torch.func.jacfwd(moved)))(zero, elements)
+        v = coordinates(self.space, elements)
+        near = v.norm(dim=-1) < NEAR
+        first[near], second[near] = -torch.eye(3, dtype=first.dtype), 0.0
+        slopes, curvatures = [], []
+        for i, j in ENTRIES:
+            share = 1.0 if i == j else 2.0
+            slopes.append(share * (first[:, i] * v[:, j, None] + v[:, i, None] * first[:, j]))
+            mixed = first[:, i, :, None] * first[:, j, None] + first[:, j, :, None] * first[:, i, None]
+            bent = second[:, i] * v[:, j, None, None] + v[:, i, None, None] * second[:, j]
+            curvatures.append(share * (mixed + bent))
+        slope, curvature = torch.stack(slopes)[..., : self.dims], torch.stack(curvatures)
+        return slope.numpy(), torch.stack([curvature[..., i, j] for i, j in self.pairs], -1).numpy()
+
+    def signal_jets(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Frame derivatives of the band-limited u, ``[B,C,dims,F,*grid]`` and ``[B,C,pairs,F,*grid]`` (F = 1 on S2)."""
+        columns = self.analysis(u)
+        if isinstance(self.space, S2):
+            nmax = self.generators.nmax
+            columns = torch.nn.functional.pad(columns[..., None], (nmax, nmax))
+        first, second = self.generators.frame()
+        # X_i f = -(d/dt) f(R exp(-t e_i)), and the generators are those of f(R exp(-t c)) = exp(-t Z) W
+        slopes = torch.einsum("ilkn,bclmn->bcilmk", first[: self.dims].to(columns.dtype), columns)
+        which = [PAIRS.index(p) for p in self.pairs]
+        curvatures = torch.einsum("ilkn,bclmn->bcilmk", second[which].to(columns.dtype), columns)
+        values = self.synthesis(torch.cat((slopes, curvatures), dim=2))
+        if isinstance(self.space, S2):
+            values = values[:, :, :, :1]
+        return values[:, :, : self.dims], values[:, :, self.dims :]
+
+    def forward(
+        self, u: Tensor, kernel: Tensor, slope: Tensor, bend: Tensor, entries: Tensor, lists: Neighbours, sign: int
+    ) -> Tensor:
+        """What the step adds to dilation (sign +1), or takes from erosion (-1), at every point; in the layout of u.
+
+        Args:
+            u: signal.
+            kernel: costs ``[C,fibre or 1,S]``.
+            slope: their first derivative in the squared distance, likewise.
+            bend: their second one.
+            entries: the metric's entries in the frame of each fibre sample, ``[C,fibre or 1,6]``.
+            lists: the taps.
+            sign: +1 or -1.
+        """
+        rings = lists.as_rings(u)
+        fibre, length = rings.shape[2], rings.shape[4]
+        position, tap = winning_taps(rings.detach(), kernel.detach(), lists.taps, lists.start, lists.longest, sign)
+        first, second = (x.reshape(*x.shape[:3], -1) for x in self.signal_jets(u))
+        where = position.flatten(2)[:, :, None]
+        first = sign * first.gather(3, where.expand(-1, -1, first.shape[2], -1))
+        second = sign * second.gather(3, where.expand(-1, -1, second.shape[2], -1))
+        angle = torch.arange(fibre, dtype=u.dtype, device=u.device) * (2 * math.pi / fibre)
+        angle = angle[:, None].expand(fibre, first.shape[3] // fibre).flatten()
+        first, second = _turned(first, second, angle, self.pairs)
+        cost_slopes, cost_curvatures = self._cost_jets(slope, bend, entries)
+        row = torch.arange(fibre, device=u.device)[:, None, None] % kernel.shape[1]
+        entry = (row * kernel.shape[2] + tap).flatten(2)[:, :, None]
+        batch = len(u)
+        cost_slopes = cost_slopes.expand(batch, -1, -1, -1).gather(3, entry.expand(-1, -1, self.dims, -1))
+        cost_curvatures = cost_curvatures.expand(batch, -1, -1, -1).gather(3, entry.expand(-1, -1, len(self.pairs), -1))
+        gain = _newton_gain(first - cost_slopes, cost_curvatures - second, self._reach(u))
+        return sign * gain.view(*rings.shape[:4], length).reshape(u.shape)
+
+    def _cost_jets(self, slope: Tensor, bend: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
+        """Derivatives of the costs as taps move, ``[C,dims,F*S]`` and ``[C,pairs,F*S]``, by the chain rule."""
+        p = (entries @ self.get_buffer("slopes")).unflatten(-1, (-1, self.dims))  # [C,F,S,dims]
+        q = (entries @ self.get_buffer("curvatures")).unflatten(-1, (-1, len(self.pairs)))
+        product = torch.stack([p[..., i] * p[..., j] for i, j in self.pairs], -1)
+        first = slope[..., None] * p
+        second = bend[..., None] * product + slope[..., None] * q
+        return first.flatten(1, 2).mT, second.flatten(1, 2).mT
+
+    def _reach(self, u: Tensor) -> Tensor:
+        """Greatest step along each frame vector."""
+        if isinstance(self.space, SO3):
+            return CAP * self.space.grid_steps.to(u)
+        return torch.full((2,), CAP * grid_spacing(self.space.grid), dtype=u.dtype, device=u.device)
+
+
+def _turned(first: Tensor, second: Tensor, angle: Tensor, pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Derivatives ``[B,C,dims,N]`` and ``[B,C,pairs,N]`` in the frame of the first fibre sample, ``angle [N]`` back."""
+    c, s = torch.cos(angle), torch.sin(angle)
+    x, y, *rest = first.unbind(2)
+    turned = torch.stack((c * x - s * y, s * x + c * y, *rest), dim=2)
+    of = {pair: second[:, :, k] for k, pair in enumerate(pairs)}
+    xx, yy, xy = of[0, 0], of[1, 1], of[0, 1]
+    new = {
+        (0, 0): c * c * xx + s * s * yy - 2 * c * s * xy,
+        (1, 1): s * s * xx + c * c * yy + 2 * c * s * xy,
+        (0, 1): c * s * (xx - yy) + (c * c - s * s) * xy,
+    }
+    if (2, 2) in of:
+        new[2, 2] = of[2, 2]
+        new[0, 2] = c * of[0, 2] - s * of[1, 2]
+        new[1, 2] = s * of[0, 2] + c * of[1, 2]
+    return turned, torch.stack([new[pair] for pair in pairs], dim=2)
+
+
+def _newton_gain(slope: Tensor, bowl: Tensor, reach: Tensor) -> Tensor:
+    """Gain of one step from slopes ``[B,C,dims,N]`` and minus the second derivatives ``[B,C,pairs,N]``.
+
+    Zero where the second derivatives are not negative definite; shortened to the cap ``reach [dims]`` along each axis.
+    """
+    if slope.shape[2] == 2:
+        (a, b, c), (x, y) = bowl.unbind(2), slope.unbind(2)
+        minor, determinant = a, a * b - c * c
+        solution = torch.stack((b * x - c * y, a * y - c * x), dim=2)
+    else:
+        (a, b, d, c, e, f), (x, y, z) = bowl.unbind(2), slope.unbind(2)
+        minor = torch.minimum(a, a * b - c * c)
+        cofactors = [b * d - f * f, e * f - c * d, c * f - b * e, a * d - e * e, c * e - a * f, a * b - c * c]
+        p, q, r, s, t, w = cofactors
+        determinant = a * p + c * q + e * r
+        solution = torch.stack((p * x + q * y + r * z, q * x + s * y + t * z, r * x + t * y + w * z), dim=2)
+    definite = (minor > 0) & (determinant > 0)
+    safe = torch.where(definite, determinant, torch.ones_like(determinant))
+    step = torch.where(definite[:, :, None], solution / safe[:, :, None], torch.zeros_like(solution))
+    longest = (step.abs() / reach[:, None]).amax(2, keepdim=True)
+    step = step / longest.clamp_min(1)
+    parts = bowl.unbind(2)
+    diagonal = sum(parts[i] * step[:, :, i] ** 2 for i in range(slope.shape[2]))
+    pairs = [p for p in PAIRS if max(p) < slope.shape[2]]
+    mixed = sum(parts[k] * step[:, :, i] * step[:, :, j] for k, (i, j) in enumerate(pairs) if i != j)
+    return (slope * step).sum(2) - 0.5 * diagonal - mixed
