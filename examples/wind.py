@@ -196,7 +196,8 @@ def picture(models: dict[str, nn.Module], winds: Tensor, scale: Samples, grid: p
         with torch.no_grad():
             maps = {name: model.eval()(samples.wind)[0, 1] for name, model in models.items()}
         for axis, values in zip(line[1:], (samples.target[0, 1], *maps.values())):
-            sphere_picture.draw_sphere(axis, values, grid, view, cmap="RdBu_r", vmin=-3, vmax=3)
+            fine, fine_grid = sphere_picture.refine(values, grid)
+            sphere_picture.draw_sphere(axis, fine, fine_grid, view, cmap="RdBu_r", vmin=-3, vmax=3)
         line[0].set_ylabel(label, fontsize=11)
     for axis, title in zip(axes[0], ("wind and its speed", "vorticity", *(f"vorticity by {n}" for n in models))):
         axis.set_title(title, fontsize=9)
