@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn.kernels.metric import Metric, as_metric
-from pdegcnn.kernels.morphological import kernel_slopes, morphological_kernel, radius_of_cost
+from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
 from pdegcnn.pde.harmonic import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.neighbours import Neighbours
@@ -90,10 +90,7 @@ class Window(nn.Module):
         value = self.neighbours(u, kernel, sign)
         if self.newton is None:
             return value
-        entries = self.neighbours.entries(metric)
-        entries = entries.expand(u.shape[1], *entries.shape[1:])
-        slopes = kernel_slopes(squared, alpha, time)
-        return value + self.newton(u, kernel, *slopes, entries, self.neighbours, sign)
+        return value + self.newton(u, squared, metric, self.neighbours, alpha, time, sign)
 
 
 def _harmonics(space: S2 | SO3, like: Tensor) -> GroupHarmonics | SphereHarmonics:

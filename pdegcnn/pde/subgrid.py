@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pdegcnn import sphere
+from pdegcnn.kernels.metric import Metric
+from pdegcnn.kernels.morphological import kernel_slopes, morphological_kernel
 from pdegcnn.kernels.rotation_distance import COORDINATES
 from pdegcnn.ops.ring_morphology import winning_taps
 from pdegcnn.pde.harmonic import FrameGenerators
@@ -28,6 +30,8 @@ Array = NDArray[np.float64]
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 CAP = 0.75
 """Greatest step in units of the grid's steps: the maximum is nearer, or another sample would have won."""
+LENGTHS = (0.25, 0.5, 0.75, 1.0)
+"""Parts of the step that are tried: where the kernel steepens on the way, a shorter one gains more."""
 NEAR = 1e-6
 """Below this distance from the unit element coordinates are their argument."""
 
@@ -109,46 +113,79 @@ class NewtonStep(Tables):
         return values[:, :, : self.dims], values[:, :, self.dims :]
 
     def forward(
-        self, u: Tensor, kernel: Tensor, slope: Tensor, bend: Tensor, entries: Tensor, lists: Neighbours, sign: int
+        self,
+        u: Tensor,
+        squared: Tensor,
+        metric: Metric,
+        lists: Neighbours,
+        alpha: float | Tensor,
+        time: float,
+        sign: int,
     ) -> Tensor:
         """What the step adds to dilation (sign +1), or takes from erosion (-1), at every point; in the layout of u.
 
         Args:
             u: signal.
-            kernel: costs ``[C,fibre or 1,S]``.
-            slope: their first derivative in the squared distance, likewise.
-            bend: their second one.
-            entries: the metric's entries in the frame of each fibre sample, ``[C,fibre or 1,6]``.
+            squared: squared distances of the taps, ``[C,fibre or 1,S]``.
+            metric: the metric they are measured by.
             lists: the taps.
+            alpha: power of the kernel, above 1/2.
+            time: length of the time step.
             sign: +1 or -1.
         """
-        rings = lists.as_rings(u)
-        fibre, length = rings.shape[2], rings.shape[4]
-        position, tap = winning_taps(rings.detach(), kernel.detach(), lists.taps, lists.start, lists.longest, sign)
+        rings, kernel = lists.as_rings(u.detach()), morphological_kernel(squared.detach(), alpha, time)
+        position, tap = winning_taps(rings, kernel.detach(), lists.taps, lists.start, lists.longest, sign)
         first, second = (x.reshape(*x.shape[:3], -1) for x in self.signal_jets(u))
         where = position.flatten(2)[:, :, None]
         first = sign * first.gather(3, where.expand(-1, -1, first.shape[2], -1))
         second = sign * second.gather(3, where.expand(-1, -1, second.shape[2], -1))
+        fibre = rings.shape[2]
         angle = torch.arange(fibre, dtype=u.dtype, device=u.device) * (2 * math.pi / fibre)
         angle = angle[:, None].expand(fibre, first.shape[3] // fibre).flatten()
-        first, second = _turned(first, second, angle, self.pairs)
-        cost_slopes, cost_curvatures = self._cost_jets(slope, bend, entries)
-        row = torch.arange(fibre, device=u.device)[:, None, None] % kernel.shape[1]
-        entry = (row * kernel.shape[2] + tap).flatten(2)[:, :, None]
-        batch = len(u)
-        cost_slopes = cost_slopes.expand(batch, -1, -1, -1).gather(3, entry.expand(-1, -1, self.dims, -1))
-        cost_curvatures = cost_curvatures.expand(batch, -1, -1, -1).gather(3, entry.expand(-1, -1, len(self.pairs), -1))
-        gain = _newton_gain(first - cost_slopes, cost_curvatures - second, self._reach(u))
-        return sign * gain.view(*rings.shape[:4], length).reshape(u.shape)
+        jets = _turned(first, second, angle, self.pairs)
+        row = torch.arange(fibre, device=u.device)[:, None, None] % squared.shape[1]
+        entry = (row * squared.shape[2] + tap).flatten(2)
+        gain = self._gain(jets, self._distance_jets(squared, lists.entries(metric), entry), metric, alpha, time)
+        return sign * gain.view(rings.shape).reshape(u.shape)
 
-    def _cost_jets(self, slope: Tensor, bend: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives of the costs as taps move, ``[C,dims,F*S]`` and ``[C,pairs,F*S]``, by the chain rule."""
-        p = (entries @ self.get_buffer("slopes")).unflatten(-1, (-1, self.dims))  # [C,F,S,dims]
-        q = (entries @ self.get_buffer("curvatures")).unflatten(-1, (-1, len(self.pairs)))
-        product = torch.stack([p[..., i] * p[..., j] for i, j in self.pairs], -1)
-        first = slope[..., None] * p
-        second = bend[..., None] * product + slope[..., None] * q
-        return first.flatten(1, 2).mT, second.flatten(1, 2).mT
+    def _distance_jets(self, squared: Tensor, entries: Tensor, entry: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Squared distance ``[B,C,N]`` of the winning taps and its first and second derivatives as they move."""
+        channels, batch = squared.shape[0], entry.shape[0]
+        entries = entries.expand(channels, squared.shape[1], 6)
+        p = (entries @ self.get_buffer("slopes")).unflatten(-1, (-1, self.dims)).flatten(1, 2).mT
+        q = (entries @ self.get_buffer("curvatures")).unflatten(-1, (-1, len(self.pairs))).flatten(1, 2).mT
+        every = torch.cat((squared.flatten(1)[:, None], p, q), dim=1).expand(batch, -1, -1, -1)
+        picked = every.gather(3, entry[:, :, None].expand(-1, -1, every.shape[2], -1))
+        return picked[:, :, 0], picked[:, :, 1 : 1 + self.dims], picked[:, :, 1 + self.dims :]
+
+    def _gain(
+        self,
+        signal: tuple[Tensor, Tensor],
+        distance: tuple[Tensor, Tensor, Tensor],
+        metric: Metric,
+        alpha: float | Tensor,
+        time: float,
+    ) -> Tensor:
+        """The best gain ``[B,C,N]`` along the Newton step, never below zero."""
+        (slope, bend), (squared, p, q) = signal, distance
+        reach = self._reach(slope)
+        # kernels flatter than a parabola have no curvature at the centre: take that of half a grid step away
+        gram = metric.gram()
+        gram = gram.expand(-1, 2, 2) * torch.eye(2).to(gram) if gram.shape[-1] == 1 else gram
+        typical = torch.einsum("i,cij,j->c", reach, gram, reach)[:, None] / (4 * CAP**2)
+        now, _ = kernel_slopes(squared, alpha, time)
+        first, second = kernel_slopes(torch.maximum(squared, typical), alpha, time)
+        product = torch.stack([p[:, :, i] * p[:, :, j] for i, j in self.pairs], dim=2)
+        bowl = second[:, :, None] * product + first[:, :, None] * q - bend
+        step = _newton_step(slope - now[:, :, None] * p, bowl, reach)
+        linear, quadratic = (slope * step).sum(2), _quadratic(bend, step)
+        away, bent = (p * step).sum(2), _quadratic(q, step)
+        cost = morphological_kernel(squared, alpha, time)
+        gains = [torch.zeros_like(cost)]
+        for t in LENGTHS:
+            moved = (squared + t * away + 0.5 * t * t * bent).clamp_min(0)
+            gains.append(t * linear + 0.5 * t * t * quadratic - morphological_kernel(moved, alpha, time) + cost)
+        return torch.stack(gains).amax(0)
 
     def _reach(self, u: Tensor) -> Tensor:
         """Greatest step along each frame vector."""
@@ -176,10 +213,10 @@ def _turned(first: Tensor, second: Tensor, angle: Tensor, pairs: list[tuple[int,
     return turned, torch.stack([new[pair] for pair in pairs], dim=2)
 
 
-def _newton_gain(slope: Tensor, bowl: Tensor, reach: Tensor) -> Tensor:
-    """Gain of one step from slopes ``[B,C,dims,N]`` and minus the second derivatives ``[B,C,pairs,N]``.
+def _newton_step(slope: Tensor, bowl: Tensor, reach: Tensor) -> Tensor:
+    """Step ``[B,C,dims,N]`` from slopes, likewise, and minus the second derivatives ``[B,C,pairs,N]``.
 
-    Zero where the second derivatives are not negative definite; shortened to the cap ``reach [dims]`` along each axis.
+    Uphill where those are not positive definite; shortened to ``reach [dims]`` along each axis.
     """
     if slope.shape[2] == 2:
         (a, b, c), (x, y) = bowl.unbind(2), slope.unbind(2)
@@ -188,17 +225,21 @@ def _newton_gain(slope: Tensor, bowl: Tensor, reach: Tensor) -> Tensor:
     else:
         (a, b, d, c, e, f), (x, y, z) = bowl.unbind(2), slope.unbind(2)
         minor = torch.minimum(a, a * b - c * c)
-        cofactors = [b * d - f * f, e * f - c * d, c * f - b * e, a * d - e * e, c * e - a * f, a * b - c * c]
-        p, q, r, s, t, w = cofactors
+        p, q, r, s, t, w = b * d - f * f, e * f - c * d, c * f - b * e, a * d - e * e, c * e - a * f, a * b - c * c
         determinant = a * p + c * q + e * r
         solution = torch.stack((p * x + q * y + r * z, q * x + s * y + t * z, r * x + t * y + w * z), dim=2)
     definite = (minor > 0) & (determinant > 0)
     safe = torch.where(definite, determinant, torch.ones_like(determinant))
-    step = torch.where(definite[:, :, None], solution / safe[:, :, None], torch.zeros_like(solution))
+    uphill = slope * reach[:, None] ** 2
+    size = (uphill.abs() / reach[:, None]).amax(2, keepdim=True)
+    uphill = uphill / torch.where(size > 0, size, torch.ones_like(size))
+    step = torch.where(definite[:, :, None], solution / safe[:, :, None], uphill)
     longest = (step.abs() / reach[:, None]).amax(2, keepdim=True)
-    step = step / longest.clamp_min(1)
-    parts = bowl.unbind(2)
-    diagonal = sum(parts[i] * step[:, :, i] ** 2 for i in range(slope.shape[2]))
-    pairs = [p for p in PAIRS if max(p) < slope.shape[2]]
-    mixed = sum(parts[k] * step[:, :, i] * step[:, :, j] for k, (i, j) in enumerate(pairs) if i != j)
-    return (slope * step).sum(2) - 0.5 * diagonal - mixed
+    return step / longest.clamp_min(1)
+
+
+def _quadratic(form: Tensor, step: Tensor) -> Tensor:
+    """Value ``[B,C,N]`` of quadratic forms ``[B,C,pairs,N]`` at steps ``[B,C,dims,N]``."""
+    pairs = [p for p in PAIRS if max(p) < step.shape[2]]
+    parts = [(1 if i == j else 2) * form[:, :, k] * step[:, :, i] * step[:, :, j] for k, (i, j) in enumerate(pairs)]
+    return torch.stack(parts).sum(0)

@@ -59,6 +59,8 @@ def wigner_d(l: int, beta: Tensor) -> Tensor:  # noqa: E741
     """
     degree = _degree(l)
     angle = _checks.tensor("beta", beta).double()
+    if _checks.has_values(angle) and not bool(angle.isfinite().all()):
+        raise ValueError(f"beta: expected finite angles, got {angle.detach().flatten()[:8].tolist()}")
     return wigner.euler_matrix(degree, torch.zeros_like(angle), angle, torch.zeros_like(angle), beta.dtype)
 
 

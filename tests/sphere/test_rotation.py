@@ -129,6 +129,8 @@ def test_bad_input_is_named():
         wigner_D(2, -torch.eye(3))
     with pytest.raises(ValueError, match="R: expected orthogonal"):
         wigner_D(2, torch.full((3, 3), torch.nan))
+    with pytest.raises(ValueError, match="beta: expected finite angles"):
+        wigner_d(2, torch.tensor([0.1, torch.nan]))
     with pytest.raises(TypeError, match="c: expected a complex"):
         rotate_coefficients(torch.zeros(3, 3), torch.eye(3))
     with pytest.raises(ValueError, match="x: expected a last axis"):

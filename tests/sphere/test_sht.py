@@ -57,6 +57,25 @@ def test_harmonics_are_those_of_scipy(kind):
 
 
 @pytest.mark.parametrize("norm", ["orthonormal", "4pi", "schmidt", "e3nn"])
+def test_normalisations_are_multiples_of_scipy_s(norm):
+    grid = SphereGrid.gauss_legendre(5)
+    theta, phi = np.array(grid.theta)[:, None], 2 * np.pi * np.arange(grid.nlon) / grid.nlon
+    isht = InverseRealSHT(grid, norm=norm, dtype=torch.float64)
+    for degree in range(5):
+        for m in range(degree + 1):
+            c = torch.zeros(5, 5, dtype=torch.complex128)
+            c[degree, m] = 1
+            factor = {
+                "orthonormal": 1,
+                "4pi": math.sqrt(4 * math.pi),
+                "schmidt": math.sqrt(4 * math.pi / (2 * degree + 1)),
+                "e3nn": (-1) ** m,
+            }[norm]
+            want = ((2 if m else 1) * factor * sph_harm_y(degree, m, theta, phi)).real
+            np.testing.assert_allclose(isht(c).numpy(), want, atol=1e-13)
+
+
+@pytest.mark.parametrize("norm", ["orthonormal", "4pi", "schmidt", "e3nn"])
 def test_every_normalisation_inverts(norm):
     grid, c = SphereGrid.gauss_legendre(40), coefficients(39)
     f = InverseRealSHT(grid, 39, norm, dtype=torch.float64)(c)
