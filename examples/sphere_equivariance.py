@@ -55,7 +55,6 @@ def layers(grid: pg.sphere.SphereGrid, dtype: torch.dtype) -> dict[str, tuple[An
         "dilation on S2": (s2, lambda u: f.dilation(u, s2, one, alpha=1.0, **wide)),
         "dilation on S2, Newton": (s2, lambda u: f.dilation(u, s2, one, alpha=1.0, subgrid="newton", **wide)),
         "dilation on SO(3)": (so3, lambda u: f.dilation(u, so3, weights, alpha=1.0)),
-        "dilation on SO(3), Newton": (so3, lambda u: f.dilation(u, so3, weights, alpha=1.0, subgrid="newton")),
         "projection by maximum": (so3, pg.nn.Project(so3, mode="max")),
         "projection by maximum, x 4": (so3, pg.nn.Project(so3, mode="max", oversample=4)),
     }

@@ -225,3 +225,11 @@ def test_bad_band(name, band, message, example, capsys):
     with pytest.raises(SystemExit):
         example(name, "--band", band)
     assert message in capsys.readouterr().err
+
+
+def test_table_of_equivariance_errors(example, capsys):
+    example("sphere_equivariance", "--smoke", "--band", "4")
+    shown = {line[:28].strip(): float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()[1:]}
+    linear = ("lift to SO(3)", "convection on SO(3)", "diffusion on SO(3)", "spectral pooling", "mean over SO(3)")
+    assert max(shown[name] for name in (*linear, "projection by mean", "square, oversample 2")) < 5e-6
+    assert shown["ReLU, oversample 4"] < shown["ReLU, oversample 2"] < shown["ReLU, oversample 1"]
