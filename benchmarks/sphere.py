@@ -1,7 +1,8 @@
 """Transforms, Wigner matrices and SO(3) transforms beside others': ``python benchmarks/sphere.py``.
 
 Writes a table to docs/benchmarks. Needs torch-harmonics (``pip install --no-deps torch-harmonics``); e3nn comes with
-the library. Every comparison is one run: versions take turns, medians are reported, ratios are what to read.
+the library. Processor time of one thread, so that other programs disturb little. Every comparison is one run: versions
+take turns, medians are reported, ratios are what to read.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ ROWS: list[dict[str, object]] = []
 
 
 def medians(functions: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Milliseconds per call: versions take turns, each turn long enough for the clock, median over turns."""
+    """Processor milliseconds per call: versions take turns, each turn long enough for the clock, median over turns."""
     counts, times = {}, {name: [] for name in functions}
     for name, function in functions.items():
         function()
-        start = time.perf_counter()
+        start = time.process_time()
         function()
-        counts[name] = max(1, int(0.02 / (time.perf_counter() - start)))
+        counts[name] = max(1, int(0.02 / (time.process_time() - start)))
     for _ in range(turns):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(counts[name]):
                 function()
-            times[name].append((time.perf_counter() - start) / counts[name])
+            times[name].append((time.process_time() - start) / counts[name])
     return {name: 1e3 * statistics.median(values) for name, values in times.items()}
 
 
@@ -67,7 +68,7 @@ def report(what: str, size: str, dtype: torch.dtype, times: dict[str, float], **
         row.update({"load": f"{os.getloadavg()[0]:.1f}"})
         for column, values in columns.items():
             if version in values:
-                row[column.replace("_", " ")] = f"{values[version]:.2g}"
+                row[column.replace("_", " ")] = f"{values[version]:.3g}"
         print(row, flush=True)
         ROWS.append(row)
 
@@ -224,6 +225,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9, help="turns per version")
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     before, turns = os.getloadavg()[0], arguments.turns
     for dtype in (torch.float32, torch.float64):
         transforms(256, 16, dtype, turns)
@@ -241,12 +243,12 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(ROWS)
     note = (
-        f"torch {torch.__version__}, torch-harmonics {th.__version__}, {platform.machine()}, {torch.get_num_threads()} "
-        f"threads; load average {before:.1f} before and {os.getloadavg()[0]:.1f} after. Median of {turns} turns; the "
-        "versions of one comparison take turns. Error: of the round trip, relative, unless said otherwise. Buffers: of "
-        "the analysis (irreps: of both). `torch-harmonics, as it comes` keeps float64 tables. `per degree, complex` is "
-        "the plain way to transform on SO(3), written for this comparison: two complex Fourier transforms and one sum "
-        "per degree.\n"
+        f"torch {torch.__version__}, torch-harmonics {th.__version__}, {platform.machine()}, processor time of "
+        f"one thread; load average {before:.1f} before and {os.getloadavg()[0]:.1f} after. Median of {turns} turns; "
+        "the versions of one comparison take turns. Error: of the round trip, relative, unless said otherwise. "
+        "Buffers: of the analysis (irreps: of both). `torch-harmonics, as it comes` keeps float64 tables. "
+        "`per degree, complex` is the plain way to transform on SO(3), written for this comparison: two complex "
+        "Fourier transforms and one sum per degree.\n"
     )
     lines = ["# Times and errors on the sphere\n", note, f"| {' | '.join(FIELDS)} |", "|---" * len(FIELDS) + "|"]
     lines += [f"| {' | '.join(str(row[f]) for f in FIELDS)} |" for row in ROWS]
