@@ -3,12 +3,14 @@
 from pdegcnn.data.digits import Digits, Split, rotated_digits, rotated_mnist
 from pdegcnn.data.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, Scenes, SceneSplit, camvid, davis
 from pdegcnn.data.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
+from pdegcnn.data.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
 
 __all__ = [
     "CAMVID_CLASSES",
     "CAMVID_VOID",
     "Clip",
     "Digits",
+    "LatLonField",
     "SceneSplit",
     "Scenes",
     "SphericalDigits",
@@ -16,6 +18,9 @@ __all__ = [
     "Split",
     "camvid",
     "davis",
+    "earth_land",
+    "earth_temperature",
+    "earth_wind",
     "rotated_digits",
     "rotated_mnist",
     "spherical_digits",
