@@ -39,11 +39,12 @@ def convection(u: Tensor, space: Space, vector: Tensor, **options: Any) -> Tenso
         u: signal laid out as ``space.layout``.
         space: the space.
         vector: ``c [C,dim]`` or ``[dim]``, per unit of time; on SE(2) (forward, lateral, turn) in pixels, pixels,
-            radians, on the plane (x, y) in pixels.
+            radians, on the plane (x, y) in pixels, on SO(3) (tilt, tilt, spin) in radians, on a mesh as on SE(2) in its
+            unit of length.
         **options: ``time`` (1.0); on grids also ``method``: ``"linear"`` interpolation or ``"spectral"`` (phase
             shifts, no interpolation, periodic), and ``boundary``: what lies outside the image, ``"replicate"``
             (nearest pixel; the default of linear), ``"zeros"`` or ``"periodic"`` (the default and only choice of
-            spectral).
+            spectral). On SO(3) it is exact for band-limited signals, on a mesh along geodesics.
 
     Returns:
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
@@ -64,11 +65,13 @@ def diffusion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) 
         u: signal laid out as ``space.layout``.
         space: the space.
         metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i, so the diffusivity
-            is ``w_i^-2``), matrices ``G [C,dim,dim]``, or a symmetric metric object of :mod:`pdegcnn.kernels`.
+            is ``w_i^-2``; one weight on the sphere), matrices ``G [C,dim,dim]``, or a symmetric metric object of
+            :mod:`pdegcnn.kernels`.
         **options: ``time`` (1.0), ``alpha`` in (0, 1] (1.0); on grids also ``method``: ``"kernel"`` (convolution with
             an approximate kernel of mass one) or ``"spectral"`` (exact for band-limited periodic signals),
             ``kernel_size`` (5; odd, or one per axis, or ``"auto"``), ``distance`` (``"half_angle"``) and ``boundary``
-            (``"replicate"``, ``"zeros"``, ``"periodic"``; spectral: periodic).
+            (``"replicate"``, ``"zeros"``, ``"periodic"``; spectral: periodic). On S2 and SO(3) it is exact for
+            band-limited signals.
 
     Returns:
         A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
@@ -92,7 +95,10 @@ def dilation(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -
             ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
         **options: ``time`` (1.0), ``alpha`` in [1/2, 1] (0.65); on grids also ``kernel_size`` (5; odd, or one per
             axis, or ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``) and
-            ``distance`` (``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``).
+            ``distance`` (``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``); on S2 and SO(3)
+            ``kernel_size`` in grid steps ((fibre, sphere) on SO(3)), ``distance`` (``"logarithmic"``,
+            ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics) and ``subgrid`` (``"newton"``: one Newton step
+            from the winning sample towards the supremum between samples, for alpha > 1/2).
 
     Returns:
         A signal like ``u``, nowhere less than it. Nothing outside the image ever wins.

@@ -12,6 +12,7 @@ from pdegcnn.models.hyperbolic import (
 )
 from pdegcnn.models.planar import rotated_digits, vessel_segmentation
 from pdegcnn.models.spherical import spherical_classifier, spherical_segmenter
+from pdegcnn.models.spherical_detection import spherical_detector
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     f.__name__: f
@@ -24,6 +25,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         equivariant_hyperbolic_segmenter,
         spherical_classifier,
         spherical_segmenter,
+        spherical_detector,
     )
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "hyperbolic_segmenter",
     "rotated_digits",
     "spherical_classifier",
+    "spherical_detector",
     "spherical_segmenter",
     "vessel_segmentation",
     "video_segmenter",

@@ -260,6 +260,11 @@ class SphereActivation(nn.Module):
         super().__init__()
         self.space, self.function = space, function
         self.oversample = _checks.positive_int("oversample", oversample)
+        if not space.grid.has_rings:
+            raise ValueError(
+                f"space: expected one over a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {space}, "
+                "whose points carry no exact transform"
+            )
         fine = sphere.SphereGrid.gauss_legendre(oversample * (space.grid.band + 1))
         self.fine = SO3(fine, oversample * space.fibre) if isinstance(space, SO3) else S2(fine)
         lmax, kind = space.grid.band, {"device": device, "dtype": dtype}

@@ -56,6 +56,10 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
         lambda **k: pg.models.spherical_classifier(S2.grid, in_channels=2, channels=(2, 3), fibre=5, **k),
         (2, 2, 8, 16),
     ),
+    "spherical_detector": (
+        lambda **k: pg.models.spherical_detector(SO3.grid, 2, 2, width=2, layers=1, fibre=5, **k),
+        (2, 2, 6, 12),
+    ),
     "spherical_segmenter": (
         lambda **k: pg.models.spherical_segmenter(S2.grid, 2, width=2, levels=2, fibre=5, **k),
         (2, 2, 8, 16),

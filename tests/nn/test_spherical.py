@@ -241,6 +241,11 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "g: expected quaternions of length 1",
     ),
+    "no rings": (
+        lambda: pg.nn.SphereActivation(pg.S2(pg.sphere.SphereGrid.icosahedral(2))),
+        ValueError,
+        "space: expected one over a grid of rings",
+    ),
     "other space": (
         lambda: pg.nn.SpectralResample(SO3, S2),
         ValueError,

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from pdegcnn.ops import backend as registry
 from pdegcnn.ops.ring_morphology import op, ring_morphology
 from pdegcnn.ops.ring_morphology.reference import ring_morphology as reference
 
-from .test_backends import DTYPES, MODEST, compare
+from ..helpers import backend_cases
+from .test_backends import DTYPES, PLAIN, compare
 
-BACKENDS = registry.available("ring_morphology")
+CASES = pytest.mark.parametrize("backend, device", backend_cases("ring_morphology"))
 shapes = st.tuples(*[st.integers(1, n) for n in (2, 3, 6, 5, 9)])
 
 
@@ -28,21 +28,22 @@ def lists(shape, most, fill=0.8):
     return torch.tensor(taps), torch.tensor(start)
 
 
-def case(shape, shared, seed, dtype=torch.float64, most=6):
+def case(shape, shared, seed, device, dtype=torch.float64, most=6):
     torch.manual_seed(seed)
     taps, start = lists(shape, most)
     u = torch.randn(shape).mul(4).round().div(4).to(dtype)  # quarters: many ties
     kernel = torch.rand(shape[1], 1 if shared else shape[2], len(taps)).mul(8).round().div(4).to(dtype)
     kernel[torch.rand(kernel.shape) < 0.2] = torch.inf
-    return u, kernel, taps, start, int(start.diff().max())
+    longest = int(start.diff().max())
+    return *(x.to(device) for x in (u, kernel, taps, start)), longest
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("backend", BACKENDS)
-@MODEST
+@CASES
+@PLAIN
 @given(shape=shapes, shared=st.booleans(), sign=st.sampled_from([1, -1]), seed=st.integers(0, 99))
-def test_values_and_gradients(backend, dtype, shape, shared, sign, seed):
-    u, kernel, taps, start, longest = case(shape, shared, seed, dtype)
+def test_values_and_gradients(backend, device, dtype, shape, shared, sign, seed):
+    u, kernel, taps, start, longest = case(shape, shared, seed, device, dtype)
     compare(
         lambda u, k: ring_morphology(u, k, taps, start, longest, sign, backend).nan_to_num(0, 0, 0),
         lambda u, k: reference(u, k, taps, start, sign).nan_to_num(0, 0, 0),
@@ -54,21 +55,21 @@ def test_values_and_gradients(backend, dtype, shape, shared, sign, seed):
         assert torch.equal(ring_morphology(u, kernel, taps, start, longest, sign, backend), exact.to(dtype))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@CASES
 @pytest.mark.parametrize("length", [1, 4])
 @pytest.mark.parametrize("place", ["u", "kernel"])
-def test_not_a_number_comes_through(backend, length, place):
-    u, kernel, taps, start, longest = case((1, 2, 3, 4, length), False, 3)
+def test_not_a_number_comes_through(backend, device, length, place):
+    u, kernel, taps, start, longest = case((1, 2, 3, 4, length), False, 3, device)
     (u if place == "u" else kernel).view(-1)[5] = torch.nan
     expected = reference(u, kernel, taps, start)
     assert expected.isnan().any() and not expected.isnan().all()
     assert torch.equal(ring_morphology(u, kernel, taps, start, longest, 1, backend).isnan(), expected.isnan())
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@CASES
 @pytest.mark.parametrize("length", [1, 3])
-def test_as_a_torch_operator(backend, length):
-    u, kernel, taps, start, longest = case((2, 2, 3, 2, length), False, 1)
+def test_as_a_torch_operator(backend, device, length):
+    u, kernel, taps, start, longest = case((2, 2, 3, 2, length), False, 1, device)
     u, kernel = (x + 0.1 * torch.rand_like(x) for x in (u, kernel))  # no ties
     u, kernel = u.requires_grad_(), kernel.requires_grad_()
     opcheck(op.ring_morphology, (u, kernel, taps, start, longest, 1, True, backend))
@@ -91,7 +92,7 @@ def test_index_type_is_the_smallest_that_fits():
 
 
 def test_bad_input_is_refused():
-    u, kernel, taps, start, longest = case((1, 2, 3, 4, 5), False, 0)
+    u, kernel, taps, start, longest = case((1, 2, 3, 4, 5), False, 0, "cpu")
     with pytest.raises(ValueError, match="kernel: expected shape"):
         ring_morphology(u, kernel[:, :2], taps, start, longest)
     with pytest.raises(ValueError, match="start: expected int64 of shape"):

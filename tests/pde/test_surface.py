@@ -351,7 +351,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "metric form": (
         lambda: pg.nn.PDELayer(M, 2, 2, metric="finsler"),
         ValueError,
-        "metric: expected one of 'diagonal', 'spd'",
+        "metric: expected one of 'diagonal', 'axisymmetric', 'spd'",
     ),
     "lift": (lambda: pg.nn.Lift(M, 1, 2)(torch.zeros(1, 1, 7)), ValueError, "u: expected 1 channels and 42 vertices"),
     "frequencies": (lambda: pg.nn.Lift(M, 1, 2, frequencies=4), ValueError, "frequencies: expected 0 to 3"),
