@@ -33,14 +33,21 @@ def localised_basis(lmax: int, orders: int, knots: int, spacing: float) -> Array
     return basis
 
 
+def degree_profiles(lmax: int, knots: int) -> Array:
+    """Piecewise linear functions of the degree that are one at one knot and zero at the others, ``[knots,lmax+1]``."""
+    if knots == 1:
+        return np.ones((1, lmax + 1))
+    at = np.linspace(0, lmax, knots)
+    return np.stack([np.interp(np.arange(lmax + 1), at, row) for row in np.eye(knots)])
+
+
 def spectral_basis(lmax: int, orders: int, knots: int) -> Array:
     """Piecewise linear profiles over the degree, each with all orders it can carry, ``[knots,orders+1,lmax+1]``.
 
     The coefficients ``sqrt((2l+1)/4pi)`` of a unit profile are those of a point: it passes degree l unchanged.
     """
     degree = np.arange(lmax + 1)
-    at = np.linspace(0, lmax, knots)
-    hats = np.stack([np.interp(degree, at, row) for row in np.eye(knots)]) if knots > 1 else np.ones((1, lmax + 1))
+    hats = degree_profiles(lmax, knots)
     carries = degree >= np.arange(orders + 1)[:, None]
     return hats[:, None] * carries * np.sqrt((2 * degree + 1) / (4 * math.pi))
 

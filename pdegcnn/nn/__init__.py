@@ -9,6 +9,7 @@ from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
 from pdegcnn.nn.resample import MaxPool, Resample
 from pdegcnn.nn.spherical import Integrate, SpectralResample, SphereActivation, SphereLift, SphereProject
+from pdegcnn.nn.spherical_convolution import SphereConv
 from pdegcnn.nn.terms import TERMS, Convection, Diffusion, Morphology
 from pdegcnn.spaces import Mesh, RotationSpace
 
@@ -38,6 +39,7 @@ __all__ = [
     "Project",
     "Resample",
     "SphereActivation",
+    "SphereConv",
     "SphereLift",
     "SphereProject",
     "SpectralResample",

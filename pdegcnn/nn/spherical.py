@@ -17,16 +17,16 @@ from pdegcnn.nn.lift import Lift
 from pdegcnn.nn.project import Project
 from pdegcnn.spaces import S2, SO3, RotationSpace
 from pdegcnn.spaces.s2 import check_base, grid_spacing
-from pdegcnn.sphere._tables import Array, TableModule
+from pdegcnn.sphere._tables import Array, Tables
 
 FILTERS = ("steerable", "spectral", "cake")
 
 
-class _Basis(TableModule):
-    """The functions filters are made of, ``[K,N+1,lmax+1]``."""
+class HarmonicBasis(Tables):
+    """The functions that filters are made of, a table over the degree (and orders) of the given shape."""
 
-    def __init__(self, space: RotationSpace, make: Callable[[], Array], shape: tuple[int, ...], like: Tensor) -> None:
-        super().__init__(space.grid, None)
+    def __init__(self, make: Callable[[], Array], shape: tuple[int, ...], like: Tensor) -> None:
+        super().__init__()
         self._make, self._shape = make, shape
         self._build(like)
 
@@ -80,7 +80,7 @@ class SphereLift(Lift):
         _checks.odd("kernel_size", (kernel_size,))
         self.filters = _checks.choice("filters", filters, FILTERS)
         kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-        self.orders = _resolved_orders(space, orders)
+        self.orders = resolved_orders(space, orders)
         self.analysis = sphere.RealSHT(space.grid, **kind)
         self.synthesis = (
             sphere.InverseSO3FFT(space.grid, space.fibre, nmax=self.orders, **kind)
@@ -88,7 +88,7 @@ class SphereLift(Lift):
             else sphere.InverseRealSHT(space.grid, **kind)
         )
         make, shape = self._functions()
-        self.basis = _Basis(space, make, shape, torch.empty(0, **kind))
+        self.basis = HarmonicBasis(make, shape, torch.empty(0, **kind))
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *self._weights(shape), **kind))
         self.reset_parameters()
 
@@ -154,7 +154,7 @@ class SphereLift(Lift):
         )
 
 
-def _resolved_orders(space: RotationSpace, orders: int | None) -> int:
+def resolved_orders(space: RotationSpace, orders: int | None) -> int:
     """Angular orders that the fibre resolves, or those asked for if it does."""
     if not isinstance(space, SO3):
         if orders not in (None, 0):

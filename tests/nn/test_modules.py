@@ -48,6 +48,7 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
         (2, 2, 5, 6, 12),
     ),
     "PDELayer-S2": (lambda **k: pg.nn.PDELayer(S2, 2, 3, pg.S2.terms, learn_alpha=True, **k), (2, 2, 8, 16)),
+    "SphereConv": (lambda **k: pg.nn.SphereConv(SO3, 2, 3, **k), (2, 2, 5, 6, 12)),
     "SphereProject": (lambda **k: pg.nn.Project(SO3, mode="max", oversample=2), (2, 2, 5, 6, 12)),
     "SphereActivation": (lambda **k: pg.nn.SphereActivation(SO3, **k), (2, 2, 5, 6, 12)),
     "SpectralResample": (lambda **k: pg.nn.SpectralResample(S2, pg.S2(SO3.grid), **k), (2, 2, 8, 16)),

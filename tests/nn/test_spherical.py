@@ -12,6 +12,7 @@ from torch import nn
 
 import pdegcnn as pg
 from pdegcnn.nn.spherical import FILTERS
+from pdegcnn.spaces.so3 import to_real_fibre
 from pdegcnn.testing import equivariance_error
 
 from ..helpers import SPHERE_CASES, random_rotation, spherical
@@ -25,6 +26,7 @@ EXACT_ON_BASE: dict[str, Callable[[], nn.Module]] = {
     "few-orders": lambda: pg.nn.Lift(SO3, 2, 3, orders=1),
     "shrink": lambda: pg.nn.SpectralResample(BASE, pg.S2(SMALL)),
     "square": lambda: pg.nn.SphereActivation(BASE, torch.square, 2),
+    "convolution-s2": lambda: pg.nn.SphereConv(BASE, 2, 3),
     "diffusion-s2": lambda: pg.nn.PDELayer(BASE, 2, 3, ("diffusion",)),
     "invariants": lambda: pg.nn.Integrate(BASE),
 }
@@ -34,6 +36,8 @@ EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
         f"diffusion-{m}": lambda m=m: pg.nn.PDELayer(SO3, 2, 3, ("diffusion",), metric=m)
         for m in ("spd", "axisymmetric")
     },
+    "convolution": lambda: pg.nn.SphereConv(SO3, 2, 3),
+    "convolution-few-orders": lambda: pg.nn.SphereConv(SO3, 2, 3, 2, orders=1),
     "mean": lambda: pg.nn.Project(SO3, mode="mean"),
     "square": lambda: pg.nn.SphereActivation(SO3, torch.square, 2),
     "integrate": lambda: pg.nn.Integrate(SO3),
@@ -133,6 +137,23 @@ def test_lift_is_the_correlation_integral() -> None:
         filter_there = pg.sphere.InverseRealSHT(space.grid, dtype=torch.float64)(moved)
         value = (x[0, 0] * filter_there * space.grid.weights).sum()
         torch.testing.assert_close(out[0, 0, k, i, j], value, atol=1e-10, rtol=0)
+
+
+def test_convolution_holds_every_linear_layer() -> None:
+    """Convection is one such map: with a knot for every degree some weights give it exactly."""
+    conv = pg.nn.SphereConv(SO3, 1, 1, knots=6, bias=False).double()
+    step = pg.nn.Convection(SO3, 1).double()
+    x = spherical(SO3, channels=1, batch=1)
+    columns = pg.sphere.SO3FFT(SO3.grid, SO3.fibre, dtype=torch.float64)
+    u, v = (to_real_fibre(columns(signal))[0, 0] for signal in (x, step(x)))  # [l,m,n]
+    with torch.no_grad():
+        for degree in range(6):
+            before, after = (torch.cat((w[degree].real, w[degree].imag)) for w in (u, v))
+            conv.weight[0, 0, degree] = torch.linalg.lstsq(before, after, driver="gelsd").solution
+    torch.testing.assert_close(conv(x), step(x), atol=1e-9, rtol=0)
+    other = spherical(SO3, channels=1)
+    rotation = random_rotation()
+    assert equivariance_error(conv, other, SO3, rotation=rotation) < 1e-12
 
 
 def test_norm_and_finer_maximum() -> None:
