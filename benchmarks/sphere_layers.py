@@ -55,7 +55,7 @@ def supremum(grid: SphereGrid, u: torch.Tensor, lmax: int, alpha: float, fine: S
 
 def errors(quick: bool) -> list[tuple[str, str, float, str]]:
     """Errors of dilation on grids of about 2,000 points, with and without the Newton step."""
-    size, band = (16, 3.0) if quick else (32, 7.0)
+    size, band = (16, 3.0) if quick else (32, 6.0)
     fine = SphereGrid.gauss_legendre(5 * size)
     grids = {
         "gauss_legendre": SphereGrid.gauss_legendre(size),
