@@ -49,6 +49,18 @@ def parse(made: argparse.ArgumentParser, what: str = "example") -> argparse.Name
     return chosen
 
 
+def add_band(made: argparse.ArgumentParser) -> None:
+    """The option ``--band`` of networks that halve the grid twice."""
+
+    def band(text: str) -> int:
+        value = int(text)
+        if not 8 <= value <= 48 or value % 4:
+            raise argparse.ArgumentTypeError(f"expected a multiple of 4 from 8 to 48, got {value}")
+        return value
+
+    made.add_argument("--band", type=band, default=16, help="rings of the grid, 8 to 48 (default: %(default)s)")
+
+
 def load_or_exit(load: Callable[[], Loaded]) -> Loaded:
     """What ``load`` returns; a data set that is missing or damaged ends the program with status 2 and its message."""
     try:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import _plain_cnn
 import sphere_picture
 import torch
-from _common import load_or_exit, parameters, parse, parser, table, train, write_folder
+from _common import add_band, load_or_exit, parameters, parse, parser, table, train, write_folder
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -230,11 +230,8 @@ def arguments() -> argparse.Namespace:
     data = "folder with glosea4_surface_temp.npz and landfrac_0p5deg.npz"
     made = parser(__doc__, out="land_sea", seconds=180.0, data=data)
     made.add_argument("--train", choices=("upright", "rotated"), default="upright", help="planets to train on")
-    made.add_argument("--band", type=int, default=16, help="rings of the grid, 8 to 48 (default: %(default)s)")
-    chosen = parse(made)
-    if not 8 <= chosen.band <= 48 or chosen.band % 4:
-        made.error(f"--band: expected a multiple of 4 from 8 to 48, got {chosen.band}")
-    return chosen
+    add_band(made)
+    return parse(made)
 
 
 def main() -> None:

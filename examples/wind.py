@@ -25,7 +25,7 @@ import _plain_cnn
 import numpy as np
 import sphere_picture
 import torch
-from _common import load_or_exit, parameters, parse, parser, table, train, write_folder
+from _common import add_band, load_or_exit, parameters, parse, parser, table, train, write_folder
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -216,11 +216,8 @@ def load(chosen: argparse.Namespace) -> tuple[Tensor, Tensor, str]:
 def arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__, out="wind", seconds=60.0, data="folder with wind_monthly_2p5deg.npz")
-    made.add_argument("--band", type=int, default=16, help="rings of the grid, 8 to 48 (default: %(default)s)")
-    chosen = parse(made)
-    if not 8 <= chosen.band <= 48 or chosen.band % 4:
-        made.error(f"--band: expected a multiple of 4 from 8 to 48, got {chosen.band}")
-    return chosen
+    add_band(made)
+    return parse(made)
 
 
 def main() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +14,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn.data._files import ENVIRONMENT, find_folder, read_arrays
 
 SIDE = 28
 """Height and width of every digit in pixels."""
-ENVIRONMENT = "PDEGCNN_DATA"
-"""The environment variable that names the folder of real data sets."""
 MNIST_FILES = ("rotmnist_train12k.npz", "rotmnist_test50k.npz")
 MNIST_HELP = (
     f"expected a folder with {' and '.join(MNIST_FILES)} (each with the arrays x (N,28,28) uint8, y (N,) integer and "
@@ -107,28 +104,13 @@ def rotated_mnist(folder: str | os.PathLike[str] | None = None) -> Split:
         FileNotFoundError: no folder was named, or a file is missing.
         ValueError: a file is damaged or laid out otherwise; the message names the file and the array.
     """
-    folder = folder if folder is not None else os.environ.get(ENVIRONMENT)
-    if not folder:
-        raise FileNotFoundError(f"folder: {MNIST_HELP}; got none")
-    root = Path(folder)
-    if (root / "rotmnist").is_dir():
-        root = root / "rotmnist"
-    for name in MNIST_FILES:
-        if not (root / name).is_file():
-            raise FileNotFoundError(f"folder: {MNIST_HELP}; {root} has no {name}")
+    root = find_folder(folder, "rotmnist", MNIST_FILES, MNIST_HELP)
     return Split(*(_read(root / name) for name in MNIST_FILES))
 
 
 def _read(path: Path) -> Digits:
     """The digits of one file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("x", "y", "angle_deg")}
-    except KeyError as error:
-        raise ValueError(f"{path}: expected the arrays x, y and angle_deg; {error.args[0]}") from error
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: expected a readable npz file, got a damaged one ({error})") from error
-    x, y, angles = arrays.values()
+    x, y, angles = read_arrays(path, ("x", "y", "angle_deg"))
     if x.ndim != 3 or x.shape[1:] != (SIDE, SIDE) or x.dtype != np.uint8 or not len(x):
         raise ValueError(f"{path}: expected x of shape (N, {SIDE}, {SIDE}) and dtype uint8, got {x.shape} {x.dtype}")
     if y.shape != x.shape[:1] or y.dtype.kind not in "iu" or y.min() < 0 or y.max() > 9:

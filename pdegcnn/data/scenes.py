@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.data.digits import ENVIRONMENT
+from pdegcnn.data._files import ENVIRONMENT, find_folder
 
 CAMVID_CLASSES = (
     "sky",
@@ -33,11 +33,11 @@ CAMVID_VOID = 11
 """The label of pixels that no class claims: to be left out of losses and scores."""
 CAMVID_HELP = (
     "expected a folder 'camvid' with {train,val}/{images/*.jpg,labels/*.png}, labels being grey images of 0..11 (the "
-    "11 classes of CamVid and void), or that folder itself"
+    f"11 classes of CamVid and void), or that folder itself; name it by an argument or by {ENVIRONMENT}"
 )
 DAVIS_HELP = (
     "expected a folder 'davis' with frames/CLIP/*.jpg and masks/CLIP/*.png of equal numbers and sizes (DAVIS 2016, one "
-    "object a clip), or that folder itself"
+    f"object a clip), or that folder itself; name it by an argument or by {ENVIRONMENT}"
 )
 
 
@@ -77,7 +77,7 @@ def camvid(folder: str | os.PathLike[str] | None = None, limit: int | None = Non
         ValueError: an image is damaged, of another size than the first, or has other labels; the message names it.
         ImportError: Pillow is not installed.
     """
-    root = _root(folder, "camvid", "train", CAMVID_HELP)
+    root = find_folder(folder, "camvid", ("train",), CAMVID_HELP)
     if limit is not None:
         _checks.positive_int("limit", limit)
     return SceneSplit(*(_scenes(root / part, limit) for part in ("train", "val")))
@@ -106,7 +106,7 @@ def davis(
         ValueError: an image is damaged or of another size than the first of its clip; the message names it.
         ImportError: Pillow is not installed.
     """
-    root = _root(folder, "davis", "frames", DAVIS_HELP)
+    root = find_folder(folder, "davis", ("frames",), DAVIS_HELP)
     if frames is not None:
         _checks.positive_int("frames", frames)
     _checks.positive_int("shrink", shrink)
@@ -118,17 +118,6 @@ def davis(
         if name not in present:
             raise FileNotFoundError(f"clips: expected names among {', '.join(present)}; got {name!r}")
     return {name: _clip(root, name, frames, shrink) for name in names}
-
-
-def _root(folder: str | os.PathLike[str] | None, name: str, part: str, usage: str) -> Path:
-    folder = folder if folder is not None else os.environ.get(ENVIRONMENT)
-    if not folder:
-        raise FileNotFoundError(f"folder: {usage}; name it by an argument or by {ENVIRONMENT}; got none")
-    root = Path(folder)
-    root = root / name if (root / name).is_dir() else root
-    if not (root / part).is_dir():
-        raise FileNotFoundError(f"folder: {usage}; {root} has no folder {part!r}")
-    return root
 
 
 def _scenes(root: Path, limit: int | None) -> Scenes:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +12,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pdegcnn.data.digits import ENVIRONMENT, SIDE, load_upright
+from pdegcnn.data._files import ENVIRONMENT, find_folder, read_arrays
+from pdegcnn.data.digits import SIDE, load_upright
 
 BANDLIMIT = 30
 """Half the number of rings and of longitudes of the Driscoll-Healy grid that digits are sampled on."""
@@ -83,28 +82,14 @@ def spherical_mnist(folder: str | os.PathLike[str] | None = None) -> SphericalSp
         FileNotFoundError: no folder was named, or a file is missing.
         ValueError: a file is damaged or laid out otherwise; the message names the file and the array.
     """
-    folder = folder if folder is not None else os.environ.get(ENVIRONMENT)
-    if not folder:
-        raise FileNotFoundError(f"folder: {SPHERE_HELP}; got none")
-    root = Path(folder)
-    if (root / "sphere_mnist").is_dir():
-        root = root / "sphere_mnist"
-    for name in SPHERE_FILES:
-        if not (root / name).is_file():
-            raise FileNotFoundError(f"folder: {SPHERE_HELP}; {root} has no {name}")
+    root = find_folder(folder, "sphere_mnist", SPHERE_FILES, SPHERE_HELP)
     return SphericalSplit(*(_read(root / name, rotated) for name, rotated in zip(SPHERE_FILES, (True, False))))
 
 
 def _read(path: Path, rotated: bool) -> SphericalDigits:
     """The digits of one file."""
     names = ("nr", "y", "r", "rot") if rotated else ("nr", "y")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in names}
-    except KeyError as error:
-        raise ValueError(f"{path}: expected the arrays {', '.join(names)}; {error.args[0]}") from error
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: expected a readable npz file, got a damaged one ({error})") from error
+    arrays = dict(zip(names, read_arrays(path, names)))
     count, side = len(arrays["nr"]), 2 * BANDLIMIT
     for name in ("nr", "r")[: 1 + rotated]:
         got = arrays[name]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn.data.digits import ENVIRONMENT
+from pdegcnn.data._files import ENVIRONMENT, find_folder, read_arrays
 
 EARTH_HELP = (
     "expected a folder with glosea4_surface_temp.npz (t (M,T,145,192) in K, rings from south to north pole, "
@@ -66,7 +64,7 @@ def earth_temperature(folder: str | os.PathLike[str] | None = None) -> LatLonFie
         ValueError: the file is damaged or laid out otherwise; the message names file and array.
     """
     path = _find(folder, "glosea4_surface_temp.npz")
-    (t,) = _read(path, "t")
+    (t,) = read_arrays(path, ("t",))
     if t.ndim != 4:
         raise ValueError(f"{path}: expected t of shape (members, months, rings, longitudes), got {t.shape}")
     return _field(path, "t", t, np.linspace(-90, 90, t.shape[-2]), np.arange(t.shape[-1]) * (360 / t.shape[-1]))
@@ -75,7 +73,7 @@ def earth_temperature(folder: str | os.PathLike[str] | None = None) -> LatLonFie
 def earth_land(folder: str | os.PathLike[str] | None = None) -> LatLonField:
     """Fraction of land, values ``[nlat, nlon]``, from ``landfrac_0p5deg.npz``; see :func:`earth_temperature`."""
     path = _find(folder, "landfrac_0p5deg.npz")
-    fraction, latitudes, longitudes = _read(path, "land_fraction", "lat", "lon")
+    fraction, latitudes, longitudes = read_arrays(path, ("land_fraction", "lat", "lon"))
     return _field(path, "land_fraction", fraction, latitudes, longitudes)
 
 
@@ -85,7 +83,7 @@ def earth_wind(folder: str | os.PathLike[str] | None = None) -> LatLonField:
     From ``wind_monthly_2p5deg.npz``; arguments and errors as in :func:`earth_temperature`.
     """
     path = _find(folder, "wind_monthly_2p5deg.npz")
-    u, v, latitudes, longitudes = _read(path, "u", "v", "lat", "lon")
+    u, v, latitudes, longitudes = read_arrays(path, ("u", "v", "lat", "lon"))
     if u.ndim != 3 or u.shape != v.shape:
         raise ValueError(f"{path}: expected u and v of one shape (months, rings, longitudes), got {u.shape}, {v.shape}")
     return _field(path, "u, v", np.stack((u, v), 1), latitudes, longitudes)
@@ -93,26 +91,7 @@ def earth_wind(folder: str | os.PathLike[str] | None = None) -> LatLonField:
 
 def _find(folder: str | os.PathLike[str] | None, name: str) -> Path:
     """The path of a file in the folder."""
-    folder = folder if folder is not None else os.environ.get(ENVIRONMENT)
-    if not folder:
-        raise FileNotFoundError(f"folder: {EARTH_HELP}; got none")
-    root = Path(folder)
-    if (root / "sphere_earth").is_dir():
-        root = root / "sphere_earth"
-    if not (root / name).is_file():
-        raise FileNotFoundError(f"folder: {EARTH_HELP}; {root} has no {name}")
-    return root / name
-
-
-def _read(path: Path, *names: str) -> list[np.ndarray]:
-    """Arrays of a file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return [file[name] for name in names]
-    except KeyError as error:
-        raise ValueError(f"{path}: expected the arrays {', '.join(names)}; {error.args[0]}") from error
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: expected a readable npz file, got a damaged one ({error})") from error
+    return find_folder(folder, "sphere_earth", (name,), EARTH_HELP) / name
 
 
 def _field(path: Path, name: str, values: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> LatLonField:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from pdegcnn import _checks, functional
 from pdegcnn.nn import BatchNorm, ChannelMix, Lift, PDELayer
 from pdegcnn.spaces import S2, SO3
-from pdegcnn.spaces.rotations import check_rotation
 from pdegcnn.spaces.s2 import grid_spacing
 from pdegcnn.sphere import SphereGrid
+from pdegcnn.sphere.rotation import check_rotation
 
 
 class SphericalBoxes(NamedTuple):

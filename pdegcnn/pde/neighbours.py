@@ -50,14 +50,14 @@ def neighbour_lists(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[NDArray[np
     reach, twist = window(space, sizes)
     fibre = space.fibre if isinstance(space, SO3) else 1
     found = KDTree(points).query_ball_point(points[centres], 2 * math.sin(reach / 2) * (1 + EDGE) + EDGE)
-    frames = _frames(points)
+    frames = torch.from_numpy(_frames(points))
     spin = np.pi * np.arange(fibre) / fibre
-    turns = np.stack((np.cos(spin), 0 * spin, 0 * spin, np.sin(spin)), -1)
+    turns = torch.from_numpy(np.stack((np.cos(spin), 0 * spin, 0 * spin, np.sin(spin)), -1))
     taps, elements, start = [], [], [0]
     for ring, near in enumerate(found):
         near = np.array([centres[ring], *sorted(set(near) - {centres[ring]})])
-        there = _product(frames[near][:, None], turns)  # [points,fibre,4]
-        element = _product(there * [1, -1, -1, -1], frames[centres[ring]])
+        there = space.compose(frames[near][:, None], turns)  # [points,fibre,4]
+        element = space.compose(space.inverse(there), frames[centres[ring]]).numpy()
         psi = 2 * np.arctan2(element[..., 3], element[..., 0])
         psi = np.abs(np.remainder(psi + np.pi, 2 * np.pi) - np.pi)
         keep = psi <= twist * (1 + EDGE) + EDGE if isinstance(space, SO3) else np.ones_like(psi, dtype=bool)
@@ -76,11 +76,6 @@ def _frames(points: Array) -> Array:
     phi = np.arctan2(points[:, 1], points[:, 0]) / 2
     c, s = np.cos(theta), np.sin(theta)
     return np.stack((np.cos(phi) * c, -np.sin(phi) * s, np.cos(phi) * s, np.sin(phi) * c), -1)
-
-
-def _product(g: Array, h: Array) -> Array:
-    a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
-    return np.concatenate((a * b - (v * w).sum(-1, keepdims=True), a * w + b * v + np.cross(v, w)), -1)
 
 
 class Neighbours(Tables):

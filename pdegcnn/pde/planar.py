@@ -19,6 +19,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import spectral
+from pdegcnn.pde.arguments import check_metric_kind, check_vector
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.spaces import GridSpace
 
@@ -73,7 +74,7 @@ def convection(
 ) -> Tensor:
     """``u(g exp(-time c))``; see :func:`pdegcnn.functional.convection`."""
     grid = space.to_grid(space.check_signal("u", u))
-    vector = _check_vector(vector, space, grid)
+    vector = check_vector(vector, space.dim, grid)
     check_options(space, "convection", method=method, boundary=boundary, time=time)
     if method == "spectral":
         return space.from_grid(_in_float32(spectral.convection, grid, space, vector, time))
@@ -111,7 +112,7 @@ def diffusion(
     _checks.interval(
         "alpha", alpha, 0.0 if method == "spectral" else SMALLEST_ALPHA, 1.0, open_low=method == "spectral"
     )
-    metric = _metric_like(as_metric(metric, space.dim, grid.shape[1]), grid)
+    metric = check_metric_kind(as_metric(metric, space.dim, grid.shape[1]), grid)
     if method == "spectral":
         return space.from_grid(_in_float32(spectral.diffusion, grid, space, metric.cometric(), alpha, time))
     if metric.form in PLANE_ONLY:
@@ -138,7 +139,7 @@ def morphology(
     grid = space.to_grid(space.check_signal("u", u))
     check_options(space, "dilation", time=time, distance=distance)
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
-    metric = _metric_like(as_metric(metric, space.dim, grid.shape[1]), grid)
+    metric = check_metric_kind(as_metric(metric, space.dim, grid.shape[1]), grid)
     sizes = morphology_sizes(grid, space, metric, alpha, kernel_size, time, distance)
     kernel = _cached(cache, morphology_kernel, space, metric, sizes, grid, alpha, time, distance)
     kernel = kernel.expand(grid.shape[1], *kernel.shape[1:])
@@ -262,27 +263,6 @@ def _squared_distance(
     """Squared distance of ``h^-1 g`` for centre g and taps h, ``[C,Or,KO,KH,KW]``."""
     estimate = DISTANCES[_checks.choice("distance", distance, tuple(DISTANCES))]
     return estimate(space, metric, space.taps(sizes, like))
-
-
-def _check_vector(vector: Any, space: GridSpace, u: Tensor) -> Tensor:
-    _checks.tensor("vector", vector)
-    if vector.ndim == 1:
-        vector = vector[None]
-    if vector.ndim != 2 or vector.shape[1] != space.dim or vector.shape[0] not in (1, u.shape[1]):
-        raise ValueError(
-            f"vector: expected shape [{space.dim}] or [{u.shape[1]},{space.dim}], got {tuple(vector.shape)}"
-        )
-    _checks.same_kind("vector", vector, "u", u)
-    if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
-        raise ValueError(f"vector: expected finite values, got {vector.detach().flatten()[:9].tolist()}")
-    return vector.expand(u.shape[1], space.dim)
-
-
-def _metric_like(metric: Metric, u: Tensor) -> Metric:
-    """Check device and dtype of a metric's tensors."""
-    for value in vars(metric).values():
-        _checks.same_kind("metric", value, "u", u)
-    return metric
 
 
 def _in_float32(solver: Any, u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:

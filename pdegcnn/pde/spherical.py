@@ -14,6 +14,7 @@ from pdegcnn import _checks
 from pdegcnn.kernels.metric import Metric, as_metric
 from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
+from pdegcnn.pde.arguments import check_metric_kind, check_vector
 from pdegcnn.pde.harmonic import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.neighbours import Neighbours
 from pdegcnn.pde.subgrid import NewtonStep
@@ -115,18 +116,11 @@ def convection(
     """``u(R exp(-time c))``; see :func:`pdegcnn.functional.convection`."""
     space.check_signal("u", u)
     check_options(space, "convection", method=method, time=time)
-    _checks.tensor("vector", vector, (1, 2))
-    vector = vector if vector.ndim == 2 else vector[None]
-    channels = u.shape[1]
-    if vector.shape[1] != 3 or vector.shape[0] not in (1, channels):
-        raise ValueError(f"vector: expected shape [3] or [{channels},3], got {tuple(vector.shape)}")
-    _checks.same_kind("vector", vector, "u", u)
-    if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
-        raise ValueError(f"vector: expected finite values, got {vector.detach().flatten()[:9].tolist()}")
+    vector = check_vector(vector, 3, u)
     wide = _wide(u)
     plan = plan if plan is not None else _cached(GroupHarmonics, space, wide.dtype, wide.device)  # type: ignore[assignment]
     assert plan is not None
-    return plan.convection(wide, _wide(vector).expand(channels, 3), time).to(u.dtype)
+    return plan.convection(wide, _wide(vector), time).to(u.dtype)
 
 
 def diffusion(
@@ -143,7 +137,7 @@ def diffusion(
     space.check_signal("u", u)
     check_options(space, "diffusion", method=method, time=time)
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
-    metric = _metric(metric, space, u)
+    metric = check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u)
     wide = _wide(u)
     if plan is None:
         make = GroupHarmonics if isinstance(space, SO3) else SphereHarmonics
@@ -171,7 +165,7 @@ def morphology(
     space.check_signal("u", u)
     check_options(space, "dilation", time=time, kernel_size=kernel_size, distance=distance, subgrid=subgrid)
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor) or subgrid is not None)
-    metric = _metric(metric, space, u)
+    metric = check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u)
     wide = _wide(u)
     if plan is None:
         sizes = (
@@ -213,13 +207,6 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | 
     if isinstance(space, S2):
         return 1, sphere_steps
     return window_sizes(space, (2 * math.ceil(angle * space.fibre / (2 * math.pi)) + 1, sphere_steps))
-
-
-def _metric(metric: Tensor | Metric, space: S2 | SO3, u: Tensor) -> Metric:
-    metric = as_metric(metric, space.metric_dim, u.shape[1])
-    for value in vars(metric).values():
-        _checks.same_kind("metric", value, "u", u)
-    return metric
 
 
 def _wide(value: Tensor) -> Tensor:

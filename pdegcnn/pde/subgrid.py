@@ -27,7 +27,6 @@ from pdegcnn.spaces.s2 import grid_spacing
 from pdegcnn.sphere._tables import Tables
 
 Array = NDArray[np.float64]
-PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 CAP = 0.75
 """Greatest step in units of the grid's steps: the maximum is nearer, or another sample would have won."""
 LENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -51,7 +50,7 @@ class NewtonStep(Tables):
         self.space, self._elements = neighbours.space, neighbours.elements
         self._distance = neighbours.distance if isinstance(self.space, SO3) else "tilt_twist"
         self.dims = 3 if isinstance(self.space, SO3) else 2
-        self.pairs = [p for p in PAIRS if max(p) < self.dims]
+        self.pairs = [p for p in ENTRIES if max(p) < self.dims]
         self._build(like)
         kind = {"device": like.device, "dtype": like.dtype}
         grid, group = self.space.grid, isinstance(self.space, SO3)
@@ -105,7 +104,7 @@ class NewtonStep(Tables):
         first, second = self.generators.frame()
         # X_i f = -(d/dt) f(R exp(-t e_i)), and the generators are those of f(R exp(-t c)) = exp(-t Z) W
         slopes = torch.einsum("ilkn,bclmn->bcilmk", first[: self.dims].to(columns.dtype), columns)
-        which = [PAIRS.index(p) for p in self.pairs]
+        which = [ENTRIES.index(p) for p in self.pairs]
         curvatures = torch.einsum("ilkn,bclmn->bcilmk", second[which].to(columns.dtype), columns)
         values = self.synthesis(torch.cat((slopes, curvatures), dim=2))
         if isinstance(self.space, S2):
@@ -240,6 +239,6 @@ def _newton_step(slope: Tensor, bowl: Tensor, reach: Tensor) -> Tensor:
 
 def _quadratic(form: Tensor, step: Tensor) -> Tensor:
     """Value ``[B,C,N]`` of quadratic forms ``[B,C,pairs,N]`` at steps ``[B,C,dims,N]``."""
-    pairs = [p for p in PAIRS if max(p) < step.shape[2]]
+    pairs = [p for p in ENTRIES if max(p) < step.shape[2]]
     parts = [(1 if i == j else 2) * form[:, :, k] * step[:, :, i] * step[:, :, j] for k, (i, j) in enumerate(pairs)]
     return torch.stack(parts).sum(0)

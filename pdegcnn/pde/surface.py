@@ -17,6 +17,7 @@ from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
+from pdegcnn.pde.arguments import check_vector
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
@@ -84,7 +85,7 @@ def convection(
 ) -> Tensor:
     """``u(g exp(-time c))``; see :func:`pdegcnn.functional.convection`. Semi-Lagrangian, along geodesics."""
     space.check_signal("u", u)
-    vector = _check_vector(vector, u)
+    vector = check_vector(vector, 3, u)
     check_options(space, "convection", method=method, boundary=boundary, time=time)
     local = SE2(space.directions)
     step = -time * vector
@@ -165,15 +166,3 @@ def _matrix(metric: Tensor | Metric, u: Tensor) -> Tensor:
     (value,) = vars(metric).values()
     matrix = torch.diag_embed(value**2) if metric.form == "diagonal" else value
     return matrix.to(torch.promote_types(u.dtype, torch.float32)).expand(u.shape[1], 3, 3)
-
-
-def _check_vector(vector: Any, u: Tensor) -> Tensor:
-    _checks.tensor("vector", vector)
-    if vector.ndim == 1:
-        vector = vector[None]
-    if vector.ndim != 2 or vector.shape[1] != 3 or vector.shape[0] not in (1, u.shape[1]):
-        raise ValueError(f"vector: expected shape [3] or [{u.shape[1]},3], got {tuple(vector.shape)}")
-    _checks.same_kind("vector", vector, "u", u)
-    if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
-        raise ValueError(f"vector: expected finite values, got {vector.detach().flatten()[:9].tolist()}")
-    return vector.expand(u.shape[1], 3)

@@ -11,6 +11,7 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn.spaces.base import HomogeneousSpace
 from pdegcnn.sphere import SphereGrid
+from pdegcnn.sphere.rotation import check_rotation
 
 SMALL = 1e-4
 """Below this half-angle (radians) series replace quotients; their error is of its fourth power."""
@@ -113,21 +114,6 @@ def grid_turn(rotation: Tensor, grid: SphereGrid) -> int | None:
     return round(steps) if fits else None
 
 
-def check_rotation(name: str, rotation: Tensor) -> Tensor:
-    """Return rotation matrices ``[..., 3, 3]``, or raise ``ValueError`` or ``TypeError``."""
-    _checks.tensor(name, rotation)
-    if rotation.ndim < 2 or tuple(rotation.shape[-2:]) != (3, 3):
-        raise ValueError(f"{name}: expected rotation matrices [..., 3, 3], got shape {tuple(rotation.shape)}")
-    if _checks.has_values(rotation):
-        matrix = rotation.detach().double()
-        error = (matrix @ matrix.mT - torch.eye(3, dtype=torch.float64, device=matrix.device)).abs().max()
-        if not (error <= _slack(rotation) and bool((torch.linalg.det(matrix) > 0).all())):
-            raise ValueError(
-                f"{name}: expected orthogonal matrices of determinant 1, got {matrix.flatten()[:9].tolist()}"
-            )
-    return rotation
-
-
 def check_quaternion(name: str, q: Tensor) -> Tensor:
     """Return unit quaternions ``[..., 4]``, or raise ``ValueError`` or ``TypeError``."""
     _checks.tensor(name, q)
@@ -135,13 +121,10 @@ def check_quaternion(name: str, q: Tensor) -> Tensor:
         raise ValueError(f"{name}: expected unit quaternions [..., 4], got shape {tuple(q.shape)}")
     if _checks.has_values(q):
         length = torch.linalg.vector_norm(q.detach().double(), dim=-1)
-        if not bool(((length - 1).abs() <= _slack(q)).all()):
+        slack = 1e-6 if q.dtype == torch.float64 else 1e-4
+        if not bool(((length - 1).abs() <= slack).all()):
             raise ValueError(f"{name}: expected quaternions of length 1, got lengths {length.flatten()[:4].tolist()}")
     return q
-
-
-def _slack(value: Tensor) -> float:
-    return 1e-6 if value.dtype == torch.float64 else 1e-4
 
 
 def quaternion_to_matrix(q: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from pdegcnn.sphere import _wigner as wigner
 from pdegcnn.sphere._constants import constant
 
 
-def _rotation(name: str, value: Tensor) -> Tensor:
+def check_rotation(name: str, value: Tensor) -> Tensor:
+    """Return rotation matrices ``[..., 3, 3]``, or raise ``ValueError`` or ``TypeError``."""
     _checks.tensor(name, value)
     if value.ndim < 2 or tuple(value.shape[-2:]) != (3, 3):
         raise ValueError(f"{name}: expected a rotation of shape [..., 3, 3], got shape {tuple(value.shape)}")
@@ -25,7 +26,7 @@ def _rotation(name: str, value: Tensor) -> Tensor:
         error = torch.cat([products, torch.linalg.cross(x, y) - z], -1).abs().amax()
         if not error <= tolerance:
             raise ValueError(f"{name}: expected orthogonal matrices of determinant 1, got {detached.flatten()[:9]}")
-    return value.double()
+    return value
 
 
 def _degree(value: int) -> int:
@@ -44,7 +45,7 @@ def wigner_D(l: int, R: Tensor) -> Tensor:  # noqa: E741, N802, N803
     to 1e-7 only: D is that of the angles read from it. The gradient is tangent to the rotations and finite
     everywhere. Raises ValueError unless ``R`` holds rotations.
     """
-    degree, rotation = _degree(l), _rotation("R", R)
+    degree, rotation = _degree(l), check_rotation("R", R).double()
     # e3nn's coordinates (y, z, x) of a vector (x, y, z) of ours.
     ours = torch.cat([rotation[..., 2:, :], rotation[..., :2, :]], -2)
     ours = torch.cat([ours[..., 2:], ours[..., :2]], -1)
@@ -140,7 +141,7 @@ def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
     check_coefficients("c", c)
     if not isinstance(R, Tensor) or tuple(R.shape) != (3, 3):
         raise ValueError(f"R: expected a tensor of shape (3, 3), got {getattr(R, 'shape', type(R).__name__)}")
-    rotation = _rotation("R", R).to(c.device)
+    rotation = check_rotation("R", R).double().to(c.device)
     rows = to_e3nn(c.to(torch.complex128)).split([2 * degree + 1 for degree in range(c.shape[-1])], -1)
     if rotation.requires_grad:
         turned = [row @ wigner.matrix(degree, rotation, torch.float64).mT for degree, row in enumerate(rows)]

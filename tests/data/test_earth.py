@@ -56,7 +56,7 @@ def test_files_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"lat": LAT, "lon": LON}, "expected the arrays land_fraction, lat, lon"),
+        ({"lat": LAT, "lon": LON}, "expected the arrays land_fraction, lat and lon"),
         ({"land_fraction": np.ones((5, 36)), "lat": LAT, "lon": LON}, r"got \(5, 36\)"),
         ({"land_fraction": np.full((19, 36), np.nan), "lat": LAT, "lon": LON}, "finite"),
         ({"land_fraction": np.ones((19, 36)), "lat": np.abs(LAT), "lon": LON}, "monotonic lat"),

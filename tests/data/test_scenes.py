@@ -69,7 +69,7 @@ def test_nothing_or_something_else_there(tmp_path, monkeypatch):
     for load, word in ((camvid, "train"), (davis, "frames")):
         with pytest.raises(FileNotFoundError, match=r"folder: expected a folder .* PDEGCNN_DATA; got none"):
             load()
-        with pytest.raises(FileNotFoundError, match=f"has no folder '{word}'"):
+        with pytest.raises(FileNotFoundError, match=f"has no {word}"):
             load(tmp_path)
     (tmp_path / "train" / "images").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"images has no \*.jpg"):

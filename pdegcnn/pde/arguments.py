@@ -1,0 +1,31 @@
+"""Checks of arguments that solvers of several spaces share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.kernels.metric import Metric
+
+
+def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
+    """Vectors ``[dim]`` or ``[C,dim]`` of the kind of the signal u, as ``[C,dim]``; raises for any others."""
+    _checks.tensor("vector", vector)
+    if vector.ndim == 1:
+        vector = vector[None]
+    channels = u.shape[1]
+    if vector.ndim != 2 or vector.shape[1] != dim or vector.shape[0] not in (1, channels):
+        raise ValueError(f"vector: expected shape [{dim}] or [{channels},{dim}], got {tuple(vector.shape)}")
+    _checks.same_kind("vector", vector, "u", u)
+    if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
+        raise ValueError(f"vector: expected finite values, got {vector.detach().flatten()[:9].tolist()}")
+    return vector.expand(channels, dim)
+
+
+def check_metric_kind(metric: Metric, u: Tensor) -> Metric:
+    """Return a metric whose tensors have the device and dtype of the signal u, else raise."""
+    for value in vars(metric).values():
+        _checks.same_kind("metric", value, "u", u)
+    return metric
