@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from pdegcnn.ops.ring_morphology import op, ring_morphology
+from pdegcnn.ops.ring_morphology import cpu, op, ring_morphology
 from pdegcnn.ops.ring_morphology.reference import ring_morphology as reference
 
 from ..helpers import backend_cases
@@ -53,6 +53,27 @@ def test_values_and_gradients(backend, device, dtype, shape, shared, sign, seed)
         wide = torch.promote_types(dtype, torch.float32)
         exact = reference(u.to(wide), kernel.to(wide), taps, start, sign)
         assert torch.equal(ring_morphology(u, kernel, taps, start, longest, sign, backend), exact.to(dtype))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("shape, shared", [((5, 2, 2, 3, 4), False), ((9, 2, 3, 4, 1), False), ((5, 2, 4, 3, 1), True)])
+def test_blocks_of_signals_overlap(shape, shared, sign, monkeypatch):
+    monkeypatch.setattr(
+        cpu, "WIDE", 2 * max(shape[4], shape[2] if shared else 1)
+    )  # two signals at a time of an odd number
+    u, kernel, taps, start, longest = case(shape, shared, 4, "cpu")
+    compare(
+        lambda u, k: ring_morphology(u, k, taps, start, longest, sign, "numba").nan_to_num(0, 0, 0),
+        lambda u, k: reference(u, k, taps, start, sign).nan_to_num(0, 0, 0),
+        *(u, kernel, DTYPES[torch.float64]),
+    )
+
+
+@CASES
+def test_skipped_taps_could_not_win(backend, device):
+    u, kernel, taps, start, longest = case((3, 2, 3, 4, 5), False, 5, device)
+    kernel = kernel.nan_to_num(posinf=1.0) + 3.0 * torch.rand_like(kernel)  # some above the range of a ring, some not
+    assert torch.equal(ring_morphology(u, kernel, taps, start, longest, 1, backend), reference(u, kernel, taps, start))
 
 
 @CASES
