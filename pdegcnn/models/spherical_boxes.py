@@ -102,8 +102,8 @@ def average_precision(
     """Area under the curve of precision over recall, precision made monotone; the mean over the classes in ``truth``.
 
     Found boxes of all signals, best first, each take the true box of their signal and class that they overlap most;
-    they are right if the intersection over union is at least ``overlap`` and nobody took it before. Source: Everingham et
-    al., *The PASCAL Visual Object Classes Challenge* (2010), section 4.2, without its eleven points.
+    they are right if the intersection over union is at least ``overlap`` and nobody took it before. Source: Everingham
+    et al., *The PASCAL Visual Object Classes Challenge* (2010), section 4.2, without its eleven points.
 
     Args:
         found: boxes found in every signal.

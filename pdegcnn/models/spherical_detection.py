@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
 from pdegcnn.models.spherical_boxes import SphericalBoxes, check_boxes
-from pdegcnn.nn import BatchNorm, ChannelMix, Lift, PDELayer
+from pdegcnn.nn import BatchNorm, Lift, PDELayer, SphereConv
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import grid_spacing
 from pdegcnn.sphere import SphereGrid
-
 
 PRIOR = -4.0
 """Logit of the heat before training: almost everywhere there is nothing."""
@@ -39,6 +38,9 @@ def spherical_detector(
     **options: Any,
 ) -> nn.Sequential:
     """Maps on SO(3) that :func:`find_boxes` reads: they turn with the signal, up to sampling.
+
+    Lift, PDE layers, then every class and half-angle is a linear convolution of their features: a template that is
+    compared in every rotation.
 
     Args:
         grid: where signals are sampled, a grid of rings.
@@ -63,7 +65,7 @@ def spherical_detector(
         for _ in range(_checks.positive_int("layers", layers))
     ]
     first = [Lift(space, in_channels, width, **factory), BatchNorm(width, space, **factory)]
-    head = ChannelMix(width, classes + 2, **factory)
+    head = SphereConv(space, width, classes + 2, **factory)
     assert head.bias is not None
     nn.init.constant_(head.bias[:classes], PRIOR)
     return nn.Sequential(*first, *inside, head)
@@ -176,9 +178,8 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
 
 def _bell(space: SO3, rotation: Tensor) -> Tensor:
     """``exp(-(tilt^2 + twist^2)/2)`` ``[fibre*P]`` in units of the target's widths, 1 at the greatest sample."""
-    relative = rotation.detach().cpu().double().mT @ _all_frames(space)
-    tilt = torch.atan2(torch.linalg.vector_norm(relative[:, :2, 2], dim=-1), relative[:, 2, 2])
-    twist = torch.atan2(relative[:, 1, 0] - relative[:, 0, 1], relative[:, 0, 0] + relative[:, 1, 1])
+    x, y, z = (rotation.detach().cpu().double().mT @ _all_frames(space)).unflatten(1, (3, -1))  # of R^T S, S a sample
+    tilt, twist = torch.atan2(torch.hypot(x[2], y[2]), z[2]), torch.atan2(y[0] - x[1], x[0] + y[1])
     steps = tilt / (TILT * grid_spacing(space.grid)), twist / (TWIST * 2 * math.pi / space.fibre)
     bell = torch.exp(-(steps[0] ** 2 + steps[1] ** 2) / 2)
     bell[bell.argmax()] = 1.0
@@ -187,6 +188,7 @@ def _bell(space: SO3, rotation: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _all_frames(space: SO3) -> Tensor:
-    """The rotations of all samples ``[fibre*P,3,3]``."""
+    """The rotations of all samples, ``[3, 3*fibre*P]``: rows, then columns and samples."""
     points = math.prod(space.grid.shape)
-    return _frames(space, torch.arange(points).repeat(space.fibre), torch.arange(space.fibre).repeat_interleave(points))
+    turn = torch.arange(space.fibre).repeat_interleave(points)
+    return _frames(space, torch.arange(points).repeat(space.fibre), turn).permute(1, 2, 0).reshape(3, -1)
