@@ -30,10 +30,10 @@ def spherical_classifier(
     *,
     in_channels: int = 1,
     channels: Sequence[int] = (8, 16, 16),
-    fibre: int = 8,
+    fibre: int = 12,
     terms: Sequence[str] = TERMS,
     metric: str = "axisymmetric",
-    kernel_size: int | Sequence[int] = 5,
+    kernel_size: int | Sequence[int] = (7, 5),
     alpha: float = 0.65,
     template: int = 9,
     dropout: float = 0.1,
@@ -79,7 +79,8 @@ def spherical_classifier(
     for before, after in zip(channels[1:], channels[2:]):
         layers.append(PDELayer(coarse, before, after, terms, **pde))
     layers += [Project(coarse, mode="max"), nn.Dropout(dropout)]
-    layers += [Lift(coarse, channels[-1], classes, kernel_size=template, **factory), Integrate(coarse, mode="max")]
+    layers.append(Lift(coarse, channels[-1], classes, kernel_size=template, **factory))
+    layers.append(Integrate(coarse, mode="max", oversample=2, **factory))
     return nn.Sequential(*layers)
 
 
