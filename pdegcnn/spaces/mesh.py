@@ -44,6 +44,17 @@ class SparseRows(NamedTuple):
     values: Tensor
 
 
+class Interpolation(NamedTuple):
+    """Fine vertices v between coarse ones c: pairs sorted by v, weights that add up to one at each v, and the transport
+    from the frame of c to that of v in a mesh's gauge; all ``[E]``.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+    weight: Tensor
+    transport: Tensor
+
+
 class Mesh(Space):
     """A surface given by triangles; signals ``[B,C,N,V]`` over N directions in the tangent plane of each of V vertices.
 
@@ -242,6 +253,42 @@ class Mesh(Space):
         mesh = Mesh(self.surface, directions, gauge, self.sizes)
         mesh._device = self._device
         return mesh
+
+    def coarsen(self, factor: float = 4.0) -> Mesh:
+        """The same surface with about one of ``factor`` vertices; computed once and kept (also by :meth:`save`).
+
+        Vertices are removed within the surface, those of least area first, and the rest joined by geodesic edges: flat
+        surfaces stay flat, the boundary keeps its corners. The rest keeps its positions and reference directions. Its
+        unit is its own mean edge, as larger pixels are those of a coarser image. The meshes of a union are coarsened
+        each for itself. :class:`pdegcnn.gauge.Pool` and ``Unpool`` take signals there and back.
+
+        Raises:
+            ValueError: a factor that is not above 1.
+        """
+        _checks.interval("factor", factor, 1.0, math.inf, open_low=True)
+        factor = float(factor)
+        if ("coarse", factor) not in self._kept:
+            level = self.surface.level(factor, self.sizes)
+            gauge = self.gauge[torch.from_numpy(level.kept)] + torch.from_numpy(level.gauge)
+            self._kept["coarse", factor] = (Mesh(level.surface, self.directions, gauge, level.sizes.tolist()),)
+        return self._kept["coarse", factor][0].to(self._device)
+
+    def interpolation(self, factor: float, like: Tensor) -> Interpolation:
+        """How the vertices lie between those of :meth:`coarsen`, in the gauges of the two meshes."""
+        self.coarsen(factor)
+        factor = float(factor)
+
+        def build(kind: tuple[torch.device, torch.dtype]) -> Interpolation:
+            level = self.surface.level(factor, self.sizes)
+            fine, near, weight, transport = (
+                torch.from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport)
+            )
+            source = torch.from_numpy(level.kept)[near]
+            turn = torch.polar(torch.ones_like(self.gauge), self.gauge)
+            transport = (transport * turn[source] * turn[fine].conj()).to(kind[0], kind[1].to_complex())
+            return Interpolation(fine.to(kind[0]), near.to(kind[0]), weight.to(*kind), transport)
+
+        return self.keep(("interpolation", factor), like, build)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is laid out ``[B,C,N,V]`` with this mesh's directions and vertices, else raise."""
