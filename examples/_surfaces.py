@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,9 +55,7 @@ def gradient(f: Tensor, mesh: pg.Mesh) -> Tensor:
     z = near.offset
     size = mesh.vertex_count
     zero = torch.zeros(size, dtype=f.dtype)
-    xx, xy, yy = (
-        zero.index_add(0, near.centre, p) for p in (z.real * z.real, z.real * z.imag, z.imag * z.imag)
-    )
+    xx, xy, yy = (zero.index_add(0, near.centre, p) for p in (z.real * z.real, z.real * z.imag, z.imag * z.imag))
     det = (xx * yy - xy * xy)[near.centre]
     right = (f[..., near.source] - f[..., near.centre]).to(z.dtype)
     factor = torch.complex(
@@ -66,13 +65,22 @@ def gradient(f: Tensor, mesh: pg.Mesh) -> Tensor:
     return out.index_add(f.ndim - 1, near.centre, right * (factor / det))
 
 
-def paint(axes: Any, mesh: pg.Mesh, values: Tensor, title: str, *, limits: tuple[float, float], view: tuple) -> None:
-    """The surface coloured by a function, seen from elevation and azimuth ``view`` (degrees)."""
+def paint(
+    axes: Any,
+    mesh: pg.Mesh,
+    values: Tensor,
+    title: str,
+    *,
+    limits: tuple[float, float],
+    view: tuple[float, float],
+    colours: str = "viridis",
+) -> None:
+    """The surface coloured by a function (grey at faces of NaN alone), from elevation and azimuth ``view``, degrees."""
     faces, p = mesh.faces.numpy(), mesh.vertices.numpy()
-    kind = {"linewidth": 0, "antialiased": False, "shade": False, "cmap": "viridis"}
-    drawn = axes.plot_trisurf(*p.T, triangles=faces, **kind)
-    drawn.set_array(values.numpy()[faces].mean(1))
-    drawn.set_clim(*limits)
+    at_faces = torch.nanmean(values[mesh.faces], dim=1).numpy()
+    shades = matplotlib.colormaps[colours].with_extremes(bad="0.75")
+    drawn = axes.plot_trisurf(*p.T, triangles=faces, linewidth=0, antialiased=False, shade=False)
+    drawn.set_facecolor(shades(matplotlib.colors.Normalize(*limits)(np.ma.masked_invalid(at_faces))))
     axes.view_init(elev=view[0], azim=view[1])
     axes.set_box_aspect(np.ptp(p, axis=0), zoom=1.4)
     axes.set_title(title, fontsize=10)

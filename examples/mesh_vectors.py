@@ -26,8 +26,8 @@ import pdegcnn as pg
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-NOISE, KNOWN, PATCHES = 0.5, 0.4, 6
-"""Noise by root mean square of the field, share of vertices known outside of patches, and number of these."""
+NOISE, KNOWN, PATCHES, MISSING = 0.5, 0.4, 6, 0.2
+"""Noise by root mean square of the field, share of vertices known outside of the patches, number and area of these."""
 KINDS = ("connection", "in space", "in frames")
 ROWS = {
     "parameters": ("parameters", "{}"),
@@ -88,7 +88,7 @@ def from_space(parts: Tensor, mesh: pg.Mesh) -> Tensor:
 
 def fields(mesh: pg.Mesh, count: int, draw: torch.Generator) -> Tensor:
     """Random smooth tangent fields of unit root mean square, ``[count,V]``."""
-    values, functions = mesh.eigenbasis(0, 64, torch.empty(0, dtype=torch.float64))
+    values, functions = mesh.eigenbasis(0, 36, torch.empty(0, dtype=torch.float64))
     weight = torch.randn(2, count, len(values), generator=draw, dtype=torch.float64)
     weight = weight / (values + values[8]).sqrt()
     f, g = (weight @ functions.real.T).unbind()
@@ -101,7 +101,8 @@ def spoil(field: Tensor, mesh: pg.Mesh, draw: torch.Generator) -> tuple[Tensor, 
     noise = torch.randn(2, *field.shape, generator=draw) * (NOISE / 2**0.5)
     p = mesh.vertices
     centre = p[torch.randint(len(p), (len(field), PATCHES), generator=draw)]
-    patch = torch.cdist(centre.flatten(0, 1), p).unflatten(0, centre.shape[:2]).amin(1) < 6 * mesh.unit
+    radius = mesh.unit * (MISSING * mesh.areas.sum() / (PATCHES * torch.pi)).sqrt()
+    patch = torch.cdist(centre.flatten(0, 1), p).unflatten(0, centre.shape[:2]).amin(1) < radius
     mask = (torch.rand(field.shape, generator=draw) < KNOWN) & ~patch
     return field + torch.complex(*noise), mask.float(), patch
 
@@ -132,24 +133,27 @@ def measure(model: Smoother, test: tuple[Tensor, ...], mesh: pg.Mesh, angles: Te
 
 
 def picture(mesh: pg.Mesh, columns: dict[str, tuple[Tensor, Tensor]], field: Tensor, path: Path, view: tuple) -> None:
-    """One column for each field: arrows where ``mask`` says, coloured surface by its length of error."""
+    """One column for each field: arrows where ``mask`` says, gaps in grey, colour by the length of the error."""
     x, y, n = mesh.frames_in_space()
     p = mesh.vertices
-    few = torch.cdist(mesh.coarsen(max(1.5, len(p) / 900)).vertices, p).argmin(1)
+    few = torch.cdist(mesh.coarsen(max(1.5, len(p) / 700)).vertices, p).argmin(1)
     elevation, azimuth = (torch.tensor(a).deg2rad() for a in view)
     eye = torch.stack((elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin())).double()
     few = few[(n[few] @ eye) > 0.3]
     figure, axes = plt.subplots(1, len(columns), figsize=(4.2 * len(columns), 4.4), subplot_kw={"projection": "3d"})
     size = 2.6 * mesh.unit * (len(p) / 2562) ** 0.5
     for place, (title, (arrows, mask)) in zip(axes, columns.items()):
-        paint(place, mesh, (arrows - field).abs() * mask, title, limits=(0, 2), view=view)
-        place.collections[0].set_cmap("OrRd")
+        wrong = (arrows - field).abs().clamp(max=1.5)
+        paint(place, mesh, torch.where(mask > 0, wrong, torch.nan), title, limits=(0, 1.5), view=view, colours="OrRd")
         shown = few[mask[few] > 0]
         vectors = arrows.real[:, None] * x + arrows.imag[:, None] * y
         start = p[shown] + 0.4 * mesh.unit * n[shown]
         lines = {"length": size, "color": "black", "linewidth": 0.9, "arrow_length_ratio": 0.4}
         place.quiver(*start.T.numpy(), *vectors[shown].T.numpy(), **lines)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    scale = figure.add_axes((0.4, 0.07, 0.2, 0.025))
+    shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1.5), "OrRd")
+    figure.colorbar(shades, cax=scale, orientation="horizontal", label="length of the error (field: 1); grey: unknown")
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
