@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -254,6 +254,38 @@ class Mesh(Space):
         mesh._device = self._device
         return mesh
 
+    def prepare(
+        self,
+        *,
+        radii: Sequence[float | None] = (),
+        spins: Sequence[int] = (),
+        bases: Mapping[int, int] | None = None,
+        factors: Sequence[float] = (),
+        progress: bool = False,
+    ) -> Mesh:
+        """Compute geometry now that layers would else compute when first run, for example before :meth:`save`.
+
+        Args:
+            radii: of geodesic balls, in units (``kernel_size / 2`` of a PDE layer); None: the edges.
+            spins: of Laplacians.
+            bases: number of eigenfunctions for each spin.
+            factors: of :meth:`coarsen`.
+            progress: show a bar on standard error, if ``tqdm`` is installed.
+
+        Returns:
+            This mesh.
+        """
+        like, surface = torch.empty(0, dtype=torch.float64), self.surface
+        steps: list[tuple[str, Callable[[], Any]]] = []
+        steps += [(f"ball of {r} units" if r else "edges", lambda r=r: surface.pairs(r)) for r in radii]
+        steps += [(f"Laplacian of spin {k}", lambda k=k: surface.laplacian(k)) for k in spins]
+        for spin, count in (bases or {}).items():
+            steps.append((f"{count} eigenfunctions", lambda k=spin, n=count: self.eigenbasis(k, n, like)))
+        steps += [(f"coarser by {f}", lambda f=f: self.coarsen(f)) for f in factors]
+        for _, step in _with_bar(steps) if progress else steps:
+            step()
+        return self
+
     def coarsen(self, factor: float = 4.0) -> Mesh:
         """The same surface with about one of ``factor`` vertices; computed once and kept (also by :meth:`save`).
 
@@ -438,6 +470,19 @@ def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
     return torch.fft.irfft(spectrum * phase, n=count, dim=2)
+
+
+def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The steps one by one, with a bar that names them if ``tqdm`` is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield from steps
+        return
+    with tqdm(steps) as bar:
+        for step in bar:
+            bar.set_description(step[0])
+            yield step
 
 
 def _check_unit(unit: float | None) -> None:
