@@ -150,8 +150,8 @@ def picture(mesh: pg.Mesh, columns: dict[str, tuple[Tensor, Tensor]], field: Ten
         start = p[shown] + 0.4 * mesh.unit * n[shown]
         lines = {"length": size, "color": "black", "linewidth": 0.9, "arrow_length_ratio": 0.4}
         place.quiver(*start.T.numpy(), *vectors[shown].T.numpy(), **lines)
-    figure.tight_layout(rect=(0, 0.1, 1, 1))
-    scale = figure.add_axes((0.4, 0.07, 0.2, 0.025))
+    figure.tight_layout(rect=(0, 0.1, 1, 0.97))
+    scale = figure.add_axes((0.4, 0.14, 0.2, 0.025))
     shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1.5), "OrRd")
     figure.colorbar(shades, cax=scale, orientation="horizontal", label="length of the error (field: 1); grey: unknown")
     figure.savefig(path, dpi=100)
