@@ -29,12 +29,18 @@ BACKENDS = ("numba", "triton", "torch")
 NUMBA = tuple(name for name in OPERATORS if name != "group_convolution")
 IMPLEMENTED = {
     "numba": NUMBA,
-    "triton": ("morphological_convolution", "convection", "group_convolution"),
+    "triton": (
+        "morphological_convolution",
+        "convection",
+        "group_convolution",
+        "transport_gather",
+        "gather_morphology",
+    ),
     "torch": OPERATORS,
 }
 PREFERRED = {
     "cpu": {"numba": NUMBA},
-    "cuda": {"triton": ("morphological_convolution", "convection")},
+    "cuda": {"triton": ("morphological_convolution", "convection", "transport_gather", "gather_morphology")},
 }
 """What runs unless something else is asked for; all else runs in torch."""
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
