@@ -67,9 +67,9 @@ def kernel_reach(space: Mesh, kernel_size: KernelSize) -> tuple[int, float]:
     wanted = "an odd int, two of them (directions, diameter) or 'auto'"
     if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)):
         raise TypeError(f"kernel_size: expected {wanted}, got {kernel_size!r}")
-    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
-    if isinstance(kernel_size, str) or len(sizes) != 2:
+    if isinstance(kernel_size, str) or not isinstance(kernel_size, int) and len(kernel_size) != 2:
         raise ValueError(f"kernel_size: expected {wanted}, got {kernel_size!r}")
+    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
     _checks.odd("kernel_size", sizes)
     around = space.directions + 1 - space.directions % 2
     return min(sizes[0], around), sizes[1] / 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -176,9 +178,20 @@ class Mesh(Space):
         return cls(surface, meshes[0].directions, torch.cat([m.gauge for m in meshes]), sizes)
 
     def save(self, path: str | Path) -> None:
-        """Write the mesh and all that was computed of it to a NumPy archive; :meth:`load` reads it."""
+        """Write the mesh and all that was computed of it to a NumPy archive (``.npz`` is added to names without it),
+        whole or not at all; :meth:`load` reads it.
+        """
         gauge, extra = self.gauge.numpy(), {"directions": self.directions, "sizes": np.array(self.sizes)}
-        np.savez(Path(path), gauge=gauge, **extra, **self.surface.arrays())
+        target = Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
+        handle, fresh = tempfile.mkstemp(dir=target.parent, suffix=".npz")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, gauge=gauge, **extra, **self.surface.arrays())
+            os.chmod(fresh, 0o644)
+            os.replace(fresh, target)
+        except BaseException:
+            os.unlink(fresh)
+            raise
 
     @classmethod
     def load(cls, path: str | Path) -> Mesh:

@@ -181,8 +181,9 @@ def test_saved_mesh_comes_back_with_what_was_computed(tmp_path: Path) -> None:
     assert {(1, 5)} == set(read.surface._bases)
     for a, b in zip(wanted, (read.neighbours(1.7, like), read.neighbours(None, like), read.eigenbasis(1, 5, like))):
         assert all(torch.equal(x, y) for x, y in zip(a, b))
-    torus(4, 4).save(tmp_path / "torus.npz")
+    torus(4, 4).save(tmp_path / "torus")
     assert pg.Mesh.load(tmp_path / "torus.npz").vertex_count == 16
+    assert {p.name for p in tmp_path.iterdir()} == {"mesh.npz", "torus.npz"}
 
 
 def test_preparing_computes_what_layers_use_and_shows_a_bar_only_if_asked(capfd, monkeypatch) -> None:
