@@ -20,6 +20,14 @@ BLOCK = 16
 
 
 @triton.jit
+def _cost(squared, factor, power):
+    flat = power == float("inf")
+    safe = tl.where(squared > 0, squared, 1.0)
+    smooth = tl.where(squared > 0, factor * tl.exp(tl.where(flat, 1.0, power) * tl.log(safe)), 0.0)
+    return tl.where(flat, tl.where(squared <= factor, 0.0, float("inf")), smooth)
+
+
+@triton.jit
 def _search(
     u,
     start,
@@ -41,9 +49,8 @@ def _search(
     LANES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    blocks = tl.cdiv(vertices, BLOCK)
-    plane = (tl.program_id(0) // blocks).to(tl.int64)
-    v = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
+    plane = (tl.program_id(0) // tl.cdiv(vertices, BLOCK)).to(tl.int64)
+    v = (tl.program_id(0) % tl.cdiv(vertices, BLOCK)) * BLOCK + tl.arange(0, BLOCK)
     i = tl.arange(0, LANES)
     real = v < vertices
     inside = real[:, None] & (i < count)[None, :]
@@ -52,7 +59,6 @@ def _search(
     g00, g11, g22 = tl.load(g), tl.load(g + 4), tl.load(g + 8)
     g01, g02, g12 = tl.load(g + 1), tl.load(g + 2), tl.load(g + 5)
     factor, power, grid_step = tl.load(law), tl.load(law + 1), tl.load(law + 2)
-    flat = power == float("inf")
     here = (rows + v)[:, None] * count + i[None, :]
     best = SIGN * tl.load(u + here, mask=inside, other=0.0)
     index = tl.full([BLOCK, LANES], NUMBER // 2, tl.int32)
@@ -76,9 +82,7 @@ def _search(
             y0, y1, y2 = c * zx + d * zy, c * zy - d * zx, rest + (s - NUMBER // 2) * grid_step
             q = g00 * y0 * y0 + g11 * y1 * y1 + g22 * y2 * y2
             q += 2 * (g01 * y0 * y1 + g02 * y0 * y2 + g12 * y1 * y2)
-            safe = tl.where(q > 0, q, 1.0)
-            smooth = tl.where(q > 0, factor * tl.exp(tl.where(flat, 1.0, power) * tl.log(safe)), 0.0)
-            value -= tl.where(flat, tl.where(q <= factor, 0.0, float("inf")), smooth)
+            value -= _cost(q, factor, power)
             wins = lanes & ((value > best) | ((value != value) & (best == best)))
             best = tl.where(wins, value, best)
             index = tl.where(wins, slot * NUMBER + s, index)
