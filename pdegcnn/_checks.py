@@ -58,9 +58,27 @@ def odd(name: str, sizes: Sequence[int]) -> None:
         raise ValueError(f"{name}: expected positive odd sizes, got {tuple(sizes)}")
 
 
+def odd_sizes(name: str, value: Any, count: int) -> tuple[int, ...]:
+    """Return ``count`` positive odd sizes, given as so many or as one for all, else raise."""
+    sizes = (value,) * count if isinstance(value, int) else value
+    if not isinstance(sizes, (tuple, list)) or any(isinstance(s, bool) or not isinstance(s, int) for s in sizes):
+        raise TypeError(f"{name}: expected an odd int or {count} of them, got {value!r}")
+    if len(sizes) != count:
+        raise ValueError(f"{name}: expected one size or {count} sizes, got {sizes}")
+    odd(name, sizes)
+    return tuple(sizes)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False, else raise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r} of type {type(value).__name__}")
+    return value
+
+
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """Return ``value`` if it is one of ``allowed``, else raise."""
-    if value not in allowed:
+    if getattr(value, "ndim", 0) or value not in allowed:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
 
@@ -98,6 +116,13 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
         raise TypeError(f"{name}: expected a number in {brackets}, got {value!r} of type {type(value).__name__}")
     if not (low <= value <= high) or (open_low and value == low) or abs(value) == float("inf"):
         raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
+
+
+def number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
+    """As `interval`, for one number that is no tensor."""
+    if isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a number, got a tensor of shape {tuple(value.shape)}")
+    interval(name, value, low, high, open_low=open_low)
 
 
 def kernel(u: Tensor, kernel: Any, name: str = "kernel") -> Tensor:

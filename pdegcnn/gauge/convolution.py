@@ -69,7 +69,7 @@ class GaugeConv(nn.Module):
                 self.weights[f"{m}to{n}"] = nn.Parameter(torch.empty(shape, **factory))
             if n in self.in_channels:
                 self.centres[str(n)] = nn.Parameter(torch.empty(wide, self.in_channels[n], 2 if n else 1, **factory))
-        has_bias = bias and 0 in self.out_channels
+        has_bias = _checks.flag("bias", bias) and 0 in self.out_channels
         self.bias = nn.Parameter(torch.empty(self.out_channels[0], **factory)) if has_bias else None
         self.reset_parameters()
 

@@ -55,7 +55,7 @@ class Diffusion(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = _checks.positive_int("channels", channels)
-        if spin != 0:
+        if isinstance(spin, bool) or not isinstance(spin, int) or spin != 0:
             _checks.positive_int("spin", spin)
         self.spin = spin
         self.method = _checks.choice("method", method, METHODS)

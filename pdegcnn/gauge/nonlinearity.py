@@ -157,6 +157,8 @@ class SpinNorm(_Pointwise):
         dtype: Any = None,
     ) -> None:
         super().__init__(channels)
+        _checks.number("eps", eps, 0.0, math.inf, open_low=True)
+        _checks.number("momentum", momentum, 0.0, 1.0)
         self.eps, self.momentum = eps, momentum
         factory = {"device": device, "dtype": dtype}
         scalars = self.channels.get(0)

@@ -50,11 +50,13 @@ class GroupConv(nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        ko, k = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        _checks.kind("space", space, GridSpace, "R2 or SE2")
+        ko, k = _checks.odd_sizes("kernel_size", kernel_size, 2)
         sizes = space.kernel_sizes((ko, k, k) if space.dim == 3 else (k, k))
         self.space, self.boundary = space, boundary
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
+        _checks.flag("bias", bias)
         self.filters = _checks.choice("filters", filters, tuple(BASES))
         basis = lifting_basis(space, k, filters)
         self.register_buffer(

@@ -95,8 +95,10 @@ class PDELayer(nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        if isinstance(terms, str) or len(set(terms)) != len(terms) or not terms:
-            raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
+        _checks.kind("space", space, Space, "a space")
+        _check_terms(terms)
+        _checks.flag("learn_alpha", learn_alpha)
+        _checks.flag("batch_norm", batch_norm)
         _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
         factory = {"device": device, "dtype": dtype}
         self.space = space
@@ -175,6 +177,12 @@ class PDELayer(nn.Module):
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, {self.splitting!r}, iterations={self.iterations}"
         )
+
+
+def _check_terms(terms: Any) -> None:
+    """Raise unless ``terms`` is a sequence of different words."""
+    if isinstance(terms, str) or not isinstance(terms, Sequence) or not terms or len(set(map(str, terms))) < len(terms):
+        raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
 
 
 def _check_options(space: Space, terms: Sequence[str], options: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ class PlanarLift(Lift):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.space = space
+        self.space = _checks.kind("space", space, GridSpace, "R2 or SE2")
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.kernel_size = _checks.positive_int("kernel_size", kernel_size)

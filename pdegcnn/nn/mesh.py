@@ -49,13 +49,15 @@ class MeshLift(Lift):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.space = space
+        self.space = _checks.kind("space", space, Mesh, "a Mesh")
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
         _checks.odd("kernel_size", (kernel_size,))
         highest = (space.directions - 1) // 2
         self.frequencies = min(3, highest) if frequencies is None else frequencies
+        if isinstance(self.frequencies, bool) or not isinstance(self.frequencies, int):
+            raise TypeError(f"frequencies: expected an int from 0 to {highest} or None, got {frequencies!r}")
         if not 0 <= self.frequencies <= highest:
             raise ValueError(
                 f"frequencies: expected 0 to {highest} on {space.directions} directions, got {self.frequencies}"
@@ -112,7 +114,7 @@ class MeshProject(Project):
 
     def __init__(self, space: Mesh, mode: str = "max") -> None:
         super().__init__()
-        self.space = space
+        self.space = _checks.kind("space", space, Mesh, "a Mesh")
         self.mode = _checks.choice("mode", mode, ("max", "mean"))
 
     def forward(self, u: Tensor) -> Tensor:

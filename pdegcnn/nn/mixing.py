@@ -30,6 +30,7 @@ class ChannelMix(nn.Module):
         super().__init__()
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
+        _checks.flag("bias", bias)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -110,11 +111,21 @@ class BatchNorm(_BatchNorm):
             are integrals, so that they do not change when a signal is rotated.
         options: ``eps``, ``momentum``, ``affine``, ``track_running_stats``, ``device`` and ``dtype`` as in
             ``torch.nn.BatchNorm2d``.
+
+    Raises:
+        TypeError: ``space`` is no space, or a number is none.
+        ValueError: ``eps`` is not positive, or ``momentum`` is not in [0, 1].
     """
 
     point_weights: Tensor | None
 
     def __init__(self, num_features: int, space: Space | None = None, **options: Any) -> None:
+        _checks.positive_int("num_features", num_features)
+        if space is not None:
+            _checks.kind("space", space, Space, "a space or None")
+        _checks.number("eps", options.get("eps", 1e-5), 0.0, math.inf, open_low=True)
+        if options.get("momentum") is not None:
+            _checks.number("momentum", options["momentum"], 0.0, 1.0)
         super().__init__(num_features, **options)
         self.space = space
         weights = None if space is None else space.point_weights

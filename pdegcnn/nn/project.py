@@ -32,7 +32,7 @@ class PlanarProject(Project):
 
     def __init__(self, space: GridSpace, mode: str = "max", **options: float) -> None:
         super().__init__()
-        self.space, self.options = space, options
+        self.space, self.options = _checks.kind("space", space, GridSpace, "R2 or SE2"), options
         self.mode = _checks.choice("mode", mode, ("max", "mean", "dilated"))
 
     def forward(self, u: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ class Resample(nn.Module):
     def __init__(self, size: int | tuple[int, int]) -> None:
         super().__init__()
         self.size = size
+        if not isinstance(size, (int, tuple, list)) or not isinstance(size, int) and len(size) != 2:
+            raise TypeError(f"size: expected a positive int or two of them, got {size!r}")
         for n in (size,) if isinstance(size, int) else size:
             _checks.positive_int("size", n)
 

@@ -73,7 +73,7 @@ class SphereLift(Lift):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.space = space
+        self.space = _checks.kind("space", space, RotationSpace, "S2 or SO3")
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
@@ -211,6 +211,7 @@ class SpectralResample(nn.Module):
 
     def __init__(self, source: RotationSpace, target: RotationSpace, *, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
+        _checks.kind("source", source, RotationSpace, "S2 or SO3")
         if type(source) is not type(target) or getattr(source, "fibre", 0) != getattr(target, "fibre", 0):
             raise ValueError(f"target: expected a space like {source} over another grid, got {target}")
         self.source, self.target = source, target
@@ -276,7 +277,9 @@ class SphereActivation(nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.space, self.function = space, function
+        self.space, self.function = _checks.kind("space", space, RotationSpace, "S2 or SO3"), function
+        if not callable(function):
+            raise TypeError(f"function: expected a function of a tensor, got {type(function).__name__}")
         self.oversample = _checks.positive_int("oversample", oversample)
         self.fine, self.up = _finer(space, oversample, device, dtype)
         lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
@@ -316,9 +319,7 @@ class Integrate(nn.Module):
         self, space: RotationSpace, mode: str = "mean", *, oversample: int = 1, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
-        if not isinstance(space, (S2, SO3)):
-            raise TypeError(f"space: expected S2 or SO3, got {type(space).__name__}")
-        self.space = space
+        self.space = _checks.kind("space", space, RotationSpace, "S2 or SO3")
         self.mode = _checks.choice("mode", mode, ("mean", "max"))
         self.oversample = _checks.positive_int("oversample", oversample)
         if oversample > 1 and mode != "max":

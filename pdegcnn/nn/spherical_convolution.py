@@ -55,7 +55,8 @@ class SphereConv(nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.space = space
+        self.space = _checks.kind("space", space, RotationSpace, "S2 or SO3")
+        _checks.flag("bias", bias)
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.knots = _checks.positive_int("knots", knots)

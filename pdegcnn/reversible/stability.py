@@ -11,6 +11,7 @@ from operator import mul
 import torch
 from torch import Tensor
 
+from pdegcnn import _checks as check
 from pdegcnn.reversible.engine import step
 from pdegcnn.reversible.stack import ReversibleStack
 from pdegcnn.reversible.transition import Transition
@@ -63,9 +64,19 @@ def stability_report(
         y: state.
         v: velocity; zero unless given.
         iterations: steps of power iteration.
+
+    Raises:
+        TypeError: ``stack`` is no `ReversibleStack`, ``iterations`` no int, a state no dense floating tensor.
+        ValueError: no iterations, an empty state, states of two shapes, or a state that is not finite.
     """
-    y = y.detach()
-    v = torch.zeros_like(y) if v is None else v.detach()
+    check.kind("stack", stack, ReversibleStack, "a ReversibleStack")
+    check.positive_int("iterations", iterations)
+    v = None if v is None else check.tensor("v", v).detach()
+    y, v = stack._states(check.tensor("y", y).detach(), v)
+    check.signal("y", y, y.ndim, "[B,C,...]")
+    for name, state in (("y", y), ("v", v)):
+        if check.has_values(state) and not bool(state.isfinite().all()):
+            raise ValueError(f"{name}: expected finite values, got NaN or infinity")
     rule = stack.rule
     dy, dv = torch.randn_like(y), torch.zeros_like(v)
     scale = 1e-3 * y.norm().clamp_min(1e-3) / dy.norm()
@@ -121,7 +132,13 @@ def safe_initialise(stack: ReversibleStack, h2_norm2: float = 0.05) -> None:
     """Scale every layer with ``cap_norm`` (the symmetric ones) so that ``h^2 ||K||^2 <= h2_norm2``.
 
     With kernels that vary independently in depth the condition ``<= 4`` does not prevent growth; 0.05 does in practice.
+
+    Raises:
+        TypeError: ``stack`` is no `ReversibleStack`, or ``h2_norm2`` no number.
+        ValueError: ``h2_norm2`` is not positive and finite.
     """
+    check.kind("stack", stack, ReversibleStack, "a ReversibleStack")
+    check.interval("h2_norm2", h2_norm2, 0.0, math.inf, open_low=True)
     for layer in stack.sequence():
         cap = getattr(layer, "cap_norm", None)
         if cap is not None:

@@ -83,19 +83,24 @@ class ReversibleStack(nn.Module):
         check_finite: bool = True,
     ) -> None:
         super().__init__()
+        if not isinstance(layers, Iterable) or isinstance(layers, Tensor):
+            raise TypeError(f"layers: expected modules in a sequence, got {type(layers).__name__}")
         layers = list(layers)
         for index, layer in enumerate(layers):
             if not isinstance(layer, nn.Module):
                 raise TypeError(f"layers[{index}]: expected a torch.nn.Module, got {type(layer).__name__}")
         if not layers:
             raise ValueError("layers: expected at least one module, got none")
-        check.interval("h", h, 0.0, math.inf, open_low=True)
-        check.interval("damping", damping, 0.0, 1.0)
+        check.number("h", h, 0.0, math.inf, open_low=True)
+        check.number("damping", damping, 0.0, 1.0)
         if damping == 1.0:
             raise ValueError("damping: expected a value in [0, 1), got 1.0")
+        check.flag("exact", exact)
+        check.flag("check_finite", check_finite)
+        check.number("grid", grid, 0.0, math.inf, open_low=True)
         if exact and damping:
             raise ValueError(f"damping: expected 0 with exact=True (division cannot be exact), got {damping}")
-        if math.frexp(grid)[0] != 0.5 or grid <= 0:
+        if math.frexp(grid)[0] != 0.5:
             raise ValueError(f"grid: expected a power of two, got {grid}")
         for index, layer in enumerate(layers):
             if exact and isinstance(layer, Transition) and not layer.bit_exact:

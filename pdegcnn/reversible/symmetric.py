@@ -139,11 +139,7 @@ class SymmetricConv(nn.Module):
         self.channels = check.positive_int("channels", channels)
         self.dims = check.choice("dims", dims, (1, 2, 3))
         self.rank = self.channels if rank is None else check.positive_int("rank", rank)
-        sizes = (kernel_size,) * dims if isinstance(kernel_size, int) else tuple(kernel_size)
-        if len(sizes) != dims:
-            raise ValueError(f"kernel_size: expected one size or {dims} sizes, got {sizes}")
-        check.odd("kernel_size", sizes)
-        self.kernel_size = sizes
+        self.kernel_size = sizes = check.odd_sizes("kernel_size", kernel_size, dims)
         self.activation = check.choice("activation", activation, tuple(ACTIVATIONS))
         check.interval("init_norm", init_norm, 0.0, math.inf, open_low=True)
         self.init_norm = init_norm

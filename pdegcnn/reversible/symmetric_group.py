@@ -73,7 +73,7 @@ class SymmetricGroupConv(nn.Module):
         self.channels = check.positive_int("channels", channels)
         self.orientations = check.positive_int("orientations", orientations)
         self.rank = self.channels if rank is None else check.positive_int("rank", rank)
-        check.odd("kernel_size", (kernel_size,))
+        check.odd("kernel_size", (check.positive_int("kernel_size", kernel_size),))
         self.kernel_size = kernel_size
         self.activation = check.choice("activation", activation, tuple(ACTIVATIONS))
         check.interval("init_norm", init_norm, 0.0, math.inf, open_low=True)

@@ -32,6 +32,8 @@ COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
 PAIR = torch.randn(2, 2, 2, 4, 4, dtype=torch.complex64)
 SQUARE = torch.randn(2, 2, 6, 6)
 
+STACK = pg.reversible.ReversibleStack([pg.reversible.SymmetricConv(2, 3, 2)])
+
 IO = {"in_channels": 2, "out_channels": 3}
 LAYERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "nn.BatchNorm": ({"num_features": 2, "space": S2}, (SPHERE,)),
@@ -115,6 +117,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "kernels.as_metric": {"value": W, "dim": 3, "channels": 2},
     "kernels.diffusion_profile": {"squared": torch.rand(4), "alpha": 0.7, "dim": 3, "time": 1.0},
     "kernels.morphological_kernel": {"squared": torch.rand(4), "alpha": 0.7, "time": 1.0},
+    "reversible.stability_report": {"stack": STACK, "y": IMAGE, "v": IMAGE},
     "sphere.to_e3nn": {"c": COEFFICIENTS},
     "sphere.from_e3nn": {"x": torch.randn(2, 16)},
     "sphere.irreps": {"lmax": 3},
@@ -132,7 +135,7 @@ ELSEWHERE = {
     "kernels.Finsler": "tests/kernels", "kernels.Randers": "tests/kernels",
     "reversible.Transition": "a base class",
     "reversible.MemoryEstimate": "a result", "reversible.StabilityReport": "a result",
-    "reversible.memory_estimate": "tests/reversible/test_memory.py", "reversible.stability_report": "tests/reversible",
+    "reversible.memory_estimate": "tests/reversible/test_memory.py",
     "reversible.safe_initialise": "changes a model in place: tests/reversible",
     "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
     "nn.MetricParameter": "gives a metric, no tensor", "nn.Power": "takes no input",
