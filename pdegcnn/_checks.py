@@ -76,6 +76,15 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def widths(name: str, value: Any, least: int) -> tuple[int, ...]:
+    """Return ``value`` if it is a sequence of at least ``least`` positive ints, else raise."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name}: expected a sequence of positive ints, got {value!r}")
+    if len(value) < least:
+        raise ValueError(f"{name}: expected at least {least} numbers, got {value!r}")
+    return tuple(positive_int(name, n) for n in value)
+
+
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """Return ``value`` if it is one of ``allowed``, else raise."""
     if getattr(value, "ndim", 0) or value not in allowed:

@@ -76,6 +76,8 @@ def check_features(
         _check_spin(name, spin)
         if not isinstance(field, Tensor):
             raise TypeError(f"{name}[{spin}]: expected a torch.Tensor, got {type(field).__name__}")
+        if field.layout is not torch.strided:
+            raise TypeError(f"{name}[{spin}]: expected a dense tensor, got layout {field.layout}")
         if field.is_complex() != (spin > 0) or not (field.is_complex() or field.is_floating_point()):
             kind = "complex" if spin else "real floating-point"
             raise TypeError(f"{name}[{spin}]: expected a {kind} tensor, got dtype {field.dtype}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,6 +91,12 @@ def _levels(width: int, depth: int, levels: int, dims: int, rank: int | None, h:
     return out
 
 
+def _step(h: Any, rank: Any) -> None:
+    check.number("h", h, 0.0, math.inf, open_low=True)
+    if rank is not None:
+        check.positive_int("rank", rank)
+
+
 def _sizes(**sizes: int) -> None:
     for name, value in sizes.items():
         check.positive_int(name, value)
@@ -115,6 +122,7 @@ def hyperbolic_classifier(
     channels times 2^dims each. Source: arXiv 1905.10484, figure 2. Raises ValueError or TypeError for sizes < 1.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
+    _step(h, rank)
     kind = {"device": device, "dtype": dtype}
     stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, False, **kind), h, exact)
     opening = CONV[dims](in_channels, width, 1, **kind)
@@ -142,6 +150,7 @@ def hyperbolic_segmenter(
     as in `hyperbolic_classifier`; ``classes=1`` gives a regressor (depth). Source: arXiv 1905.10484, section 4.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
+    _step(h, rank)
     kind = {"device": device, "dtype": dtype}
     stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, True, **kind), h, exact)
     opening, closing = CONV[dims](in_channels, width, 1, **kind), CONV[dims](width, classes, 1, **kind)
@@ -197,6 +206,7 @@ def equivariant_hyperbolic_segmenter(
         ValueError: a size < 1, orientations that 4 does not divide, a rank or options that the layer does not know.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
+    _step(h, rank)
     check.choice("layer", layer, ("pde", "symmetric"))
     if layer == "pde" and rank is not None:
         raise ValueError(f"rank: expected None with layer='pde', got {rank}")

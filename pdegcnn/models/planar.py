@@ -53,6 +53,9 @@ def rotated_digits(
         ``[B,in_channels,H,W] -> [B,classes]``, H, W >= 5, 28 in the publication.
     """
     space = SE2(8) if space is None else space
+    channels = _checks.widths("channels", channels, 1)
+    _checks.positive_int("classes", classes)
+    _checks.number("dropout", dropout, 0.0, 1.0)
     factory = {"device": device, "dtype": dtype}
     layers: list[nn.Module] = [
         Lift(space, in_channels, channels[0], kernel_size=5, padding=0, **factory),
@@ -108,6 +111,9 @@ def vessel_segmentation(
     if _checks.positive_int("layers", layers) < 3:
         raise ValueError(f"layers: expected at least 3 (lift, PDE layers, projection), got {layers}")
     channels = (16 if layers <= 6 else 10) if channels is None else channels
+    _checks.positive_int("channels", channels)
+    _checks.number("dropout", dropout, 0.0, 1.0)
+    _checks.flag("logits", logits)
     factory = {"device": device, "dtype": dtype}
     stack: list[nn.Module] = [
         Lift(space, in_channels, channels, kernel_size=7, **factory),

@@ -66,8 +66,9 @@ def spherical_classifier(
     Shape:
         ``[B,in_channels,*grid.shape] -> [B,classes]``.
     """
-    if len(channels) < 2:
-        raise ValueError(f"channels: expected at least two widths (lift, PDE layers), got {tuple(channels)}")
+    channels = _checks.widths("channels", channels, 2)  # of the lift and of the PDE layers
+    _checks.positive_int("classes", classes)
+    _checks.number("dropout", dropout, 0.0, 1.0)
     fine, coarse = _pyramid(grid, fibre, 2)
     factory = {"device": device, "dtype": dtype}
     pde = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}

@@ -77,7 +77,7 @@ def stability_report(
     for name, state in (("y", y), ("v", v)):
         if check.has_values(state) and not bool(state.isfinite().all()):
             raise ValueError(f"{name}: expected finite values, got NaN or infinity")
-    rule = stack.rule
+    y, v, rule = y.contiguous(), v.contiguous(), stack.rule
     dy, dv = torch.randn_like(y), torch.zeros_like(v)
     scale = 1e-3 * y.norm().clamp_min(1e-3) / dy.norm()
     other = (y + scale * dy, v + dv)

@@ -12,11 +12,14 @@ from pdegcnn.sphere.grid import SphereGrid
 from pdegcnn.sphere.rotation import check_coefficients, from_e3nn, to_e3nn
 from pdegcnn.sphere.sht import InverseRealSHT, RealSHT
 
+MOST = 2**20
+"""Highest degree that `irreps` writes down."""
+
 
 def irreps(lmax: int) -> o3.Irreps:
     """The irreps 0e + 1o + 2e + ... of degree up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
-    if isinstance(lmax, bool) or not isinstance(lmax, int) or lmax < 0:
-        raise ValueError(f"lmax: expected an int >= 0, got {lmax!r}")
+    if isinstance(lmax, bool) or not isinstance(lmax, int) or not 0 <= lmax <= MOST:
+        raise ValueError(f"lmax: expected an int from 0 to {MOST}, got {lmax!r}")
     return o3.Irreps.spherical_harmonics(lmax)
 
 
@@ -24,10 +27,15 @@ def clebsch_gordan_product(a: Tensor, b: Tensor, lmax: int | None = None) -> Ten
     """Coefficients up to ``lmax`` (default that of ``a``) of the product of two functions, degree by degree.
 
     Orthonormal coefficients [..., l+1, l+1] of ``a`` and ``b``, of any two bands. Every pair of degrees is coupled by
-    e3nn's Wigner 3j symbols, O(lmax^5): the specification of `ExactProduct`, which is O(lmax^3).
+    e3nn's Wigner 3j symbols, O(lmax^5): the specification of `ExactProduct`, which is O(lmax^3). Raises ValueError
+    for an ``lmax`` above the sum of the two bands, where nothing is.
     """
     first, second = to_e3nn(check_coefficients("a", a)), to_e3nn(check_coefficients("b", b))
-    top = a.shape[-1] - 1 if lmax is None else lmax
+    top, highest = a.shape[-1] - 1 if lmax is None else lmax, a.shape[-1] + b.shape[-1] - 2
+    if isinstance(top, bool) or not isinstance(top, int):
+        raise TypeError(f"lmax: expected an int from 0 to {highest} or None, got {lmax!r}")
+    if not 0 <= top <= highest:
+        raise ValueError(f"lmax: expected 0 to {highest}, the degree of the product, got {lmax}")
     out = []
     for degree in range(top + 1):
         total = first.new_zeros(*torch.broadcast_shapes(first.shape[:-1], second.shape[:-1]), 2 * degree + 1)

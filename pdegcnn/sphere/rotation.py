@@ -29,11 +29,15 @@ def check_rotation(name: str, value: Tensor) -> Tensor:
     return value
 
 
+MOST = 2**14
+"""Highest degree of a Wigner matrix: one of 8 GB."""
+
+
 def _degree(value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"l: expected an int >= 0, got {value!r} of type {type(value).__name__}")
-    if value < 0:
-        raise ValueError(f"l: expected an int >= 0, got {value}")
+    if not 0 <= value <= MOST:
+        raise ValueError(f"l: expected an int from 0 to {MOST}, got {value}")
     return value
 
 

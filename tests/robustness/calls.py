@@ -123,8 +123,8 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "sphere.irreps": {"lmax": 3},
     "sphere.rotate_coefficients": {"c": COEFFICIENTS, "R": torch.eye(3, dtype=torch.float64)},
     "sphere.clebsch_gordan_product": {"a": COEFFICIENTS, "b": COEFFICIENTS, "lmax": 3},
-    "sphere.wigner_D": {"degree": 2, "R": torch.eye(3, dtype=torch.float64)},
-    "sphere.wigner_d": {"degree": 2, "beta": torch.tensor(0.3, dtype=torch.float64)},
+    "sphere.wigner_D": {"l": 2, "R": torch.eye(3, dtype=torch.float64)},
+    "sphere.wigner_d": {"l": 2, "beta": torch.tensor(0.3, dtype=torch.float64)},
 }
 """Public functions: arguments of a good call, by name."""
 ELSEWHERE = {

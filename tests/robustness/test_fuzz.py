@@ -1,7 +1,8 @@
-"""Bad arguments of every public function: a right answer or an error that names the argument."""
+"""Bad arguments of every public function and layer: a right answer or an error that names the argument."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from .calls import FUNCTIONS, find, outputs
+from .calls import FUNCTIONS, LAYERS, find, outputs
 
 NUMBERS = [
     -1,
@@ -107,6 +108,68 @@ def settle(name: str, call: Any, given_: dict[str, Any], changed: str) -> Any:
 def test_functions(name: str) -> None:
     """Every argument, bent in every way, the others good."""
     arguments = FUNCTIONS[name]
+    find(name)(**arguments)  # the good call is one
     for changed, good in arguments.items():
         for value in bent(good):
             settle(name, find(name), {**arguments, changed: value}, changed)
+
+
+CALLED = {
+    "convection": "method", "diffusion": "method",  # of a PDE layer: the methods of its terms
+    "classes": "out_channels", "logits": "bias", "width": "channels",  # of a network: the argument of its layer
+}  # fmt: skip
+"""Arguments whose errors come from a layer inside, under the layer's name for them."""
+ENDLESS = ("iterations", "steps", "depth", "levels", "layers")
+"""Counts of repetitions: a huge one is not wrong, it only takes as long as it says."""
+
+
+def options_of(name: str) -> list[str]:
+    """Names of the constructor's arguments, but for where and in what dtype the parameters live."""
+    parameters = inspect.signature(find(name)).parameters.values()
+    plain = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return [n for n in dict.fromkeys([*plain, *LAYERS[name][0]]) if n not in ("device", "dtype")]
+
+
+def settle_layer(name: str, changed: str, value: Any) -> None:
+    """Build with one bad argument and, if that is allowed, run; only errors that say which argument are right."""
+    arguments, inputs = LAYERS[name]
+    try:
+        layer = find(name)(**{**arguments, changed: value})
+    except (ValueError, TypeError) as error:
+        assert changed in str(error) or CALLED.get(changed, changed) in str(error), f"{name}({changed}): {error}"
+        return
+    except (MemoryError, RuntimeError) as error:
+        assert value == 2**40 and (not str(error) or "allocate" in str(error) or "overflow" in str(error)), error
+        return
+    try:
+        with torch.no_grad():
+            result = layer(*inputs)
+    except (ValueError, TypeError) as error:
+        assert "expected" in str(error), f"{name}({changed}={value!r}): {error}"  # names an input that no longer fits
+        return
+    assert finite(result), f"{name}({changed}={value!r}): NaN or infinity out of finite numbers"
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_constructors(name: str) -> None:
+    """Every argument of every layer and network, replaced by numbers, words and objects that make no sense there."""
+    for changed in options_of(name):
+        for value in [*OTHERS, torch.zeros(2)]:
+            if isinstance(value, int) and value == 2**40 and changed in ENDLESS:
+                continue
+            torch.manual_seed(0)
+            settle_layer(name, changed, value)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_inputs(name: str) -> None:
+    """Every input of every layer, bent in every way."""
+    arguments, inputs = LAYERS[name]
+    layer = find(name)(**arguments).eval()
+    names = list(inspect.signature(layer.forward).parameters)
+    names = ["input", *names[1:]] if isinstance(layer, torch.nn.Sequential) else names
+    given_ = dict(zip(names, inputs, strict=False))
+    for changed, good in given_.items():
+        for value in bent(good):
+            with torch.no_grad():
+                settle(name, lambda **kwargs: layer(*kwargs.values()), {**given_, changed: value}, changed)

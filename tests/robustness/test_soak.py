@@ -1,0 +1,48 @@
+"""A few models of ``benchmarks/soak.py``, and the same bits from run to run and for one thread and two."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ..export.small_models import SMALL
+
+SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
+
+
+def test_five_random_models(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SOAK), "--models", "5"], capture_output=True, text=True, cwd=SOAK.parents[1], check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("5 models from seed 0 on")
+
+
+def step(name: str) -> list[torch.Tensor]:
+    """Outputs and gradients of one training step, all drawn anew from the same seed."""
+    torch.manual_seed(1)
+    build, shape = SMALL[name]
+    model = build()
+    out = model(torch.randn(shape))
+    out.square().sum().backward()
+    return [out.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_runs_repeat_to_the_bit_on_one_thread_and_two(name: str) -> None:
+    threads = torch.get_num_threads()
+    try:
+        runs = []
+        for count in (1, 1, 2, 2):
+            torch.set_num_threads(count)
+            runs.append(step(name))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(a.equal(b) for a, b in zip(runs[0], runs[1], strict=True))
+    assert all(a.equal(b) for a, b in zip(runs[2], runs[3], strict=True))
+    for a, b in zip(runs[0], runs[2], strict=True):  # sums may be split in another order
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
