@@ -85,6 +85,8 @@ def check_features(
         if field.ndim != 3 or any(w is not None and s != w for s, w in zip(field.shape, wanted)):
             shape = ",".join(str(w or letter) for w, letter in zip(wanted, "BCV"))
             raise ValueError(f"{name}[{spin}]: expected shape [{shape}] laid out {LAYOUT}, got {tuple(field.shape)}")
+        if 0 in field.shape:
+            raise ValueError(f"{name}[{spin}]: expected no empty axis, got shape {tuple(field.shape)}")
     return dict(features)
 
 

@@ -43,6 +43,9 @@ class ChannelMix(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Mix the channels of ``u``."""
+        _checks.tensor("u", u)
+        if u.ndim < 2 or u.shape[1] != self.in_channels:
+            raise ValueError(f"u: expected {self.in_channels} channels in [B,C,...], got shape {tuple(u.shape)}")
         weight = self.weight.expand(u.shape[0], -1, -1)  # matmul would transpose u instead, ten times slower
         mixed = torch.bmm(weight, u.flatten(2)).unflatten(2, u.shape[2:])
         return mixed if self.bias is None else mixed + self.bias.view(-1, *(1,) * (u.ndim - 2))
@@ -143,6 +146,11 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Normalise ``input``."""
+        _checks.tensor("input", input)
+        if input.ndim < 2 or input.shape[1] != self.num_features:
+            raise ValueError(
+                f"input: expected {self.num_features} channels in [B,C,...], got shape {tuple(input.shape)}"
+            )
         training = self.training or self.running_mean is None
         if self.point_weights is None or not training:
             return super().forward(input)

@@ -47,7 +47,9 @@ class MaxPool(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Pool ``u``."""
-        _checks.tensor("u", u)
+        if _checks.tensor("u", u).ndim < 3:
+            raise ValueError(f"u: expected a tensor [B,...,H,W], got shape {tuple(u.shape)}")
+        _checks.signal("u", u, u.ndim, "[B,...,H,W]")
         for n in u.shape[-2:]:
             if n < self.kernel_size or (n - self.kernel_size) % self.stride:
                 raise ValueError(
