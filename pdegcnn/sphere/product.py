@@ -19,7 +19,7 @@ MOST = 2**20
 def irreps(lmax: int) -> o3.Irreps:
     """The irreps 0e + 1o + 2e + ... of degree up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
     if isinstance(lmax, bool) or not isinstance(lmax, int) or not 0 <= lmax <= MOST:
-        raise ValueError(f"lmax: expected an int >= 0, at most {MOST}, got {lmax!r}")
+        raise ValueError(f"lmax: expected an int >= 0, got {lmax!r} (the most is {MOST})")
     return o3.Irreps.spherical_harmonics(lmax)
 
 
