@@ -20,7 +20,8 @@ def rotated_digits(
     space: GridSpace | None = None,
     in_channels: int = 1,
     channels: Sequence[int] = (6, 12, 8),
-    size: int = 14,
+    size: int | Sequence[int] = 14,
+    template: int = 5,
     terms: Sequence[str] = TERMS,
     kernel_size: int | Sequence[int] = 5,
     alpha: float = 0.65,
@@ -31,7 +32,7 @@ def rotated_digits(
 ) -> nn.Sequential:
     """The rotated-digit PDE-G-CNN of Smets et al. (arXiv 2001.09046), invariant to rotations by construction.
 
-    Lift 5x5, two PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads
+    Lift 5x5, PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads
     the 5x5 features in a fixed frame, which loses the invariance that the layers kept; this one correlates them with
     the same number of 5x5 class templates **turned to every orientation** and takes the maximum.
 
@@ -40,7 +41,8 @@ def rotated_digits(
         space: SE(2) with 8 orientations if None.
         in_channels: channels of the image.
         channels: after the lift and after each PDE layer.
-        size: height and width at which the PDE layers work.
+        size: height and width at which the PDE layers work: one for all, or one for each.
+        template: odd height and width of the class templates.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         alpha: their power.
@@ -53,16 +55,20 @@ def rotated_digits(
         ``[B,in_channels,H,W] -> [B,classes]``, H, W >= 5, 28 in the publication.
     """
     space = SE2(8) if space is None else space
+    sizes = [size] * (len(channels) - 1) if isinstance(size, int) else list(size)
+    if len(sizes) != len(channels) - 1:
+        raise ValueError(f"size: expected one number, or one for each of {len(channels) - 1} PDE layers, got {size}")
     factory = {"device": device, "dtype": dtype}
     layers: list[nn.Module] = [
         Lift(space, in_channels, channels[0], kernel_size=5, padding=0, **factory),
         BatchNorm(channels[0], **factory),
-        Resample(size),
     ]
-    for before, after in zip(channels, channels[1:]):
+    for i, (before, after) in enumerate(zip(channels, channels[1:])):
+        if i == 0 or sizes[i] != sizes[i - 1]:
+            layers.append(Resample(sizes[i]))
         layers.append(PDELayer(space, before, after, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options))
-    layers += [Resample(5), Project(space, mode="max"), nn.Dropout(dropout)]
-    layers += [Lift(space, channels[-1], classes, kernel_size=5, padding=0, **factory), Project(space, mode="max")]
+    layers += [Resample(template), Project(space, mode="max"), nn.Dropout(dropout)]
+    layers += [Lift(space, channels[-1], classes, kernel_size=template, padding=0, **factory), Project(space, mode="max")]
     return nn.Sequential(*layers, nn.Flatten())
 
 
