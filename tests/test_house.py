@@ -25,6 +25,7 @@ LEVELS = {
     "gauge": 9,
     "models": 10,
     "testing": 11,
+    "recipes": 13,
     "data": 12,
     "plot": 12,
     "export": 12,
