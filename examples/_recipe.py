@@ -9,7 +9,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from pdegcnn.recipes import Outcome, Settings, Task, fit, own_device, parameters, rank, write_result
@@ -17,11 +16,11 @@ from pdegcnn.recipes import Outcome, Settings, Task, fit, own_device, parameters
 SMOKE = {"epochs": 2, "seconds": None, "batch": 8}
 
 
-def parser(doc: str | None, *, out: str, data: str) -> argparse.ArgumentParser:
+def parser(doc: str | None, *, out: str, data: str, add_help: bool = True) -> argparse.ArgumentParser:
     """The command line that all recipes have; what is not given is the recipe's own."""
     about, _, rest = (doc or "").partition("\n")
     made = argparse.ArgumentParser(
-        description=about, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=about, epilog=rest, add_help=add_help, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--data", type=Path, help=data)
     made.add_argument("--out", type=Path, default=Path(out), help="folder of checkpoints and results (%(default)s)")
@@ -31,7 +30,9 @@ def parser(doc: str | None, *, out: str, data: str) -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, help="budget of training time, kept by the learning rate too")
     made.add_argument("--batch", type=int, help="samples of a step, over all processes")
     made.add_argument("--rate", type=float, help="highest learning rate")
-    made.add_argument("--patience", type=int, help="stop after so many scores of the held-out part without a better one")
+    made.add_argument(
+        "--patience", type=int, help="stop after so many scores of the held-out part without a better one"
+    )
     made.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="of autocast")
     made.add_argument("--tensorboard", action="store_true", default=None, help="also write TensorBoard files")
     made.add_argument("--smoke", action="store_true", help="little data and two epochs, to see that everything runs")
@@ -98,5 +99,3 @@ def finish(
     for name, value in figures.items():
         print(f"{name:>28}  {value:.5g}")
     print(f"wrote {path}")
-
-

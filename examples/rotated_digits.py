@@ -137,7 +137,9 @@ def main() -> None:
         figures = {"test_error": 1 - accuracy(outcome.model, split.test)}
         some = split.test.images[:64].to(own_device())
         for angle in (90, 45):
-            figures[f"invariance_error_{angle}"] = pg.testing.equivariance_error(outcome.model, some, SPACE, angle=angle)
+            figures[f"invariance_error_{angle}"] = pg.testing.equivariance_error(
+                outcome.model, some, SPACE, angle=angle
+            )
         network = {"net": chosen.net, "validation": chosen.validation, "augmentation": chosen.augmentation}
         _recipe.finish(chosen, "rotated_digits", chosen.net, outcome, how, figures, data=name, network=network)
 

@@ -68,7 +68,10 @@ def rotated_digits(
             layers.append(Resample(sizes[i]))
         layers.append(PDELayer(space, before, after, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options))
     layers += [Resample(template), Project(space, mode="max"), nn.Dropout(dropout)]
-    layers += [Lift(space, channels[-1], classes, kernel_size=template, padding=0, **factory), Project(space, mode="max")]
+    layers += [
+        Lift(space, channels[-1], classes, kernel_size=template, padding=0, **factory),
+        Project(space, mode="max"),
+    ]
     return nn.Sequential(*layers, nn.Flatten())
 
 

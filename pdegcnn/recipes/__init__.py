@@ -3,6 +3,7 @@
 from pdegcnn.recipes.checkpoint import read_weights, write_file, write_json, write_weights
 from pdegcnn.recipes.loop import Outcome, Settings, Task, fit, own_device, processes, rank, world
 from pdegcnn.recipes.report import parameters, write_result
+from pdegcnn.recipes.tiles import tiled
 
 __all__ = [
     "Outcome",
@@ -14,6 +15,7 @@ __all__ = [
     "processes",
     "rank",
     "read_weights",
+    "tiled",
     "world",
     "write_file",
     "write_json",

@@ -356,7 +356,9 @@ class _Run:
         LOG.info("%s", ", ".join(f"{name} {value:.5g}" for name, value in row.items()))
         if self.settings.tensorboard:
             if self.board is None:
-                self.board = importlib.import_module("torch.utils.tensorboard").SummaryWriter(self.folder / "tensorboard")
+                self.board = importlib.import_module("torch.utils.tensorboard").SummaryWriter(
+                    self.folder / "tensorboard"
+                )
             for name, value in row.items():
                 self.board.add_scalar(name, value, int(row["step"]))
 

@@ -46,6 +46,7 @@ def command() -> str:
 
 def commit() -> str:
     """The commit of the code, with a plus sign when tracked files differ from it; ``unknown`` outside a repository."""
+
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:

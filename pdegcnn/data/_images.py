@@ -1,0 +1,26 @@
+"""Reading image files."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+
+
+def read_image(path: Path, mode: str) -> np.ndarray:
+    """The pixels of an image file as uint8: (H,W,3) for mode ``"RGB"``, (H,W) for ``"L"``.
+
+    Raises:
+        ImportError: Pillow is not installed.
+        ValueError: the file is damaged or no image.
+    """
+    try:
+        pillow = importlib.import_module("PIL.Image")
+    except ModuleNotFoundError as error:
+        raise ImportError("images are read with Pillow, which is not installed: pip install 'pdegcnn[demo]'") from error
+    try:
+        with pillow.open(path) as image:
+            return np.array(image.convert(mode))
+    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+        raise ValueError(f"{path}: expected a readable image, got a damaged one ({error})") from error
