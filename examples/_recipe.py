@@ -30,9 +30,7 @@ def parser(doc: str | None, *, out: str, data: str, add_help: bool = True) -> ar
     made.add_argument("--seconds", type=float, help="budget of training time, kept by the learning rate too")
     made.add_argument("--batch", type=int, help="samples of a step, over all processes")
     made.add_argument("--rate", type=float, help="highest learning rate")
-    made.add_argument(
-        "--patience", type=int, help="stop after so many scores of the held-out part without a better one"
-    )
+    made.add_argument("--patience", type=int, help="stop after so many scores without a better one")
     made.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="of autocast")
     made.add_argument("--tensorboard", action="store_true", default=None, help="also write TensorBoard files")
     made.add_argument("--smoke", action="store_true", help="little data and two epochs, to see that everything runs")

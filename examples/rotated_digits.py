@@ -1,7 +1,7 @@
 """Recipe: rotated handwritten digits, 12,000 to train and 50,000 to test.
 
-    python examples/rotated_digits.py --data DIR --net small --out runs/small-0      # DIR: see pdegcnn.data.rotated_mnist
-    torchrun --nproc-per-node 2 examples/rotated_digits.py --data DIR --net large    # several processes
+    python examples/rotated_digits.py --data DIR --net small   # DIR: see pdegcnn.data.rotated_mnist
+    torchrun --nproc-per-node 2 examples/rotated_digits.py --data DIR --net large
 
 Without data, digits inside a package stand in. A run that was killed goes on where it was when started again. All
 networks have the same loop, loss, augmentation and schedule. Nothing is chosen by the test set.

@@ -142,7 +142,8 @@ def _lit_part(mask: np.ndarray) -> np.ndarray:
     steps = max(1, max(mask.shape) // 200)
     padded = np.pad(mask, steps, mode="edge")
     opened = ndimage.binary_opening(padded, iterations=steps)[steps:-steps, steps:-steps]
-    labels, count = ndimage.label(opened)
+    labels = np.asarray(ndimage.label(opened)[0])  # pyright: ignore[reportIndexIssue]
+    count = int(labels.max())
     if not count:
         return np.ones(mask.shape, bool)
     largest = labels == 1 + np.argmax(ndimage.sum_labels(opened, labels, np.arange(1, count + 1)))
@@ -155,7 +156,7 @@ def _circle(mask: np.ndarray) -> tuple[tuple[float, float], float]:
     box = rows.min(), rows.max(), columns.min(), columns.max()
     centre = ((box[0] + box[1]) / 2, (box[2] + box[3]) / 2)
     extent = float(max(box[1] - box[0], box[3] - box[2]) + 1)
-    border = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    border = mask & ~np.asarray(ndimage.binary_erosion(mask, border_value=1), dtype=bool)
     border[:2], border[-2:], border[:, :2], border[:, -2:] = False, False, False, False
     i, j = (x.astype(float) for x in np.nonzero(border))
     if len(i) < 0.2 * np.pi * extent:
