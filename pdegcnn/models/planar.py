@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from pdegcnn import _checks
+from pdegcnn.models.pretrained import read_pretrained
 from pdegcnn.nn import BatchNorm, ChannelMix, Lift, PDELayer, Project, Resample
 from pdegcnn.spaces import SE2, GridSpace
 
@@ -26,6 +28,7 @@ def rotated_digits(
     kernel_size: int | Sequence[int] = 5,
     alpha: float = 0.65,
     dropout: float = 0.1,
+    pretrained: str | None = None,
     device: Any = None,
     dtype: Any = None,
     **options: Any,
@@ -47,13 +50,24 @@ def rotated_digits(
         kernel_size: taps of their kernels.
         alpha: their power.
         dropout: probability before the head.
+        pretrained: name of weights that come with the package, ``"small"`` or ``"large"``: they bring their own
+            arguments, all but ``device`` and ``dtype`` must be left out. Images are digits of 28x28, white on black, in
+            [0, 1]. What they were trained on, and its licence: ``pdegcnn/models/weights/*.json``.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`.
 
     Shape:
         ``[B,in_channels,H,W] -> [B,classes]``, H, W >= 5, 28 in the publication.
+
+    Raises:
+        ImportError: ``pretrained`` needs safetensors.
+        ValueError: unknown or damaged weights, other arguments beside them, or arguments out of range.
     """
+    if pretrained is not None:
+        chosen = {"classes": classes, "space": space, "in_channels": in_channels, "channels": channels, "size": size}
+        chosen |= {"template": template, "terms": terms, "kernel_size": kernel_size, "alpha": alpha, "dropout": dropout}
+        return _pretrained(rotated_digits, pretrained, chosen | options, device, dtype)
     space = SE2(8) if space is None else space
     sizes = [size] * (len(channels) - 1) if isinstance(size, int) else list(size)
     if len(sizes) != len(channels) - 1:
@@ -73,6 +87,20 @@ def rotated_digits(
         Project(space, mode="max"),
     ]
     return nn.Sequential(*layers, nn.Flatten())
+
+
+def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dtype: Any) -> nn.Sequential:
+    """The network that weights of this package were trained for, with them, in eval mode."""
+    parameters = inspect.signature(builder).parameters
+    given = [k for k, value in chosen.items() if k not in parameters or value != parameters[k].default]
+    if given:
+        raise ValueError(f"pretrained: expected no arguments beside it but device and dtype, got {', '.join(given)}")
+    description, state = read_pretrained(builder.__name__, name)
+    arguments = dict(description["arguments"])
+    space = SE2(arguments.pop("orientations"))
+    model = builder(space=space, **arguments, device=device, dtype=dtype)
+    model.load_state_dict(state)
+    return model.eval()
 
 
 def vessel_segmentation(
