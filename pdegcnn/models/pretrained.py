@@ -1,4 +1,4 @@
-"""Weights that come with the package: ``weights/NAME.safetensors``, and ``weights/NAME.json`` that says what they are."""
+"""Weights that come with the package: ``weights/NAME.safetensors``; ``weights/NAME.json`` says what they are."""
 
 from __future__ import annotations
 
