@@ -24,12 +24,14 @@ BORDER = 12
 class Prepared(NamedTuple):
     """A photograph as networks see it: pixels [3,h,w] (even, square, centred on the field) and field [h,w].
 
-    ``box`` is the part of the photograph (top, left, bottom, right; may reach beyond it) that it was made from.
+    ``box`` is the part of the photograph (top, left, bottom, right; may reach beyond it) that it was made from,
+    ``diameter`` that of the photograph's field of view in its pixels.
     """
 
     pixels: Tensor
     field: Tensor
     box: tuple[int, int, int, int]
+    diameter: float
 
 
 def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) -> Prepared:
@@ -41,7 +43,8 @@ def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) 
         angle: degrees that the camera's field of view spans.
     """
     found = find_field(image.movedim(0, -1).numpy())
-    scale = DIAMETER / (diameter or found.diameter) * angle / ANGLE
+    diameter = diameter or found.diameter
+    scale = DIAMETER / diameter * angle / ANGLE
     scale = 1.0 if abs(scale - 1) < 0.03 else scale
     mask = torch.from_numpy(found.mask)
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
@@ -54,7 +57,7 @@ def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) 
     size = max(16, 2 * round(side * scale / 2))
     pixels = _resize(_cut(image, box), size)
     inside = _resize(_cut(mask[None].float(), box), size)[0] > 0.5
-    return Prepared(even_out(pixels, inside), inside, box)
+    return Prepared(even_out(pixels, inside), inside, box, diameter)
 
 
 def restore(values: Tensor, prepared: Prepared, shape: tuple[int, int]) -> Tensor:

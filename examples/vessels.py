@@ -262,9 +262,9 @@ def predict(chosen: argparse.Namespace) -> None:
     for path in paths:
         name = path.stem if names.count(path.stem) == 1 else path.name
         try:
-            ready, share = predict_one(model, path, chosen.out / name, threshold, chosen.diameter, chosen.angle)
-            print(f"{path.name}: field of view {ready:.0f} pixels across, vessels in {share:.1%} of it")
-        except (ValueError, OSError) as error:
+            across, share = predict_one(model, path, chosen.out / name, threshold, chosen.diameter, chosen.angle)
+            print(f"{path.name}: field of view {across:.0f} pixels across, vessels in {share:.1%} of it")
+        except (ValueError, OSError) as error:  # one bad photograph must not cost the others
             failed += 1
             sys.stderr.write(f"{error if str(path) in str(error) else f'{path}: {error}'}\n")
     if failed:
@@ -285,7 +285,7 @@ def predict_one(
         picture = Image.fromarray(values.round().to(torch.uint8).numpy())
         target = out.parent / f"{out.name}_{kind}.png"
         write_file(target, lambda fresh, picture=picture: picture.save(fresh, format="PNG"))
-    return ready.box[2] - ready.box[0], float(mask.sum() / field.sum().clamp_min(1))
+    return ready.diameter, float(mask.sum() / field.sum().clamp_min(1))
 
 
 def arguments() -> argparse.Namespace:

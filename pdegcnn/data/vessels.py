@@ -128,7 +128,9 @@ def find_field(image: np.ndarray) -> Field:
     light = light.max(-1) if light.ndim == 3 else light
     height, width = light.shape
     light = ndimage.gaussian_filter(light, max(height, width) / 300, mode="nearest")
-    dark, bright = np.percentile(light, (0.5, 75))
+    dark, top = np.percentile(light, (0.5, 99.5))
+    lit = light[light > dark + 0.25 * (top - dark)]
+    bright = float(np.median(lit)) if lit.size else 0.0
     if not bright > 0 or bright - light.min() < 1e-3 * bright:
         raise ValueError("image: expected a photograph with a lit field of view, got one without contrast")
     mask = np.ones(light.shape, bool)
@@ -196,7 +198,8 @@ def _draw(size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     field = np.hypot(rows, columns) < 0.47 * size
     vessels = np.zeros((size, size), bool)
-    trunks = [(random.uniform(0, size, 2), random.uniform(0, 2 * np.pi), random.uniform(1.5, 3.2)) for _ in range(5)]
+    widest = 1 + size / 160
+    trunks = [(random.uniform(0, size, 2), random.uniform(0, 2 * np.pi), random.uniform(1, widest)) for _ in range(5)]
     while trunks:
         place, angle, radius = trunks.pop()
         path = []
@@ -206,7 +209,7 @@ def _draw(size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarra
             if not (place >= 0).all() or not (place < size).all():
                 break
             path.append(place.astype(int))
-            if radius > 1 and random.random() < 4 / size:
+            if radius >= 1 and random.random() < 4 / size:
                 trunks.append((place, angle + random.choice([-1, 1]) * random.uniform(0.4, 0.9), 0.7 * radius))
         if path:
             line = np.ones((size, size), bool)

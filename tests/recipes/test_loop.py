@@ -57,8 +57,7 @@ def timeless(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-@pytest.mark.parametrize("stop", [1, 6, 7, 13, 21])
-@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize(("stop", "average"), [(1, 0.9), (6, 0.0), (7, 0.9), (13, 0.9)])
 def test_interrupted_equals_uninterrupted(tmp_path, stop, average):
     """To the bit: weights, averaged weights and every figure but the clock's."""
     settings = how(save_seconds=1e-9, average=average, patience=10)
