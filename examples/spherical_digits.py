@@ -30,6 +30,7 @@ from torch.nn.functional import cross_entropy
 import pdegcnn as pg
 from pdegcnn.data import SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn.data.sphere_digits import BANDLIMIT
+from pdegcnn.recipes import write_result
 
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003}
 TURNS = ((0, 0, 0), (0, 30, 0), (90, 45, 60), (200, 40, 45), (300, 50, 150), (60, 60, 170))
@@ -187,10 +188,22 @@ def arguments() -> argparse.Namespace:
         "--train", choices=("rotated", "upright", "both"), default="both", help="digits to train on (%(default)s)"
     )
     made.add_argument("--band", type=int, default=16, help="rings of the grid, 8 to 30 (default: %(default)s)")
+    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
     chosen = parse(made)
     if not 8 <= chosen.band <= BANDLIMIT:
         made.error(f"--band: expected a number from 8 to {BANDLIMIT}, got {chosen.band}")
     return chosen
+
+
+def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> None:
+    """Write the result file of every network."""
+    seconds = chosen.seconds * (2 if chosen.train == "both" else 1)
+    for name, found in results.items():
+        figures = {k: v for k, v in found.items() if k not in ("parameters", "seconds_per_epoch", "training_seconds")}
+        epochs = chosen.seconds / found["seconds_per_epoch"]
+        about = {"seed": chosen.seed, "parameters": found["parameters"], "seconds": seconds, "epochs": epochs}
+        path = chosen.results / f"spherical_digits-{FILES[name]}-{chosen.seed}.json"
+        write_result(path, "spherical_digits", name, figures, **about, data=f"{source}, band {chosen.band}")
 
 
 def load(chosen: argparse.Namespace) -> tuple[SphericalSplit, str]:
@@ -221,6 +234,8 @@ def main() -> None:
             results[name].update(found)
     print("\n" + table(results, ROWS) + "\n")
     write(chosen, source, models, results, data[1])
+    if chosen.results:
+        record(chosen, source, results)
     print(f"wrote {chosen.out / 'spherical_digits.png'}, checkpoints and results.json")
 
 

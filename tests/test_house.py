@@ -34,6 +34,7 @@ LEVELS = {
 FORBIDDEN = {
     "data": {*LEVELS} - {"data", "_checks"},
     "plot": {*LEVELS} - {"plot", "_checks"},
+    "recipes": {*LEVELS} - {"recipes", "_checks"},
     "reversible": {"spaces", "kernels", "pde", "nn"},
 }
 """Rooms that a room must not import although they are lower."""

@@ -64,10 +64,28 @@ def rotated_digits(
         ImportError: ``pretrained`` needs safetensors.
         ValueError: unknown or damaged weights, other arguments beside them, or arguments out of range.
     """
+    chosen = {
+        name: value for name, value in locals().items() if name not in ("pretrained", "device", "dtype", "options")
+    }
     if pretrained is not None:
-        chosen = {"classes": classes, "space": space, "in_channels": in_channels, "channels": channels, "size": size}
-        chosen |= {"template": template, "terms": terms, "kernel_size": kernel_size, "alpha": alpha, "dropout": dropout}
         return _pretrained(rotated_digits, pretrained, chosen | options, device, dtype)
+    return _digit_network(**chosen, device=device, dtype=dtype, options=options)
+
+
+def _digit_network(
+    classes: int,
+    space: GridSpace | None,
+    in_channels: int,
+    channels: Sequence[int],
+    size: int | Sequence[int],
+    template: int,
+    dropout: float,
+    device: Any,
+    dtype: Any,
+    options: dict[str, Any],
+    **layer: Any,
+) -> nn.Sequential:
+    """The layers of :func:`rotated_digits`."""
     space = SE2(8) if space is None else space
     sizes = [size] * (len(channels) - 1) if isinstance(size, int) else list(size)
     if len(sizes) != len(channels) - 1:
@@ -80,13 +98,10 @@ def rotated_digits(
     for i, (before, after) in enumerate(zip(channels, channels[1:])):
         if i == 0 or sizes[i] != sizes[i - 1]:
             layers.append(Resample(sizes[i]))
-        layers.append(PDELayer(space, before, after, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options))
+        layers.append(PDELayer(space, before, after, **layer, **factory, **options))
     layers += [Resample(template), Project(space, mode="max"), nn.Dropout(dropout)]
-    layers += [
-        Lift(space, channels[-1], classes, kernel_size=template, padding=0, **factory),
-        Project(space, mode="max"),
-    ]
-    return nn.Sequential(*layers, nn.Flatten())
+    layers.append(Lift(space, channels[-1], classes, kernel_size=template, padding=0, **factory))
+    return nn.Sequential(*layers, Project(space, mode="max"), nn.Flatten())
 
 
 def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dtype: Any) -> nn.Sequential:

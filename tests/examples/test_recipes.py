@@ -1,5 +1,6 @@
 """The recipes run from the command line on data that come with them, go on after a stop, and say what is wrong."""
 
+import argparse
 import csv
 import importlib
 import json
@@ -98,19 +99,17 @@ def test_augmentation_moves_a_little_and_turns(module):
         assert (made[0] - made[1]).abs().max() > 0.3
 
 
-def test_two_processes_share_a_recipe(tmp_path, digits):
+def test_two_processes_share_a_recipe(run, tmp_path, digits):
     """Shares differ in batch statistics and dropout; the loss curve is that of one process within 10 %."""
-    base = [EXAMPLES / "rotated_digits.py", "--smoke", "--net", "cnn", "--data", digits]
-    environment = {k: v for k, v in os.environ.items() if k != "PDEGCNN_DATA"}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
-    losses = []
-    for name, launcher in (("one", []), ("two", ["-m", "torch.distributed.run", "--nproc-per-node", "2"])):
-        options = ["--augmentation", 0, "--batch", 32, "--epochs", 3, "--out", tmp_path / name]
-        command = [sys.executable, *launcher, *base, *options]
-        done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        rows = list(csv.DictReader((tmp_path / name / "history.csv").open()))
-        losses.append([float(row["loss"]) for row in rows])
+    options = ["--smoke", "--net", "cnn", "--data", digits, "--augmentation", 0, "--batch", 32, "--epochs", 3, "--out"]
+    run("rotated_digits.py", *options, tmp_path / "one")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", EXAMPLES / "rotated_digits.py"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
+    command = list(map(str, [*launcher, *options, tmp_path / "two"]))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tables = [list(csv.DictReader((tmp_path / name / "history.csv").open())) for name in ("one", "two")]
+    losses = [[float(row["loss"]) for row in rows] for rows in tables]
     assert losses[1] == pytest.approx(losses[0], rel=0.1) and len(losses[0]) == 3
     result = json.loads((tmp_path / "two" / "result.json").read_text())
     assert result["machine"]["processes"] == 2 and result["command"].startswith("torchrun --nproc-per-node 2 ")
@@ -205,3 +204,27 @@ def test_the_large_builder_takes_a_size_for_each_layer():
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
     with pytest.raises(ValueError, match="^size: expected one number, or one for each of 2"):
         pg.models.rotated_digits(channels=(4, 4, 4), size=(12, 7, 7))
+
+
+def test_street_scenes(run, tmp_path):
+    out = tmp_path / "run"
+    assert "mean_iou" in run("street_scenes.py", "--smoke", "--out", out)
+    figures = json.loads((out / "result.json").read_text())["figures"]
+    assert 0 <= figures["mean_iou"] <= figures["pixel_accuracy"] <= 1 and figures.get("memory_mb", 1) > 0
+
+
+def test_street_networks_have_equal_parameters(module):
+    build = module("street_scenes").build
+    ours, plain = (sum(p.numel() for p in build(name, 3, 11).parameters()) for name in ("hyperbolic", "plain"))
+    assert plain == pytest.approx(ours, rel=0.03)
+
+
+def test_spherical_digits_write_results(module, tmp_path):
+    """The example's own test runs it whole; here what it found becomes result files."""
+    example = module("spherical_digits")
+    chosen = argparse.Namespace(seconds=60.0, train="both", seed=2, results=tmp_path, band=16)
+    found = {"parameters": 7, "seconds_per_epoch": 30.0, "rotated_rotated": 0.9, "equivariance_error": 1e-3}
+    example.record(chosen, "digits", {"PDE-G-CNN": found})
+    result = json.loads((tmp_path / "spherical_digits-pdegcnn-2.json").read_text())
+    assert result["figures"] == {"rotated_rotated": 0.9, "equivariance_error": 1e-3}
+    assert result["seconds"] == 120 and result["epochs"] == 2 and result["recipe"] == "spherical_digits"

@@ -26,12 +26,12 @@ class Line:
         return {"score": -float((model(self.x) - self.x**2).square().mean())}
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     torch.manual_seed(1)
     noise = [] if chosen.plain else [nn.BatchNorm1d(16), nn.Dropout(0.2)]
     model = nn.Sequential(nn.Linear(1, 16), *noise, nn.Tanh(), nn.Linear(16, 1))

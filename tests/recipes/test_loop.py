@@ -15,6 +15,7 @@ from torch import nn
 
 from pdegcnn.recipes import Settings, fit, read_weights
 from pdegcnn.recipes.loop import SCHEDULES
+from tests.recipes import program
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -90,7 +91,7 @@ def run(folder, *arguments, wait=True, launcher=()):
 
 def test_killed_process_goes_on(tmp_path):
     """kill -9 in the middle of an epoch, start again: the files of an unbroken run."""
-    run(tmp_path / "whole")
+    program.main([str(tmp_path / "whole")])
     slow = run(tmp_path / "parts", "--pause", 0.05, wait=False)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "parts").glob("checkpoint-*")) and time.monotonic() < deadline:
@@ -99,7 +100,7 @@ def test_killed_process_goes_on(tmp_path):
     slow.communicate()
     (found,) = (tmp_path / "parts").glob("checkpoint-*")
     assert 0 < int(found.name.partition("-")[2]) < 42
-    run(tmp_path / "parts")
+    program.main([str(tmp_path / "parts")])
     names = ("whole", "parts")
     assert same(*(read_weights(tmp_path / name / "weights.safetensors") for name in names))
     tables = [list(csv.DictReader((tmp_path / name / "history.csv").open())) for name in names]
@@ -108,7 +109,7 @@ def test_killed_process_goes_on(tmp_path):
 
 def test_two_processes_learn_what_one_learns(tmp_path):
     """Without normalisation and dropout the shares of a batch add up: equal losses to rounding."""
-    run(tmp_path / "one", "--plain")
+    program.main([str(tmp_path / "one"), "--plain"])
     run(tmp_path / "two", "--plain", launcher=("-m", "torch.distributed.run", "--nproc-per-node", "2"))
     one, two = (list(csv.DictReader((tmp_path / name / "history.csv").open())) for name in ("one", "two"))
     assert len(one) == len(two) == 6
