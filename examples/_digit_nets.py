@@ -56,7 +56,7 @@ def gcnn() -> nn.Module:
 class Steerable(nn.Module):
     """A C8-equivariant CNN of ``escnn`` with regular features, pooled over group and space."""
 
-    def __init__(self, widths: tuple[int, ...] = (4, 6, 6, 8)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (6, 10, 10, 12)) -> None:
         super().__init__()
         gspaces, enn = importlib.import_module("escnn.gspaces"), importlib.import_module("escnn.nn")
         act = gspaces.rot2dOnR2(8)

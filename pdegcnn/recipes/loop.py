@@ -331,6 +331,7 @@ class _Run:
         if over or epoch % settings.evaluate_every == 0:
             with torch.no_grad():
                 row |= self.task.evaluate(self.averaged.eval())
+            self.averaged.train()  # some layers keep more state in eval mode
             over = self._compare(row) or over
         state.history.append(row)
         state.done = over
@@ -418,7 +419,9 @@ def _mean_of_processes(value: Tensor) -> float:
 @torch.no_grad()
 def _follow(averaged: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the running mean towards the model; counters are copied."""
-    for mean, now in zip(averaged.state_dict().values(), model.state_dict().values()):
+    means = averaged.state_dict()
+    for name, now in model.state_dict().items():
+        mean = means[name]
         if mean.is_floating_point():
             mean.lerp_(now, 1 - decay)
         else:

@@ -1,6 +1,7 @@
 """The training loop: a killed run ends as an unbroken one, several processes learn what one learns."""
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -119,12 +121,25 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     assert float(one[-1]["loss"]) < 0.9 * float(one[0]["loss"])
 
 
-def test_time_budget_ends_training_and_the_rate(tmp_path):
-    outcome = fit(network(), Line(), how(epochs=10**6, seconds=0.3), tmp_path)
-    assert outcome.steps < 10**6 and outcome.seconds == pytest.approx(0.3, abs=0.3)
-    assert outcome.history[-1]["rate"] < 0.3 * outcome.history[len(outcome.history) // 2]["rate"]
-    again = fit(network(), Line(), how(epochs=10**6, seconds=0.3), tmp_path)
-    assert again.steps == outcome.steps
+def test_time_budget_ends_training_and_the_rate(tmp_path, monkeypatch):
+    """By a clock that moves 1/128 s a look; scoring is not training."""
+    ticks = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks) / 128)  # exact in binary
+    monkeypatch.setattr("pdegcnn.recipes.loop.time", clock)
+
+    class Slow(Line):
+        def evaluate(self, model):
+            for _ in range(100):
+                clock.perf_counter()
+            return super().evaluate(model)
+
+    settings = how(epochs=10**6, seconds=60 / 128)
+    outcome = fit(network(), Slow(), settings, tmp_path)
+    assert outcome.seconds == 60 / 128 and outcome.steps == 60
+    rates = [row["rate"] for row in outcome.history]
+    assert rates[-1] < 0.01 * max(rates) and len(rates) == 9
+    again = fit(network(), Slow(), settings, tmp_path)  # nothing is left
+    assert again.steps == outcome.steps and same(again.model.state_dict(), outcome.model.state_dict())
 
 
 def test_early_stopping_keeps_the_best(tmp_path):
