@@ -309,6 +309,8 @@ def arguments() -> argparse.Namespace:
     for program in (two, three):
         program.add_argument("--weights", type=Path, required=True, help="weights.safetensors of 'train'")
     chosen = made.parse_args()
+    if getattr(chosen, "patience", None) is not None and not chosen.validation:
+        made.error("--patience: expected --validation N beside it: the score of photographs held out decides")
     for name, low, high in (("threshold", 0, 1), ("diameter", 16, 1e5), ("angle", 5, 180), ("photographs", 1, 1000)):
         value = getattr(chosen, name, None)
         if value is not None and not low <= value <= high:

@@ -21,6 +21,14 @@ def read_image(path: Path, mode: str) -> np.ndarray:
         raise ImportError("images are read with Pillow, which is not installed: pip install 'pdegcnn[demo]'") from error
     try:
         with pillow.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # 16 bits, or floats in [0,1]: convert() would cut, not scale
+                image = pillow.fromarray(_to_bytes(np.array(image)))
             return np.array(image.convert(mode))
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
         raise ValueError(f"{path}: expected a readable image, got a damaged one ({error})") from error
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    """Grey values of 16 or 32 bits, or floats in [0,1], as uint8."""
+    top = 1.0 if values.dtype.kind == "f" else 65535.0
+    return np.clip(np.nan_to_num(values.astype(np.float64)) * (255 / top), 0, 255).round().astype(np.uint8)

@@ -204,7 +204,7 @@ class _Run:
             ids = [self.device.index or 0] if self.device.type == "cuda" else None
             self.trained = DistributedDataParallel(model, device_ids=ids)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
-        self.board: Any = None
+        self.board = _board(self.folder) if settings.tensorboard and not rank() else None
         self.saved = time.perf_counter()
 
     def resume(self) -> None:
@@ -355,11 +355,7 @@ class _Run:
         if rank():
             return
         LOG.info("%s", ", ".join(f"{name} {value:.5g}" for name, value in row.items()))
-        if self.settings.tensorboard:
-            if self.board is None:
-                self.board = importlib.import_module("torch.utils.tensorboard").SummaryWriter(
-                    self.folder / "tensorboard"
-                )
+        if self.board is not None:
             for name, value in row.items():
                 self.board.add_scalar(name, value, int(row["step"]))
 
@@ -375,6 +371,16 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
             writer.writerows(history)
 
     checkpoint.write_file(path, fill)
+
+
+def _board(folder: Path) -> Any:
+    """Where TensorBoard's figures go."""
+    try:
+        return importlib.import_module("torch.utils.tensorboard").SummaryWriter(folder / "tensorboard")
+    except ImportError as error:
+        raise ImportError(
+            f"tensorboard: expected the package to be installed: pip install tensorboard ({error})"
+        ) from error
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pdegcnn.data import drawn_vessels, drive, find_field
+from pdegcnn.data._images import read_image
 
 HEIGHT, WIDTH = 40, 36
 
@@ -144,3 +145,13 @@ def test_drawn_vessels():
     for bad in ({"count": 0}, {"size": 32}):
         with pytest.raises(ValueError, match="expected"):
             drawn_vessels(**bad)
+
+
+@pytest.mark.parametrize("kind", ["I;16", "F"])
+def test_deep_pixels_are_scaled_not_cut(tmp_path, kind):
+    values = np.linspace(0, 1, 256).reshape(16, 16)
+    deep = (values * 65535).round().astype(np.uint16) if kind == "I;16" else values.astype(np.float32)
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    assert Image.open(tmp_path / "deep.tif").mode == kind
+    read = read_image(tmp_path / "deep.tif", "RGB")
+    assert read.shape == (16, 16, 3) and np.array_equal(read[..., 1].ravel(), np.arange(256))

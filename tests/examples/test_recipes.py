@@ -168,6 +168,7 @@ def test_vessels_with_wrong_arguments(run, tmp_path):
     assert "--angle: expected a number from 5 to 180" in run(*predict, "--angle", 0)
     assert "--images: expected a number from 1" in run("vessels.py", "train", "--images", 0)
     assert "--epochs: expected" in run("vessels.py", "train", "--smoke", "--epochs", 0)
+    assert "--patience: expected --validation" in run("vessels.py", "train", "--patience", 2)
     assert "drive.grand-challenge.org" in run("vessels.py", "train", "--data", tmp_path)
 
 

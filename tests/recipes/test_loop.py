@@ -215,6 +215,27 @@ def test_schedules_end_at_zero_and_reach_one(name):
     assert rates[top:] == sorted(rates[top:], reverse=True) and rates[:top] == sorted(rates[:top])
 
 
+def test_tensorboard_gets_every_figure(tmp_path, monkeypatch):
+    """Into a writer of our own: the real one is an optional package; without it training does not start."""
+    written = []
+
+    class Writer(SimpleNamespace):
+        def add_scalar(self, name, value, step):
+            written.append((name, step))
+
+        def close(self):
+            written.append("closed")
+
+    module = SimpleNamespace(SummaryWriter=lambda folder: Writer(folder=folder))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    outcome = fit(network(), Line(), how(tensorboard=True), tmp_path / "with")
+    assert written[:-1] == [(name, row["step"]) for row in outcome.history for name in row]
+    assert written[-1] == "closed"
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="^tensorboard: expected the package"):
+        fit(network(), Line(), how(tensorboard=True), tmp_path / "without")
+
+
 def test_autocast_trains(tmp_path):
     outcome = fit(network(), Line(), how(precision="bfloat16"), tmp_path)
     assert all(p.dtype == torch.float32 for p in outcome.model.parameters())
