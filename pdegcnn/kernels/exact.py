@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__ = ["exact_distance"]
+
 FAN_DIRECTIONS = 6000
 FAN_STEPS = 64
 STARTS = 6  # geodesics of the fan that pass a point best are bent towards it, and the best of each sector

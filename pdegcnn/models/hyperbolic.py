@@ -21,6 +21,14 @@ from pdegcnn.reversible import (
 )
 from pdegcnn.spaces import SE2
 
+__all__ = [
+    "HyperbolicNetwork",
+    "equivariant_hyperbolic_segmenter",
+    "hyperbolic_classifier",
+    "hyperbolic_segmenter",
+    "video_segmenter",
+]
+
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 

@@ -21,6 +21,8 @@ from pdegcnn.spaces.s2 import grid_spacing
 from pdegcnn.sphere import SphereGrid
 from pdegcnn.sphere.rotation import check_rotation
 
+__all__ = ["SphericalBoxes", "box_area", "box_iou", "find_boxes", "spherical_detector"]
+
 
 class SphericalBoxes(NamedTuple):
     """``rotations [N,3,3]``, ``half_angles [N,2]`` in radians, ``labels [N]``, ``scores [N]`` in [0,1], best first."""

@@ -100,7 +100,7 @@ def _total(out: object) -> Tensor:
 def memory_estimate(
     model: nn.Module, input_shape: Sequence[int], dtype: torch.dtype | None = None, loss: Loss | None = None
 ) -> MemoryEstimate:
-    """Estimate the memory of one training step on an input [*input_shape], without running it on real data.
+    """Estimate the memory of one training step on an input of ``input_shape``, without running it on real data.
 
     The step runs on the meta device and the bytes of all live tensors are counted, for the model as it would be with
     each way of storing activations (``memory`` of `ReversibleStack`). For a model on the CPU what a convolution holds
