@@ -1,4 +1,4 @@
-"""Checks that users can run on their own layers and models."""
+"""How far a model is from commuting with one motion."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn.spaces import Space
-
-__all__ = ["equivariance_error"]
 
 
 def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Space, **motion: Any) -> float:
