@@ -40,7 +40,7 @@ $(VENV)/.stamp-docs: $(STAMP)
 	@touch $@
 
 docs: $(VENV)/.stamp-docs ## build the site with all notebooks run, into docs/_build/html (SMOKE=1: small runs)
-	OMP_NUM_THREADS=1 PDEGCNN_DOCS_SMOKE=$(SMOKE) $(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 PDEGCNN_DOCS_SMOKE=$(SMOKE) $(BIN)/python -m sphinx -W --keep-going -q -E -j auto -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
 clean: ## remove .venv, caches and what the demo wrote

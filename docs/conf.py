@@ -10,8 +10,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONWARNINGS"] = "ignore"  # of the notebooks' kernels
-sys.path.insert(0, str(Path(__file__).parent))  # `site_api`, and `pictures` in the notebooks
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+sys.path.insert(0, str(Path(__file__).parent))  # `site_api`; the notebooks find `pictures` by the path below
+HERE = Path(__file__).parent
+os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
 import site_api
 
@@ -84,7 +85,7 @@ def copy_mathjax(app, error) -> None:
 
 def setup(app) -> None:
     """Hooks of the build."""
-    site_api.write_pages(Path(__file__).parent / "api")
+    site_api.write_pages(HERE / "api")
     app.connect("build-finished", copy_mathjax)
     app.connect("autodoc-process-docstring", site_api.escape, priority=100)
     app.connect("autodoc-skip-member", site_api.skip)
