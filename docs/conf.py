@@ -42,7 +42,6 @@ nb_execution_show_tb = True
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
-suppress_warnings = ["myst.xref_missing"]  # links to files beside docs/ are made below
 
 # The API pages: docstrings in Google's style.
 default_role = "py:obj"
@@ -86,6 +85,7 @@ def copy_mathjax(app, error) -> None:
 def setup(app) -> None:
     """Hooks of the build."""
     site_api.write_pages(HERE / "api")
+    app.add_role("test", site_api.test_role)
     app.connect("build-finished", copy_mathjax)
     app.connect("autodoc-process-docstring", site_api.escape, priority=100)
     app.connect("autodoc-skip-member", site_api.skip)

@@ -142,7 +142,8 @@ def write_pages(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     index = ["API reference", "=" * 13, "", "Every public name, from its docstring.", ""]
     index += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in rooms()), ""]
-    pages = {"index": index} | {name: _page(name) for name in rooms()}
+    index += ["", ".. toctree::", "", "   tests", ""]
+    pages = {"index": index, "tests": _tests_page()} | {name: _page(name) for name in rooms()}
     for name, lines in pages.items():
         path, text = folder / f"{name}.rst", "\n".join(lines)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -172,6 +173,45 @@ def skip(app: Any, what: str, name: str, value: Any, skipped: bool, options: Any
     """Leave out what says nothing: fields of named tuples, and methods that every module has."""
     said = inspect.getdoc(value) or ""
     return True if said.startswith("Alias for field number") or name == "extra_repr" else None
+
+
+def cited_tests() -> dict[str, list[str]]:
+    """Test files that pages of the theory cite -> names of tests, in order."""
+    found: dict[str, list[str]] = {}
+    for page in sorted((Path(__file__).parent / "theory").glob("*.md")):
+        for path, name in re.findall(r"\{test\}`([\w/.]+)::(\w+)`", page.read_text(encoding="utf-8")):
+            if name not in found.setdefault(path, []):
+                found[path].append(name)
+    return found
+
+
+def _tests_page() -> list[str]:
+    """The sources of all cited tests."""
+    lines = ["Tests that the theory cites", "=" * 27, "", "Sources, as they run in ``make test``.", ""]
+    for path, names in sorted(cited_tests().items()):
+        lines += [path, "-" * len(path), ""]
+        for name in names:
+            lines += [f".. _{_label(path, name)}:", "", name, "~" * len(name), ""]
+            lines += [f".. literalinclude:: ../../{path}", f"   :pyobject: {name}", ""]
+    return lines
+
+
+def _label(path: str, name: str) -> str:
+    return f"{path}-{name}".replace("/", "-").replace(".", "-").replace("_", "-").lower()
+
+
+def test_role(name: str, text: str, source: str, line: int, inliner: Any, options: Any = None, content: Any = ()) -> Any:
+    """The role ``{test}`path::name```: a link to the source of a test."""
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
+
+    path, _, test = text.partition("::")
+    link = pending_xref(
+        "", refdomain="std", reftype="ref", reftarget=_label(path, test), refexplicit=True, refwarn=True,
+        refdoc=inliner.document.settings.env.docname,
+    )  # fmt: skip
+    link += nodes.literal("", test.removeprefix("test_").replace("_", " "), classes=["test"])
+    return [link], []
 
 
 def resolve(app: Any, env: Any, node: Any, content: Any) -> Any:

@@ -70,6 +70,15 @@ class PDELayer(nn.Module):
 
     Raises:
         ValueError: unknown or repeated terms, options out of range, a term that cannot exist on the space.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> space = pg.SE2(8)
+        >>> layer = pg.nn.PDELayer(space, 4, 6, terms=("convection", "dilation", "erosion"))
+        >>> layer(torch.rand(2, 4, 8, 16, 16)).shape
+        torch.Size([2, 6, 8, 16, 16])
+        >>> sum(p.numel() for p in layer.parameters())
+        72
     """
 
     def __init__(

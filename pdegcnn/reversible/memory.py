@@ -118,6 +118,13 @@ def memory_estimate(
     Raises:
         TypeError: ``model`` is no module.
         ValueError: a size of ``input_shape`` is not positive.
+
+    Example:
+        >>> import pdegcnn as pg
+        >>> layers = [pg.reversible.SymmetricConv(16, init_norm=0.5) for _ in range(16)]
+        >>> found = pg.reversible.memory_estimate(pg.reversible.ReversibleStack(layers), (1, 16, 64, 64))
+        >>> found.reversible < 0.5 * found.plain
+        True
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
