@@ -1,6 +1,6 @@
 """PDE-based equivariant networks for PyTorch: layers that are solvers of evolution equations on homogeneous spaces."""
 
-from pdegcnn import functional, gauge, kernels, models, nn, reversible, spaces, sphere, surface, testing
+from pdegcnn import export, functional, gauge, kernels, models, nn, reversible, spaces, sphere, surface, testing
 from pdegcnn.ops.backend import backends
 from pdegcnn.spaces import R2, S2, SE2, SO3, Mesh
 
@@ -13,6 +13,7 @@ __all__ = [
     "SO3",
     "Mesh",
     "backends",
+    "export",
     "functional",
     "gauge",
     "kernels",

@@ -150,7 +150,7 @@ class PDELayer(nn.Module):
             raise ValueError(
                 f"u: expected {self.in_channels} channels in {self.space.layout}, got shape {tuple(u.shape)}"
             )
-        if u.numel() > STREAM_ABOVE and self._may_stream(u):
+        if self._may_stream(u) and u.numel() > STREAM_ABOVE:
             return self._stream(u)
         u = self.mix(evolve(u, list(self.terms.values()), self.splitting, self.iterations))
         return u if self.norm is None else self.norm(u)
