@@ -52,12 +52,15 @@ def table(
     cmap: str = "gray",
     scale: str = "row",
 ) -> None:
-    """Pictures in rows. ``scale``: one range of grey for each ``"row"``, for each picture (``"own"``), for ``"all"``."""
+    """Pictures in rows; ``scale``: a range of grey for each ``"row"``, each picture (``"own"``) or ``"all"``."""
     pictures = {name: [array(p).squeeze() for p in row] for name, row in rows.items()}
     width = max(len(row) for row in pictures.values())
     labels = any(name for name in pictures)
     figure, axes = plt.subplots(
-        len(pictures), width, figsize=(size * width + (1.2 if labels else 0), size * 1.08 * len(pictures)), squeeze=False
+        len(pictures),
+        width,
+        figsize=(size * width + (1.2 if labels else 0), size * 1.08 * len(pictures)),
+        squeeze=False,
     )
     everything = np.concatenate([p.ravel() for row in pictures.values() for p in row])
     for line, (name, row) in zip(axes, pictures.items()):

@@ -197,8 +197,9 @@ def _image_kernel(kernel: Tensor) -> Tensor:
 def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
 
-    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Source: Duits et al.,
-    *Invertible orientation scores* (2007).
+    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta answers to
+    what varies along theta, so the lines that it sees run across (``score.roll(Or // 4, 2)`` has lines along theta).
+    Source: Duits et al., *Invertible orientation scores* (2007).
 
     Args:
         image: ``[B,C,H,W]``.

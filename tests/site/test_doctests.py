@@ -15,9 +15,11 @@ FINDER = doctest.DocTestFinder(exclude_empty=True)
 MODULES = sorted(m.name for m in pkgutil.walk_packages(pg.__path__, "pdegcnn.") if "triton" not in m.name)
 SHOWN = [
     pg.SE2, pg.R2, pg.S2, pg.SO3, pg.Mesh, pg.backends, pg.testing.equivariance_error,
-    pg.functional.convection, pg.functional.diffusion, pg.functional.dilation, pg.functional.erosion, pg.functional.project,
+    pg.functional.convection, pg.functional.diffusion, pg.functional.dilation, pg.functional.erosion,
+    pg.functional.project,
     pg.nn.PDELayer, pg.nn.PlanarLift, pg.nn.PlanarProject, pg.nn.GroupConv, pg.nn.SphereLift, pg.nn.SphereConv,
-    pg.models.rotated_digits, pg.models.vessel_segmentation, pg.models.spherical_classifier, pg.models.hyperbolic_segmenter,
+    pg.models.rotated_digits, pg.models.vessel_segmentation, pg.models.spherical_classifier,
+    pg.models.hyperbolic_segmenter,
     pg.reversible.ReversibleStack, pg.reversible.memory_estimate, pg.reversible.Wavelet, pg.gauge.GaugeConv,
     pg.sphere.SphereGrid, pg.sphere.RealSHT, pg.sphere.wigner_D, pg.kernels.morphological_kernel,
 ]  # fmt: skip

@@ -51,7 +51,9 @@ def test_every_page_is_on_a_list() -> None:
 
 
 def test_all_eight_tutorials_are_there() -> None:
-    titles = [re.search(r"^# (\d)\. ", text, flags=re.M) for name, text in PAGES.items() if name.startswith("tutorials/")]
+    titles = [
+        re.search(r"^# (\d)\. ", text, flags=re.M) for name, text in PAGES.items() if name.startswith("tutorials/")
+    ]
     assert sorted(int(m.group(1)) for m in titles if m) == list(range(1, 9))
 
 
@@ -59,7 +61,9 @@ def test_api_pages_hold_every_public_name() -> None:
     api = site_api()
     assert sorted(api.public_modules()) == sorted(name.strip(".") for name in public_modules())
     described = {api.room(module) for module in api.public_modules()}
-    assert described >= {name for name in LEVELS if not name.startswith("_")} & {p.stem for p in (ROOT / "pdegcnn").iterdir()}
+    assert described >= {name for name in LEVELS if not name.startswith("_")} & {
+        p.stem for p in (ROOT / "pdegcnn").iterdir()
+    }
     assert set(api.rooms()) == described
     for module in api.public_modules():
         names = importlib.import_module(module).__all__
