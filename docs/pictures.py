@@ -166,8 +166,8 @@ def surfaces(
             start = points[seen] * 1.03
             axis.quiver(*start.T, *array(arrows[name])[seen].T, color="black", lw=0.8, arrow_length_ratio=0.35)
         axis.view_init(*view)
-        axis.set_box_aspect(np.ptp(points, axis=0), zoom=1.35)
+        axis.set_box_aspect(np.ptp(points, axis=0), zoom=1.2)
         axis.set_axis_off()
-        axis.set_title(name, y=0.97)
+        axis.set_title(name, y=1.02)
     figure.tight_layout(pad=0.2)
     plt.show()

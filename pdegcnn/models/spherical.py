@@ -65,12 +65,6 @@ def spherical_classifier(
 
     Shape:
         ``[B,in_channels,*grid.shape] -> [B,classes]``.
-
-    Example:
-        >>> import torch, pdegcnn as pg
-        >>> grid = pg.sphere.SphereGrid.gauss_legendre(8)
-        >>> pg.models.spherical_classifier(grid, channels=(2, 3)).eval()(torch.rand(2, 1, 8, 16)).shape
-        torch.Size([2, 10])
     """
     if len(channels) < 2:
         raise ValueError(f"channels: expected at least two widths (lift, PDE layers), got {tuple(channels)}")

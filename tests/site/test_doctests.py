@@ -18,7 +18,7 @@ SHOWN = [
     pg.functional.convection, pg.functional.diffusion, pg.functional.dilation, pg.functional.erosion,
     pg.functional.project,
     pg.nn.PDELayer, pg.nn.PlanarLift, pg.nn.PlanarProject, pg.nn.GroupConv, pg.nn.SphereLift, pg.nn.SphereConv,
-    pg.models.rotated_digits, pg.models.vessel_segmentation, pg.models.spherical_classifier,
+    pg.models.rotated_digits, pg.models.vessel_segmentation,
     pg.models.hyperbolic_segmenter,
     pg.reversible.ReversibleStack, pg.reversible.memory_estimate, pg.reversible.Wavelet, pg.gauge.GaugeConv,
     pg.sphere.SphereGrid, pg.sphere.RealSHT, pg.sphere.wigner_D, pg.kernels.morphological_kernel,
