@@ -33,6 +33,7 @@ ROOMS = (
     "pde",
     "ops",
     "testing",
+    "io",
     "export",
     "interop",
     "data",

@@ -156,8 +156,9 @@ class PDELayer(nn.Module):
         return u if self.norm is None else self.norm(u)
 
     def _may_stream(self, u: Tensor) -> bool:
-        traced = _checks.is_compiling() or torch.is_autocast_enabled(u.device.type)
-        return not (self.training or torch.is_grad_enabled() or traced)
+        if self.training or torch.is_grad_enabled() or u.is_meta or _checks.is_compiling():
+            return False
+        return not torch.is_autocast_enabled(u.device.type)
 
     def _stream(self, u: Tensor) -> Tensor:
         """The same a few channels at a time: a large signal needs the memory of input and output only.
