@@ -120,7 +120,8 @@ def _section(module: str) -> list[str]:
     loaded = importlib.import_module(module)
     own = [name for name in loaded.__all__ if f"{module}.{name}" in homes()]
     lines = [f".. py:module:: {module}", "", *_prose(loaded), ""]
-    lines += [".. list-table::", "   :widths: 30 70", "   :class: names", ""]
+    if own:
+        lines += [".. list-table::", "   :widths: 30 70", "   :class: names", ""]
     for name in own:
         lines += [
             f"   * - :py:obj:`{name} <{homes()[f'{module}.{name}']}>`",
@@ -202,7 +203,7 @@ def _label(path: str, name: str) -> str:
 
 
 def test_role(
-    name: str, text: str, source: str, line: int, inliner: Any, options: Any = None, content: Any = ()
+    name: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = ()
 ) -> Any:
     """The role ``{test}`path::name```: a link to the source of a test."""
     from docutils import nodes
