@@ -1,36 +1,29 @@
 """Detection of objects on the sphere: a network whose heat lives on SO(3), and boxes made of great circles.
 
-A box is a rotation R (its centre is ``R e_z``, its long way ``R e_x``) and two half-angles (a, b) in (0, pi/2): the
-points q = R^T p with ``|q_x| <= tan(a) q_z`` and ``|q_y| <= tan(b) q_z``, between four great circles.
+What boxes are, and how they are compared, is in :mod:`pdegcnn.models.spherical_boxes`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
-from pdegcnn.nn import BatchNorm, ChannelMix, Lift, PDELayer
+from pdegcnn.models.spherical_boxes import SphericalBoxes, check_boxes
+from pdegcnn.nn import BatchNorm, Lift, PDELayer, SphereConv
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import grid_spacing
 from pdegcnn.sphere import SphereGrid
-from pdegcnn.sphere.rotation import check_rotation
 
-__all__ = ["SphericalBoxes", "box_area", "box_iou", "find_boxes", "spherical_detector"]
+__all__ = ["detection_loss", "find_boxes", "spherical_detector"]
 
-
-class SphericalBoxes(NamedTuple):
-    """``rotations [N,3,3]``, ``half_angles [N,2]`` in radians, ``labels [N]``, ``scores [N]`` in [0,1], best first."""
-
-    rotations: Tensor
-    half_angles: Tensor
-    labels: Tensor
-    scores: Tensor
+PRIOR = -4.0
+"""Logit of the heat before training: almost everywhere there is nothing."""
 
 
 def spherical_detector(
@@ -47,6 +40,9 @@ def spherical_detector(
     **options: Any,
 ) -> nn.Sequential:
     """Maps on SO(3) that :func:`find_boxes` reads: they turn with the signal, up to sampling.
+
+    Lift, PDE layers, then every class and half-angle is a linear convolution of their features: a template that is
+    compared in every rotation.
 
     Args:
         grid: where signals are sampled, a grid of rings.
@@ -71,7 +67,10 @@ def spherical_detector(
         for _ in range(_checks.positive_int("layers", layers))
     ]
     first = [Lift(space, in_channels, width, **factory), BatchNorm(width, space, **factory)]
-    return nn.Sequential(*first, *inside, ChannelMix(width, classes + 2, **factory))
+    head = SphereConv(space, width, classes + 2, **factory)
+    assert head.bias is not None
+    nn.init.constant_(head.bias[:classes], PRIOR)
+    return nn.Sequential(*first, *inside, head)
 
 
 @torch.no_grad()
@@ -93,9 +92,7 @@ def find_boxes(
     Raises:
         ValueError: maps of another shape, numbers out of range.
     """
-    space.check_signal("maps", maps)
-    if maps.shape[1] < 3:
-        raise ValueError(f"maps: expected at least one class and two half-angles, got shape {tuple(maps.shape)}")
+    _check_maps(maps, space)
     _checks.interval("radius", radius, grid_spacing(space.grid), math.pi)
     _checks.interval("threshold", threshold, 0.0, 1.0)
     _checks.positive_int("most", most)
@@ -118,6 +115,12 @@ def find_boxes(
     return found
 
 
+def _check_maps(maps: Tensor, space: SO3) -> None:
+    space.check_signal("maps", maps)
+    if maps.shape[1] < 3:
+        raise ValueError(f"maps: expected at least one class and two half-angles, got shape {tuple(maps.shape)}")
+
+
 def _frames(space: SO3, point: Tensor, turn: Tensor) -> Tensor:
     """The rotations [N,3,3] of samples."""
     p = space.grid.xyz.reshape(-1, 3)[point.cpu()]
@@ -127,69 +130,67 @@ def _frames(space: SO3, point: Tensor, turn: Tensor) -> Tensor:
     return torch.stack((cosine * south + sine * east, cosine * east - sine * south, p), -1)
 
 
-def box_area(half_angles: Tensor) -> Tensor:
-    """Area in steradians of boxes with half-angles ``[..., 2]``: ``4 asin(sin a sin b)``, a pyramid's solid angle."""
-    return 4 * (half_angles[..., 0].sin() * half_angles[..., 1].sin()).asin()
+TILT, TWIST = 0.75, 0.75
+"""Widths of the target's bells, in steps of the grid and of the fibre."""
+NEAR = 0.5
+"""Where the target is greater, half-angles are learned too."""
 
 
-def box_iou(rotations: Tensor, half_angles: Tensor, other_rotations: Tensor, other_half_angles: Tensor) -> Tensor:
-    """Intersection over union ``[N,M]`` of boxes ``([N,3,3], [N,2])`` with others ``([M,3,3], [M,2])``.
+def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) -> Tensor:
+    """What a detector is trained by: a focal loss of the heat and the mean error of half-angles near true boxes.
 
-    Exact to rounding: the four corners of one box are clipped by the four half-spaces of the other, and the area of
-    what is left is summed over triangles (Van Oosterom and Strackee 1983). Without gradient; float64 inside.
+    The target of a class is a bell around each of its boxes on SO(3), whose greatest sample is set to 1. A penalty for
+    heat falls with the fourth power of its distance from 1. Source: Zhou et al., *Objects as points* (1904.07850),
+    equation 1, here on the rotation group, where it also teaches the direction.
+
+    Args:
+        maps: ``[B,classes+2,fibre,*grid.shape]`` of :func:`spherical_detector`.
+        space: the space of the maps.
+        truth: boxes of each of the B signals, labels below ``classes``; their scores do not matter.
+
+    Returns:
+        A scalar: the sum of both parts per true box.
 
     Raises:
-        ValueError: no rotations, other shapes, or half-angles outside (0, pi/2).
+        ValueError: maps or boxes of other shapes or numbers.
     """
-    first = _check_boxes("", rotations, half_angles)
-    second = _check_boxes("other_", other_rotations, other_half_angles)
-    corners, normals = (_polygons(*first), _polygons(*second))
-    sides = np.cross(normals, np.roll(normals, -1, axis=1))
-    common = np.array([[_area(_clip(box, planes)) for planes in sides] for box in corners])
-    common = torch.from_numpy(common.reshape(len(corners), len(normals)))
-    both = box_area(first[1])[:, None] + box_area(second[1])
-    return (common / (both - common)).to(rotations)
+    _check_maps(maps, space)
+    if len(truth) != len(maps):
+        raise ValueError(f"truth: expected boxes of {len(maps)} signals, as maps are, got {len(truth)}")
+    classes = maps.shape[1] - 2
+    logits, angles = maps[:, :classes].flatten(2), maps[:, classes:].flatten(2).sigmoid() * (math.pi / 2)
+    heat, errors, count = torch.zeros_like(logits), logits.new_zeros(()), 0
+    for b, boxes in enumerate(truth):
+        check_boxes("truth: ", boxes.rotations, boxes.half_angles)
+        labels = boxes.labels.tolist()
+        if not all(0 <= label < classes for label in labels):
+            raise ValueError(f"truth: expected labels from 0 to {classes - 1}, got {labels}")
+        for rotation, half, label in zip(boxes.rotations, boxes.half_angles, labels):
+            bell = _bell(space, rotation).to(maps)
+            heat[b, label] = torch.maximum(heat[b, label], bell)
+            near = bell * (bell >= NEAR)
+            errors = errors + ((angles[b] - half.to(maps)[:, None]).abs().sum(0) * near).sum() / near.sum()
+            count += 1
+    area = (space.grid.weights / space.grid.weights.mean()).to(maps).expand(space.fibre, *space.grid.shape).flatten()
+    chance = logits.sigmoid()
+    present = torch.where(heat == 1, (1 - chance).square() * nn.functional.softplus(-logits), 0)
+    absent = (1 - heat) ** 4 * chance.square() * nn.functional.softplus(logits) * area
+    return (present.sum() + absent.sum() + errors) / max(count, 1)
 
 
-def _check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    check_rotation(f"{prefix}rotations", _checks.tensor(f"{prefix}rotations", rotations))
-    _checks.tensor(f"{prefix}half_angles", half)
-    if rotations.ndim != 3 or tuple(half.shape) != (len(rotations), 2):
-        raise ValueError(
-            f"{prefix}half_angles: expected [N,2] beside rotations [N,3,3], got {tuple(half.shape)} beside "
-            f"{tuple(rotations.shape)}"
-        )
-    half = half.detach().cpu().double()
-    if not bool(((half > 0) & (half < math.pi / 2)).all()):
-        raise ValueError(f"{prefix}half_angles: expected radians in (0, pi/2), got {half.flatten()[:4].tolist()}")
-    return rotations.detach().cpu().double(), half
+def _bell(space: SO3, rotation: Tensor) -> Tensor:
+    """``exp(-(tilt^2 + twist^2)/2)`` ``[fibre*P]`` in units of the target's widths, 1 at the greatest sample."""
+    x, y, z = (rotation.detach().cpu().double().mT @ _all_frames(space)).unflatten(1, (3, -1))  # of R^T S, S a sample
+    tilt, twist = torch.atan2(torch.hypot(x[2], y[2]), z[2]), torch.atan2(y[0] - x[1], x[0] + y[1])
+    steps = tilt / (TILT * grid_spacing(space.grid)), twist / (TWIST * 2 * math.pi / space.fibre)
+    bell = torch.exp(-(steps[0] ** 2 + steps[1] ** 2) / 2)
+    bell[bell.argmax()] = 1.0
+    return bell
 
 
-def _polygons(rotations: Tensor, half: Tensor) -> np.ndarray:
-    """Corners [N,4,3], counter-clockwise from outside."""
-    signs = torch.tensor([[1.0, 1], [-1, 1], [-1, -1], [1, -1]], dtype=torch.float64)
-    flat = nn.functional.pad(half.tan()[:, None] * signs, (0, 1), value=1.0)
-    return (nn.functional.normalize(flat, dim=-1) @ rotations.mT).numpy()
-
-
-def _clip(polygon: np.ndarray, planes: np.ndarray) -> np.ndarray:
-    """The part [K,3] of a convex spherical polygon where all ``planes @ p`` are non-negative."""
-    for plane in planes:
-        height, kept = polygon @ plane, []
-        for p, q, low, high in zip(polygon, np.roll(polygon, -1, 0), height, np.roll(height, -1)):
-            if low >= 0:
-                kept.append(p)
-            if low * high < 0:
-                between = p * abs(high) + q * abs(low)
-                kept.append(between / np.linalg.norm(between))
-        polygon = np.array(kept).reshape(-1, 3)
-    return polygon
-
-
-def _area(polygon: np.ndarray) -> float:
-    """Area of a convex spherical polygon in steradians."""
-    total = 0.0
-    for b, c in zip(polygon[1:-1], polygon[2:]):
-        a = polygon[0]
-        total += 2 * math.atan2(float(a @ np.cross(b, c)), float(1 + a @ b + b @ c + c @ a))
-    return max(total, 0.0)
+@lru_cache(maxsize=4)
+def _all_frames(space: SO3) -> Tensor:
+    """The rotations of all samples, ``[3, 3*fibre*P]``: rows, then columns and samples."""
+    points = math.prod(space.grid.shape)
+    turn = torch.arange(space.fibre).repeat_interleave(points)
+    return _frames(space, torch.arange(points).repeat(space.fibre), turn).permute(1, 2, 0).reshape(3, -1)

@@ -29,12 +29,12 @@ BACKENDS = ("numba", "triton", "torch")
 NUMBA = tuple(name for name in OPERATORS if name != "group_convolution")
 IMPLEMENTED = {
     "numba": NUMBA,
-    "triton": ("morphological_convolution", "convection", "group_convolution"),
+    "triton": ("morphological_convolution", "convection", "group_convolution", "ring_morphology"),
     "torch": OPERATORS,
 }
 PREFERRED = {
     "cpu": {"numba": NUMBA},
-    "cuda": {"triton": ("morphological_convolution", "convection")},
+    "cuda": {"triton": ("morphological_convolution", "convection", "ring_morphology")},
 }
 """What runs unless something else is asked for; all else runs in torch."""
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import pdegcnn as pg
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ("spherical_digits", "land_sea", "wind")
+NAMES = ("spherical_digits", "land_sea", "wind", "sphere_detection")
 
 
 @pytest.fixture
@@ -128,6 +128,44 @@ def test_wind(example, tmp_path, capsys):
         assert ours[f"{what}_rotated"] == pytest.approx(ours[f"{what}_upright"], rel=1e-4)
 
 
+def test_detection(example, tmp_path, capsys):
+    out = tmp_path / "detection"
+    module = example("sphere_detection", "--smoke", "--out", out, "--band", 8, "--train", "rotated")
+    assert {label for label in module.ROWS if "upright" not in label} <= lines(capsys.readouterr().out)
+    states = {"pdegcnn_rotated.safetensors", "cnn_rotated.safetensors"}
+    results = check_folder(out, states | {"results.json", "sphere_detection.png"})
+    ours, plain = results["networks"]["PDE-G-CNN"], results["networks"]["plain CNN"]
+    assert ours["parameters"] < plain["parameters"] / 2 and 0 <= ours["boxes_rotated_rotated"] <= 1
+
+
+def test_scenes_hold_their_digits_in_their_boxes(example, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    detection = importlib.import_module("sphere_detection")
+    grid = pg.sphere.SphereGrid.gauss_legendre(24)
+    image = np.zeros((2, 28, 28))
+    image[:, 4:24, 8:18] = 1.0  # filled: the box is all ink
+    made = detection.scenes(image, np.array([3, 3]), 4, grid, seed=1)
+    points = grid.xyz.reshape(-1, 3)
+    for mode, (signals, boxes) in made.items():
+        assert {len(b.labels) for b in boxes} <= {1, 2, 3} and all((b.labels == 3).all() for b in boxes), mode
+        for signal, there in zip(signals, boxes):
+            iou = detection_boxes().box_iou(*there[:2], *there[:2])
+            torch.testing.assert_close(iou, torch.eye(len(iou)).double(), atol=1e-9, rtol=0)
+            q = points @ there.rotations  # [n,P,3]
+            share = (q[..., :2] / q[..., 2:]).abs() / there.half_angles[:, None].tan()
+            within = ((share < 0.7).all(-1) & (q[..., 2] > 0)).any(0)
+            near = ((share < 1.3).all(-1) & (q[..., 2] > 0)).any(0)
+            values = signal.flatten() / 4
+            assert values[within].mean() > 0.9 and values[~near].abs().mean() < 0.05
+    for first, second in zip(*(made[mode].boxes for mode in ("upright", "rotated"))):
+        turn = second.rotations[0] @ first.rotations[0].T
+        torch.testing.assert_close(turn @ first.rotations, second.rotations)
+
+
+def detection_boxes():
+    return importlib.import_module("pdegcnn.models.spherical_boxes")
+
+
 def test_the_lift_of_vectors_sees_derivatives_along_the_frame(example, monkeypatch):
     """Along R e_x the lifted wind changes by div/2 on the mean over directions, along the other tilt by curl/2."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
@@ -218,6 +256,7 @@ def test_bad_arguments(name, arguments, message, example, tmp_path, capsys):
     [
         ("spherical_digits", 31, "--band: expected a number from 8 to 30, got 31"),
         ("land_sea", 18, "--band: expected a multiple of 4 from 8 to 48, got 18"),
+        ("sphere_detection", 10, "--band: expected a multiple of 4 from 8 to 48, got 10"),
         ("wind", 52, "--band: expected a multiple of 4 from 8 to 48, got 52"),
     ],
 )

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import pdegcnn as pg
-from pdegcnn.models.spherical_detection import box_area, box_iou, find_boxes, spherical_detector
+from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision, box_area, box_iou
+from pdegcnn.models.spherical_detection import detection_loss, find_boxes, spherical_detector
 
 SPACE = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(16), fibre=8)
 
@@ -106,6 +107,51 @@ def test_boxes_turn_with_the_signal():
     torch.testing.assert_close(rotation.float() @ here.rotations[0], there.rotations[0], atol=1e-4, rtol=0)
 
 
+def some_boxes(count, seed, labels=None, scores=None):
+    labels = torch.zeros(count, dtype=torch.int64) if labels is None else torch.tensor(labels)
+    scores = torch.ones(count) if scores is None else torch.tensor(scores)
+    return SphericalBoxes(turns(count, seed), halves(count, seed) / 4, labels, scores)
+
+
+def test_average_precision_of_known_lists():
+    truth = [some_boxes(2, 0, [0, 1]), some_boxes(1, 1, [0])]
+    assert average_precision(truth, truth) == 1
+    wrong_labels = [boxes._replace(labels=1 - boxes.labels) for boxes in truth]
+    assert average_precision(wrong_labels, truth) == 0 and average_precision(wrong_labels, truth, labelled=False) == 1
+    none = [some_boxes(0, 0), some_boxes(0, 0)]
+    assert average_precision(none, truth) == 0
+
+    def joined(*parts):
+        return SphericalBoxes(*(torch.cat(x) for x in zip(*parts)))
+
+    stray = some_boxes(1, 9, [0], [0.5])._replace(half_angles=torch.full((1, 2), 1e-3).double())
+    first, second = (boxes._replace(scores=boxes.scores * s) for boxes, s in zip(truth, (0.9, 0.4)))
+    # class 0: right, stray, right: precision 1 up to recall 1/2, then 2/3; class 1: right
+    assert average_precision([joined(first, stray), second], truth) == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
+    twice = [joined(truth[0], truth[0]._replace(scores=torch.full((2,), 2.0))), truth[1]]
+    assert average_precision(twice, truth) == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)  # the second of two is wrong
+    turn = turns(1, 5)[0]
+    moved, there = ([b._replace(rotations=turn @ b.rotations) for b in boxes] for boxes in (twice, truth))
+    assert average_precision(moved, there) == average_precision(twice, truth)
+
+
+def test_the_loss_is_least_where_the_boxes_are():
+    truth = [some_boxes(2, 3, [0, 2])._replace(half_angles=torch.tensor([[0.3, 0.4], [0.5, 0.6]]).double())]
+    maps = torch.zeros(1, 5, 8, *SPACE.grid.shape, requires_grad=True)
+    optimizer = torch.optim.Adam([maps], lr=0.5)
+    for _ in range(60):
+        optimizer.zero_grad()
+        value = detection_loss(maps, SPACE, truth)
+        value.backward()
+        optimizer.step()
+    assert value < 0.05
+    (found,) = find_boxes(maps.detach(), SPACE, radius=0.4)
+    assert sorted(found.labels.tolist()) == [0, 2]
+    assert average_precision([found], truth) == 1
+    turned = [truth[0]._replace(rotations=turns(1, 8) @ truth[0].rotations)]
+    assert detection_loss(maps, SPACE, turned) > 2
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -115,6 +161,10 @@ def test_boxes_turn_with_the_signal():
         (lambda: find_boxes(torch.zeros(1, 5, 8, 16, 32), SPACE, threshold=2.0), "threshold"),
         (lambda: box_iou(turns(2), halves(3), turns(2), halves(2)), r"half_angles: expected \[N,2\]"),
         (lambda: box_iou(turns(2), halves(2), turns(2), 9 * halves(2)), r"other_half_angles: expected radians"),
+        (lambda: detection_loss(torch.zeros(2, 5, 8, 16, 32), SPACE, [some_boxes(1, 0)]), "truth: expected boxes of 2"),
+        (lambda: detection_loss(torch.zeros(1, 3, 8, 16, 32), SPACE, [some_boxes(1, 0, [1])]), "labels from 0 to 0"),
+        (lambda: average_precision([], [some_boxes(1, 0)]), "found: expected boxes of the 1"),
+        (lambda: average_precision([some_boxes(0, 0)], [some_boxes(0, 0)]), "one box at least"),
         (lambda: box_iou(2 * turns(2), halves(2), turns(2), halves(2)), "rotations: expected orthogonal"),
     ],
 )

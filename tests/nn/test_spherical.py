@@ -109,6 +109,33 @@ def test_batch_norm_is_that_of_torch_where_points_are_equal() -> None:
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
+def test_gradients_of_batch_norm() -> None:
+    norm = pg.nn.BatchNorm(2, SO3).double()
+    u = torch.randn(2, 2, SO3.fibre, *SO3.grid.shape, dtype=torch.float64)[:, :, :3].requires_grad_()
+    nn.init.normal_(norm.weight)
+
+    def by_definition(u: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        share = norm.point_weights / norm.point_weights.sum() / u.shape[2] / len(u)
+        mean = (u * share).sum((0, 2, 3, 4), keepdim=True)
+        variance = ((u - mean) ** 2 * share).sum((0, 2, 3, 4), keepdim=True)
+        weight, bias = (x.view(-1, 1, 1, 1) for x in (weight, bias))
+        return weight * (u - mean) / (variance + norm.eps).sqrt() + bias
+
+    inputs = (u, norm.weight, norm.bias)
+    target = torch.randn_like(u)
+    found, expected = norm(u), by_definition(*inputs)
+    torch.testing.assert_close(found, expected)
+    first = [torch.autograd.grad((y * target).sum(), inputs, create_graph=True) for y in (found, expected)]
+    torch.testing.assert_close(*first)
+    second = [torch.autograd.grad(sum(g.square().sum() for g in grads), inputs[:2]) for grads in first]
+    torch.testing.assert_close(*second)
+    per_sample = torch.func.vmap(torch.func.grad(lambda v: norm(v[None]).square().sum() / 2), randomness="same")
+    norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+    one = u[:1].detach().requires_grad_()
+    expected = torch.autograd.grad(by_definition(one, norm.weight, norm.bias).square().sum() / 2, one)[0]
+    torch.testing.assert_close(per_sample(u.detach())[:1], expected)
+
+
 def test_cake_lift_loses_nothing() -> None:
     lift = pg.nn.Lift(SO3, 1, 1, filters="cake").double()
     with torch.no_grad():

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from pdegcnn.ops.ring_morphology import op, ring_morphology
+from pdegcnn.ops.ring_morphology import cpu, op, ring_morphology
 from pdegcnn.ops.ring_morphology.reference import ring_morphology as reference
 
 from ..helpers import backend_cases
-from .test_backends import DTYPES, PLAIN, compare
+from .test_backends import DTYPES, INTERPRETED, PLAIN, compare
 
 CASES = pytest.mark.parametrize("backend, device", backend_cases("ring_morphology"))
 shapes = st.tuples(*[st.integers(1, n) for n in (2, 3, 6, 5, 9)])
@@ -40,19 +40,43 @@ def case(shape, shared, seed, device, dtype=torch.float64, most=6):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @CASES
-@PLAIN
-@given(shape=shapes, shared=st.booleans(), sign=st.sampled_from([1, -1]), seed=st.integers(0, 99))
-def test_values_and_gradients(backend, device, dtype, shape, shared, sign, seed):
-    u, kernel, taps, start, longest = case(shape, shared, seed, device, dtype)
+def test_values_and_gradients(backend, device, dtype):
+    def test(shape, shared, sign, seed):
+        u, kernel, taps, start, longest = case(shape, shared, seed, device, dtype)
+        compare(
+            lambda u, k: ring_morphology(u, k, taps, start, longest, sign, backend).nan_to_num(0, 0, 0),
+            lambda u, k: reference(u, k, taps, start, sign).nan_to_num(0, 0, 0),
+            *(u, kernel, DTYPES[dtype]),
+        )
+        with torch.no_grad():
+            wide = torch.promote_types(dtype, torch.float32)
+            exact = reference(u.to(wide), kernel.to(wide), taps, start, sign)
+            assert torch.equal(ring_morphology(u, kernel, taps, start, longest, sign, backend), exact.to(dtype))
+
+    slow = backend == "triton" and device == "cpu"  # interpreted
+    drawn = shapes, st.booleans(), st.sampled_from([1, -1]), st.integers(0, 99)
+    (INTERPRETED if slow else PLAIN)(given(*drawn)(test))()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("shape, shared", [((5, 2, 2, 3, 4), False), ((9, 2, 3, 4, 1), False), ((5, 2, 4, 3, 1), True)])
+def test_blocks_of_signals_overlap(shape, shared, sign, monkeypatch):
+    monkeypatch.setattr(
+        cpu, "WIDE", 2 * max(shape[4], shape[2] if shared else 1)
+    )  # two signals at a time of an odd number
+    u, kernel, taps, start, longest = case(shape, shared, 4, "cpu")
     compare(
-        lambda u, k: ring_morphology(u, k, taps, start, longest, sign, backend).nan_to_num(0, 0, 0),
+        lambda u, k: ring_morphology(u, k, taps, start, longest, sign, "numba").nan_to_num(0, 0, 0),
         lambda u, k: reference(u, k, taps, start, sign).nan_to_num(0, 0, 0),
-        *(u, kernel, DTYPES[dtype]),
+        *(u, kernel, DTYPES[torch.float64]),
     )
-    with torch.no_grad():
-        wide = torch.promote_types(dtype, torch.float32)
-        exact = reference(u.to(wide), kernel.to(wide), taps, start, sign)
-        assert torch.equal(ring_morphology(u, kernel, taps, start, longest, sign, backend), exact.to(dtype))
+
+
+@CASES
+def test_skipped_taps_could_not_win(backend, device):
+    u, kernel, taps, start, longest = case((3, 2, 3, 4, 5), False, 5, device)
+    kernel = kernel.nan_to_num(posinf=1.0) + 3.0 * torch.rand_like(kernel)  # some above the range of a ring, some not
+    assert torch.equal(ring_morphology(u, kernel, taps, start, longest, 1, backend), reference(u, kernel, taps, start))
 
 
 @CASES

@@ -16,7 +16,19 @@ from pdegcnn.ops.convection import convection
 pytest.importorskip("triton", reason="Triton has wheels for Linux only")
 HERE = Path(__file__).parent
 POINTERS = {"u": "*fp32", "grad": "*fp32", "out": "*fp32", "kernel": "*fp32", "shift": "*fp32", "winner": "*u8"}
-SIZES = {"KO": 3, "KH": 3, "KW": 5, "TOP": 1, "LEFT": 2, "BLOCK": 128, "TAPS": 32, "CHUNK": 128, "NUMBER": 45}
+POINTERS |= dict.fromkeys(("taps", "start", "order", "readers", "owner"), "*i64")
+SIZES = {
+    "NONE": 255,
+    "KO": 3,
+    "KH": 3,
+    "KW": 5,
+    "TOP": 1,
+    "LEFT": 2,
+    "BLOCK": 128,
+    "TAPS": 32,
+    "CHUNK": 128,
+    "NUMBER": 45,
+}
 
 
 def launched():
@@ -29,7 +41,7 @@ def launched():
         "BOUNDARY": (0, 1, 2),
         "AXIS": (1,),
     }
-    for operator in ("morphology", "convection", "group_convolution"):
+    for operator in ("morphology", "convection", "group_convolution", "ring_morphology"):
         module = importlib.import_module(f"pdegcnn.ops.{operator}.triton")
         for name, function in vars(module).items():
             arguments = getattr(function, "arg_names", [])
@@ -48,6 +60,7 @@ def interpreted(*arguments):
     "part, chosen",
     [
         ("test_backends.py", "triton"),
+        ("test_ring_morphology.py", "triton"),
         ("test_laws.py", "triton and not dilation_laws"),
         ("test_torch_machinery.py", "triton and (second_derivatives or functional_grad)"),
         ("interpreted.py", "triton"),

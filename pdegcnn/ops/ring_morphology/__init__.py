@@ -39,7 +39,7 @@ def ring_morphology(
         start: int64 [G+1], where the list of each ring begins.
         longest: length of the longest list.
         sign: +1 for dilation, -1 for erosion.
-        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Tensor of the shape and dtype of ``u``.

@@ -10,6 +10,10 @@ from torch import Tensor
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("loops.py"))
+WIDE = 512
+"""Outputs of one inner loop: enough to hide what starts it, few enough for the first cache."""
+FEW = 8
+"""Signals of one channel from which on they, and not the fibre, are worth to be the inner axis."""
 
 
 def forward(
@@ -17,24 +21,25 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """Values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
     loops = _jit.specialise(LOOPS, None, 0)
-    points = u.shape[-1] == 1
-    run = loops.forward_points if points else loops.forward_rings
-    if points:  # the fibre becomes the inner axis
-        planes, costs = u.transpose(2, 4).flatten(0, 1), kernel.mT
+    batch, channels, _, _, length = u.shape
+    alike = kernel.shape[1] == 1
+    turned = length == 1 and (alike or batch < FEW)  # the fibre becomes the inner axis
+    source = u.transpose(2, 4) if turned else u
+    out = torch.empty(source.shape, dtype=torch.promote_types(u.dtype, torch.float32))
+    winner = torch.empty(out.shape if keep else (1,) * 5, dtype=index_dtype)
+    how = keep, torch.iinfo(index_dtype).max, sign
+    if turned and not alike:
+        signals, costs, results = source.flatten(0, 2), kernel.mT, (x.flatten(0, 2).numpy() for x in (out, winner))
+        given = _jit.array(signals), _jit.array(costs), taps.numpy(), start.numpy(), *results, *how
+        _jit.parallel(loops.forward_points, batch * channels, *given)
     else:
-        planes, costs = u.flatten(0, 1), kernel
-    out = torch.empty(planes.shape, dtype=torch.promote_types(u.dtype, torch.float32))
-    winner = torch.empty(out.shape if keep else (1, 1, 1, 1), dtype=index_dtype)
-    lists = taps.numpy(), start.numpy()
-    none = torch.iinfo(index_dtype).max
-    given = _jit.array(planes), _jit.array(costs), *lists, out.numpy(), winner.numpy(), keep, none, sign
-    _jit.parallel(run, out.shape[0], *given)
-
-    def back(value: Tensor) -> Tensor:
-        value = value.unflatten(0, u.shape[:2])
-        return value.transpose(2, 4).contiguous() if points else value
-
-    return back(out).to(u.dtype), back(winner) if keep else winner.new_empty(0)
+        near = taps[:, [0, 2, 1]] if turned else taps
+        size = max(1, min(batch, WIDE // source.shape[-1]))
+        given = _jit.array(source), _jit.array(kernel), near.numpy(), start.numpy(), out.numpy(), winner.numpy()
+        _jit.parallel(loops.forward_rings, channels * -(-batch // size), *given, *how, size)
+    if turned:
+        out, winner = out.transpose(2, 4).contiguous(), winner.transpose(2, 4).contiguous()
+    return out.to(u.dtype), winner if keep else winner.new_empty(0)
 
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pdegcnn.ops.ring_morphology import portable
 
-_MODULES = {"numba": "cpu", "torch": "portable"}
+_MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
 
 
 def _module(backend: str) -> ModuleType:

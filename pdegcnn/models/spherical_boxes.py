@@ -1,0 +1,149 @@
+"""Boxes on the sphere between great circles: areas, intersections, and how well found ones fit true ones.
+
+A box is a rotation R (its centre is ``R e_z``, its axes point along ``R e_x`` and ``R e_y``) and two half-angles (a, b)
+in (0, pi/2): the points q = R^T p with ``|q_x| <= tan(a) q_z`` and ``|q_y| <= tan(b) q_z``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.sphere.rotation import check_rotation
+
+__all__ = ["SphericalBoxes", "average_precision", "box_area", "box_iou"]
+
+
+class SphericalBoxes(NamedTuple):
+    """``rotations [N,3,3]``, ``half_angles [N,2]`` in radians, ``labels [N]``, ``scores [N]`` in [0,1], best first."""
+
+    rotations: Tensor
+    half_angles: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+def box_area(half_angles: Tensor) -> Tensor:
+    """Area in steradians of boxes with half-angles ``[..., 2]``: ``4 asin(sin a sin b)``, a pyramid's solid angle."""
+    return 4 * (half_angles[..., 0].sin() * half_angles[..., 1].sin()).asin()
+
+
+def box_iou(rotations: Tensor, half_angles: Tensor, other_rotations: Tensor, other_half_angles: Tensor) -> Tensor:
+    """Intersection over union ``[N,M]`` of boxes ``([N,3,3], [N,2])`` with others ``([M,3,3], [M,2])``.
+
+    Exact to rounding: the four corners of one box are clipped by the four half-spaces of the other, and the area of
+    what is left is summed over triangles (Van Oosterom and Strackee 1983). Without gradient; float64 inside.
+
+    Raises:
+        ValueError: no rotations, other shapes, or half-angles outside (0, pi/2).
+    """
+    first = check_boxes("", rotations, half_angles)
+    second = check_boxes("other_", other_rotations, other_half_angles)
+    corners, normals = (_polygons(*first), _polygons(*second))
+    sides = np.cross(normals, np.roll(normals, -1, axis=1))
+    common = np.array([[_area(_clip(box, planes)) for planes in sides] for box in corners])
+    common = torch.from_numpy(common.reshape(len(corners), len(normals)))
+    both = box_area(first[1])[:, None] + box_area(second[1])
+    return (common / (both - common)).to(rotations)
+
+
+def check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """Raise ``ValueError`` unless these are boxes; rotations and half-angles in float64 on the CPU."""
+    check_rotation(f"{prefix}rotations", _checks.tensor(f"{prefix}rotations", rotations))
+    _checks.tensor(f"{prefix}half_angles", half)
+    if rotations.ndim != 3 or tuple(half.shape) != (len(rotations), 2):
+        raise ValueError(
+            f"{prefix}half_angles: expected [N,2] beside rotations [N,3,3], got {tuple(half.shape)} beside "
+            f"{tuple(rotations.shape)}"
+        )
+    half = half.detach().cpu().double()
+    if not bool(((half > 0) & (half < math.pi / 2)).all()):
+        raise ValueError(f"{prefix}half_angles: expected radians in (0, pi/2), got {half.flatten()[:4].tolist()}")
+    return rotations.detach().cpu().double(), half
+
+
+def _polygons(rotations: Tensor, half: Tensor) -> np.ndarray:
+    """Corners [N,4,3], counter-clockwise from outside."""
+    signs = torch.tensor([[1.0, 1], [-1, 1], [-1, -1], [1, -1]], dtype=torch.float64)
+    flat = nn.functional.pad(half.tan()[:, None] * signs, (0, 1), value=1.0)
+    return (nn.functional.normalize(flat, dim=-1) @ rotations.mT).numpy()
+
+
+def _clip(polygon: np.ndarray, planes: np.ndarray) -> np.ndarray:
+    """The part [K,3] of a convex spherical polygon where all ``planes @ p`` are non-negative."""
+    for plane in planes:
+        height, kept = polygon @ plane, []
+        for p, q, low, high in zip(polygon, np.roll(polygon, -1, 0), height, np.roll(height, -1)):
+            if low >= 0:
+                kept.append(p)
+            if low * high < 0:
+                between = p * abs(high) + q * abs(low)
+                kept.append(between / np.linalg.norm(between))
+        polygon = np.array(kept).reshape(-1, 3)
+    return polygon
+
+
+def _area(polygon: np.ndarray) -> float:
+    """Area of a convex spherical polygon in steradians."""
+    total = 0.0
+    for b, c in zip(polygon[1:-1], polygon[2:]):
+        a = polygon[0]
+        total += 2 * math.atan2(float(a @ np.cross(b, c)), float(1 + a @ b + b @ c + c @ a))
+    return max(total, 0.0)
+
+
+def average_precision(
+    found: Sequence[SphericalBoxes], truth: Sequence[SphericalBoxes], *, overlap: float = 0.5, labelled: bool = True
+) -> float:
+    """Area under the curve of precision over recall, precision made monotone; the mean over the classes in ``truth``.
+
+    Found boxes of all signals, best first, each take the true box of their signal and class that they overlap most;
+    they are right if the intersection over union is at least ``overlap`` and nobody took it before. Source: Everingham
+    et al., *The PASCAL Visual Object Classes Challenge* (2010), section 4.2, without its eleven points.
+
+    Args:
+        found: boxes found in every signal.
+        truth: boxes that are there; their scores do not matter.
+        overlap: least intersection over union, in (0, 1].
+        labelled: whether labels must agree; if not, all boxes are of one class.
+
+    Raises:
+        ValueError: as many lists are expected, and at least one true box.
+    """
+    if len(found) != len(truth) or not any(len(boxes.labels) for boxes in truth):
+        raise ValueError(
+            f"found: expected boxes of the {len(truth)} signals of truth, which has one box at least, got {len(found)}"
+        )
+    _checks.interval("overlap", overlap, 0.0, 1.0, open_low=True)
+    if not labelled:
+        found, truth = ([b._replace(labels=torch.zeros_like(b.labels)) for b in boxes] for boxes in (found, truth))
+    classes = torch.cat([boxes.labels for boxes in truth]).unique().tolist()
+    return sum(_precision_of_class(found, truth, overlap, label) for label in classes) / len(classes)
+
+
+def _precision_of_class(
+    found: Sequence[SphericalBoxes], truth: Sequence[SphericalBoxes], overlap: float, label: int
+) -> float:
+    hits: list[tuple[float, bool]] = []
+    count = 0
+    for here, there in zip(found, truth):
+        mine, target = here.labels == label, there.labels == label
+        count += int(target.sum())
+        iou = box_iou(here.rotations[mine], here.half_angles[mine], there.rotations[target], there.half_angles[target])
+        taken: set[int] = set()
+        for score, row in sorted(zip(here.scores[mine].tolist(), iou.tolist()), key=lambda pair: -pair[0]):
+            best = max(range(len(row)), key=row.__getitem__, default=-1)
+            right = best >= 0 and row[best] >= overlap and best not in taken
+            taken |= {best} if right else set()
+            hits.append((score, right))
+    right = np.cumsum([hit for _, hit in sorted(hits, key=lambda hit: -hit[0])])
+    if not len(right):
+        return 0.0
+    precision = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
+    return float(np.diff(right, prepend=0) @ precision) / count
