@@ -202,9 +202,7 @@ def _label(path: str, name: str) -> str:
     return f"{path}-{name}".replace("/", "-").replace(".", "-").replace("_", "-").lower()
 
 
-def test_role(
-    name: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = ()
-) -> Any:
+def test_role(name: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = ()) -> Any:
     """The role ``{test}`path::name```: a link to the source of a test."""
     from docutils import nodes
     from sphinx.addnodes import pending_xref

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.fx.node import map_arg
 
 RANDOM = ("rand", "bernoulli", "dropout", "normal", "multinomial")
 """Parts of the names of operators that give something else each time."""
@@ -23,7 +24,7 @@ def fold(graph_module: fx.GraphModule) -> fx.GraphModule:
         if node.op == "get_attr":
             known[node] = _attribute(graph_module, str(node.target))
         elif node.op == "call_function" and _foldable(node, known):
-            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: known[n])
+            args, kwargs = map_arg((node.args, node.kwargs), lambda n: known[n])
             with torch.no_grad():
                 known[node] = node.target(*args, **kwargs)
     known = _untouched(graph, known)
@@ -33,8 +34,8 @@ def fold(graph_module: fx.GraphModule) -> fx.GraphModule:
             continue
         if all(user in known for user in node.users):
             continue
-        name = f"folded{count}"
-        count += 1
+        while hasattr(graph_module, name := f"folded{count}"):
+            count += 1
         graph_module.register_buffer(name, value.detach().clone(memory_format=torch.contiguous_format))
         with graph.inserting_before(node):
             node.replace_all_uses_with(graph.get_attr(name))

@@ -56,9 +56,11 @@ def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
 
 
 def group_correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
-    """The specification, on a signal that is padded already."""
+    """The specification, without its border."""
     whole = F.pad(u, (padding[1], padding[1], padding[0], padding[0]))
-    return _group.correlate(whole, kernel)
+    rows, columns = kernel.shape[3] // 2, kernel.shape[4] // 2
+    out = _group.group_convolution(whole, kernel)
+    return out[..., rows : out.shape[3] - rows, columns : out.shape[4] - columns]
 
 
 def ring_morphology(

@@ -38,4 +38,5 @@ class Rewritten(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         """Run the graph."""
-        return self.interpreter(self, graph=self.graph).run(*inputs)
+        run: Any = vars(self)["interpreter"]
+        return run(self, graph=vars(self)["graph"]).run(*inputs)

@@ -101,6 +101,13 @@ class GaugeConv(nn.Module):
                     f"features[{spin}]: expected the precision {weight.dtype} and device {weight.device} of the "
                     f"weights, got {field.dtype} on {field.device}"
                 )
+        device = next(iter(fields.values())).device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):  # factors of the neighbours have the precision of the weights
+                return self._convolve(fields, mesh)
+        return self._convolve(fields, mesh)
+
+    def _convolve(self, fields: Features, mesh: Mesh) -> Features:
         rows = {m: to_rows(fields[m]) for m in self.in_channels}
         out: Features = {}
         for n in self.out_channels:

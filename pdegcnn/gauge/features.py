@@ -14,6 +14,8 @@ from pdegcnn.spaces import Mesh
 Features = dict[int, Tensor]
 """Spin to tensor ``[B,C,V]``: real for spin 0, complex for spin k > 0."""
 LAYOUT = "[B,C,V]"
+REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
+"""Written out, for ``dtype.to_real`` cannot be traced by torch.compile."""
 
 
 def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
@@ -89,4 +91,4 @@ def check_features(
 
 def real_of(dtype: torch.dtype) -> torch.dtype:
     """The real dtype of a real or complex one."""
-    return dtype.to_real() if dtype.is_complex else dtype
+    return REAL.get(dtype, dtype)

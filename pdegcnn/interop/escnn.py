@@ -1,8 +1,9 @@
 """Regular fields of the rotation group C_N (escnn, e2cnn) and signals on SE(2).
 
 There a field of C channels is ``[B, C N, H, W]``: N responses side by side, rotation g by ``2 pi g / N`` against
-the clock as one sees the image. Here it is ``[B, C, N, H, W]`` with angles from +x to +y, which points down: with the clock.
-So response g there is orientation ``-g mod N`` here. Source: Weiler & Cesa, *General E(2)-equivariant steerable CNNs*
+the clock as one sees the image. Here it is ``[B, C, N, H, W]`` with angles from +x to +y, which points down: with the
+clock. So response g there is orientation ``-g mod N`` here. Source: Weiler & Cesa, *General E(2)-equivariant steerable
+CNNs*
 (arXiv 1911.08251).
 """
 

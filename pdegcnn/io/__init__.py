@@ -40,8 +40,8 @@ def save(model: nn.Module, path: str | Path) -> Path:
     recipe, path = getattr(model, "recipe", None), Path(path)
     if not isinstance(recipe, Recipe):
         raise TypeError(
-            f"model: expected a network of pdegcnn.models, which remembers how it was built, got {type(model).__name__}; "
-            "for others save state_dict() with safetensors"
+            f"model: expected a network of pdegcnn.models, which remembers how it was built, got "
+            f"{type(model).__name__}; for others save state_dict() with safetensors"
         )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
@@ -71,7 +71,7 @@ def load(path: str | Path, device: Any = None) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a damaged file, one of another kind or of a newer version, or parameters that do not fit the network.
+        ValueError: a damaged file, one of another kind or of a newer version, or parameters that do not fit.
         ImportError: ``safetensors`` is not installed.
     """
     path = Path(path)

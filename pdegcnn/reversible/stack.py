@@ -138,7 +138,7 @@ class ReversibleStack(nn.Module):
         """
         if torch.compiler.is_exporting() or (torch.compiler.is_compiling() and not torch.is_grad_enabled()):
             return self._traced(y, v)
-        return self._eager(y, v)
+        return self._eager(y, v)  # pyright: ignore[reportCallIssue]
 
     @torch.compiler.disable
     def _eager(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
