@@ -1,11 +1,12 @@
 """Recognise handwritten digits on the sphere, whichever way the sphere is turned, beside a plain CNN.
 
 The network lives on SO(3), so that it may be trained on upright digits and tested on turned ones. The plain CNN sees
-the same samples as a picture of latitudes and longitudes (it knows that longitudes wrap) and has at least ten times
+the same samples as a picture of latitudes and longitudes (it knows that longitudes wrap) and has at least six times
 the parameters. Prints a table and writes a folder with the checkpoints, the numbers and a picture.
 
     python examples/spherical_digits.py
-    python examples/spherical_digits.py --data DIR --seconds 2700   # DIR holds the spherical MNIST files
+    python examples/spherical_digits.py --data DIR --seconds 2400   # DIR holds the spherical MNIST files
+    python examples/spherical_digits.py --data DIR --weights OLD    # test the networks in folder OLD again
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sphere_picture
 import torch
 from _common import load_or_exit, parameters, parse, parser, table, train, write_folder
 from matplotlib.figure import Figure
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -101,7 +102,7 @@ def invariance_error(model: nn.Module, signals: Tensor, grid: pg.sphere.SphereGr
 
 
 def measure(name: str, mode: str, data: tuple[Signals, Signals], chosen: argparse.Namespace) -> tuple[nn.Module, Any]:
-    """Train the network called ``name`` on rotated or upright digits and test it."""
+    """Train the network called ``name`` on rotated or upright digits (or load it) and test it."""
     first, second = data
     grid = pg.sphere.SphereGrid.gauss_legendre(chosen.band)
     torch.manual_seed(chosen.seed)
@@ -111,14 +112,18 @@ def measure(name: str, mode: str, data: tuple[Signals, Signals], chosen: argpars
     def loss(batch: Tensor) -> Tensor:
         return cross_entropy(model(signals[batch]), first.labels[batch], label_smoothing=0.05)
 
-    per_epoch = train(
-        f"{name}, {mode}", model, loss, len(first.labels), seconds=chosen.seconds, seed=chosen.seed, top=RATES[name]
-    )
-    found = {
+    found: dict[str, Any] = {}
+    if chosen.weights:
+        model.load_state_dict(load_file(chosen.weights / f"{FILES[name]}_{mode}.safetensors"))
+    else:
+        size, top = len(first.labels), RATES[name]
+        found["seconds_per_epoch"] = train(
+            f"{name}, {mode}", model, loss, size, seconds=chosen.seconds, seed=chosen.seed, top=top
+        )
+    found |= {
         f"{mode}_rotated": accuracy(model, second.rotated, second.labels),
         "parameters": parameters(model),
         "equivariance_error": invariance_error(model, second.upright[:16], grid),
-        "seconds_per_epoch": per_epoch,
     }
     if mode == "upright":
         found["upright_upright"] = accuracy(model, second.upright, second.labels)
@@ -189,10 +194,15 @@ def arguments() -> argparse.Namespace:
     made.add_argument(
         "--net", choices=(*FILES.values(), "both"), default="both", help="network to train (default: %(default)s)"
     )
+    made.add_argument("--weights", type=Path, help="folder of an earlier run: test its networks, train nothing")
     made.add_argument("--band", type=int, default=16, help="rings of the grid, 8 to 30 (default: %(default)s)")
     chosen = parse(made)
     if not 8 <= chosen.band <= BANDLIMIT:
         made.error(f"--band: expected a number from 8 to {BANDLIMIT}, got {chosen.band}")
+    if chosen.weights and not (chosen.weights / "results.json").is_file():
+        made.error(f"--weights: expected a folder that this example wrote, got {chosen.weights}")
+    if chosen.weights and chosen.weights.resolve() == chosen.out.resolve():
+        made.error("--out: expected another folder than --weights")
     return chosen
 
 

@@ -29,6 +29,8 @@ __all__ = [
     "resample",
 ]
 
+PLANAR = "R2 or SE2"
+
 
 def convection(u: Tensor, space: Space, vector: Tensor, **options: Any) -> Tensor:
     """Flow of a left-invariant vector field for a time t: ``u(g exp(-t c))``.
@@ -214,6 +216,7 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
         True
     """
     _checks.signal("image", image, 4, "[B,C,H,W]")
+    _checks.kind("space", space, GridSpace, PLANAR)
     _checks.choice("part", part, ("real", "imaginary"))
     dtype = torch.float32 if image.dtype in (torch.float16, torch.bfloat16) else image.dtype
     windows = cake_windows(space.orientations, *image.shape[-2:]).to(image.device, dtype)
@@ -223,7 +226,8 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
 
 def cake_reconstruct(score: Tensor, space: GridSpace) -> Tensor:
     """The image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
-    return space.check_signal("score", score).sum(2)
+    grid = _checks.kind("space", space, GridSpace, PLANAR)
+    return grid.to_grid(grid.check_signal("score", score)).sum(2)
 
 
 def project(
@@ -255,6 +259,7 @@ def project(
         >>> pg.functional.project(torch.rand(1, 2, 8, 5, 5), pg.SE2(8)).shape
         torch.Size([1, 2, 5, 5])
     """
+    _checks.kind("space", space, GridSpace, PLANAR)
     grid = space.to_grid(space.check_signal("u", u))
     _checks.choice("mode", mode, ("max", "mean", "dilated"))
     if mode == "mean":
@@ -282,6 +287,7 @@ def project_fibre(u: Tensor, space: RotationSpace, mode: str = "max", *, oversam
     Raises:
         ValueError: unknown mode, oversampling below one, or a tensor that is no signal on ``space``.
     """
+    _checks.kind("space", space, RotationSpace, "S2 or SO3")
     space.check_signal("u", u)
     _checks.choice("mode", mode, ("max", "mean", "norm"))
     _checks.positive_int("oversample", oversample)

@@ -3,8 +3,8 @@
 A program needs torch alone: ``torch.export.save(pg.export.program(model, x), "model.pt2")`` here, and
 ``torch.export.load("model.pt2").module()`` in a process where this library is not installed.
 
-Every network of :mod:`pdegcnn.models` can be traced. What cannot: layers whose data or parameters decide on their steps,
-that is ``kernel_size="auto"``, and on meshes convection and diffusion.
+Every network of :mod:`pdegcnn.models` can be traced. What cannot: layers whose data or parameters decide on their
+steps, that is ``kernel_size="auto"``, and on meshes convection and diffusion.
 """
 
 from __future__ import annotations

@@ -41,8 +41,11 @@ def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
     check_features("features", features)
     if not isinstance(angles, Tensor) or angles.ndim != 1 or not angles.is_floating_point():
         raise ValueError(f"angles: expected a real tensor [V], got {getattr(angles, 'shape', type(angles).__name__)}")
+    _checks.tensor("angles", angles)
     turned = {}
     for spin, field in features.items():
+        if angles.is_meta and not field.is_meta:
+            raise ValueError(f"angles: expected a device that holds values, as features[{spin}], got {angles.device}")
         if field.shape[-1] != angles.numel():
             raise ValueError(f"angles: expected shape [{field.shape[-1]}] as the features, got {tuple(angles.shape)}")
         phase = torch.polar(torch.ones_like(angles, dtype=torch.float64), -spin * angles.double())

@@ -79,7 +79,8 @@ def spherical_classifier(
     for before, after in zip(channels[1:], channels[2:]):
         layers.append(PDELayer(coarse, before, after, terms, **pde))
     layers += [Project(coarse, mode="max"), nn.Dropout(dropout)]
-    layers += [Lift(coarse, channels[-1], classes, kernel_size=template, **factory), Integrate(coarse, mode="max")]
+    layers.append(Lift(coarse, channels[-1], classes, kernel_size=template, **factory))
+    layers.append(Integrate(coarse, mode="max", oversample=2, **factory))
     return nn.Sequential(*layers)
 
 

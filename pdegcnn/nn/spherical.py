@@ -239,6 +239,24 @@ class SpectralResample(nn.Module):
         return f"{self.source} -> {self.target}"
 
 
+def _finer(space: RotationSpace, factor: int, device: Any, dtype: Any) -> tuple[RotationSpace, nn.Sequential]:
+    """The space over a grid and fibre ``factor`` times finer, and the exact way there for band-limited signals."""
+    _checks.positive_int("oversample", factor)
+    if not space.grid.has_rings:
+        raise ValueError(
+            f"space: expected one over a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {space}, "
+            "whose points carry no exact transform"
+        )
+    fine = sphere.SphereGrid.gauss_legendre(factor * (space.grid.band + 1))
+    lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
+    if not isinstance(space, SO3):
+        there = nn.Sequential(sphere.RealSHT(space.grid, **kind), sphere.InverseRealSHT(fine, lmax, **kind))
+        return S2(fine), there
+    nmax, fibre = min((space.fibre - 1) // 2, lmax), factor * space.fibre
+    down = sphere.SO3FFT(space.grid, space.fibre, **kind)
+    return SO3(fine, fibre), nn.Sequential(down, sphere.InverseSO3FFT(fine, fibre, lmax, nmax, **kind))
+
+
 class SphereActivation(nn.Module):
     """A pointwise function between finer samples: sample ``oversample`` times finer, apply, return by truncation.
 
@@ -266,28 +284,22 @@ class SphereActivation(nn.Module):
         super().__init__()
         self.space, self.function = space, function
         self.oversample = _checks.positive_int("oversample", oversample)
-        if not space.grid.has_rings:
-            raise ValueError(
-                f"space: expected one over a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {space}, "
-                "whose points carry no exact transform"
-            )
-        fine = sphere.SphereGrid.gauss_legendre(oversample * (space.grid.band + 1))
-        self.fine = SO3(fine, oversample * space.fibre) if isinstance(space, SO3) else S2(fine)
+        self.fine, self.up = _finer(space, oversample, device, dtype)
         lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
         if isinstance(space, SO3):
             nmax = min((space.fibre - 1) // 2, lmax)
-            self.down: nn.Module = sphere.SO3FFT(space.grid, space.fibre, **kind)
-            self.up: nn.Module = sphere.InverseSO3FFT(fine, oversample * space.fibre, lmax, nmax, **kind)
-            self.back: nn.Module = sphere.SO3FFT(fine, oversample * space.fibre, lmax, nmax, **kind)
+            self.back: nn.Module = sphere.SO3FFT(self.fine.grid, oversample * space.fibre, lmax, nmax, **kind)
             self.out: nn.Module = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
         else:
-            self.down, self.up = sphere.RealSHT(space.grid, **kind), sphere.InverseRealSHT(fine, lmax, **kind)
-            self.back, self.out = sphere.RealSHT(fine, lmax, **kind), sphere.InverseRealSHT(space.grid, **kind)
+            self.back, self.out = (
+                sphere.RealSHT(self.fine.grid, lmax, **kind),
+                sphere.InverseRealSHT(space.grid, **kind),
+            )
 
     def forward(self, u: Tensor) -> Tensor:
         """Apply the function."""
         self.space.check_signal("u", u)
-        return self.out(self.back(self.function(self.up(self.down(u))))).to(u.dtype)
+        return self.out(self.back(self.function(self.up(u)))).to(u.dtype)
 
     def extra_repr(self) -> str:
         """Space, function and oversampling."""
@@ -300,17 +312,30 @@ class Integrate(nn.Module):
     Args:
         space: S2 or SO(3).
         mode: ``"mean"`` (exactly invariant for band-limited signals) or ``"max"`` (invariant up to sampling).
+        oversample: for the maximum, by how much finer sphere and fibre are sampled first, by their coefficients: the
+            maximum of the samples then comes nearer to that of the function, which does not change with rotations.
+        device: where the tables of ``oversample`` live.
+        dtype: dtype of the signals, for ``oversample``.
     """
 
-    def __init__(self, space: RotationSpace, mode: str = "mean") -> None:
+    def __init__(
+        self, space: RotationSpace, mode: str = "mean", *, oversample: int = 1, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         if not isinstance(space, (S2, SO3)):
             raise TypeError(f"space: expected S2 or SO3, got {type(space).__name__}")
         self.space = space
         self.mode = _checks.choice("mode", mode, ("mean", "max"))
+        self.oversample = _checks.positive_int("oversample", oversample)
+        if oversample > 1 and mode != "max":
+            raise ValueError(f"oversample: expected 1 for mode='mean', which is exact, got {oversample}")
+        self.finer = _finer(space, oversample, device, dtype)[1] if oversample > 1 else None
 
     def forward(self, u: Tensor) -> Tensor:
-        """Reduce ``u``, also a spherical signal ``[B,C,*grid.shape]`` of an SO(3) space."""
+        """Reduce ``u``, also (but for ``oversample``) a spherical signal ``[B,C,*grid.shape]`` of an SO(3) space."""
+        if self.finer is not None:
+            self.space.check_signal("u", u)
+            return self.finer(u).to(u.dtype).flatten(2).amax(2)
         check_base("u", _checks.tensor("u", u), self.space.grid)
         if self.mode == "max":
             return u.flatten(2).amax(2)
@@ -319,5 +344,5 @@ class Integrate(nn.Module):
         return mean if mean.ndim == 2 else mean.mean(2)
 
     def extra_repr(self) -> str:
-        """Space and mode."""
-        return f"{self.space}, mode={self.mode!r}"
+        """Space, mode and oversampling."""
+        return f"{self.space}, mode={self.mode!r}, oversample={self.oversample}"

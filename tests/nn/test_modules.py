@@ -53,6 +53,7 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "SphereActivation": (lambda **k: pg.nn.SphereActivation(SO3, **k), (2, 2, 5, 6, 12)),
     "SpectralResample": (lambda **k: pg.nn.SpectralResample(S2, pg.S2(SO3.grid), **k), (2, 2, 8, 16)),
     "Integrate": (lambda **k: pg.nn.Integrate(SO3), (2, 2, 5, 6, 12)),
+    "Integrate-fine": (lambda **k: pg.nn.Integrate(SO3, "max", oversample=2, **k), (2, 2, 5, 6, 12)),
     "spherical_classifier": (
         lambda **k: pg.models.spherical_classifier(S2.grid, in_channels=2, channels=(2, 3), fibre=5, **k),
         (2, 2, 8, 16),

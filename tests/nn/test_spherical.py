@@ -300,7 +300,29 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "target: expected a space like SO3",
     ),
     "integrate": (lambda: pg.nn.Integrate(pg.R2()), TypeError, "space: expected S2 or SO3, got R2"),
+    "fine mean": (
+        lambda: pg.nn.Integrate(SO3, oversample=2),
+        ValueError,
+        "oversample: expected 1 for mode='mean', which is exact, got 2",
+    ),
+    "fine points": (
+        lambda: pg.nn.Integrate(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), "max", oversample=2),
+        ValueError,
+        "space: expected one over a grid of rings",
+    ),
 }
+
+
+@pytest.mark.parametrize("space", [BASE, SO3], ids=["S2", "SO3"])
+def test_finer_maximum_is_more_invariant(space: pg.S2 | pg.SO3) -> None:
+    """The maximum of the samples is below that of the function by a second-order term in their distance."""
+    u = spherical(space, 8, 8)
+    turned = space.transform(u, rotation=random_rotation())
+    errors = []
+    for oversample in (1, 2, 4):
+        greatest = pg.nn.Integrate(space, "max", oversample=oversample, dtype=u.dtype)
+        errors.append(float((greatest(u) - greatest(turned)).norm() / greatest(u).norm()))
+    assert errors[1] < 0.5 * errors[0] and errors[2] < 0.5 * errors[1]
 
 
 @pytest.mark.parametrize("name", REFUSED)
