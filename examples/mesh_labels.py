@@ -1,25 +1,26 @@
 """Label the vertices of a real surface from its shape alone, and see that neither frames nor rotations matter.
 
-    python examples/mesh_labels.py [--out FOLDER] [--seconds 60] [--smoke]
+    python examples/mesh_labels.py [--seconds 60] [--data nilearn] [--out FOLDER] [--smoke]
 
-With nilearn installed: depth classes of the sulci on the fsaverage5 cortex that ships inside its wheel, learned on the
-left hemisphere and tested on the right one (mirrored, so that both are oriented alike). Without it: height classes of
-waves on a sphere, learned on one and tested on another. Input is the bending of the surface at each vertex: a scalar
-(mean) and a spin-2 field (how it differs between directions). A gauge-equivariant network is compared with a plain
-graph convolution of as many parameters that sees the scalar and the length of the spin-2 field.
+With ``--data``: depth classes of the sulci on the fsaverage5 cortex, learned on the left hemisphere and tested on the
+right one (mirrored, so that both are oriented alike); nilearn has it inside its wheel. Without: height classes of waves
+on a sphere, learned on one and tested on another. Input is the bending of the surface at each vertex: a scalar (mean)
+and a spin-2 field (how it differs between directions). A gauge-equivariant network is compared with a plain graph
+convolution and with spectral diffusion in the manner of DiffusionNet, both of as many parameters; these see the scalar
+and the length of the spin-2 field.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import time
-from importlib import util
 from pathlib import Path
 from typing import Any
 
+import _common
 import matplotlib
-import numpy as np
 import torch
+from _surfaces import DATA, cortex, cortex_folder, gradient, paint, waves
 from torch import Tensor, nn
 
 import pdegcnn as pg
@@ -28,30 +29,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 CLASSES = 3
-
-
-def waves(subdivisions: int, seed: int) -> tuple[pg.Mesh, Tensor]:
-    """A sphere with random waves, and its height in three classes."""
-    vertices, faces = pg.surface.icosphere(subdivisions)
-    draw = np.random.default_rng(seed)
-    height = sum(draw.normal() * np.sin(vertices @ draw.normal(size=3) * 4 + draw.uniform(0, 6)) for _ in range(12))
-    height = 0.05 * (height - height.mean()) / height.std()
-    mesh = pg.Mesh.from_arrays(vertices * (1 + height)[:, None], faces)
-    return mesh, classes(torch.from_numpy(height))
-
-
-def cortex(side: str) -> tuple[pg.Mesh, Tensor]:
-    """The white-matter surface of a hemisphere, and its sulcal depth in three classes."""
-    import nibabel
-    import nilearn.datasets
-
-    folder = Path(nilearn.datasets.__file__).parent / "data" / "fsaverage5"
-    vertices, faces = (a.data for a in nibabel.load(folder / f"white_{side}.gii.gz").darrays[:2])
-    depth = nibabel.load(folder / f"sulc_{side}.gii.gz").darrays[0].data
-    vertices, faces = vertices.astype(np.float64), faces.astype(np.int64)
-    if side == "right":
-        vertices, faces = vertices * [-1, 1, 1], faces[:, ::-1].copy()
-    return pg.Mesh.from_arrays(vertices, faces), classes(torch.tensor(depth))
+ROWS = {
+    "parameters": ("parameters", "{}"),
+    "accuracy, surface learned from": ("learned", "{:.3f}"),
+    "accuracy, other surface": ("other", "{:.3f}"),
+    "change by a random gauge": ("by_gauge", "{:.0e}"),
+    "change by a rotation": ("by_rotation", "{:.0e}"),
+    "seconds a step": ("pace", "{:.2f}"),
+    "steps": ("steps", "{}"),
+}
 
 
 def classes(values: Tensor) -> Tensor:
@@ -115,6 +101,35 @@ class GraphNet(nn.Module):
         return self.head(x)
 
 
+class DiffusionNetLike(nn.Module):
+    """Blocks of spectral diffusion over learned times, products of gradients, and mixing at each vertex.
+
+    After DiffusionNet (arXiv 2012.00888), written anew: 64 eigenfunctions; the products are ``tanh(Re(conj(grad u) A
+    grad u))`` with a learned complex matrix A.
+    """
+
+    def __init__(self, width: int, blocks: int = 3) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(2, width, 1)
+        self.spread = nn.ModuleList(
+            pg.gauge.Diffusion(width, spin=0, method="spectral", modes=64) for _ in range(blocks)
+        )
+        self.turns = nn.ModuleList(pg.gauge.SpinMix({1: width}, {1: width}) for _ in range(blocks))
+        self.mixes = nn.ModuleList(
+            nn.Sequential(nn.Conv1d(3 * width, width, 1), nn.ReLU(), nn.Conv1d(width, width, 1)) for _ in range(blocks)
+        )
+        self.head = nn.Conv1d(width, CLASSES, 1)
+
+    def forward(self, fields: pg.gauge.Features, mesh: pg.Mesh) -> Tensor:
+        x = self.first(torch.cat((fields[0], fields[2].abs()), dim=1))
+        for spread, turn, mix in zip(self.spread, self.turns, self.mixes):
+            smooth = spread({0: x}, mesh)[0]
+            slope = gradient(smooth, mesh)
+            product = torch.tanh((slope.conj() * turn({1: slope})[1]).real)
+            x = x + mix(torch.cat((x, smooth, product), dim=1))
+        return self.head(x)
+
+
 def mean_of_neighbours(x: Tensor, mesh: pg.Mesh) -> Tensor:
     near = mesh.neighbours(None, x)
     other = near.source != near.centre
@@ -122,21 +137,17 @@ def mean_of_neighbours(x: Tensor, mesh: pg.Mesh) -> Tensor:
     return total / (near.start.diff() - 1)
 
 
-def parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-def train(
-    model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor, seconds: float, steps: int
-) -> int:
-    """At most ``seconds`` and ``steps``; returns the steps made."""
+def train(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor, given: Any) -> tuple[int, float]:
+    """At most ``given.seconds`` and ``given.steps``; returns the steps made and the seconds of each."""
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    end, made = time.monotonic() + seconds, 0
-    while made < steps and (time.monotonic() < end or made == 0):
+    model(fields, mesh)  # builds the operators
+    start, made = time.monotonic(), 0
+    while made < given.steps and (time.monotonic() < start + given.seconds or made == 0):
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(fields, mesh), labels[None]).backward()
         optimiser.step()
         made += 1
+    pace = (time.monotonic() - start) / made
     for module in model.modules():  # statistics of the trained network
         if hasattr(module, "momentum"):
             module.momentum = 0.5
@@ -144,7 +155,7 @@ def train(
         for _ in range(4):
             model(fields, mesh)
     model.eval()
-    return made
+    return made, pace
 
 
 def accuracy(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor) -> float:
@@ -168,54 +179,57 @@ def change(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh) -> tuple[
 def picture(mesh: pg.Mesh, columns: dict[str, Tensor], path: Path) -> None:
     """One column for each labelling."""
     figure, axes = plt.subplots(1, len(columns), figsize=(4 * len(columns), 4), subplot_kw={"projection": "3d"})
-    faces, p = mesh.faces.numpy(), mesh.vertices.numpy()
-    for place, (title, labels) in zip(np.atleast_1d(axes), columns.items()):
-        drawn = place.plot_trisurf(*p.T, triangles=faces, cmap="viridis", linewidth=0, antialiased=False, shade=False)
-        drawn.set_array(labels.numpy()[faces].mean(1))
-        drawn.set_clim(0, CLASSES - 1)
-        place.view_init(elev=15, azim=180)
-        place.set_box_aspect(np.ptp(p, axis=0), zoom=1.4)
-        place.set_title(title, fontsize=10)
-        place.set_axis_off()
+    for place, (title, labels) in zip(axes, columns.items()):
+        paint(place, mesh, labels.double(), title, limits=(0, CLASSES - 1), view=(15, 180))
     figure.tight_layout()
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
-def main(argv: list[str] | None = None) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("mesh_labels"))
-    parser.add_argument("--seconds", type=float, default=60, help="of training for each network")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
-    given = parser.parse_args(argv)
-    given.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    real = util.find_spec("nilearn") is not None and not given.smoke
-    size = 2 if given.smoke else 4
-    learn, test = (cortex("left"), cortex("right")) if real else (waves(size, 0), waves(size, 1))
-    given.steps = 3 if given.smoke else given.steps
+def narrower(build: Any, limit: int) -> nn.Module:
+    """The widest network of at most ``limit`` parameters."""
+    return build(max(w for w in range(4, 200) if _common.parameters(build(w)) <= limit))
+
+
+def main() -> None:
+    parser = _common.parser(__doc__, out="mesh_labels", seconds=60, data=DATA)
+    parser.add_argument("--steps", type=int, default=300, help="of training at most (default: %(default)s)")
+    given = _common.parse(parser)
+    torch.manual_seed(given.seed)
+    if given.data is not None:
+        folder = _common.load_or_exit(lambda: cortex_folder(given.data))
+        surface, (learn, test) = "fsaverage5, left to right", [cortex(folder, side) for side in ("left", "right")]
+    else:
+        size = 2 if given.smoke else 4
+        surface, (learn, test) = "waves on spheres", [waves(size, given.seed + k) for k in (0, 1)]
+    learn, test = ((mesh, classes(values)) for mesh, values in (learn, test))
     inputs = [bending(mesh) for mesh, _ in (learn, test)]
     gauge = GaugeNet()
-    width = max(w for w in range(4, 200) if parameters(GraphNet(w)) <= parameters(gauge))
-    report: dict[str, Any] = {}
+    limit = _common.parameters(gauge)
+    models = {
+        "gauge": gauge,
+        "graph": narrower(GraphNet, limit),
+        "DiffusionNet-like": narrower(DiffusionNetLike, limit),
+    }
+    results: dict[str, Any] = {}
     columns = {"classes": test[1]}
-    print(f"{'fsaverage5, left to right' if real else 'waves on spheres'}: {learn[0].vertex_count} vertices")
-    for name, model in (("gauge network", gauge), ("graph convolution", GraphNet(width))):
-        steps = train(model, inputs[0], *learn, given.seconds, given.steps)
+    print(f"{surface}: {learn[0].vertex_count} vertices")
+    for name, model in models.items():
+        steps, pace = train(model, inputs[0], *learn, given)
         scores = [accuracy(model, x, *data) for x, data in zip(inputs, (learn, test))]
         by_gauge, by_rotation = change(model, inputs[1], test[0])
-        report[name] = {"parameters": parameters(model), "accuracy": scores, "change": (by_gauge, by_rotation)}
-        print(
-            f"{name}: {parameters(model)} parameters, {steps} steps, accuracy {scores[0]:.3f} on the surface learned "
-            f"from, {scores[1]:.3f} on the other; changed by a random gauge {by_gauge:.1e}, "
-            f"by a rotation {by_rotation:.1e}"
-        )
+        results[name] = {"parameters": _common.parameters(model), "learned": scores[0], "other": scores[1]}
+        results[name] |= {"by_gauge": by_gauge, "by_rotation": by_rotation, "pace": pace, "steps": steps}
         with torch.no_grad():
             columns[f"{name}: {100 * scores[1]:.1f} %"] = model(inputs[1], test[0])[0].argmax(0)
-    picture(test[0], columns, given.out / "labels.png")
-    print(f"wrote {given.out / 'labels.png'}")
-    return report
+    print(_common.table(results, ROWS, width=19))
+
+    def fill(folder: Path) -> None:
+        (folder / "results.json").write_text(json.dumps({"surface": surface, "networks": results}, indent=2))
+        picture(test[0], columns, folder / "mesh_labels.png")
+
+    _common.write_folder(given.out, fill)
+    print(f"wrote {given.out / 'mesh_labels.png'}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pdegcnn.gauge.diffusion import Diffusion
 from pdegcnn.gauge.features import Features, transform
 from pdegcnn.gauge.heads import GlobalPool, SpinMix
 from pdegcnn.gauge.nonlinearity import Gated, NormReLU, Product, Regular, SpinNorm
+from pdegcnn.gauge.pooling import Pool, Unpool
 
 __all__ = [
     "Diffusion",
@@ -19,9 +20,11 @@ __all__ = [
     "Gated",
     "GlobalPool",
     "NormReLU",
+    "Pool",
     "Product",
     "Regular",
     "SpinMix",
     "SpinNorm",
+    "Unpool",
     "transform",
 ]

@@ -17,7 +17,7 @@ from pdegcnn.ops.transport_gather.stencils import laplacian_stencil
 from pdegcnn.spaces import Mesh
 
 METHODS = ("implicit", "spectral")
-TOLERANCE = 1e-14
+TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}
 """Residual, relative to the right-hand side, at which the conjugate gradients stop; they run in float64."""
 
 
@@ -103,53 +103,72 @@ class Diffusion(nn.Module):
 def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
     """The solution of ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``; differentiable once in both."""
     stencil, root = laplacian_stencil(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
-    rows = to_rows(u).double()
+    tolerance = TOLERANCES[torch.promote_types(real_of(u.dtype), torch.float32)]
+    rows, time = to_rows(u).double(), time.double()
+    channels = u.shape[1]
+    if spin == 0:  # two real channels as one complex one: rows [B,V,2,C/2], times [2,C/2]
+        rows = nn.functional.pad(rows, (0, channels % 2)).unflatten(2, (2, -1)).contiguous()
+        time = nn.functional.pad(time, (0, channels % 2), value=1.0).view(2, -1)
+    solved: Any = _Implicit.apply(rows, time, stencil, root, tolerance)
     if spin == 0:
-        rows = torch.stack((rows, torch.zeros_like(rows)), dim=2)
-    solved: Any = _Implicit.apply(rows, time.double(), stencil, root)
+        return solved.flatten(2)[:, :, :channels].transpose(1, 2).to(u.dtype).contiguous()
     return from_rows(solved, spin).to(u.dtype)
 
 
 class _Implicit(torch.autograd.Function):
-    """``M^-1/2 (1 + t S)^-1 M^1/2`` on rows ``[B,V,2,C]`` with ``S = M^-1/2 L M^-1/2``."""
+    """``M^-1/2 (1 + t S)^-1 M^1/2`` on rows ``[B,V,2,C]`` with ``S = M^-1/2 L M^-1/2``; times as in
+    :func:`conjugate_gradients`.
+    """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, time: Tensor, stencil: Stencil, root: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, time: Tensor, stencil: Stencil, root: Tensor, tolerance: float) -> Tensor:
         weight = root[:, None, None]
-        solution = conjugate_gradients(rows * weight, time, stencil) / weight
+        solution = conjugate_gradients(rows * weight, time, stencil, tolerance) / weight
         ctx.save_for_backward(solution, time)
-        ctx.operators = stencil, weight
+        ctx.operators = stencil, weight, tolerance
         return solution
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         solution, time = ctx.saved_tensors
-        stencil, weight = ctx.operators
-        adjoint = conjugate_gradients(grads[0] / weight, time, stencil)
-        change = _apply(solution * weight, stencil)
-        return adjoint * weight, -(adjoint * change).sum((0, 1, 2)), None, None
+        stencil, weight, tolerance = ctx.operators
+        adjoint = conjugate_gradients(grads[0] / weight, time, stencil, tolerance)
+        change = (adjoint * _apply(solution * weight, stencil)).sum((0, 1))
+        return adjoint * weight, -(change if time.ndim == 2 else change.sum(0)), None, None, None
 
 
 def _apply(rows: Tensor, stencil: Stencil) -> Tensor:
     return transport_gather(rows.unsqueeze(2), stencil)
 
 
-def conjugate_gradients(right: Tensor, time: Tensor, stencil: Stencil) -> Tensor:
-    """Solve ``(1 + t S) x = right`` for rows ``[B,V,2,C]``, every channel with its own t and its own step lengths."""
-    x = right / (1 + time)
+def conjugate_gradients(right: Tensor, time: Tensor, stencil: Stencil, tolerance: float) -> Tensor:
+    """Solve ``(1 + t S) x = right`` for rows ``[B,V,2,C]`` to a residual of ``tolerance`` times the right-hand side.
+
+    Every system has its own t and its own step lengths: complex channels for times ``[C]``, real ones for ``[2,C]``.
+    Preconditioned by the diagonal.
+    """
+    axes = (1, 2) if time.ndim == 1 else (1,)
+    own = torch.repeat_interleave(torch.arange(right.shape[1], device=right.device), stencil.start.diff())
+    diagonal = torch.where(own == stencil.columns, stencil.values[:, 0, 0], 0)
+    diagonal = torch.zeros_like(right[0, :, 0, 0]).index_add_(0, own, diagonal)[:, None, None]
+    inverse = 1 / (1 + time * diagonal)
+    x = right * inverse
     residual = right - x - time * _apply(x, stencil)
-    step, square = residual.clone(), (residual * residual).sum((1, 2), keepdim=True)
-    goal = TOLERANCE**2 * (right * right).sum((1, 2), keepdim=True)
+    step = residual * inverse
+    square = (residual * step).sum(axes, keepdim=True)
+    goal = tolerance**2 * (right * right).sum(axes, keepdim=True)
     for _ in range(right.shape[1] + 20):
-        if bool((square <= goal).all()) or not bool(square.isfinite().all()):
+        left = (residual * residual).sum(axes, keepdim=True)
+        if bool((left <= goal).all()) or not bool(left.isfinite().all()):
             break
         image = step + time * _apply(step, stencil)
-        along = (step * image).sum((1, 2), keepdim=True)
-        length = torch.where(square > goal, square / along.clamp_min(1e-300), 0)
-        x = x + length * step
-        residual = residual - length * image
-        fresh = (residual * residual).sum((1, 2), keepdim=True)
-        step = residual + (fresh / square.clamp_min(1e-300)) * step
+        along = (step * image).sum(axes, keepdim=True)
+        length = torch.where(left > goal, square / along.clamp_min(1e-300), 0)
+        x = torch.addcmul(x, length, step)
+        residual = torch.addcmul(residual, length, image, value=-1)
+        near = residual * inverse
+        fresh = (residual * near).sum(axes, keepdim=True)
+        step = torch.addcmul(near, fresh / square.clamp_min(1e-300), step)
         square = fresh
     return x

@@ -27,14 +27,15 @@ OPERATORS = (
 )
 BACKENDS = ("numba", "triton", "torch")
 NUMBA = tuple(name for name in OPERATORS if name != "group_convolution")
+TRITON = tuple(name for name in OPERATORS if name not in ("gather_mean", "geodesic_flow"))
 IMPLEMENTED = {
     "numba": NUMBA,
-    "triton": ("morphological_convolution", "convection", "group_convolution", "ring_morphology"),
+    "triton": TRITON,
     "torch": OPERATORS,
 }
 PREFERRED = {
     "cpu": {"numba": NUMBA},
-    "cuda": {"triton": ("morphological_convolution", "convection", "ring_morphology")},
+    "cuda": {"triton": tuple(name for name in TRITON if name != "group_convolution")},
 }
 """What runs unless something else is asked for; all else runs in torch."""
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)

@@ -61,6 +61,12 @@ def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
     return mesh.keep(("bundle", radius, mesh.directions), like, build)
 
 
+def half_steps(count: int, taps: int, dtype: torch.dtype) -> Tensor:
+    """Cosine and sine of ``(2 i + s - taps // 2)`` half steps of directions, ``[2N+taps,2]``, by ``2 i + s``."""
+    angle = (torch.arange(2 * count + taps, dtype=torch.float64) - taps // 2) * (math.pi / count)
+    return torch.stack((angle.cos(), angle.sin()), dim=1).to(dtype)
+
+
 def padded(lists: Bundle) -> tuple[Tensor, Tensor]:
     """Pairs of each vertex side by side, ``[V,most]``, and which of them exist."""
     slot = torch.arange(lists.most, device=lists.start.device)

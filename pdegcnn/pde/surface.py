@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile
+from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile, radius_of_mass
 from pdegcnn.kernels.metric import Metric, as_metric
-from pdegcnn.kernels.morphological import FLAT_SLACK
+from pdegcnn.kernels.morphological import FLAT_SLACK, radius_of_cost
 from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
@@ -54,7 +54,7 @@ def check_options(
     if boundary is not None:
         _checks.choice("boundary", boundary, ("replicate",))
     _checks.interval("time", time, 0.0, math.inf, open_low=term != "convection")
-    if kernel_size is not None:
+    if kernel_size is not None and kernel_size != "auto":
         kernel_reach(space, kernel_size)
     _checks.choice("distance", distance, DISTANCES)
 
@@ -64,14 +64,29 @@ def kernel_reach(space: Mesh, kernel_size: KernelSize) -> tuple[int, float]:
 
     More steps than go once around the circle are left out.
     """
-    if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)) or isinstance(kernel_size, str):
-        raise TypeError(f"kernel_size: expected an odd int or two of them (directions, diameter), got {kernel_size!r}")
+    wanted = "an odd int, two of them (directions, diameter) or 'auto'"
+    if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)):
+        raise TypeError(f"kernel_size: expected {wanted}, got {kernel_size!r}")
+    if isinstance(kernel_size, str) or not isinstance(kernel_size, int) and len(kernel_size) != 2:
+        raise ValueError(f"kernel_size: expected {wanted}, got {kernel_size!r}")
     sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
-    if len(sizes) != 2:
-        raise ValueError(f"kernel_size: expected an odd int or two of them (directions, diameter), got {kernel_size!r}")
     _checks.odd("kernel_size", sizes)
     around = space.directions + 1 - space.directions % 2
     return min(sizes[0], around), sizes[1] / 2
+
+
+def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, float]:
+    """Steps of directions and radius in units that hold the balls of ``radius [C]`` in the metric: ``"auto"``.
+
+    Radii are halves of odd numbers, so that the lists of a ball serve many metrics.
+    """
+    if not bool(radius.isfinite().all()):
+        raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
+    inverse = torch.linalg.inv(matrix.detach().double())
+    reach = float((radius * torch.linalg.eigvalsh(inverse[:, :2, :2])[:, -1].sqrt()).max())
+    turn = float((radius * inverse[:, 2, 2].sqrt()).max())
+    steps = int(turn * space.directions / (2 * math.pi) + 0.5 + 1e-6)  # a tap's turn is off whole steps by up to a half
+    return kernel_reach(space, (2 * steps + 1, 2 * max(math.ceil(reach + 1e-6 - 0.5), 0) + 1))
 
 
 def convection(
@@ -113,7 +128,11 @@ def diffusion(
     )
     _checks.interval("alpha", alpha, SMALLEST_ALPHA, 1.0)
     matrix = _matrix(metric, u)
-    taps, radius = kernel_reach(space, kernel_size)
+    if kernel_size == "auto":
+        far = radius_of_mass(_number(alpha), space.dim, time)
+        taps, radius = enclosing_reach(space, matrix, torch.full_like(matrix[:, 0, 0], far))
+    else:
+        taps, radius = kernel_reach(space, kernel_size)
     with torch.no_grad():  # no tap is further away than this
         turn = (taps + 1) * math.pi / space.directions
         reach = float((torch.linalg.eigvalsh(matrix)[:, -1].max() * (radius**2 + turn**2)).sqrt())
@@ -139,7 +158,11 @@ def morphology(
     check_options(space, "dilation", time=time, kernel_size=kernel_size, distance=distance)
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
     matrix = _matrix(metric, u)
-    taps, radius = kernel_reach(space, kernel_size)
+    if kernel_size == "auto":
+        spread = (u.amax((0, 2, 3)) - u.amin((0, 2, 3))).detach().double()
+        taps, radius = enclosing_reach(space, matrix, radius_of_cost(spread, _number(alpha), time))
+    else:
+        taps, radius = kernel_reach(space, kernel_size)
     return gather_morphology(u, bundle(space, radius, u), matrix, _law(_wide(alpha), time, matrix), taps, sign)
 
 
@@ -151,6 +174,10 @@ def _law(alpha: float | Tensor, time: float, like: Tensor) -> Tensor:
     excess = 2 * alpha - 1
     power = alpha / excess
     return torch.stack((excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess), power))
+
+
+def _number(alpha: float | Tensor) -> float:
+    return float(alpha.detach()) if isinstance(alpha, Tensor) else alpha
 
 
 def _wide(alpha: float | Tensor) -> float | Tensor:

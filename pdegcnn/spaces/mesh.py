@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -42,6 +44,17 @@ class SparseRows(NamedTuple):
     start: Tensor
     columns: Tensor
     values: Tensor
+
+
+class Interpolation(NamedTuple):
+    """Fine vertices v between coarse ones c: pairs sorted by v, weights that add up to one at each v, and the transport
+    from the frame of c to that of v in a mesh's gauge; all ``[E]``.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+    weight: Tensor
+    transport: Tensor
 
 
 class Mesh(Space):
@@ -171,9 +184,20 @@ class Mesh(Space):
         return cls(surface, meshes[0].directions, torch.cat([m.gauge for m in meshes]), sizes)
 
     def save(self, path: str | Path) -> None:
-        """Write the mesh and all that was computed of it to a NumPy archive; :meth:`load` reads it."""
+        """Write the mesh and all that was computed of it to a NumPy archive (``.npz`` is added to names without it),
+        whole or not at all; :meth:`load` reads it.
+        """
         gauge, extra = self.gauge.numpy(), {"directions": self.directions, "sizes": np.array(self.sizes)}
-        np.savez(Path(path), gauge=gauge, **extra, **self.surface.arrays())
+        target = Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
+        handle, fresh = tempfile.mkstemp(dir=target.parent, suffix=".npz")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, gauge=gauge, **extra, **self.surface.arrays())
+            os.chmod(fresh, 0o644)
+            os.replace(fresh, target)
+        except BaseException:
+            os.unlink(fresh)
+            raise
 
     @classmethod
     def load(cls, path: str | Path) -> Mesh:
@@ -248,6 +272,74 @@ class Mesh(Space):
         mesh = Mesh(self.surface, directions, gauge, self.sizes)
         mesh._device = self._device
         return mesh
+
+    def prepare(
+        self,
+        *,
+        radii: Sequence[float | None] = (),
+        spins: Sequence[int] = (),
+        bases: Mapping[int, int] | None = None,
+        factors: Sequence[float] = (),
+        progress: bool = False,
+    ) -> Mesh:
+        """Compute geometry now that layers would else compute when first run, for example before :meth:`save`.
+
+        Args:
+            radii: of geodesic balls, in units (``kernel_size / 2`` of a PDE layer); None: the edges.
+            spins: of Laplacians.
+            bases: number of eigenfunctions for each spin.
+            factors: of :meth:`coarsen`.
+            progress: show a bar on standard error, if ``tqdm`` is installed.
+
+        Returns:
+            This mesh.
+        """
+        like, surface = torch.empty(0, dtype=torch.float64), self.surface
+        steps: list[tuple[str, Callable[[], Any]]] = []
+        steps += [(f"ball of {r} units" if r else "edges", lambda r=r: surface.pairs(r)) for r in radii]
+        steps += [(f"Laplacian of spin {k}", lambda k=k: surface.laplacian(k)) for k in spins]
+        for spin, count in (bases or {}).items():
+            steps.append((f"{count} eigenfunctions", lambda k=spin, n=count: self.eigenbasis(k, n, like)))
+        steps += [(f"coarser by {f}", lambda f=f: self.coarsen(f)) for f in factors]
+        for _, step in _with_bar(steps) if progress else steps:
+            step()
+        return self
+
+    def coarsen(self, factor: float = 4.0) -> Mesh:
+        """The same surface with about one of ``factor`` vertices; computed once and kept (also by :meth:`save`).
+
+        Vertices are removed within the surface, those of least area first, and the rest joined by geodesic edges: flat
+        surfaces stay flat, the boundary keeps its corners. The rest keeps its positions and reference directions. Its
+        unit is its own mean edge, as larger pixels are those of a coarser image. The meshes of a union are coarsened
+        each for itself. :class:`pdegcnn.gauge.Pool` and ``Unpool`` take signals there and back.
+
+        Raises:
+            ValueError: a factor that is not above 1.
+        """
+        _checks.interval("factor", factor, 1.0, math.inf, open_low=True)
+        factor = float(factor)
+        if ("coarse", factor) not in self._kept:
+            level = self.surface.level(factor, self.sizes)
+            gauge = self.gauge[torch.from_numpy(level.kept)] + torch.from_numpy(level.gauge)
+            self._kept["coarse", factor] = (Mesh(level.surface, self.directions, gauge, level.sizes.tolist()),)
+        return self._kept["coarse", factor][0].to(self._device)
+
+    def interpolation(self, factor: float, like: Tensor) -> Interpolation:
+        """How the vertices lie between those of :meth:`coarsen`, in the gauges of the two meshes."""
+        self.coarsen(factor)
+        factor = float(factor)
+
+        def build(kind: tuple[torch.device, torch.dtype]) -> Interpolation:
+            level = self.surface.level(factor, self.sizes)
+            fine, near, weight, transport = (
+                torch.from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport)
+            )
+            source = torch.from_numpy(level.kept)[near]
+            turn = torch.polar(torch.ones_like(self.gauge), self.gauge)
+            transport = (transport * turn[source] * turn[fine].conj()).to(kind[0], kind[1].to_complex())
+            return Interpolation(fine.to(kind[0]), near.to(kind[0]), weight.to(*kind), transport)
+
+        return self.keep(("interpolation", factor), like, build)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is laid out ``[B,C,N,V]`` with this mesh's directions and vertices, else raise."""
@@ -397,6 +489,19 @@ def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
     return torch.fft.irfft(spectrum * phase, n=count, dim=2)
+
+
+def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The steps one by one, with a bar that names them if ``tqdm`` is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield from steps
+        return
+    with tqdm(steps) as bar:
+        for step in bar:
+            bar.set_description(step[0])
+            yield step
 
 
 def _check_unit(unit: float | None) -> None:

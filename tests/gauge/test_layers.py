@@ -230,7 +230,8 @@ def test_house_rules(name: str) -> None:
 
 def test_every_public_layer_is_tested() -> None:
     public = {v for v in vars(gauge).values() if isinstance(v, type) and issubclass(v, nn.Module)}
-    assert public == {type(build()) for build in LAYERS.values()} | {gauge.GlobalPool}
+    pools = {gauge.GlobalPool, gauge.Pool, gauge.Unpool}  # test_pooling.py
+    assert public == {type(build()) for build in LAYERS.values()} | pools
 
 
 def test_one_layer_on_a_batch_of_meshes() -> None:

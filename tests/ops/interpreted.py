@@ -1,8 +1,72 @@
 """Tests that only the interpreted Triton versions need; ``test_triton.py`` runs them under ``TRITON_INTERPRET=1``."""
 
+import math
+
+import pytest
 import torch
 
+from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.gather_morphology import gather_morphology
+from pdegcnn.ops.gather_morphology import op as morphology_op
+from pdegcnn.ops.gather_morphology import reference as morphology_reference
 from pdegcnn.ops.group_convolution import op
+from pdegcnn.ops.transport_gather import Stencil, transport_gather
+from pdegcnn.ops.transport_gather import op as transport_op
+from pdegcnn.ops.transport_gather import reference as transport_reference
+from pdegcnn.ops.transport_gather.stencils import filter_stencil
+from tests.helpers import sheet
+
+DTYPES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+
+
+def agree(fast, slow, inputs, tolerance):
+    """Values and gradients of the two in ``inputs``."""
+    given, exact = [x.clone().requires_grad_() for x in inputs], [x.double().clone().requires_grad_() for x in inputs]
+    got, wanted = fast(*given), slow(*exact)
+    weight = torch.randn_like(got)
+    ours, theirs = torch.autograd.grad(got, given, weight), torch.autograd.grad(wanted, exact, weight.double())
+    for a, b in zip((got, *ours), (wanted, *theirs)):
+        torch.testing.assert_close(a.double(), b, atol=tolerance * max(1, float(b.detach().abs().max())), rtol=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_transport_gather_triton(dtype):
+    torch.manual_seed(0)
+    stencil = filter_stencil(sheet(2, 3), 1, 2, None, 1, torch.empty(0, dtype=torch.float64))
+    stencil = Stencil(*stencil[:2], *(x.to(dtype) for x in stencil[2:]))
+    fields = torch.randn(2, 6, 2, 2, 3, dtype=dtype)
+    agree(
+        lambda f: transport_gather(f, stencil, "triton"),
+        lambda f: transport_reference.transport_gather(f, *stencil[:2], stencil.values.double()),
+        (fields,),
+        DTYPES[dtype],
+    )
+    if dtype == torch.float64:
+        torch.library.opcheck(transport_op.gather, (fields.requires_grad_(), *stencil, "triton"))
+
+
+@pytest.mark.parametrize("power, sign", [(0.8, 1), (2.2, -1), (math.inf, 1)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_gather_morphology_triton(dtype, power, sign):
+    torch.manual_seed(0)
+    mesh, wide = sheet(3, 4, directions=3), torch.promote_types(dtype, torch.float32)
+    u = torch.randn(1, 2, 3, 12).mul(8).round().div(8).to(dtype)  # eighths: ties
+    lists = bundle(mesh, 1.2, u)
+    double = Bundle(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+    lower = 0.3 * torch.randn(2, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
+    law = torch.tensor([1.3 if math.isinf(power) else 0.7, power], dtype=wide)
+    agree(
+        lambda u, g: gather_morphology(u, lists, g, law, 3, sign, "triton"),
+        lambda u, g: morphology_reference.gather_morphology(u, double, g, law.double(), 3, sign) + 0 * g.sum(),
+        (u, lower @ lower.mT),
+        DTYPES[dtype],
+    )
+    if dtype == torch.float64 and power < 1:
+        u[0, 0, 1, 5] = math.nan
+        out = gather_morphology(u, lists, lower @ lower.mT, law, 3, sign, "triton")
+        assert out[0, 0, :, lists.columns[lists.start[5] : lists.start[6]]].isnan().any(0).all()
+        arguments = (torch.randn_like(u).requires_grad_(), *lists, lower @ lower.mT, law, 3, sign, "triton")
+        torch.library.opcheck(morphology_op.search, arguments)
 
 
 def test_opcheck_group_convolution_triton():

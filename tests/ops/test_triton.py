@@ -15,10 +15,14 @@ from pdegcnn.ops.convection import convection
 
 pytest.importorskip("triton", reason="Triton has wheels for Linux only")
 HERE = Path(__file__).parent
+FOLDERS = {"morphological_convolution": "morphology"}
 POINTERS = {"u": "*fp32", "grad": "*fp32", "out": "*fp32", "kernel": "*fp32", "shift": "*fp32", "winner": "*u8"}
-POINTERS |= dict.fromkeys(("taps", "start", "order", "readers", "owner"), "*i64")
+POINTERS |= dict.fromkeys(("fields", "values", "offset", "turn", "matrix", "table", "law"), "*fp32")
+POINTERS |= dict.fromkeys(("taps", "start", "order", "readers", "owner", "columns", "steps"), "*i64")
 SIZES = {
     "NONE": 255,
+    "KINDS": 2,
+    "LANES": 8,
     "KO": 3,
     "KH": 3,
     "KW": 5,
@@ -41,7 +45,7 @@ def launched():
         "BOUNDARY": (0, 1, 2),
         "AXIS": (1,),
     }
-    for operator in ("morphology", "convection", "group_convolution", "ring_morphology"):
+    for operator in (FOLDERS.get(name, name) for name in registry.TRITON):
         module = importlib.import_module(f"pdegcnn.ops.{operator}.triton")
         for name, function in vars(module).items():
             arguments = getattr(function, "arg_names", [])

@@ -313,6 +313,21 @@ def test_functions_of_position_need_no_gauge_where_the_metric_is_isotropic(term:
     torch.testing.assert_close(getattr(F, term)(u, turned, weights, kernel_size=3), expected, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize("alpha", [0.5, 0.65, 1.0])
+def test_automatic_kernels_leave_nothing_out(mesh: pg.Mesh, alpha: float) -> None:
+    """Larger ones give the same; for diffusion, up to weights below 1e-4 of the centre's."""
+    lower = torch.randn(2, 3, 3, dtype=torch.float64).tril() * 0.3 + torch.eye(3, dtype=torch.float64)
+    u, metric = signal(mesh), lower @ lower.mT
+    for term in (F.dilation, F.erosion):
+        wanted = term(u, mesh, metric, alpha=alpha, kernel_size=17)
+        torch.testing.assert_close(term(u, mesh, metric, alpha=alpha, kernel_size="auto"), wanted, atol=1e-12, rtol=0)
+    wanted = F.diffusion(u, mesh, metric, alpha=1.0, kernel_size=17)
+    assert relative(F.diffusion(u, mesh, metric, alpha=1.0, kernel_size="auto"), wanted) < 5e-3
+    layer = pg.nn.PDELayer(mesh, 2, 2, ("diffusion", "dilation"), kernel_size="auto").double()
+    layer(u).sum().backward()
+
+
 def test_diffusion_damps_noise_more_than_what_is_smooth() -> None:
     mesh = torus(16, 16)
     image = smooth(16, 12.0).expand(1, 2, 16, 16)[:, :, None].expand(-1, -1, 8, -1, -1).flatten(-2)
@@ -331,11 +346,13 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "metric": (lambda: F.diffusion(U, M, -W), ValueError, "metric: expected positive weights"),
     "metric kind": (lambda: F.diffusion(U, M, W.double()), TypeError, "metric: expected dtype torch.float32 as u"),
     "size": (lambda: F.dilation(U, M, W, kernel_size=4), ValueError, "kernel_size: expected positive odd sizes"),
-    "auto": (lambda: F.dilation(U, M, W, kernel_size="auto"), TypeError, "kernel_size: expected an odd int or two"),
+    "size name": (lambda: F.dilation(U, M, W, kernel_size="all"), ValueError, "kernel_size: .* or 'auto', got 'all'"),
+    "size kind": (lambda: F.dilation(U, M, W, kernel_size=2.5), TypeError, "kernel_size: expected an odd int, two"),
+    "auto": (lambda: F.dilation(U * math.nan, M, W, kernel_size="auto"), ValueError, "u: expected finite values"),
     "sizes": (
         lambda: pg.nn.PDELayer(M, 2, 2, kernel_size=(3, 3, 3)),
         ValueError,
-        "kernel_size: expected an odd int or two",
+        "kernel_size: expected an odd int, two of them",
     ),
     "distance": (
         lambda: pg.nn.PDELayer(M, 2, 2, distance="combined"),

@@ -26,6 +26,7 @@ ROOMS: dict[str, ModuleType] = {
 IMAGE, LIFTED, BALL = torch.randn(2, 2, 6, 7), torch.randn(2, 2, 4, 6, 7), torch.randn(2, 2, 3, 4, 8)
 SPHERE, BUNDLE, FLAT = torch.randn(2, 2, 4, 8), torch.randn(2, 2, 4, 12), torch.randn(2, 2, 12)
 SPINS = {0: FLAT, 1: torch.randn(2, 2, 12, dtype=torch.complex64)}
+COARSE = {k: u[..., : MESH.coarsen(2.0).vertex_count] for k, u in SPINS.items()}
 CHANNELS, W = {0: 2, 1: 2}, torch.ones(2, 3)
 COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
 PAIR = torch.randn(2, 2, 2, 4, 4, dtype=torch.complex64)
@@ -59,10 +60,12 @@ LAYERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "gauge.Gated": ({"channels": CHANNELS}, (SPINS,)),
     "gauge.GlobalPool": ({"mode": "mean"}, (FLAT, MESH)),
     "gauge.NormReLU": ({"channels": CHANNELS}, (SPINS,)),
+    "gauge.Pool": ({"factor": 2.0, "mode": "mean"}, (SPINS, MESH)),
     "gauge.Product": ({"channels": CHANNELS}, (SPINS,)),
     "gauge.Regular": ({"channels": CHANNELS, "samples": 5}, (SPINS,)),
     "gauge.SpinMix": ({"in_channels": CHANNELS, "out_channels": CHANNELS}, (SPINS,)),
     "gauge.SpinNorm": ({"channels": CHANNELS}, (SPINS,)),
+    "gauge.Unpool": ({"factor": 2.0}, (COARSE, MESH)),
     "reversible.CyclicSpaceToDepth": ({"orientations": 4}, (torch.randn(2, 2, 4, 6, 8),)),
     "reversible.Inverse": ({"transition": pg.reversible.Wavelet("haar", 2)}, (torch.randn(2, 8, 3, 4),)),
     "reversible.LearnableOrthogonal": ({}, (torch.randn(2, 2, 6, 8),)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -180,8 +181,25 @@ def test_saved_mesh_comes_back_with_what_was_computed(tmp_path: Path) -> None:
     assert {(1, 5)} == set(read.surface._bases)
     for a, b in zip(wanted, (read.neighbours(1.7, like), read.neighbours(None, like), read.eigenbasis(1, 5, like))):
         assert all(torch.equal(x, y) for x, y in zip(a, b))
-    torus(4, 4).save(tmp_path / "torus.npz")
+    torus(4, 4).save(tmp_path / "torus")
     assert pg.Mesh.load(tmp_path / "torus.npz").vertex_count == 16
+    assert {p.name for p in tmp_path.iterdir()} == {"mesh.npz", "torus.npz"}
+
+
+def test_preparing_computes_what_layers_use_and_shows_a_bar_only_if_asked(capfd, monkeypatch) -> None:
+    wanted = {"radii": (1.7, None), "spins": (0, 1), "bases": {1: 4}, "factors": (3.0,)}
+    mesh = bumpy_sphere(1)
+    assert mesh.prepare(**wanted) is mesh
+    surface = mesh.surface
+    assert (set(surface._pairs), set(surface._laplacians)) == ({1.7, None}, {0, 1})
+    assert (set(surface._bases), set(surface._levels)) == ({(1, 4)}, {3.0})
+    assert capfd.readouterr() == ("", "")
+    bumpy_sphere(1).prepare(**wanted, progress=True)
+    out, err = capfd.readouterr()
+    assert out == "" and "coarser by 3.0" in err and "6/6" in err
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    bumpy_sphere(1).prepare(**wanted, progress=True)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_copies_devices_and_precision() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pdegcnn.ops import _jit
-from pdegcnn.ops.gather_morphology.cpu import half_steps
 
 LOOPS = str(Path(__file__).with_name("loops.py"))
 BLOCK = 256
@@ -23,6 +24,28 @@ def _rows(u: Tensor) -> Tensor:
 
 def _back(rows: Tensor, shape: torch.Size) -> Tensor:
     return rows.view(shape[0], shape[1], shape[3], shape[2]).transpose(2, 3).contiguous()
+
+
+def tap_table(count: int, taps: int, dtype: torch.dtype) -> Tensor:
+    """``[4, taps*N]``, for every step s and direction i: cosine and sine of the direction half-way between the two,
+    the turn of the step, and the share of the tap (a half at the ends of a full circle, which meet).
+    """
+    step = torch.arange(taps, dtype=torch.float64)[:, None] - taps // 2
+    between = (2 * torch.arange(count, dtype=torch.float64) + step) * (math.pi / count)
+    turn = step * (2 * math.pi / count)
+    share = torch.ones(taps, 1, dtype=torch.float64)
+    if taps == count + 1:
+        share[0] = share[-1] = 0.5
+    rows = torch.broadcast_tensors(between.cos(), between.sin(), turn, share)
+    return torch.stack(rows).flatten(1).to(dtype).contiguous()
+
+
+def _geometry(lists: Any, matrix: Tensor, profile: Tensor, reach: float, count: int, taps: int) -> tuple[Any, ...]:
+    """What the loops read besides signals; numbers in the precision of the signal, or all would become float64."""
+    table = tap_table(count, taps, profile.dtype)
+    arrays = [_jit.array(x) for x in (*lists, matrix, table, profile)]
+    scale = arrays[-1].dtype.type((profile.numel() - 1) / reach)
+    return (*arrays, scale, taps)
 
 
 @torch.library.custom_op("pdegcnn::gather_mean", mutates_args=())
@@ -44,9 +67,8 @@ def mean(
     loops = _jit.specialise(LOOPS, None, 0)
     rows = _rows(u)
     out, total = torch.empty_like(rows), torch.empty_like(rows[0])
-    lists = [_jit.array(x) for x in (start, columns, offset, turn, steps, areas)]
-    scale = (profile.numel() - 1) / reach
-    geometry = (*lists, _jit.array(matrix), half_steps(u.shape[2], taps, u.dtype), _jit.array(profile), scale, taps)
+    lists = (start, columns, offset, turn, steps, areas)
+    geometry = _geometry(lists, matrix, profile, reach, u.shape[2], taps)
     _jit.parallel(loops.forward, rows.shape[1], _jit.array(rows), geometry, out.numpy(), total.numpy())
     return _back(out, u.shape), total
 
@@ -81,9 +103,8 @@ def mean_backward(
     items = u.shape[1] * -(-u.shape[3] // BLOCK)
     sums = torch.empty(items, 6, dtype=torch.float64)
     samples = torch.zeros(items, profile.numel() if learn else 0, dtype=torch.float64)
-    lists = [_jit.array(x) for x in (start, columns, offset, turn, steps, areas)]
-    scale = (profile.numel() - 1) / reach
-    geometry = (*lists, _jit.array(matrix), half_steps(u.shape[2], taps, u.dtype), _jit.array(profile), scale, taps)
+    lists = (start, columns, offset, turn, steps, areas)
+    geometry = _geometry(lists, matrix, profile, reach, u.shape[2], taps)
     fields = (_jit.array(flow), _jit.array(_rows(u)), _jit.array(_rows(out)))
     results = (grad_u.numpy(), sums.numpy(), samples.numpy())
     _jit.parallel(loops.backward, items, *fields, geometry, *results, BLOCK)

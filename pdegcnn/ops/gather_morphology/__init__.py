@@ -31,7 +31,7 @@ def gather_morphology(
         law: factor > 0 and power >= 1/2 (or infinity), [2].
         taps: odd number of steps of directions.
         sign: +1 for dilation, -1 for erosion.
-        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Tensor of the shape and dtype of ``u``.

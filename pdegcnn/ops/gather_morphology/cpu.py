@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pdegcnn.ops import _jit
-from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.bundle import Bundle, half_steps
 
 LOOPS = str(Path(__file__).with_name("loops.py"))
-
-
-def half_steps(count: int, taps: int, dtype: torch.dtype) -> np.ndarray:
-    """Cosine and sine of ``(2 i + s - taps // 2)`` half steps of directions, indexed by ``2 i + s``."""
-    angle = (torch.arange(2 * count + taps, dtype=torch.float64) - taps // 2) * (math.pi / count)
-    return torch.stack((angle.cos(), angle.sin()), dim=1).to(dtype).numpy()
 
 
 def forward(
@@ -35,7 +27,7 @@ def forward(
         _jit.array(rows.view(items, count)),
         *(_jit.array(x) for x in lists[:5]),
         _jit.array(matrix),
-        half_steps(count, taps, u.dtype),
+        half_steps(count, taps, u.dtype).numpy(),
         _jit.array(law),
         taps,
         sign,

@@ -11,7 +11,7 @@ from torch import Tensor
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_morphology import portable
 
-_MODULES = {"numba": "cpu", "torch": "portable"}
+_MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
 
 
 def _module(backend: str) -> ModuleType:

@@ -35,7 +35,7 @@ def transport_gather(fields: Tensor, stencil: Stencil, backend: str | None = Non
     Args:
         fields: real and imaginary parts of K complex fields of C channels, ``[B,V,K,2,C]``.
         stencil: the pairs and factors, of the dtype and device of ``fields``.
-        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Real and imaginary parts, ``[B,V,2,C]``. Linear; derivatives of any order in ``fields``. No copy of the fields

@@ -8,7 +8,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-_MODULES = {"numba": "cpu", "torch": "portable"}
+_MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
 
 
 def _module(backend: str) -> ModuleType:
