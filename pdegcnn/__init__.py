@@ -1,6 +1,21 @@
 """PDE-based equivariant networks for PyTorch: layers that are solvers of evolution equations on homogeneous spaces."""
 
-from pdegcnn import functional, gauge, kernels, models, nn, reversible, spaces, sphere, surface, testing
+from pdegcnn import (
+    export,
+    functional,
+    gauge,
+    interop,
+    io,
+    kernels,
+    models,
+    nn,
+    reversible,
+    spaces,
+    sphere,
+    surface,
+    testing,
+)
+from pdegcnn.io import load, save
 from pdegcnn.ops.backend import backends
 from pdegcnn.spaces import R2, S2, SE2, SO3, Mesh
 
@@ -13,12 +28,17 @@ __all__ = [
     "SO3",
     "Mesh",
     "backends",
+    "export",
     "functional",
+    "interop",
+    "io",
     "gauge",
     "kernels",
+    "load",
     "models",
     "nn",
     "reversible",
+    "save",
     "spaces",
     "sphere",
     "surface",

@@ -16,11 +16,20 @@ def tensor(name: str, value: Any, ndim: int | Sequence[int] | None = None, layou
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
     if not value.is_floating_point():
         raise TypeError(f"{name}: expected a floating-point tensor, got dtype {value.dtype}")
+    if value.layout is not torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
     ranks = (ndim,) if isinstance(ndim, int) else ndim
     if ranks is not None and value.ndim not in ranks:
         shape = f" laid out {layout}" if layout else ""
         wanted = " or ".join(str(r) for r in ranks)
         raise ValueError(f"{name}: expected a tensor of rank {wanted}{shape}, got shape {tuple(value.shape)}")
+    return value
+
+
+def kind(name: str, value: Any, wanted: type, example: str) -> Any:
+    """Return ``value`` if it is of the class ``wanted``, else raise."""
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name}: expected {example}, got {type(value).__name__}")
     return value
 
 
@@ -87,7 +96,7 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number in {brackets}, got {value!r} of type {type(value).__name__}")
-    if not (low <= value <= high) or (open_low and value == low):
+    if not (low <= value <= high) or (open_low and value == low) or abs(value) == float("inf"):
         raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
 from hypothesis import settings
 
 from tests.helpers import DEVICES
+
+collect_ignore = [] if importlib.util.find_spec("escnn") else ["escnn"]  # `make escnn` runs those
 
 settings.register_profile("house", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("house")

@@ -29,6 +29,8 @@ LEVELS = {
     "data": 12,
     "plot": 12,
     "export": 12,
+    "interop": 12,
+    "io": 12,
 }
 """A room may import from rooms of a lower level. Rooms of one level do not import each other."""
 FORBIDDEN = {

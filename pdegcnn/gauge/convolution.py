@@ -41,6 +41,13 @@ class GaugeConv(nn.Module):
     Raises:
         ValueError: spins, channels or vertices that do not fit.
         TypeError: spin 0 that is not real, other spins that are not complex, or another precision than the weights.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(1))
+        >>> conv = pg.gauge.GaugeConv({0: 2}, {0: 3, 1: 3})
+        >>> {spin: tuple(u.shape) for spin, u in conv({0: torch.rand(1, 2, 42)}, mesh).items()}
+        {0: (1, 3, 42), 1: (1, 3, 42)}
     """
 
     def __init__(
@@ -94,6 +101,13 @@ class GaugeConv(nn.Module):
                     f"features[{spin}]: expected the precision {weight.dtype} and device {weight.device} of the "
                     f"weights, got {field.dtype} on {field.device}"
                 )
+        device = next(iter(fields.values())).device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):  # factors of the neighbours have the precision of the weights
+                return self._convolve(fields, mesh)
+        return self._convolve(fields, mesh)
+
+    def _convolve(self, fields: Features, mesh: Mesh) -> Features:
         rows = {m: to_rows(fields[m]) for m in self.in_channels}
         out: Features = {}
         for n in self.out_channels:

@@ -14,6 +14,8 @@ from pdegcnn.spaces import Mesh
 Features = dict[int, Tensor]
 """Spin to tensor ``[B,C,V]``: real for spin 0, complex for spin k > 0."""
 LAYOUT = "[B,C,V]"
+REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
+"""Written out, for ``dtype.to_real`` cannot be traced by torch.compile."""
 
 
 def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
@@ -29,12 +31,21 @@ def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
     Raises:
         ValueError: shapes that do not fit, or a spin that is no integer >= 0.
         TypeError: spin 0 that is not real, or another spin that is not complex.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> field = {1: torch.ones(1, 1, 2, dtype=torch.complex128)}
+        >>> pg.gauge.transform(field, torch.tensor([0.0, torch.pi / 2]))[1].angle()
+        tensor([[[ 0.0000, -1.5708]]], dtype=torch.float64)
     """
     check_features("features", features)
     if not isinstance(angles, Tensor) or angles.ndim != 1 or not angles.is_floating_point():
         raise ValueError(f"angles: expected a real tensor [V], got {getattr(angles, 'shape', type(angles).__name__)}")
+    _checks.tensor("angles", angles)
     turned = {}
     for spin, field in features.items():
+        if angles.is_meta and not field.is_meta:
+            raise ValueError(f"angles: expected a device that holds values, as features[{spin}], got {angles.device}")
         if field.shape[-1] != angles.numel():
             raise ValueError(f"angles: expected shape [{field.shape[-1]}] as the features, got {tuple(angles.shape)}")
         phase = torch.polar(torch.ones_like(angles, dtype=torch.float64), -spin * angles.double())
@@ -83,4 +94,4 @@ def check_features(
 
 def real_of(dtype: torch.dtype) -> torch.dtype:
     """The real dtype of a real or complex one."""
-    return dtype.to_real() if dtype.is_complex else dtype
+    return REAL.get(dtype, dtype)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from pdegcnn.models._recipe import recorded
 from pdegcnn.models.hyperbolic import (
     equivariant_hyperbolic_segmenter,
     hyperbolic_classifier,
@@ -13,6 +14,17 @@ from pdegcnn.models.hyperbolic import (
 from pdegcnn.models.planar import rotated_digits, vessel_segmentation
 from pdegcnn.models.spherical import spherical_classifier, spherical_segmenter
 from pdegcnn.models.spherical_detection import spherical_detector
+
+# each network remembers how it was built, so that it can be saved and built again
+rotated_digits = recorded(rotated_digits)
+vessel_segmentation = recorded(vessel_segmentation)
+hyperbolic_classifier = recorded(hyperbolic_classifier)
+hyperbolic_segmenter = recorded(hyperbolic_segmenter)
+video_segmenter = recorded(video_segmenter)
+equivariant_hyperbolic_segmenter = recorded(equivariant_hyperbolic_segmenter)
+spherical_classifier = recorded(spherical_classifier)
+spherical_segmenter = recorded(spherical_segmenter)
+spherical_detector = recorded(spherical_detector)
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     f.__name__: f

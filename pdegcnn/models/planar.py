@@ -63,6 +63,11 @@ def rotated_digits(
     Raises:
         ImportError: ``pretrained`` needs safetensors.
         ValueError: unknown or damaged weights, other arguments beside them, or arguments out of range.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.models.rotated_digits().eval()(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
     chosen = {
         name: value for name, value in locals().items() if name not in ("pretrained", "device", "dtype", "options")
@@ -155,6 +160,11 @@ def vessel_segmentation(
 
     Shape:
         ``[B,in_channels,H,W] -> [B,out_channels,H,W]``, probabilities unless ``logits``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.models.vessel_segmentation(in_channels=3).eval()(torch.rand(1, 3, 16, 16)).shape
+        torch.Size([1, 1, 16, 16])
     """
     space = SE2(8) if space is None else space
     if _checks.positive_int("layers", layers) < 3:

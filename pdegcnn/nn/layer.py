@@ -70,6 +70,15 @@ class PDELayer(nn.Module):
 
     Raises:
         ValueError: unknown or repeated terms, options out of range, a term that cannot exist on the space.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> space = pg.SE2(8)
+        >>> layer = pg.nn.PDELayer(space, 4, 6, terms=("convection", "dilation", "erosion"))
+        >>> layer(torch.rand(2, 4, 8, 16, 16)).shape
+        torch.Size([2, 6, 8, 16, 16])
+        >>> sum(p.numel() for p in layer.parameters())
+        72
     """
 
     def __init__(
@@ -141,14 +150,15 @@ class PDELayer(nn.Module):
             raise ValueError(
                 f"u: expected {self.in_channels} channels in {self.space.layout}, got shape {tuple(u.shape)}"
             )
-        if u.numel() > STREAM_ABOVE and self._may_stream(u):
+        if self._may_stream(u) and u.numel() > STREAM_ABOVE:
             return self._stream(u)
         u = self.mix(evolve(u, list(self.terms.values()), self.splitting, self.iterations))
         return u if self.norm is None else self.norm(u)
 
     def _may_stream(self, u: Tensor) -> bool:
-        traced = _checks.is_compiling() or torch.is_autocast_enabled(u.device.type)
-        return not (self.training or torch.is_grad_enabled() or traced)
+        if self.training or torch.is_grad_enabled() or u.is_meta or _checks.is_compiling():
+            return False
+        return not torch.is_autocast_enabled(u.device.type)
 
     def _stream(self, u: Tensor) -> Tensor:
         """The same a few channels at a time: a large signal needs the memory of input and output only.

@@ -58,6 +58,12 @@ class SphereLift(Lift):
 
     Raises:
         ValueError: sizes that do not fit, or more orders than the fibre resolves (``2 N + 1 > fibre``).
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> grid = pg.sphere.SphereGrid.gauss_legendre(8)
+        >>> pg.nn.Lift(pg.SO3(grid, fibre=4), 2, 3)(torch.rand(1, 2, 8, 16)).shape
+        torch.Size([1, 3, 4, 8, 16])
     """
 
     def __init__(

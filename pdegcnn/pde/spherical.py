@@ -182,6 +182,8 @@ def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
     """Steps of the fibre (1 on the sphere) and of the grid that a window is wide; more than a full turn is cut."""
     if isinstance(kernel_size, str):
         raise ValueError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
+    if not isinstance(kernel_size, (int, Sequence)):
+        raise TypeError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
     names = "(fibre, sphere)" if isinstance(space, SO3) else "(sphere,)"
     count = 2 if isinstance(space, SO3) else 1
     sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(kernel_size)

@@ -64,10 +64,18 @@ class ReversibleStack(nn.Module):
     Random numbers are replayed, buffers (batch norm) are updated once a step, autocast and the training mode are
     entered again. Forward hooks of the layers run in both passes. ``torch.func`` transforms and ``create_graph=True``
     are right, but store the graph of the whole walk; forward-mode derivatives need ``memory="plain"``. Under
-    ``torch.compile`` a stack is one graph break; its layers may be compiled. With FSDP, shard the stack as a whole.
+    ``torch.compile`` a stack is one graph break while gradients are recorded, and part of the graph otherwise. With
+    FSDP, shard the stack as a whole.
 
     Under autocast, states of half precision are kept in float32. Without it they stay in half precision and are
     rebuilt with its rounding: prefer ``exact=True`` on float32 states, or autocast.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> stack = pg.reversible.ReversibleStack([pg.reversible.SymmetricConv(4) for _ in range(8)], h=0.2)
+        >>> y, v = stack(torch.rand(1, 4, 8, 8))
+        >>> y.shape, stack.drift(torch.rand(1, 4, 8, 8)) < 1e-4
+        (torch.Size([1, 4, 8, 8]), True)
     """
 
     def __init__(
@@ -120,7 +128,6 @@ class ReversibleStack(nn.Module):
         """The numbers of a step."""
         return Rule(self.h * self.h, 1.0 - self.damping, self.grid if self.exact else None)
 
-    @torch.compiler.disable
     def forward(self, y: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map states ``y`` [B,C,...] and ``v`` (same shape; zero unless given) to the states after the last layer.
 
@@ -129,8 +136,21 @@ class ReversibleStack(nn.Module):
             ValueError: shapes differ, a layer changes shape or input, a state is not finite or leaves the exact range.
             RuntimeError: in backward, with ``exact``: a layer was not deterministic.
         """
+        if torch.compiler.is_exporting() or (torch.compiler.is_compiling() and not torch.is_grad_enabled()):
+            return self._traced(y, v)
+        return self._eager(y, v)  # pyright: ignore[reportCallIssue]
+
+    @torch.compiler.disable
+    def _eager(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
         y, v = self._states(y, v)
         return self._run(y, v)
+
+    def _traced(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The map alone, for graphs without a backward pass; nothing in them looks at values."""
+        y, v = self._states(y, v)
+        for index, layer in enumerate(self.sequence()):
+            y, v = step(layer, index, y, v, self.rule)
+        return y, v
 
     def inverse(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Map the states after the last layer to those before the first; differentiable by plain autograd.

@@ -44,6 +44,11 @@ def wigner_D(l: int, R: Tensor) -> Tensor:  # noqa: E741, N802, N803
     angles and J in float64 whatever the default dtype, returned in the dtype of ``R``. A float32 ``R`` is orthogonal
     to 1e-7 only: D is that of the angles read from it. The gradient is tangent to the rotations and finite
     everywhere. Raises ValueError unless ``R`` holds rotations.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> torch.allclose(pg.sphere.wigner_D(1, torch.eye(3)), torch.eye(3), atol=1e-6)
+        True
     """
     degree, rotation = _degree(l), check_rotation("R", R).double()
     # e3nn's coordinates (y, z, x) of a vector (x, y, z) of ours.
@@ -128,6 +133,7 @@ def from_e3nn(x: Tensor) -> Tensor:
     size = round(x.shape[-1] ** 0.5) if x.ndim else 0
     if size == 0 or size * size != x.shape[-1]:
         raise ValueError(f"x: expected a last axis of length (lmax+1)^2, got shape {tuple(x.shape)}")
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     parts = x[..., _back_places(size, x.device)] * _back_factors(size, x.device).to(x.dtype)
     return torch.view_as_complex(parts.unflatten(-1, (size, size, 2)))
 

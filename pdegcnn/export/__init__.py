@@ -1,0 +1,171 @@
+"""Models that leave this library: traced programs and modules in plain torch, and ONNX.
+
+A program needs torch alone: ``torch.export.save(pg.export.program(model, x), "model.pt2")`` here, and
+``torch.export.load("model.pt2").module()`` in a process where this library is not installed.
+
+Every network of :mod:`pdegcnn.models` can be traced. What cannot: layers whose data or parameters decide on their
+steps, that is ``kernel_size="auto"``, and on meshes convection and diffusion.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram
+from torch.utils._pytree import tree_map
+
+from pdegcnn import _checks
+from pdegcnn.export.folding import fold
+from pdegcnn.export.real import RealInterpreter
+from pdegcnn.export.rewriting import PlainInterpreter, Rewritten
+
+__all__ = ["program", "to_onnx", "to_plain"]
+
+
+def program(model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True) -> ExportedProgram:
+    """Trace a model in evaluation mode to a program of standard torch operators.
+
+    Args:
+        model: any module; it is left as it was.
+        inputs: what its forward takes, tensors or nested lists and dictionaries of them.
+        frozen: compute kernels and filters once and keep them as constants: faster, but without parameters to train.
+        batch: leave the size of the first axis of every input open.
+
+    Returns:
+        The program; ``program.module()`` runs it, ``torch.export.save`` writes it.
+
+    Raises:
+        TypeError: no module, or no inputs.
+        ValueError: the model cannot be traced (data decides on its steps, as with ``kernel_size="auto"``).
+    """
+    inputs, shapes = _open_batch(model, inputs, batch)
+    traced = _rewritten(model, inputs, shapes, frozen, PlainInterpreter)
+    return _trace(fold(_bare(traced)), inputs, shapes) if frozen else traced
+
+
+def to_plain(model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True) -> fx.GraphModule:
+    """The model as a module of plain torch that gives the same outputs and does not need this library.
+
+    Arguments and errors as in :func:`program`. Parameters keep their names and can be trained further unless
+    ``frozen``; the mode is that of evaluation. Sizes other than the batch are those of the inputs.
+    """
+    inputs, shapes = _open_batch(model, inputs, batch)
+    plain = _bare(_rewritten(model, inputs, shapes, frozen, PlainInterpreter))
+    return fold(plain) if frozen else plain
+
+
+def to_onnx(model: nn.Module, path: str | Path, *inputs: Any, batch: bool = True) -> Path:
+    """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
+
+    Max-plus convolutions are gathers, subtractions and maxima; Fourier transforms along rings are matrix products, for
+    ONNX has no complex numbers. The file appears whole or not at all.
+
+    Args:
+        model: any module whose inputs and outputs are real tensors.
+        path: of the file, in a folder that exists.
+        inputs: as in :func:`program`.
+        batch: leave the size of the first axis open.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: ``onnx`` or ``onnxscript`` is not installed.
+        ValueError: as in :func:`program`, or complex numbers where they cannot be split.
+        FileNotFoundError: there is no such folder.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
+    _import_onnx()
+    inputs, shapes = _open_batch(model, inputs, batch)
+    traced = _rewritten(model, inputs, shapes, True, RealInterpreter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own notices
+        made = torch.onnx.export(traced, dynamo=True, verbose=False)
+    assert made is not None
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made.save(Path(folder) / path.name)
+        os.replace(Path(folder) / path.name, path)
+    return path
+
+
+def _import_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"to_onnx needs the extra: pip install 'pdegcnn[export]' ({error})") from error
+
+
+def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if not inputs:
+        raise TypeError("inputs: expected what the model's forward takes, such as an example image, got nothing")
+    for value in inputs:
+        if isinstance(value, Tensor):
+            _checks.signal("inputs", value, value.ndim, "every input")
+
+
+def _open_batch(model: Any, inputs: tuple[Any, ...], batch: bool) -> tuple[tuple[Any, ...], Any]:
+    """Inputs of at least two entries, for tracing takes a size of one for a constant, and which sizes are open."""
+    _check_model(model, inputs)
+    if not batch:
+        return inputs, None
+    twice = tree_map(lambda v: torch.cat((v, v)) if isinstance(v, Tensor) and len(v) == 1 else v, inputs)
+    size = Dim("batch")
+    return twice, tree_map(lambda v: {0: size} if isinstance(v, Tensor) else None, twice)
+
+
+def _rewritten(
+    model: nn.Module, inputs: tuple[Any, ...], shapes: Any, frozen: bool, interpreter: type[fx.Interpreter]
+) -> ExportedProgram:
+    """The model as a program without this library's operators."""
+    with _evaluating(model), torch.no_grad():
+        model(*inputs)  # tables that are made when first needed, are made of true numbers
+        module = _bare(_trace(model, inputs, shapes))
+        rewritten = Rewritten(fold(module) if frozen else module, interpreter)
+        return _trace(rewritten, inputs, None if shapes is None else (shapes,))
+
+
+def _trace(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> ExportedProgram:
+    try:
+        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"model: expected one that torch.export can trace, got: {reason}") from error
+
+
+def _bare(traced: ExportedProgram) -> fx.GraphModule:
+    """The program as a module, without the checks of its inputs that torch adds."""
+    module = traced.module()
+    assert isinstance(module, fx.GraphModule)
+    for node in list(module.graph.nodes):
+        check = node.op == "call_module" and "_guards_fn" in str(node.target)
+        if check or node.target is torch.ops.aten._assert_tensor_metadata.default:
+            module.graph.erase_node(node)
+    module.delete_all_unused_submodules()
+    module.recompile()
+    return module
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modules = list(model.modules())
+    modes = [m.training for m in modules]
+    try:
+        for m in modules:
+            m.training = False
+        yield
+    finally:
+        for m, mode in zip(modules, modes):
+            m.training = mode

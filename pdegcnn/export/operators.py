@@ -1,0 +1,151 @@
+"""What this library's own operators are in plain torch, for graphs that leave it: forward only, any batch size.
+
+Each agrees with the operator's ``reference.py``; a new operator needs a function here and an entry of ``PLAIN``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
+from pdegcnn.ops.convection import reference as _convection
+from pdegcnn.ops.convection.op import BOUNDARIES
+from pdegcnn.ops.gather_mean import reference as _mean
+from pdegcnn.ops.gather_morphology.op import index_dtype as _gather_index
+from pdegcnn.ops.group_convolution import reference as _group
+from pdegcnn.ops.morphology.op import index_dtype as _grid_index
+from pdegcnn.ops.ring_morphology.op import index_dtype as _ring_index
+from pdegcnn.sphere._constants import _MAKERS
+
+SLOTS = 32
+"""Taps that are compared at once where they are gathered: more make the graph shorter and its memory larger."""
+
+
+def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
+    """The maximum over all taps of an orientation step at once; the winning taps are left out."""
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    height, width = u.shape[-2:]
+    ko, kh, kw = kernel.shape[-3:]
+    field = F.pad(sign * u.to(dtype), (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
+    rows = torch.arange(kh, device=u.device)[:, None] + torch.arange(height, device=u.device)
+    columns = torch.arange(kw, device=u.device)[:, None] + torch.arange(width, device=u.device)
+    place = rows[:, None, :, None] * field.shape[-1] + columns[:, None]  # [KH,KW,H,W]
+    field, weights = field.flatten(3), kernel.to(dtype)[..., None, None]
+    best = torch.full_like(u, -torch.inf, dtype=dtype)
+    for a in range(ko):
+        weight = weights[:, :, a]
+        value = field.roll(ko // 2 - a, dims=2)[..., place] - weight
+        best = torch.maximum(best, torch.where(weight == torch.inf, -torch.inf, value).amax((3, 4)))
+    index = _grid_index(ko * kh * kw)
+    return (sign * best).to(u.dtype), torch.zeros(u.shape if keep else (0,), dtype=index, device=u.device)
+
+
+def morphology_pair(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str) -> tuple[Tensor, ...]:
+    """Both signs, one after the other."""
+    return *morphology(u, dilation, 1, keep, backend), *morphology(u, erosion, -1, keep, backend)
+
+
+def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
+    """The specification."""
+    return _convection.convection(u, shift, BOUNDARIES[boundary])
+
+
+def group_correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
+    """The specification, without its border."""
+    whole = F.pad(u, (padding[1], padding[1], padding[0], padding[0]))
+    rows, columns = kernel.shape[3] // 2, kernel.shape[4] // 2
+    out = _group.group_convolution(whole, kernel)
+    return out[..., rows : out.shape[3] - rows, columns : out.shape[4] - columns]
+
+
+def ring_morphology(
+    u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
+) -> tuple[Tensor, Tensor]:
+    """The maximum over lists that are padded to the longest; the winning taps are left out."""
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    fibre, rings, length = u.shape[2:]
+    field, weights = (sign * u.to(dtype)).flatten(2), kernel.to(dtype)
+    f = torch.arange(fibre, device=u.device)[:, None, None]
+    j = torch.arange(length, device=u.device)
+    best = torch.full_like(u, -torch.inf, dtype=dtype)
+    for first in range(0, longest, SLOTS):
+        slot = first + torch.arange(min(SLOTS, longest - first), device=u.device)[:, None]
+        exists = slot < start.diff()  # [slots,G]
+        tap = torch.where(exists, start[:-1] + slot, start[:-1])
+        ring, df, dj = (x[:, None, :, None] for x in taps[tap].unbind(-1))  # [slots,1,G,1]
+        place = ((f + df) % fibre * rings + ring) * length + (j + dj) % length  # [slots,F,G,n]
+        weight = weights[:, :, tap].movedim(2, 1)[..., None]  # [C,slots,F or 1,G,1]
+        value = field[:, :, place] - weight
+        value = torch.where((weight == torch.inf) | ~exists[:, None, :, None], -torch.inf, value)
+        best = torch.maximum(best, value.amax(2))
+    index = _ring_index(longest)
+    return (sign * best).to(u.dtype), torch.zeros(u.shape if keep else (0,), dtype=index, device=u.device)
+
+
+def gather_morphology(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    """The maximum over lists that are padded to the longest; the winning taps are left out."""
+    *lists, matrix, law, taps, sign, _ = rest
+    bundle = Bundle._make(lists)
+    count = u.shape[2]
+    pairs, exists = padded(bundle)
+    direction = torch.arange(count, device=u.device)[:, None]
+    field = (sign * u).flatten(2)
+    factor, power = law.unbind()
+    best = sign * u
+    for slot in range(bundle.most):
+        for s in range(taps):
+            step = torch.full((), s - taps // 2, device=u.device)
+            squared = squared_norm(matrix, coordinates(bundle, pairs[:, slot], direction, step, count))
+            bent = factor * torch.where(squared > 0, squared, 1) ** torch.where(power.isinf(), 1, power)
+            cost = torch.where(squared > 0, bent, 0)
+            flat = torch.where(squared <= factor, 0.0, torch.inf).to(squared)
+            value = field[:, :, source(bundle, pairs[:, slot], direction, step, count)]
+            value = value - torch.where(power.isinf(), flat, cost)
+            best = torch.maximum(best, torch.where(exists[:, slot], value, -torch.inf))
+    return sign * best, torch.zeros(u.shape, dtype=_gather_index(bundle.most * taps), device=u.device)
+
+
+def gather_mean(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    """The specification; the sums of weights are left out."""
+    *lists, matrix, profile, reach, taps = rest
+    out = _mean.gather_mean(u, Bundle._make(lists), matrix, profile, reach, taps)
+    return out, u.new_zeros(u.shape[1] * u.shape[3], u.shape[2])
+
+
+def transport_gather(
+    fields: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tensor, backend: str
+) -> Tensor:
+    """Products of complex numbers as two reals, summed at their rows."""
+    dtype = torch.promote_types(fields.dtype, torch.float32)
+    pairs = columns.numel()
+    count = torch.arange(start.numel() - 1, device=start.device)
+    rows = torch.repeat_interleave(count, start.diff(), output_size=pairs)
+    there, factor = fields.to(dtype)[:, columns], values.to(dtype)[..., None]  # [B,E,K,2,C], [E,K,2,1]
+    (x, y), (a, b) = there.unbind(3), factor.unbind(2)
+    terms = torch.stack(((x * a - y * b).sum(2), (x * b + y * a).sum(2)), dim=2)
+    out = terms.new_zeros(fields.shape[0], fields.shape[1], 2, fields.shape[4])
+    return out.index_add(1, rows, terms).to(fields.dtype)
+
+
+def sphere_constant(name: str, degree: int) -> Tensor:
+    """The array itself."""
+    return torch.tensor(_MAKERS[name](degree))
+
+
+PLAIN: dict[str, Callable[..., Any]] = {
+    "morphology": morphology,
+    "morphology_pair": morphology_pair,
+    "convection": convection,
+    "group_correlate": group_correlate,
+    "ring_morphology": ring_morphology,
+    "gather_morphology": gather_morphology,
+    "gather_mean": gather_mean,
+    "transport_gather": transport_gather,
+    "sphere_constant": sphere_constant,
+}
+"""Name of every operator that a forward pass may hold, and what it is."""

@@ -1,0 +1,139 @@
+"""Networks in files: parameters as safetensors, with the call that builds the network; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pdegcnn.io.recipes import from_json, to_json
+from pdegcnn.models import MODELS
+from pdegcnn.models._recipe import Recipe
+
+__all__ = ["FORMAT", "load", "save"]
+
+FORMAT = 1
+"""Version of the files; newer ones are refused."""
+KEY = "pdegcnn"
+
+
+def save(model: nn.Module, path: str | Path) -> Path:
+    """Write a network of :mod:`pdegcnn.models` to one file, which appears whole or not at all.
+
+    The file is safetensors: parameters and batch-norm statistics, and in its header, as JSON, the builder with its
+    arguments, so that :func:`load` needs nothing else. Needs ``safetensors``.
+
+    Args:
+        model: a network from a builder in ``MODELS``; its parameters may have changed, its structure may not.
+        path: of the file, in a folder that exists.
+
+    Raises:
+        TypeError: no network of ours, or built from something that a file cannot hold (a grid of points, a mesh).
+        FileNotFoundError: there is no such folder.
+        ImportError: ``safetensors`` is not installed.
+    """
+    recipe, path = getattr(model, "recipe", None), Path(path)
+    if not isinstance(recipe, Recipe):
+        raise TypeError(
+            f"model: expected a network of pdegcnn.models, which remembers how it was built, got "
+            f"{type(model).__name__}; for others save state_dict() with safetensors"
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
+    safetensors = _safetensors()
+    header = {"format": FORMAT, "builder": recipe.builder, "arguments": to_json("model", recipe.arguments)}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    data = safetensors.torch.save(tensors, {KEY: json.dumps(header)})
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def load(path: str | Path, device: Any = None) -> nn.Module:
+    """Build the network of a file of :func:`save` again, with its parameters, in evaluation mode.
+
+    Nothing in the file is executed: it names one of our builders, plain arguments and numbers.
+
+    Args:
+        path: of the file.
+        device: where the parameters shall live.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a damaged file, one of another kind or of a newer version, or parameters that do not fit.
+        ImportError: ``safetensors`` is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: expected a file of pdegcnn.save, got {str(path)!r}, which does not exist")
+    safetensors = _safetensors()
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            recipe = _read_header(path, file.metadata())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"path: expected a file of pdegcnn.save, got {str(path)!r}, which is damaged ({error})"
+        ) from error
+    build = MODELS[recipe.builder]
+    try:
+        _check_fit(path, build(**recipe.arguments, device="meta").state_dict(), tensors)
+        model = build(**recipe.arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"path: {str(path)!r} holds arguments that {recipe.builder} does not take ({error})"
+        ) from error
+    model.load_state_dict(tensors)
+    return model.to(device).eval()
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError(f"saving and loading needs safetensors: pip install 'pdegcnn[save]' ({error})") from error
+    return safetensors
+
+
+def _read_header(path: Path, metadata: dict[str, str] | None) -> Recipe:
+    where = f"path: {str(path)!r}"
+    if not metadata or KEY not in metadata:
+        raise ValueError(f"{where} holds tensors, but not how to build a network: expected a file of pdegcnn.save")
+    try:
+        header = json.loads(metadata[KEY])
+        version, builder, arguments = header["format"], header["builder"], header["arguments"]
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{where} has a header that cannot be read ({type(error).__name__}: {error})") from error
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+        raise ValueError(f"{where} is of format {version!r}: expected one up to {FORMAT}; update pdegcnn")
+    if not isinstance(builder, str) or builder not in MODELS:
+        raise ValueError(f"{where} names the network {builder!r}: expected one of {', '.join(MODELS)}")
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{where} has a header that cannot be read: expected arguments by name, got {arguments!r}")
+    return Recipe(builder, {str(k): from_json(f"{where}: {k}", v) for k, v in arguments.items()})
+
+
+def _check_fit(path: Path, wanted: dict[str, torch.Tensor], came: dict[str, torch.Tensor]) -> None:
+    missing, extra = sorted(set(wanted) - set(came)), sorted(set(came) - set(wanted))
+    if missing or extra:
+        raise ValueError(
+            f"path: {str(path)!r} does not fit its network: missing {missing[:8]}, not expected {extra[:8]}"
+        )
+    for name, value in wanted.items():
+        if value.shape != came[name].shape or value.dtype != came[name].dtype:
+            raise ValueError(
+                f"path: {str(path)!r} does not fit its network: expected {name} {tuple(value.shape)} {value.dtype}, "
+                f"got {tuple(came[name].shape)} {came[name].dtype}"
+            )

@@ -1,0 +1,340 @@
+"""Why a layer does not commute with a motion: each cause is a function that looks at one call and says so, or not.
+
+A new cause is a function and an entry of ``CAUSES``; the first that speaks is reported. Causes look at what the layer
+*is* only to phrase what experiments on it confirm, wherever an experiment is possible.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
+
+from pdegcnn.nn.mixing import BatchNorm
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace
+from pdegcnn.testing.call import Call
+from pdegcnn.testing.motion import GaugeMotion, GridMotion, RelabelMotion, RotationMotion, tensors
+
+PADS = tuple(
+    getattr(nn, f"{kind}Pad{n}d")
+    for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular")
+    for n in (1, 2, 3)
+)
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+def _numbers(value: Any, count: int) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
+
+
+def stride(call: Call) -> str | None:
+    """Windows at a stride that do not end at the last pixel are not centred; on other spaces strides leave the grid."""
+    m, x = call.module, call.x
+    if not isinstance(m, (_ConvNd, _MaxPoolNd, _AvgPoolNd)) or isinstance(m, _ConvTransposeNd) or x is None:
+        return None
+    count = x.ndim - 2
+    steps, sizes = _numbers(m.stride or m.kernel_size, count), _numbers(m.kernel_size, count)
+    if max(steps) == 1:
+        return None
+    if not isinstance(call.motion, GridMotion):
+        return f"stride {steps}: leaves the points of the space; use pdegcnn.nn.SpectralResample on the sphere"
+    if "shift" in call.motion.options:
+        return f"stride {steps}: only shifts by its multiples remain; use pdegcnn.nn.Resample"
+    pads = (0,) * count if isinstance(m.padding, str) else _numbers(m.padding, count)
+    dilations = _numbers(getattr(m, "dilation", 1), count)
+    for n, k, s, p, d in zip(x.shape[-2:], sizes[-2:], steps[-2:], pads[-2:], dilations[-2:]):
+        left = (n + 2 * p - d * (k - 1) - 1) % s
+        if left:
+            parity = "even" if n % 2 == 0 else "odd"
+            return (
+                f"stride {s} over the {parity} size {n}: windows of {k} leave {left} pixel(s) over on one side: they "
+                f"are not centred; choose a size they fill, or use pdegcnn.nn.Resample"
+            )
+    if count == 3 and steps[0] > 1:
+        return f"stride {steps[0]} over orientations: drops directions; keep stride 1 on that axis"
+    return None
+
+
+def padding(call: Call) -> str | None:
+    """More padding on one side than on the other; on SE(2) also orientations that are not padded periodically."""
+    m, x = call.module, call.x
+    if isinstance(m, PADS):
+        pads = tuple(m.padding)
+        if any(a != b for a, b in zip(pads[::2], pads[1::2])):
+            return f"padding {pads}: differs from side to side, so the image is no longer centred; pad evenly"
+    if isinstance(m, _ConvNd) and not isinstance(m, _ConvTransposeNd) and isinstance(call.motion, GridMotion):
+        if m.padding == "same" and any(k % 2 == 0 for k in m.kernel_size):
+            return f"padding 'same' with the even kernel {m.kernel_size}: one side gets more; use odd kernels"
+        if x is not None and x.ndim == 5 and m.kernel_size[0] > 1 and m.padding_mode != "circular":
+            return f"padding {m.padding_mode!r} over orientations, which are periodic; use pdegcnn.nn.GroupConv"
+    if "shift" in call.motion.options and x is not None and x.ndim >= 4 and _vanishes_inside(call):
+        return "padding or border: what lies outside the image does not move with it; exact away from the border"
+    return None
+
+
+def _vanishes_inside(call: Call) -> bool:
+    """Whether the error is one of the border: it is gone for a signal that is zero near it."""
+    assert call.x is not None
+    inside = torch.zeros(call.x.shape[-2:], dtype=call.x.dtype, device=call.x.device)
+    height, width = inside.shape
+    inside[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = 1
+    constant = torch.zeros_like(call.x)
+    try:
+        still = call.run((constant, *call.args[1:]))
+        quiet = isinstance(still, Tensor) and bool((still == still[..., :1, :1]).all())
+        return quiet and call.error(args=(call.x * inside, *call.args[1:])) < call.motion.tolerance
+    except (ValueError, RuntimeError):
+        return False
+
+
+def plain_convolution(call: Call) -> str | None:
+    """A convolution with filters of its own in one frame."""
+    m = call.module
+    if not isinstance(m, _ConvNd) or max(m.kernel_size) == 1:
+        return None
+    space = call.motion.spaces[0]
+    if isinstance(space, RotationSpace):
+        return "plain convolution over the longitude-latitude array; use pdegcnn.nn.SphereConv or Lift"
+    if isinstance(space, Mesh):
+        return "plain convolution over the numbers of vertices or directions; use pdegcnn.nn.Lift or pdegcnn.gauge"
+    turned = torch.rot90(m.weight, 1, (-2, -1)) if m.weight.shape[-1] == m.weight.shape[-2] else None
+    if m.weight.ndim >= 4 and turned is not None and torch.allclose(turned, m.weight):
+        return None
+    return f"plain convolution {tuple(m.kernel_size)}: its filters are not turned; use pdegcnn.nn.Lift or GroupConv"
+
+
+def normalisation(call: Call) -> str | None:
+    """Normalisation with numbers for each place or each orientation, or with means that disregard areas."""
+    m, x, space = call.module, call.x, call.motion.spaces[0]
+    if isinstance(m, nn.LayerNorm) and x is not None:
+        axes = len(m.normalized_shape)
+        return f"layer norm over the last {axes} axes with a weight for each place; use pdegcnn.nn.BatchNorm"
+    if not isinstance(m, NORMS) or x is None:
+        return None
+    if isinstance(space, RotationSpace) and not isinstance(m, BatchNorm):
+        return "batch norm over the grid: its means are not weighted by area; use pdegcnn.nn.BatchNorm(channels, space)"
+    if isinstance(m, BatchNorm) and m.point_weights is None and space.point_weights is not None:
+        return "batch norm over the grid: means are not weighted by area; pass the space, BatchNorm(channels, space)"
+    orientations = getattr(space, "orientations", 1)
+    if isinstance(space, (GridSpace, Mesh)) and x.shape[1] % orientations == 0 and orientations > 1:
+        return (
+            f"batch norm over channels times {orientations} orientations: statistics and scales of their own for each; "
+            "use pdegcnn.nn.BatchNorm on [B,C,Or,H,W]"
+        )
+    return "batch norm over an axis of the grid: statistics and scales of their own for each place"
+
+
+def as_trained(model: Any) -> Any:
+    """A copy whose normalisations have the various scales and statistics of training; the model itself if it has none.
+
+    In a new network they change nothing, and hide what they will do.
+    """
+    if not isinstance(model, nn.Module) or not any(isinstance(m, NORMS) for m in model.modules()):
+        return model
+    twin, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
+    for m in twin.modules():
+        if isinstance(m, NORMS):
+            for value in (*m.parameters(), *m.buffers()):
+                if value.is_floating_point() and value is not getattr(m, "point_weights", None):
+                    value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+    return twin
+
+
+def plain_mean(call: Call) -> str | None:
+    """The mean of the samples where the mean of the function is meant."""
+    x, out, space = call.x, call.output, call.motion.spaces[0]
+    if x is None or not isinstance(out, Tensor) or isinstance(space, GridSpace):
+        return None
+    if not isinstance(space, (RotationSpace, Mesh)) or x.ndim < 3 or x.shape[:2] != out.shape[:2]:
+        return None
+    if out.numel() != x.shape[0] * x.shape[1]:
+        return None
+    if tuple(x.shape[-call.grid_axes :]) != _base_shape(space):
+        return None
+    plain, weights = x.flatten(2).mean(2), _areas(space).to(x)
+    true = (x * (weights / weights.mean())).flatten(2).mean(2)
+    is_plain = torch.allclose(out.reshape(x.shape[:2]), plain, rtol=1e-4, atol=1e-6)
+    if is_plain and not torch.allclose(plain, true, rtol=1e-4, atol=1e-6):
+        better = "pdegcnn.nn.Integrate" if isinstance(space, RotationSpace) else "pdegcnn.gauge.GlobalPool"
+        return f"mean not weighted by area: points stand for different areas; use {better}"
+    return None
+
+
+def _base_shape(space: RotationSpace | Mesh) -> tuple[int, ...]:
+    return space.grid.shape if isinstance(space, RotationSpace) else (space.vertex_count,)
+
+
+def _areas(space: RotationSpace | Mesh) -> Tensor:
+    return space.grid.weights if isinstance(space, RotationSpace) else space.areas
+
+
+def flattening(call: Call) -> str | None:
+    """Places become features, which a later layer tells apart."""
+    x, out = call.x, call.output
+    if x is None or not isinstance(out, Tensor) or out.ndim > 2 or x.ndim < 3:
+        return None
+    if isinstance(call.module, nn.Flatten) and math.prod(x.shape[2:]) > 1:
+        return "places become features in a fixed frame; reduce the grid first (mean, maximum, pdegcnn.nn.Integrate)"
+    return None
+
+
+def wrong_axis(call: Call) -> str | None:
+    """A pointwise operation that acts along an axis of the grid: found by changing one entry of the input."""
+    x, out = call.x, call.output
+    if x is None or not isinstance(out, Tensor) or x.ndim < 3 or out.shape[:-1] != x.shape[:-1]:
+        return None
+    axes = _touched_axes(call)
+    first = x.ndim - call.grid_axes
+    fibre = [a for a in axes if 2 <= a < first]
+    if len(axes) == 1 and (axes[0] >= first or (fibre and isinstance(call.motion, GaugeMotion))):
+        a = axes[0]
+        what = "directions" if a < first else "the grid"
+        return (
+            f"acts along axis {a} of {tuple(x.shape)}, an axis of {what}, not along channels (axis 1): "
+            f"use pdegcnn.nn.ChannelMix, or an operation with dim=1"
+        )
+    return None
+
+
+def _touched_axes(call: Call) -> list[int]:
+    """Axes along which the output changes away from a changed entry, almost everywhere along them."""
+    assert call.x is not None
+    x = call.x
+    place = tuple(n // 2 for n in x.shape)
+    changed = x.clone()
+    changed[place] += x.abs().mean() + 1
+    after = call.run((changed, *call.args[1:]))
+    before = call.run((x, *call.args[1:]))
+    moved = (after != before).nonzero()
+    axes = []
+    for axis in range(2, x.ndim):
+        reached = moved[:, axis].unique()
+        if len(reached) > max(1, before.shape[axis] // 2):
+            axes.append(axis)
+        elif len(reached) > 1 or (len(reached) == 1 and int(reached) != place[axis]):
+            return []
+    return axes
+
+
+def resizing(call: Call) -> str | None:
+    """Resizing whose sample points are not symmetric about the centre."""
+    m, x = call.module, call.x
+    if not isinstance(m, nn.Upsample) or m.mode != "nearest" or x is None or not isinstance(call.output, Tensor):
+        return None
+    if any(b % a for a, b in zip(x.shape[-2:], call.output.shape[-2:])):
+        sizes = tuple(x.shape[-2:]), tuple(call.output.shape[-2:])
+        return f"nearest pixel from size {sizes[0]} to {sizes[1]}, odd or even: not centred; use pdegcnn.nn.Resample"
+    return None
+
+
+def unsampled_angle(call: Call) -> str | None:
+    """Orientations or pixels between the samples: confirmed at an angle that both sample."""
+    motion = call.motion
+    if not isinstance(motion, GridMotion) or "angle" not in motion.options or motion.exact:
+        return None
+    spaces: list[Any] = [s for s in motion.spaces if isinstance(s, GridSpace)]
+    counts = sorted({s.orientations for s in spaces if not motion.sampled(s.orientations)})
+    square = motion.size[0] == motion.size[1]
+    better = [a for a in (90, 180) if (square or a == 180) and GridMotion(spaces, {"angle": a}, _like(motion)).exact]
+    if not better and not any(getattr(call.module, "space", None) is s for s in spaces):
+        return None
+    if better:
+        exact = GridMotion(motion.spaces, {"angle": better[0]}, _like(motion))
+        if not call.error(exact) < exact.tolerance:
+            return None
+    if counts:
+        return (
+            f"unsampled angle: {motion.turn:g} degrees is no multiple of 360/{counts[0]}, so orientations are "
+            f"interpolated; take orientations of which {motion.turn:g} degrees is a multiple (multiples of four for 90)"
+        )
+    return f"unsampled angle: {motion.turn:g} degrees puts pixels between pixels; exact at {better[0]} degrees"
+
+
+def _like(motion: GridMotion) -> Tensor:
+    return torch.empty(1, 1, *motion.size)
+
+
+def gauge_dependence(call: Call) -> str | None:
+    """Whatever reads components in the reference directions."""
+    if isinstance(call.motion, RelabelMotion):
+        return "depends on the numbers of the vertices, which mean nothing: reads places one by one"
+    if not isinstance(call.motion, GaugeMotion):
+        return None
+    if any(u.is_complex() for u in tensors(list(call.args))):
+        return "depends on the reference directions: acts on real and imaginary parts of a spin, or mixes spins"
+    return "depends on the reference directions: treats directions (axis 2 of [B,C,N,V]) one by one"
+
+
+def sampling(call: Call) -> str | None:
+    """What only a finer grid mends."""
+    kind = type(call.module).__module__
+    if call.motion.exact:
+        return None
+    if kind == "torch.nn.modules.activation" and isinstance(call.motion, RotationMotion):
+        return "pointwise on samples: makes degrees beyond the band; use pdegcnn.nn.SphereActivation, or a finer grid"
+    if kind.startswith("pdegcnn."):
+        return "sampling: the grid does not resolve the signal; take a smoother input or a finer grid"
+    return None
+
+
+def own_code(call: Call) -> str:
+    """Nothing known: what two experiments say about the place dependence."""
+    x = call.x
+    if x is not None and x.ndim >= 3 and isinstance(call.output, Tensor) and call.output.ndim == x.ndim:
+        flat = call.run((torch.ones_like(x), *call.args[1:]))
+        space = slice(x.ndim - call.grid_axes, x.ndim)
+        if isinstance(flat, Tensor) and flat.numel() and _varies(flat, range(x.ndim)[space]):
+            return "its own code depends on the place: a constant input gives an output that is not constant"
+    inside = isinstance(call.module, nn.Module) and any(True for _ in call.module.children())
+    what = "what its forward does between its parts" if inside else "its own code"
+    return f"{what} does not commute with the motion"
+
+
+def _varies(u: Tensor, axes: Any) -> bool:
+    spread = u.amax(tuple(axes)) - u.amin(tuple(axes))
+    return bool((spread > 1e-4 * u.abs().amax().clamp_min(1e-12)).any())
+
+
+def joined_orientations(call: Call) -> str | None:
+    """Orientations told apart, because they were joined with the channels."""
+    if isinstance(call.motion, GridMotion) and call.motion.folded:
+        count = call.motion.folded
+        return f"channels and {count} orientations were joined to one axis and told apart; keep [B,C,Or,H,W]"
+    return None
+
+
+CAUSES: dict[str, Callable[[Call], str | None]] = {
+    "stride": stride,
+    "padding": padding,
+    "plain convolution": plain_convolution,
+    "normalisation": normalisation,
+    "plain mean": plain_mean,
+    "flattening": flattening,
+    "resizing": resizing,
+    "unsampled angle": unsampled_angle,
+    "wrong axis": wrong_axis,
+    "gauge": gauge_dependence,
+    "joined orientations": joined_orientations,
+    "sampling": sampling,
+    "own code": own_code,
+}
+"""Causes in the order they are asked."""
+UNKNOWN = ("sampling", "own code")
+"""Those that name no fault."""
+
+
+def cause_of(call: Call) -> tuple[str, str]:
+    """Name of the first cause that speaks, and what it says."""
+    for name, ask in CAUSES.items():
+        with torch.no_grad():
+            said = ask(call)
+        if said:
+            return name, said
+    return "own code", "its own code does not commute with the motion"

@@ -1,0 +1,278 @@
+"""Which layer of a model breaks equivariance, and why."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.spaces import Mesh, Space
+from pdegcnn.testing.call import Call
+from pdegcnn.testing.causes import NORMS, UNKNOWN, as_trained, cause_of, plain_mean
+from pdegcnn.testing.motion import Motion, RotationMotion, choose_motion, first_tensor, spaces_of, tensors
+
+STATISTICS = 1e-3
+"""Greatest error of a normalisation in training, whose means are exact for band-limited signals."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One call of one layer.
+
+    Attributes:
+        name: the layer's name in the model, ``"(model)"`` for the model itself.
+        kind: its class.
+        error: relative error of the layer alone, on the input that it saw; NaN where it cannot be measured.
+        breaks: whether it is to blame.
+        cause: short name of the cause, empty unless it is to blame; the keys of ``pdegcnn.testing.causes.CAUSES``.
+        advice: the cause in words, and what to use instead.
+    """
+
+    name: str
+    kind: str
+    error: float
+    breaks: bool
+    cause: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The table that :func:`report` returns: ``print(report)`` shows it.
+
+    Attributes:
+        error: relative error of the whole model.
+        tolerance: greatest error of a layer that is not blamed.
+        motion: what the model was moved by.
+        findings: one for each call of each layer, in the order they were called; a layer comes after its parts.
+    """
+
+    error: float
+    tolerance: float
+    motion: str
+    findings: tuple[Finding, ...] = field(repr=False)
+
+    @property
+    def culprits(self) -> tuple[Finding, ...]:
+        """The layers to blame."""
+        return tuple(f for f in self.findings if f.breaks)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model commutes with the motion and no layer is to blame."""
+        return self.error <= self.tolerance and not self.culprits
+
+    def __str__(self) -> str:
+        width = max([5, *(len(f.name) for f in self.findings)])
+        kinds = max([4, *(len(f.kind) for f in self.findings)])
+        verdict = "equivariant" if self.ok else "NOT equivariant"
+        lines = [f"{verdict} under {self.motion}: error {self.error:.1e}, tolerance {self.tolerance:g}"]
+        lines.append(f"  {'layer':{width}}  {'kind':{kinds}}  {'error':>7}  cause")
+        for f in self.findings:
+            if f.error != f.error and not f.breaks:  # not a signal on a known space, and nothing to say about it
+                continue
+            mark = "!" if f.breaks else " "
+            error = "      ?" if f.error != f.error else f"{f.error:7.1e}"
+            lines.append(f"{mark} {f.name:{width}}  {f.kind:{kinds}}  {error}  {f.advice}".rstrip())
+        return "\n".join(lines)
+
+
+def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float | None = None, **motion: Any) -> Report:
+    """Name the layers that break equivariance, and the causes.
+
+    The model runs once; then every layer runs alone on the input it saw, moved, and its output is compared with the
+    moved output. A layer is to blame if its own error is too large, no part of it is to blame, and the error reaches
+    the model's output. Normalisations are also checked with training statistics and random scales, for a fault of
+    theirs shows only once they are trained.
+
+    Args:
+        model: a module, or a function (then there is only one line). It is left as it was.
+        x: its input; a tuple for several arguments, such as ``(features, mesh)``.
+        space: the space whose motions should commute with the model; layers may hold further ones, such as coarser
+            grids.
+        tolerance: greatest error of a good layer; by default 1e-3 where samples move to samples and 0.15 where they
+            are interpolated (the sphere, angles between pixels).
+        **motion: as in :func:`equivariance_error`; on a mesh ``symmetry=`` image of each vertex, or ``gauge=`` angles
+            by which reference directions turn. By default 90 degrees (180 on images that are not square), a rotation in
+            general position, and random reference directions.
+
+    Returns:
+        A :class:`Report`; ``print`` it.
+
+    Raises:
+        TypeError: no space, or no tensor among the inputs.
+        ValueError: a motion that the space does not know, or an input that does not fit the model.
+    """
+    if not isinstance(space, Space):
+        raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
+    if tolerance is not None:
+        _checks.interval("tolerance", tolerance, 0.0, float("inf"))
+    args = x if isinstance(x, tuple) else (x,)
+    first_tensor(args)
+    chosen = choose_motion(space, spaces_of(model, space), args, motion)
+    limit = chosen.tolerance if tolerance is None else tolerance
+    with _evaluating(model), torch.no_grad():
+        args = chosen.move(args, chosen.resolve)
+        findings = _judge(_trace(model, args), chosen, limit)
+        trained = as_trained(model)
+        if trained is not model:
+            later = _judge(_trace(trained, args), chosen, limit)
+            findings = [b if b.breaks and not a.breaks else a for a, b in zip(findings, later)]
+    return Report(findings[-1].error, limit, str(chosen), tuple(findings))
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [m.training for m in modules]
+    try:
+        for m in modules:
+            m.training = False
+        yield
+    finally:
+        for m, mode in zip(modules, modes):
+            m.training = mode
+
+
+@dataclass
+class _Record:
+    name: str
+    module: Any
+    args: tuple[Any, ...]
+    names: tuple[str, ...]
+    """Keywords of the last arguments."""
+    output: Any
+    parts: list[int]
+    """Records of the calls made inside this one."""
+    folded: bool
+    """Whether the input is a lifted signal whose channels and orientations were joined to one axis."""
+
+
+def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
+    """Run the model and note every call, parts before wholes, the model last."""
+    if not isinstance(model, nn.Module):
+        return [_Record("(model)", model, args, (), model(*args), [], False)]
+    records: list[_Record] = []
+    stack: list[tuple[Any, list[int], bool]] = []
+    lifted: set[tuple[int, int]] = set()
+    count: dict[str, int] = {}
+
+    def before(_: nn.Module, given: Any, kwargs: Any) -> None:
+        known = {_place(u) for u in tensors([given, kwargs]) if u.ndim == 4} & lifted
+        stack.append((_copied((given, kwargs)), [], bool(known)))
+
+    def after(name: str) -> Any:
+        def note(module: nn.Module, _: Any, __: Any, output: Any) -> None:
+            (given, kwargs), parts, folded = stack.pop()
+            folded = folded or any(u.ndim == 4 and _place(u) in lifted for u in tensors(output))
+            lifted.update(_place(u) for u in tensors(output) if u.ndim == 5 or (folded and u.ndim == 4))
+            count[name] = count.get(name, 0) + 1
+            shown = name if count[name] == 1 else f"{name} (call {count[name]})"
+            every = (*given, *kwargs.values())
+            records.append(_Record(shown, module, every, tuple(kwargs), _copied(output), parts, folded))
+            if stack:
+                stack[-1][1].append(len(records) - 1)
+
+        return note
+
+    handles = []
+    try:
+        for name, m in model.named_modules():
+            handles.append(m.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(m.register_forward_hook(after(name or "(model)"), with_kwargs=True))
+        model(*args)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return records
+
+
+def _place(u: Tensor) -> tuple[int, int]:
+    return u.untyped_storage().data_ptr(), u.numel()
+
+
+def _copied(value: Any) -> Any:
+    """The same structure with copies of its tensors, for layers may work in place."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {k: _copied(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_copied(v) for v in value)
+    return value
+
+
+def _call_of(record: _Record, motion: Motion) -> Call:
+    motion = motion.of_folded() if record.folded else motion
+    return Call(record.module, record.names, record.args, record.output, motion)
+
+
+def _judge(records: list[_Record], motion: Motion, limit: float) -> list[Finding]:
+    """Errors of all calls, and the blame: a call whose error reaches the output and comes from none of its parts."""
+    calls = [_call_of(r, motion) for r in records]
+    errors = [c.error() for c in calls]
+    blamed: dict[int, tuple[float, str, str]] = {}
+
+    def visit(i: int, small: float, large: float) -> bool:
+        """Blame call i or parts of it, given the least errors of all it is part of; whether any is to blame.
+
+        A known fault counts however little of it is left in the output, an unknown one only if too much is.
+        """
+        small, large = min(small, _number(errors[i])), min(large, _number(errors[i]))
+        inside = sum(visit(part, small, large) for part in records[i].parts) > 0
+        latent, under = _latent_error(calls[i])
+        if latent > STATISTICS and not inside:
+            blamed[i] = (latent, *cause_of(replace(calls[i], motion=under)))
+        elif small > STATISTICS and not errors[i] <= limit and not inside:
+            name, said = cause_of(calls[i])
+            if name not in UNKNOWN or (large > limit and errors[i] == errors[i]):
+                blamed[i] = (errors[i], name, said)
+        elif not records[i].parts and (said := plain_mean(calls[i])):
+            blamed[i] = (errors[i], "plain mean", said)
+        return inside or i in blamed
+
+    visit(len(records) - 1, math.inf, math.inf)
+    if not errors[-1] <= limit and not blamed:
+        blamed[len(records) - 1] = (errors[-1], *cause_of(calls[-1]))
+    rows = []
+    for i, r in enumerate(records):
+        if next(tensors(list(r.args)), None) is None:
+            continue
+        error, cause, advice = blamed.get(i, (errors[i], "", ""))
+        rows.append(
+            Finding(r.name, getattr(r.module, "__name__", type(r.module).__name__), error, i in blamed, cause, advice)
+        )
+    return rows
+
+
+def _number(error: float) -> float:
+    return error if error == error else math.inf
+
+
+def _latent_error(call: Call) -> tuple[float, Motion]:
+    """Error that the model's output does not show yet, and the motion it is one of.
+
+    That of a normalisation in training, whose statistics are those of the batch; on a mesh that of a layer which knows
+    nothing of the mesh, under another numbering of the vertices.
+    """
+    motion, other = call.motion, call.motion.of_pointwise()
+    error = 0.0
+    if isinstance(call.module, NORMS) and (motion.exact or isinstance(motion, RotationMotion)):
+        with suppress(ValueError):  # a batch of single values has no statistics
+            error = replace(call, module=copy.deepcopy(call.module).train()).error()
+    if other is not None and not error > STATISTICS and not _knows_a_mesh(call):
+        return replace(call, motion=other).error(), other
+    return error, motion
+
+
+def _knows_a_mesh(call: Call) -> bool:
+    inside = call.module.modules() if isinstance(call.module, nn.Module) else [call.module]
+    held = [value for m in inside for value in vars(m).values()] + list(call.args)
+    return any(isinstance(value, Mesh) for value in held) or not isinstance(call.module, nn.Module)

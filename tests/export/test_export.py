@@ -1,0 +1,148 @@
+"""Models leave the library: plain torch programs, ONNX, other processes; the numbers stay."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import pdegcnn as pg
+from pdegcnn.export.operators import PLAIN
+from pdegcnn.models import MODELS
+
+from ..helpers import MESH_CASES
+from .small_models import GRID, SMALL
+
+ALONE = """
+import sys, torch
+sys.modules["pdegcnn"] = None  # importing it is an error
+x, y = torch.load(sys.argv[2], weights_only=True)
+module = torch.export.load(sys.argv[1]).module()
+assert torch.allclose(module(x), y, atol=1e-5), (module(x) - y).abs().max()
+assert not any(name.startswith("pdegcnn.") for name in sys.modules)
+"""
+
+
+def built(name: str) -> tuple[nn.Module, torch.Tensor]:
+    build, shape = SMALL[name]
+    model = build()
+    for m in model.modules():
+        if isinstance(m, pg.nn.BatchNorm):
+            m.running_mean.uniform_(-0.5, 0.5)
+            m.running_var.uniform_(0.5, 1.5)
+    return model, torch.randn(shape)
+
+
+def own_operators(module: nn.Module) -> set[str]:
+    return {str(n.target) for n in module.graph.nodes if "pdegcnn" in str(n.target)}  # type: ignore[union-attr]
+
+
+def test_every_network_is_here() -> None:
+    assert set(SMALL) == set(MODELS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_onnx_and_frozen_modules_compute_the_same(name: str, tmp_path: Path) -> None:
+    """For another batch size than that of tracing; onnxruntime on the CPU, in float32."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, x = built(name)
+    other = torch.randn(3, *x.shape[1:])
+    expected = model.eval()(other).detach()
+    path = pg.export.to_onnx(model.train(), tmp_path / "model.onnx", x)
+    assert model.training
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(str(path))
+    (came,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
+    torch.testing.assert_close(torch.from_numpy(came), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rotated_digits", "equivariant_hyperbolic_segmenter", "spherical_classifier"])
+def test_plain_modules_compute_and_learn_the_same(name: str) -> None:
+    model, x = built(name)
+    model.eval()
+    plain = pg.export.to_plain(model, x)
+    assert own_operators(plain) == set()
+    other = torch.randn(3, *x.shape[1:])
+    torch.testing.assert_close(plain(other), model(other))
+    assert dict(model.named_parameters()).keys() == dict(plain.named_parameters()).keys()
+    for net in (model, plain):
+        net(other).square().sum().backward()
+    grads = dict(model.named_parameters())
+    for key, parameter in plain.named_parameters():
+        torch.testing.assert_close(parameter.grad, grads[key].grad, atol=1e-4, rtol=1e-3)
+
+
+def test_programs_run_where_the_library_is_not(tmp_path: Path) -> None:
+    model, x = built("vessel_segmentation")
+    for frozen in (False, True):
+        torch.export.save(pg.export.program(model, x, frozen=frozen), tmp_path / "model.pt2")
+        torch.save((x, model.eval()(x).detach()), tmp_path / "data.pt")
+        files = [str(tmp_path / "model.pt2"), str(tmp_path / "data.pt")]
+        done = subprocess.run([sys.executable, "-I", "-c", ALONE, *files], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_operator_has_a_plain_version() -> None:
+    """Of all that are registered, those that only a backward pass calls, and the CUDA ones, are left out."""
+    import pdegcnn.ops.group_convolution.op  # noqa: F401
+
+    names = {s.partition("::")[2].partition(".")[0] for s in torch._C._dispatch_get_all_op_names() if "pdegcnn::" in s}
+    backward = {n for n in names if n.endswith("backward")} | {"group_spread", "group_products", "transport_spread"}
+    assert names - backward == set(PLAIN)
+
+
+MESH = MESH_CASES[0]
+LAYERS = {
+    "mesh": (lambda: pg.nn.PDELayer(MESH, 2, 2, ("dilation",), kernel_size=3), (2, 2, 8, 42)),
+    "mesh-flat": (lambda: pg.nn.PDELayer(MESH, 2, 2, ("erosion",), alpha=0.5, kernel_size=3), (2, 2, 8, 42)),
+    "mesh-lift": (lambda: pg.nn.Lift(MESH, 2, 2), (2, 2, 42)),
+    "flat": (lambda: pg.nn.PDELayer(pg.SE2(4), 2, 2, ("dilation", "erosion"), alpha=0.5), (2, 2, 4, 6, 7)),
+    "periodic": (lambda: pg.nn.PDELayer(pg.SE2(4), 2, 2, ("convection",), boundary="periodic"), (2, 2, 4, 6, 7)),
+    "spectral": (lambda: pg.nn.PDELayer(pg.R2(), 2, 2, ("convection",), convection="spectral"), (2, 2, 6, 7)),
+    "reduced grid": (
+        lambda: pg.nn.PDELayer(pg.S2(pg.sphere.SphereGrid.reduced_gauss(4)), 2, 2, ("dilation",), kernel_size=3),
+        (2, 2, pg.sphere.SphereGrid.reduced_gauss(4).shape[0]),
+    ),
+    "fibre maximum": (lambda: pg.nn.Project(pg.SO3(GRID, 4), oversample=2), (2, 2, 4, 4, 8)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_beyond_the_networks(name: str) -> None:
+    build, shape = LAYERS[name]
+    layer, x = build().eval(), torch.randn(shape)
+    plain = pg.export.to_plain(layer, x, frozen=True)
+    assert own_operators(plain) == set()
+    torch.testing.assert_close(plain(x), layer(x).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
+    x = torch.randn(1, 2, 4, 6, 6)
+    layer = pg.nn.PDELayer(pg.SE2(4), 2, 2, ("dilation",), kernel_size="auto")
+    with pytest.raises(ValueError, match="model: expected one that torch.export can trace"):
+        pg.export.to_plain(layer, x)
+    with pytest.raises(TypeError, match="model: expected a torch.nn.Module, got function"):
+        pg.export.to_plain(lambda x: x, x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="inputs: expected what the model"):
+        pg.export.program(layer)
+    with pytest.raises(ValueError, match="inputs: expected no empty axis"):
+        pg.export.program(layer, x[:0])
+    with pytest.raises(FileNotFoundError, match="path: expected a file in a folder that exists"):
+        pg.export.to_onnx(layer, tmp_path / "no" / "model.onnx", x)
+
+
+def test_constants_that_are_written_to_are_not_folded() -> None:
+    class Writes(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            table = torch.zeros(3) + 1
+            table[1] = x.sum()
+            return x + table
+
+    x = torch.randn(2, 3)
+    plain = pg.export.to_plain(Writes(), x, frozen=True)
+    for value in (x, 2 * x):
+        torch.testing.assert_close(plain(value), Writes()(value))

@@ -1,0 +1,166 @@
+"""One good call of every public layer and function: what the tests of this folder bend, compile and cast.
+
+A new public name must be entered here, or ``test_every_public_name_is_here`` fails.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import pdegcnn as pg
+
+from ..helpers import bumpy_sphere
+
+torch.manual_seed(0)
+SE2, R2, GRID = pg.SE2(4), pg.R2(), pg.sphere.SphereGrid.gauss_legendre(4)
+S2, SO3 = pg.S2(GRID), pg.SO3(GRID, 3)
+MESH = bumpy_sphere(0, directions=4)
+ROOMS: dict[str, ModuleType] = {
+    name: getattr(pg, name) for name in ("functional", "nn", "gauge", "models", "reversible", "kernels", "sphere")
+}
+IMAGE, LIFTED, BALL = torch.randn(2, 2, 6, 7), torch.randn(2, 2, 4, 6, 7), torch.randn(2, 2, 3, 4, 8)
+SPHERE, BUNDLE, FLAT = torch.randn(2, 2, 4, 8), torch.randn(2, 2, 4, 12), torch.randn(2, 2, 12)
+SPINS = {0: FLAT, 1: torch.randn(2, 2, 12, dtype=torch.complex64)}
+COARSE = {k: u[..., : MESH.coarsen(2.0).vertex_count] for k, u in SPINS.items()}
+CHANNELS, W = {0: 2, 1: 2}, torch.ones(2, 3)
+COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
+PAIR = torch.randn(2, 2, 2, 4, 4, dtype=torch.complex64)
+SQUARE = torch.randn(2, 2, 6, 6)
+
+IO = {"in_channels": 2, "out_channels": 3}
+LAYERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
+    "nn.BatchNorm": ({"num_features": 2, "space": S2}, (SPHERE,)),
+    "nn.ChannelMix": (IO, (LIFTED,)),
+    "nn.Convection": ({"space": SE2, "channels": 2}, (LIFTED,)),
+    "nn.Diffusion": ({"space": SE2, "channels": 2, "alpha": 0.7}, (LIFTED,)),
+    "nn.Morphology": ({"space": SE2, "channels": 2, "sign": 1, "alpha": 0.7}, (LIFTED,)),
+    "nn.GroupConv": ({"space": SE2, "kernel_size": 3, **IO}, (LIFTED,)),
+    "nn.Integrate": ({"space": SO3, "mode": "mean"}, (BALL,)),
+    "nn.Lift": ({"space": SE2, "kernel_size": 3, "filters": "bspline", **IO}, (IMAGE,)),
+    "nn.PlanarLift": ({"space": SE2, "kernel_size": 3, **IO}, (IMAGE,)),
+    "nn.MeshLift": ({"space": MESH, "kernel_size": 3, **IO}, (FLAT,)),
+    "nn.SphereLift": ({"space": SO3, "kernel_size": 3, **IO}, (SPHERE,)),
+    "nn.MaxPool": ({"kernel_size": 2}, (SQUARE,)),
+    "nn.Project": ({"space": SE2, "mode": "max"}, (LIFTED,)),
+    "nn.PlanarProject": ({"space": SE2, "mode": "mean"}, (LIFTED,)),
+    "nn.MeshProject": ({"space": MESH, "mode": "max"}, (BUNDLE,)),
+    "nn.SphereProject": ({"space": SO3, "mode": "max", "oversample": 2}, (BALL,)),
+    "nn.PDELayer": ({"space": SE2, "kernel_size": 3, "alpha": 0.7, **IO}, (LIFTED,)),
+    "nn.Resample": ({"size": 5}, (LIFTED,)),
+    "nn.SphereActivation": ({"space": SO3, "oversample": 2}, (BALL,)),
+    "nn.SphereConv": ({"space": SO3, "knots": 2, **IO}, (BALL,)),
+    "nn.SpectralResample": ({"source": S2, "target": pg.S2(pg.sphere.SphereGrid.gauss_legendre(3))}, (SPHERE,)),
+    "gauge.Diffusion": ({"channels": 2, "spin": 1, "method": "spectral", "modes": 3}, (SPINS, MESH)),
+    "gauge.GaugeConv": ({"in_channels": CHANNELS, "out_channels": CHANNELS}, (SPINS, MESH)),
+    "gauge.Gated": ({"channels": CHANNELS}, (SPINS,)),
+    "gauge.GlobalPool": ({"mode": "mean"}, (FLAT, MESH)),
+    "gauge.NormReLU": ({"channels": CHANNELS}, (SPINS,)),
+    "gauge.Pool": ({"factor": 2.0, "mode": "mean"}, (SPINS, MESH)),
+    "gauge.Product": ({"channels": CHANNELS}, (SPINS,)),
+    "gauge.Regular": ({"channels": CHANNELS, "samples": 5}, (SPINS,)),
+    "gauge.SpinMix": ({"in_channels": CHANNELS, "out_channels": CHANNELS}, (SPINS,)),
+    "gauge.SpinNorm": ({"channels": CHANNELS}, (SPINS,)),
+    "gauge.Unpool": ({"factor": 2.0}, (COARSE, MESH)),
+    "reversible.CyclicSpaceToDepth": ({"orientations": 4}, (torch.randn(2, 2, 4, 6, 8),)),
+    "reversible.Inverse": ({"transition": pg.reversible.Wavelet("haar", 2)}, (torch.randn(2, 8, 3, 4),)),
+    "reversible.LearnableOrthogonal": ({}, (torch.randn(2, 2, 6, 8),)),
+    "reversible.ReversibleStack": ({"layers": [nn.Conv2d(2, 2, 3, padding=1)], "h": 0.1}, (IMAGE,)),
+    "reversible.SymmetricConv": ({"channels": 2, "kernel_size": 3, "dims": 2}, (IMAGE,)),
+    "reversible.SymmetricGroupConv": ({"channels": 2, "orientations": 4, "kernel_size": 3}, (LIFTED,)),
+    "reversible.Telegraph": ({"layer": nn.Conv2d(2, 2, 3, padding=1), "steps": 2}, (IMAGE,)),
+    "reversible.Wavelet": ({"name": "haar", "dims": 2}, (torch.randn(2, 2, 6, 8),)),
+    "sphere.RealSHT": ({"grid": GRID}, (SPHERE,)),
+    "sphere.InverseRealSHT": ({"grid": GRID}, (COEFFICIENTS,)),
+    "sphere.SO3FFT": ({"grid": GRID, "fibre": 3}, (BALL,)),
+    "models.rotated_digits": ({"classes": 3, "channels": (2, 2), "size": 6, "kernel_size": 3}, (SQUARE[:, :1],)),
+    "models.vessel_segmentation": ({"in_channels": 2, "layers": 3, "channels": 2, "kernel_size": 3}, (IMAGE,)),
+    "models.hyperbolic_classifier": ({"in_channels": 2, "classes": 3, "width": 2, "depth": 1, "levels": 1}, (IMAGE,)),
+    "models.hyperbolic_segmenter": ({"in_channels": 2, "classes": 3, "width": 2, "depth": 1, "levels": 1}, (IMAGE,)),
+    "models.video_segmenter": (
+        {"in_channels": 2, "classes": 3, "width": 2, "depth": 1, "levels": 1, "rank": 2}, (torch.randn(2, 2, 4, 4, 4),),
+    ),
+    "models.equivariant_hyperbolic_segmenter": (
+        {"in_channels": 2, "classes": 2, "width": 2, "depth": 1, "orientations": 4, "kernel_size": 3}, (IMAGE,),
+    ),
+    "models.spherical_classifier": (
+        {"grid": GRID, "classes": 3, "in_channels": 2, "channels": (2, 2), "fibre": 3, "kernel_size": 3}, (SPHERE,),
+    ),
+    "models.spherical_segmenter": (
+        {"grid": GRID, "in_channels": 2, "width": 2, "levels": 2, "fibre": 3, "kernel_size": 3}, (SPHERE,),
+    ),
+    "models.spherical_detector": (
+        {"grid": GRID, "classes": 2, "in_channels": 2, "width": 2, "layers": 1, "fibre": 3}, (SPHERE,),
+    ),
+}  # fmt: skip
+"""Public layers and networks: arguments of the constructor, and inputs."""
+
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    "functional.cake_lift": {"image": IMAGE, "space": SE2, "part": "real"},
+    "functional.cake_reconstruct": {"score": LIFTED, "space": SE2},
+    "functional.convection": {"u": LIFTED, "space": SE2, "vector": W, "time": 1.0, "boundary": "zeros"},
+    "functional.diffusion": {"u": LIFTED, "space": SE2, "metric": W, "alpha": 0.7, "time": 1.0, "kernel_size": 3},
+    "functional.dilation": {"u": LIFTED, "space": SE2, "metric": W, "alpha": 0.7, "time": 1.0, "kernel_size": 3},
+    "functional.erosion": {"u": SPHERE, "space": S2, "metric": torch.ones(2, 1), "alpha": 0.7, "kernel_size": 3},
+    "functional.group_convolution": {"u": LIFTED, "kernel": torch.randn(2, 4, 3, 3, 3), "boundary": "zeros"},
+    "functional.morphological_convolution": {"u": LIFTED, "kernel": torch.rand(2, 4, 3, 3, 3), "sign": 1},
+    "functional.project": {"u": LIFTED, "space": SE2, "mode": "dilated", "longitudinal": 2.0, "lateral": 1.0},
+    "functional.project_fibre": {"u": BALL, "space": SO3, "mode": "max", "oversample": 2},
+    "functional.resample": {"u": IMAGE, "size": 5},
+    "gauge.transform": {"features": SPINS, "angles": torch.randn(12)},
+    "kernels.as_metric": {"value": W, "dim": 3, "channels": 2},
+    "kernels.diffusion_profile": {"squared": torch.rand(4), "alpha": 0.7, "dim": 3, "time": 1.0},
+    "kernels.morphological_kernel": {"squared": torch.rand(4), "alpha": 0.7, "time": 1.0},
+    "sphere.to_e3nn": {"c": COEFFICIENTS},
+    "sphere.from_e3nn": {"x": torch.randn(2, 16)},
+    "sphere.irreps": {"lmax": 3},
+    "sphere.rotate_coefficients": {"c": COEFFICIENTS, "R": torch.eye(3, dtype=torch.float64)},
+    "sphere.clebsch_gordan_product": {"a": COEFFICIENTS, "b": COEFFICIENTS, "lmax": 3},
+    "sphere.wigner_D": {"degree": 2, "R": torch.eye(3, dtype=torch.float64)},
+    "sphere.wigner_d": {"degree": 2, "beta": torch.tensor(0.3, dtype=torch.float64)},
+}
+"""Public functions: arguments of a good call, by name."""
+ELSEWHERE = {
+    "gauge.Features": "a type",
+    "kernels.Metric": "a base class",
+    "kernels.SPD": "built by as_metric", "kernels.Diagonal": "built by as_metric",
+    "kernels.Axisymmetric": "built by as_metric",
+    "kernels.Finsler": "tests/kernels", "kernels.Randers": "tests/kernels",
+    "reversible.Transition": "a base class",
+    "reversible.MemoryEstimate": "a result", "reversible.StabilityReport": "a result",
+    "reversible.memory_estimate": "tests/reversible/test_memory.py", "reversible.stability_report": "tests/reversible",
+    "reversible.safe_initialise": "changes a model in place: tests/reversible",
+    "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
+    "nn.MetricParameter": "gives a metric, no tensor", "nn.Power": "takes no input",
+    "sphere.SphereGrid": "tests/sphere/test_grid.py", "sphere.ExactProduct": "tests/sphere/test_vector.py",
+    **{f"sphere.{n}": "tests/sphere/test_vector.py" for n in ("curl", "divergence", "gradient", "VectorSHT")},
+    **{f"sphere.{n}": "tests/sphere" for n in ("InverseVectorSHT", "SpinSHT", "InverseSpinSHT", "InverseSO3FFT")},
+}  # fmt: skip
+"""Public names that this folder leaves to others, and why."""
+
+
+def public(room: str) -> set[str]:
+    """Names of the classes and functions that a room shows."""
+    module = ROOMS[room]
+    names = getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]
+    values = {n: getattr(module, n) for n in names}
+    return {f"{room}.{n}" for n, v in values.items() if inspect.isclass(v) or inspect.isfunction(v) or callable(v)}
+
+
+def find(name: str) -> Any:
+    """The public object."""
+    room, _, leaf = name.partition(".")
+    return getattr(ROOMS[room], leaf)
+
+
+def outputs(value: Any) -> list[Tensor]:
+    """All tensors of a result."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [t for v in value.values() for t in outputs(v)]
+    return [t for v in value for t in outputs(v)] if isinstance(value, (list, tuple)) else []

@@ -1,0 +1,112 @@
+"""Bad arguments of every public function: a right answer or an error that names the argument."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from .calls import FUNCTIONS, find, outputs
+
+NUMBERS = [
+    -1,
+    0,
+    1,
+    2,
+    3,
+    2**40,
+    -(2**40),
+    1.5,
+    math.nan,
+    math.inf,
+    -math.inf,
+    True,
+    None,
+    "x",
+    b"x",
+    [],
+    (),
+    {},
+    (3, 3),
+]
+OTHERS = [*NUMBERS, object(), "nonsense", int, [1, "a"], {"a": 1}]
+
+
+def bent_tensors(x: Tensor) -> list[Any]:
+    """The same numbers in other clothes, and other numbers and shapes."""
+    bends = {
+        "non-contiguous": lambda: x.mT.contiguous().mT if x.ndim > 1 else torch.stack((x, x), 1)[:, 0],
+        "requires_grad": lambda: x.clone().requires_grad_(),
+        "expanded": lambda: x[:1].expand(x.shape) if x.ndim else x,
+        "nan": lambda: torch.full_like(x, math.nan),
+        "inf": lambda: torch.full_like(x, math.inf),
+        "huge": lambda: x * 1e30,
+        "tiny": lambda: x * 1e-38,
+        "negative": lambda: -x.abs() - 1 if not x.is_complex() else -x,
+        "empty": lambda: x[:0] if x.ndim else x.new_zeros(0),
+        "empty end": lambda: x[..., :0] if x.ndim else x.new_zeros(0),
+        "scalar": lambda: x.flatten()[0],
+        "more axes": lambda: x[None, None],
+        "fewer axes": lambda: x[0] if x.ndim else x,
+        "short": lambda: x[..., :1] if x.ndim else x,
+        "integers": lambda: x.real.long() if x.is_complex() else x.long(),
+        "booleans": lambda: x != 0,
+        "complex": lambda: x.to(torch.complex64) if not x.is_complex() else x.real,
+        "double": lambda: x.to(torch.complex128 if x.is_complex() else torch.float64),
+        "half": lambda: x if x.is_complex() else x.to(torch.float16),
+        "bfloat": lambda: x if x.is_complex() else x.to(torch.bfloat16),
+        "meta": lambda: x.to("meta"),
+        "sparse": lambda: x.to_sparse() if x.ndim and not x.is_complex() else x,
+    }
+    return [bend() for bend in bends.values()]
+
+
+def bent(value: Any) -> list[Any]:
+    """Bad and unusual values in the place of a good one."""
+    if isinstance(value, Tensor):
+        return bent_tensors(value) + OTHERS
+    if isinstance(value, dict) and any(isinstance(v, Tensor) for v in value.values()):
+        changed = [{**value, k: b} for k in value for b in bent_tensors(value[k])]
+        return [*changed, {}, {-1: value[0]}, {"a": value[0]}, {0: value[1]}, *OTHERS]
+    return OTHERS
+
+
+def finite(value: Any) -> bool:
+    return all(bool(t.isfinite().all()) for t in outputs(value) if not t.is_meta)
+
+
+def settle(name: str, call: Any, given_: dict[str, Any], changed: str) -> Any:
+    """Call; errors must be of the kind that says what is wrong, and no NaN may come out of finite numbers."""
+    torch.manual_seed(0)
+    random.seed(0)
+    moderate = all(
+        t.is_meta or float(t.to_dense().to(torch.complex128).abs().max()) < 1e20
+        for t in outputs(list(given_.values()))
+        if t.numel()
+    )
+    try:
+        result = call(**given_)
+    except (ValueError, TypeError) as error:
+        assert str(error).strip(), f"{name}({changed}=...): an error without words"
+        known = [changed, *(n for n in given_ if n != changed), "argument", "expected", "layers"]
+        assert any(word in str(error) for word in known), f"{name}({changed}): {error}"
+        return None
+    except RuntimeError as error:
+        assert "allocate" in str(error), f"{name}({changed}): {error}"  # more memory than there is
+        return None
+    if moderate and finite(list(given_.values())):
+        assert finite(result), f"{name}({changed}={given_[changed]!r}): NaN or infinity out of finite numbers"
+    return result
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name: str) -> None:
+    """Every argument, bent in every way, the others good."""
+    arguments = FUNCTIONS[name]
+    for changed, good in arguments.items():
+        for value in bent(good):
+            settle(name, find(name), {**arguments, changed: value}, changed)
