@@ -116,6 +116,9 @@ def measure(name: str, mode: str, data: tuple[Signals, Signals], chosen: argpars
     found: dict[str, Any] = {}
     if chosen.weights:
         model.load_state_dict(load_file(chosen.weights / f"{FILES[name]}_{mode}.safetensors"))
+        earlier = json.loads((chosen.weights / "results.json").read_text())
+        found["seconds_per_epoch"] = earlier["networks"][name]["seconds_per_epoch"]
+        chosen.seconds = earlier["training_seconds"]
     else:
         size, top = len(first.labels), RATES[name]
         found["seconds_per_epoch"] = train(
@@ -216,7 +219,8 @@ def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> 
         epochs = chosen.seconds / found["seconds_per_epoch"]
         about = {"seed": chosen.seed, "parameters": found["parameters"], "seconds": seconds, "epochs": epochs}
         path = chosen.results / f"spherical_digits-{FILES[name]}-{chosen.seed}.json"
-        write_result(path, "spherical_digits", name, figures, **about, data=f"{source}, band {chosen.band}")
+        data = f"{source}, band {chosen.band}" + (", trained before without --weights" if chosen.weights else "")
+        write_result(path, "spherical_digits", name, figures, **about, data=data)
 
 
 def load(chosen: argparse.Namespace) -> tuple[SphericalSplit, str]:
