@@ -7,7 +7,7 @@ ESCNN  := .venv-escnn
 SITE   := -c 'import site; print(site.getsitepackages()[0])'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test escnn lint types clean
+.PHONY: help setup demo test escnn lint types docs clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -36,6 +36,15 @@ types: $(STAMP) ## check type hints
 test: lint types escnn ## check style and types, then run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+# Sphinx is no part of what tests need, so it has its own stamp.
+$(VENV)/.stamp-docs: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.stamp-docs ## build the site with all notebooks run, into docs/_build/html (SMOKE=1: small runs)
+	OMP_NUM_THREADS=1 PDEGCNN_DOCS_SMOKE=$(SMOKE) $(BIN)/python -m sphinx -W --keep-going -q -E -j auto -b html docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
 # escnn needs numpy<2 (so Python 3.12 at most). Its environment sees the packages of .venv, after its own.
 escnn: $(STAMP) ## run the tests against escnn, in an environment of their own
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
@@ -49,5 +58,5 @@ $(ESCNN)/.stamp-setup: tests/escnn/requirements.txt
 	@touch $@
 
 clean: ## remove .venv, caches and what the demo wrote
-	rm -rf $(VENV) $(ESCNN) demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ESCNN) demo build dist docs/_build docs/api .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

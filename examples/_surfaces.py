@@ -83,5 +83,5 @@ def paint(
     drawn.set_facecolor(shades(matplotlib.colors.Normalize(*limits)(np.ma.masked_invalid(at_faces))))
     axes.view_init(elev=view[0], azim=view[1])
     axes.set_box_aspect(np.ptp(p, axis=0), zoom=1.4)
-    axes.set_title(title, fontsize=10, y=0.94)
+    axes.set_title(title, fontsize=11, y=1.0)
     axes.set_axis_off()

@@ -140,7 +140,7 @@ def picture(mesh: pg.Mesh, columns: dict[str, tuple[Tensor, Tensor]], field: Ten
     elevation, azimuth = (torch.tensor(a).deg2rad() for a in view)
     eye = torch.stack((elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin())).double()
     few = few[(n[few] @ eye) > 0.3]
-    figure, axes = plt.subplots(1, len(columns), figsize=(4.2 * len(columns), 4.4), subplot_kw={"projection": "3d"})
+    figure, axes = plt.subplots(1, len(columns), figsize=(3 * len(columns), 4), subplot_kw={"projection": "3d"})
     size = 2.6 * mesh.unit * (len(p) / 2562) ** 0.5
     for place, (title, (arrows, mask)) in zip(axes, columns.items()):
         wrong = (arrows - field).abs().clamp(max=1.5)
@@ -150,8 +150,8 @@ def picture(mesh: pg.Mesh, columns: dict[str, tuple[Tensor, Tensor]], field: Ten
         start = p[shown] + 0.4 * mesh.unit * n[shown]
         lines = {"length": size, "color": "black", "linewidth": 0.9, "arrow_length_ratio": 0.4}
         place.quiver(*start.T.numpy(), *vectors[shown].T.numpy(), **lines)
-    figure.tight_layout(rect=(0, 0.1, 1, 0.97))
-    scale = figure.add_axes((0.4, 0.14, 0.2, 0.025))
+    figure.subplots_adjust(left=0, right=1, bottom=0.17, top=0.92, wspace=0)
+    scale = figure.add_axes((0.4, 0.13, 0.2, 0.03))
     shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1.5), "OrRd")
     figure.colorbar(shades, cax=scale, orientation="horizontal", label="length of the error (field: 1); grey: unknown")
     figure.savefig(path, dpi=100)

@@ -10,7 +10,6 @@ plain autograd, checkpoints, reversible, reversible with block-low-rank layers. 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,10 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _memory import elsewhere, measure
 
 from pdegcnn.data import Clip, davis
 from pdegcnn.models import video_segmenter
 from pdegcnn.models.hyperbolic import hyperbolic_segmenter
+from pdegcnn.recipes import parameters, write_result
 from pdegcnn.reversible import memory_estimate
 
 WAYS = ("plain", "checkpoint_sqrt", "reversible", "reversible + block-low-rank")
@@ -78,12 +79,6 @@ def overlap(model: torch.nn.Module, clip: Clip) -> tuple[float, float]:
     return float((a & b).sum() / (a | b).sum().clamp_min(1)), float(b.float().mean())
 
 
-def resident(name: str) -> int:
-    """A figure of /proc/self/status in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-
-
 def one(way: str, args: argparse.Namespace) -> None:
     """One training step in this process: its peak beyond the clip and the parameters, its seconds."""
     clip = load(args)
@@ -91,30 +86,26 @@ def one(way: str, args: argparse.Namespace) -> None:
     small = Clip(clip.frames[:, :4, :16, :16], clip.masks[:4, :16, :16])
     objective(model, small).backward()  # loads the code
     model.zero_grad(set_to_none=True)
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again from here
-    before, start = resident("VmRSS"), time.perf_counter()
-    objective(model, clip).backward()
-    print(json.dumps([(resident("VmHWM") - before) / 1e6, time.perf_counter() - start]))
+    print(json.dumps(measure(lambda: objective(model, clip).backward())))
 
 
-def table(args: argparse.Namespace, clip: Clip) -> None:
-    """Measured and estimated memory of one step, each way."""
+def table(args: argparse.Namespace, clip: Clip) -> dict[str, float]:
+    """Measured and estimated memory of one step, each way; the figures of the first and the last way."""
     shape = (1, *clip.frames.shape)
     print(f"{'':28}{'kernels':>10}{'estimated':>11}{'measured':>10}{'step':>8}")
-    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    figures = {}
     for way in WAYS:
         model = build(way, len(clip.frames), args)
         guess = memory_estimate(model, shape, loss=lambda out: out.square().mean())
         kernels = sum(p.numel() * p.element_size() for p in model.stack.parameters()) / 1e6
         line = f"{way:28}{kernels:>7.3f} MB{getattr(guess, model.stack.memory) / 1e6:>8.0f} MB"
-        if Path("/proc/self/clear_refs").exists():
-            command = [sys.executable, __file__, *sys.argv[1:], "--one", way]
-            done = subprocess.run(command, env=env, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(f"{way}: the process ended with {done.returncode}\n{done.stderr}")
-            peak, seconds = json.loads(done.stdout)
+        figures[f"{'plain_' if way == WAYS[0] else ''}memory_estimate_mb"] = getattr(guess, model.stack.memory) / 1e6
+        if found := elsewhere([*sys.argv[1:], "--one", way]):
+            peak, seconds = found
             line += f"{peak:>7.0f} MB{seconds:>6.1f} s"
+            figures["plain_memory_mb" if way == WAYS[0] else "memory_mb"] = peak
         print(line, flush=True)
+    return figures
 
 
 def main() -> None:
@@ -129,6 +120,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=2)
     parser.add_argument("--levels", type=int, default=1)
     parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--result", type=Path, help="file of the result, for the table of results")
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that everything runs")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -140,7 +132,7 @@ def main() -> None:
         return
     clip = load(args)
     print(f"clip {tuple(clip.frames.shape)}, object {float(clip.masks.float().mean()):.3f} of the pixels")
-    table(args, clip)
+    figures = table(args, clip)
     model = build(WAYS[-1], len(clip.frames), args)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     start, value = time.perf_counter(), torch.zeros(())
@@ -149,12 +141,18 @@ def main() -> None:
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
+    passed = time.perf_counter() - start
     found, everything = overlap(model, clip)
-    print(
-        f"{args.steps} steps: loss {float(value.detach()):.3f}, {(time.perf_counter() - start) / args.steps:.2f} s each"
-    )
+    print(f"{args.steps} steps: loss {float(value.detach()):.3f}, {passed / args.steps:.2f} s each")
     print(f"frames without a mask: IoU {found:.3f} (marking everything: {everything:.3f})")
     print(f"load average {os.getloadavg()[0]:.1f}")
+    if args.result:
+        figures |= {"iou": found, "iou_of_marking_everything": everything, "step_seconds": passed / args.steps}
+        size = " x ".join(map(str, clip.frames.shape[1:]))
+        data = f"DAVIS 2016, {args.clip}, {size}" if args.data else f"moving shapes, {size}"
+        about = {"seed": 0, "parameters": parameters(model), "seconds": passed, "epochs": args.steps, "data": data}
+        name = f"{args.clip if args.data else 'shapes'}: {WAYS[-1]}, width {args.width}"
+        write_result(args.result, "whole_clip", name, figures, **about)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from torch.nn.functional import cross_entropy
 import pdegcnn as pg
 from pdegcnn.data import SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn.data.sphere_digits import BANDLIMIT
+from pdegcnn.recipes import write_result
 
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003}
 TURNS = ((0, 0, 0), (0, 30, 0), (90, 45, 60), (200, 40, 45), (300, 50, 150), (60, 60, 170))
@@ -115,6 +116,9 @@ def measure(name: str, mode: str, data: tuple[Signals, Signals], chosen: argpars
     found: dict[str, Any] = {}
     if chosen.weights:
         model.load_state_dict(load_file(chosen.weights / f"{FILES[name]}_{mode}.safetensors"))
+        earlier = json.loads((chosen.weights / "results.json").read_text())
+        found["seconds_per_epoch"] = earlier["networks"][name]["seconds_per_epoch"]
+        chosen.seconds = earlier["training_seconds"]
     else:
         size, top = len(first.labels), RATES[name]
         found["seconds_per_epoch"] = train(
@@ -196,6 +200,7 @@ def arguments() -> argparse.Namespace:
     )
     made.add_argument("--weights", type=Path, help="folder of an earlier run: test its networks, train nothing")
     made.add_argument("--band", type=int, default=16, help="rings of the grid, 8 to 30 (default: %(default)s)")
+    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
     chosen = parse(made)
     if not 8 <= chosen.band <= BANDLIMIT:
         made.error(f"--band: expected a number from 8 to {BANDLIMIT}, got {chosen.band}")
@@ -204,6 +209,18 @@ def arguments() -> argparse.Namespace:
     if chosen.weights and chosen.weights.resolve() == chosen.out.resolve():
         made.error("--out: expected another folder than --weights")
     return chosen
+
+
+def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> None:
+    """Write the result file of every network."""
+    seconds = chosen.seconds * (2 if chosen.train == "both" else 1)
+    for name, found in results.items():
+        figures = {k: v for k, v in found.items() if k not in ("parameters", "seconds_per_epoch", "training_seconds")}
+        epochs = chosen.seconds / found["seconds_per_epoch"]
+        about = {"seed": chosen.seed, "parameters": found["parameters"], "seconds": seconds, "epochs": epochs}
+        path = chosen.results / f"spherical_digits-{FILES[name]}-{chosen.seed}.json"
+        data = f"{source}, band {chosen.band}" + (", trained before without --weights" if chosen.weights else "")
+        write_result(path, "spherical_digits", name, figures, **about, data=data)
 
 
 def load(chosen: argparse.Namespace) -> tuple[SphericalSplit, str]:
@@ -235,6 +252,8 @@ def main() -> None:
             results[name].update(found)
     print("\n" + table(results, ROWS) + "\n")
     write(chosen, source, models, results, data[1])
+    if chosen.results:
+        record(chosen, source, results)
     print(f"wrote {chosen.out / 'spherical_digits.png'}, checkpoints and results.json")
 
 

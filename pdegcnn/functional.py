@@ -54,6 +54,14 @@ def convection(u: Tensor, space: Space, vector: Tensor, **options: Any) -> Tenso
     Raises:
         ValueError: wrong shapes, unknown options, non-finite vector, or a space without invariant vector fields.
         TypeError: not a floating tensor, or another dtype than ``u``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> u = torch.zeros(1, 1, 4, 5, 5)
+        >>> u[0, 0, 0, 2, 1] = 1  # orientation 0 looks along +x
+        >>> moved = pg.functional.convection(u, pg.SE2(4), torch.tensor([2.0, 0.0, 0.0]))
+        >>> moved[0, 0, 0, 2]
+        tensor([0., 0., 0., 1., 0.])
     """
     return solver(space, "convection").convection(u, space, vector, **options)
 
@@ -81,6 +89,13 @@ def diffusion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) 
     Raises:
         ValueError: wrong shapes, values out of range, or an asymmetric metric.
         TypeError: not a floating tensor, or another dtype than ``u``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> u = torch.rand(1, 2, 8, 9, 9)
+        >>> v = pg.functional.diffusion(u, pg.SE2(8), torch.tensor([1.0, 2.0, 1.0]))
+        >>> bool(v.min() >= u.min()), bool(v.max() <= u.max())
+        (True, True)
     """
     return solver(space, "diffusion").diffusion(u, space, metric, **options)
 
@@ -108,12 +123,25 @@ def dilation(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -
     Raises:
         ValueError: wrong shapes or values out of range.
         TypeError: not a floating tensor, or another dtype than ``u``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> u = torch.tensor([[[[0.0, 0.0, 0.0, 4.0, 0.0]]]])
+        >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
+        tensor([[[[0.0000, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
     return solver(space, "dilation").morphology(u, space, metric, sign=+1, **options)
 
 
 def erosion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -> Tensor:
-    """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`."""
+    """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> u = torch.rand(1, 1, 8, 9, 9)
+        >>> bool((pg.functional.erosion(u, pg.SE2(8), torch.ones(3)) <= u).all())
+        True
+    """
     return solver(space, "erosion").morphology(u, space, metric, sign=-1, **options)
 
 
@@ -131,6 +159,12 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tens
     Raises:
         ValueError: ranks, channels, orientations, sizes or sign that do not fit.
         TypeError: not floating tensors of one dtype.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> flat = torch.zeros(1, 3, 3)
+        >>> pg.functional.morphological_convolution(torch.eye(4)[None, None], flat)[0, 0, 0]
+        tensor([1., 1., 1., 0.])
     """
     if isinstance(u, Tensor) and u.ndim == 4:
         return _morphological_convolution(u.unsqueeze(2), _image_kernel(kernel), sign).squeeze(2)
@@ -165,13 +199,21 @@ def _image_kernel(kernel: Tensor) -> Tensor:
 def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
 
-    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Source: Duits et al.,
-    *Invertible orientation scores* (2007).
+    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta answers to
+    what varies along theta, so the lines that it sees run across (``score.roll(Or // 4, 2)`` has lines along theta).
+    Source: Duits et al., *Invertible orientation scores* (2007).
 
     Args:
         image: ``[B,C,H,W]``.
         space: SE(2); on the plane there is one wedge, the image itself.
         part: ``"real"`` (lines: alike at theta and theta + pi) or ``"imaginary"`` (edges: opposite signs there).
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> image, space = torch.rand(1, 1, 8, 8), pg.SE2(8)
+        >>> score = pg.functional.cake_lift(image, space)
+        >>> torch.allclose(pg.functional.cake_reconstruct(score, space), image, atol=1e-6)
+        True
     """
     _checks.signal("image", image, 4, "[B,C,H,W]")
     _checks.kind("space", space, GridSpace, PLANAR)
@@ -211,6 +253,11 @@ def project(
 
     Raises:
         ValueError: unknown mode, lengths that are not positive, or a tensor that is no signal on ``space``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.functional.project(torch.rand(1, 2, 8, 5, 5), pg.SE2(8)).shape
+        torch.Size([1, 2, 5, 5])
     """
     _checks.kind("space", space, GridSpace, PLANAR)
     grid = space.to_grid(space.check_signal("u", u))
@@ -268,6 +315,12 @@ def resample(u: Tensor, size: int | tuple[int, int]) -> Tensor:
     Args:
         u: any floating tensor of rank two or more.
         size: height and width of the result, or one number for both.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.functional.resample(torch.tensor([[0.0, 1.0, 2.0, 3.0]] * 4), 2)
+        tensor([[0.7143, 2.2857],
+                [0.7143, 2.2857]])
     """
     _checks.tensor("u", u)
     if u.ndim < 2:

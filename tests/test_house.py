@@ -25,6 +25,7 @@ LEVELS = {
     "gauge": 9,
     "models": 10,
     "testing": 11,
+    "recipes": 13,
     "data": 12,
     "plot": 12,
     "export": 12,
@@ -35,6 +36,7 @@ LEVELS = {
 FORBIDDEN = {
     "data": {*LEVELS} - {"data", "_checks"},
     "plot": {*LEVELS} - {"plot", "_checks"},
+    "recipes": {*LEVELS} - {"recipes", "_checks"},
     "reversible": {"spaces", "kernels", "pde", "nn"},
 }
 """Rooms that a room must not import although they are lower."""

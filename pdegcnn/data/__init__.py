@@ -4,12 +4,16 @@ from pdegcnn.data.digits import Digits, Split, rotated_digits, rotated_mnist
 from pdegcnn.data.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, Scenes, SceneSplit, camvid, davis
 from pdegcnn.data.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn.data.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
+from pdegcnn.data.vessels import Field, Fundus, FundusSplit, drawn_vessels, drive, find_field
 
 __all__ = [
     "CAMVID_CLASSES",
     "CAMVID_VOID",
     "Clip",
     "Digits",
+    "Field",
+    "Fundus",
+    "FundusSplit",
     "LatLonField",
     "SceneSplit",
     "Scenes",
@@ -18,9 +22,12 @@ __all__ = [
     "Split",
     "camvid",
     "davis",
+    "drawn_vessels",
+    "drive",
     "earth_land",
     "earth_temperature",
     "earth_wind",
+    "find_field",
     "rotated_digits",
     "rotated_mnist",
     "spherical_digits",

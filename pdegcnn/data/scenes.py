@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.data._files import ENVIRONMENT, find_folder
+from pdegcnn.data._images import read_image
 
 CAMVID_CLASSES = (
     "sky",
@@ -149,7 +149,10 @@ def _pairs(paths: Sequence[tuple[Path, Path]], shrink: int = 1) -> tuple[Tensor,
     for picture, label in paths:
         if not label.is_file():
             raise FileNotFoundError(f"folder: expected {label} beside {picture}, but it is missing")
-        image, values = torch.from_numpy(_read(picture, "RGB")).movedim(-1, 0), torch.from_numpy(_read(label, "L"))
+        image, values = (
+            torch.from_numpy(read_image(picture, "RGB")).movedim(-1, 0),
+            torch.from_numpy(read_image(label, "L")),
+        )
         first = values.shape if first is None else first
         for path, size in ((picture, image.shape[-2:]), (label, values.shape)):
             if size != first:
@@ -167,16 +170,3 @@ def _blocks(x: Tensor, shrink: int) -> Tensor:
     if min(x.shape[-2:]) < shrink:
         raise ValueError(f"shrink: expected at most the image's size {tuple(x.shape[-2:])}, got {shrink}")
     return torch.nn.functional.avg_pool2d(x.float(), shrink)
-
-
-def _read(path: Path, mode: str) -> np.ndarray:
-    """The pixels of an image file, uint8."""
-    try:
-        pillow = importlib.import_module("PIL.Image")
-    except ModuleNotFoundError as error:
-        raise ImportError("images are read with Pillow, which is not installed: pip install 'pdegcnn[demo]'") from error
-    try:
-        with pillow.open(path) as image:
-            return np.array(image.convert(mode))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: expected a readable image, got a damaged one ({error})") from error

@@ -41,6 +41,13 @@ class GaugeConv(nn.Module):
     Raises:
         ValueError: spins, channels or vertices that do not fit.
         TypeError: spin 0 that is not real, other spins that are not complex, or another precision than the weights.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(1))
+        >>> conv = pg.gauge.GaugeConv({0: 2}, {0: 3, 1: 3})
+        >>> {spin: tuple(u.shape) for spin, u in conv({0: torch.rand(1, 2, 42)}, mesh).items()}
+        {0: (1, 3, 42), 1: (1, 3, 42)}
     """
 
     def __init__(

@@ -31,6 +31,12 @@ def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
     Raises:
         ValueError: shapes that do not fit, or a spin that is no integer >= 0.
         TypeError: spin 0 that is not real, or another spin that is not complex.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> field = {1: torch.ones(1, 1, 2, dtype=torch.complex128)}
+        >>> pg.gauge.transform(field, torch.tensor([0.0, torch.pi / 2]))[1].angle()
+        tensor([[[ 0.0000, -1.5708]]], dtype=torch.float64)
     """
     check_features("features", features)
     if not isinstance(angles, Tensor) or angles.ndim != 1 or not angles.is_floating_point():

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__ = ["exact_distance"]
+
 FAN_DIRECTIONS = 6000
 FAN_STEPS = 64
 STARTS = 6  # geodesics of the fan that pass a point best are bent towards it, and the best of each sector
@@ -229,6 +231,11 @@ def exact_distance(points: Any, metric: Any) -> Any:
 
     Source: Bellaard, Bon, Pai, Smets, Duits, "Analysis of (sub-)Riemannian PDE-G-CNNs" (JMIV 2023) for the metric;
     the geodesic equations are the Euler-Poincare equations on se(2).
+
+    Example:
+        >>> from pdegcnn.kernels.exact import exact_distance
+        >>> round(float(exact_distance([3.0, 4.0, 0.0], [1.0, 1.0, 1.0])), 6)
+        5.0
     """
     g = _metric_matrix(metric)
     array = np.asarray(points.detach().cpu() if isinstance(points, Tensor) else points, dtype=np.float64)

@@ -19,6 +19,11 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
         squared_distance: squared distances from the unit element, any shape.
         alpha: half the power of the gradient, in [1/2, 1]; a tensor in (1/2, 1] when learned.
         time: length of the step, positive.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.kernels.morphological_kernel(torch.tensor([0.0, 1.0, 4.0]), alpha=1.0)
+        tensor([0.0000, 0.2500, 1.0000])
     """
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2

@@ -22,6 +22,14 @@ from pdegcnn.reversible import (
 )
 from pdegcnn.spaces import SE2
 
+__all__ = [
+    "HyperbolicNetwork",
+    "equivariant_hyperbolic_segmenter",
+    "hyperbolic_classifier",
+    "hyperbolic_segmenter",
+    "video_segmenter",
+]
+
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -148,6 +156,11 @@ def hyperbolic_segmenter(
 
     Down by Haar, up by its inverse, all in one reversible stack: nothing in between is stored. Arguments and errors
     as in `hyperbolic_classifier`; ``classes=1`` gives a regressor (depth). Source: arXiv 1905.10484, section 4.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.models.hyperbolic_segmenter(3, classes=5, width=4)(torch.rand(1, 3, 18, 20)).shape
+        torch.Size([1, 5, 18, 20])
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)

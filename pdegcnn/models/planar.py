@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from pdegcnn import _checks
+from pdegcnn.models.pretrained import read_pretrained
 from pdegcnn.nn import BatchNorm, ChannelMix, Lift, PDELayer, Project, Resample
 from pdegcnn.spaces import SE2, GridSpace
 
@@ -20,18 +22,20 @@ def rotated_digits(
     space: GridSpace | None = None,
     in_channels: int = 1,
     channels: Sequence[int] = (6, 12, 8),
-    size: int = 14,
+    size: int | Sequence[int] = 14,
+    template: int = 5,
     terms: Sequence[str] = TERMS,
     kernel_size: int | Sequence[int] = 5,
     alpha: float = 0.65,
     dropout: float = 0.1,
+    pretrained: str | None = None,
     device: Any = None,
     dtype: Any = None,
     **options: Any,
 ) -> nn.Sequential:
     """The rotated-digit PDE-G-CNN of Smets et al. (arXiv 2001.09046), invariant to rotations by construction.
 
-    Lift 5x5, two PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads
+    Lift 5x5, PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads
     the 5x5 features in a fixed frame, which loses the invariance that the layers kept; this one correlates them with
     the same number of 5x5 class templates **turned to every orientation** and takes the maximum.
 
@@ -40,33 +44,86 @@ def rotated_digits(
         space: SE(2) with 8 orientations if None.
         in_channels: channels of the image.
         channels: after the lift and after each PDE layer.
-        size: height and width at which the PDE layers work.
+        size: height and width at which the PDE layers work: one for all, or one for each.
+        template: odd height and width of the class templates.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         alpha: their power.
         dropout: probability before the head.
+        pretrained: name of weights that come with the package, ``"small"`` or ``"large"``: they bring their own
+            arguments, all but ``device`` and ``dtype`` must be left out. Images are digits of 28x28, white on black, in
+            [0, 1]. What they were trained on, and its licence: ``pdegcnn/models/weights/*.json``.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`.
 
     Shape:
         ``[B,in_channels,H,W] -> [B,classes]``, H, W >= 5, 28 in the publication.
+
+    Raises:
+        ImportError: ``pretrained`` needs safetensors.
+        ValueError: unknown or damaged weights, other arguments beside them, or arguments out of range.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.models.rotated_digits().eval()(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
+    chosen = {
+        name: value for name, value in locals().items() if name not in ("pretrained", "device", "dtype", "options")
+    }
+    if pretrained is not None:
+        return _pretrained(rotated_digits, pretrained, chosen | options, device, dtype)
+    return _digit_network(**chosen, device=device, dtype=dtype, options=options)
+
+
+def _digit_network(
+    classes: int,
+    space: GridSpace | None,
+    in_channels: int,
+    channels: Sequence[int],
+    size: int | Sequence[int],
+    template: int,
+    dropout: float,
+    device: Any,
+    dtype: Any,
+    options: dict[str, Any],
+    **layer: Any,
+) -> nn.Sequential:
+    """The layers of :func:`rotated_digits`."""
     space = SE2(8) if space is None else space
     channels = _checks.widths("channels", channels, 1)
     _checks.positive_int("classes", classes)
     _checks.number("dropout", dropout, 0.0, 1.0)
+    sizes = [size] * (len(channels) - 1) if isinstance(size, int) else list(size)
+    if len(sizes) != len(channels) - 1:
+        raise ValueError(f"size: expected one number, or one for each of {len(channels) - 1} PDE layers, got {size}")
     factory = {"device": device, "dtype": dtype}
     layers: list[nn.Module] = [
         Lift(space, in_channels, channels[0], kernel_size=5, padding=0, **factory),
         BatchNorm(channels[0], **factory),
-        Resample(size),
     ]
-    for before, after in zip(channels, channels[1:]):
-        layers.append(PDELayer(space, before, after, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options))
-    layers += [Resample(5), Project(space, mode="max"), nn.Dropout(dropout)]
-    layers += [Lift(space, channels[-1], classes, kernel_size=5, padding=0, **factory), Project(space, mode="max")]
-    return nn.Sequential(*layers, nn.Flatten())
+    for i, (before, after) in enumerate(zip(channels, channels[1:])):
+        if i == 0 or sizes[i] != sizes[i - 1]:
+            layers.append(Resample(sizes[i]))
+        layers.append(PDELayer(space, before, after, **layer, **factory, **options))
+    layers += [Resample(template), Project(space, mode="max"), nn.Dropout(dropout)]
+    layers.append(Lift(space, channels[-1], classes, kernel_size=template, padding=0, **factory))
+    return nn.Sequential(*layers, Project(space, mode="max"), nn.Flatten())
+
+
+def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dtype: Any) -> nn.Sequential:
+    """The network that weights of this package were trained for, with them, in eval mode."""
+    parameters = inspect.signature(builder).parameters
+    given = [k for k, value in chosen.items() if k not in parameters or value != parameters[k].default]
+    if given:
+        raise ValueError(f"pretrained: expected no arguments beside it but device and dtype, got {', '.join(given)}")
+    description, state = read_pretrained(builder.__name__, name)
+    arguments = dict(description["arguments"])
+    space = SE2(arguments.pop("orientations"))
+    model = builder(space=space, **arguments, device=device, dtype=dtype)
+    model.load_state_dict(state)
+    return model.eval()
 
 
 def vessel_segmentation(
@@ -106,6 +163,11 @@ def vessel_segmentation(
 
     Shape:
         ``[B,in_channels,H,W] -> [B,out_channels,H,W]``, probabilities unless ``logits``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.models.vessel_segmentation(in_channels=3).eval()(torch.rand(1, 3, 16, 16)).shape
+        torch.Size([1, 1, 16, 16])
     """
     space = SE2(8) if space is None else space
     if _checks.positive_int("layers", layers) < 3:

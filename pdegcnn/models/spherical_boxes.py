@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.sphere.rotation import check_rotation
 
+__all__ = ["SphericalBoxes", "average_precision", "box_area", "box_iou"]
+
 
 class SphericalBoxes(NamedTuple):
     """``rotations [N,3,3]``, ``half_angles [N,2]`` in radians, ``labels [N]``, ``scores [N]`` in [0,1], best first."""

@@ -20,6 +20,8 @@ from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import grid_spacing
 from pdegcnn.sphere import SphereGrid
 
+__all__ = ["detection_loss", "find_boxes", "spherical_detector"]
+
 PRIOR = -4.0
 """Logit of the heat before training: almost everywhere there is nothing."""
 

@@ -10,6 +10,7 @@ from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
 from pdegcnn.nn.resample import MaxPool, Resample
 from pdegcnn.nn.spherical import Integrate, SpectralResample, SphereActivation, SphereLift, SphereProject
 from pdegcnn.nn.spherical_convolution import SphereConv
+from pdegcnn.nn.spherical_norm import SphereNormReLU
 from pdegcnn.nn.terms import TERMS, Convection, Diffusion, Morphology
 from pdegcnn.spaces import Mesh, RotationSpace
 
@@ -41,6 +42,7 @@ __all__ = [
     "SphereActivation",
     "SphereConv",
     "SphereLift",
+    "SphereNormReLU",
     "SphereProject",
     "SpectralResample",
 ]

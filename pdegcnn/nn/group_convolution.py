@@ -32,6 +32,11 @@ class GroupConv(nn.Module):
 
     Shape:
         ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.GroupConv(pg.SE2(8), 4, 6, (3, 5))(torch.rand(1, 4, 8, 9, 9)).shape
+        torch.Size([1, 6, 8, 9, 9])
     """
 
     basis: Tensor

@@ -70,6 +70,15 @@ class PDELayer(nn.Module):
 
     Raises:
         ValueError: unknown or repeated terms, options out of range, a term that cannot exist on the space.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> space = pg.SE2(8)
+        >>> layer = pg.nn.PDELayer(space, 4, 6, terms=("convection", "dilation", "erosion"))
+        >>> layer(torch.rand(2, 4, 8, 16, 16)).shape
+        torch.Size([2, 6, 8, 16, 16])
+        >>> sum(p.numel() for p in layer.parameters())
+        72
     """
 
     def __init__(
@@ -149,8 +158,9 @@ class PDELayer(nn.Module):
         return u if self.norm is None else self.norm(u)
 
     def _may_stream(self, u: Tensor) -> bool:
-        traced = _checks.is_compiling() or torch.is_autocast_enabled(u.device.type)
-        return not (self.training or torch.is_grad_enabled() or traced)
+        if self.training or torch.is_grad_enabled() or u.is_meta or _checks.is_compiling():
+            return False
+        return not torch.is_autocast_enabled(u.device.type)
 
     def _stream(self, u: Tensor) -> Tensor:
         """The same a few channels at a time: a large signal needs the memory of input and output only.

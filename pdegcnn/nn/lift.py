@@ -56,6 +56,11 @@ class PlanarLift(Lift):
 
     Shape:
         ``[B,C,H,W] -> [B,C',Or,H,W]`` (``[B,C',H,W]`` on the plane).
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.Lift(pg.SE2(8), 3, 16, kernel_size=7)(torch.rand(1, 3, 32, 32)).shape
+        torch.Size([1, 16, 8, 32, 32])
     """
 
     basis: Tensor | None

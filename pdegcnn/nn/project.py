@@ -28,6 +28,11 @@ class PlanarProject(Project):
         space: SE(2), or the plane (where it changes nothing but a dilation).
         mode: ``"max"``, ``"mean"`` or ``"dilated"``.
         options: ``longitudinal``, ``lateral`` and ``alpha`` of the dilated projection.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.Project(pg.SE2(8), mode="max")(torch.rand(1, 16, 8, 9, 9)).shape
+        torch.Size([1, 16, 9, 9])
     """
 
     def __init__(self, space: GridSpace, mode: str = "max", **options: float) -> None:

@@ -38,6 +38,11 @@ class MaxPool(nn.Module):
     Args:
         kernel_size: width of the windows.
         stride: step from window to window; ``kernel_size`` if None.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.MaxPool(2)(torch.rand(1, 4, 8, 16, 16)).shape
+        torch.Size([1, 4, 8, 8, 8])
     """
 
     def __init__(self, kernel_size: int, stride: int | None = None) -> None:

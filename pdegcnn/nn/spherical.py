@@ -58,6 +58,12 @@ class SphereLift(Lift):
 
     Raises:
         ValueError: sizes that do not fit, or more orders than the fibre resolves (``2 N + 1 > fibre``).
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> grid = pg.sphere.SphereGrid.gauss_legendre(8)
+        >>> pg.nn.Lift(pg.SO3(grid, fibre=4), 2, 3)(torch.rand(1, 2, 8, 16)).shape
+        torch.Size([1, 3, 4, 8, 16])
     """
 
     def __init__(
@@ -257,11 +263,12 @@ class SphereActivation(nn.Module):
 
     Pointwise functions create degrees beyond the band; on a finer grid less of them folds back. A polynomial of degree
     d is exact with ``oversample >= (d + 1)/2``, so ``torch.square`` with 2 commutes with rotations to
-    rounding; for ReLU the error falls with the oversampling.
+    rounding; for ReLU the error falls with the oversampling. The function may join channels: one that
+    returns ``torch.nn.functional.glu(u, dim=1)`` gates the first half of them by the second.
 
     Args:
         space: S2 or SO(3) on a Gauss-Legendre grid.
-        function: elementwise function of a tensor, for example ``torch.relu``.
+        function: function of a tensor that acts at each place alone, for example ``torch.relu``.
         oversample: factor for the band and the fibre.
         device: where the tables live.
         dtype: dtype of the signals.

@@ -40,6 +40,12 @@ class SphereConv(nn.Module):
 
     Raises:
         ValueError: more orders than the fibre resolves, or a grid without rings.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> sphere = pg.S2(pg.sphere.SphereGrid.gauss_legendre(8))
+        >>> pg.nn.SphereConv(sphere, 2, 3)(torch.rand(1, 2, 8, 16)).shape
+        torch.Size([1, 3, 8, 16])
     """
 
     def __init__(

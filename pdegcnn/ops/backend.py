@@ -106,7 +106,14 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
 
 
 def backends(show: bool = True) -> str:
-    """Print (unless ``show`` is false) and return a table: operator, device, backend, available or why not."""
+    """Print (unless ``show`` is false) and return a table: operator, device, backend, available or why not.
+
+    Example:
+        >>> import pdegcnn as pg
+        >>> pg.backends()  # doctest: +ELLIPSIS
+        operator                   device  backend  status
+        ...
+    """
     devices = ["cpu", "cuda"]
     lines = [f"{'operator':27}{'device':8}{'backend':9}status"]
     for operator in OPERATORS:

@@ -46,6 +46,12 @@ class Wavelet(Transition):
     Raises:
         ValueError: an odd size, or a channel count that is no multiple of 2^dims on the way back.
         ImportError: PyWavelets is not installed and the wavelet is not Haar.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> haar, x = pg.reversible.Wavelet("haar"), torch.rand(1, 3, 8, 8)
+        >>> haar(x).shape, torch.allclose(haar.inverse(haar(x)), x, atol=1e-6)
+        (torch.Size([1, 12, 4, 4]), True)
     """
 
     analysis: Tensor

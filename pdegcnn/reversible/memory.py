@@ -100,7 +100,7 @@ def _total(out: object) -> Tensor:
 def memory_estimate(
     model: nn.Module, input_shape: Sequence[int], dtype: torch.dtype | None = None, loss: Loss | None = None
 ) -> MemoryEstimate:
-    """Estimate the memory of one training step on an input [*input_shape], without running it on real data.
+    """Estimate the memory of one training step on an input of ``input_shape``, without running it on real data.
 
     The step runs on the meta device and the bytes of all live tensors are counted, for the model as it would be with
     each way of storing activations (``memory`` of `ReversibleStack`). For a model on the CPU what a convolution holds
@@ -118,6 +118,13 @@ def memory_estimate(
     Raises:
         TypeError: ``model`` is no module.
         ValueError: a size of ``input_shape`` is not positive.
+
+    Example:
+        >>> import pdegcnn as pg
+        >>> layers = [pg.reversible.SymmetricConv(16, init_norm=0.5) for _ in range(16)]
+        >>> found = pg.reversible.memory_estimate(pg.reversible.ReversibleStack(layers), (1, 16, 64, 64))
+        >>> found.reversible < 0.5 * found.plain
+        True
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")

@@ -69,6 +69,13 @@ class ReversibleStack(nn.Module):
 
     Under autocast, states of half precision are kept in float32. Without it they stay in half precision and are
     rebuilt with its rounding: prefer ``exact=True`` on float32 states, or autocast.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> stack = pg.reversible.ReversibleStack([pg.reversible.SymmetricConv(4) for _ in range(8)], h=0.2)
+        >>> y, v = stack(torch.rand(1, 4, 8, 8))
+        >>> y.shape, stack.drift(torch.rand(1, 4, 8, 8)) < 1e-4
+        (torch.Size([1, 4, 8, 8]), True)
     """
 
     def __init__(

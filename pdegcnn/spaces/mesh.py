@@ -71,6 +71,12 @@ class Mesh(Space):
 
     Sources: vector heat method (Sharp, Soliman & Crane 2019) for frames and transport; Smets et al. (arXiv 2001.09046)
     for the PDEs, here on the unit tangent bundle.
+
+    Example:
+        >>> import pdegcnn as pg
+        >>> mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), directions=8)
+        >>> mesh.vertex_count, mesh.layout
+        (162, '[B,C,N,V]')
     """
 
     dim: ClassVar[int] = 3

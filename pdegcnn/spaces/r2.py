@@ -18,6 +18,11 @@ class R2(GridSpace):
 
     Elements and vectors are ``(x, y)`` in pixels. Layers commute with translations; with rotations only when the
     metric is isotropic and nothing is convected. Source: *PDE-CNNs: Axiomatic Derivations* (arXiv 2403.15182).
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.R2().layout
+        '[B,C,H,W]'
     """
 
     dim: ClassVar[int] = 2

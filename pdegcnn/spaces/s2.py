@@ -24,6 +24,12 @@ class S2(RotationSpace):
 
     Args:
         grid: the points, for example ``SphereGrid.gauss_legendre(64)``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> sphere = pg.S2(pg.sphere.SphereGrid.gauss_legendre(8))
+        >>> sphere.layout, sphere.missing["convection"][:31]
+        ('[B,C,nlat,nlon]', 'no vector field on the sphere i')
     """
 
     grid: sphere.SphereGrid

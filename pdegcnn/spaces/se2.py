@@ -27,6 +27,13 @@ class SE2(GridSpace):
     Args:
         orientations: number of sampled orientations, at least one. Multiples of four make rotations by 90 degrees
             exact.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> space = pg.SE2(orientations=8)
+        >>> g = torch.tensor([1.0, 0.0, torch.pi / 2])  # one pixel forward, then a quarter turn
+        >>> space.compose(g, g).round(decimals=3)
+        tensor([1.0000, 1.0000, 3.1420])
     """
 
     orientations: int = 8

@@ -27,6 +27,12 @@ class SO3(RotationSpace):
     Args:
         grid: points of the sphere, for example ``SphereGrid.gauss_legendre(32)``.
         fibre: number of sampled directions, at least one; harmonics up to ``(fibre - 1) // 2`` are resolved.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), fibre=4)
+        >>> space.check_signal("u", torch.zeros(2, 3, 4, 8, 16)).shape
+        torch.Size([2, 3, 4, 8, 16])
     """
 
     grid: sphere.SphereGrid

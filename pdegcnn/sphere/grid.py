@@ -23,6 +23,12 @@ class SphereGrid:
     steradians) of one point of each ring. ``degree``: the quadrature is exact for every spherical polynomial up to
     this degree; ``band``: the largest lmax that `RealSHT` can analyse exactly. Grids without rings (`icosahedral`,
     `healpix`) have points and weights only: ``theta`` and ``ring_weights`` are empty and ``band`` is -1.
+
+    Example:
+        >>> from pdegcnn.sphere import SphereGrid
+        >>> grid = SphereGrid.gauss_legendre(16)
+        >>> grid.shape, grid.band, round(float(grid.weights.sum()), 4)
+        ((16, 32), 15, 12.5664)
     """
 
     name: str

@@ -48,6 +48,11 @@ def wigner_D(l: int, R: Tensor) -> Tensor:  # noqa: E741, N802, N803
     angles and J in float64 whatever the default dtype, returned in the dtype of ``R``. A float32 ``R`` is orthogonal
     to 1e-7 only: D is that of the angles read from it. The gradient is tangent to the rotations and finite
     everywhere. Raises ValueError unless ``R`` holds rotations.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> torch.allclose(pg.sphere.wigner_D(1, torch.eye(3)), torch.eye(3), atol=1e-6)
+        True
     """
     degree, rotation = _degree(l), check_rotation("R", R).double()
     # e3nn's coordinates (y, z, x) of a vector (x, y, z) of ours.

@@ -84,6 +84,13 @@ class RealSHT(_Transform):
 
     The result is a view of memory ordered (m, l, batch), which `InverseRealSHT` reads without a copy.
     Folding of the hemispheres as in Schaeffer 2013 (arXiv 1202.6522), section 3.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> grid = pg.sphere.SphereGrid.gauss_legendre(8)
+        >>> c = pg.sphere.RealSHT(grid)(torch.ones(grid.shape))
+        >>> c.shape, round(float(c[0, 0].real), 4)  # the constant 1 is sqrt(4 pi) Y_00
+        (torch.Size([8, 8]), 3.5449)
     """
 
     def forward(self, f: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class SO3FFT(_FibreTransform):
 
     The sample at fibre place k, ring i, longitude j belongs to R = Rz(phi_j) Ry(theta_i) Rz(gamma_k), with
     gamma_k = 2 pi k / fibre.
-    Column ``nmax + n`` holds the fibre order n = -nmax..nmax, and
+    Column ``nmax + n`` holds the fibre order n = -nmax..nmax, and::
 
         f(R) = sum_l sum_{|m| <= l} sum_n W^l_mn sqrt((2l+1)/4pi) conj(D^l_mn(R)),
         D^l_mn(Rz(a) Ry(b) Rz(c)) = e^{-ima} d^l_mn(b) e^{-inc}  (d^1_10(b) = -sin(b)/sqrt 2),

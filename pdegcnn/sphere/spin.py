@@ -71,7 +71,7 @@ class _SpinTransform(TableModule):
 class SpinSHT(_SpinTransform):
     """Analysis: complex spin field [..., *grid.shape] to complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m).
 
-    f = sum_l sum_{|m| <= l} a_lm sY_lm with the orthonormal harmonics of Goldberg et al. 1967,
+    f = sum_l sum_{|m| <= l} a_lm sY_lm with the orthonormal harmonics of Goldberg et al. 1967::
 
         sY_lm(theta, phi) = (-1)^s sqrt((2l+1)/4pi) e^{im phi} d^l_{m,-s}(theta),
 

@@ -9,7 +9,14 @@ from pdegcnn.surface.triangulation import Floats, Ints
 
 
 def icosphere(subdivisions: int = 3) -> tuple[Floats, Ints]:
-    """Vertices ``[10 4^n + 2, 3]`` on the unit sphere and faces ``[20 4^n, 3]`` of an icosahedron halved n times."""
+    """Vertices ``[10 4^n + 2, 3]`` on the unit sphere and faces ``[20 4^n, 3]`` of an icosahedron halved n times.
+
+    Example:
+        >>> import pdegcnn as pg
+        >>> vertices, faces = pg.surface.icosphere(1)
+        >>> vertices.shape, faces.shape
+        ((42, 3), (80, 3))
+    """
     if subdivisions != 0:
         _checks.positive_int("subdivisions", subdivisions)
     golden = (1 + 5**0.5) / 2

@@ -31,6 +31,14 @@ def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Spac
 
     Raises:
         ValueError: a motion that the space does not know, or a zero output, whose relative error means nothing.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> x, space = torch.rand(1, 1, 9, 9), pg.SE2(8)
+        >>> pg.testing.equivariance_error(pg.nn.Lift(space, 1, 2), x, space, angle=90) < 1e-5
+        True
+        >>> pg.testing.equivariance_error(torch.nn.Conv2d(1, 1, 3), x, space, angle=90) < 1e-5
+        False
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [m.training for m in modules]

@@ -1,5 +1,6 @@
 """The reversible examples run from the command line, on drawn pictures and on folders, and say what is missing."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -60,9 +61,12 @@ def test_clip_folder(tmp_path, run):
         mask[4:8, t : t + 4] = 255
         write(tmp_path / "frames" / "cow" / f"{t}.jpg", np.stack([mask] * 3, -1))
         write(tmp_path / "masks" / "cow" / f"{t}.png", mask)
-    done = run("reversible_video.py", "--data", tmp_path, "--clip", "cow")
+    done = run("reversible_video.py", "--data", tmp_path, "--clip", "cow", "--result", tmp_path / "r.json")
     assert "clip (3, 4, 16, 16), object 0.062" in done and "frames without a mask: IoU" in done
     rows = [line for line in done.splitlines() if " MB" in line]
     assert [row.split()[0] for row in rows] == ["plain", "checkpoint_sqrt", "reversible", "reversible"]
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["recipe"] == "whole_clip" and result["data"] == "DAVIS 2016, cow, 4 x 16 x 16"
+    assert f"IoU {result['figures']['iou']:.3f}" in done and result["figures"]["memory_estimate_mb"] > 0
     done = run("reversible_video.py", "--data", tmp_path, "--clip", "camel")
     assert done.startswith("--data: ") and "among cow; got 'camel'" in done

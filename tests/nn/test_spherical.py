@@ -20,12 +20,22 @@ from ..helpers import SPHERE_CASES, random_rotation, spherical
 S2, SO3 = SPHERE_CASES[:2]
 BASE = pg.S2(SO3.grid)
 SMALL = pg.sphere.SphereGrid.gauss_legendre(4)
+
+
+def thresholds(layer: nn.Module) -> nn.Module:
+    """Biases that put some lengths to zero and leave others."""
+    nn.init.uniform_(layer.bias, -1, 0.5)  # pyright: ignore
+    return layer
+
+
 EXACT_ON_BASE: dict[str, Callable[[], nn.Module]] = {
     **{f"lift-{f}": lambda f=f: pg.nn.Lift(SO3, 2, 3, filters=f) for f in FILTERS},
     **{f"zonal-{f}": lambda f=f: pg.nn.Lift(BASE, 2, 3, filters=f) for f in FILTERS},
     "few-orders": lambda: pg.nn.Lift(SO3, 2, 3, orders=1),
     "shrink": lambda: pg.nn.SpectralResample(BASE, pg.S2(SMALL)),
     "square": lambda: pg.nn.SphereActivation(BASE, torch.square, 2),
+    "gated": lambda: pg.nn.SphereActivation(BASE, lambda u: u[:, :1] * u[:, 1:], 2),
+    "norms": lambda: thresholds(pg.nn.SphereNormReLU(BASE, 2)),
     "convolution-s2": lambda: pg.nn.SphereConv(BASE, 2, 3),
     "diffusion-s2": lambda: pg.nn.PDELayer(BASE, 2, 3, ("diffusion",)),
     "invariants": lambda: pg.nn.Integrate(BASE),
@@ -40,6 +50,8 @@ EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
     "convolution-few-orders": lambda: pg.nn.SphereConv(SO3, 2, 3, 2, orders=1),
     "mean": lambda: pg.nn.Project(SO3, mode="mean"),
     "square": lambda: pg.nn.SphereActivation(SO3, torch.square, 2),
+    "gated": lambda: pg.nn.SphereActivation(SO3, lambda u: u[:, :1] * u[:, 1:], 2),
+    "norms": lambda: thresholds(pg.nn.SphereNormReLU(SO3, 2)),
     "integrate": lambda: pg.nn.Integrate(SO3),
 }
 
@@ -300,6 +312,16 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "target: expected a space like SO3",
     ),
     "integrate": (lambda: pg.nn.Integrate(pg.R2()), TypeError, "space: expected S2 or SO3, got R2"),
+    "norms of points": (
+        lambda: pg.nn.SphereNormReLU(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), 1),
+        ValueError,
+        "space: expected one over a grid of rings",
+    ),
+    "norms of other channels": (
+        lambda: pg.nn.SphereNormReLU(BASE, 3)(torch.zeros(1, 2, *BASE.grid.shape)),
+        ValueError,
+        "u: expected 3 channels",
+    ),
     "fine mean": (
         lambda: pg.nn.Integrate(SO3, oversample=2),
         ValueError,
@@ -311,6 +333,22 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "space: expected one over a grid of rings",
     ),
 }
+
+
+@pytest.mark.parametrize("space", [BASE, SO3], ids=["S2", "SO3"])
+def test_lengths_of_coefficients(space: pg.S2 | pg.SO3) -> None:
+    """No bias changes nothing, a great threshold leaves nothing, and the gradient at zero is finite."""
+    u = spherical(space, 2, 2)
+    layer = pg.nn.SphereNormReLU(space, 2, dtype=u.dtype)
+    nn.init.zeros_(layer.bias)
+    torch.testing.assert_close(layer(u), u, atol=1e-6, rtol=0)
+    nn.init.constant_(layer.bias, -100.0)
+    assert (layer(u) == 0).all()
+    thresholds(layer)
+    zero = torch.zeros_like(u).requires_grad_()
+    layer(zero).sum().backward()
+    assert zero.grad is not None and zero.grad.isfinite().all()
+    assert torch.autograd.gradcheck(layer, u[:1].requires_grad_(), fast_mode=True)
 
 
 @pytest.mark.parametrize("space", [BASE, SO3], ids=["S2", "SO3"])

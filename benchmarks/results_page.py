@@ -1,0 +1,186 @@
+"""docs/results.md from the result files in results/: ``python benchmarks/results_page.py`` writes it anew."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pdegcnn.recipes import write_file
+from pdegcnn.recipes.report import FIELDS
+
+ROOT = Path(__file__).parents[1]
+PAGE, FOLDER = ROOT / "docs" / "results.md", ROOT / "results"
+Result = Mapping[str, Any]
+
+
+class Table(NamedTuple):
+    """Title, what was done, columns (figure, heading, factor and format of its numbers)."""
+
+    title: str
+    about: str
+    columns: tuple[tuple[str, str, float, str], ...]
+
+
+TABLES = {
+    "rotated_digits": Table(
+        "Rotated digits",
+        "12,000 digits to train, 50,000 to test, each turned by its own angle. The sets were made from MNIST by the "
+        "protocol of the official rotated MNIST; they are **not** its files. All networks have the same loop, loss, "
+        "augmentation and schedule. Change: relative, of the logits, when 64 test digits are turned. Networks: "
+        "`examples/_digit_nets.py`.",
+        (
+            ("test_error", "test error (%)", 100, ".2f"),
+            ("invariance_error_90", "change at 90°", 1, ".0e"),
+            ("invariance_error_45", "change at 45°", 1, ".2f"),
+        ),
+    ),
+    "vessels": Table(
+        "Vessels of the retina (DRIVE)",
+        "Official split, all pixels of the 20 test photographs inside the field of view; the threshold of the mask was "
+        "chosen on training photographs. Same loop, patches and loss for all. Floors: an untrained multi-scale ridge "
+        "filter 0.931 and 0.738, the second human observer's Dice 0.788. Turned: Dice of a turned photograph's mask "
+        "with the turned mask. Networks: `examples/_vessel_nets.py`.",
+        (
+            ("auc", "AUC", 1, ".4f"),
+            ("dice", "Dice", 1, ".4f"),
+            ("sensitivity", "sensitivity", 1, ".3f"),
+            ("specificity", "specificity", 1, ".3f"),
+            ("turned_90_dice", "turned 90°", 1, ".3f"),
+            ("turned_45_dice", "turned 45°", 1, ".3f"),
+        ),
+    ),
+    "spherical_digits": Table(
+        "Spherical digits",
+        "12,000 digits on the sphere to train, 10,000 to test; trained / tested on. Error: relative change of the "
+        "logits under random rotations.",
+        (
+            ("rotated_rotated", "rotated / rotated (%)", 100, ".2f"),
+            ("upright_rotated", "upright / rotated (%)", 100, ".2f"),
+            ("upright_upright", "upright / upright (%)", 100, ".2f"),
+            ("equivariance_error", "change when turned", 1, ".0e"),
+        ),
+    ),
+    "street_scenes": Table(
+        "Street scenes (CamVid)",
+        "A reversible hyperbolic network beside a plain one of as many parameters: 367 pictures of 240 x 180 to train, "
+        "101 to validate. Memory: peak of a training step beyond parameters, measured in a process of its own.",
+        (
+            ("mean_iou", "mean IoU (%)", 100, ".1f"),
+            ("pixel_accuracy", "pixel accuracy (%)", 100, ".1f"),
+            ("memory_mb", "memory of a step (MB)", 1, ".0f"),
+            ("step_seconds", "step (s)", 1, ".2f"),
+        ),
+    ),
+    "whole_clip": Table(
+        "A whole clip at once (DAVIS 2016)",
+        "The moving object, learnt from every fourth mask of a clip and found in all other frames.",
+        (
+            ("iou", "IoU (%)", 100, ".1f"),
+            ("memory_mb", "memory of a step (MB)", 1, ".0f"),
+            ("plain_memory_mb", "plain autograd (MB)", 1, ".0f"),
+            ("step_seconds", "step (s)", 1, ".2f"),
+        ),
+    ),
+}
+"""The page's tables by recipe; figures that a recipe does not name are in its result files."""
+HEAD = """# Results
+
+Made by `python benchmarks/results_page.py` from the files in `results/`; do not edit. Each line is one run or the mean
+± standard deviation over runs that differ in their seed only. `$DATA` is the folder of data; the loaders in
+`pdegcnn.data` say how to get each set. "Time" is that of training, on the machine named below the table.
+"""
+
+
+def read(folder: Path = FOLDER) -> list[tuple[Path, Result]]:
+    """All result files; raises ``ValueError`` for one that lacks a field or belongs to no table."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        missing = [name for name in FIELDS if name not in result]
+        if missing:
+            raise ValueError(f"{path}: expected the fields {', '.join(FIELDS)}; {', '.join(missing)} missing")
+        if result["recipe"] not in TABLES:
+            raise ValueError(f"{path}: expected a recipe of {', '.join(TABLES)}, got {result['recipe']!r}")
+        found.append((path, result))
+    return found
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one reads them."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 600
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def cell(runs: Sequence[Result], name: str, factor: float, form: str) -> str:
+    """Mean, and deviation over several runs, of a figure."""
+    values = [run["figures"][name] * factor for run in runs if name in run["figures"]]
+    if not values:
+        return "–"
+    text = format(statistics.mean(values), form)
+    return text if len(values) == 1 else f"{text} ± {format(statistics.stdev(values), form)}"
+
+
+def commit(run: Result) -> str:
+    """The commit in short, with a plus sign where files had changed."""
+    return run["commit"][:10] + ("+" if run["commit"].endswith("+") else "")
+
+
+def machine(run: Result) -> str:
+    """Hardware, threads, version, load of one run."""
+    m = run["machine"]
+    where = m["gpu"] or f"{m['processor']}, {m['cores']} cores"
+    load = "" if m["load_average"] is None else f", load {m['load_average'][0]:.1f} at the end"
+    return f"{where}; {m['processes']} process(es) of {m['threads']} thread(s){load}; torch {m['torch']}"
+
+
+def section(table: Table, results: Sequence[tuple[Path, Result]]) -> list[str]:
+    """The lines of a table and the commands below it."""
+    rows: dict[str, list[tuple[Path, Result]]] = defaultdict(list)
+    for path, result in results:
+        rows[result["row"]].append((path, result))
+    names = [c for c in table.columns if any(c[0] in r["figures"] for _, r in results)]
+    heads = ["network", "parameters", *(c[1] for c in names), "epochs", "time", "seeds"]
+    lines = ["", f"## {table.title}", "", table.about, "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row, pairs in rows.items():
+        runs = [run for _, run in pairs]
+        epochs, seconds = (statistics.mean(run[name] for run in runs) for name in ("epochs", "seconds"))
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        cells = [row, f"{runs[0]['parameters']:,}", *(cell(runs, c[0], c[2], c[3]) for c in names)]
+        lines.append("| " + " | ".join([*cells, f"{epochs:.4g}", duration(seconds), seeds]) + " |")
+    lines += ["", "Runs:", ""]
+    for path, run in (pair for pairs in rows.values() for pair in pairs):
+        lines += [
+            f"- [`{path.name}`](../results/{path.name}): `{run['command']}`",
+            f"  (commit {commit(run)}; {run['data']}; {machine(run)})",
+        ]
+    return lines
+
+
+def page(results: Sequence[tuple[Path, Result]]) -> str:
+    """The whole page."""
+    lines = HEAD.splitlines()
+    for recipe, table in TABLES.items():
+        mine = [(path, result) for path, result in results if result["recipe"] == recipe]
+        if mine:
+            lines += section(table, mine)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    text = page(read())
+    write_file(PAGE, lambda fresh: fresh.write_text(text, encoding="utf-8"))
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""Recipe: vessels in photographs of the retina (DRIVE, official split).
+
+    python examples/vessels.py train --data DIR --net pde --out runs/vessels       # DIR: see pdegcnn.data.drive
+    python examples/vessels.py evaluate --data DIR --weights runs/vessels/weights.safetensors
+    python examples/vessels.py predict --weights runs/vessels/weights.safetensors --images FOLDER --out masks
+
+Training sees patches, turned, resized and recoloured at random; testing sees whole photographs in tiles. The threshold
+is chosen on training photographs. Without data, drawn pictures stand in. ``predict`` takes photographs of any size,
+camera and format that Pillow reads: it finds the field of view and resizes it to that of the training set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import _fundus
+import _recipe
+import numpy as np
+import torch
+import torch.nn.functional as F
+from _common import load_or_exit
+from _vessel_nets import NETS, SPACE
+from PIL import Image
+from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_auroc
+
+import pdegcnn as pg
+from pdegcnn.data import Fundus, FundusSplit, drawn_vessels, drive
+from pdegcnn.data._images import read_image
+from pdegcnn.recipes import Outcome, own_device, processes, rank, read_weights, write_file, write_json
+
+OWN: dict[str, dict[str, Any]] = {
+    "pde": {"rate": 0.02},
+    "pde6": {"rate": 0.02},
+    "cnn6": {"rate": 0.005},
+    "gcnn6": {"rate": 0.01},
+}
+"""Settings of each network; all else is shared."""
+PATCH, PATCHES = 64, 800
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".ppm", ".bmp", ".gif", ".webp")
+
+
+class Picture(NamedTuple):
+    """A prepared photograph [3,h,w], its field of view and vessels [h,w] on the same pixels."""
+
+    pixels: Tensor
+    field: Tensor
+    vessels: Tensor
+
+
+def pictures(fundus: Fundus) -> list[Picture]:
+    """Photographs as networks see them. Their scale is not changed, so that vessels stay as the observer drew them."""
+    made = []
+    for image, vessels, field in zip(*fundus):
+        ready = _fundus.prepare(image, diameter=_fundus.DIAMETER)
+        labels = _fundus._cut(torch.stack((vessels, field)).float(), ready.box) > 0.5
+        made.append(Picture(ready.pixels, labels[1], labels[0]))
+    return made
+
+
+class VesselTask:
+    """Cross-entropy and Dice of random patches; scores on photographs held out, if any."""
+
+    def __init__(self, train: list[Picture], held: list[Picture], patches: int, patch: int = PATCH) -> None:
+        self.train, self.held, self.count, self.patch = train, held, patches, patch
+
+    def loss(self, model: nn.Module, chosen: Tensor, random: np.random.Generator) -> Tensor:
+        """Loss of as many patches as ``chosen`` has numbers; the number says which photograph."""
+        cut = [self._cut(self.train[int(i) % len(self.train)], random) for i in chosen]
+        pixels = recolour(torch.cat([p for p, _ in cut]), random).to(own_device())
+        target, weight = torch.cat([t for _, t in cut]).to(own_device()).unbind(1)
+        out = model(pixels)[:, 0]
+        entropy = F.binary_cross_entropy_with_logits(out, target, reduction="none")
+        chance = out.sigmoid()
+        overlap = 2 * (chance * target * weight).sum() + 1
+        dice = overlap / (((chance + target) * weight).sum() + 1)
+        return (entropy * weight).sum() / weight.sum().clamp_min(1) + 0.3 * (1 - dice)
+
+    def _cut(self, picture: Picture, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Pixels [1,3,p,p], vessels and field [1,2,p,p] of a patch, turned, mirrored and resized, around a point of the
+        field."""
+        inside = picture.field.nonzero()
+        centre = inside[int(random.integers(len(inside)))].double()
+        height, width = picture.field.shape
+        angle, size = random.uniform(0, 2 * math.pi), math.exp(random.uniform(-0.3, 0.3))
+        mirror = random.choice([-1.0, 1.0])
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        matrix = turn @ np.diag([mirror, 1.0]) * size * (self.patch / np.array([[width], [height]]))
+        shift = np.array([[2 * (centre[1] + 0.5) / width - 1], [2 * (centre[0] + 0.5) / height - 1]])
+        affine = torch.from_numpy(np.concatenate([matrix, shift], 1))[None].float()
+        grid = F.affine_grid(affine, [1, 1, self.patch, self.patch], align_corners=False)
+        pixels = F.grid_sample(picture.pixels[None], grid, "bicubic", "border", align_corners=False)
+        labels = torch.stack((picture.vessels, picture.field)).float()[None]
+        return pixels, F.grid_sample(labels, grid, "bilinear", "zeros", align_corners=False)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Area under the curve and best Dice on the photographs held out."""
+        if not self.held:
+            return {}
+        chances, truth = predictions(model, self.held)
+        return {"auc": float(binary_auroc(chances, truth.long())), "dice": best_threshold(chances, truth)[1]}
+
+
+def recolour(pixels: Tensor, random: np.random.Generator) -> Tensor:
+    """Patches [B,3,p,p] as other cameras might show them: contrast, offset, noise; sometimes a colour is missing."""
+    shape = (len(pixels), 3, 1, 1)
+    gain = np.exp(random.normal(0, 0.2, shape)) * np.exp(random.normal(0, 0.15, (len(pixels), 1, 1, 1)))
+    kept = random.random(shape) > np.array([0.1, 0.0, 0.1]).reshape(1, 3, 1, 1)
+    noise = random.normal(0, 1, tuple(pixels.shape)) * random.uniform(0, 0.2, shape)
+    made = pixels * torch.from_numpy(gain) + torch.from_numpy(random.normal(0, 0.15, shape) + noise)
+    return (made * torch.from_numpy(kept)).float()
+
+
+def predictions(model: nn.Module, chosen: list[Picture]) -> tuple[Tensor, Tensor]:
+    """Chances and truth of all pixels in the fields of view, one after the other."""
+    found = [_fundus.probability(model, p.pixels)[p.field] for p in chosen]
+    return torch.cat(found), torch.cat([p.vessels[p.field] for p in chosen])
+
+
+def best_threshold(chances: Tensor, truth: Tensor) -> tuple[float, float]:
+    """The threshold (of 0.01, ..., 0.99) with the largest Dice, and that."""
+    edges = (chances * 100).long().clamp(0, 99)
+    vessel = torch.bincount(edges[truth], minlength=100).flip(0).cumsum(0).flip(0).double()
+    marked = torch.bincount(edges, minlength=100).flip(0).cumsum(0).flip(0).double()
+    dice = 2 * vessel / (marked + truth.sum()).clamp_min(1)
+    best = 1 + int(dice[1:].argmax())
+    return best / 100, float(dice[best])
+
+
+def scores(model: nn.Module, chosen: list[Picture], threshold: float) -> dict[str, float]:
+    """Figures inside the fields of view, over all pixels of all photographs."""
+    chances, truth = predictions(model, chosen)
+    marked = chances >= threshold
+    both = (marked & truth).sum().double()
+    return {
+        "auc": float(binary_auroc(chances, truth.long())),
+        "dice": float(2 * both / (marked.sum() + truth.sum())),
+        "sensitivity": float(both / truth.sum()),
+        "specificity": float((~marked & ~truth).sum() / (~truth).sum()),
+        "accuracy": float((marked == truth).double().mean()),
+    }
+
+
+def turned(model: nn.Module, picture: Picture, threshold: float) -> dict[str, float]:
+    """How a turned photograph is segmented, against its turned segmentation: change of chances, Dice of both masks."""
+    pixels = (picture.pixels * picture.field)[None]
+
+    def segment(x: Tensor) -> Tensor:
+        return torch.cat([_fundus.probability(model, p)[None, None] for p in x])
+
+    figures = {}
+    for angle in (90, 45):
+        figures[f"turned_{angle}_error"] = pg.testing.equivariance_error(segment, pixels, SPACE, angle=angle)
+        first = SPACE.transform(segment(pixels), angle=angle) >= threshold
+        second = segment(SPACE.transform(pixels, angle=angle)) >= threshold
+        inside = SPACE.transform(picture.field[None, None].float(), angle=angle) > 0.5
+        both, either = (first & second & inside).sum(), ((first & inside).sum() + (second & inside).sum())
+        figures[f"turned_{angle}_dice"] = float(2 * both / either.clamp_min(1))
+    return figures
+
+
+def config_of(weights: Path) -> Path:
+    """The file beside weights that says how to use them."""
+    return weights.with_suffix(".json")
+
+
+def load_model(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that ``train`` wrote, in eval mode, and its settings; ends the program when a file is wrong."""
+    try:
+        state = read_weights(weights)
+        config = json.loads(config_of(weights).read_text(encoding="utf-8"))
+        model = NETS[config["net"]]()
+        model.load_state_dict(state)
+        if not 0 < float(config["threshold"]) < 1:
+            raise ValueError(f"threshold: expected a number in (0, 1), got {config['threshold']}")
+    except FileNotFoundError as error:
+        raise SystemExit(f"--weights: expected weights and, beside them, {config_of(weights).name}: {error}") from error
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise SystemExit(f"--weights: {weights} was not written by 'vessels.py train' ({error})") from error
+    return model.to(own_device()).eval(), config
+
+
+def load(chosen: argparse.Namespace) -> tuple[FundusSplit, str]:
+    """Photographs to train and to test on, and their name."""
+    if chosen.data or os.environ.get("PDEGCNN_DATA"):
+        split, name = load_or_exit(lambda: drive(chosen.data)), "DRIVE, official split"
+        if chosen.smoke:
+            split = FundusSplit(*(Fundus(*(x[:2] for x in part)) for part in split))
+        return split, name
+    size = 96 if chosen.smoke else 320
+    few = 2 if chosen.smoke else 8
+    return FundusSplit(drawn_vessels(few, size, seed=0), drawn_vessels(2, size, seed=1)), "drawn vessels"
+
+
+def spread(chosen: list[Picture], count: int) -> list[Picture]:
+    """``count`` of them, evenly spaced; all if there are fewer."""
+    if count >= len(chosen):
+        return chosen
+    return [chosen[i] for i in np.linspace(0, len(chosen) - 1, count).round().astype(int)]
+
+
+def train(chosen: argparse.Namespace) -> None:
+    """Train on some photographs, choose the threshold on them, test on the others."""
+    own = {"epochs": 60, "batch": 8, "average": 0.998, "clip": 5.0, "score": "auc"} | OWN[chosen.net]
+    how = _recipe.settings(chosen, **own)
+    split, name = load(chosen)
+    available = pictures(split.train)
+    if not 0 <= chosen.validation < len(available):
+        raise SystemExit(f"--validation: expected 0 to {len(available) - 1} photographs, got {chosen.validation}")
+    held = available[len(available) - chosen.validation :]
+    used = spread(available[: len(available) - chosen.validation], chosen.photographs)
+    with processes():
+        _recipe.start()
+        torch.manual_seed(chosen.seed)
+        task = VesselTask(used, held, 16 if chosen.smoke else PATCHES, 32 if chosen.smoke else PATCH)
+        outcome = _recipe.train(NETS[chosen.net](), task, how, chosen)
+        if rank() == 0:
+            conclude(chosen, how, outcome, used, pictures(split.test), name)
+
+
+def conclude(chosen: argparse.Namespace, how: Any, outcome: Outcome, used: list, test: list, name: str) -> None:
+    """Threshold, scores, result file and the settings beside the weights."""
+    threshold, _ = best_threshold(*predictions(outcome.model, spread(used, 5)))
+    figures = scores(outcome.model, test, threshold) | turned(outcome.model, test[0], threshold)
+    network = {"net": chosen.net, "photographs": len(used), "validation": chosen.validation, "threshold": threshold}
+    row = chosen.net if chosen.photographs >= 20 else f"{chosen.net}, {len(used)} photographs"
+    write_json(config_of(chosen.out / "weights.safetensors"), network | {"trained_on": name, "seed": chosen.seed})
+    _recipe.finish(chosen, "vessels", row, outcome, how, figures, data=name, network=network)
+
+
+def evaluate(chosen: argparse.Namespace) -> None:
+    """Scores of weights on the test photographs."""
+    model, config = load_model(chosen.weights)
+    split, name = load(chosen)
+    test = pictures(split.test)
+    print(f"{name}, threshold {config['threshold']}")
+    for key, value in (scores(model, test, config["threshold"]) | turned(model, test[0], config["threshold"])).items():
+        print(f"{key:>28}  {value:.5g}")
+
+
+def predict(chosen: argparse.Namespace) -> None:
+    """Write chances and masks of every photograph in a folder; photographs that cannot be read are named at the end."""
+    model, config = load_model(chosen.weights)
+    threshold = config["threshold"] if chosen.threshold is None else chosen.threshold
+    if chosen.images.is_file():
+        paths = [chosen.images]
+    elif chosen.images.is_dir():
+        paths = sorted(p for p in chosen.images.iterdir() if p.suffix.lower() in SUFFIXES)
+    else:
+        raise SystemExit(f"--images: expected a folder or a photograph, but {chosen.images} is not there")
+    if not paths:
+        raise SystemExit(f"--images: expected photographs ({', '.join(SUFFIXES)}), but {chosen.images} has none")
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    names = [path.stem for path in paths]
+    failed = 0
+    for path in paths:
+        name = path.stem if names.count(path.stem) == 1 else path.name
+        try:
+            across, share = predict_one(model, path, chosen.out / name, threshold, chosen.diameter, chosen.angle)
+            print(f"{path.name}: field of view {across:.0f} pixels across, vessels in {share:.1%} of it")
+        except (ValueError, OSError) as error:  # one bad photograph must not cost the others
+            failed += 1
+            sys.stderr.write(f"{error if str(path) in str(error) else f'{path}: {error}'}\n")
+    if failed:
+        raise SystemExit(f"--images: {failed} of {len(paths)} photographs could not be segmented")
+
+
+def predict_one(
+    model: nn.Module, path: Path, out: Path, threshold: float, diameter: float | None, angle: float
+) -> tuple[float, float]:
+    """Write ``out``'s two images; gives the diameter of the field of view and the share of vessels in it."""
+    image = torch.from_numpy(read_image(path, "RGB")).movedim(-1, 0).float() / 255
+    ready = _fundus.prepare(image, diameter, angle)
+    chance = _fundus.probability(model, ready.pixels)
+    full = _fundus.restore(chance, ready, tuple(image.shape[-2:]))
+    field = _fundus.restore(torch.ones_like(chance), ready, tuple(image.shape[-2:])) > 0.5
+    mask = (full >= threshold) & field
+    for kind, values in (("probability", full * 255), ("mask", mask * 255.0)):
+        picture = Image.fromarray(values.round().to(torch.uint8).numpy())
+        target = out.parent / f"{out.name}_{kind}.png"
+        write_file(target, lambda fresh, picture=picture: picture.save(fresh, format="PNG"))
+    return ready.diameter, float(mask.sum() / field.sum().clamp_min(1))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line: one of three programs."""
+    data = "folder with DRIVE (default: drawn pictures)"
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    programs = made.add_subparsers(dest="program", required=True)
+    one = programs.add_parser("train", parents=[_recipe.parser("", out="runs/vessels", data=data, add_help=False)])
+    one.add_argument("--net", choices=tuple(NETS), default="pde", help="network (%(default)s)")
+    one.add_argument("--images", dest="photographs", type=int, default=20, help="training photographs (%(default)s)")
+    one.add_argument("--validation", type=int, default=0, help="training photographs held out (%(default)s)")
+    two = programs.add_parser("evaluate")
+    two.add_argument("--data", type=Path, help=data)
+    two.add_argument("--smoke", action="store_true", help="two small pictures")
+    three = programs.add_parser("predict")
+    three.add_argument("--images", type=Path, required=True, help="folder of photographs, or one of them")
+    three.add_argument("--out", type=Path, required=True, help="folder for NAME_probability.png and NAME_mask.png")
+    three.add_argument("--threshold", type=float, help="of chances (default: the one chosen in training)")
+    three.add_argument("--diameter", type=float, help="of the field of view in pixels (default: found)")
+    three.add_argument("--angle", type=float, default=45.0, help="degrees that the camera sees (%(default)s)")
+    for program in (two, three):
+        program.add_argument("--weights", type=Path, required=True, help="weights.safetensors of 'train'")
+    chosen = made.parse_args()
+    if getattr(chosen, "patience", None) is not None and not chosen.validation:
+        made.error("--patience: expected --validation N beside it: the score of photographs held out decides")
+    for name, low, high in (("threshold", 0, 1), ("diameter", 16, 1e5), ("angle", 5, 180), ("photographs", 1, 1000)):
+        value = getattr(chosen, name, None)
+        if value is not None and not low <= value <= high:
+            made.error(
+                f"--{name.replace('photographs', 'images')}: expected a number from {low} to {high}, got {value}"
+            )
+    return chosen
+
+
+def main() -> None:
+    """Run the chosen program."""
+    chosen = arguments()
+    {"train": train, "evaluate": evaluate, "predict": predict}[chosen.program](chosen)
+
+
+if __name__ == "__main__":
+    main()

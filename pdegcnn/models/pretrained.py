@@ -1,0 +1,49 @@
+"""Weights that come with the package: ``weights/NAME.safetensors``; ``weights/NAME.json`` says what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+FOLDER = Path(__file__).with_name("weights")
+
+
+def pretrained_names(builder: str) -> tuple[str, ...]:
+    """Names of the weights that ``builder`` takes as ``pretrained=``."""
+    prefix = f"{builder}_"
+    return tuple(sorted(p.stem.removeprefix(prefix) for p in FOLDER.glob(f"{prefix}*.json")))
+
+
+def read_pretrained(builder: str, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and tensors of the weights called ``name``.
+
+    The description has ``arguments`` of the builder, ``figures``, ``command``, ``commit``, ``data`` and ``licence`` of
+    the training, and ``check``: logits that the network gives.
+
+    Raises:
+        ImportError: safetensors is not installed.
+        ValueError: there are no such weights, or their file is not the one that was described.
+    """
+    names = pretrained_names(builder)
+    if name not in names:
+        raise ValueError(f"pretrained: expected one of {', '.join(map(repr, names)) or 'none yet'}, got {name!r}")
+    path = FOLDER / f"{builder}_{name}.safetensors"
+    description = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"pretrained: expected the weights in {path}, but they cannot be read ({error})") from error
+    if hashlib.sha256(content).hexdigest() != description["sha256"]:
+        raise ValueError(f"pretrained: {path} is damaged: it is not the file that {path.stem}.json describes")
+    try:
+        load = importlib.import_module("safetensors.torch").load
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "pretrained: weights are read with safetensors, which is not installed: pip install 'pdegcnn[recipes]'"
+        ) from error
+    return description, load(content)

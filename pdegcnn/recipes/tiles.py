@@ -1,0 +1,46 @@
+"""A network on a large image, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+
+
+@torch.no_grad()
+def tiled(
+    model: Callable[[Tensor], Tensor], image: Tensor, tile: int = 320, margin: int = 64, stride: int = 2
+) -> Tensor:
+    """What ``model`` gives on the whole ``image``, computed on tiles that overlap by ``margin``.
+
+    Equal to ``model(image)`` where the network sees no further than ``margin`` (minus ``stride``), to rounding. Memory
+    is that of one tile.
+
+    Args:
+        model: images ``[B,C,H,W] -> [B,C',H,W]``; in eval mode.
+        image: ``[B,C,H,W]``.
+        tile: height and width of the part of the result that one tile gives.
+        margin: pixels that a tile sees around it.
+        stride: tiles begin at multiples of it: the coarsest pixel of the network.
+    """
+    _checks.signal("image", image, 4, "[B,C,H,W]")
+    if _checks.positive_int("tile", tile) % _checks.positive_int("stride", stride):
+        raise ValueError(f"tile: expected a multiple of stride {stride}, got {tile}")
+    if margin < 0 or margin % stride:
+        raise ValueError(f"margin: expected a multiple of stride {stride} >= 0, got {margin}")
+    height, width = image.shape[-2:]
+    out: Tensor | None = None
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            bottom, right = min(top + tile, height), min(left + tile, width)
+            above, before = max(0, top - margin), max(0, left - margin)
+            found = model(image[..., above : min(height, bottom + margin), before : min(width, right + margin)])
+            if out is None:
+                out = found.new_empty(*found.shape[:2], height, width)
+            rows, columns = slice(top - above, bottom - above), slice(left - before, right - before)
+            out[..., top:bottom, left:right] = found[..., rows, columns]
+    assert out is not None
+    return out

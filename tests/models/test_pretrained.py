@@ -1,0 +1,107 @@
+"""Weights in the package: they load, give what was recorded, come with the wheel; damage is seen."""
+
+import importlib
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import pdegcnn as pg
+from pdegcnn.models import pretrained
+from pdegcnn.models.pretrained import FOLDER, pretrained_names
+
+ROOT = Path(__file__).parents[2]
+NAMES = pretrained_names("rotated_digits")
+
+
+@pytest.fixture
+def publish(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    return importlib.import_module("publish_weights")
+
+
+def test_there_are_some():
+    assert "small" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_those_recorded(name, publish):
+    description = json.loads((FOLDER / f"rotated_digits_{name}.json").read_text())
+    model = pg.models.rotated_digits(pretrained=name)
+    assert not model.training
+    logits = model(publish.probe())
+    expected = torch.tensor(description["check"]["logits"])
+    torch.testing.assert_close(logits, expected, atol=2e-4, rtol=2e-4)  # other processors add in another order
+    assert (logits[0] - logits[1]).abs().max() > 0.1
+    assert sum(p.numel() for p in model.parameters()) == description["parameters"]
+    assert "CC BY-SA 3.0" in description["licence"] and description["commit"] and description["figures"]
+    double = pg.models.rotated_digits(pretrained=name, dtype=torch.float64)
+    torch.testing.assert_close(double(publish.probe().double()).float(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_unknown_names_and_other_arguments():
+    with pytest.raises(ValueError, match="^pretrained: expected one of 'small'.*got 'huge'"):
+        pg.models.rotated_digits(pretrained="huge")
+    with pytest.raises(ValueError, match="^pretrained: expected no arguments beside it .* got classes, size"):
+        pg.models.rotated_digits(5, size=20, pretrained="small")
+    with pytest.raises(ValueError, match="got splitting"):
+        pg.models.rotated_digits(pretrained="small", splitting="strang")
+    assert "pretrained" in inspect.signature(pg.models.rotated_digits).parameters
+
+
+def test_damaged_and_missing_files(tmp_path, monkeypatch):
+    for path in FOLDER.glob("rotated_digits_small*"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    weights = tmp_path / "rotated_digits_small.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match="^pretrained: .*rotated_digits_small.safetensors is damaged"):
+        pg.models.rotated_digits(pretrained="small")
+    weights.unlink()
+    with pytest.raises(ValueError, match="cannot be read"):
+        pg.models.rotated_digits(pretrained="small")
+
+
+def test_without_safetensors(monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(ImportError, match=r"pdegcnn\[recipes\]"):
+        pg.models.rotated_digits(pretrained="small")
+
+
+def test_the_wheel_holds_them(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    for name in NAMES:
+        for suffix in ("json", "safetensors"):
+            assert f"pdegcnn/models/weights/rotated_digits_{name}.{suffix}" in held
+    assert wheel.stat().st_size < 2_000_000
+
+
+def test_publishing_a_run(publish, tmp_path, monkeypatch, capsys):
+    """The one command that puts a run's weights into the package."""
+    from pdegcnn.recipes import write_result, write_weights
+
+    torch.manual_seed(0)
+    model = publish.NETS["small"]()
+    write_weights(tmp_path / "run" / "weights.safetensors", model.state_dict())
+    about = {"seed": 0, "parameters": 2864, "seconds": 1.0, "epochs": 1, "data": "digits"}
+    write_result(tmp_path / "run" / "result.json", "rotated_digits", "small", {"test_error": 0.9}, **about)
+    monkeypatch.setattr(sys, "argv", ["publish", str(tmp_path / "run"), "small", "--to", str(tmp_path / "to")])
+    publish.main()
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "to")
+    again = pg.models.rotated_digits(pretrained="small")
+    assert torch.equal(again(publish.probe()), model.eval()(publish.probe()))
+    monkeypatch.setattr(sys, "argv", ["publish", str(tmp_path / "run"), "large", "--to", str(tmp_path / "to")])
+    with pytest.raises(SystemExit, match="expected a run of --net large"):
+        publish.main()

@@ -1,0 +1,123 @@
+"""The site is complete and honest about its parts: lists name every page, links lead somewhere, cited tests exist.
+
+The pages themselves, with every notebook, are built by ``make docs``, which fails at the first warning.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from ..test_house import LEVELS, public_modules
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = {p.relative_to(DOCS).as_posix(): p.read_text(encoding="utf-8") for p in sorted(DOCS.rglob("*.md"))}
+PAGES = {name: text for name, text in PAGES.items() if not name.startswith(("_build/", "api/"))}
+NOTEBOOKS = {name: text for name, text in PAGES.items() if "```{code-cell}" in text}
+CELL = re.compile(r"```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)```", flags=re.S)
+
+
+def site_api():
+    """The module that writes the API pages."""
+    spec = importlib.util.spec_from_file_location("site_api", DOCS / "site_api.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def listed(page: str) -> set[str]:
+    """The pages in the toctrees of a page."""
+    blocks = re.findall(r"```\{toctree\}\n(.*?)```", PAGES[page], flags=re.S)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return {line for line in lines if line and not line.startswith(":")}
+
+
+@pytest.mark.parametrize("folder", ["tutorials", "theory"])
+def test_lists_name_every_page_of_a_folder(folder: str) -> None:
+    pages = {p.stem for p in (DOCS / folder).glob("*.md")} - {"index"}
+    assert listed(f"{folder}/index.md") == pages
+
+
+def test_every_page_is_on_a_list() -> None:
+    lists = {name: {(Path(name).parent / page).as_posix() for page in listed(name)} for name in PAGES}
+    reached = {page for pages in lists.values() for page in pages} | {"index"}
+    assert {name.removesuffix(".md") for name in PAGES} == reached - {"api/index"}
+
+
+def test_all_eight_tutorials_are_there() -> None:
+    titles = [
+        re.search(r"^# (\d)\. ", text, flags=re.M) for name, text in PAGES.items() if name.startswith("tutorials/")
+    ]
+    assert sorted(int(m.group(1)) for m in titles if m) == list(range(1, 9))
+
+
+def test_api_pages_hold_every_public_name() -> None:
+    api = site_api()
+    assert sorted(api.public_modules()) == sorted(name.strip(".") for name in public_modules())
+    described = {api.room(module) for module in api.public_modules()}
+    assert described >= {name for name in LEVELS if not name.startswith("_")} & {
+        p.stem for p in (ROOT / "pdegcnn").iterdir()
+    }
+    assert set(api.rooms()) == described
+    for module in api.public_modules():
+        loaded = importlib.import_module(module)
+        things = [name for name in loaded.__all__ if not inspect.ismodule(getattr(loaded, name))]
+        assert {f"{module}.{name}" for name in things} <= set(api.homes())
+
+
+def test_gallery_shows_every_example() -> None:
+    sections = PAGES["gallery.md"].split("\n## ")
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        if '__name__ == "__main__"' not in path.read_text(encoding="utf-8"):
+            continue
+        (section,) = [s for s in sections if f"`python examples/{path.name}`" in s.splitlines()[0]]
+        assert "](images/" in section or "{code-cell}" in section, f"{path.name} has no picture"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_pages_and_pictures(page: str) -> None:
+    text = re.sub(r"```.*?```", "", PAGES[page], flags=re.S)
+    for target in re.findall(r"\]\(([^)\s#:]+)(?:#[^)]*)?\)", text):
+        place = (DOCS / page).parent / target
+        generated = (DOCS / "api") in place.resolve().parents or place.resolve() == DOCS / "api"
+        assert generated or place.exists() or place.with_name(f"{place.name}.md").exists(), f"{page}: {target}"
+
+
+def test_cited_tests_exist() -> None:
+    cited = site_api().cited_tests()
+    assert sum(map(len, cited.values())) > 50
+    for path, names in cited.items():
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert set(names) <= functions, f"{path} lacks {set(names) - functions}"
+
+
+def test_references_are_in_the_list() -> None:
+    keys = set(re.findall(r"^@\w+\{(\w+),", (DOCS / "references.bib").read_text(encoding="utf-8"), flags=re.M))
+    for page, text in PAGES.items():
+        cited = {key.strip() for keys_ in re.findall(r"\{cite:\w+\}`([^`]+)`", text) for key in keys_.split(",")}
+        assert cited <= keys, f"{page} cites {cited - keys}"
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_notebooks_compile_and_glue_what_the_text_uses(page: str) -> None:
+    """Names that are computed in a loop cannot be read here; the build finds those that are missing."""
+    cells = CELL.findall(NOTEBOOKS[page])
+    assert cells
+    glued = []
+    for number, cell in enumerate(cells):
+        for node in ast.walk(ast.parse(cell, filename=f"{page}, cell {number}")):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "glue":
+                glued.append(node.args[0])
+    literal = {node.value for node in glued if isinstance(node, ast.Constant)}
+    free = [node for node in glued if not isinstance(node, ast.Constant)]
+    for used in re.findall(r"\{glue:text\}`(\w+)", NOTEBOOKS[page]):
+        assert used in literal or free, f"{page} uses {used}, which no cell glues"
