@@ -7,6 +7,8 @@ each the channels one after another. Its vectors are (y, z, x) of ours, for its 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from e3nn import o3
 from torch import Tensor
@@ -22,7 +24,8 @@ def irreps(channels: int, lmax: int) -> o3.Irreps:
     _checks.positive_int("channels", channels)
     if isinstance(lmax, bool) or not isinstance(lmax, int) or lmax < 0:
         raise ValueError(f"lmax: expected an int >= 0, got {lmax!r}")
-    return o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(lmax + 1)])
+    made: Any = o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(lmax + 1)])
+    return made
 
 
 def to_irreps(coefficients: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ CNNs*
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def to_geometric(u: Tensor) -> Any:
     """
     field = to_regular(u)
     try:
-        from escnn import gspaces, nn  # pyright: ignore[reportMissingImports]
+        gspaces, nn = (importlib.import_module(f"escnn.{name}") for name in ("gspaces", "nn"))
     except ImportError as error:
         raise ImportError(f"to_geometric needs escnn==1.0.11 and numpy<2, see pdegcnn.interop ({error})") from error
     space = gspaces.rot2dOnR2(u.shape[2])
