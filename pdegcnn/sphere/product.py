@@ -31,6 +31,13 @@ def clebsch_gordan_product(a: Tensor, b: Tensor, lmax: int | None = None) -> Ten
     for an ``lmax`` above the sum of the two bands, where nothing is.
     """
     first, second = to_e3nn(check_coefficients("a", a)), to_e3nn(check_coefficients("b", b))
+    try:
+        torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except RuntimeError as error:
+        raise ValueError(f"b: expected a batch as that of a, {tuple(a.shape)}, got {tuple(b.shape)}") from error
+    for name, value in (("a", a), ("b", b)):
+        if value.is_meta or value.numel() == 0:
+            raise ValueError(f"{name}: expected numbers, got shape {tuple(value.shape)} on {value.device}")
     top, highest = a.shape[-1] - 1 if lmax is None else lmax, a.shape[-1] + b.shape[-1] - 2
     if isinstance(top, bool) or not isinstance(top, int):
         raise TypeError(f"lmax: expected an int from 0 to {highest} or None, got {lmax!r}")

@@ -40,7 +40,9 @@ OTHERS = [*NUMBERS, object(), "nonsense", int, [1, "a"], {"a": 1}]
 def bent_tensors(x: Tensor) -> list[Any]:
     """The same numbers in other clothes, and other numbers and shapes."""
     bends = {
-        "non-contiguous": lambda: x.mT.contiguous().mT if x.ndim > 1 else torch.stack((x, x), 1)[:, 0],
+        "non-contiguous": lambda: (
+            x.mT.contiguous().mT if x.ndim > 1 else (torch.stack((x, x), 1)[:, 0] if x.ndim else x)
+        ),
         "requires_grad": lambda: x.clone().requires_grad_(),
         "expanded": lambda: x[:1].expand(x.shape) if x.ndim else x,
         "nan": lambda: torch.full_like(x, math.nan),
