@@ -54,7 +54,7 @@ def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
 
 def odd(name: str, sizes: Sequence[int]) -> None:
     """Raise unless every size is a positive odd number."""
-    if any(s < 1 or s % 2 == 0 for s in sizes):
+    if any(not isinstance(s, int) or s < 1 or s % 2 == 0 for s in sizes):
         raise ValueError(f"{name}: expected positive odd sizes, got {tuple(sizes)}")
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn import _checks
+
 NODES = 24
 """Quadrature nodes in each of the two variables of the stable law: Gauss-Legendre in u, trapezoidal in log e."""
 _X, _W = np.polynomial.legendre.leggauss(NODES)
@@ -31,7 +33,15 @@ def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int,
         alpha: power, in (0, 1]; may be a learned tensor.
         dim: dimension n of the space.
         time: length of the step, positive.
+
+    Raises:
+        TypeError: ``squared_distance`` is no floating-point tensor.
+        ValueError: ``alpha`` or ``time`` out of range.
     """
+    _checks.tensor("squared_distance", squared_distance)
+    _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
+    _checks.interval("time", time, 0.0, math.inf, open_low=True)
+    _checks.positive_int("dim", dim)
     if not isinstance(alpha, Tensor):
         if alpha == 1.0:
             return torch.exp(-squared_distance / (4 * time))

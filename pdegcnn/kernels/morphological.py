@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from pdegcnn import _checks
 
 FLAT_SLACK = 1e-5
 """Relative slack of the flat kernel's edge, so that rounding does not decide whether a tap at distance t belongs."""
@@ -16,7 +20,7 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
     ``|p|^(2 alpha)``. Source: Smets et al. (arXiv 2001.09046), section 5.
 
     Args:
-        squared_distance: squared distances from the unit element, any shape.
+        squared_distance: squared distances from the unit element, any shape; below zero (by rounding) counts as zero.
         alpha: half the power of the gradient, in [1/2, 1]; a tensor in (1/2, 1] when learned.
         time: length of the step, positive.
 
@@ -25,12 +29,15 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
         >>> pg.kernels.morphological_kernel(torch.tensor([0.0, 1.0, 4.0]), alpha=1.0)
         tensor([0.0000, 0.2500, 1.0000])
     """
+    _checks.tensor("squared_distance", squared_distance)
+    _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
+    _checks.interval("time", time, 0.0, math.inf, open_low=True)
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
     excess = 2 * alpha - 1
     power = alpha / excess
-    return (excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)) * squared_distance**power
+    return (excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)) * squared_distance.clamp_min(0) ** power
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -95,6 +95,9 @@ def _digit_network(
     channels = _checks.widths("channels", channels, 1)
     _checks.positive_int("classes", classes)
     _checks.number("dropout", dropout, 0.0, 1.0)
+    _checks.odd("template", (_checks.positive_int("template", template),))
+    if not isinstance(size, (int, tuple, list)):
+        raise TypeError(f"size: expected an int or a sequence of them, got {size!r}")
     sizes = [size] * (len(channels) - 1) if isinstance(size, int) else list(size)
     if len(sizes) != len(channels) - 1:
         raise ValueError(f"size: expected one number, or one for each of {len(channels) - 1} PDE layers, got {size}")
@@ -177,10 +180,8 @@ def vessel_segmentation(
     _checks.number("dropout", dropout, 0.0, 1.0)
     _checks.flag("logits", logits)
     factory = {"device": device, "dtype": dtype}
-    stack: list[nn.Module] = [
-        Lift(space, in_channels, channels, kernel_size=7, **factory),
-        BatchNorm(channels, **factory),
-    ]
+    stack: list[nn.Module] = [Lift(space, in_channels, channels, kernel_size=7, **factory)]
+    stack.append(BatchNorm(channels, **factory))
     for _ in range(layers - 2):
         stack.append(
             PDELayer(space, channels, channels, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options)

@@ -69,6 +69,7 @@ def spherical_classifier(
     channels = _checks.widths("channels", channels, 2)  # of the lift and of the PDE layers
     _checks.positive_int("classes", classes)
     _checks.number("dropout", dropout, 0.0, 1.0)
+    _checks.odd("template", (_checks.positive_int("template", template),))
     fine, coarse = _pyramid(grid, fibre, 2)
     factory = {"device": device, "dtype": dtype}
     pde = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}

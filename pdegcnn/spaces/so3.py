@@ -102,7 +102,7 @@ def to_real_fibre(columns: Tensor) -> Tensor:
     most = columns.shape[-1] // 2
     sign = 1 - 2 * (torch.arange(1, most + 1, device=columns.device) % 2)
     positive, negative = columns[..., most + 1 :], columns[..., :most].flip(-1) * sign
-    even, odd = (positive + negative) / math.sqrt(2), (positive - negative) / (1j * math.sqrt(2))
+    even, odd = (positive + negative) * math.sqrt(0.5), (positive - negative) * (-1j * math.sqrt(0.5))
     return torch.cat((odd.flip(-1), columns[..., most : most + 1], even), dim=-1)
 
 
@@ -111,5 +111,5 @@ def from_real_fibre(columns: Tensor) -> Tensor:
     most = columns.shape[-1] // 2
     sign = 1 - 2 * (torch.arange(1, most + 1, device=columns.device) % 2)
     even, odd = columns[..., most + 1 :], 1j * columns[..., :most].flip(-1)
-    positive, negative = (even + odd) / math.sqrt(2), (even - odd) * sign / math.sqrt(2)
+    positive, negative = (even + odd) * math.sqrt(0.5), (even - odd) * sign * math.sqrt(0.5)
     return torch.cat((negative.flip(-1), columns[..., most : most + 1], positive), dim=-1)

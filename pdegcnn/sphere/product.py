@@ -8,6 +8,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from pdegcnn import _checks
 from pdegcnn.sphere.grid import SphereGrid
 from pdegcnn.sphere.rotation import check_coefficients, from_e3nn, to_e3nn
 from pdegcnn.sphere.sht import InverseRealSHT, RealSHT
@@ -31,6 +32,7 @@ def clebsch_gordan_product(a: Tensor, b: Tensor, lmax: int | None = None) -> Ten
     for an ``lmax`` above the sum of the two bands, where nothing is.
     """
     first, second = to_e3nn(check_coefficients("a", a)), to_e3nn(check_coefficients("b", b))
+    _checks.same_kind("b", second, "a", first)
     try:
         torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except RuntimeError as error:

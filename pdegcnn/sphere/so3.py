@@ -71,10 +71,14 @@ class _FibreTransform(TableModule):
             for block, orders in enumerate(self._orders(_BLOCK))
         ]
 
-    def _turns(self, sign: int) -> Tensor:
-        """``exp(sign i n gamma_k)``, complex [n, k]: for short fibres a product with it is faster than an FFT."""
+    def _turn(self, sign: int, x: Tensor) -> Tensor:
+        """The product of ``x``, complex [m, k, N] (or [m, n, N] for sign +1), with ``exp(sign i n gamma_k)``.
+
+        For short fibres that is faster than an FFT. As a batched product it can be traced with any batch.
+        """
         cosine, sine = self.get_buffer("turns")
-        return torch.complex(cosine, sign * sine)
+        turns = torch.complex(cosine, sign * sine)
+        return torch.bmm((turns.mT if sign > 0 else turns).expand(x.shape[0], -1, -1), x)
 
     def extra_repr(self) -> str:
         """Return the grid, the fibre and the bands."""
@@ -109,7 +113,7 @@ class SO3FFT(_FibreTransform):
         size, count, nlat = self.lmax + 1, 2 * self.nmax + 1, len(self.grid.theta)
         batch = f.shape[: -1 - len(self.grid.shape)]
         waves = real_analysis(f.reshape(-1, self.fibre, *self.grid.shape), self.grid, size)
-        turned = self._turns(-1) @ waves.permute(3, 1, 2, 0).flatten(2)
+        turned = self._turn(-1, waves.permute(3, 1, 2, 0).flatten(2))
         columns = torch.view_as_real(turned).reshape(size, count, nlat, -1)
         rows, blocks = [], self._orders(_BLOCK)
         for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
@@ -138,6 +142,6 @@ class InverseSO3FFT(_FibreTransform):
         for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
             rings.append(self.get_buffer(f"table{block}").mT @ part[:, :, blocks[block].start :])
         waves = torch.cat(rings) if len(rings) > 1 else rings[0]  # [m, n, ring, batch and re/im]
-        turned = self._turns(+1).mT @ torch.view_as_complex(waves.unflatten(3, (-1, 2))).flatten(2)
+        turned = self._turn(+1, torch.view_as_complex(waves.unflatten(3, (-1, 2))).flatten(2))
         turned = turned.unflatten(2, (waves.shape[2], -1)).permute(3, 1, 2, 0)
         return real_synthesis(turned, self.grid).reshape(*W.shape[:-3], self.fibre, *self.grid.shape)

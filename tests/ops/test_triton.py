@@ -64,7 +64,7 @@ def interpreted(*arguments):
     "part, chosen",
     [
         ("test_backends.py", "triton"),
-        ("test_ring_morphology.py", "triton"),
+        ("test_ring_morphology.py", "triton and values_and_gradients and (float32 or bfloat16)"),
         ("test_laws.py", "triton and not dilation_laws"),
         ("test_torch_machinery.py", "triton and (second_derivatives or functional_grad)"),
         ("interpreted.py", "triton"),

@@ -44,5 +44,7 @@ def test_runs_repeat_to_the_bit_on_one_thread_and_two(name: str) -> None:
         torch.set_num_threads(threads)
     assert all(a.equal(b) for a, b in zip(runs[0], runs[1], strict=True))
     assert all(a.equal(b) for a, b in zip(runs[2], runs[3], strict=True))
-    for a, b in zip(runs[0], runs[2], strict=True):  # sums may be split in another order
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    # sums may be split in another order; gradients that cancel (as of a bias before a batch norm) are rounding alone
+    scale = max(float(a.abs().max()) for a in runs[0])
+    for a, b in zip(runs[0], runs[2], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6 * scale, rtol=1e-4)
