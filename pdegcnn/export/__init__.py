@@ -66,8 +66,7 @@ def to_onnx(model: nn.Module, path: str | Path, *inputs: Any, batch: bool = True
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
     Max-plus convolutions are gathers, subtractions and maxima; Fourier transforms along rings are matrix products, for
-    ONNX has no complex numbers (``SphereConv`` on SO(3) and ``spherical_detector`` are refused). The file appears whole
-    or not at all.
+    ONNX has no complex numbers. The file appears whole or not at all.
 
     Args:
         model: any module whose inputs and outputs are real tensors.
