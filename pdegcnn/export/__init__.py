@@ -12,8 +12,6 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_map
 
 from pdegcnn import _checks
+from pdegcnn._modules import evaluating
 from pdegcnn.export.folding import fold
 from pdegcnn.export.real import RealInterpreter
 from pdegcnn.export.rewriting import PlainInterpreter, Rewritten
@@ -130,7 +129,7 @@ def _rewritten(
     model: nn.Module, inputs: tuple[Any, ...], shapes: Any, frozen: bool, interpreter: type[fx.Interpreter]
 ) -> ExportedProgram:
     """The model as a program without this library's operators."""
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         model(*inputs)  # tables that are made when first needed, are made of true numbers
         module = _bare(_trace(model, inputs, shapes))
         rewritten = Rewritten(fold(module) if frozen else module, interpreter)
@@ -156,16 +155,3 @@ def _bare(traced: ExportedProgram) -> fx.GraphModule:
     module.delete_all_unused_submodules()
     module.recompile()
     return module
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modules = list(model.modules())
-    modes = [m.training for m in modules]
-    try:
-        for m in modules:
-            m.training = False
-        yield
-    finally:
-        for m, mode in zip(modules, modes):
-            m.training = mode
