@@ -83,8 +83,8 @@ def save(folder: Path, step: int, weights: Mapping[str, Mapping[str, Tensor]], o
         write_json(fresh / "state.json", state)
         write_file(fresh / "optimizer.pt", lambda path: torch.save(optimizer, path))
         final = folder / f"{PREFIX}{step:09d}"
-        if final.exists():
-            shutil.rmtree(final)
+        while final.exists():  # the same step again, with the epoch's scores: never a moment without a checkpoint
+            final = final.with_name(final.name + "+")
         os.replace(fresh, final)
         _flush(folder)
     except BaseException:
