@@ -34,14 +34,35 @@ def kind(name: str, value: Any, wanted: type, example: str) -> Any:
 
 
 def signal(name: str, value: Any, ndim: int, layout: str) -> Tensor:
-    """Check a signal: a floating tensor of rank ``ndim`` without empty axes."""
-    tensor(name, value, ndim, layout)
-    for axis, size in enumerate(value.shape):
+    """Check a signal: a floating tensor of rank ``ndim`` without empty axes, but for the batch, its first."""
+    return filled(name, tensor(name, value, ndim, layout), layout)
+
+
+def filled(name: str, value: Tensor, layout: str) -> Tensor:
+    """Raise if an axis but the first, that of the batch, is empty."""
+    for axis, size in enumerate(value.shape[1:], 1):
         if size == 0:
             raise ValueError(
-                f"{name}: expected no empty axis in {layout}, got shape {tuple(value.shape)} (axis {axis})"
+                f"{name}: expected no empty axis but the batch in {layout}, "
+                f"got shape {tuple(value.shape)} (axis {axis})"
             )
     return value
+
+
+def channels(name: str, value: Tensor, count: int, layout: str = "[B,C,...]") -> None:
+    """Raise unless the second axis has ``count`` entries."""
+    if value.ndim < 2 or value.shape[1] != count:
+        raise ValueError(f"{name}: expected {count} channels in {layout}, got shape {tuple(value.shape)}")
+
+
+def for_weights(name: str, value: Tensor, weight: Tensor) -> None:
+    """Raise unless a layer with this weight can take ``value``, real or complex: same device and, but under autocast,
+    same precision.
+    """
+    real = value.real if value.is_complex() else value
+    if real.device == weight.device and torch.amp.is_autocast_available(value.device.type):  # not on the meta device
+        real = real if not torch.is_autocast_enabled(value.device.type) else weight
+    same_kind(name, real, "the weights", weight)
 
 
 def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:

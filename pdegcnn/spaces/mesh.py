@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _fft
 from pdegcnn.spaces.base import Space
 from pdegcnn.surface.checks import (
     check_arrays,
@@ -483,12 +483,12 @@ def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
     if bool(((steps - whole).abs() < 1e-9).all()):
         source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
         return u.gather(2, source.expand_as(u))
-    spectrum = torch.fft.rfft(u, dim=2)
+    spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
     phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return torch.fft.irfft(spectrum * phase, n=count, dim=2)
+    return _fft.apply(torch.fft.irfft, spectrum * phase, n=count, dim=2)
 
 
 def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
