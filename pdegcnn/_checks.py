@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor as _is_wrapped  # pyright: ignore[reportMissingImports]
+
+LIMIT = 2**31
+"""No size or number of steps is that large; refused by name, rather than by the allocator or never."""
 
 
 def tensor(name: str, value: Any, ndim: int | Sequence[int] | None = None, layout: str = "") -> Tensor:
@@ -75,8 +79,8 @@ def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
 
 def odd(name: str, sizes: Sequence[int]) -> None:
     """Raise unless every size is a positive odd number."""
-    if any(not isinstance(s, int) or s < 1 or s % 2 == 0 for s in sizes):
-        raise ValueError(f"{name}: expected positive odd sizes, got {tuple(sizes)}")
+    if any(not isinstance(s, int) or not 0 < s < LIMIT or s % 2 == 0 for s in sizes):
+        raise ValueError(f"{name}: expected positive odd sizes (below 2**31), got {tuple(sizes)}")
 
 
 def odd_sizes(name: str, value: Any, count: int) -> tuple[int, ...]:
@@ -108,7 +112,8 @@ def widths(name: str, value: Any, least: int) -> tuple[int, ...]:
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """Return ``value`` if it is one of ``allowed``, else raise."""
-    if getattr(value, "ndim", 0) or value not in allowed:
+    alike = [a for a in allowed if isinstance(value, type(a)) and isinstance(value, bool) == isinstance(a, bool)]
+    if value not in alike:  # 1.0, True and 1 + 0j are equal to 1, but are not it
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
 
@@ -119,6 +124,8 @@ def positive_int(name: str, value: Any) -> int:
         raise TypeError(f"{name}: expected a positive int, got {value!r} of type {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name}: expected a positive int, got {value}")
+    if value >= LIMIT:
+        raise ValueError(f"{name}: expected a positive int below 2**31, got {value}")
     return value
 
 
@@ -144,6 +151,8 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number in {brackets}, got {value!r} of type {type(value).__name__}")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name}: expected a value in {brackets}, got an int that no float can hold")
     if not (low <= value <= high) or (open_low and value == low) or abs(value) == float("inf"):
         raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
 

@@ -188,7 +188,8 @@ class PDELayer(nn.Module):
 
 def _check_terms(terms: Any) -> None:
     """Raise unless ``terms`` is a sequence of different words."""
-    if isinstance(terms, str) or not isinstance(terms, Sequence) or not terms or len(set(map(str, terms))) < len(terms):
+    words = isinstance(terms, Sequence) and all(isinstance(term, str) for term in terms)
+    if isinstance(terms, str) or not words or not terms or len(set(terms)) < len(terms):
         raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
 
 
