@@ -16,6 +16,7 @@ from torch import Tensor
 from pdegcnn import _checks, _fft
 from pdegcnn.spaces.base import Space
 from pdegcnn.surface.checks import (
+    as_rows,
     check_arrays,
     check_faces,
     check_glueing,
@@ -133,12 +134,17 @@ class Mesh(Space):
         Raises:
             ValueError: as :meth:`from_arrays`, or sides of neighbouring faces that differ in length.
         """
-        faces, lengths = np.asarray(faces, dtype=np.int64), np.asarray(lengths, dtype=np.float64)
-        if faces.ndim != 2 or faces.shape[1] != 3 or not faces.size:
-            raise ValueError(f"faces: expected [F,3] with at least one row, got shape {faces.shape}")
+        faces = as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
+        lengths = as_rows("lengths", lengths, "[F,3] numbers", "fiu").astype(np.float64)
+        if not np.isfinite(lengths).all():
+            raise ValueError("lengths: expected finite numbers, got NaN or infinity")
         if lengths.shape != faces.shape:
             raise ValueError(f"lengths: expected shape {faces.shape} as faces, got {lengths.shape}")
         count = int(faces.max()) + 1
+        if count > faces.size:
+            raise ValueError(
+                f"faces: expected no isolated vertex, got {len(faces)} faces of vertices up to {count - 1}"
+            )
         check_faces(faces, count)
         check_lengths(lengths)
         check_glueing(faces, count)
@@ -506,4 +512,4 @@ def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str,
 
 def _check_unit(unit: float | None) -> None:
     if unit is not None:
-        _checks.interval("unit", unit, 0.0, math.inf, open_low=True)
+        _checks.number("unit", unit, 0.0, math.inf, open_low=True)

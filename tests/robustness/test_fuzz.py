@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -14,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from .calls import FUNCTIONS, LAYERS, find, outputs
+from .calls import FUNCTIONS, LAYERS, MAKERS, find, outputs
 
 NUMBERS = [
     -1,
@@ -42,6 +43,8 @@ OTHERS = [*NUMBERS, object(), "nonsense", int, [1, "a"], {"a": 1}]
 
 def bent_tensors(x: Tensor) -> list[Any]:
     """The same numbers in other clothes, and other numbers and shapes."""
+    if not (x.is_floating_point() or x.is_complex()):
+        return [-x, x + 100, x * 2**40, x.mT, x.int(), *bent_tensors(x.double())]
     bends = {
         "non-contiguous": lambda: (
             x.mT.contiguous().mT if x.ndim > 1 else (torch.stack((x, x), 1)[:, 0] if x.ndim else x)
@@ -121,6 +124,8 @@ def test_functions(name: str) -> None:
 
 CALLED = {
     "convection": "method", "diffusion": "method",  # of a PDE layer: the methods of its terms
+    "vertices": "faces", "lengths": "faces",  # what corners make of triangles
+    "form": "metric", "initial": "alpha",  # of a parameter: the argument of the layer that has it
     "classes": "out_channels", "logits": "bias", "width": "channels",  # of a network: the argument of its layer
 }  # fmt: skip
 """Arguments whose errors come from a layer inside, under the layer's name for them."""
@@ -133,15 +138,19 @@ def options_of(name: str) -> list[str]:
     return [n for n in dict.fromkeys([*plain, *LAYERS[name][0]]) if n not in ("device", "dtype")]
 
 
-def settle_layer(name: str, changed: dict[str, Any]) -> None:
-    """Build with strange arguments: a layer, or an error that says which argument."""
+def settle_maker(name: str, make: Callable[..., Any], good: dict[str, Any], changed: dict[str, Any]) -> None:
+    """Build with strange arguments: something, or an error that says which argument."""
     try:
-        layer = find(name)(**{**LAYERS[name][0], **changed})
+        made = make(**{**good, **changed})
     except (ValueError, TypeError) as error:
         words = [word for argument in changed for word in (argument, CALLED.get(argument, argument))]
         assert any(word in str(error) for word in words), f"{name}({changed}): {error}"
         return
-    assert isinstance(layer, torch.nn.Module)
+    assert made is not None
+
+
+def settle_layer(name: str, changed: dict[str, Any]) -> None:
+    settle_maker(name, find(name), LAYERS[name][0], changed)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -174,6 +183,25 @@ def test_constructors_with_several(name: str, data: st.DataObject) -> None:
     torch.manual_seed(0)
     names = data.draw(st.lists(st.sampled_from(options_of(name)), min_size=1, max_size=3, unique=True))
     settle_layer(name, {n: data.draw(STRANGE) for n in names})
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_makers(name: str) -> None:
+    """Spaces, grids, parameters and transforms; whatever is bent may also be left as it is."""
+    make, good = MAKERS[name]
+    make(**good)
+    for changed, value in good.items():
+        for strange in [*bent(value), torch.ones(2)]:
+            settle_maker(name, make, good, {changed: strange})
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_makers_with_several(name: str, data: st.DataObject) -> None:
+    make, good = MAKERS[name]
+    names = data.draw(st.lists(st.sampled_from(list(good)), min_size=1, max_size=3, unique=True))
+    settle_maker(name, make, good, {n: data.draw(STRANGE) for n in names})
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
