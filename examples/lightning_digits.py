@@ -149,7 +149,11 @@ def main() -> None:
         made.error(f"--epochs: expected a number >= 1, got {chosen.epochs}")
     if chosen.seed < 0:
         made.error(f"--seed: expected a number >= 0, got {chosen.seed}")
-    if chosen.out.exists() and not (chosen.out / "results.json").exists():
+    if (
+        chosen.out.exists()
+        and not (chosen.out / "results.json").exists()
+        and (chosen.out.is_file() or any(chosen.out.iterdir()))
+    ):
         made.error(f"--out: {chosen.out} exists and was not written by this example")
     if chosen.smoke:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
