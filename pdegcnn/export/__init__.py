@@ -9,8 +9,6 @@ steps, that is ``kernel_size="auto"``, and on meshes convection and diffusion.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_map
 
 from pdegcnn import _checks
+from pdegcnn._files import write_file
 from pdegcnn._modules import evaluating
 from pdegcnn.export.folding import fold
 from pdegcnn.export.real import RealInterpreter
@@ -91,9 +90,7 @@ def to_onnx(model: nn.Module, path: str | Path, *inputs: Any, batch: bool = True
         warnings.simplefilter("ignore")  # the exporter's own notices
         made = torch.onnx.export(traced, dynamo=True, verbose=False)
     assert made is not None
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made.save(Path(folder) / path.name)
-        os.replace(Path(folder) / path.name, path)
+    write_file(path, made.save)
     return path
 
 
