@@ -178,9 +178,10 @@ def skip(app: Any, what: str, name: str, value: Any, skipped: bool, options: Any
 
 
 def cited_tests() -> dict[str, list[str]]:
-    """Test files that pages of the theory cite -> names of tests, in order."""
+    """Test files that pages of the theory and guides cite -> names of tests, in order."""
     found: dict[str, list[str]] = {}
-    for page in sorted((Path(__file__).parent / "theory").glob("*.md")):
+    here = Path(__file__).parent
+    for page in sorted([*(here / "theory").glob("*.md"), *(here / "guides").glob("*.md")]):
         for path, name in re.findall(r"\{test\}`([\w/.]+)::(\w+)`", page.read_text(encoding="utf-8")):
             if name not in found.setdefault(path, []):
                 found[path].append(name)
@@ -189,7 +190,7 @@ def cited_tests() -> dict[str, list[str]]:
 
 def _tests_page() -> list[str]:
     """The sources of all cited tests."""
-    lines = ["Tests that the theory cites", "=" * 27, "", "Sources, as they run in ``make test``.", ""]
+    lines = ["Tests that these pages cite", "=" * 27, "", "Sources, as they run in ``make test``.", ""]
     for path, names in sorted(cited_tests().items()):
         lines += [path, "-" * len(path), ""]
         for name in names:

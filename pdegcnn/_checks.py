@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor as _is_wrapped  # pyright: ignore[reportMissingImports]
+
+LIMIT = 2**31
+"""No size or number of steps is that large; refused by name, rather than by the allocator or never."""
 
 
 def tensor(name: str, value: Any, ndim: int | Sequence[int] | None = None, layout: str = "") -> Tensor:
@@ -34,14 +38,35 @@ def kind(name: str, value: Any, wanted: type, example: str) -> Any:
 
 
 def signal(name: str, value: Any, ndim: int, layout: str) -> Tensor:
-    """Check a signal: a floating tensor of rank ``ndim`` without empty axes."""
-    tensor(name, value, ndim, layout)
-    for axis, size in enumerate(value.shape):
+    """Check a signal: a floating tensor of rank ``ndim`` without empty axes, but for the batch, its first."""
+    return filled(name, tensor(name, value, ndim, layout), layout)
+
+
+def filled(name: str, value: Tensor, layout: str) -> Tensor:
+    """Raise if an axis but the first, that of the batch, is empty."""
+    for axis, size in enumerate(value.shape[1:], 1):
         if size == 0:
             raise ValueError(
-                f"{name}: expected no empty axis in {layout}, got shape {tuple(value.shape)} (axis {axis})"
+                f"{name}: expected no empty axis but the batch in {layout}, "
+                f"got shape {tuple(value.shape)} (axis {axis})"
             )
     return value
+
+
+def channels(name: str, value: Tensor, count: int, layout: str = "[B,C,...]") -> None:
+    """Raise unless the second axis has ``count`` entries."""
+    if value.ndim < 2 or value.shape[1] != count:
+        raise ValueError(f"{name}: expected {count} channels in {layout}, got shape {tuple(value.shape)}")
+
+
+def for_weights(name: str, value: Tensor, weight: Tensor) -> None:
+    """Raise unless a layer with this weight can take ``value``, real or complex: same device and, but under autocast,
+    same precision.
+    """
+    real = value.real if value.is_complex() else value
+    if real.device == weight.device and torch.amp.is_autocast_available(value.device.type):  # not on the meta device
+        real = real if not torch.is_autocast_enabled(value.device.type) else weight
+    same_kind(name, real, "the weights", weight)
 
 
 def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
@@ -54,8 +79,8 @@ def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
 
 def odd(name: str, sizes: Sequence[int]) -> None:
     """Raise unless every size is a positive odd number."""
-    if any(not isinstance(s, int) or s < 1 or s % 2 == 0 for s in sizes):
-        raise ValueError(f"{name}: expected positive odd sizes, got {tuple(sizes)}")
+    if any(not isinstance(s, int) or not 0 < s < LIMIT or s % 2 == 0 for s in sizes):
+        raise ValueError(f"{name}: expected positive odd sizes (below 2**31), got {tuple(sizes)}")
 
 
 def odd_sizes(name: str, value: Any, count: int) -> tuple[int, ...]:
@@ -87,7 +112,8 @@ def widths(name: str, value: Any, least: int) -> tuple[int, ...]:
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """Return ``value`` if it is one of ``allowed``, else raise."""
-    if getattr(value, "ndim", 0) or value not in allowed:
+    alike = [a for a in allowed if isinstance(value, type(a)) and isinstance(value, bool) == isinstance(a, bool)]
+    if value not in alike:  # 1.0, True and 1 + 0j are equal to 1, but are not it
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
 
@@ -98,6 +124,8 @@ def positive_int(name: str, value: Any) -> int:
         raise TypeError(f"{name}: expected a positive int, got {value!r} of type {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name}: expected a positive int, got {value}")
+    if value >= LIMIT:
+        raise ValueError(f"{name}: expected a positive int below 2**31, got {value}")
     return value
 
 
@@ -123,6 +151,8 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number in {brackets}, got {value!r} of type {type(value).__name__}")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name}: expected a value in {brackets}, got an int that no float can hold")
     if not (low <= value <= high) or (open_low and value == low) or abs(value) == float("inf"):
         raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _fft
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
@@ -220,7 +220,7 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     _checks.choice("part", part, ("real", "imaginary"))
     dtype = torch.float32 if image.dtype in (torch.float16, torch.bfloat16) else image.dtype
     windows = cake_windows(space.orientations, *image.shape[-2:]).to(image.device, dtype)
-    score = torch.fft.ifft2(torch.fft.fft2(image.to(dtype)).unsqueeze(2) * windows)
+    score = _fft.apply(torch.fft.ifft2, _fft.apply(torch.fft.fft2, image.to(dtype)).unsqueeze(2) * windows)
     return (score.real if part == "real" else score.imag).to(image.dtype)
 
 
@@ -299,10 +299,10 @@ def project_fibre(u: Tensor, space: RotationSpace, mode: str = "max", *, oversam
         return safe_sqrt((u**2).mean(2))
     if oversample > 1:
         wide = u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
-        waves = torch.fft.rfft(wide, dim=2)
+        waves = _fft.apply(torch.fft.rfft, wide, dim=2)
         if space.fibre % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
             waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
-        u = (torch.fft.irfft(waves, n=oversample * space.fibre, dim=2) * oversample).to(u.dtype)
+        u = (_fft.apply(torch.fft.irfft, waves, n=oversample * space.fibre, dim=2) * oversample).to(u.dtype)
     return u.amax(2)
 
 
@@ -323,8 +323,8 @@ def resample(u: Tensor, size: int | tuple[int, int]) -> Tensor:
                 [0.7143, 2.2857]])
     """
     _checks.tensor("u", u)
-    if u.ndim < 2:
-        raise ValueError(f"u: expected a tensor [..., H, W], got shape {tuple(u.shape)}")
+    if u.ndim < 2 or 0 in u.shape[-2:]:
+        raise ValueError(f"u: expected a tensor [..., H, W] with pixels, got shape {tuple(u.shape)}")
     height, width = (size, size) if isinstance(size, int) else size
     rows = _resampling_matrix(u.shape[-2], _checks.positive_int("size", height), u)
     columns = _resampling_matrix(u.shape[-1], _checks.positive_int("size", width), u)

@@ -109,7 +109,9 @@ def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
         raise TypeError("inputs: expected what the model's forward takes, such as an example image, got nothing")
     for value in inputs:
         if isinstance(value, Tensor):
-            _checks.signal("inputs", value, value.ndim, "every input")
+            _checks.tensor("inputs", value)
+            if 0 in value.shape:  # nor an empty batch, from which nothing can be traced
+                raise ValueError(f"inputs: expected no empty axis, got shape {tuple(value.shape)}")
 
 
 def _open_batch(model: Any, inputs: tuple[Any, ...], batch: bool) -> tuple[tuple[Any, ...], Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.gauge.features import Features, check_features, check_spins, real_of
+from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, mix, to_rows
 from pdegcnn.ops.transport_gather.stencils import filter_stencil, partners
@@ -93,14 +93,7 @@ class GaugeConv(nn.Module):
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
         """Convolve the features on ``mesh``."""
-        fields = check_features("features", features, self.in_channels, mesh)
-        for spin, field in fields.items():
-            weight = next(iter(self.weights.values()))
-            if real_of(field.dtype) != weight.dtype or field.device != weight.device:
-                raise TypeError(
-                    f"features[{spin}]: expected the precision {weight.dtype} and device {weight.device} of the "
-                    f"weights, got {field.dtype} on {field.device}"
-                )
+        fields = check_features("features", features, self.in_channels, mesh, next(iter(self.weights.values())))
         device = next(iter(fields.values())).device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):  # factors of the neighbours have the precision of the weights

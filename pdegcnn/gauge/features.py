@@ -69,9 +69,13 @@ def _check_spin(name: str, spin: Any) -> None:
 
 
 def check_features(
-    name: str, features: Any, channels: Mapping[int, int] | None = None, mesh: Mesh | None = None
+    name: str,
+    features: Any,
+    channels: Mapping[int, int] | None = None,
+    mesh: Mesh | None = None,
+    weight: Tensor | None = None,
 ) -> Features:
-    """``features`` if they have the spins and channels asked for and fit the mesh, else an error."""
+    """``features`` if they fit each other, the spins and channels asked for, the mesh and the weights, else raise."""
     if not isinstance(features, Mapping):
         raise TypeError(f"{name}: expected a dictionary of tensors per spin, got {type(features).__name__}")
     if mesh is not None and not isinstance(mesh, Mesh):
@@ -91,9 +95,23 @@ def check_features(
         if field.ndim != 3 or any(w is not None and s != w for s, w in zip(field.shape, wanted)):
             shape = ",".join(str(w or letter) for w, letter in zip(wanted, "BCV"))
             raise ValueError(f"{name}[{spin}]: expected shape [{shape}] laid out {LAYOUT}, got {tuple(field.shape)}")
-        if 0 in field.shape:
-            raise ValueError(f"{name}[{spin}]: expected no empty axis, got shape {tuple(field.shape)}")
+        _checks.filled(f"{name}[{spin}]", field, LAYOUT)
+        _check_partners(name, spin, field, features)
+        if weight is not None:
+            _checks.for_weights(f"{name}[{spin}]", field, weight)
     return dict(features)
+
+
+def _check_partners(name: str, spin: int, field: Tensor, features: Mapping[int, Tensor]) -> None:
+    """Raise unless a field has the batch, vertices and device of the first one."""
+    first, other = next(iter(features.items()))
+    if field.shape[::2] != other.shape[::2]:
+        raise ValueError(
+            f"{name}[{spin}]: expected the batch and vertices of {name}[{first}] {tuple(other.shape)}, "
+            f"got shape {tuple(field.shape)}"
+        )
+    if field.device != other.device:
+        raise ValueError(f"{name}[{spin}]: expected device {other.device} as {name}[{first}], got {field.device}")
 
 
 def real_of(dtype: torch.dtype) -> torch.dtype:

@@ -52,7 +52,8 @@ class SpinMix(nn.Module):
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
         """Mix the channels."""
-        fields, out = check_features("features", features, self.in_channels), {}
+        weight = next(iter(self.weights.values()))
+        fields, out = check_features("features", features, self.in_channels, weight=weight), {}
         for key, weight in self.weights.items():
             matrix = torch.view_as_complex(weight) if int(key) else weight[..., 0]
             out[int(key)] = torch.einsum("dc,bcv->bdv", matrix, fields[int(key)])

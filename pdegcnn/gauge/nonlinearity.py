@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _fft
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.nn.mixing import BatchNorm
 
@@ -54,7 +54,8 @@ class NormReLU(_Pointwise):
     def forward(self, features: Mapping[int, Tensor]) -> Features:
         """Apply at each vertex."""
         out = {}
-        for spin, z in check_features("features", features, self.channels).items():
+        weight = next(iter(self.bias.values()))
+        for spin, z in check_features("features", features, self.channels, weight=weight).items():
             bias = self.bias[str(spin)][:, None]
             out[spin] = z * (torch.relu(length(z) + bias) / length(z)) if spin else torch.relu(z + bias)
         return out
@@ -72,7 +73,7 @@ class Gated(_Pointwise):
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
         """Apply at each vertex."""
-        fields = check_features("features", features, self.channels)
+        fields = check_features("features", features, self.channels, weight=self.gates.weight)
         gates, first = torch.sigmoid(self.gates(fields[0])), 0
         out = {0: torch.relu(fields[0])}
         for spin, channels in self.channels.items():
@@ -104,7 +105,7 @@ class Product(_Pointwise):
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
         """Apply at each vertex."""
-        fields = check_features("features", features, self.channels)
+        fields = check_features("features", features, self.channels, weight=self.weight)
         out = dict(fields)
         for (m, n, s, sign), weight in zip(self.terms, self.weight):
             product = fields[m] * (fields[n] if sign > 0 else fields[n].conj())
@@ -178,13 +179,14 @@ class SpinNorm(_Pointwise):
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
         """Normalise."""
-        out = check_features("features", features, self.channels)
+        out = check_features("features", features, self.channels, weight=next(self.parameters()))
         if self.scalar is not None:
             out[0] = self.scalar(out[0])
         for key, scale in self.scale.items():
             z, running = out[int(key)], getattr(self, f"spin{key}_running_mean")
-            square = (z.real**2 + z.imag**2).mean((0, 2)) if self.training else running
-            if self.training:
+            training = self.training and z.shape[0] > 0  # no batch, no statistics, as in torch's batch norm
+            square = (z.real**2 + z.imag**2).mean((0, 2)) if training else running
+            if training:
                 with torch.no_grad():
                     running.lerp_(square.to(running.dtype), self.momentum)
             out[int(key)] = z * (scale / (square + self.eps).sqrt())[:, None]
@@ -211,5 +213,5 @@ def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
 
 def from_directions(u: Tensor, spins: list[int]) -> Features:
     """Fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,N,V]`` best."""
-    spectrum = torch.fft.ifft(u, dim=2)  # (1/N) sum_i u_i e^(+i k theta_i)
+    spectrum = _fft.apply(torch.fft.ifft, u, dim=2)  # (1/N) sum_i u_i e^(+i k theta_i)
     return {k: 2 * spectrum[:, :, k] if k else spectrum[:, :, 0].real for k in spins}

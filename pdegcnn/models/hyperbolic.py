@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -59,6 +60,10 @@ class HyperbolicNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B,C,*space] to [B,classes,*space] or, for a classifier, [B,classes]."""
         check.signal("x", x, self.dims + 2, "[B,C,*space]")
+        if isinstance(wanted := getattr(self.opening, "in_channels", None), int):
+            check.channels("x", x, wanted, "[B,C,*space]")
+        for weight in itertools.islice(self.opening.parameters(), 1):
+            check.for_weights("x", x, weight)
         sizes = x.shape[2:]
         pads = [amount for size in reversed(sizes) for amount in (0, -size % self.multiple)]
         y, _ = self.stack(self.opening(F.pad(x, pads, mode="replicate") if any(pads) else x))

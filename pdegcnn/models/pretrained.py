@@ -44,6 +44,6 @@ def read_pretrained(builder: str, name: str) -> tuple[dict[str, Any], dict[str, 
         load = importlib.import_module("safetensors.torch").load
     except ModuleNotFoundError as error:
         raise ImportError(
-            "pretrained: weights are read with safetensors, which is not installed: pip install 'pdegcnn[recipes]'"
+            "pretrained: weights are read with safetensors, which is not installed: pip install 'pdegcnn[save]'"
         ) from error
     return description, load(content)

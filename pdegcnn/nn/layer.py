@@ -148,10 +148,7 @@ class PDELayer(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Solve the equation from ``u``, mix and normalise."""
         self.space.check_signal("u", u)
-        if u.shape[1] != self.in_channels:
-            raise ValueError(
-                f"u: expected {self.in_channels} channels in {self.space.layout}, got shape {tuple(u.shape)}"
-            )
+        _checks.channels("u", u, self.in_channels, self.space.layout)
         if self._may_stream(u) and u.numel() > STREAM_ABOVE:
             return self._stream(u)
         u = self.mix(evolve(u, list(self.terms.values()), self.splitting, self.iterations))
@@ -191,7 +188,8 @@ class PDELayer(nn.Module):
 
 def _check_terms(terms: Any) -> None:
     """Raise unless ``terms`` is a sequence of different words."""
-    if isinstance(terms, str) or not isinstance(terms, Sequence) or not terms or len(set(map(str, terms))) < len(terms):
+    words = isinstance(terms, Sequence) and all(isinstance(term, str) for term in terms)
+    if isinstance(terms, str) or not words or not terms or len(set(terms)) < len(terms):
         raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
 
 

@@ -114,10 +114,7 @@ class PlanarLift(Lift):
     def forward(self, image: Tensor) -> Tensor:
         """Lift ``image``."""
         _checks.signal("image", image, 4, "[B,C,H,W]")
-        if image.shape[1] != self.in_channels:
-            raise ValueError(
-                f"image: expected {self.in_channels} channels in [B,C,H,W], got shape {tuple(image.shape)}"
-            )
+        _checks.channels("image", image, self.in_channels, "[B,C,H,W]")
         _checks.same_kind("image", image, "the weights", self.weight)
         if self.filters == "cake":
             parts = torch.stack([cake_lift(image, self.space, part) for part in ("real", "imaginary")], dim=2)

@@ -12,6 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pdegcnn import _checks
 from pdegcnn.spaces import Space
 
+HALF = (torch.float16, torch.bfloat16)
+"""What torch's batch norm takes beside statistics of float32."""
+
 
 class ChannelMix(nn.Module):
     """Affine combination of channels at every point: ``[B,C,...] -> [B,C',...]`` on any space.
@@ -43,9 +46,8 @@ class ChannelMix(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Mix the channels of ``u``."""
-        _checks.tensor("u", u)
-        if u.ndim < 2 or u.shape[1] != self.in_channels:
-            raise ValueError(f"u: expected {self.in_channels} channels in [B,C,...], got shape {tuple(u.shape)}")
+        _checks.channels("u", _checks.tensor("u", u), self.in_channels)
+        _checks.for_weights("u", u, self.weight)
         weight = self.weight.expand(u.shape[0], -1, -1)  # matmul would transpose u instead, ten times slower
         mixed = torch.bmm(weight, u.flatten(2)).unflatten(2, u.shape[2:])
         return mixed if self.bias is None else mixed + self.bias.view(-1, *(1,) * (u.ndim - 2))
@@ -146,13 +148,12 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Normalise ``input``."""
-        _checks.tensor("input", input)
-        if input.ndim < 2 or input.shape[1] != self.num_features:
-            raise ValueError(
-                f"input: expected {self.num_features} channels in [B,C,...], got shape {tuple(input.shape)}"
-            )
+        _checks.channels("input", _checks.tensor("input", input), self.num_features)
+        like = self.weight if self.running_mean is None else self.running_mean
+        if like is not None and not (input.dtype in HALF and input.device == like.device):
+            _checks.for_weights("input", input, like)
         training = self.training or self.running_mean is None
-        if self.point_weights is None or not training:
+        if self.point_weights is None or not training or not input.shape[0]:
             return super().forward(input)
         self._check_input_dim(input)
         u = input.to(torch.promote_types(input.dtype, torch.float32))

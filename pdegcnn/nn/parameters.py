@@ -32,6 +32,7 @@ class MetricParameter(nn.Module):
         self, space: Space, channels: int, form: str = "diagonal", *, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
+        _checks.kind("space", space, Space, "a space")
         allowed = tuple(f for f in METRICS if space.metric_dim in METRICS[f].dims)
         self.form = _checks.choice("metric", form, allowed)
         self.space, self.channels = space, _checks.positive_int("channels", channels)
@@ -67,6 +68,7 @@ class Power(nn.Module):
 
     def __init__(self, initial: float, *, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
+        _checks.number("alpha", initial, 0.0, 1.0)
         if not LOWEST < initial < HIGHEST:
             raise ValueError(f"alpha: expected a value between {LOWEST} and {HIGHEST} to learn from, got {initial}")
         self.initial = initial

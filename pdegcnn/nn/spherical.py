@@ -140,10 +140,7 @@ class SphereLift(Lift):
         layout = "[B,C,nlat,nlon]" if len(self.space.grid.shape) == 2 else "[B,C,P]"
         _checks.signal("signal", signal, 2 + len(self.space.grid.shape), layout)
         check_base("signal", signal, self.space.grid)
-        if signal.shape[1] != self.in_channels:
-            raise ValueError(
-                f"signal: expected {self.in_channels} channels in {layout}, got shape {tuple(signal.shape)}"
-            )
+        _checks.channels("signal", signal, self.in_channels, layout)
         _checks.same_kind("signal", signal, "the weights", self.weight)
         coefficients = self.analysis(signal)
         degree = torch.arange(coefficients.shape[-1], dtype=coefficients.real.dtype, device=signal.device)
@@ -338,7 +335,10 @@ class Integrate(nn.Module):
         if self.finer is not None:
             self.space.check_signal("u", u)
             return self.finer(u).to(u.dtype).flatten(2).amax(2)
-        check_base("u", _checks.tensor("u", u), self.space.grid)
+        if _checks.tensor("u", u).ndim == self.space.signal_ndim:
+            self.space.check_signal("u", u)
+        else:
+            S2(self.space.grid).check_signal("u", u)
         if self.mode == "max":
             return u.flatten(2).amax(2)
         share = self.space.grid.weights.to(u) / (4 * math.pi)

@@ -92,10 +92,7 @@ class SphereConv(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Convolve ``u``."""
         self.space.check_signal("u", u)
-        if u.shape[1] != self.in_channels:
-            raise ValueError(
-                f"u: expected {self.in_channels} channels in {self.space.layout}, got shape {tuple(u.shape)}"
-            )
+        _checks.channels("u", u, self.in_channels, self.space.layout)
         _checks.same_kind("u", u, "the weights", self.weight)
         columns = self.analysis(u)
         on_group = isinstance(self.space, SO3)

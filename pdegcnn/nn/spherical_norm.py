@@ -65,8 +65,7 @@ class SphereNormReLU(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Apply to ``u``."""
         self.space.check_signal("u", u)
-        if u.shape[1] != self.channels:
-            raise ValueError(f"u: expected {self.channels} channels in {self.space.layout}, got shape {tuple(u.shape)}")
+        _checks.channels("u", u, self.channels, self.space.layout)
         on_group = isinstance(self.space, SO3)
         z = self.analysis(u)  # [B,C,l,m,n], or [B,C,l,m]
         z = z if on_group else z[..., None]

@@ -43,6 +43,7 @@ class Convection(nn.Module):
     @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
+        _checks.channels("u", _checks.tensor("u", u), len(self.vector), self.space.layout)
         run = solver(self.space, "convection").convection
         return run(u, self.space, self.vector, time=time, **_with_plan(self))
 
@@ -83,6 +84,10 @@ class _MetricTerm(nn.Module):
         """The solver's option that keeps the kernel in evaluation mode, for solvers whose kernels are worth it."""
         return {"cache": self.cache} if isinstance(self.space, GridSpace) and not self.training else {}
 
+    def _check(self, u: Tensor) -> None:
+        """One metric for each channel; `PDELayer` may have put fewer in the place of the layer's own."""
+        _checks.channels("u", _checks.tensor("u", u), len(self.metric.raw), self.space.layout)
+
     def power(self) -> float | Tensor:
         """The power alpha."""
         return self.alpha() if isinstance(self.alpha, Power) else self.alpha
@@ -108,6 +113,7 @@ class Diffusion(_MetricTerm):
     @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
+        self._check(u)
         run = solver(self.space, self.name).diffusion
         return run(u, self.space, self.metric(), alpha=self.power(), time=time, **_with_plan(self), **self._cache())
 
@@ -135,6 +141,7 @@ class Morphology(_MetricTerm):
     @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
+        self._check(u)
         run = solver(self.space, self.name).morphology
         options = _with_plan(self) | self._cache()
         return run(u, self.space, self.metric(), sign=self.sign, alpha=self.power(), time=time, **options)

@@ -98,6 +98,9 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
         problem = refusal(operator, asked, device, u.dtype)
         if problem:
             raise ValueError(f"backend: expected one that runs {operator} here, got {asked!r}: {problem}")
+    if not u.numel():  # loops look at a first number, and a grid of no programs cannot start
+        return "torch"
+    if asked is not None:
         return asked
     for name, operators in PREFERRED.get(device, {}).items():
         if operator in operators and not refusal(operator, name, device, u.dtype):

@@ -25,7 +25,18 @@ def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
 
 
 def check_metric_kind(metric: Metric, u: Tensor) -> Metric:
-    """Return a metric whose tensors have the device and dtype of the signal u, else raise."""
+    """Return a metric with the device, dtype and channels (or one for all) of the signal u, else raise."""
     for value in vars(metric).values():
         _checks.same_kind("metric", value, "u", u)
+        if value.shape[0] not in (1, u.shape[1]):
+            raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
     return metric
+
+
+def spread(u: Tensor) -> Tensor:
+    """Greatest minus least value of each channel, ``[C]``, without gradient; zero for an empty batch."""
+    u = u.detach()
+    if not u.shape[0]:
+        return u.new_zeros(u.shape[1])
+    axes = (0, *range(2, u.ndim))
+    return u.amax(axes) - u.amin(axes)

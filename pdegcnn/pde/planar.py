@@ -19,7 +19,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import spectral
-from pdegcnn.pde.arguments import check_metric_kind, check_vector
+from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.spaces import GridSpace
 
@@ -220,8 +220,7 @@ def morphology_sizes(
     if kernel_size != "auto":
         return _fixed_sizes(space, kernel_size)
     with torch.no_grad():
-        spread = u.amax((0, 2, 3, 4)) - u.amin((0, 2, 3, 4))
-        radius = radius_of_cost(spread, alpha, time)
+        radius = radius_of_cost(spread(u), alpha, time)
         return _enclosing_sizes(u, space, metric, radius, distance)
 
 

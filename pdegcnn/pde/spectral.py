@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from pdegcnn import _fft
 from pdegcnn.ops.matrix_function import fractional_exponential
 from pdegcnn.spaces import GridSpace
 
@@ -75,9 +76,9 @@ def diffusion_generator(u: Tensor, space: GridSpace, diffusivity: Tensor) -> Ten
 def diffusion(u: Tensor, space: GridSpace, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
     """``exp(-time (-Delta)^alpha) u`` for u [B,C,Or,H,W], exact for band-limited periodic signals."""
     step = fractional_exponential(diffusion_generator(u, space, diffusivity), alpha, time)
-    spectrum = torch.fft.rfft2(u).movedim(2, -1)[..., None]  # [B,C,H,Wf,Or,1]
+    spectrum = _fft.apply(torch.fft.rfft2, u).movedim(2, -1)[..., None]  # [B,C,H,Wf,Or,1]
     spectrum = (step.to(spectrum.dtype) @ spectrum)[..., 0].movedim(-1, 2)
-    return torch.fft.irfft2(spectrum, s=u.shape[-2:])
+    return _fft.apply(torch.fft.irfft2, spectrum, s=u.shape[-2:])
 
 
 def _phase(frequency: Tensor, shift: Tensor, nyquist: bool, dim: int) -> Tensor:
@@ -97,12 +98,12 @@ def _turn(u: Tensor, angle: Tensor, signless: Tensor) -> Tensor:
     The Nyquist mode of an even number of orientations is multiplied by ``signless [C]`` instead.
     """
     count = u.shape[2]
-    spectrum = torch.fft.rfft(u, dim=2)
+    spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], dtype=u.dtype, device=u.device)
     phase = torch.polar(torch.ones_like(n) * torch.ones_like(angle[:, None]), n * angle[:, None])
     if count % 2 == 0:
         phase = torch.cat((phase[:, :-1], signless[:, None].to(phase.dtype)), dim=1)
-    return torch.fft.irfft(spectrum * phase[:, :, None, None], n=count, dim=2)
+    return _fft.apply(torch.fft.irfft, spectrum * phase[:, :, None, None], n=count, dim=2)
 
 
 def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tensor:
@@ -125,5 +126,5 @@ def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tens
     dy = (chord[:, :1] * s + chord[:, 1:] * c)[..., None, None]
     x, y, _, _ = _frequencies(u)
     phase = _phase(x, dx, u.shape[-1] % 2 == 0, -1) * _phase(y, dy, u.shape[-2] % 2 == 0, -2)
-    u = torch.fft.irfft2(torch.fft.rfft2(u) * phase, s=u.shape[-2:])
+    u = _fft.apply(torch.fft.irfft2, _fft.apply(torch.fft.rfft2, u) * phase, s=u.shape[-2:])
     return u if half is None else _turn(u, half, torch.ones_like(half))

@@ -134,7 +134,7 @@ class NewtonStep(Tables):
         """
         rings, kernel = lists.as_rings(u.detach()), morphological_kernel(squared.detach(), alpha, time)
         position, tap = winning_taps(rings, kernel.detach(), lists.taps, lists.start, lists.longest, sign)
-        first, second = (x.reshape(*x.shape[:3], -1) for x in self.signal_jets(u))
+        first, second = (x.flatten(3) for x in self.signal_jets(u))
         where = position.flatten(2)[:, :, None]
         first = sign * first.gather(3, where.expand(-1, -1, first.shape[2], -1))
         second = sign * second.gather(3, where.expand(-1, -1, second.shape[2], -1))

@@ -17,7 +17,7 @@ from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.pde.arguments import check_vector
+from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
@@ -159,8 +159,7 @@ def morphology(
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
     matrix = _matrix(metric, u)
     if kernel_size == "auto":
-        spread = (u.amax((0, 2, 3)) - u.amin((0, 2, 3))).detach().double()
-        taps, radius = enclosing_reach(space, matrix, radius_of_cost(spread, _number(alpha), time))
+        taps, radius = enclosing_reach(space, matrix, radius_of_cost(spread(u).double(), _number(alpha), time))
     else:
         taps, radius = kernel_reach(space, kernel_size)
     return gather_morphology(u, bundle(space, radius, u), matrix, _law(_wide(alpha), time, matrix), taps, sign)
@@ -187,9 +186,7 @@ def _wide(alpha: float | Tensor) -> float | Tensor:
 
 def _matrix(metric: Tensor | Metric, u: Tensor) -> Tensor:
     """The metric as matrices ``[C,3,3]``, in float32 for half precision."""
-    metric = as_metric(metric, 3, u.shape[1])
-    for value in vars(metric).values():
-        _checks.same_kind("metric", value, "u", u)
+    metric = check_metric_kind(as_metric(metric, 3, u.shape[1]), u)
     (value,) = vars(metric).values()
     matrix = torch.diag_embed(value**2) if metric.form == "diagonal" else value
     return matrix.to(torch.promote_types(u.dtype, torch.float32)).expand(u.shape[1], 3, 3)

@@ -120,6 +120,8 @@ def checksum(y: Tensor, v: Tensor) -> int:
 
 def peak(y: Tensor, v: Tensor) -> Tensor:
     """The largest absolute value in both states; NaN if there is one."""
+    if not y.numel():
+        return y.new_zeros(())
     return torch.stack([*torch.aminmax(y.detach()), *torch.aminmax(v.detach())]).abs().max()
 
 

@@ -189,9 +189,9 @@ class SymmetricConv(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Map [B,channels,*space] to the same shape."""
-        check.tensor("y", y, self.dims + 2, "[B,C,*space]")
-        if y.shape[1] != self.channels:
-            raise ValueError(f"y: expected {self.channels} channels, got shape {tuple(y.shape)}")
+        check.signal("y", y, self.dims + 2, "[B,C,*space]")
+        check.channels("y", y, self.channels, "[B,C,*space]")
+        check.for_weights("y", y, self.weight)
         if needs_float32(y, self.kernel_size):
             with torch.autocast("cpu", enabled=False):
                 return self._apply_to(y.float(), self.weight.float(), self.bias.float()).to(y.dtype)

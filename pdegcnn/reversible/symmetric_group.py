@@ -121,11 +121,12 @@ class SymmetricGroupConv(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Map [B,channels,Or,H,W] to the same shape."""
-        check.tensor("u", u, 5, "[B,C,Or,H,W]")
+        check.signal("u", u, 5, "[B,C,Or,H,W]")
         if u.shape[1:3] != (self.channels, self.orientations):
             raise ValueError(
                 f"u: expected {self.channels} channels and {self.orientations} orientations, got shape {tuple(u.shape)}"
             )
+        check.for_weights("u", u, self.weight)
         kernel, pad = self.kernel(), self.kernel_size // 2
         bias = self.bias.repeat_interleave(self.orientations)
         z = F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad)

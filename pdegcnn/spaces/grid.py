@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _fft
 from pdegcnn.spaces.base import HomogeneousSpace
 
 
@@ -113,12 +113,12 @@ def _turn_fibre(u: Tensor, angle: float) -> Tensor:
     steps = angle * count / (2 * math.pi)
     if abs(steps - round(steps)) < 1e-9:
         return u.roll(round(steps), dims=2)
-    spectrum = torch.fft.rfft(u, dim=2)
+    spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
     phase = torch.exp(-1j * angle * n)
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return torch.fft.irfft(spectrum * phase[:, None, None], n=count, dim=2)
+    return _fft.apply(torch.fft.irfft, spectrum * phase[:, None, None], n=count, dim=2)
 
 
 def _rotate_image(u: Tensor, angle: float) -> Tensor:

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _fft
 from pdegcnn._files import write_file
 from pdegcnn.spaces.base import Space
 from pdegcnn.surface.checks import (
+    as_rows,
     check_arrays,
     check_faces,
     check_glueing,
@@ -132,12 +133,17 @@ class Mesh(Space):
         Raises:
             ValueError: as :meth:`from_arrays`, or sides of neighbouring faces that differ in length.
         """
-        faces, lengths = np.asarray(faces, dtype=np.int64), np.asarray(lengths, dtype=np.float64)
-        if faces.ndim != 2 or faces.shape[1] != 3 or not faces.size:
-            raise ValueError(f"faces: expected [F,3] with at least one row, got shape {faces.shape}")
+        faces = as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
+        lengths = as_rows("lengths", lengths, "[F,3] numbers", "fiu").astype(np.float64)
+        if not np.isfinite(lengths).all():
+            raise ValueError("lengths: expected finite numbers, got NaN or infinity")
         if lengths.shape != faces.shape:
             raise ValueError(f"lengths: expected shape {faces.shape} as faces, got {lengths.shape}")
         count = int(faces.max()) + 1
+        if count > faces.size:
+            raise ValueError(
+                f"faces: expected no isolated vertex, got {len(faces)} faces of vertices up to {count - 1}"
+            )
         check_faces(faces, count)
         check_lengths(lengths)
         check_glueing(faces, count)
@@ -474,12 +480,12 @@ def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
     if bool(((steps - whole).abs() < 1e-9).all()):
         source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
         return u.gather(2, source.expand_as(u))
-    spectrum = torch.fft.rfft(u, dim=2)
+    spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
     phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return torch.fft.irfft(spectrum * phase, n=count, dim=2)
+    return _fft.apply(torch.fft.irfft, spectrum * phase, n=count, dim=2)
 
 
 def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -497,4 +503,4 @@ def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str,
 
 def _check_unit(unit: float | None) -> None:
     if unit is not None:
-        _checks.interval("unit", unit, 0.0, math.inf, open_low=True)
+        _checks.number("unit", unit, 0.0, math.inf, open_low=True)

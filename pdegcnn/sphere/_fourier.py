@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from pdegcnn import _fft
 from pdegcnn.sphere.grid import SphereGrid
 
 
@@ -19,7 +20,7 @@ class _RingAnalysis(torch.autograd.Function):
 
     @staticmethod
     def forward(f: Tensor, size: int) -> Tensor:
-        return torch.fft.rfft(f)[..., :size]
+        return _fft.apply(torch.fft.rfft, f)[..., :size]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -29,7 +30,7 @@ class _RingAnalysis(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         half = torch.full((grads[0].shape[-1],), 0.5, dtype=grads[0].real.dtype, device=grads[0].device)
         half[0] = 1.0
-        return torch.fft.irfft(grads[0] * half, n=ctx.count, norm="forward"), None
+        return _fft.apply(torch.fft.irfft, grads[0] * half, n=ctx.count, norm="forward"), None
 
 
 def real_analysis(f: Tensor, grid: SphereGrid, size: int) -> Tensor:
@@ -42,7 +43,7 @@ def real_analysis(f: Tensor, grid: SphereGrid, size: int) -> Tensor:
 def real_synthesis(waves: Tensor, grid: SphereGrid) -> Tensor:
     """w_0 + 2 Re sum_{m>0} w_m e^{i m phi} along every ring: [..., nlat, orders] to real [..., *shape]."""
     if len(grid.shape) == 2:
-        return torch.fft.irfft(waves, n=grid.nlon, norm="forward")
+        return _fft.apply(torch.fft.irfft, waves, n=grid.nlon, norm="forward")
     return _ragged_synthesis(torch.cat([waves[..., :1], 2 * waves[..., 1:]], -1), None, grid).real
 
 
@@ -50,7 +51,7 @@ def complex_analysis(f: Tensor, grid: SphereGrid, size: int) -> list[Tensor]:
     """sum_j f_j e^{-i m phi_j} for m = 0..size-1 and for m = 0..1-size, each [..., nlat, size]."""
     if len(grid.shape) == 1:
         return _ragged_analysis(f, grid, size, True)
-    waves = torch.fft.fft(f)
+    waves = _fft.apply(torch.fft.fft, f)
     return [waves[..., :size], torch.cat([waves[..., :1], waves[..., grid.nlon - size + 1 :].flip(-1)], -1)]
 
 
@@ -59,7 +60,7 @@ def complex_synthesis(plus: Tensor, minus: Tensor, grid: SphereGrid) -> Tensor:
     if len(grid.shape) == 1:
         return _ragged_synthesis(plus, minus, grid)
     between = plus.new_zeros(*plus.shape[:-1], grid.nlon - 2 * plus.shape[-1] + 1)
-    return torch.fft.ifft(torch.cat([plus, between, minus[..., 1:].flip(-1)], -1), norm="forward")
+    return _fft.apply(torch.fft.ifft, torch.cat([plus, between, minus[..., 1:].flip(-1)], -1), norm="forward")
 
 
 def _runs(grid: SphereGrid) -> list[tuple[int, int]]:
@@ -71,7 +72,7 @@ def _ragged_analysis(f: Tensor, grid: SphereGrid, size: int, both: bool) -> list
     """Orders beyond a ring's length are those of its periodic spectrum: the exact transpose of the synthesis."""
     runs, signs = _runs(grid), ([], [])
     for (length, number), part in zip(runs, f.split([length * number for length, number in runs], -1)):
-        waves = torch.fft.fft(part.unflatten(-1, (number, length)))
+        waves = _fft.apply(torch.fft.fft, part.unflatten(-1, (number, length)))
         for sign in range(1 + both):
             line = torch.cat([waves[..., :1], waves[..., 1:].flip(-1)], -1) if sign else waves
             signs[sign].append((torch.cat([line] * -(-size // length), -1) if length < size else line)[..., :size])
@@ -90,6 +91,6 @@ def _ragged_synthesis(plus: Tensor, minus: Tensor | None, grid: SphereGrid) -> T
             part = pad(minus[..., start : start + number, 1:], (1, room[1]))
             back = part.unflatten(-1, (wraps, length)).sum(-2)
             spectrum = spectrum + torch.cat([back[..., :1], back[..., 1:].flip(-1)], -1)
-        lines.append(torch.fft.ifft(spectrum, norm="forward").flatten(-2))
+        lines.append(_fft.apply(torch.fft.ifft, spectrum, norm="forward").flatten(-2))
         start += number
     return torch.cat(lines, -1)

@@ -129,6 +129,8 @@ class TableModule(Tables):
         if not isinstance(value, Tensor) or not value.is_complex():
             got = getattr(value, "dtype", type(value).__name__)
             raise TypeError(f"{name}: expected a complex torch.Tensor {layout}, got {got}")
+        if value.layout is not torch.strided:
+            raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
         if tuple(value.shape[-len(shape) :]) != shape:
             raise ValueError(f"{name}: expected last axes {shape} {layout}, got shape {tuple(value.shape)}")
         self.check_kind(name, value)

@@ -71,7 +71,7 @@ class SphereGrid:
         ``tolerance`` shortens the rings of the first and raises the band of the second.
         """
         nlat = _checks.positive_int("bandlimit", bandlimit)
-        _checks.interval("tolerance", tolerance, 0.0, 1.0, open_low=True)
+        _checks.number("tolerance", tolerance, 0.0, 1.0, open_low=True)
         _checks.choice("spacing", spacing, ("exact", "even"))
         theta, w = _gauss_rings(nlat)
         areas, band = w * (4 * math.pi / w.sum()), nlat - 1
@@ -91,8 +91,8 @@ class SphereGrid:
         """
         if isinstance(subdivisions, bool) or not isinstance(subdivisions, int):
             raise TypeError(f"subdivisions: expected an int >= 0, got {subdivisions!r}")
-        if subdivisions < 0:
-            raise ValueError(f"subdivisions: expected an int >= 0, got {subdivisions}")
+        if not 0 <= subdivisions <= 12:
+            raise ValueError(f"subdivisions: expected an int from 0 to 12 (168 million points), got {subdivisions}")
         points = _points.icosahedron(subdivisions)
         return PointGrid._of(f"icosahedral({subdivisions})", points, _points.voronoi_areas(points))
 
@@ -104,7 +104,7 @@ class SphereGrid:
         Raises ImportError without healpy, ValueError if ``nest`` is asked and nside is no power of 2.
         """
         size = _checks.positive_int("nside", nside)
-        if nest and size & (size - 1):
+        if _checks.flag("nest", nest) and size & (size - 1):
             raise ValueError(f"nside: expected a power of 2 for nest order, got {nside}")
         points = _points.healpix(size, nest)
         areas = np.full(len(points), 4 * math.pi / len(points))

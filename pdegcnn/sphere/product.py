@@ -81,8 +81,8 @@ class ExactProduct(nn.Module):
         for name, value in (("lmax", lmax), ("other", other), ("out", out)):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name}: expected an int >= 0, got {value!r} of type {type(value).__name__}")
-            if value < 0:
-                raise ValueError(f"{name}: expected an int >= 0, got {value}")
+            if not 0 <= value < 2**20:
+                raise ValueError(f"{name}: expected an int >= 0, got {value}" + " (above 2**20)" * (value > 0))
         degree = max(lmax + other + out, 2 * max(lmax, other, out))
         grid = SphereGrid.gauss_legendre(degree // 2 + 1, degree + 2 - degree % 2)
         self.first = InverseRealSHT(grid, lmax, device=device, dtype=dtype)

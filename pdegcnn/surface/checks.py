@@ -28,7 +28,7 @@ def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
         ValueError: wrong shapes, non-finite vertices, indices out of range, degenerate faces, edges with more than two
             faces, faces of different orientation, isolated vertices, vertices where two sheets touch; with indices.
     """
-    vertices, faces = _array("vertices", vertices, "[V,3] float", "f"), _array("faces", faces, "[F,3] long", "iu")
+    vertices, faces = as_rows("vertices", vertices, "[V,3] float", "f"), as_rows("faces", faces, "[F,3] long", "iu")
     vertices, faces = vertices.astype(np.float64), faces.astype(np.int64)
     bad = np.flatnonzero(~np.isfinite(vertices).all(1))
     if bad.size:
@@ -40,8 +40,17 @@ def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
     return vertices, faces
 
 
-def _array(name: str, value: Any, wanted: str, kinds: str) -> Any:
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+def as_rows(name: str, value: Any, wanted: str, kinds: str) -> Any:
+    """Rows of three numbers of one of NumPy's ``kinds`` out of a tensor, an array or lists, else an error."""
+    try:
+        if hasattr(value, "detach"):  # NumPy knows no bfloat16
+            value = value.detach().cpu()
+            value = value.double() if value.is_floating_point() else value
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths; meta and sparse tensors
+        raise TypeError(
+            f"{name}: expected {wanted}, got a {type(value).__name__} that is no array ({error})"
+        ) from error
     if array.dtype.kind not in kinds:
         raise TypeError(f"{name}: expected {wanted}, got dtype {array.dtype}")
     if array.ndim != 2 or array.shape[1] != 3 or array.shape[0] == 0:
@@ -124,7 +133,7 @@ def repair_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
         ImportError: ``trimesh`` is not installed.
     """
     trimesh = import_trimesh()
-    vertices, faces = _array("vertices", vertices, "[V,3] float", "f"), _array("faces", faces, "[F,3] long", "iu")
+    vertices, faces = as_rows("vertices", vertices, "[V,3] float", "f"), as_rows("faces", faces, "[F,3] long", "iu")
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     lengths = edge_lengths(np.asarray(mesh.vertices), np.asarray(mesh.faces))
     proper = lengths.sum(1) - 2 * lengths.max(1) > FLATNESS * lengths.max(1)

@@ -279,7 +279,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "precision": (
         lambda: gauge.GaugeConv({0: 3}, {0: 1})({0: torch.zeros(1, 3, 20).double()}, MESH),
         TypeError,
-        r"features\[0\]: expected the precision torch.float32",
+        r"features\[0\]: expected dtype torch.float32 as the weights",
     ),
     "angles": (
         lambda: gauge.transform({0: torch.zeros(1, 3, 20)}, torch.zeros(3)),

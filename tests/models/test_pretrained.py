@@ -72,7 +72,7 @@ def test_damaged_and_missing_files(tmp_path, monkeypatch):
 
 def test_without_safetensors(monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(ImportError, match=r"pdegcnn\[recipes\]"):
+    with pytest.raises(ImportError, match=r"pdegcnn\[save\]"):
         pg.models.rotated_digits(pretrained="small")
 
 

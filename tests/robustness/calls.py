@@ -128,6 +128,33 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "sphere.wigner_d": {"l": 2, "beta": torch.tensor(0.3, dtype=torch.float64)},
 }
 """Public functions: arguments of a good call, by name."""
+GRIDS = pg.sphere.SphereGrid
+CORNERS, TRIANGLES = torch.rand(4, 3, dtype=torch.float64), torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+MAKERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "SE2": (pg.SE2, {"orientations": 4}),
+    "S2": (pg.S2, {"grid": GRID}),
+    "SO3": (pg.SO3, {"grid": GRID, "fibre": 3}),
+    "SphereGrid.gauss_legendre": (GRIDS.gauss_legendre, {"bandlimit": 4, "nlon": 8}),
+    "SphereGrid.equiangular": (GRIDS.equiangular, {"bandlimit": 4, "kind": "full_band"}),
+    "SphereGrid.reduced_gauss": (GRIDS.reduced_gauss, {"bandlimit": 4, "tolerance": 1e-6, "spacing": "even"}),
+    "SphereGrid.icosahedral": (GRIDS.icosahedral, {"subdivisions": 1}),
+    "SphereGrid.healpix": (GRIDS.healpix, {"nside": 2, "nest": True}),
+    "Mesh.from_arrays": (pg.Mesh.from_arrays, {"vertices": CORNERS, "faces": TRIANGLES, "directions": 4, "unit": 1.0}),
+    "Mesh.from_lengths": (
+        pg.Mesh.from_lengths, {"faces": TRIANGLES, "lengths": torch.ones(4, 3), "directions": 4, "unit": 1.0},
+    ),
+    "Mesh.with_directions": (MESH.with_directions, {"directions": 3}),
+    "Mesh.coarsen": (MESH.coarsen, {"factor": 2.0}),
+    "nn.MetricParameter": (pg.nn.MetricParameter, {"space": SE2, "channels": 2, "form": "spd"}),
+    "nn.Power": (pg.nn.Power, {"initial": 0.7}),
+    "sphere.VectorSHT": (pg.sphere.VectorSHT, {"grid": GRID, "lmax": 2}),
+    "sphere.InverseVectorSHT": (pg.sphere.InverseVectorSHT, {"grid": GRID, "lmax": 2}),
+    "sphere.SpinSHT": (pg.sphere.SpinSHT, {"grid": GRID, "spin": 1, "lmax": 2}),
+    "sphere.InverseSpinSHT": (pg.sphere.InverseSpinSHT, {"grid": GRID, "spin": 1, "lmax": 2}),
+    "sphere.InverseSO3FFT": (pg.sphere.InverseSO3FFT, {"grid": GRID, "fibre": 3, "lmax": 2, "nmax": 1}),
+    "sphere.ExactProduct": (pg.sphere.ExactProduct, {"lmax": 2, "other": 2, "out": 3}),
+}  # fmt: skip
+"""What makes spaces, grids, parameters and transforms: the function, and arguments of a good call."""
 ELSEWHERE = {
     "gauge.Features": "a type",
     "kernels.Metric": "a base class",

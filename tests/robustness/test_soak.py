@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,26 @@ def step(name: str) -> list[torch.Tensor]:
     out = model(torch.randn(shape))
     out.square().sum().backward()
     return [out.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+DIGEST = """
+import hashlib
+from tests.robustness.test_soak import SMALL, step
+for name in SMALL:
+    print(name, hashlib.sha256(b"".join(x.contiguous().numpy().tobytes() for x in step(name))).hexdigest())
+"""
+
+
+def test_processes_agree_to_the_bit() -> None:
+    """Also where sets and dictionaries of strings are ordered otherwise."""
+    root, said = SOAK.parents[1], []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root)}
+        done = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, cwd=root, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        said.append(done.stdout)
+    assert said[0] == said[1]
+    assert len(said[0].splitlines()) == len(SMALL)
 
 
 @pytest.mark.parametrize("name", SMALL)

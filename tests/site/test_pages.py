@@ -100,6 +100,14 @@ def test_cited_tests_exist() -> None:
         assert set(names) <= functions, f"{path} lacks {set(names) - functions}"
 
 
+def test_every_promise_has_a_test() -> None:
+    rows = [line for line in PAGES["guides/promises.md"].splitlines() if line.startswith("| ✓ |")]
+    rows = [row for row in rows if "promised | tests" not in row]
+    assert len(rows) > 25
+    for row in rows:
+        assert re.search(r"\{test\}`tests/[\w/]+\.py::test_\w+`", row.rpartition(" | ")[2]), row
+
+
 def test_references_are_in_the_list() -> None:
     keys = set(re.findall(r"^@\w+\{(\w+),", (DOCS / "references.bib").read_text(encoding="utf-8"), flags=re.M))
     for page, text in PAGES.items():

@@ -31,4 +31,4 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
         out = F.conv2d(u.flatten(1, 2), weight.flatten(0, 1), padding=padding, groups=channels)
     else:
         out = F.conv2d(u.flatten(1, 2), weight.transpose(1, 2).flatten(2, 3).flatten(0, 1), padding=padding)
-    return out.view(batch, -1, orientations, height, width)
+    return out.unflatten(1, (-1, orientations))

@@ -21,7 +21,7 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch
     winner = torch.full(u.shape if keep else (0,), taps, dtype=index_dtype, device=u.device)
     ordinary = not bool(u.isnan().any() | kernel.isnan().any() | (kernel == -torch.inf).any())
     absent = (kernel == torch.inf).flatten(2).any(1).any(0).tolist()
-    step = u.shape[1] if u.device.type != "cpu" else max(1, CHUNK * u.shape[1] // u.numel())
+    step = u.shape[1] if u.device.type != "cpu" else max(1, CHUNK * u.shape[1] // max(u.numel(), 1))
     for start in range(0, u.shape[1], step):
         part = slice(start, start + step)
         best = _best(sign * u[:, part].to(dtype), weights[part], winner[:, part] if keep else None, absent, ordinary)

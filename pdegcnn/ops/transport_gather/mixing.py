@@ -9,6 +9,8 @@ from torch import Tensor
 def to_rows(field: Tensor) -> Tensor:
     """``[B,C,V]`` to rows of reals: ``[B,V,C]``, or ``[B,V,2,C]`` for complex fields."""
     if field.is_complex():
+        if not field.shape[0]:  # the gradient of view_as_real wants strides that an empty batch does not have
+            return torch.stack((field.real, field.imag)).permute(1, 3, 0, 2)
         return torch.view_as_real(field.resolve_conj()).permute(0, 2, 3, 1).contiguous()
     return field.transpose(1, 2).contiguous()
 
@@ -17,7 +19,8 @@ def from_rows(rows: Tensor, spin: int) -> Tensor:
     """``[B,V,2,C]`` to ``[B,C,V]``: complex, or the real part for spin 0."""
     if spin == 0:
         return rows[:, :, 0].transpose(1, 2).contiguous()
-    return torch.view_as_complex(rows.permute(0, 3, 1, 2).contiguous())
+    packed = rows.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)  # also where the batch is empty
+    return torch.view_as_complex(packed)
 
 
 def mix(rows: Tensor, weight: Tensor, conjugate: bool) -> Tensor:
