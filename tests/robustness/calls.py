@@ -56,6 +56,7 @@ LAYERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "nn.Resample": ({"size": 5}, (LIFTED,)),
     "nn.SphereActivation": ({"space": SO3, "oversample": 2}, (BALL,)),
     "nn.SphereConv": ({"space": SO3, "knots": 2, **IO}, (BALL,)),
+    "nn.SphereGated": ({"space": SO3, "channels": 2}, (BALL,)),
     "nn.SphereNormReLU": ({"space": SO3, "channels": 2}, (BALL,)),
     "nn.SpectralResample": ({"source": S2, "target": pg.S2(pg.sphere.SphereGrid.gauss_legendre(3))}, (SPHERE,)),
     "gauge.Diffusion": ({"channels": 2, "spin": 1, "method": "spectral", "modes": 3}, (SPINS, MESH)),
