@@ -2,9 +2,11 @@
 
 The network lives on SO(3), so that it may be trained on upright digits and tested on turned ones. The plain CNN sees
 the same samples as a picture of latitudes and longitudes (it knows that longitudes wrap) and has at least six times
-the parameters. Prints a table and writes a folder with the checkpoints, the numbers and a picture.
+the parameters. Prints a table and writes a folder with the checkpoints, the numbers and a picture. With ``--net all``
+a spherical CNN in the classical sense (convolutions on SO(3) and ReLU), of as many parameters, is trained too.
 
     python examples/spherical_digits.py
+    python examples/spherical_digits.py --net all
     python examples/spherical_digits.py --data DIR --seconds 2400   # DIR holds the spherical MNIST files
     python examples/spherical_digits.py --data DIR --weights OLD    # test the networks in folder OLD again
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import _plain_cnn
+import _spherical_cnn
 import numpy as np
 import sphere_picture
 import torch
@@ -33,10 +36,12 @@ from pdegcnn.data import SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn.data.sphere_digits import BANDLIMIT
 from pdegcnn.recipes import write_result
 
-RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003}
+RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003, "spherical CNN": 0.01}
 TURNS = ((0, 0, 0), (0, 30, 0), (90, 45, 60), (200, 40, 45), (300, 50, 150), (60, 60, 170))
 """Degrees about z, y, z."""
-FILES = {"PDE-G-CNN": "pdegcnn", "plain CNN": "cnn"}
+FILES = {"PDE-G-CNN": "pdegcnn", "plain CNN": "cnn", "spherical CNN": "sphere_cnn"}
+CHOICES = {file: (name,) for name, file in FILES.items()} | {"both": ("PDE-G-CNN", "plain CNN"), "all": tuple(FILES)}
+"""What ``--net`` means."""
 ROWS = {
     "rotated / rotated": ("rotated_rotated", "{:.1%}"),
     "upright / rotated": ("upright_rotated", "{:.1%}"),
@@ -59,6 +64,8 @@ def build(name: str, grid: pg.sphere.SphereGrid) -> nn.Module:
     """The network called ``name``: signals [B,1,nlat,nlon] -> logits [B,10]."""
     if name == "PDE-G-CNN":
         return pg.models.spherical_classifier(grid, classes=10)
+    if name == "spherical CNN":
+        return _spherical_cnn.classifier(grid)
     return _plain_cnn.classifier(grid.shape)
 
 
@@ -196,7 +203,7 @@ def arguments() -> argparse.Namespace:
         "--train", choices=("rotated", "upright", "both"), default="both", help="digits to train on (%(default)s)"
     )
     made.add_argument(
-        "--net", choices=(*FILES.values(), "both"), default="both", help="network to train (default: %(default)s)"
+        "--net", choices=tuple(CHOICES), default="both", help="networks to train; both: the first two (%(default)s)"
     )
     made.add_argument("--weights", type=Path, help="folder of an earlier run: test its networks, train nothing")
     made.add_argument("--band", type=int, default=16, help="rings of the grid, 8 to 30 (default: %(default)s)")
@@ -244,7 +251,7 @@ def main() -> None:
         f"{len(data[0].labels)} digits to train, {len(data[1].labels)} to test ({source}), band {chosen.band}, "
         f"{chosen.seconds:g} s for each network"
     )
-    names = [name for name, file in FILES.items() if chosen.net in (file, "both")]
+    names = CHOICES[chosen.net]
     models, results = {}, {name: {} for name in names}
     for mode in ("rotated", "upright") if chosen.train == "both" else (chosen.train,):
         for name in names:

@@ -61,12 +61,24 @@ def test_spherical_digits(example, tmp_path, capsys):
     assert tested == {"PDE-G-CNN": ours}
 
 
-def test_the_plain_cnn_has_six_times_the_parameters(example, monkeypatch):
+def test_the_plain_cnn_has_six_times_the_parameters_and_the_spherical_one_as_many(example, monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     digits = importlib.import_module("spherical_digits")
     grid = pg.sphere.SphereGrid.gauss_legendre(16)
-    ours, plain = (digits.parameters(digits.build(name, grid)) for name in digits.FILES)
+    ours, plain, other = (digits.parameters(digits.build(name, grid)) for name in digits.FILES)
     assert plain >= 6 * ours
+    assert other == pytest.approx(ours, rel=0.01)
+
+
+def test_a_spherical_cnn_on_digits(example, tmp_path):
+    """It trains, and knows turned digits as it knows upright ones, up to its maxima."""
+    options = ("--smoke", "--band", 8, "--train", "upright", "--net", "sphere_cnn")
+    example("spherical_digits", *options, "--out", tmp_path / "digits")
+    results = check_folder(
+        tmp_path / "digits", {"sphere_cnn_upright.safetensors", "results.json", "spherical_digits.png"}
+    )
+    assert set(results["networks"]) == {"spherical CNN"}
+    assert results["networks"]["spherical CNN"]["equivariance_error"] < 0.2
 
 
 def test_land_sea(example, tmp_path, capsys):
