@@ -141,6 +141,8 @@ ELSEWHERE = {
     "reversible.safe_initialise": "changes a model in place: tests/reversible",
     "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
     "nn.MetricParameter": "gives a metric, no tensor", "nn.Power": "takes no input",
+    **{f"models.{n}": "tests/models/test_spherical_detection.py"
+       for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
     "sphere.SphereGrid": "tests/sphere/test_grid.py", "sphere.ExactProduct": "tests/sphere/test_vector.py",
     **{f"sphere.{n}": "tests/sphere/test_vector.py" for n in ("curl", "divergence", "gradient", "VectorSHT")},
     **{f"sphere.{n}": "tests/sphere" for n in ("InverseVectorSHT", "SpinSHT", "InverseSpinSHT", "InverseSO3FFT")},
