@@ -35,7 +35,8 @@ class RotationSpace(HomogeneousSpace):
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """The quaternion product, that is first ``h``, then ``g``."""
-        check_quaternion("g", g), check_quaternion("h", h)
+        check_quaternion("g", g)
+        check_quaternion("h", h)
         a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
         real = a * b - (v * w).sum(-1, keepdim=True)
         return torch.cat((real, a * w + b * v + torch.linalg.cross(*torch.broadcast_tensors(v, w))), dim=-1)
