@@ -18,11 +18,22 @@ Result = Mapping[str, Any]
 
 
 class Table(NamedTuple):
-    """Title, what was done, columns (figure, heading, factor and format of its numbers)."""
+    """Title, what was done, columns (figure, heading, factor and format of its numbers), rows as readers name them."""
 
     title: str
     about: str
     columns: tuple[tuple[str, str, float, str], ...]
+    names: Mapping[str, str] = {}
+
+    def name(self, row: str) -> str:
+        """What readers call a row; what follows a comma stays."""
+        net, comma, rest = row.partition(",")
+        return self.names.get(net, net) + comma + rest
+
+    def place(self, row: str) -> tuple[int, str]:
+        """Rows in the order of their names, then by the alphabet."""
+        net = row.partition(",")[0]
+        return [*self.names, net].index(net), row
 
 
 TABLES = {
@@ -37,6 +48,13 @@ TABLES = {
             ("invariance_error_90", "change at 90°", 1, ".0e"),
             ("invariance_error_45", "change at 45°", 1, ".2f"),
         ),
+        {
+            "small": "PDE-G-CNN, small",
+            "large": "PDE-G-CNN, large",
+            "gcnn": "G-CNN (linear group convolutions)",
+            "escnn": "steerable CNN of escnn",
+            "cnn": "CNN",
+        },
     ),
     "vessels": Table(
         "Vessels of the retina (DRIVE)",
@@ -52,6 +70,7 @@ TABLES = {
             ("turned_90_dice", "turned 90°", 1, ".3f"),
             ("turned_45_dice", "turned 45°", 1, ".3f"),
         ),
+        {"pde": "PDE-G-CNN, two scales", "pde6": "PDE-G-CNN6", "gcnn6": "G-CNN6", "cnn6": "CNN6"},
     ),
     "spherical_digits": Table(
         "Spherical digits",
@@ -150,11 +169,11 @@ def section(table: Table, results: Sequence[tuple[Path, Result]]) -> list[str]:
     names = [c for c in table.columns if any(c[0] in r["figures"] for _, r in results)]
     heads = ["network", "parameters", *(c[1] for c in names), "epochs", "time", "seeds"]
     lines = ["", f"## {table.title}", "", table.about, "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row, pairs in rows.items():
+    for row, pairs in sorted(rows.items(), key=lambda item: table.place(item[0])):
         runs = [run for _, run in pairs]
         epochs, seconds = (statistics.mean(run[name] for run in runs) for name in ("epochs", "seconds"))
         seeds = ", ".join(str(run["seed"]) for run in runs)
-        cells = [row, f"{runs[0]['parameters']:,}", *(cell(runs, c[0], c[2], c[3]) for c in names)]
+        cells = [table.name(row), f"{runs[0]['parameters']:,}", *(cell(runs, c[0], c[2], c[3]) for c in names)]
         lines.append("| " + " | ".join([*cells, f"{epochs:.4g}", duration(seconds), seeds]) + " |")
     lines += ["", "Runs:", ""]
     for path, run in (pair for pairs in rows.values() for pair in pairs):

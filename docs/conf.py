@@ -91,3 +91,4 @@ def setup(app) -> None:
     app.connect("autodoc-skip-member", site_api.skip)
     app.connect("missing-reference", site_api.resolve)
     app.connect("build-finished", site_api.check_inventory)
+    app.connect("build-finished", site_api.check_pictures)

@@ -241,3 +241,13 @@ def check_inventory(app: Any, error: Exception | None) -> None:
         missing = sorted(home for home in set(homes().values()) if home not in entries)
         if missing:
             raise ValueError(f"the API pages lack {missing}")
+
+
+def check_pictures(app: Any, error: Exception | None) -> None:
+    """Fail the build when a page shows the name of a figure in place of the figure."""
+    if error is None and app.builder.format == "html":
+        pages = sorted(
+            p for p in Path(app.outdir).rglob("*.html") if "&lt;Figure size" in p.read_text(encoding="utf-8")
+        )
+        if pages:
+            raise ValueError(f"figures are not drawn on {[str(p.relative_to(app.outdir)) for p in pages]}")

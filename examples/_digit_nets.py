@@ -42,7 +42,7 @@ def cnn() -> nn.Module:
 
 
 def gcnn() -> nn.Module:
-    """The same lift and head as ``small`` around two linear group convolutions with ReLU: about 12,700 parameters."""
+    """The same lift and head as ``small`` around two linear group convolutions with ReLU; 12 thousand parameters."""
     width = 9
     layers: list[nn.Module] = [pg.nn.Lift(SPACE, 1, width, kernel_size=5, padding=0), pg.nn.BatchNorm(width)]
     layers += [nn.ReLU(), pg.nn.Resample(14)]

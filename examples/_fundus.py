@@ -19,6 +19,8 @@ ANGLE = 45.0
 """Degrees that DRIVE's field of view spans."""
 BORDER = 12
 """Pixels around the field of view that the network sees."""
+RIM = 6
+"""Pixels along the border of the field of view where light falls off: they count in no mean or deviation."""
 
 
 class Prepared(NamedTuple):
@@ -71,19 +73,21 @@ def restore(values: Tensor, prepared: Prepared, shape: tuple[int, int]) -> Tenso
 
 
 def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
-    """Subtract each channel's local mean and divide by its local deviation, both over the field of view only.
+    """Subtract each channel's local mean and divide by its local deviation, over the field of view without its rim.
 
     Deviations below a quarter of the channel's typical one, or below the noise of 8 bits, are not enlarged further.
     """
     sigma = DIAMETER / 25
-    weight = inside.numpy().astype(np.float32)
+    within = inside.numpy()
+    core = ndimage.distance_transform_edt(within) > RIM
+    weight = (core if core.any() else within).astype(np.float32)
     total = ndimage.gaussian_filter(weight, sigma, mode="constant") + 1e-6
     evened = []
     for channel in pixels.numpy():
         mean = ndimage.gaussian_filter(channel * weight, sigma, mode="constant") / total
-        centred = (channel - mean) * weight
-        deviation = np.sqrt(ndimage.gaussian_filter(centred**2, sigma, mode="constant") / total)
-        typical = float(np.median(deviation[inside.numpy()])) if inside.any() else 0.0
+        centred = (channel - mean) * within
+        deviation = np.sqrt(ndimage.gaussian_filter(centred**2 * weight, sigma, mode="constant") / total)
+        typical = float(np.median(deviation[within])) if within.any() else 0.0
         evened.append(np.clip(centred / np.maximum(deviation, max(0.25 * typical, 0.01)), -5, 5))
     return torch.from_numpy(np.stack(evened)).float()
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 import pdegcnn as pg
 from pdegcnn.gauge.diffusion import implicit_step
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 
 def surface() -> pg.Mesh:
@@ -57,7 +54,8 @@ def main() -> None:
     time = torch.tensor([60.0], dtype=torch.float64)
     vector = implicit_step(source, mesh, 1, time)[0, 0]
     heat = implicit_step(source.abs(), mesh, 0, time)[0, 0]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), subplot_kw={"projection": "3d"})
+    figure = Figure(figsize=(12, 4.2))
+    axes = figure.subplots(1, 3, subplot_kw={"projection": "3d"})
     draw(axes[0], mesh, nothing, ones, "reference directions", 0.09)
     draw(axes[1], turned, nothing, ones, "another gauge of the same surface", 0.09)
     draw(

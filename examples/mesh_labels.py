@@ -18,15 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import _common
-import matplotlib
 import torch
 from _surfaces import DATA, cortex, cortex_folder, gradient, paint, waves
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 CLASSES = 3
 ROWS = {
@@ -178,12 +175,12 @@ def change(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh) -> tuple[
 
 def picture(mesh: pg.Mesh, columns: dict[str, Tensor], path: Path) -> None:
     """One column for each labelling."""
-    figure, axes = plt.subplots(1, len(columns), figsize=(4 * len(columns), 4), subplot_kw={"projection": "3d"})
+    figure = Figure(figsize=(4 * len(columns), 4))
+    axes = figure.subplots(1, len(columns), subplot_kw={"projection": "3d"})
     for place, (title, labels) in zip(axes, columns.items()):
         paint(place, mesh, labels.double(), title, limits=(0, CLASSES - 1), view=(15, 180))
     figure.tight_layout()
     figure.savefig(path, dpi=100)
-    plt.close(figure)
 
 
 def narrower(build: Any, limit: int) -> nn.Module:

@@ -19,12 +19,10 @@ import _common
 import matplotlib
 import torch
 from _surfaces import DATA, cortex, cortex_folder, gradient, paint, waves
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 NOISE, KNOWN, PATCHES, MISSING = 0.5, 0.4, 6, 0.2
 """Noise by root mean square of the field, share of vertices known outside of the patches, number and area of these."""
@@ -140,7 +138,8 @@ def picture(mesh: pg.Mesh, columns: dict[str, tuple[Tensor, Tensor]], field: Ten
     elevation, azimuth = (torch.tensor(a).deg2rad() for a in view)
     eye = torch.stack((elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin())).double()
     few = few[(n[few] @ eye) > 0.3]
-    figure, axes = plt.subplots(1, len(columns), figsize=(3 * len(columns), 4), subplot_kw={"projection": "3d"})
+    figure = Figure(figsize=(3 * len(columns), 4))
+    axes = figure.subplots(1, len(columns), subplot_kw={"projection": "3d"})
     size = 2.6 * mesh.unit * (len(p) / 2562) ** 0.5
     for place, (title, (arrows, mask)) in zip(axes, columns.items()):
         wrong = (arrows - field).abs().clamp(max=1.5)
@@ -155,7 +154,6 @@ def picture(mesh: pg.Mesh, columns: dict[str, tuple[Tensor, Tensor]], field: Ten
     shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1.5), "OrRd")
     figure.colorbar(shades, cax=scale, orientation="horizontal", label="length of the error (field: 1); grey: unknown")
     figure.savefig(path, dpi=100)
-    plt.close(figure)
 
 
 def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Tensor]], Tensor]:

@@ -13,6 +13,8 @@ FILES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text(encoding="utf-8")
 
 LEVELS = {
     "_checks": 0,
+    "_files": 0,
+    "_modules": 0,
     "sphere": 1,
     "surface": 1,
     "spaces": 2,
@@ -36,7 +38,7 @@ LEVELS = {
 FORBIDDEN = {
     "data": {*LEVELS} - {"data", "_checks"},
     "plot": {*LEVELS} - {"plot", "_checks"},
-    "recipes": {*LEVELS} - {"recipes", "_checks"},
+    "recipes": {*LEVELS} - {"recipes", "_checks", "_files"},
     "reversible": {"spaces", "kernels", "pde", "nn"},
 }
 """Rooms that a room must not import although they are lower."""

@@ -9,11 +9,7 @@ steps, that is ``kernel_size="auto"``, and on meshes convection and diffusion.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,8 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_map
 
 from pdegcnn import _checks
+from pdegcnn._files import write_file
+from pdegcnn._modules import evaluating
 from pdegcnn.export.folding import fold
 from pdegcnn.export.real import RealInterpreter
 from pdegcnn.export.rewriting import PlainInterpreter, Rewritten
@@ -66,8 +64,7 @@ def to_onnx(model: nn.Module, path: str | Path, *inputs: Any, batch: bool = True
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
     Max-plus convolutions are gathers, subtractions and maxima; Fourier transforms along rings are matrix products, for
-    ONNX has no complex numbers (``SphereConv`` on SO(3) and ``spherical_detector`` are refused). The file appears whole
-    or not at all.
+    ONNX has no complex numbers. The file appears whole or not at all.
 
     Args:
         model: any module whose inputs and outputs are real tensors.
@@ -93,9 +90,7 @@ def to_onnx(model: nn.Module, path: str | Path, *inputs: Any, batch: bool = True
         warnings.simplefilter("ignore")  # the exporter's own notices
         made = torch.onnx.export(traced, dynamo=True, verbose=False)
     assert made is not None
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made.save(Path(folder) / path.name)
-        os.replace(Path(folder) / path.name, path)
+    write_file(path, made.save)
     return path
 
 
@@ -131,7 +126,7 @@ def _rewritten(
     model: nn.Module, inputs: tuple[Any, ...], shapes: Any, frozen: bool, interpreter: type[fx.Interpreter]
 ) -> ExportedProgram:
     """The model as a program without this library's operators."""
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         model(*inputs)  # tables that are made when first needed, are made of true numbers
         module = _bare(_trace(model, inputs, shapes))
         rewritten = Rewritten(fold(module) if frozen else module, interpreter)
@@ -157,16 +152,3 @@ def _bare(traced: ExportedProgram) -> fx.GraphModule:
     module.delete_all_unused_submodules()
     module.recompile()
     return module
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modules = list(model.modules())
-    modes = [m.training for m in modules]
-    try:
-        for m in modules:
-            m.training = False
-        yield
-    finally:
-        for m, mode in zip(modules, modes):
-            m.training = mode

@@ -17,10 +17,10 @@ aten = torch.ops.aten
 
 
 class Pair(NamedTuple):
-    """Real and imaginary part."""
+    """Real and imaginary part, two tensors or two numbers."""
 
-    re: Tensor
-    im: Tensor
+    re: Any
+    im: Any
 
 
 class RealInterpreter(PlainInterpreter):
@@ -69,6 +69,7 @@ def _product(operation: Callable[..., Tensor]) -> Callable[..., Any]:
     """A bilinear operation on pairs."""
 
     def apply(a: Any, b: Any) -> Any:
+        a, b = (Pair(x.real, x.imag) if isinstance(x, complex) else x for x in (a, b))
         if isinstance(a, Pair) and isinstance(b, Pair):
             re = operation(a.re, b.re) - operation(a.im, b.im)
             return Pair(re, operation(a.re, b.im) + operation(a.im, b.re))

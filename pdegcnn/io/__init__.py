@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from pdegcnn._files import write_file
 from pdegcnn.io.recipes import from_json, to_json
 from pdegcnn.models import MODELS
 from pdegcnn.models._recipe import Recipe
@@ -49,14 +48,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     header = {"format": FORMAT, "builder": recipe.builder, "arguments": to_json("model", recipe.arguments)}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     data = safetensors.torch.save(tensors, {KEY: json.dumps(header)})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_file(path, lambda fresh: fresh.write_bytes(data))
     return path
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdegcnn._files import write_file
+
 BEGIN, END = "# rows: generic\n", "# rows: end\n"
 _POOL: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
@@ -48,10 +50,7 @@ def specialise(source: str, rows: Callable[[int], str] | None, width: int) -> Mo
     name = f"pdegcnn_loops_{Path(source).parent.name}_{width}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     path = cache_dir() / f"{name}.py"
     if not path.exists():
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        write_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

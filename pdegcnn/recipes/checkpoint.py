@@ -1,4 +1,4 @@
-"""Files that are whole or not there: single files, and checkpoints that survive a kill at any moment."""
+"""Weights, JSON and other files of a run, and checkpoints that survive a kill at any moment."""
 
 from __future__ import annotations
 
@@ -16,26 +16,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pdegcnn import _files
+
 PREFIX = "checkpoint-"
 """Folders of checkpoints are named by this and their number of steps."""
 
 
 def write_file(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let ``fill`` write a file beside ``path``, then put it in its place; a failure leaves what was there."""
+    """Let ``fill`` write a file beside ``path``, then put it in its place; a failure leaves what was there.
+
+    Folders that are missing are made; ``fill`` gets the path to write to, which ends as ``path`` does.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    fresh = Path(name)
-    try:
-        fill(fresh)
-        mask = os.umask(0)
-        os.umask(mask)
-        fresh.chmod(0o666 & ~mask)
-        _flush(fresh)
-        os.replace(fresh, path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    _files.write_file(path, fill)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -83,10 +76,10 @@ def save(folder: Path, step: int, weights: Mapping[str, Mapping[str, Tensor]], o
         write_json(fresh / "state.json", state)
         write_file(fresh / "optimizer.pt", lambda path: torch.save(optimizer, path))
         final = folder / f"{PREFIX}{step:09d}"
-        if final.exists():
-            shutil.rmtree(final)
+        while final.exists():  # the same step again, with the epoch's scores: never a moment without a checkpoint
+            final = final.with_name(final.name + "+")
         os.replace(fresh, final)
-        _flush(folder)
+        _files.flush(folder)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -113,12 +106,3 @@ def load(path: Path, device: torch.device) -> tuple[dict[str, dict[str, Tensor]]
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path}: expected a readable checkpoint, got a damaged one ({error})") from error
     return weights, optimizer, state
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

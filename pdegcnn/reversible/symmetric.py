@@ -44,6 +44,17 @@ ONEDNN_FROM = 20480
 """Torch gives one volume to oneDNN when its first four sizes multiply to more; else it unfolds it into columns."""
 
 
+def needs_float32(y: Tensor, sizes: Sequence[int]) -> bool:
+    """Whether a convolution of y is to run in float32 on the CPU though bfloat16 was asked for.
+
+    In torch 2.13 the gradient of a kernel longer than the volume on some axis holds memory that nobody wrote.
+    """
+    if y.ndim != 5 or y.device.type != "cpu" or all(n >= k for n, k in zip(y.shape[2:], sizes)):
+        return False
+    cast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return y.dtype == torch.bfloat16 or cast
+
+
 def adjoint(z: Tensor, kernel: Tensor, padding: tuple[int, ...]) -> Tensor:
     """``K^T z``. A single volume of few channels gets empty ones on the CPU: columns would be 27 times the result."""
     dims = kernel.ndim - 2
@@ -72,6 +83,11 @@ def symmetric_vjp(
         activation: a key of ``ACTIVATIONS``.
         wanted: whether the gradients of the kernel and of b are wanted.
     """
+    if needs_float32(y, kernel.shape[2:]):
+        with torch.autocast("cpu", enabled=False):
+            out, pulled, dk, db = symmetric_vjp(y.float(), g.float(), kernel.float(), bias.float(), activation, wanted)
+        dk, db = None if dk is None else dk.to(kernel.dtype), None if db is None else db.to(bias.dtype)
+        return out.to(y.dtype), pulled.to(y.dtype), dk, db
     dims, pad = kernel.ndim - 2, tuple(k // 2 for k in kernel.shape[2:])
     z, s = CONV[dims](y, kernel, bias, padding=pad), CONV[dims](g, kernel, padding=pad)
     s = PULLS[activation](s, z)
@@ -176,10 +192,16 @@ class SymmetricConv(nn.Module):
         check.tensor("y", y, self.dims + 2, "[B,C,*space]")
         if y.shape[1] != self.channels:
             raise ValueError(f"y: expected {self.channels} channels, got shape {tuple(y.shape)}")
-        z = CONV[self.dims](y, self.weight, self.bias, padding=self._padding())
+        if needs_float32(y, self.kernel_size):
+            with torch.autocast("cpu", enabled=False):
+                return self._apply_to(y.float(), self.weight.float(), self.bias.float()).to(y.dtype)
+        return self._apply_to(y, self.weight, self.bias)
+
+    def _apply_to(self, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        z = CONV[self.dims](y, weight, bias, padding=self._padding())
         if not torch.is_grad_enabled():  # nothing is kept for a backward pass: three tensors less at the peak
-            return adjoint(IN_PLACE[self.activation](z), self.weight, self._padding()).neg_()
-        return -adjoint(ACTIVATIONS[self.activation](z), self.weight, self._padding())
+            return adjoint(IN_PLACE[self.activation](z), weight, self._padding()).neg_()
+        return -adjoint(ACTIVATIONS[self.activation](z), weight, self._padding())
 
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]

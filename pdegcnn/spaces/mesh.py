@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._files import write_file
 from pdegcnn.spaces.base import Space
 from pdegcnn.surface.checks import (
     check_arrays,
@@ -189,15 +188,7 @@ class Mesh(Space):
         """
         gauge, extra = self.gauge.numpy(), {"directions": self.directions, "sizes": np.array(self.sizes)}
         target = Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
-        handle, fresh = tempfile.mkstemp(dir=target.parent, suffix=".npz")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, gauge=gauge, **extra, **self.surface.arrays())
-            os.chmod(fresh, 0o644)
-            os.replace(fresh, target)
-        except BaseException:
-            os.unlink(fresh)
-            raise
+        write_file(target, lambda fresh: np.savez(fresh, gauge=gauge, **extra, **self.surface.arrays()))
 
     @classmethod
     def load(cls, path: str | Path) -> Mesh:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pdegcnn._modules import evaluating
 from pdegcnn.spaces import Space
 
 
@@ -40,18 +41,10 @@ def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Spac
         >>> pg.testing.equivariance_error(torch.nn.Conv2d(1, 1, 3), x, space, angle=90) < 1e-5
         False
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [m.training for m in modules]
-    try:
-        for m in modules:
-            m.training = False
-        with torch.no_grad():
-            x = space.resolve(x, **motion)
-            moved = space.resolve(model(space.transform(x, **motion)), **motion)
-            expected = space.transform(model(x), **motion)
-    finally:
-        for m, mode in zip(modules, modes):
-            m.training = mode
+    with evaluating(model), torch.no_grad():
+        x = space.resolve(x, **motion)
+        moved = space.resolve(model(space.transform(x, **motion)), **motion)
+        expected = space.transform(model(x), **motion)
     weight = space.interior(expected, **motion)
     scale = (expected * weight).norm()
     if not scale > 0:

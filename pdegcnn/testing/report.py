@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._modules import evaluating
 from pdegcnn.spaces import Mesh, Space
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.causes import NORMS, UNKNOWN, as_trained, cause_of, plain_mean
@@ -118,7 +119,7 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
     first_tensor(args)
     chosen = choose_motion(space, spaces_of(model, space), args, motion)
     limit = chosen.tolerance if tolerance is None else tolerance
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         args = chosen.move(args, chosen.resolve)
         findings = _judge(_trace(model, args), chosen, limit)
         trained = as_trained(model)
@@ -126,19 +127,6 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
             later = _judge(_trace(trained, args), chosen, limit)
             findings = [b if b.breaks and not a.breaks else a for a, b in zip(findings, later)]
     return Report(findings[-1].error, limit, str(chosen), tuple(findings))
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [m.training for m in modules]
-    try:
-        for m in modules:
-            m.training = False
-        yield
-    finally:
-        for m, mode in zip(modules, modes):
-            m.training = mode
 
 
 @dataclass

@@ -200,6 +200,18 @@ def test_turned_photographs_prepare_to_turned_ones(module):
     assert ((back > 0.5) ^ truth).float().mean() < 0.02
 
 
+def test_contrast_reaches_to_the_rim(module):
+    """Light that falls off at the border of the field of view takes no contrast from what lies within."""
+    fundus = module("_fundus")
+    size = round(fundus.DIAMETER) + 24
+    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
+    depth = fundus.DIAMETER / 2 - np.hypot(rows, columns)
+    texture = 0.5 + 0.05 * np.sin(rows) * np.sin(columns)
+    seen = fundus.even_out(torch.from_numpy(texture * np.clip(depth / 5, 0, 1))[None], torch.from_numpy(depth > 0))[0]
+    centre, near = seen[torch.from_numpy(depth > 100)].std(), seen[torch.from_numpy((depth > 8) & (depth < 30))].std()
+    assert near == pytest.approx(float(centre), rel=0.15)
+
+
 def test_the_large_builder_takes_a_size_for_each_layer():
     model = pg.models.rotated_digits(channels=(4, 4, 4), size=(12, 7), template=7)
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)

@@ -29,6 +29,8 @@ def test_every_network_comes_back(name: str, tmp_path: Path) -> None:
     path = pg.save(copy.deepcopy(pickle.loads(pickle.dumps(model))), tmp_path / "model.safetensors")
     torch.testing.assert_close(pg.load(path)(x), expected, atol=0, rtol=0)
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode  # readable for those whom umask lets
 
 
 def test_spaces_grids_and_dtypes_come_back() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from pdegcnn.recipes import Settings, fit, read_weights
+from pdegcnn.recipes import Settings, checkpoint, fit, read_weights
 from pdegcnn.recipes.loop import SCHEDULES
 from tests.recipes import program
 
@@ -249,3 +249,21 @@ def test_checkpoint_state_is_plain_json(tmp_path):
         "model.safetensors", "averaged.safetensors", "optimizer.pt", "state.json"
     }  # fmt: skip
     assert json.loads((folder / "state.json").read_text())["step"] == 28
+
+
+def test_there_is_always_a_whole_checkpoint(tmp_path, monkeypatch):
+    """A step may be saved twice, within and after its epoch: the second replaces the first only once it is there."""
+    replace, seen = os.replace, []
+
+    def watched(source, target):
+        newest = checkpoint.latest(tmp_path)
+        seen.append(newest is not None and (newest / "optimizer.pt").is_file())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    for value in (1, 2, 3):
+        checkpoint.save(tmp_path, 7, {"model": {"w": torch.tensor([float(value)])}}, {}, {"value": value})
+        assert all(seen[4:]) and len(seen) == 4 * value
+        newest = checkpoint.latest(tmp_path)
+        assert newest is not None and checkpoint.load(newest, torch.device("cpu"))[2] == {"value": value}
+        assert len(list(tmp_path.iterdir())) == 1

@@ -66,7 +66,7 @@ def test_rows_are_means_over_seeds(results_page, tmp_path):
         about = ABOUT | {"seed": seed}
         write_result(tmp_path / f"{seed}.json", "rotated_digits", "small", {"test_error": error}, **about)
     text = results_page.page(results_page.read(tmp_path))
-    assert "| small | 10 | 2.50 ± 0.71 | 3 | 2 s | 0, 1 |" in text
+    assert "| PDE-G-CNN, small | 10 | 2.50 ± 0.71 | 3 | 2 s | 0, 1 |" in text
     assert text.count("(../results/") == 2 and "DAVIS" not in text
 
 

@@ -61,6 +61,26 @@ def test_hand_written_adjoint_is_that_of_autograd(dims, rank, size, activation, 
         close(a, b, 1e-10)
 
 
+@pytest.mark.parametrize("memory", ["reversible", "plain"])
+@pytest.mark.parametrize("autocast", [True, False])
+@pytest.mark.parametrize(("size", "space"), [(3, (2, 4, 4)), (5, (3, 9, 9)), (7, (9, 2, 9))])
+def test_bfloat16_gradients_of_volumes_smaller_than_the_kernel(size, space, autocast, memory):
+    """Torch's own gradient of such a kernel holds what earlier tensors left in memory: here, huge numbers."""
+    torch.manual_seed(0)
+    layer, y = SymmetricConv(16, size, dims=3, rank=2), torch.randn(2, 16, *space)
+    expected = torch.autograd.grad(layer(y).square().sum(), layer.weight)[0]
+    if not autocast:
+        layer, y = layer.to(torch.bfloat16), y.to(torch.bfloat16)
+    stack = ReversibleStack([layer], h=1.0, memory=memory)
+    for _ in range(3):
+        junk = [torch.full((n,), 1e30) for n in (64, 256, 864, 1024, 4096)] * 3
+        del junk
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = stack(y)[1].float().square().sum()
+        found = torch.autograd.grad(loss, layer.weight)[0]
+        assert (found.float() - expected).norm() <= 0.03 * expected.norm()
+
+
 def test_empty_channels_for_a_single_volume_change_nothing():
     torch.manual_seed(0)
     z, kernel = torch.randn(1, 2, 12, 10, 6), torch.randn(2, 24, 3, 3, 3)
