@@ -79,11 +79,13 @@ class Digits:
         return {} if self.held is None else {"accuracy": accuracy(model, *self.held)}
 
 
-def build(name: str, grid: pg.sphere.SphereGrid, directions: int | None = None) -> nn.Module:
+def build(
+    name: str, grid: pg.sphere.SphereGrid, directions: int | None = None, terms: Sequence[str] | None = None
+) -> nn.Module:
     """The network called ``name``: signals [B,1,nlat,nlon] -> logits [B,10]."""
-    fibre = {} if directions is None else {"fibre": directions}
+    fibre: dict[str, Any] = {} if directions is None else {"fibre": directions}
     if name == "PDE-G-CNN":
-        return pg.models.spherical_classifier(grid, classes=10, **fibre)
+        return pg.models.spherical_classifier(grid, classes=10, **fibre, **({"terms": terms} if terms else {}))
     if name == "spherical CNN":
         return _spherical_cnn.classifier(grid, **fibre)
     return _plain_cnn.classifier(grid.shape)
@@ -132,9 +134,10 @@ def measure(name: str, mode: str, data: list[Signals], chosen: argparse.Namespac
     train, test, *held = data
     grid = pg.sphere.SphereGrid.gauss_legendre(chosen.band)
     torch.manual_seed(chosen.seed)
-    model = build(name, grid, chosen.directions).to(own_device())
+    model = build(name, grid, chosen.directions, chosen.terms).to(own_device())
     folder = f"{FILES[name]}_{mode}_band{chosen.band}"
     folder += f"_directions{chosen.directions}" if chosen.directions else ""
+    folder += "_" + "-".join(chosen.terms) if chosen.terms and name == "PDE-G-CNN" else ""
     of_mode = [(getattr(part, mode), part.labels) for part in (train, *held)]
     task = Digits(*of_mode[0], of_mode[1] if held else None)
     try:
@@ -179,6 +182,7 @@ def arguments() -> argparse.Namespace:
     )
     made.add_argument("--validation", type=int, default=0, help="training digits held out for scores (%(default)s)")
     made.add_argument("--directions", type=int, help="fibre of the networks on SO(3), 3 to 64 (each network's own)")
+    made.add_argument("--terms", nargs="+", choices=tuple(pg.nn.TERMS), help="of the PDE layers (the model's own)")
     made.add_argument("--band", type=int, default=16, help="rings of the grid, 8 to 30 (default: %(default)s)")
     made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
     chosen = parse(made, resumes=True)
@@ -205,7 +209,7 @@ def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> 
             epochs=sum(epochs) / len(epochs),
             data=f"{source}, band {chosen.band}",
             settings=asdict(settings(name, chosen)),
-            network={"net": FILES[name], "directions": chosen.directions, "validation": chosen.validation},
+            network={"net": FILES[name], **{k: getattr(chosen, k) for k in ("directions", "terms", "validation")}},
         )
 
 

@@ -87,7 +87,7 @@ def test_a_spherical_cnn_on_digits(example, tmp_path):
     recorded = json.loads((out / name).read_text())
     figures = {"upright_rotated", "upright_upright", "validation_upright_rotated", "validation_upright_upright"}
     assert set(recorded["figures"]) == figures | {"equivariance_error"}
-    assert recorded["network"] == {"net": "sphere_cnn", "directions": 5, "validation": 20}
+    assert recorded["network"] == {"net": "sphere_cnn", "directions": 5, "terms": None, "validation": 20}
     history = (out / "sphere_cnn_upright_band8_directions5" / "history.csv").read_text().splitlines()
     last = dict(zip(history[0].split(","), history[-1].split(",")))
     assert float(last["accuracy"]) == recorded["figures"]["validation_upright_upright"]
