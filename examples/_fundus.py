@@ -94,9 +94,14 @@ def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
 
 @torch.no_grad()
 def probability(model: nn.Module, pixels: Tensor, tile: int = 320, margin: int = 64) -> Tensor:
-    """Chances [h,w] of vessels in prepared ``pixels`` [3,h,w]; the model is in eval mode."""
-    device = next(model.parameters()).device
-    return tiled(model, pixels[None].to(device), tile, margin)[0, 0].sigmoid().cpu()
+    """Chances [h,w] of vessels in prepared ``pixels`` [3,h,w]; the model is in eval mode.
+
+    Vessels have no handedness, but networks that commute with turns may have: logits are means over the photograph and
+    its mirror image, so that a mirrored photograph has the mirrored vessels.
+    """
+    both = torch.stack((pixels, pixels.flip(-1))).to(next(model.parameters()).device)
+    first, second = tiled(model, both, tile, margin)[:, 0]
+    return ((first + second.flip(-1)) / 2).sigmoid().cpu()
 
 
 def _cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:

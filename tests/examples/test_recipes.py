@@ -200,6 +200,15 @@ def test_turned_photographs_prepare_to_turned_ones(module):
     assert ((back > 0.5) ^ truth).float().mean() < 0.02
 
 
+def test_mirrored_photographs_have_mirrored_vessels(module):
+    """A network of convolutions has a handedness; what is told of a photograph has none."""
+    torch.manual_seed(0)
+    fundus, model, pixels = module("_fundus"), torch.nn.Conv2d(3, 1, 3, padding=1), torch.randn(3, 20, 24)
+    chances = fundus.probability(model, pixels)
+    torch.testing.assert_close(fundus.probability(model, pixels.flip(-1)).flip(-1), chances)
+    assert (chances - model(pixels[None])[0, 0].sigmoid()).abs().max() > 0.01
+
+
 def test_contrast_reaches_to_the_rim(module):
     """Light that falls off at the border of the field of view takes no contrast from what lies within."""
     fundus = module("_fundus")
