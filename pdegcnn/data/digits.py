@@ -24,6 +24,9 @@ MNIST_HELP = (
     f"angle_deg (N,)), or one with a folder 'rotmnist' of these; name it by an argument or by {ENVIRONMENT}. "
     "pdegcnn.data.rotated_digits() needs no folder"
 )
+UPRIGHT_HELP = (
+    "expected a folder with mnist.npz (x_train (N,28,28) uint8, y_train (N,)), or one with a folder 'mnist' of it"
+)
 
 
 class Digits(NamedTuple):
@@ -108,13 +111,39 @@ def rotated_mnist(folder: str | os.PathLike[str] | None = None) -> Split:
     return Split(*(_read(root / name) for name in MNIST_FILES))
 
 
+def mnist(folder: str | os.PathLike[str] | None = None) -> Digits:
+    """MNIST's digits to train on, upright, from a folder with ``mnist.npz`` (arrays ``x_train`` and ``y_train``).
+
+    Args:
+        folder: holds the file, or a folder ``mnist`` with it; what the environment variable ``PDEGCNN_DATA`` names if
+            None.
+
+    Returns:
+        ``(images [N,1,28,28], labels [N], angles [N])``, the angles 0.
+
+    Raises:
+        FileNotFoundError: no folder was named, or the file is missing.
+        ValueError: the file is damaged or laid out otherwise; the message names the file and the array.
+    """
+    path = find_folder(folder, "mnist", ("mnist.npz",), UPRIGHT_HELP) / "mnist.npz"
+    x, y = read_arrays(path, ("x_train", "y_train"))
+    _check_digits(path, ("x_train", "y_train"), x, y)
+    return _digits(x.astype(np.float32) / 255, y, np.zeros(len(x)))
+
+
+def _check_digits(path: Path, names: tuple[str, str], x: np.ndarray, y: np.ndarray) -> None:
+    """Raise ``ValueError`` unless these are images of bytes and their labels."""
+    if x.ndim != 3 or x.shape[1:] != (SIDE, SIDE) or x.dtype != np.uint8 or not len(x):
+        wanted = f"{names[0]} of shape (N, {SIDE}, {SIDE}) and dtype uint8"
+        raise ValueError(f"{path}: expected {wanted}, got {x.shape} {x.dtype}")
+    if y.shape != x.shape[:1] or y.dtype.kind not in "iu" or y.min() < 0 or y.max() > 9:
+        raise ValueError(f"{path}: expected {names[1]} of {len(x)} integers in 0..9, got shape {y.shape} {y.dtype}")
+
+
 def _read(path: Path) -> Digits:
     """The digits of one file."""
     x, y, angles = read_arrays(path, ("x", "y", "angle_deg"))
-    if x.ndim != 3 or x.shape[1:] != (SIDE, SIDE) or x.dtype != np.uint8 or not len(x):
-        raise ValueError(f"{path}: expected x of shape (N, {SIDE}, {SIDE}) and dtype uint8, got {x.shape} {x.dtype}")
-    if y.shape != x.shape[:1] or y.dtype.kind not in "iu" or y.min() < 0 or y.max() > 9:
-        raise ValueError(f"{path}: expected y of {len(x)} integers in 0..9, got shape {y.shape} {y.dtype}")
+    _check_digits(path, ("x", "y"), x, y)
     if angles.shape != x.shape[:1] or angles.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected angle_deg of {len(x)} numbers, got shape {angles.shape} {angles.dtype}")
     return _digits(x.astype(np.float32) / 255, y, angles)

@@ -13,7 +13,8 @@ from pdegcnn.models.hyperbolic import (
 )
 from pdegcnn.models.planar import rotated_digits, vessel_segmentation
 from pdegcnn.models.spherical import spherical_classifier, spherical_segmenter
-from pdegcnn.models.spherical_detection import spherical_detector
+from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision, box_area, box_iou
+from pdegcnn.models.spherical_detection import detection_loss, find_boxes, spherical_detector
 
 # each network remembers how it was built, so that it can be saved and built again
 rotated_digits = recorded(rotated_digits)
@@ -43,7 +44,13 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 __all__ = [
     "MODELS",
+    "SphericalBoxes",
+    "average_precision",
+    "box_area",
+    "box_iou",
+    "detection_loss",
     "equivariant_hyperbolic_segmenter",
+    "find_boxes",
     "hyperbolic_classifier",
     "hyperbolic_segmenter",
     "rotated_digits",

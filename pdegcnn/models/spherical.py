@@ -18,7 +18,12 @@ TERMS = ("convection", "dilation", "erosion")
 
 def _pyramid(grid: SphereGrid, fibre: int, levels: int) -> list[SO3]:
     """SO(3) over Gauss-Legendre grids of band-limit L, L/2, L/4, ..., the finest as fine as ``grid``."""
-    finest = _checks.kind("grid", grid, SphereGrid, "a pdegcnn.sphere.SphereGrid").band + 1
+    if not _checks.kind("grid", grid, SphereGrid, "a pdegcnn.sphere.SphereGrid").has_rings:
+        raise ValueError(
+            f"grid: expected a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {grid.name}, "
+            "whose points carry no exact transform"
+        )
+    finest = grid.band + 1
     if finest >> (levels - 1) < 2:
         raise ValueError(f"grid: expected a band that {levels} levels can halve, got band {grid.band}")
     return [SO3(SphereGrid.gauss_legendre(finest >> level), fibre) for level in range(levels)]

@@ -30,7 +30,13 @@ class SphericalBoxes(NamedTuple):
 
 
 def box_area(half_angles: Tensor) -> Tensor:
-    """Area in steradians of boxes with half-angles ``[..., 2]``: ``4 asin(sin a sin b)``, a pyramid's solid angle."""
+    """Area in steradians of boxes with half-angles ``[..., 2]``: ``4 asin(sin a sin b)``, a pyramid's solid angle.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if _checks.tensor("half_angles", half_angles).shape[-1:] != (2,):
+        raise ValueError(f"half_angles: expected shape [..., 2], got {tuple(half_angles.shape)}")
     return 4 * (half_angles[..., 0].sin() * half_angles[..., 1].sin()).asin()
 
 

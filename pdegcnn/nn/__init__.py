@@ -10,7 +10,7 @@ from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
 from pdegcnn.nn.resample import MaxPool, Resample
 from pdegcnn.nn.spherical import Integrate, SpectralResample, SphereActivation, SphereLift, SphereProject
 from pdegcnn.nn.spherical_convolution import SphereConv
-from pdegcnn.nn.spherical_norm import SphereNormReLU
+from pdegcnn.nn.spherical_norm import SphereGated, SphereNormReLU
 from pdegcnn.nn.terms import TERMS, Convection, Diffusion, Morphology
 from pdegcnn.spaces import Mesh, RotationSpace
 
@@ -41,6 +41,7 @@ __all__ = [
     "Resample",
     "SphereActivation",
     "SphereConv",
+    "SphereGated",
     "SphereLift",
     "SphereNormReLU",
     "SphereProject",

@@ -1,7 +1,8 @@
-"""A nonlinearity of harmonic coefficients that commutes with every rotation exactly."""
+"""Nonlinearities of harmonic coefficients: they commute with every rotation to rounding, without oversampling."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,7 +16,65 @@ SMALLEST = 1e-6
 """Added to lengths in square, so that the gradient at zero is finite."""
 
 
-class SphereNormReLU(nn.Module):
+class _DegreeGain(nn.Module):
+    """Every degree l (and fibre order n) of every channel, times a gain made of the lengths of all of them.
+
+    A rotation mixes the 2l + 1 coefficients of degree l and order n along the fibre among themselves and keeps their
+    root mean square, the length ``|z|``; so any function of lengths is a gain that commutes with rotations. Turning the
+    fibre keeps lengths too, and those of n and -n agree, so that real signals stay real.
+    """
+
+    def __init__(self, space: RotationSpace, channels: int, *, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        if not isinstance(space, (S2, SO3)):
+            raise TypeError(f"space: expected S2 or SO3, got {type(space).__name__}")
+        if not space.grid.has_rings:
+            raise ValueError(
+                f"space: expected one over a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {space}, "
+                "whose points carry no exact transform"
+            )
+        self.space, self.channels = space, _checks.positive_int("channels", channels)
+        kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        if isinstance(space, SO3):
+            self.analysis: nn.Module = sphere.SO3FFT(space.grid, space.fibre, **kind)
+            self.synthesis: nn.Module = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
+        else:
+            self.analysis = sphere.RealSHT(space.grid, **kind)
+            self.synthesis = sphere.InverseRealSHT(space.grid, **kind)
+        self.bias = nn.Parameter(torch.empty(channels, space.grid.band + 1, **kind))
+
+    def _gain(self, lengths: Tensor, means: Tensor) -> Tensor:
+        """Gain ``[B,C,l,n]`` of lengths ``[B,C,l,n]`` and of means ``[B,C]`` over the space."""
+        raise NotImplementedError
+
+    @in_parameter_precision
+    def forward(self, u: Tensor) -> Tensor:
+        """Apply to ``u``, ``[B,C,...]`` laid out as ``space.layout``."""
+        self.space.check_signal("u", u)
+        _checks.channels("u", u, self.channels, self.space.layout)
+        _checks.same_kind("u", u, "the parameters", self.bias)
+        on_group = isinstance(self.space, SO3)
+        z = self.analysis(u)  # [B,C,l,m,n], or [B,C,l,m]
+        z = z if on_group else z[..., None]
+        means = z[:, :, 0, 0, z.shape[-1] // 2].real / math.sqrt(4 * math.pi)
+        z = z * self._gain(coefficient_lengths(z), means)[..., None, :]
+        return self.synthesis(z if on_group else z[..., 0]).to(u.dtype)
+
+    def extra_repr(self) -> str:
+        """Space and channels."""
+        return f"{self.space}, {self.channels}"
+
+
+def coefficient_lengths(z: Tensor) -> Tensor:
+    """Root mean square over the orders m of coefficients ``[...,l,m >= 0,n]`` of a real signal: ``[...,l,n]``."""
+    size = z.real.square() + z.imag.square()
+    # order -m of n is the conjugate of m of -n, up to a sign
+    total = size[..., 0, :] + (size + size.flip(-1))[..., 1:, :].sum(-2)
+    degree = torch.arange(z.shape[-3], dtype=size.dtype, device=z.device)[:, None]
+    return (total / (2 * degree + 1) + SMALLEST**2).sqrt()
+
+
+class SphereNormReLU(_DegreeGain):
     """ReLU of lengths of coefficients: ``z -> z max(|z| + b, 0)/|z|`` with a bias for each channel and degree.
 
     A rotation mixes the 2l + 1 coefficients z of one degree l (and one order n along the fibre) among themselves and
@@ -38,46 +97,51 @@ class SphereNormReLU(nn.Module):
     """
 
     def __init__(self, space: RotationSpace, channels: int, *, device: Any = None, dtype: Any = None) -> None:
-        super().__init__()
-        if not isinstance(space, (S2, SO3)):
-            raise TypeError(f"space: expected S2 or SO3, got {type(space).__name__}")
-        if not space.grid.has_rings:
-            raise ValueError(
-                f"space: expected one over a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {space}, "
-                "whose points carry no exact transform"
-            )
-        self.space, self.channels = space, _checks.positive_int("channels", channels)
-        kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-        if isinstance(space, SO3):
-            self.analysis: nn.Module = sphere.SO3FFT(space.grid, space.fibre, **kind)
-            self.synthesis: nn.Module = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
-        else:
-            self.analysis = sphere.RealSHT(space.grid, **kind)
-            self.synthesis = sphere.InverseRealSHT(space.grid, **kind)
-        self.bias = nn.Parameter(torch.empty(channels, space.grid.band + 1, **kind))
+        super().__init__(space, channels, device=device, dtype=dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """A small threshold."""
         nn.init.constant_(self.bias, -0.01)
 
-    @in_parameter_precision
-    def forward(self, u: Tensor) -> Tensor:
-        """Apply to ``u``."""
-        self.space.check_signal("u", u)
-        _checks.channels("u", u, self.channels, self.space.layout)
-        on_group = isinstance(self.space, SO3)
-        z = self.analysis(u)  # [B,C,l,m,n], or [B,C,l,m]
-        z = z if on_group else z[..., None]
-        size = z.real.square() + z.imag.square()
-        # order -m of n is the conjugate of m of -n, up to a sign
-        total = size[..., :1, :].sum(3) + (size + size.flip(-1))[..., 1:, :].sum(3)
-        degree = torch.arange(z.shape[2], dtype=size.dtype, device=u.device)[:, None]
-        length = (total / (2 * degree + 1) + SMALLEST**2).sqrt()
-        gain = torch.relu(length + self.bias[:, :, None]) / length
-        z = z * gain[..., None, :]
-        return self.synthesis(z if on_group else z[..., 0]).to(u.dtype)
+    def _gain(self, lengths: Tensor, means: Tensor) -> Tensor:
+        return torch.relu(lengths + self.bias[:, :, None]) / lengths
 
-    def extra_repr(self) -> str:
-        """Space and channels."""
-        return f"{self.space}, {self.channels}"
+
+class SphereGated(_DegreeGain):
+    """Every degree of every channel, times the sigmoid of a combination of the lengths of all channels at that degree.
+
+    ``z_cl -> z_cl sigmoid(sum_k A_ck |z_kl| + sum_k B_ck mean(u_k) + b_cl)``, with ``|z|`` as in
+    :class:`SphereNormReLU` (on SO(3) for every order n along the fibre by itself) and the mean over the space: channels
+    open and close each other. It commutes with all rotations to rounding, without oversampling, and acts on the whole
+    sphere at once. Source: the gated nonlinearity of Weiler et al., *3D steerable CNNs* (arXiv 1807.02547).
+
+    Args:
+        space: S2 or SO(3) over a grid of rings.
+        channels: channels C of the signal.
+        device: where the parameters and the tables live.
+        dtype: their dtype.
+
+    Shape:
+        ``[B,C,...] -> [B,C,...]`` laid out as ``space.layout``; what the grid does not resolve is dropped.
+
+    Raises:
+        TypeError: ``space`` is neither S2 nor SO(3).
+        ValueError: its grid has no rings, or the signal does not fit.
+    """
+
+    def __init__(self, space: RotationSpace, channels: int, *, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(space, channels, device=device, dtype=dtype)
+        self.weight = nn.Parameter(torch.empty(channels, 2 * channels, device=device, dtype=self.bias.dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weights uniform as in a linear layer of so many inputs, no bias."""
+        bound = 1 / math.sqrt(self.weight.shape[1])
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.zeros_(self.bias)
+
+    def _gain(self, lengths: Tensor, means: Tensor) -> Tensor:
+        of_lengths, of_means = self.weight.to(lengths.dtype).chunk(2, dim=1)
+        shift = torch.einsum("ck,bk->bc", of_means, means)[..., None] + self.bias
+        return torch.sigmoid(torch.einsum("ck,bkln->bcln", of_lengths, lengths) + shift[..., None])

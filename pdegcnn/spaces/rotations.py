@@ -20,10 +20,10 @@ SMALL = 1e-4
 class RotationSpace(HomogeneousSpace):
     """A space over a sphere grid, moved by SO(3).
 
-    Elements are unit quaternions ``[..., 4]``, real part first; q and -q are the same rotation. Lie algebra vectors
-    ``[..., 3]`` are rotation vectors in the moving frame (radians). At the rotation R with ``R e_z = p`` the frame
-    vectors (tilt about ``R e_x``, tilt about ``R e_y``, spin about ``R e_z = p``) are the velocities of
-    ``R exp(t e_i)``; the second moves p along ``R e_x``, the first along ``-R e_y``.
+    Elements are unit quaternions ``[..., 4]`` (others are refused), real part first; q and -q are the same rotation.
+    Lie algebra vectors ``[..., 3]`` are rotation vectors in the moving frame (radians). At the rotation R with
+    ``R e_z = p`` the frame vectors (tilt about ``R e_x``, tilt about ``R e_y``, spin about ``R e_z = p``) are the
+    velocities of ``R exp(t e_i)``; the second moves p along ``R e_x``, the first along ``-R e_y``.
     """
 
     grid: SphereGrid
@@ -35,22 +35,30 @@ class RotationSpace(HomogeneousSpace):
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """The quaternion product, that is first ``h``, then ``g``."""
+        check_quaternion("g", g)
+        check_quaternion("h", h)
         a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
         real = a * b - (v * w).sum(-1, keepdim=True)
         return torch.cat((real, a * w + b * v + torch.linalg.cross(*torch.broadcast_tensors(v, w))), dim=-1)
 
     def inverse(self, g: Tensor) -> Tensor:
         """The conjugate quaternion."""
+        check_quaternion("g", g)
         return torch.cat((g[..., :1], -g[..., 1:]), dim=-1)
 
     def exp(self, c: Tensor) -> Tensor:
         """The rotation by ``|c|`` radians about ``c``."""
+        _checks.tensor("c", c)
+        if c.ndim < 1 or c.shape[-1] != 3:
+            raise ValueError(f"c: expected rotation vectors [..., 3], got shape {tuple(c.shape)}")
+        if _checks.has_values(c) and not bool(c.isfinite().all()):
+            raise ValueError(f"c: expected finite rotation vectors, got {c.detach().flatten()[:6].tolist()}")
         half = torch.linalg.vector_norm(c, dim=-1, keepdim=True) / 2
         return torch.cat((torch.cos(half), torch.sinc(half / math.pi) * c / 2), dim=-1)
 
     def log(self, g: Tensor) -> Tensor:
         """The rotation vector of least length, ``|c| <= pi``."""
-        real, vector = _upper(g)
+        real, vector = _upper(check_quaternion("g", g))
         sine = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
         return vector * _angle_over_sine(sine, real)
 
@@ -59,7 +67,7 @@ class RotationSpace(HomogeneousSpace):
 
         b in [0, pi] and psi in (-pi, pi]: they carry the reflection symmetries of the distance.
         """
-        real, vector = _upper(g)
+        real, vector = _upper(check_quaternion("g", g))
         along = torch.cat((real, vector[..., 2:]), dim=-1)
         sine = torch.linalg.vector_norm(vector[..., :2], dim=-1, keepdim=True)
         tilt = vector[..., :2] * _angle_over_sine(sine, torch.linalg.vector_norm(along, dim=-1, keepdim=True))

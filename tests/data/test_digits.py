@@ -8,7 +8,7 @@ import torch
 
 import pdegcnn as pg
 from pdegcnn.data import digits as module
-from pdegcnn.data import rotated_digits, rotated_mnist
+from pdegcnn.data import mnist, rotated_digits, rotated_mnist
 
 
 @pytest.mark.parametrize("source", [*module.SOURCES, None])
@@ -164,3 +164,24 @@ def test_wrong_layout(folder, change, message):
     np.savez(folder / module.MNIST_FILES[0], **arrays)
     with pytest.raises(ValueError, match=f"rotmnist_train12k.npz: {message}"):
         rotated_mnist(folder)
+
+
+def test_upright_mnist(monkeypatch, tmp_path):
+    x, y = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8), np.arange(12) % 10
+    path = tmp_path / "mnist" / "mnist.npz"
+    path.parent.mkdir()
+    np.savez(path, x_train=x, y_train=y)
+    digits = mnist(path.parent)
+    np.testing.assert_allclose(digits.images[:, 0].numpy() * 255, x, atol=1e-4)
+    assert digits.labels.tolist() == y.tolist() and not digits.angles.any()
+    monkeypatch.setenv(module.ENVIRONMENT, str(tmp_path))
+    assert torch.equal(mnist().images, digits.images)
+    np.savez(path, x_train=x, y_train=y + 1)
+    with pytest.raises(ValueError, match=r"mnist.npz: expected y_train of 12 integers in 0..9"):
+        mnist()
+    np.savez(path, x_train=x[..., 1:], y_train=y)
+    with pytest.raises(ValueError, match=r"mnist.npz: expected x_train of shape \(N, 28, 28\)"):
+        mnist()
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="has no mnist.npz"):
+        mnist(path.parent)

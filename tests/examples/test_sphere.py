@@ -1,5 +1,6 @@
 """The spherical examples run from the command line, write what they promise, and say what is wrong with bad input."""
 
+import argparse
 import importlib
 import json
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.spatial.transform import Rotation
 
 import pdegcnn as pg
 
@@ -43,30 +45,68 @@ def check_folder(out, files):
 
 
 def test_spherical_digits(example, tmp_path, capsys):
-    out = tmp_path / "digits"
-    module = example("spherical_digits", "--smoke", "--out", out, "--band", 8, "--train", "upright")
-    assert set(module.ROWS) - {"rotated / rotated"} <= lines(capsys.readouterr().out)
-    states = {"pdegcnn_upright.safetensors", "cnn_upright.safetensors"}
-    results = check_folder(out, states | {"results.json", "spherical_digits.png"})
+    out, data = tmp_path / "out" / "digits", tmp_path / "data"
+    write_spherical_mnist(data, rotations(40))
+    options = ("--smoke", "--data", data, "--out", out, "--band", 8, "--train", "upright")
+    module = example("spherical_digits", *options)
+    asked = {label for label in module.ROWS if not label.startswith("rotated") and "held out" not in label}
+    assert asked <= lines(capsys.readouterr().out)
+    networks = {"pdegcnn_upright_band8", "cnn_upright_band8"}
+    results = check_folder(out, networks | {"results.json", "spherical_digits.png"})
     ours, plain = results["networks"]["PDE-G-CNN"], results["networks"]["plain CNN"]
     assert ours["equivariance_error"] < plain["equivariance_error"]
     grid = pg.sphere.SphereGrid.gauss_legendre(8)
     model = pg.models.spherical_classifier(grid)
-    model.load_state_dict(load_file(out / "pdegcnn_upright.safetensors"))
+    model.load_state_dict(load_file(out / "pdegcnn_upright_band8" / "weights.safetensors"))
     assert model.eval()(torch.rand(2, 1, *grid.shape)).isfinite().all()
-    again = tmp_path / "again" / "digits"
-    options = ("--band", 8, "--train", "upright", "--net", "pdegcnn", "--weights", out)
-    example("spherical_digits", "--smoke", "--out", again, *options)
-    tested = json.loads((again / "results.json").read_text())["networks"]
-    assert tested == {"PDE-G-CNN": ours}
+    example("spherical_digits", *options, "--net", "pdegcnn")
+    assert json.loads((out / "results.json").read_text())["networks"] == {"PDE-G-CNN": ours}  # not trained twice
+    with pytest.raises(SystemExit, match="--out: folder: .* is of a run with other settings .*'seed': 0"):
+        example("spherical_digits", *options, "--seed", 1)
 
 
-def test_the_plain_cnn_has_six_times_the_parameters(example, monkeypatch):
+def test_the_plain_cnn_has_six_times_the_parameters_and_the_spherical_one_as_many(example, monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     digits = importlib.import_module("spherical_digits")
     grid = pg.sphere.SphereGrid.gauss_legendre(16)
-    ours, plain = (digits.parameters(digits.build(name, grid)) for name in digits.FILES)
+    ours, plain, other = (digits.parameters(digits.build(name, grid)) for name in digits.FILES)
     assert plain >= 6 * ours
+    assert other == pytest.approx(ours, rel=0.01)
+
+
+def test_a_spherical_cnn_on_digits(example, tmp_path):
+    """It trains, and knows turned digits as it knows upright ones, up to its maxima; so do digits held out."""
+    out, sizes = tmp_path / "digits", ("--directions", 5, "--validation", 20)
+    options = ("--smoke", "--band", 8, "--train", "upright", "--net", "sphere_cnn", "--results", tmp_path / "digits")
+    example("spherical_digits", *options, *sizes, "--out", out)
+    name = "spherical_digits-sphere_cnn-0.json"
+    files = {"sphere_cnn_upright_band8_directions5", "results.json", "spherical_digits.png", name}
+    results = check_folder(out, files)
+    assert set(results["networks"]) == {"spherical CNN"}
+    assert results["networks"]["spherical CNN"]["equivariance_error"] < 0.2
+    recorded = json.loads((out / name).read_text())
+    figures = {"upright_rotated", "upright_upright", "validation_upright_rotated", "validation_upright_upright"}
+    assert set(recorded["figures"]) == figures | {"equivariance_error"}
+    assert recorded["network"] == {"net": "sphere_cnn", "directions": 5, "terms": None, "validation": 20}
+    history = (out / "sphere_cnn_upright_band8_directions5" / "history.csv").read_text().splitlines()
+    last = dict(zip(history[0].split(","), history[-1].split(",")))
+    assert float(last["accuracy"]) == recorded["figures"]["validation_upright_upright"]
+
+
+def test_digits_held_out_are_not_trained_on(example, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    digits = importlib.import_module("spherical_digits")
+    write_spherical_mnist(tmp_path, rotations(12))
+    chosen = argparse.Namespace(data=tmp_path, smoke=True, seed=0, validation=0)
+    whole, test = digits.load(chosen)[0]
+    chosen.validation = 5
+    train, test_again, held = digits.load(chosen)[0]
+    assert torch.equal(test.upright, test_again.upright)
+    assert torch.equal(torch.cat((held.labels, train.labels)), whole.labels) and len(held.labels) == 5
+    assert torch.equal(torch.cat((held.rotated, train.rotated)), whole.rotated)
+    chosen.validation = 7
+    with pytest.raises(SystemExit, match="--validation: expected at most half of 12 digits, got 7"):
+        digits.load(chosen)
 
 
 def test_land_sea(example, tmp_path, capsys):
@@ -206,6 +246,11 @@ def test_winds_of_the_earth_are_turned_into_the_grids_frame(example, tmp_path, m
     torch.testing.assert_close(target[0, 1], (2 * grid.xyz[..., 2]).float(), atol=5e-3, rtol=0)
 
 
+def rotations(count):
+    """Random rotation matrices [count,3,3]."""
+    return Rotation.from_quat(np.random.default_rng(0).normal(size=(count, 4))).as_matrix()
+
+
 def write_spherical_mnist(folder, rotations):
     """A tiny set in the layout of spherical MNIST: smooth blobs near the pole."""
     from pdegcnn.data.sphere_digits import _grid
@@ -219,6 +264,7 @@ def write_spherical_mnist(folder, rotations):
     count = len(rotations)
     upright, turned = np.stack([blob(np.eye(3))] * count), np.stack([blob(r) for r in rotations])
     y = random.integers(0, 10, count)
+    folder.mkdir(exist_ok=True)
     np.savez(folder / "train12k.npz", nr=upright, r=turned, y=y, rot=rotations)
     np.savez(folder / "test10k_nr.npz", nr=upright, y=y)
 

@@ -60,6 +60,8 @@ def test_laws_of_the_intersection():
 
 def test_small_boxes_are_flat_and_large_ones_a_hemisphere():
     assert float(box_area(torch.tensor([1e-3, 2e-3]).double())) == pytest.approx(8e-6, rel=1e-5)
+    with pytest.raises(ValueError, match=r"half_angles: expected shape \[..., 2\], got \(3,\)"):
+        box_area(torch.ones(3))
     assert float(box_area(torch.tensor([math.pi / 2, math.pi / 2]).double())) == pytest.approx(2 * math.pi)
 
 

@@ -51,6 +51,7 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "SphereConv": (lambda **k: pg.nn.SphereConv(SO3, 2, 3, **k), (2, 2, 5, 6, 12)),
     "SphereProject": (lambda **k: pg.nn.Project(SO3, mode="max", oversample=2), (2, 2, 5, 6, 12)),
     "SphereActivation": (lambda **k: pg.nn.SphereActivation(SO3, **k), (2, 2, 5, 6, 12)),
+    "SphereGated": (lambda **k: pg.nn.SphereGated(SO3, 2, **k), (2, 2, 5, 6, 12)),
     "SphereNormReLU": (lambda **k: pg.nn.SphereNormReLU(SO3, 2, **k), (2, 2, 5, 6, 12)),
     "SpectralResample": (lambda **k: pg.nn.SpectralResample(S2, pg.S2(SO3.grid), **k), (2, 2, 8, 16)),
     "Integrate": (lambda **k: pg.nn.Integrate(SO3), (2, 2, 5, 6, 12)),

@@ -56,6 +56,7 @@ LAYERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "nn.Resample": ({"size": 5}, (LIFTED,)),
     "nn.SphereActivation": ({"space": SO3, "oversample": 2}, (BALL,)),
     "nn.SphereConv": ({"space": SO3, "knots": 2, **IO}, (BALL,)),
+    "nn.SphereGated": ({"space": SO3, "channels": 2}, (BALL,)),
     "nn.SphereNormReLU": ({"space": SO3, "channels": 2}, (BALL,)),
     "nn.SpectralResample": ({"source": S2, "target": pg.S2(pg.sphere.SphereGrid.gauss_legendre(3))}, (SPHERE,)),
     "gauge.Diffusion": ({"channels": 2, "spin": 1, "method": "spectral", "modes": 3}, (SPINS, MESH)),
@@ -167,6 +168,8 @@ ELSEWHERE = {
     "reversible.safe_initialise": "changes a model in place: tests/reversible",
     "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
     "nn.MetricParameter": "gives a metric, no tensor", "nn.Power": "takes no input",
+    **{f"models.{n}": "tests/models/test_spherical_detection.py"
+       for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
     "sphere.SphereGrid": "tests/sphere/test_grid.py", "sphere.ExactProduct": "tests/sphere/test_vector.py",
     **{f"sphere.{n}": "tests/sphere/test_vector.py" for n in ("curl", "divergence", "gradient", "VectorSHT")},
     **{f"sphere.{n}": "tests/sphere" for n in ("InverseVectorSHT", "SpinSHT", "InverseSpinSHT", "InverseSO3FFT")},
