@@ -122,7 +122,7 @@ BAD = {
     "spacing": (lambda: SphereGrid.reduced_gauss(4, spacing="odd"), ValueError, "spacing: expected one of"),
     "tolerance": (lambda: SphereGrid.reduced_gauss(4, 0.0), ValueError, r"tolerance: expected a value in \(0.0, 1.0"),
     "tolerance nan": (lambda: SphereGrid.reduced_gauss(4, math.nan), ValueError, "tolerance: expected"),
-    "subdivisions": (lambda: SphereGrid.icosahedral(-1), ValueError, "subdivisions: expected an int from 0 to 12 .*, got -1"),
+    "subdivisions": (lambda: SphereGrid.icosahedral(-1), ValueError, "subdivisions: expected an int from 0 to 12 "),
     "subdivisions type": (lambda: SphereGrid.icosahedral(1.5), TypeError, "subdivisions: expected an int"),
     "nside": (lambda: SphereGrid.healpix(3, nest=True), ValueError, "nside: expected a power of 2"),
     "points": (
