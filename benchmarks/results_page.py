@@ -41,8 +41,9 @@ TABLES = {
         "Rotated digits",
         "12,000 digits to train, 50,000 to test, each turned by its own angle. The sets were made from MNIST by the "
         "protocol of the official rotated MNIST; they are **not** its files. All networks have the same loop, loss, "
-        "augmentation and schedule. Change: relative, of the logits, when 64 test digits are turned. Networks: "
-        "`examples/_digit_nets.py`.",
+        "augmentation and schedule. The machine had other work, more beside some runs than beside others: read rows of "
+        "equal time with their epochs and load. Change: relative, of the logits, when 64 test digits are turned. "
+        "Networks: `examples/_digit_nets.py`.",
         (
             ("test_error", "test error (%)", 100, ".2f"),
             ("invariance_error_90", "change at 90°", 1, ".0e"),
