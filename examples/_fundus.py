@@ -57,7 +57,7 @@ def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) 
     left = int(columns[0]) - (side - wide) // 2
     box = (top, left, top + side, left + side)
     size = max(16, 2 * round(side * scale / 2))
-    pixels = _resize(_cut(image, box), size)
+    pixels = _resize(_extended(image, box), size)
     inside = _resize(_cut(mask[None].float(), box), size)[0] > 0.5
     return Prepared(even_out(pixels, inside), inside, box, diameter)
 
@@ -109,6 +109,14 @@ def _cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
     top, left, bottom, right = box
     height, width = image.shape[-2:]
     return F.pad(image, (-left, right - width, -top, bottom - height))
+
+
+def _extended(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    """The part of [C,H,W] in a box; beyond the image its nearest pixels: a cut field of view gets no dark edge."""
+    top, left, bottom, right = box
+    rows = torch.arange(top, bottom).clamp(0, image.shape[-2] - 1)
+    columns = torch.arange(left, right).clamp(0, image.shape[-1] - 1)
+    return image[:, rows][:, :, columns]
 
 
 def _resize(image: Tensor, size: int) -> Tensor:

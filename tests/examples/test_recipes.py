@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 import pdegcnn as pg
 from pdegcnn.data import drawn_vessels
@@ -207,6 +208,16 @@ def test_mirrored_photographs_have_mirrored_vessels(module):
     chances = fundus.probability(model, pixels)
     torch.testing.assert_close(fundus.probability(model, pixels.flip(-1)).flip(-1), chances)
     assert (chances - model(pixels[None])[0, 0].sigmoid()).abs().max() > 0.01
+
+
+def test_a_cut_field_of_view_has_no_dark_edge(module):
+    """A picture that is field of view throughout, and is made smaller: its border is as bright as the rest."""
+    fundus = module("_fundus")
+    rows, columns = np.mgrid[:900, :1200]
+    image = torch.from_numpy(0.5 + 0.05 * np.sin(rows / 9) * np.sin(columns / 9)).float().expand(3, -1, -1)
+    ready = fundus.prepare(image)
+    border = ready.field & ~torch.from_numpy(ndimage.binary_erosion(ready.field.numpy()))
+    assert ready.pixels[1][border].mean().abs() < 0.5  # in deviations
 
 
 def test_contrast_reaches_to_the_rim(module):
