@@ -46,7 +46,7 @@ def test_logits_are_those_recorded(name, publish):
 
 
 def test_unknown_names_and_other_arguments():
-    with pytest.raises(ValueError, match="^pretrained: expected one of 'small'.*got 'huge'"):
+    with pytest.raises(ValueError, match="^pretrained: expected one of 'large', 'small', got 'huge'"):
         pg.models.rotated_digits(pretrained="huge")
     with pytest.raises(ValueError, match="^pretrained: expected no arguments beside it .* got classes, size"):
         pg.models.rotated_digits(5, size=20, pretrained="small")
