@@ -30,13 +30,14 @@ def planar(draw: random.Random) -> dict[str, Any]:
     """Options that all networks of PDE layers on the plane and on SE(2) share."""
     space = draw.choice([pg.R2(), pg.SE2(draw.choice([1, 4, 5, 8]))])
     metric = draw.choice(["diagonal", "spd"])
+    learned = draw.random() < 0.3
     combined = ["combined"] if space.dim == 3 and metric == "diagonal" else []
     return {
         "space": space,
         "terms": tuple(draw.sample(TERMS, draw.randint(1, 4))),
         "kernel_size": draw.choice([3, 5]),
-        "alpha": draw.choice([0.55, 0.65, 0.8, 1.0]),
-        "learn_alpha": draw.random() < 0.3,
+        "alpha": draw.choice([0.55, 0.65, 0.8, *([] if learned else [1.0])]),  # 1 cannot be learned from
+        "learn_alpha": learned,
         "metric": metric,
         "splitting": draw.choice(["lie", "strang"]),
         "boundary": draw.choice([None, "zeros", "replicate", "periodic"]),
