@@ -70,7 +70,7 @@ class Power(nn.Module):
         super().__init__()
         _checks.number("alpha", initial, 0.0, 1.0)
         if not LOWEST < initial < HIGHEST:
-            raise ValueError(f"alpha: expected a value strictly between {LOWEST} and {HIGHEST} to learn from, got {initial}")
+            raise ValueError(f"alpha: expected a value in ({LOWEST}, {HIGHEST}) to learn from, got {initial}")
         self.initial = initial
         self.raw = nn.Parameter(torch.empty((), device=device, dtype=dtype))
         self.reset_parameters()

@@ -237,7 +237,7 @@ def test_power_and_metric_start_where_they_should() -> None:
     assert Power(0.65)().item() == pytest.approx(0.65)
     metric = MetricParameter(pg.SE2(8), 4)()
     assert ((metric.weights >= 0.5) & (metric.weights <= 1.5)).all()
-    with pytest.raises(ValueError, match="alpha: expected a value between"):
+    with pytest.raises(ValueError, match="alpha: expected a value in .* to learn from"):
         Power(0.5)
 
 
