@@ -43,15 +43,17 @@ def parse(made: argparse.ArgumentParser, what: str = "example", *, resumes: bool
         made.error(f"--seconds: expected a positive number, got {chosen.seconds}")
     if chosen.seed < 0:
         made.error(f"--seed: expected a number >= 0, got {chosen.seed}")
-    if (
-        not resumes
-        and chosen.out.exists()
-        and not ((chosen.out / "results.json").exists() or chosen.out.is_dir() and not os.listdir(chosen.out))
-    ):
-        made.error(f"--out: {chosen.out} exists and was not written by this {what}")
+    if not resumes:
+        check_out(made, chosen.out, what)
     if chosen.smoke:
         chosen.seconds = 0.5
     return chosen
+
+
+def check_out(made: argparse.ArgumentParser, out: Path, what: str = "example") -> None:
+    """Exit with a message unless the folder ``--out``, which will be replaced, is new, empty or the program's own."""
+    if out.exists() and not ((out / "results.json").exists() or out.is_dir() and not os.listdir(out)):
+        made.error(f"--out: {out} exists and was not written by this {what}")
 
 
 def add_band(made: argparse.ArgumentParser) -> None:

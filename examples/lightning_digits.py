@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import load_or_exit, parameters, write_folder
+from _common import check_out, load_or_exit, parameters, write_folder
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
@@ -149,12 +149,7 @@ def main() -> None:
         made.error(f"--epochs: expected a number >= 1, got {chosen.epochs}")
     if chosen.seed < 0:
         made.error(f"--seed: expected a number >= 0, got {chosen.seed}")
-    if (
-        chosen.out.exists()
-        and not (chosen.out / "results.json").exists()
-        and (chosen.out.is_file() or any(chosen.out.iterdir()))
-    ):
-        made.error(f"--out: {chosen.out} exists and was not written by this example")
+    check_out(made, chosen.out)
     if chosen.smoke:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the digits are in memory

@@ -63,10 +63,13 @@ def for_weights(name: str, value: Tensor, weight: Tensor) -> None:
     """Raise unless a layer with this weight can take ``value``, real or complex: same device and, but under autocast,
     same precision.
     """
-    real = value.real if value.is_complex() else value
-    if real.device == weight.device and torch.amp.is_autocast_available(value.device.type):  # not on the meta device
-        real = real if not torch.is_autocast_enabled(value.device.type) else weight
-    same_kind(name, real, "the weights", weight)
+    if value.device != weight.device or not autocasts(value.device):
+        same_kind(name, value.real if value.is_complex() else value, "the weights", weight)
+
+
+def autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for a device; never for one that knows of none, such as meta."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:

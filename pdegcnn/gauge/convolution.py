@@ -94,9 +94,9 @@ class GaugeConv(nn.Module):
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
         """Convolve the features on ``mesh``."""
         fields = check_features("features", features, self.in_channels, mesh, next(iter(self.weights.values())))
-        device = next(iter(fields.values())).device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):  # factors of the neighbours have the precision of the weights
+        device = next(iter(fields.values())).device
+        if _checks.autocasts(device):
+            with torch.autocast(device.type, enabled=False):  # factors of neighbours have the precision of weights
                 return self._convolve(fields, mesh)
         return self._convolve(fields, mesh)
 

@@ -18,11 +18,7 @@ TERMS = ("convection", "dilation", "erosion")
 
 def _pyramid(grid: SphereGrid, fibre: int, levels: int) -> list[SO3]:
     """SO(3) over Gauss-Legendre grids of band-limit L, L/2, L/4, ..., the finest as fine as ``grid``."""
-    if not _checks.kind("grid", grid, SphereGrid, "a pdegcnn.sphere.SphereGrid").has_rings:
-        raise ValueError(
-            f"grid: expected a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {grid.name}, "
-            "whose points carry no exact transform"
-        )
+    _checks.kind("grid", grid, SphereGrid, "a pdegcnn.sphere.SphereGrid").require_rings()
     finest = grid.band + 1
     if finest >> (levels - 1) < 2:
         raise ValueError(f"grid: expected a band that {levels} levels can halve, got band {grid.band}")

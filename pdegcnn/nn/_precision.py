@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pdegcnn import _checks
+
 
 def in_parameter_precision(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Let a module's ``forward(u, ...)`` run in the dtype of its parameters under autocast.
@@ -18,8 +20,7 @@ def in_parameter_precision(forward: Callable[..., Tensor]) -> Callable[..., Tens
 
     @wraps(forward)
     def run(self: nn.Module, u: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        known = isinstance(u, Tensor) and torch.amp.is_autocast_available(u.device.type)  # not on the meta device
-        if not (known and torch.is_autocast_enabled(u.device.type)):
+        if not (isinstance(u, Tensor) and _checks.autocasts(u.device)):
             return forward(self, u, *args, **kwargs)
         with torch.autocast(u.device.type, enabled=False):
             return forward(self, u.to(next(self.parameters()).dtype), *args, **kwargs)

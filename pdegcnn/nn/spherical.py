@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, functional, sphere
 from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
+from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.lift import Lift
 from pdegcnn.nn.project import Project
@@ -219,13 +220,7 @@ class SpectralResample(nn.Module):
             raise ValueError(f"target: expected a space like {source} over another grid, got {target}")
         self.source, self.target = source, target
         lmax = min(source.grid.band, target.grid.band)
-        kind: dict[str, Any] = {"lmax": lmax, "device": device, "dtype": dtype}
-        if isinstance(source, SO3):
-            self.analysis: nn.Module = sphere.SO3FFT(source.grid, source.fibre, **kind)
-            self.synthesis: nn.Module = sphere.InverseSO3FFT(target.grid, source.fibre, **kind)
-        else:
-            self.analysis = sphere.RealSHT(source.grid, **kind)
-            self.synthesis = sphere.InverseRealSHT(target.grid, **kind)
+        self.analysis, self.synthesis = transforms(source, target, lmax=lmax, device=device, dtype=dtype)
 
     def forward(self, u: Tensor) -> Tensor:
         """Resample ``u``."""
@@ -240,11 +235,7 @@ class SpectralResample(nn.Module):
 def _finer(space: RotationSpace, factor: int, device: Any, dtype: Any) -> tuple[RotationSpace, nn.Sequential]:
     """The space over a grid and fibre ``factor`` times finer, and the exact way there for band-limited signals."""
     _checks.positive_int("oversample", factor)
-    if not space.grid.has_rings:
-        raise ValueError(
-            f"space: expected one over a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {space}, "
-            "whose points carry no exact transform"
-        )
+    space.grid.require_rings("space.grid")
     fine = sphere.SphereGrid.gauss_legendre(factor * (space.grid.band + 1))
     lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
     if not isinstance(space, SO3):

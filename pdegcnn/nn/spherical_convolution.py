@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks, sphere
+from pdegcnn import _checks
 from pdegcnn.kernels.sphere_filters import degree_profiles
+from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.spherical import HarmonicBasis, resolved_orders
 from pdegcnn.spaces import SO3, RotationSpace
@@ -68,12 +69,7 @@ class SphereConv(nn.Module):
         self.knots = _checks.positive_int("knots", knots)
         self.orders = resolved_orders(space, orders)
         kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-        if isinstance(space, SO3):
-            self.analysis: nn.Module = sphere.SO3FFT(space.grid, space.fibre, nmax=self.orders, **kind)
-            self.synthesis: nn.Module = sphere.InverseSO3FFT(space.grid, space.fibre, nmax=self.orders, **kind)
-        else:
-            self.analysis = sphere.RealSHT(space.grid, **kind)
-            self.synthesis = sphere.InverseRealSHT(space.grid, **kind)
+        self.analysis, self.synthesis = transforms(space, nmax=self.orders, **kind)
         lmax = space.grid.band
         self.basis = HarmonicBasis(partial(degree_profiles, lmax, knots), (knots, lmax + 1), torch.empty(0, **kind))
         width = 2 * self.orders + 1

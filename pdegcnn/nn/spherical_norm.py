@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks, sphere
+from pdegcnn import _checks
+from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
-from pdegcnn.spaces import S2, SO3, RotationSpace
+from pdegcnn.spaces import SO3, RotationSpace
 
 SMALLEST = 1e-6
 """Added to lengths in square, so that the gradient at zero is finite."""
@@ -24,24 +25,25 @@ class _DegreeGain(nn.Module):
     fibre keeps lengths too, and those of n and -n agree, so that real signals stay real.
     """
 
+    numbers: ClassVar[int] = 0
+    """How many numbers of every channel the weight joins to the gain of each."""
+    weight: nn.Parameter | None
+
     def __init__(self, space: RotationSpace, channels: int, *, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
-        if not isinstance(space, (S2, SO3)):
-            raise TypeError(f"space: expected S2 or SO3, got {type(space).__name__}")
-        if not space.grid.has_rings:
-            raise ValueError(
-                f"space: expected one over a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {space}, "
-                "whose points carry no exact transform"
-            )
+        _checks.kind("space", space, RotationSpace, "S2 or SO3")
+        space.grid.require_rings("space.grid")
         self.space, self.channels = space, _checks.positive_int("channels", channels)
         kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-        if isinstance(space, SO3):
-            self.analysis: nn.Module = sphere.SO3FFT(space.grid, space.fibre, **kind)
-            self.synthesis: nn.Module = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
-        else:
-            self.analysis = sphere.RealSHT(space.grid, **kind)
-            self.synthesis = sphere.InverseRealSHT(space.grid, **kind)
+        self.analysis, self.synthesis = transforms(space, **kind)
         self.bias = nn.Parameter(torch.empty(channels, space.grid.band + 1, **kind))
+        mixing = torch.empty(channels, self.numbers * channels, **kind)
+        self.register_parameter("weight", nn.Parameter(mixing) if self.numbers else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start values of bias and weight."""
+        raise NotImplementedError
 
     def _gain(self, lengths: Tensor, means: Tensor) -> Tensor:
         """Gain ``[B,C,l,n]`` of lengths ``[B,C,l,n]`` and of means ``[B,C]`` over the space."""
@@ -96,10 +98,6 @@ class SphereNormReLU(_DegreeGain):
         ValueError: its grid has no rings, or the signal does not fit.
     """
 
-    def __init__(self, space: RotationSpace, channels: int, *, device: Any = None, dtype: Any = None) -> None:
-        super().__init__(space, channels, device=device, dtype=dtype)
-        self.reset_parameters()
-
     def reset_parameters(self) -> None:
         """A small threshold."""
         nn.init.constant_(self.bias, -0.01)
@@ -130,10 +128,8 @@ class SphereGated(_DegreeGain):
         ValueError: its grid has no rings, or the signal does not fit.
     """
 
-    def __init__(self, space: RotationSpace, channels: int, *, device: Any = None, dtype: Any = None) -> None:
-        super().__init__(space, channels, device=device, dtype=dtype)
-        self.weight = nn.Parameter(torch.empty(channels, 2 * channels, device=device, dtype=self.bias.dtype))
-        self.reset_parameters()
+    numbers = 2
+    weight: nn.Parameter
 
     def reset_parameters(self) -> None:
         """Weights uniform as in a linear layer of so many inputs, no bias."""

@@ -88,11 +88,7 @@ class TableModule(Tables):
         super().__init__()
         if not isinstance(grid, SphereGrid):
             raise TypeError(f"grid: expected a SphereGrid, got {type(grid).__name__}")
-        if not grid.has_rings:
-            raise ValueError(
-                f"grid: expected a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {grid.name}, "
-                "whose points carry no exact transform"
-            )
+        grid.require_rings()
         self.grid = grid
         self.lmax = grid.band if lmax is None else lmax
         if isinstance(self.lmax, bool) or not isinstance(self.lmax, int):

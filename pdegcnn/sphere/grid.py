@@ -126,6 +126,14 @@ class SphereGrid:
         """Whether the points lie on rings, as the transforms need."""
         return True
 
+    def require_rings(self, name: str = "grid") -> None:
+        """Raise ``ValueError``, naming the argument ``name``, unless the points lie on rings."""
+        if not self.has_rings:
+            raise ValueError(
+                f"{name}: expected a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {self.name}, "
+                "whose points carry no exact transform"
+            )
+
     @property
     def ring_lengths(self) -> tuple[int, ...]:
         """Number of points of every ring, [nlat]."""

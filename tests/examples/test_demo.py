@@ -1,6 +1,5 @@
 """The demo runs from the command line, writes what it promises, and refuses to overwrite what it did not write."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -17,10 +16,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def demo(monkeypatch):
+def demo(module):
     """The demo as a module."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module("demo")
+    return module("demo")
 
 
 def run(*arguments, **environment):

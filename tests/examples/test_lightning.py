@@ -1,9 +1,7 @@
 """The Lightning example trains, writes a network that needs no Lightning, and says what is missing or wrong."""
 
 import json
-import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,23 +9,11 @@ import torch
 import pdegcnn as pg
 from pdegcnn.data import rotated_digits
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the example in this process; what it printed, or the message it ended with."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lightning_digits.py", *map(str, arguments)])
-        try:
-            runpy.run_path(str(EXAMPLES / "lightning_digits.py"), run_name="__main__")
-        except SystemExit as end:
-            return f"{end.code} {capsys.readouterr().err}"
-        return capsys.readouterr().out
-
-    return call
+def run(run):
+    """As for all examples, this one."""
+    return lambda *arguments: run("lightning_digits.py", *arguments)
 
 
 def test_smoke_writes_the_network_that_was_tested(run, tmp_path):

@@ -2,27 +2,9 @@
 rotations.
 """
 
-import importlib
 import json
-from pathlib import Path
 
 import pytest
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def example(monkeypatch):
-    """Runs an example inside this process, with arguments."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-
-    def run(name, *arguments):
-        module = importlib.import_module(name)
-        monkeypatch.setattr("sys.argv", [f"{name}.py", *map(str, arguments)])
-        module.main()
-        return module
-
-    return run
 
 
 def folder(out, name):

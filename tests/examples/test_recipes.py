@@ -2,10 +2,8 @@
 
 import argparse
 import csv
-import importlib
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -21,29 +19,6 @@ from pdegcnn.data import drawn_vessels
 from pdegcnn.recipes import read_weights
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run an example in this process; what it printed and, if it ended early, the message."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    monkeypatch.delenv("PDEGCNN_DATA", raising=False)
-
-    def call(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [str(EXAMPLES / name), *map(str, arguments)])
-        try:
-            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-        except SystemExit as end:
-            return f"{end.code} {capsys.readouterr().err}"
-        return capsys.readouterr().out
-
-    return call
-
-
-@pytest.fixture
-def module(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module
 
 
 @pytest.fixture

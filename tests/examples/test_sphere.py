@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,23 +12,7 @@ from scipy.spatial.transform import Rotation
 
 import pdegcnn as pg
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("spherical_digits", "land_sea", "wind", "sphere_detection")
-
-
-@pytest.fixture
-def example(monkeypatch):
-    """Runs an example inside this process, with arguments, and returns its module."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    monkeypatch.delenv("PDEGCNN_DATA", raising=False)
-
-    def run(name, *arguments):
-        module = importlib.import_module(name)
-        monkeypatch.setattr("sys.argv", [f"{name}.py", *map(str, arguments)])
-        module.main()
-        return module
-
-    return run
 
 
 def lines(text):
@@ -65,9 +48,8 @@ def test_spherical_digits(example, tmp_path, capsys):
         example("spherical_digits", *options, "--seed", 1)
 
 
-def test_the_plain_cnn_has_six_times_the_parameters_and_the_spherical_one_as_many(example, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    digits = importlib.import_module("spherical_digits")
+def test_the_plain_cnn_has_six_times_the_parameters_and_the_spherical_one_as_many(module):
+    digits = module("spherical_digits")
     grid = pg.sphere.SphereGrid.gauss_legendre(16)
     ours, plain, other = (digits.parameters(digits.build(name, grid)) for name in digits.FILES)
     assert plain >= 6 * ours
@@ -93,9 +75,8 @@ def test_a_spherical_cnn_on_digits(example, tmp_path):
     assert float(last["accuracy"]) == recorded["figures"]["validation_upright_upright"]
 
 
-def test_digits_held_out_are_not_trained_on(example, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    digits = importlib.import_module("spherical_digits")
+def test_digits_held_out_are_not_trained_on(module, tmp_path):
+    digits = module("spherical_digits")
     write_spherical_mnist(tmp_path, rotations(12))
     chosen = argparse.Namespace(data=tmp_path, smoke=True, seed=0, validation=0)
     whole, test = digits.load(chosen)[0]
@@ -120,9 +101,8 @@ def test_land_sea(example, tmp_path, capsys):
     assert networks["point by point"]["equivariance_error"] < networks["plain U-Net"]["equivariance_error"]
 
 
-def test_made_up_planets_are_three_tenths_land_and_turn_as_one(example, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    land_sea, picture = (importlib.import_module(name) for name in ("land_sea", "sphere_picture"))
+def test_made_up_planets_are_three_tenths_land_and_turn_as_one(module):
+    land_sea, picture = (module(name) for name in ("land_sea", "sphere_picture"))
     planets = land_sea.made_up_planets(3, 16, seed=4)
     grid = pg.sphere.SphereGrid.gauss_legendre(32)
     rotations = picture.random_rotations(3, seed=2)
@@ -133,9 +113,8 @@ def test_made_up_planets_are_three_tenths_land_and_turn_as_one(example, monkeypa
         torch.testing.assert_close(pg.S2(grid).transform(a[None], rotation=r)[0], b, atol=1e-3, rtol=0)
 
 
-def test_labels_count_on_one_side_of_the_earth_only(example, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    land_sea, picture = (importlib.import_module(name) for name in ("land_sea", "sphere_picture"))
+def test_labels_count_on_one_side_of_the_earth_only(module):
+    land_sea, picture = (module(name) for name in ("land_sea", "sphere_picture"))
     grid = pg.sphere.SphereGrid.gauss_legendre(16)
     planets = land_sea.made_up_planets(2, 8, seed=4)._replace(side=land_sea.EAST)
     rotations = picture.random_rotations(2, seed=2)
@@ -147,9 +126,8 @@ def test_labels_count_on_one_side_of_the_earth_only(example, monkeypatch):
     assert bool((area[1, 0] > 0)[points > 0.01].all()) and not bool((area[1, 0] > 0)[points < -0.01].any())
 
 
-def test_the_earth_is_read_and_split(example, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    land_sea = importlib.import_module("land_sea")
+def test_the_earth_is_read_and_split(module, tmp_path):
+    land_sea = module("land_sea")
     lat, lon = np.linspace(90, -90, 37), np.arange(0, 360, 10.0)
     north = np.broadcast_to(lat[:, None] > 0, (37, 36)).astype(float)
     np.savez(tmp_path / "landfrac_0p5deg.npz", land_fraction=north, lat=lat, lon=lon)
@@ -183,9 +161,8 @@ def test_detection(example, tmp_path, capsys):
     assert ours["parameters"] < plain["parameters"] / 2 and 0 <= ours["boxes_rotated_rotated"] <= 1
 
 
-def test_scenes_hold_their_digits_in_their_boxes(example, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    detection = importlib.import_module("sphere_detection")
+def test_scenes_hold_their_digits_in_their_boxes(module):
+    detection = module("sphere_detection")
     grid = pg.sphere.SphereGrid.gauss_legendre(24)
     image = np.zeros((2, 28, 28))
     image[:, 4:24, 8:18] = 1.0  # filled: the box is all ink
@@ -211,10 +188,9 @@ def detection_boxes():
     return importlib.import_module("pdegcnn.models.spherical_boxes")
 
 
-def test_the_lift_of_vectors_sees_derivatives_along_the_frame(example, monkeypatch):
+def test_the_lift_of_vectors_sees_derivatives_along_the_frame(module):
     """Along R e_x the lifted wind changes by div/2 on the mean over directions, along the other tilt by curl/2."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    wind = importlib.import_module("wind")
+    wind = module("wind")
     grid, step = pg.sphere.SphereGrid.gauss_legendre(8), 1e-3
     space = pg.SO3(grid, fibre=8)
     samples = wind.sampled(wind.made_up_winds(1, 8, seed=0), grid)
@@ -231,10 +207,9 @@ def test_the_lift_of_vectors_sees_derivatives_along_the_frame(example, monkeypat
     torch.testing.assert_close(mean_change([1.0, 0.0, 0.0]), target[0, 1] / 2, atol=1e-3, rtol=0)
 
 
-def test_winds_of_the_earth_are_turned_into_the_grids_frame(example, tmp_path, monkeypatch):
+def test_winds_of_the_earth_are_turned_into_the_grids_frame(module, tmp_path):
     """A solid rotation about the pole blows east, has no divergence and the vorticity 2 cos theta."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    wind = importlib.import_module("wind")
+    wind = module("wind")
     lat, lon = np.linspace(90, -90, 73), np.arange(0, 360, 2.5)
     u = np.broadcast_to(np.cos(np.deg2rad(lat))[:, None], (12, 73, 144))
     np.savez(tmp_path / "wind_monthly_2p5deg.npz", u=u, v=0 * u, lat=lat, lon=lon)
@@ -269,10 +244,9 @@ def write_spherical_mnist(folder, rotations):
     np.savez(folder / "test10k_nr.npz", nr=upright, y=y)
 
 
-def test_real_digits_are_rotated_as_their_rotations_say(example, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    digits = importlib.import_module("spherical_digits")
-    rotations = importlib.import_module("sphere_picture").random_rotations(6, seed=3).numpy()
+def test_real_digits_are_rotated_as_their_rotations_say(module, tmp_path):
+    digits = module("spherical_digits")
+    rotations = module("sphere_picture").random_rotations(6, seed=3).numpy()
     write_spherical_mnist(tmp_path, rotations)
     split = digits.spherical_mnist(tmp_path)
     assert split.test.rotated is None

@@ -304,7 +304,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "no rings": (
         lambda: pg.nn.SphereActivation(pg.S2(pg.sphere.SphereGrid.icosahedral(2))),
         ValueError,
-        "space: expected one over a grid of rings",
+        "space.grid: expected a grid of rings",
     ),
     "other space": (
         lambda: pg.nn.SpectralResample(SO3, S2),
@@ -315,7 +315,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "norms of points": (
         lambda: pg.nn.SphereNormReLU(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), 1),
         ValueError,
-        "space: expected one over a grid of rings",
+        "space.grid: expected a grid of rings",
     ),
     "norms of other channels": (
         lambda: pg.nn.SphereNormReLU(BASE, 3)(torch.zeros(1, 2, *BASE.grid.shape)),
@@ -330,7 +330,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "fine points": (
         lambda: pg.nn.Integrate(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), "max", oversample=2),
         ValueError,
-        "space: expected one over a grid of rings",
+        "space.grid: expected a grid of rings",
     ),
 }
 

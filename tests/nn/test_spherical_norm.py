@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "points": (
         lambda: pg.nn.SphereGated(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), 1),
         ValueError,
-        "space: expected one over a grid of rings",
+        "space.grid: expected a grid of rings",
     ),
     "space": (lambda: pg.nn.SphereGated(pg.R2(), 1), TypeError, "space: expected S2 or SO3, got R2"),
     "no channels": (lambda: pg.nn.SphereGated(pg.S2(GRIDS[0]), 0), ValueError, "channels: expected a positive int"),
