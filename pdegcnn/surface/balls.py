@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdegcnn.surface.frames import Frames
-from pdegcnn.surface.triangulation import Complexes, Floats, Ints, Triangulation
+from pdegcnn.surface.triangulation import Complexes, Ints, Triangulation
 
 SLACK = 1.6
 """Paths may leave the ball by this factor: a vertex near by may be reached through one further away."""
@@ -146,8 +146,3 @@ def _mirror(centre: Ints, source: Ints, n: int) -> Ints:
     back = source * n + centre
     place = np.minimum(np.searchsorted(key, back, sorter=order), key.size - 1)
     return np.where(key[order[place]] == back, order[place], -1)
-
-
-def radius_of(pairs: Pairs) -> Floats:
-    """Distance of each pair, ``[E]``."""
-    return np.abs(pairs.offset)
