@@ -11,7 +11,7 @@ from pdegcnn.nn.resample import MaxPool, Resample
 from pdegcnn.nn.spherical import Integrate, SpectralResample, SphereActivation, SphereLift, SphereProject
 from pdegcnn.nn.spherical_convolution import SphereConv
 from pdegcnn.nn.spherical_norm import SphereGated, SphereNormReLU
-from pdegcnn.nn.terms import TERMS, Convection, Diffusion, Morphology
+from pdegcnn.nn.terms import TERMS, Convection, ConvectionDiffusion, Diffusion, Morphology
 from pdegcnn.spaces import Mesh, RotationSpace
 
 LIFTS |= {RotationSpace: SphereLift, Mesh: MeshLift}
@@ -24,6 +24,7 @@ __all__ = [
     "BatchNorm",
     "ChannelMix",
     "Convection",
+    "ConvectionDiffusion",
     "Diffusion",
     "GroupConv",
     "Integrate",

@@ -46,7 +46,7 @@ class PDELayer(nn.Module):
         in_channels: channels C of the input.
         out_channels: channels C' of the output.
         terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
-            ``"erosion"``.
+            ``"erosion"``; on SO(3) also ``"convection_diffusion"``, both at once.
         kernel_size: taps of the kernels: odd, one per axis, or ``"auto"``; solver's default if None.
         alpha: half the power of the gradient and the power of the Laplacian; [1/2, 1] with dilation or erosion, (0, 1]
             otherwise.

@@ -37,8 +37,7 @@ class Convection(nn.Module):
 
     def reset_parameters(self) -> None:
         """Vectors uniform within a grid step along each frame vector."""
-        with torch.no_grad():
-            self.vector.uniform_(-1, 1).mul_(self.space.grid_steps.to(self.vector))
+        _within_a_grid_step(self.vector, self.space)
 
     @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
@@ -118,6 +117,38 @@ class Diffusion(_MetricTerm):
         return run(u, self.space, self.metric(), alpha=self.power(), time=time, **_with_plan(self), **self._cache())
 
 
+class ConvectionDiffusion(_MetricTerm):
+    """Convection and diffusion at once, on SO(3); see :func:`pdegcnn.functional.convection_diffusion`.
+
+    Args:
+        space: the space.
+        channels: number of channels C.
+        alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
+        metric: form of the metric.
+        options: further options of the solver.
+        device: where the parameters live.
+        dtype: their dtype.
+    """
+
+    name = "convection_diffusion"
+
+    def __init__(self, space: Space, channels: int, *, device: Any = None, dtype: Any = None, **options: Any) -> None:
+        super().__init__(space, channels, device=device, dtype=dtype, **options)
+        self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Vectors uniform within a grid step along each frame vector; the metric has its own."""
+        _within_a_grid_step(self.vector, self.space)
+
+    @in_parameter_precision
+    def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
+        """Solve for a step of length ``time``."""
+        self._check(u)
+        run = solver(self.space, self.name).convection_diffusion
+        return run(u, self.space, self.vector, self.metric(), alpha=self.power(), time=time, **_with_plan(self))
+
+
 class Morphology(_MetricTerm):
     """Dilation (sign +1) or erosion (-1) with a learned metric; see :func:`pdegcnn.functional.dilation`.
 
@@ -151,6 +182,11 @@ class Morphology(_MetricTerm):
         return f"sign={self.sign:+d}, {super().extra_repr()}"
 
 
+def _within_a_grid_step(vector: Tensor, space: Space) -> None:
+    with torch.no_grad():
+        vector.uniform_(-1, 1).mul_(space.grid_steps.to(vector))
+
+
 def _prepare(space: Space, term: str, options: dict[str, Any], device: Any, dtype: Any) -> nn.Module | None:
     """Check the options of a term; what its solver derives from them once."""
     chosen = solver(space, term)
@@ -171,6 +207,7 @@ def _describe(space: Space, channels: int, options: dict[str, Any]) -> str:
 TERMS: dict[str, Callable[..., nn.Module]] = {
     "convection": Convection,
     "diffusion": Diffusion,
+    "convection_diffusion": ConvectionDiffusion,
     "dilation": partial(Morphology, sign=+1),
     "erosion": partial(Morphology, sign=-1),
 }

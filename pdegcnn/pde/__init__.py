@@ -1,8 +1,9 @@
 """One term, one solver: convection, diffusion, dilation and erosion on every space, and their splitting.
 
-A solver module serves a family of spaces with the functions ``convection``, ``diffusion`` and ``morphology``, the
-options of each in ``OPTIONS``, ``check_options`` and ``prepare``, which returns a module of derived tables (or None)
-that the functions take as ``plan``. A new family is a new file and a line in ``SOLVERS``.
+A solver module serves a family of spaces with the functions ``convection``, ``diffusion`` and ``morphology`` (and
+``convection_diffusion`` where the space lists that term), the options of each in ``OPTIONS``, ``check_options`` and
+``prepare``, which returns a module of derived tables (or None) that the functions take as ``plan``. A new family is a
+new file and a line in ``SOLVERS``.
 """
 
 from __future__ import annotations

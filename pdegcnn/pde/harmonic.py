@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pdegcnn import sphere
-from pdegcnn.ops.matrix_function import fractional_exponential
+from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere._tables import TableModule
 
@@ -111,6 +111,17 @@ class GroupHarmonics(nn.Module):
     def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
         """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,3,3]``."""
         return self._step(u, fractional_exponential(self.generators.laplacian(diffusivity), alpha, time))
+
+    def convection_diffusion(
+        self, u: Tensor, vector: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float
+    ) -> Tensor:
+        """``exp(-time (c + (-Delta)^alpha)) u`` for vectors ``[C,3]`` and diffusivities ``[C,3,3]``.
+
+        The exponential, of a matrix that is not normal and may be large, is taken in float64.
+        """
+        power = fractional_power(self.generators.laplacian(diffusivity), alpha)
+        rate = (self.generators.velocity(vector) + power).to(torch.complex128)
+        return self._step(u, torch.linalg.matrix_exp(-time * rate))
 
 
 class SphereHarmonics(nn.Module):

@@ -1,4 +1,4 @@
-"""Solvers of the four terms on the sphere and on SO(3)."""
+"""Solvers of the terms on the sphere and on SO(3)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ from pdegcnn.spaces.s2 import grid_spacing
 OPTIONS = {
     "convection": ("method",),
     "diffusion": ("method",),
+    "convection_diffusion": ("method",),
     "dilation": ("kernel_size", "distance", "subgrid"),
     "erosion": ("kernel_size", "distance", "subgrid"),
 }
 """Options of each term, besides those that every solver has."""
+LINEAR = ("convection", "diffusion", "convection_diffusion")
 KernelSize = int | Sequence[int] | str
 
 
@@ -66,7 +68,7 @@ def prepare(
 ) -> nn.Module | None:
     """What a term derives from space and options alone: tables as buffers, nothing to save; None if data decide."""
     like = torch.empty(0, device=device, dtype=dtype or torch.get_default_dtype())
-    if term in ("convection", "diffusion"):
+    if term in LINEAR:
         return _harmonics(space, like)
     if kernel_size == "auto":
         return None
@@ -143,9 +145,30 @@ def diffusion(
         make = GroupHarmonics if isinstance(space, SO3) else SphereHarmonics
         plan = _cached(make, space, wide.dtype, wide.device)  # type: ignore[assignment]
         assert plan is not None
-    diffusivity = _wide(metric.cometric()).expand(u.shape[1], space.metric_dim, space.metric_dim)
-    power = _wide(alpha) if isinstance(alpha, Tensor) else alpha
-    return plan.diffusion(wide, diffusivity, power, time).to(u.dtype)
+    return plan.diffusion(wide, _diffusivity(metric, space, u), _power(alpha), time).to(u.dtype)
+
+
+def convection_diffusion(
+    u: Tensor,
+    space: SO3,
+    vector: Tensor,
+    metric: Tensor | Metric,
+    *,
+    alpha: float | Tensor = 1.0,
+    time: float = 1.0,
+    method: str | None = None,
+    plan: GroupHarmonics | None = None,
+) -> Tensor:
+    """``exp(-time (c + (-Delta)^alpha)) u``; see :func:`pdegcnn.functional.convection_diffusion`."""
+    space.check_signal("u", u)
+    check_options(space, "convection_diffusion", method=method, time=time)
+    _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
+    vector = _wide(check_vector(vector, 3, u))
+    metric = check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u)
+    wide = _wide(u)
+    plan = plan if plan is not None else _cached(GroupHarmonics, space, wide.dtype, wide.device)  # type: ignore[assignment]
+    assert plan is not None
+    return plan.convection_diffusion(wide, vector, _diffusivity(metric, space, u), _power(alpha), time).to(u.dtype)
 
 
 def morphology(
@@ -208,6 +231,15 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | 
     if isinstance(space, S2):
         return 1, sphere_steps
     return window_sizes(space, (2 * math.ceil(angle * space.fibre / (2 * math.pi)) + 1, sphere_steps))
+
+
+def _diffusivity(metric: Metric, space: S2 | SO3, u: Tensor) -> Tensor:
+    """The inverse metric of every channel of u."""
+    return _wide(metric.cometric()).expand(u.shape[1], space.metric_dim, space.metric_dim)
+
+
+def _power(alpha: float | Tensor) -> float | Tensor:
+    return _wide(alpha) if isinstance(alpha, Tensor) else alpha
 
 
 def _wide(value: Tensor) -> Tensor:

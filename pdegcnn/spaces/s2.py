@@ -34,9 +34,10 @@ class S2(RotationSpace):
 
     grid: sphere.SphereGrid
     terms: ClassVar[tuple[str, ...]] = ("diffusion", "dilation", "erosion")
-    missing: ClassVar[dict[str, str]] = {
-        "convection": "no vector field on the sphere is invariant under rotations; lift to pdegcnn.SO3 for convection"
-    }
+    missing: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("convection", "convection_diffusion"),
+        "no vector field on the sphere is invariant under rotations; lift to pdegcnn.SO3 for convection",
+    )
 
     def __post_init__(self) -> None:
         check_grid(self.grid)

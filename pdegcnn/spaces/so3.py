@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class SO3(RotationSpace):
 
     grid: sphere.SphereGrid
     fibre: int = 16
+    terms: ClassVar[tuple[str, ...]] = (*RotationSpace.terms, "convection_diffusion")
 
     def __post_init__(self) -> None:
         check_grid(self.grid)

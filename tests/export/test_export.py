@@ -121,6 +121,7 @@ LAYERS = {
         lambda: pg.nn.PDELayer(pg.S2(pg.sphere.SphereGrid.reduced_gauss(4)), 2, 2, ("dilation",), kernel_size=3),
         (2, 2, pg.sphere.SphereGrid.reduced_gauss(4).shape[0]),
     ),
+    "both at once": (lambda: pg.nn.PDELayer(pg.SO3(GRID, 4), 2, 2, ("convection_diffusion",)), (2, 2, 4, 4, 8)),
     "fibre maximum": (lambda: pg.nn.Project(pg.SO3(GRID, 4), oversample=2), (2, 2, 4, 4, 8)),
 }
 

@@ -41,9 +41,10 @@ EXACT_ON_BASE: dict[str, Callable[[], nn.Module]] = {
     "invariants": lambda: pg.nn.Integrate(BASE),
 }
 EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
-    **{t: lambda t=t: pg.nn.PDELayer(SO3, 2, 3, (t,)) for t in ("convection", "diffusion")},
+    **{t: lambda t=t: pg.nn.PDELayer(SO3, 2, 3, (t,)) for t in ("convection", "diffusion", "convection_diffusion")},
     **{
-        f"diffusion-{m}": lambda m=m: pg.nn.PDELayer(SO3, 2, 3, ("diffusion",), metric=m)
+        f"{t}-{m}": lambda t=t, m=m: pg.nn.PDELayer(SO3, 2, 3, (t,), metric=m)
+        for t in ("diffusion", "convection_diffusion")
         for m in ("spd", "axisymmetric")
     },
     "convolution": lambda: pg.nn.SphereConv(SO3, 2, 3),

@@ -1,4 +1,4 @@
-"""The four terms on the sphere and on SO(3): known solutions, semigroups, bounds, rotations."""
+"""The terms on the sphere and on SO(3): known solutions, semigroups, bounds, rotations."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pdegcnn as pg
-from pdegcnn.functional import convection, diffusion, dilation, erosion
+from pdegcnn.functional import convection, convection_diffusion, diffusion, dilation, erosion
 from pdegcnn.kernels.metric import Axisymmetric, as_metric
+from pdegcnn.pde import evolve
 from pdegcnn.pde.neighbours import Neighbours
 from pdegcnn.pde.spherical import window_sizes
 from pdegcnn.testing import equivariance_error
@@ -102,6 +103,56 @@ def test_diffusion_is_a_mass_conserving_semigroup(space, seed: int, alpha: float
     area, axes = space.grid.weights, tuple(range(2, u.ndim))
     torch.testing.assert_close((one * area).sum(axes), (u * area).sum(axes), atol=1e-11, rtol=0)
     assert ((one**2 * area).sum(axes) <= (u**2 * area).sum(axes)).all()
+
+
+@pytest.mark.parametrize("space", GROUPS, ids=str)
+@given(seed=st.integers(0, 10**6), alpha=st.floats(0.3, 1.0), s=st.floats(0.01, 0.5), t=st.floats(0.01, 0.5))
+def test_both_at_once_are_a_mass_conserving_contracting_semigroup(
+    space: pg.SO3, seed: int, alpha: float, s: float, t: float
+) -> None:
+    torch.manual_seed(seed)
+    u, c, metric = spherical(space), torch.randn(2, 3, dtype=torch.float64), 3 * spd(space, 2)
+    two = convection_diffusion(
+        convection_diffusion(u, space, c, metric, alpha=alpha, time=s), space, c, metric, alpha=alpha, time=t
+    )
+    one = convection_diffusion(u, space, c, metric, alpha=alpha, time=s + t)
+    torch.testing.assert_close(two, one, atol=1e-11, rtol=0)
+    area, axes = space.grid.weights, tuple(range(2, u.ndim))
+    torch.testing.assert_close((one * area).sum(axes), (u * area).sum(axes), atol=1e-11, rtol=0)
+    assert ((one**2 * area).sum(axes) <= (u**2 * area).sum(axes)).all()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+@pytest.mark.parametrize("space", GROUPS, ids=str)
+def test_both_at_once_are_the_limit_of_one_after_the_other(space: pg.SO3, alpha: float) -> None:
+    """Lie splitting in N steps errs by O(1/N), Strang splitting by O(1/N^2)."""
+    u, c, metric = spherical(space), torch.tensor([0.9, -0.4, 1.2], dtype=torch.float64), 2 * spd(space, 2)
+    whole = convection_diffusion(u, space, c, metric, alpha=alpha)
+    errors: dict[str, list[float]] = {"lie": [], "strang": []}
+    steps = [
+        lambda v, t: convection(v, space, c, time=t),
+        lambda v, t: diffusion(v, space, metric, alpha=alpha, time=t),
+    ]
+    for name, found in errors.items():
+        for count in (8, 16):
+            found.append(float((evolve(u, steps, name, count) - whole).abs().max()))
+    assert 1.8 < errors["lie"][0] / errors["lie"][1] < 2.2
+    assert 3.6 < errors["strang"][0] / errors["strang"][1] < 4.4
+
+
+@pytest.mark.parametrize("space", GROUPS, ids=str)
+def test_both_at_once_are_each_alone_where_the_other_is_nothing(space: pg.SO3) -> None:
+    u, c, w = spherical(space), torch.randn(2, 3, dtype=torch.float64), 0.5 + torch.rand(2, 3, dtype=torch.float64)
+    got = convection_diffusion(u, space, torch.zeros(3, dtype=torch.float64), w, alpha=0.7, time=0.3)
+    torch.testing.assert_close(got, diffusion(u, space, w, alpha=0.7, time=0.3), atol=1e-11, rtol=0)
+    got = convection_diffusion(u, space, c, torch.full((3,), 1e9, dtype=torch.float64), time=0.3)
+    torch.testing.assert_close(got, convection(u, space, c, time=0.3), atol=1e-11, rtol=0)
+    even = torch.full((2, 3), 1.5, dtype=torch.float64)  # the same in all directions: nothing is split
+    got = convection_diffusion(u, space, c, even, alpha=0.7, time=0.3)
+    apart = diffusion(convection(u, space, c, time=0.3), space, even, alpha=0.7, time=0.3)
+    torch.testing.assert_close(got, apart, atol=1e-11, rtol=0)
+    apart = diffusion(convection(u, space, c, time=0.3), space, w, alpha=0.7, time=0.3)
+    assert (convection_diffusion(u, space, c, w, alpha=0.7, time=0.3) - apart).abs().max() > 1e-4  # but here it is
 
 
 def weights_of(space) -> torch.Tensor:
@@ -201,6 +252,19 @@ def test_gradient_of_convection() -> None:
     assert torch.autograd.gradcheck(lambda u, c: convection(u, GROUPS[0], c).pow(2)[..., ::3].sum(), (u, c))
 
 
+@pytest.mark.parametrize("alpha", [0.6, 1.0])
+def test_gradient_of_both_at_once(alpha: float) -> None:
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), fibre=3)
+    u, c = spherical(space).requires_grad_(), torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    w = (0.5 + torch.rand(2, 3, dtype=torch.float64)).requires_grad_()
+    power = torch.tensor(alpha, dtype=torch.float64, requires_grad=alpha < 1)
+
+    def run(u: torch.Tensor, c: torch.Tensor, w: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
+        return convection_diffusion(u, space, c, w, alpha=power, time=0.3).pow(2)[..., ::3].sum()
+
+    assert torch.autograd.gradcheck(run, (u, c, w, power))
+
+
 def test_dilation_nearly_commutes_with_rotations_and_better_on_finer_grids() -> None:
     errors = []
     for size in (8, 16):
@@ -227,6 +291,13 @@ def test_turns_about_the_pole_by_grid_steps_are_exact(space) -> None:
     turn = space.to_matrix(space.exp(torch.tensor([0.0, 0.0, 3 * step], dtype=torch.float64)))
     u, w = torch.randn(1, 2, *signal_shape(space), dtype=torch.float64), 4 * weights_of(space)
     assert pg.testing.equivariance_error(lambda u: dilation(u, space, w), u, space, rotation=turn) < 1e-12
+
+
+def test_both_at_once_are_of_the_rotation_group_only() -> None:
+    with pytest.raises(ValueError, match="expected some of convection, diffusion, dilation, erosion on SE2"):
+        pg.nn.PDELayer(pg.SE2(4), 1, 1, ("convection_diffusion",))
+    with pytest.raises(ValueError, match="cannot exist on S2.*no vector field"):
+        pg.nn.PDELayer(SPHERE_CASES[0], 1, 1, ("convection_diffusion",))
 
 
 def test_convection_on_the_sphere_is_refused_with_the_reason() -> None:

@@ -1,5 +1,5 @@
-"""Fractional exponentials of batched Hermitian matrices."""
+"""Fractional powers of batched Hermitian matrices, and their exponentials."""
 
-from pdegcnn.ops.matrix_function.reference import fractional_exponential
+from pdegcnn.ops.matrix_function.reference import fractional_exponential, fractional_power
 
-__all__ = ["fractional_exponential"]
+__all__ = ["fractional_exponential", "fractional_power"]
