@@ -234,8 +234,12 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | 
 
 
 def _diffusivity(metric: Metric, space: S2 | SO3, u: Tensor) -> Tensor:
-    """The inverse metric of every channel of u."""
-    return _wide(metric.cometric()).expand(u.shape[1], space.metric_dim, space.metric_dim)
+    """The inverse metric of every channel of u; raises where it overflows."""
+    inverse = _wide(metric.cometric()).expand(u.shape[1], space.metric_dim, space.metric_dim)
+    if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
+        got = metric.gram().detach().flatten()[:9].tolist()
+        raise ValueError(f"metric: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
+    return inverse
 
 
 def _power(alpha: float | Tensor) -> float | Tensor:

@@ -123,6 +123,16 @@ MIXED: dict[str, Case] = {
         r"c: expected last axes \(4, 4\) indexed",
     ),
     "scalar as spin": (lambda: sphere.InverseSpinSHT(GRID, 1)(SCALAR), ValueError, r"a: expected last axes \(4, 7\)"),
+    "weights that overflow": (
+        lambda: pg.functional.diffusion(torch.zeros(1, 1, 5, *GRID.shape), SO3, torch.full((3,), 1e-30)),
+        ValueError,
+        "metric: expected one whose inverse is finite",
+    ),
+    "weight that overflows": (
+        lambda: pg.functional.diffusion(torch.zeros(1, 1, *GRID.shape), S2, torch.full((1,), 1e-30)),
+        ValueError,
+        "metric: expected one whose inverse is finite",
+    ),
     "group as scalar": (lambda: sphere.InverseRealSHT(GRID)(GROUP), ValueError, "c: expected last axes"),
     "scalar as group": (
         lambda: sphere.InverseSO3FFT(GRID, 5)(SCALAR),
