@@ -229,7 +229,8 @@ def conclude(chosen: argparse.Namespace, how: Any, outcome: Outcome, used: list,
     threshold, _ = best_threshold(*predictions(outcome.model, spread(used, 5)))
     figures = scores(outcome.model, test, threshold) | turned(outcome.model, test[0], threshold)
     network = {"net": chosen.net, "photographs": len(used), "validation": chosen.validation, "threshold": threshold}
-    row = chosen.net if chosen.photographs >= 20 else f"{chosen.net}, {len(used)} photographs"
+    few = f", {len(used)} photograph{'s' if len(used) > 1 else ''}"
+    row = chosen.net + (few if chosen.photographs < 20 else "")
     write_json(config_of(chosen.out / "weights.safetensors"), network | {"trained_on": name, "seed": chosen.seed})
     _recipe.finish(chosen, "vessels", row, outcome, how, figures, data=name, network=network)
 
