@@ -104,8 +104,8 @@ TABLES = {
     ),
     "whole_clip": Table(
         "A whole clip at once (DAVIS 2016)",
-        "The moving object, learnt from every fourth mask of a clip and found in all other frames. All 90 frames of 107 x 60 "
-        "at once, 60 steps: that all fits is shown, not how well such a network can do.",
+        "The moving object, learnt from every fourth mask of a clip and found in all other frames. All 90 frames of "
+        "107 x 60 at once, 60 steps: that all fits is shown, not how well such a network can do.",
         (
             ("iou", "IoU (%)", 100, ".1f"),
             ("iou_of_marking_everything", "marking everything (%)", 100, ".1f"),

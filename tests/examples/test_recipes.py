@@ -113,7 +113,7 @@ def test_vessels_from_training_to_masks(run, cameras, tmp_path, module, monkeypa
     out = tmp_path / "run"
     trained = run("vessels.py", "train", "--smoke", "--images", 1, "--out", out)
     result = json.loads((out / "result.json").read_text())
-    assert result["row"] == "pde, 1 photographs" and result["parameters"] <= 5000, trained
+    assert result["row"] == "pde, 1 photograph" and result["parameters"] <= 5000, trained
     assert 0.5 < result["figures"]["auc"] <= 1 and result["figures"]["turned_90_error"] < 1e-4
     weights = out / "weights.safetensors"
     tested = run("vessels.py", "evaluate", "--smoke", "--weights", weights)
