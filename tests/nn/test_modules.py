@@ -47,6 +47,10 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
         lambda **k: pg.nn.PDELayer(SO3, 2, 3, ("dilation",), metric="axisymmetric", distance="exact", **k),
         (2, 2, 5, 6, 12),
     ),
+    "PDELayer-SO3-joint": (
+        lambda **k: pg.nn.PDELayer(SO3, 2, 3, ("convection_diffusion",), metric="spd", learn_alpha=True, **k),
+        (2, 2, 5, 6, 12),
+    ),
     "PDELayer-S2": (lambda **k: pg.nn.PDELayer(S2, 2, 3, pg.S2.terms, learn_alpha=True, **k), (2, 2, 8, 16)),
     "SphereConv": (lambda **k: pg.nn.SphereConv(SO3, 2, 3, **k), (2, 2, 5, 6, 12)),
     "SphereProject": (lambda **k: pg.nn.Project(SO3, mode="max", oversample=2), (2, 2, 5, 6, 12)),
