@@ -96,7 +96,7 @@ def costs(quick: bool, repeats: int) -> list[tuple[str, str, float, str]]:
     group = pg.SO3(SphereGrid.gauss_legendre(size), fibre=8)
     plane, shape = pg.SE2(8), (8, size, 2 * size)
     calls: dict[str, Callable[[], object]] = {}
-    for term in ("convection", "diffusion", "dilation"):
+    for term in ("convection", "diffusion", "convection_diffusion", "dilation"):
         for label, space, options in (
             ("SO3", group, {}),
             ("SO3 axisymmetric", group, {"metric": "axisymmetric"}),
@@ -104,6 +104,8 @@ def costs(quick: bool, repeats: int) -> list[tuple[str, str, float, str]]:
             ("SE2", plane, {}),
         ):
             if ("metric" in options and term == "convection") or ("subgrid" in options and term != "dilation"):
+                continue
+            if term not in space.terms:
                 continue
             layer = pg.nn.PDELayer(space, 8, 8, (term,), batch_norm=False, **options)
             u = torch.randn(8, 8, *shape, requires_grad=True)

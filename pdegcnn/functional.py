@@ -105,7 +105,7 @@ def convection_diffusion(u: Tensor, space: Space, vector: Tensor, metric: Tensor
     """Convection and fractional diffusion at once, ``exp(-t (c + (-Delta)^alpha)) u``, by one exponential.
 
     The two do not commute unless the metric is the same in all directions, so one after the other solves
-    ``u_t = -c u - (-Delta)^alpha u`` up to an error of splitting; this has none, at the cost of convection alone. On
+    ``u_t = -c u - (-Delta)^alpha u`` up to an error of splitting; this has none, and one pair of transforms. On
     SO(3) only, exact for band-limited signals.
 
     Source: Gerken et al. (arXiv 2105.13926), section 4: the action of the frame on coefficients.
