@@ -89,14 +89,13 @@ TABLES = {
             ("upright_upright", "upright / upright (%)", 100, ".2f"),
             ("equivariance_error", "change when turned", 1, ".2f"),
         ),
-        {"spherical CNN": "spherical CNN", "PDE-G-CNN": "PDE-G-CNN", "plain CNN": "plain CNN"},
     ),
     "street_scenes": Table(
         "Street scenes (CamVid)",
         "A reversible hyperbolic network beside a plain one of as many parameters: 367 pictures of 240 x 180 to train, "
         "101 to validate. Memory: peak of a training step beyond parameters, measured in a process of its own. Both "
-        "trainings had only begun when their budget ended (60 epochs would take 2.5 hours each there): read memory and "
-        "time, not accuracy.",
+        "trainings had only begun when their budget ended (60 epochs would take 2.5 and 2.7 hours there): read memory "
+        "and time, not accuracy.",
         (
             ("mean_iou", "mean IoU (%)", 100, ".1f"),
             ("pixel_accuracy", "pixel accuracy (%)", 100, ".1f"),

@@ -103,9 +103,8 @@ def costs(quick: bool, repeats: int) -> list[tuple[str, str, float, str]]:
             ("SO3 Newton step", group, {"subgrid": "newton"}),
             ("SE2", plane, {}),
         ):
-            if ("metric" in options and term == "convection") or ("subgrid" in options and term != "dilation"):
-                continue
-            if term not in space.terms:
+            unknown = ("metric" in options and term == "convection") or ("subgrid" in options and term != "dilation")
+            if unknown or term not in space.terms:
                 continue
             layer = pg.nn.PDELayer(space, 8, 8, (term,), batch_norm=False, **options)
             u = torch.randn(8, 8, *shape, requires_grad=True)

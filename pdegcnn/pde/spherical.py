@@ -106,6 +106,11 @@ def _cached(make: Callable[..., nn.Module], space: Any, *args: Any) -> nn.Module
     return make(space, *arguments, torch.empty(0, dtype=dtype, device=device))
 
 
+def _plan(given: nn.Module | None, space: S2 | SO3, like: Tensor) -> Any:
+    """The harmonics given, or those kept for this space, dtype and device."""
+    return _cached(_harmonics, space, like.dtype, like.device) if given is None else given
+
+
 def convection(
     u: Tensor,
     space: SO3,
@@ -120,9 +125,7 @@ def convection(
     check_options(space, "convection", method=method, time=time)
     vector = check_vector(vector, 3, u)
     wide = _wide(u)
-    plan = plan if plan is not None else _cached(GroupHarmonics, space, wide.dtype, wide.device)  # type: ignore[assignment]
-    assert plan is not None
-    return plan.convection(wide, _wide(vector), time).to(u.dtype)
+    return _plan(plan, space, wide).convection(wide, _wide(vector), time).to(u.dtype)
 
 
 def diffusion(
@@ -141,11 +144,7 @@ def diffusion(
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
     metric = check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u)
     wide = _wide(u)
-    if plan is None:
-        make = GroupHarmonics if isinstance(space, SO3) else SphereHarmonics
-        plan = _cached(make, space, wide.dtype, wide.device)  # type: ignore[assignment]
-        assert plan is not None
-    return plan.diffusion(wide, _diffusivity(metric, space, u), _power(alpha), time).to(u.dtype)
+    return _plan(plan, space, wide).diffusion(wide, _diffusivity(metric, space, u), _power(alpha), time).to(u.dtype)
 
 
 def convection_diffusion(
@@ -166,9 +165,8 @@ def convection_diffusion(
     vector = _wide(check_vector(vector, 3, u))
     metric = check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u)
     wide = _wide(u)
-    plan = plan if plan is not None else _cached(GroupHarmonics, space, wide.dtype, wide.device)  # type: ignore[assignment]
-    assert plan is not None
-    return plan.convection_diffusion(wide, vector, _diffusivity(metric, space, u), _power(alpha), time).to(u.dtype)
+    diffusivity, power = _diffusivity(metric, space, u), _power(alpha)
+    return _plan(plan, space, wide).convection_diffusion(wide, vector, diffusivity, power, time).to(u.dtype)
 
 
 def morphology(
