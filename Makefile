@@ -1,52 +1,55 @@
-# Everything runs in .venv; it is made on the first call and again when the dependencies change.
+# Everything runs in .venv. Each target installs what it needs and no more, on its first call and again when the dependencies change.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.stamp-setup
 ESCNN  := .venv-escnn
 SITE   := -c 'import site; print(site.getsitepackages()[0])'
+# Two test processes share the machine. Waiting threads sleep instead of spinning: much faster when other programs run too.
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
+# Tests that compare numbers which a processor or a number of threads could change.
+NUMERICAL := $(addprefix tests/,golden kernels spaces surface sphere ops pde nn gauge reversible models)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test escnn lint types docs clean
+.PHONY: help setup demo test portable escnn lint types docs clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
-setup: $(STAMP) ## make .venv with the pinned versions
+setup: $(VENV)/.stamp-dev ## make .venv for development: tests, releases, pre-commit
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "pdegcnn needs Python 3.10 or newer, $(PYTHON) is " + sys.version.split()[0])'
-	@echo 'Setting up $(VENV) (a few minutes the first time) ...'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PYTHON) -m venv $(VENV)
+
+# .stamp-NAME: the extra NAME of pyproject.toml is installed, with the pinned versions.
+$(VENV)/.stamp-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing the extra "$*" into $(VENV) (a few minutes the first time) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
-# Waiting threads sleep instead of spinning: much faster when other programs want the processors too.
-demo: $(STAMP) ## train on rotated digits beside a plain CNN (about 3 minutes), write demo/
+demo: $(VENV)/.stamp-demo ## train on rotated digits beside a plain CNN (about 3 minutes), write demo/
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py
 
-lint: $(STAMP) ## check style and formatting
+lint: $(VENV)/.stamp-test ## check style, formatting and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 
-types: $(STAMP) ## check type hints
+types: $(VENV)/.stamp-test ## check type hints
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Two test processes share the machine, so each keeps to one thread.
 test: lint types escnn ## check style and types, then run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(PYTEST)
 
-# Sphinx is no part of what tests need, so it has its own stamp.
-$(VENV)/.stamp-docs: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	@touch $@
+portable: $(VENV)/.stamp-test ## run the numerical tests as on an old processor, with two threads
+	OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=default $(PYTEST) $(NUMERICAL)
 
 docs: $(VENV)/.stamp-docs ## build the site with all notebooks run, into docs/_build/html (SMOKE=1: small runs)
 	OMP_NUM_THREADS=1 PDEGCNN_DOCS_SMOKE=$(SMOKE) $(BIN)/python -m sphinx -W --keep-going -q -E -j auto -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
 # escnn needs numpy<2 (so Python 3.12 at most). Its environment sees the packages of .venv, after its own.
-escnn: $(STAMP) ## run the tests against escnn, in an environment of their own
+escnn: $(VENV)/.stamp-test ## run the tests against escnn, in an environment of their own
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
 	  $(MAKE) --no-print-directory $(ESCNN)/.stamp-setup && OMP_NUM_THREADS=1 $(ESCNN)/bin/python -m pytest tests/escnn; \
 	else echo 'tests against escnn left out: it has no numpy for this Python'; fi

@@ -174,9 +174,8 @@ def test_data_loader_workers(name, backend):
     function, inputs = case(name, backend)
     inputs = tuple(x.detach() for x in inputs)
     expected = function(*inputs)  # compiled, and threads started, before the fork
-    loader = torch.utils.data.DataLoader(
-        Stored(function, inputs), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=60
-    )
+    stored = Stored(function, inputs)
+    loader = torch.utils.data.DataLoader(stored, batch_size=2, num_workers=2, multiprocessing_context="fork")
     got = torch.cat(list(loader))
     assert torch.allclose(got, torch.stack([expected + n for n in range(4)]))
 
@@ -196,11 +195,11 @@ def test_threads_do_not_change_the_result(name, backend):
     assert all(exact(a, b) for a, b in zip(*results))
 
 
-def _child(name, backend, queue):
+def _child(name, backend, sender):
     torch.set_num_threads(2)
     function, inputs = case(name, backend)
     with torch.no_grad():
-        queue.put(float(function(*inputs).sum()))
+        sender.send(float(function(*inputs).sum()))
 
 
 @pytest.mark.parametrize("name, backend", [c for c in CASES if c[1] == "numba"])
@@ -211,11 +210,12 @@ def test_fork(name, backend):
     expected = float(function(*inputs).detach().sum())
     torch.set_num_threads(before)
     context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    child = context.Process(target=_child, args=(name, backend, queue), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(name, backend, sender), daemon=True)
     child.start()
-    assert queue.get(timeout=60) == expected
-    child.join(60)
+    sender.close()  # so that `recv` raises EOFError if the child dies
+    assert receiver.recv() == expected
+    child.join()
     assert child.exitcode == 0
 
 

@@ -276,7 +276,7 @@ def test_compile_has_one_graph_break():
     torch._dynamo.reset()
 
 
-def _worker(rank, path):
+def _worker(rank, path, parent):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{path}.store", rank=rank, world_size=2)
     stack, _ = pair(3, norm=True, seed=0)
@@ -297,16 +297,15 @@ def _worker(rank, path):
     if rank == 0:
         torch.save(found, f"{path}.part")
         os.replace(f"{path}.part", path)
-    time.sleep(300)  # gloo's own teardown can wait forever for a peer that has gone: the test ends both
+    while os.getppid() == parent:  # gloo's own teardown can wait forever for a peer that has gone: the test ends both
+        time.sleep(0.1)
 
 
 def test_ddp_and_fsdp_with_two_processes(tmp_path):
-    workers = mp.spawn(_worker, args=(str(tmp_path / "grads.pt"),), nprocs=2, join=False)
-    deadline = time.monotonic() + 120
+    workers = mp.spawn(_worker, args=(str(tmp_path / "grads.pt"), os.getpid()), nprocs=2, join=False)
     try:
         while not (tmp_path / "grads.pt").exists():
             workers.join(timeout=0.2)  # raises what a process raised
-            assert time.monotonic() < deadline, "the two processes gave no gradients"
     finally:
         for process in workers.processes:
             process.kill()
