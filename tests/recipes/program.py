@@ -15,7 +15,8 @@ class Line:
     count = 56
 
     def __init__(self, plain, hang_at, folder):
-        self.x, self.plain, self.hang_at, self.folder = torch.linspace(-1, 1, self.count)[:, None], plain, hang_at, folder
+        self.x, self.plain = torch.linspace(-1, 1, self.count)[:, None], plain
+        self.hang_at, self.folder = hang_at, folder
         self.steps, self.parent = 0, os.getppid()
 
     def loss(self, model, chosen, random):
