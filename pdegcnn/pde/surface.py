@@ -17,7 +17,7 @@ from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread, wide, wide_metric
+from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread, wide_metric
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
