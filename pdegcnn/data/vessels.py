@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.data._files import ENVIRONMENT, find_folder
-from pdegcnn.data._images import read_image
+from pdegcnn.data._images import read_labels, read_picture
 
 DRIVE_HELP = (
     "expected a folder 'drive' with {training,test}/{images,manual1,fov}/NN.png (photographs, vessels and fields of "
@@ -76,7 +76,7 @@ def _read_part(root: Path, numbers: range) -> Fundus:
         for path in paths:
             if not path.is_file():
                 raise FileNotFoundError(f"folder: {DRIVE_HELP}; {path} is missing")
-        image, vessel, field = read_image(paths[0], "RGB"), _read_mask(paths[1]), _read_mask(paths[2])
+        image, vessel, field = read_picture(paths[0]), _read_mask(paths[1]), _read_mask(paths[2])
         for path, found in zip(paths, (image, vessel, field)):
             wanted = image.shape[:2] if not images else images[0].shape[:2]
             if found.shape[:2] != wanted:
@@ -91,7 +91,7 @@ def _read_part(root: Path, numbers: range) -> Fundus:
 
 def _read_mask(path: Path) -> np.ndarray:
     """A black and white image as bool."""
-    grey = read_image(path, "L")
+    grey = read_labels(path)
     values = np.unique(grey)
     if len(values) != 2 or values[0] != 0:
         raise ValueError(f"{path}: expected a black and white image, got {len(values)} grey values from {values[0]}")

@@ -57,7 +57,8 @@ class Metric(Protocol):
 
 
 def _lower(raw: Tensor) -> Tensor:
-    """Cholesky factor from logarithms of its diagonal, then the entries below it."""
+    """Cholesky factor from logarithms of its diagonal, then the entries below it; half precision as float32."""
+    raw = _wide(raw)
     dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
     row, column = torch.tril_indices(dim, dim, offset=-1)
     below = torch.zeros(*raw.shape[:-1], dim, dim, dtype=raw.dtype, device=raw.device)
@@ -65,14 +66,17 @@ def _lower(raw: Tensor) -> Tensor:
     return torch.diag_embed(raw[..., :dim].exp()) + below
 
 
+def _wide(value: Tensor) -> Tensor:
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
 def _inverse(matrix: Tensor) -> Tensor:
     """Inverse, in float32 for half precision (which has none)."""
-    half = matrix.dtype in (torch.float16, torch.bfloat16)
-    return torch.linalg.inv(matrix.float() if half else matrix)
+    return torch.linalg.inv(_wide(matrix))
 
 
 def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
-    cometric = cometric.float() if cometric.dtype in (torch.float16, torch.bfloat16) else cometric
+    cometric = _wide(cometric)
     spatial = torch.linalg.eigvalsh(cometric[:, :2, :2])[:, -1]
     turn = cometric[:, 2, 2] if cometric.shape[-1] == 3 else torch.zeros_like(spatial)
     return radius[:, None] * torch.stack((spatial, turn), dim=-1).sqrt()
@@ -156,7 +160,7 @@ class SPD:
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> SPD:
-        """``G = L L^T``, L lower triangular with diagonal ``exp(raw[:dim])``."""
+        """``G = L L^T``, L lower triangular with diagonal ``exp(raw[:dim])``; in float32 for half precision."""
         lower = _lower(raw)
         return cls(lower @ lower.mT)
 
@@ -256,7 +260,8 @@ class Randers:
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Randers:
-        """The drift is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so that F stays positive."""
+        """The drift is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so that F stays positive; half as float32."""
+        raw = _wide(raw)
         lower, d = _lower(raw[..., :3]), raw[..., 3:]
         inside = d / (1 + (d**2).sum(-1, keepdim=True)).sqrt()
         return cls(lower @ lower.mT, (lower @ inside[..., None])[..., 0])

@@ -12,12 +12,12 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile, radius_of_mass
 from pdegcnn.kernels.metric import Metric, as_metric
-from pdegcnn.kernels.morphological import FLAT_SLACK, radius_of_cost
+from pdegcnn.kernels.morphological import FLAT_SLACK, cost_law, radius_of_cost
 from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
+from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread, wide_metric
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
@@ -137,7 +137,7 @@ def diffusion(
         turn = (taps + 1) * math.pi / space.directions
         reach = float((torch.linalg.eigvalsh(matrix)[:, -1].max() * (radius**2 + turn**2)).sqrt())
     distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
-    profile = diffusion_profile(distances**2, _wide(alpha), space.dim, time)
+    profile = diffusion_profile(distances**2, alpha, space.dim, time)
     profile = profile / profile.detach()[0]
     return gather_mean(u, bundle(space, radius, u), matrix, profile, reach, taps)
 
@@ -162,31 +162,24 @@ def morphology(
         taps, radius = enclosing_reach(space, matrix, radius_of_cost(spread(u).double(), _number(alpha), time))
     else:
         taps, radius = kernel_reach(space, kernel_size)
-    return gather_morphology(u, bundle(space, radius, u), matrix, _law(_wide(alpha), time, matrix), taps, sign)
+    law, unit = _law(alpha, time, matrix)
+    return gather_morphology(u, bundle(space, radius, u), matrix / unit, law, taps, sign)
 
 
-def _law(alpha: float | Tensor, time: float, like: Tensor) -> Tensor:
-    """Factor and power of the morphological kernel as a function of the squared distance."""
+def _law(alpha: float | Tensor, time: float, like: Tensor) -> tuple[Tensor, float | Tensor]:
+    """Factor and power of the morphological kernel as a function of the squared distance in units, and the unit."""
     if not isinstance(alpha, Tensor) and alpha == 0.5:
-        return torch.tensor([(time * (1 + FLAT_SLACK)) ** 2, math.inf], dtype=like.dtype, device=like.device)
-    alpha = torch.as_tensor(alpha, dtype=like.dtype, device=like.device)
-    excess = 2 * alpha - 1
-    power = alpha / excess
-    return torch.stack((excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess), power))
+        flat = (time * (1 + FLAT_SLACK)) ** 2, math.inf
+        return torch.tensor(flat, dtype=like.dtype, device=like.device), 1.0
+    factor, unit, power = cost_law(torch.as_tensor(alpha, dtype=like.dtype, device=like.device), time)
+    return torch.stack((torch.as_tensor(factor), torch.as_tensor(power))), unit
 
 
 def _number(alpha: float | Tensor) -> float:
     return float(alpha.detach()) if isinstance(alpha, Tensor) else alpha
 
 
-def _wide(alpha: float | Tensor) -> float | Tensor:
-    half = isinstance(alpha, Tensor) and alpha.dtype in (torch.float16, torch.bfloat16)
-    return alpha.float() if half else alpha  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def _matrix(metric: Tensor | Metric, u: Tensor) -> Tensor:
     """The metric as matrices ``[C,3,3]``, in float32 for half precision."""
-    metric = check_metric_kind(as_metric(metric, 3, u.shape[1]), u)
-    (value,) = vars(metric).values()
-    matrix = torch.diag_embed(value**2) if metric.form == "diagonal" else value
-    return matrix.to(torch.promote_types(u.dtype, torch.float32)).expand(u.shape[1], 3, 3)
+    metric = wide_metric(check_metric_kind(as_metric(metric, 3, u.shape[1]), u))
+    return metric.gram().expand(u.shape[1], 3, 3)

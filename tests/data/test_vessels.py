@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pdegcnn.data import drawn_vessels, drive, find_field
-from pdegcnn.data._images import read_image
+from pdegcnn.data._images import read_picture
 
 HEIGHT, WIDTH = 40, 36
 
@@ -153,5 +153,5 @@ def test_deep_pixels_are_scaled_not_cut(tmp_path, kind):
     deep = (values * 65535).round().astype(np.uint16) if kind == "I;16" else values.astype(np.float32)
     Image.fromarray(deep).save(tmp_path / "deep.tif")
     assert Image.open(tmp_path / "deep.tif").mode == kind
-    read = read_image(tmp_path / "deep.tif", "RGB")
+    read = read_picture(tmp_path / "deep.tif")
     assert read.shape == (16, 16, 3) and np.array_equal(read[..., 1].ravel(), np.arange(256))
