@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
-from pdegcnn.pde import solver
+from pdegcnn.pde import Alpha, KernelSize, Options, Solver, solver_class
+from pdegcnn.pde.arguments import check_metric, check_vector
+from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import SO3, GridSpace, RotationSpace, Space
 
 __all__ = [
@@ -33,7 +35,33 @@ __all__ = [
 PLANAR = "R2 or SE2"
 
 
-def convection(u: Tensor, space: Space, vector: Tensor, **options: Any) -> Tensor:
+@lru_cache(maxsize=32)
+def _shared(space: Space, term: str, options: Options, dtype: torch.dtype, device: torch.device) -> Solver:
+    """Return a solver whose tables later calls of a function use again."""
+    return solver_class(space, term)(space, term, options, device=device, dtype=dtype)
+
+
+def _solver(u: Tensor, space: Space, term: str, options: Options, time: float) -> Solver:
+    """Check the signal and the time, and return the solver."""
+    chosen = solver_class(space, term)
+    space.check_signal("u", u)
+    if chosen.HAS_TABLES and options.hashable():
+        solver = _shared(space, term, options, u.dtype, u.device)
+    else:
+        solver = chosen(space, term, options, device=u.device, dtype=u.dtype)
+    solver.check_time(time)
+    return solver
+
+
+def convection(
+    u: Tensor,
+    space: Space,
+    vector: Tensor,
+    *,
+    time: float = 1.0,
+    method: str | None = None,
+    boundary: str | None = None,
+) -> Tensor:
     """Flow of a left-invariant vector field for a time t: ``u(g exp(-t c))``.
 
     Source: Smets et al. (arXiv 2001.09046), section 5.1.
@@ -44,16 +72,18 @@ def convection(u: Tensor, space: Space, vector: Tensor, **options: Any) -> Tenso
         vector: ``c [C,dim]`` or ``[dim]``, per unit of time; on SE(2) (forward, lateral, turn) in pixels, pixels,
             radians, on the plane (x, y) in pixels, on SO(3) (tilt, tilt, spin) in radians, on a mesh as on SE(2) in its
             unit of length.
-        **options: ``time`` (1.0); on grids also ``method``: ``"linear"`` interpolation or ``"spectral"`` (phase
-            shifts, no interpolation, periodic), and ``boundary``: what lies outside the image, ``"replicate"``
-            (nearest pixel; the default of linear), ``"zeros"`` or ``"periodic"`` (the default and only choice of
-            spectral). On SO(3) it is exact for band-limited signals, on a mesh along geodesics.
+        time: length of the step, not negative.
+        method: on grids ``"linear"`` interpolation (default) or ``"spectral"`` (phase shifts, no interpolation,
+            periodic). On SO(3) ``"spectral"``, exact for band-limited signals; on a mesh ``"linear"``, along geodesics.
+        boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; default of linear), ``"zeros"``
+            or ``"periodic"`` (default and only choice of spectral).
 
     Returns:
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
 
     Raises:
-        ValueError: wrong shapes, unknown options, non-finite vector, or a space without invariant vector fields.
+        ValueError: wrong shapes, options that the space does not have, non-finite vector, or a space without invariant
+            vector fields.
         TypeError: not a floating tensor, or another dtype than ``u``.
 
     Example:
@@ -64,10 +94,22 @@ def convection(u: Tensor, space: Space, vector: Tensor, **options: Any) -> Tenso
         >>> moved[0, 0, 0, 2]
         tensor([0., 0., 0., 1., 0.])
     """
-    return solver(space, "convection").convection(u, space, vector, **options)
+    solver = _solver(u, space, "convection", Options(method=method, boundary=boundary), time)
+    return solver.convection(u, check_vector(vector, space.dim, u), time)
 
 
-def diffusion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -> Tensor:
+def diffusion(
+    u: Tensor,
+    space: Space,
+    metric: Tensor | Metric,
+    *,
+    time: float = 1.0,
+    alpha: Alpha = 1.0,
+    method: str | None = None,
+    kernel_size: KernelSize | None = None,
+    distance: str | None = None,
+    boundary: str | None = None,
+) -> Tensor:
     """Fractional diffusion ``exp(-t (-Delta)^alpha) u`` with the Laplacian of a left-invariant metric.
 
     Source: Smets et al. (arXiv 2001.09046), section 5.2.
@@ -78,17 +120,21 @@ def diffusion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) 
         metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i, so the diffusivity
             is ``w_i^-2``; one weight on the sphere), matrices ``G [C,dim,dim]``, or a symmetric metric object of
             :mod:`pdegcnn.kernels`.
-        **options: ``time`` (1.0), ``alpha`` in (0, 1] (1.0); on grids also ``method``: ``"kernel"`` (convolution with
-            an approximate kernel of mass one) or ``"spectral"`` (exact for band-limited periodic signals),
-            ``kernel_size`` (5; odd, or one per axis, or ``"auto"``), ``distance`` (``"half_angle"``) and ``boundary``
-            (``"replicate"``, ``"zeros"``, ``"periodic"``; spectral: periodic). On S2 and SO(3) it is exact for
-            band-limited signals.
+        time: length of the step, positive.
+        alpha: power of the Laplacian, in (0, 1].
+        method: on grids ``"kernel"`` (default: convolution with an approximate kernel of mass one) or ``"spectral"``
+            (exact for band-limited periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
+            on a mesh ``"kernel"``.
+        kernel_size: extent of the kernel on grids and meshes: 5 unless given, odd, or one per axis, or ``"auto"``.
+        distance: approximation of the distance on grids (``"half_angle"``).
+        boundary: what lies outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"`` (spectral:
+            periodic).
 
     Returns:
         A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
 
     Raises:
-        ValueError: wrong shapes, values out of range, or an asymmetric metric.
+        ValueError: wrong shapes, values out of range, options that the space does not have, or an asymmetric metric.
         TypeError: not a floating tensor, or another dtype than ``u``.
 
     Example:
@@ -98,10 +144,22 @@ def diffusion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) 
         >>> bool(v.min() >= u.min()), bool(v.max() <= u.max())
         (True, True)
     """
-    return solver(space, "diffusion").diffusion(u, space, metric, **options)
+    options = Options(method=method, kernel_size=kernel_size, distance=distance, boundary=boundary)
+    solver = _solver(u, space, "diffusion", options, time)
+    solver.check_power(alpha)
+    return solver.diffusion(u, check_metric(metric, space.metric_dim, u), alpha, time)
 
 
-def convection_diffusion(u: Tensor, space: Space, vector: Tensor, metric: Tensor | Metric, **options: Any) -> Tensor:
+def convection_diffusion(
+    u: Tensor,
+    space: Space,
+    vector: Tensor,
+    metric: Tensor | Metric,
+    *,
+    time: float = 1.0,
+    alpha: Alpha = 1.0,
+    method: str | None = None,
+) -> Tensor:
     """Convection and fractional diffusion at once, ``exp(-t (c + (-Delta)^alpha)) u``, by one exponential.
 
     The two do not commute unless the metric is the same in all directions, so one after the other solves
@@ -115,7 +173,9 @@ def convection_diffusion(u: Tensor, space: Space, vector: Tensor, metric: Tensor
         space: the space, :class:`pdegcnn.SO3`.
         vector: ``c [C,3]`` or ``[3]``, as in :func:`convection`.
         metric: as in :func:`diffusion`.
-        **options: ``time`` (1.0), ``alpha`` in (0, 1] (1.0).
+        time: length of the step, positive.
+        alpha: power of the Laplacian, in (0, 1].
+        method: ``"spectral"``, the only one.
 
     Returns:
         A signal like ``u``, of the same integral and of no greater norm. Differentiable in all tensors.
@@ -132,10 +192,24 @@ def convection_diffusion(u: Tensor, space: Space, vector: Tensor, metric: Tensor
         >>> bool(v.var() < u.var())
         True
     """
-    return solver(space, "convection_diffusion").convection_diffusion(u, space, vector, metric, **options)
+    solver = _solver(u, space, "convection_diffusion", Options(method=method), time)
+    assert isinstance(solver, SphereSolver)
+    solver.check_power(alpha)
+    vector, metric = check_vector(vector, space.dim, u), check_metric(metric, space.metric_dim, u)
+    return solver.convection_diffusion(u, vector, metric, alpha, time)
 
 
-def dilation(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -> Tensor:
+def dilation(
+    u: Tensor,
+    space: Space,
+    metric: Tensor | Metric,
+    *,
+    time: float = 1.0,
+    alpha: Alpha = 0.65,
+    kernel_size: KernelSize | None = None,
+    distance: str | None = None,
+    subgrid: str | None = None,
+) -> Tensor:
     """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
 
     Source: Smets et al. (arXiv 2001.09046), section 5.3; Bellaard et al. (2023) for the distances.
@@ -145,18 +219,20 @@ def dilation(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -
         space: the space.
         metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i), matrices
             ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
-        **options: ``time`` (1.0), ``alpha`` in [1/2, 1] (0.65); on grids also ``kernel_size`` (5; odd, or one per
-            axis, or ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``) and
-            ``distance`` (``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``); on S2 and SO(3)
-            ``kernel_size`` in grid steps ((fibre, sphere) on SO(3)), ``distance`` (``"logarithmic"``,
-            ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics) and ``subgrid`` (``"newton"``: one Newton step
-            from the winning sample towards the supremum between samples, for alpha > 1/2).
+        time: length of the step, positive.
+        alpha: half the power of the gradient, in [1/2, 1].
+        kernel_size: 5 unless given; odd, or one per axis, or ``"auto"``: every tap that could win, chosen from metric,
+            power and the range of ``u``. Taps on grids, grid steps on S2 and SO(3) ((fibre, sphere) on SO(3)).
+        distance: on grids ``"half_angle"`` (default), ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``; on S2
+            and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
+        subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
+            samples, for alpha > 1/2.
 
     Returns:
         A signal like ``u``, nowhere less than it. Nothing outside the image ever wins.
 
     Raises:
-        ValueError: wrong shapes or values out of range.
+        ValueError: wrong shapes, values out of range, or options that the space does not have.
         TypeError: not a floating tensor, or another dtype than ``u``.
 
     Example:
@@ -165,10 +241,21 @@ def dilation(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -
         >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
         tensor([[[[0.0000, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
-    return solver(space, "dilation").morphology(u, space, metric, sign=+1, **options)
+    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    return _morphology(u, space, metric, "dilation", options, time, alpha, +1)
 
 
-def erosion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) -> Tensor:
+def erosion(
+    u: Tensor,
+    space: Space,
+    metric: Tensor | Metric,
+    *,
+    time: float = 1.0,
+    alpha: Alpha = 0.65,
+    kernel_size: KernelSize | None = None,
+    distance: str | None = None,
+    subgrid: str | None = None,
+) -> Tensor:
     """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
 
     Example:
@@ -177,7 +264,23 @@ def erosion(u: Tensor, space: Space, metric: Tensor | Metric, **options: Any) ->
         >>> bool((pg.functional.erosion(u, pg.SE2(8), torch.ones(3)) <= u).all())
         True
     """
-    return solver(space, "erosion").morphology(u, space, metric, sign=-1, **options)
+    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    return _morphology(u, space, metric, "erosion", options, time, alpha, -1)
+
+
+def _morphology(
+    u: Tensor,
+    space: Space,
+    metric: Tensor | Metric,
+    term: str,
+    options: Options,
+    time: float,
+    alpha: Alpha,
+    sign: int,
+) -> Tensor:
+    solver = _solver(u, space, term, options, time)
+    solver.check_power(alpha)
+    return solver.morphology(u, check_metric(metric, space.metric_dim, u), alpha, time, sign)
 
 
 def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tensor:

@@ -14,9 +14,10 @@ from torch.func import functional_call
 from pdegcnn import _checks
 from pdegcnn.nn.mixing import BatchNorm, ChannelMix
 from pdegcnn.nn.parameters import Power
-from pdegcnn.nn.terms import TERMS, build_term
-from pdegcnn.pde import SPLITTINGS, evolve, solver
-from pdegcnn.spaces import Space
+from pdegcnn.nn.terms import TERMS
+from pdegcnn.pde import SPLITTINGS, KernelSize, Options, evolve, solver_class
+from pdegcnn.pde.solver import refuse_unknown
+from pdegcnn.spaces import Mesh, Space
 
 STREAM_ABOVE = 2**25
 """Signals of more numbers are taken a few channels at a time in evaluation mode without gradients."""
@@ -29,10 +30,10 @@ def _groups(u: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, channels, size)]
 
 
-def _of_channels(term: nn.Module, channels: int, group: slice, u: Tensor, time: float) -> Tensor:
+def _of_channels(term: nn.Module, channels: int, group: slice, mesh: Mesh | None, u: Tensor, time: float) -> Tensor:
     """A term on some of its channels; all its parameters have one entry per channel, but for those it shares."""
     chosen = {n: p[group] if p.ndim and p.shape[0] == channels else p for n, p in term.named_parameters()}
-    return functional_call(term, chosen, (u, time))
+    return functional_call(term, chosen, (u, time, mesh))
 
 
 class PDELayer(nn.Module):
@@ -88,7 +89,7 @@ class PDELayer(nn.Module):
         out_channels: int,
         terms: Sequence[str] = ("convection", "diffusion", "dilation", "erosion"),
         *,
-        kernel_size: int | Sequence[int] | str | None = None,
+        kernel_size: KernelSize | None = None,
         alpha: float = 0.65,
         learn_alpha: bool = False,
         metric: str = "diagonal",
@@ -100,8 +101,8 @@ class PDELayer(nn.Module):
         splitting: str = "lie",
         iterations: int = 1,
         batch_norm: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         _checks.kind("space", space, Space, "a space")
@@ -116,22 +117,18 @@ class PDELayer(nn.Module):
         self.splitting = _checks.choice("splitting", splitting, tuple(SPLITTINGS))
         self.iterations = _checks.positive_int("iterations", iterations)
         self.power = Power(alpha, **factory) if learn_alpha else None
-        options = {"kernel_size": kernel_size, "distance": distance, "boundary": boundary, "subgrid": subgrid}
+        options = Options(kernel_size=kernel_size, distance=distance, boundary=boundary, subgrid=subgrid)
+        solvers = {solver_class(space, term) for term in terms}
+        known = {name for solver in solvers for names in solver.OPTIONS.values() for name in names}
+        refuse_unknown(options, known, ", ".join(terms), space)
         methods = {"convection": convection, "diffusion": diffusion}
-        _check_options(space, terms, options)
         self.terms = nn.ModuleDict()
         for name in terms:
-            symmetric = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
-            self.terms[name] = build_term(
-                name,
-                space,
-                in_channels,
-                alpha=alpha,
-                metric=symmetric,
-                method=methods.get(name),
-                options=options,
-                **factory,
-            )
+            given = _options_of(name, space, options, methods.get(name))
+            if name != "convection":
+                symmetric = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
+                given |= {"alpha": alpha, "metric": symmetric}
+            self.terms[name] = TERMS[name](space, in_channels, **given, **factory)
             if self.power is not None and name != "convection":
                 # one power serves all terms; past nn.Module's registration, so that the state holds it once
                 self.terms[name].__dict__["alpha"] = self.power
@@ -145,13 +142,14 @@ class PDELayer(nn.Module):
             if module is not self and reset is not None:
                 reset()
 
-    def forward(self, u: Tensor) -> Tensor:
-        """Solve the equation from ``u``, mix and normalise."""
-        self.space.check_signal("u", u)
+    def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
+        """Solve the equation from ``u``, mix and normalise; on ``mesh`` in place of the constructor's mesh if given."""
+        (self.space if mesh is None else mesh).check_signal("u", u)
         _checks.channels("u", u, self.in_channels, self.space.layout)
         if self._may_stream(u) and u.numel() > STREAM_ABOVE:
-            return self._stream(u)
-        u = self.mix(evolve(u, list(self.terms.values()), self.splitting, self.iterations))
+            return self._stream(u, mesh)
+        steps = [term if mesh is None else partial(term, mesh=mesh) for term in self.terms.values()]
+        u = self.mix(evolve(u, steps, self.splitting, self.iterations))
         return u if self.norm is None else self.norm(u)
 
     def _may_stream(self, u: Tensor) -> bool:
@@ -159,7 +157,7 @@ class PDELayer(nn.Module):
             return False
         return not torch.is_autocast_enabled(u.device.type)
 
-    def _stream(self, u: Tensor) -> Tensor:
+    def _stream(self, u: Tensor, mesh: Mesh | None) -> Tensor:
         """The same a few channels at a time: a large signal needs the memory of input and output only.
 
         Terms keep channels apart, so each group is evolved alone and added to all outputs at once.
@@ -167,7 +165,7 @@ class PDELayer(nn.Module):
         out = u.new_zeros(u.shape[0], self.out_channels, *u.shape[2:])
         mixed = out.flatten(2)
         for group in _groups(u):
-            steps = [partial(_of_channels, term, self.in_channels, group) for term in self.terms.values()]
+            steps = [partial(_of_channels, term, self.in_channels, group, mesh) for term in self.terms.values()]
             part = evolve(u[:, group], steps, self.splitting, self.iterations).flatten(2)
             mixed.baddbmm_(self.mix.weight[:, group].expand(len(u), -1, -1), part)
         for group in _groups(out):
@@ -193,13 +191,9 @@ def _check_terms(terms: Any) -> None:
         raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
 
 
-def _check_options(space: Space, terms: Sequence[str], options: dict[str, Any]) -> None:
-    """Raise ``ValueError`` for an option that no solver of the space knows."""
-    known = {name for term in terms if term in TERMS for name in _every(solver(space, term).OPTIONS)}
-    for name, value in options.items():
-        if value is not None and known and name not in known:
-            raise ValueError(f"{name}: expected None on {space}, whose solvers have no such option, got {value!r}")
-
-
-def _every(table: dict[str, tuple[str, ...]]) -> set[str]:
-    return {name for names in table.values() for name in names}
+def _options_of(term: str, space: Space, options: Options, method: str | None) -> dict[str, Any]:
+    """Return those of a layer's options that a term has; exact solvers have neither a kernel nor a border."""
+    if method == "spectral":
+        return {"method": method}
+    given = {name: v for name, v in options.given().items() if name in solver_class(space, term).OPTIONS[term]}
+    return given if method is None else given | {"method": method}

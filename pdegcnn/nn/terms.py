@@ -1,10 +1,9 @@
-"""The PDE terms as modules. A new term is a class (or an argument of one) and a line in ``TERMS``."""
+"""The PDE terms as modules. A new term is a class here and a line in ``TERMS``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,26 +11,82 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.parameters import MetricParameter, Power
-from pdegcnn.pde import solver
-from pdegcnn.pde.kernel_cache import KernelCache
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.pde import KernelSize, Options, Solver, solver_for
+from pdegcnn.pde.sphere import SphereSolver
+from pdegcnn.spaces import Mesh, Space
 
 
-class Convection(nn.Module):
+class Term(nn.Module):
+    """What terms share: a solver, and a check of the signal.
+
+    Args:
+        name: name of the term.
+        space: the space.
+        channels: number of channels C.
+        options: choices of the solver.
+        device: where the parameters live.
+        dtype: their dtype.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        channels: int,
+        options: Options,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.space, self.channels = space, _checks.positive_int("channels", channels)
+        self.solver = solver_for(space, name, options, device=device, dtype=dtype)
+
+    def _solver(self, u: Tensor, weight: Tensor, time: float, mesh: Mesh | None) -> Solver:
+        """Return the solver, on ``mesh`` if given.
+
+        Raise unless u is a signal with the kind and the channels of ``weight`` and a step of ``time`` exists. A layer
+        may have put parameters of some channels in the place of the term's own, so these count.
+        """
+        solver = self.solver if mesh is None else self._on(mesh)
+        solver.space.check_signal("u", u)
+        _checks.channels("u", u, weight.shape[0], self.space.layout)
+        _checks.same_kind("u", u, "the parameters", weight)
+        solver.check_time(time)
+        return solver
+
+    def _on(self, mesh: Mesh) -> Solver:
+        if not isinstance(self.space, Mesh):
+            raise TypeError(f"mesh: expected None for a term on {self.space}, got {type(mesh).__name__}")
+        return self.solver.on(_checks.kind("mesh", mesh, Mesh, "a Mesh"))
+
+    def extra_repr(self) -> str:
+        """Space and channels; the solver says the rest."""
+        return f"{self.space}, {self.channels}"
+
+
+class Convection(Term):
     """Transport along a learned left-invariant vector per channel; see :func:`pdegcnn.functional.convection`.
 
     Args:
         space: the space.
         channels: number of channels C.
-        options: further options of the solver, as ``method`` and ``boundary``.
+        method: as in the function.
+        boundary: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
 
-    def __init__(self, space: Space, channels: int, *, device: Any = None, dtype: Any = None, **options: Any) -> None:
-        super().__init__()
-        self.space, self.channels, self.options = space, _checks.positive_int("channels", channels), options
-        self.plan = _prepare(space, "convection", options, device, dtype)
+    def __init__(
+        self,
+        space: Space,
+        channels: int,
+        *,
+        method: str | None = None,
+        boundary: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__("convection", space, channels, Options(method=method, boundary=boundary), device, dtype)
         self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -40,21 +95,57 @@ class Convection(nn.Module):
         _within_a_grid_step(self.vector, self.space)
 
     @in_parameter_precision
-    def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
-        """Solve for a step of length ``time``."""
-        _checks.channels("u", _checks.tensor("u", u), len(self.vector), self.space.layout)
-        run = solver(self.space, "convection").convection
-        return run(u, self.space, self.vector, time=time, **_with_plan(self))
-
-    def extra_repr(self) -> str:
-        """Space, channels and options."""
-        return _describe(self.space, self.channels, self.options)
+    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
+        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
+        solver = self._solver(u, self.vector, time, mesh)
+        return solver.convection(u, self.vector, time)
 
 
-class _MetricTerm(nn.Module):
+class MetricTerm(Term):
     """A term driven by a learned metric per channel and a power."""
 
-    name: str
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        channels: int,
+        options: Options,
+        alpha: float | Power,
+        metric: str,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__(name, space, channels, options, device, dtype)
+        self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
+        self.alpha = alpha
+        if not isinstance(alpha, Power):
+            self.solver.check_power(alpha)
+
+    def power(self) -> float | Tensor:
+        """Return the power alpha."""
+        return self.alpha() if isinstance(self.alpha, Power) else self.alpha
+
+    def extra_repr(self) -> str:
+        """Space, channels and power."""
+        alpha = "learned" if isinstance(self.alpha, Power) else self.alpha
+        return f"{super().extra_repr()}, alpha={alpha}"
+
+
+class Diffusion(MetricTerm):
+    """Fractional diffusion with a learned metric per channel; see :func:`pdegcnn.functional.diffusion`.
+
+    Args:
+        space: the space.
+        channels: number of channels C.
+        alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
+        metric: form of the metric, ``"diagonal"`` or ``"spd"``.
+        method: as in the function.
+        kernel_size: as in the function.
+        distance: as in the function.
+        boundary: as in the function.
+        device: where the parameters live.
+        dtype: their dtype.
+    """
 
     def __init__(
         self,
@@ -63,61 +154,24 @@ class _MetricTerm(nn.Module):
         *,
         alpha: float | Power = 0.65,
         metric: str = "diagonal",
-        device: Any = None,
-        dtype: Any = None,
-        **options: Any,
+        method: str | None = None,
+        kernel_size: KernelSize | None = None,
+        distance: str | None = None,
+        boundary: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.space, self.channels, self.options = space, channels, options
-        self.plan = _prepare(space, self.name, options, device, dtype)
-        self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
-        self.alpha = alpha
-        self.cache = KernelCache()
-
-    def train(self, mode: bool = True) -> _MetricTerm:
-        """Switch between training and use; the kernel of evaluation mode is forgotten."""
-        self.cache.clear()
-        return super().train(mode)
-
-    def _cache(self) -> dict[str, KernelCache]:
-        """The solver's option that keeps the kernel in evaluation mode, for solvers whose kernels are worth it."""
-        return {"cache": self.cache} if isinstance(self.space, GridSpace) and not self.training else {}
-
-    def _check(self, u: Tensor) -> None:
-        """One metric for each channel; `PDELayer` may have put fewer in the place of the layer's own."""
-        _checks.channels("u", _checks.tensor("u", u), len(self.metric.raw), self.space.layout)
-
-    def power(self) -> float | Tensor:
-        """The power alpha."""
-        return self.alpha() if isinstance(self.alpha, Power) else self.alpha
-
-    def extra_repr(self) -> str:
-        """Space, channels and options."""
-        return _describe(self.space, self.channels, {"alpha": self.alpha, **self.options})
-
-
-class Diffusion(_MetricTerm):
-    """Fractional diffusion with a learned metric per channel; see :func:`pdegcnn.functional.diffusion`.
-
-    Args:
-        space: the space.
-        channels: number of channels C.
-        alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
-        metric: form of the metric, ``"diagonal"`` or ``"spd"``.
-        options: further options of the solver, as ``method``, ``kernel_size``, ``distance`` and ``boundary``.
-    """
-
-    name = "diffusion"
+        options = Options(method=method, kernel_size=kernel_size, distance=distance, boundary=boundary)
+        super().__init__("diffusion", space, channels, options, alpha, metric, device, dtype)
 
     @in_parameter_precision
-    def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
-        """Solve for a step of length ``time``."""
-        self._check(u)
-        run = solver(self.space, self.name).diffusion
-        return run(u, self.space, self.metric(), alpha=self.power(), time=time, **_with_plan(self), **self._cache())
+    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
+        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
+        solver = self._solver(u, self.metric.raw, time, mesh)
+        return solver.diffusion(u, self.metric(), self.power(), time)
 
 
-class ConvectionDiffusion(_MetricTerm):
+class ConvectionDiffusion(MetricTerm):
     """Convection and diffusion at once, on SO(3); see :func:`pdegcnn.functional.convection_diffusion`.
 
     Args:
@@ -125,15 +179,24 @@ class ConvectionDiffusion(_MetricTerm):
         channels: number of channels C.
         alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
         metric: form of the metric.
-        options: further options of the solver.
+        method: ``"spectral"``, the only one.
         device: where the parameters live.
         dtype: their dtype.
     """
 
-    name = "convection_diffusion"
-
-    def __init__(self, space: Space, channels: int, *, device: Any = None, dtype: Any = None, **options: Any) -> None:
-        super().__init__(space, channels, device=device, dtype=dtype, **options)
+    def __init__(
+        self,
+        space: Space,
+        channels: int,
+        *,
+        alpha: float | Power = 0.65,
+        metric: str = "diagonal",
+        method: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        options = Options(method=method)
+        super().__init__("convection_diffusion", space, channels, options, alpha, metric, device, dtype)
         self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -142,14 +205,14 @@ class ConvectionDiffusion(_MetricTerm):
         _within_a_grid_step(self.vector, self.space)
 
     @in_parameter_precision
-    def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
-        """Solve for a step of length ``time``."""
-        self._check(u)
-        run = solver(self.space, self.name).convection_diffusion
-        return run(u, self.space, self.vector, self.metric(), alpha=self.power(), time=time, **_with_plan(self))
+    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
+        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
+        solver = self._solver(u, self.metric.raw, time, mesh)
+        assert isinstance(solver, SphereSolver)
+        return solver.convection_diffusion(u, self.vector, self.metric(), self.power(), time)
 
 
-class Morphology(_MetricTerm):
+class Morphology(MetricTerm):
     """Dilation (sign +1) or erosion (-1) with a learned metric; see :func:`pdegcnn.functional.dilation`.
 
     Args:
@@ -158,28 +221,37 @@ class Morphology(_MetricTerm):
         sign: +1 for dilation, -1 for erosion.
         alpha: power in [1/2, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
         metric: form of the metric.
-        options: further options of the solver, as ``kernel_size`` and ``distance``.
+        kernel_size: as in the function.
+        distance: as in the function.
+        subgrid: as in the function.
+        device: where the parameters live.
+        dtype: their dtype.
     """
 
-    name = "dilation"
-
-    def __init__(self, space: Space, channels: int, *, sign: int = +1, **options: Any) -> None:
-        self.sign = _checks.choice("sign", sign, (+1, -1))
-        super().__init__(space, channels, **options)
-        if not isinstance(self.alpha, Power):
-            _checks.interval("alpha", self.alpha, 0.5, 1.0)
+    def __init__(
+        self,
+        space: Space,
+        channels: int,
+        *,
+        sign: int = +1,
+        alpha: float | Power = 0.65,
+        metric: str = "diagonal",
+        kernel_size: KernelSize | None = None,
+        distance: str | None = None,
+        subgrid: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        name = "dilation" if _checks.choice("sign", sign, (+1, -1)) == 1 else "erosion"
+        options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+        super().__init__(name, space, channels, options, alpha, metric, device, dtype)
+        self.sign = sign
 
     @in_parameter_precision
-    def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
-        """Solve for a step of length ``time``."""
-        self._check(u)
-        run = solver(self.space, self.name).morphology
-        options = _with_plan(self) | self._cache()
-        return run(u, self.space, self.metric(), sign=self.sign, alpha=self.power(), time=time, **options)
-
-    def extra_repr(self) -> str:
-        """Sign, space, channels and options."""
-        return f"sign={self.sign:+d}, {super().extra_repr()}"
+    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
+        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
+        solver = self._solver(u, self.metric.raw, time, mesh)
+        return solver.morphology(u, self.metric(), self.power(), time, self.sign)
 
 
 def _within_a_grid_step(vector: Tensor, space: Space) -> None:
@@ -187,52 +259,10 @@ def _within_a_grid_step(vector: Tensor, space: Space) -> None:
         vector.uniform_(-1, 1).mul_(space.grid_steps.to(vector))
 
 
-def _prepare(space: Space, term: str, options: dict[str, Any], device: Any, dtype: Any) -> nn.Module | None:
-    """Check the options of a term; what its solver derives from them once."""
-    chosen = solver(space, term)
-    chosen.check_options(space, term, **options)
-    return chosen.prepare(space, term, device=device, dtype=dtype, **options)
-
-
-def _with_plan(term: Any) -> dict[str, Any]:
-    return term.options if term.plan is None else term.options | {"plan": term.plan}
-
-
-def _describe(space: Space, channels: int, options: dict[str, Any]) -> str:
-    return ", ".join(
-        [str(space), str(channels), *(f"{k}={v!r}" for k, v in options.items() if not isinstance(v, nn.Module))]
-    )
-
-
-TERMS: dict[str, Callable[..., nn.Module]] = {
+TERMS: dict[str, Callable[..., Term]] = {
     "convection": Convection,
     "diffusion": Diffusion,
     "convection_diffusion": ConvectionDiffusion,
     "dilation": partial(Morphology, sign=+1),
     "erosion": partial(Morphology, sign=-1),
 }
-
-
-def build_term(
-    name: str,
-    space: Space,
-    channels: int,
-    *,
-    alpha: float | Power,
-    metric: str,
-    method: str | None,
-    options: dict[str, Any],
-    device: Any = None,
-    dtype: Any = None,
-) -> nn.Module:
-    """The term ``name`` of a layer, given the layer's options; those that are None are left to the solver."""
-    _checks.choice("terms", name, tuple(TERMS))
-    allowed = solver(space, name).OPTIONS[name]
-    chosen = {k: options[k] for k in allowed if options.get(k) is not None}
-    if method is not None:
-        chosen["method"] = method
-        if method == "spectral":  # exact solvers have neither a kernel nor a border
-            chosen = {"method": method}
-    if name != "convection":
-        chosen |= {"alpha": alpha, "metric": metric}
-    return TERMS[name](space, channels, device=device, dtype=dtype, **chosen)

@@ -1,34 +1,52 @@
-"""One term, one solver: convection, diffusion, dilation and erosion on every space, and their splitting.
+"""Solvers of the PDE terms on every space, and operator splitting.
 
-A solver module serves a family of spaces with the functions ``convection``, ``diffusion`` and ``morphology`` (and
-``convection_diffusion`` where the space lists that term), the options of each in ``OPTIONS``, ``check_options`` and
-``prepare``, which returns a module of derived tables (or None) that the functions take as ``plan``. A new family is a
-new file and a line in ``SOLVERS``.
+Each family of spaces has one subclass of :class:`~pdegcnn.pde.solver.Solver`. A new family is a new file and a line in
+``SOLVERS``.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
+import torch
 
-from pdegcnn.pde import planar, spherical, surface
+from pdegcnn.pde.grid import GridSolver
+from pdegcnn.pde.mesh import MeshSolver
+from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
+from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.pde.splitting import SPLITTINGS, evolve
 from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
 
-SOLVERS: dict[type[Space], ModuleType] = {GridSpace: planar, RotationSpace: spherical, Mesh: surface}
+SOLVERS: dict[type[Space], type[Solver]] = {GridSpace: GridSolver, RotationSpace: SphereSolver, Mesh: MeshSolver}
 
 
-def solver(space: Space, term: str) -> ModuleType:
-    """The module that solves ``term`` on ``space``; raises if there is none."""
+def solver_class(space: Space, term: str) -> type[Solver]:
+    """Return the class that solves ``term`` on ``space``.
+
+    Raises:
+        TypeError: if ``space`` is not a space.
+        ValueError: if the space does not have this term; the message says which it has, or why it cannot exist.
+    """
     if not isinstance(space, Space):
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
     if term in space.missing:
         raise ValueError(f"terms: {term} cannot exist on {space}: {space.missing[term]}")
     if term not in space.terms:
         raise ValueError(f"terms: expected some of {', '.join(space.terms)} on {space}, got {term!r}")
-    for family, module in SOLVERS.items():
+    for family, solver in SOLVERS.items():
         if isinstance(space, family):
-            return module
+            return solver
     raise ValueError(f"space: no solver is listed for {type(space).__name__}")
 
 
-__all__ = ["SOLVERS", "SPLITTINGS", "evolve", "solver"]
+def solver_for(
+    space: Space,
+    term: str,
+    options: Options,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Solver:
+    """Return a solver of ``term`` on ``space``; arguments and errors as in :class:`~pdegcnn.pde.solver.Solver`."""
+    return solver_class(space, term)(space, term, options, device=device, dtype=dtype)
+
+
+__all__ = ["SOLVERS", "SPLITTINGS", "Alpha", "KernelSize", "Options", "Solver", "evolve", "solver_class", "solver_for"]

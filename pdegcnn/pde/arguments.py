@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.kernels.metric import Metric
+from pdegcnn.kernels.metric import Metric, as_metric
 
 
 def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
@@ -26,16 +26,17 @@ def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
     return vector.expand(channels, dim)
 
 
-def check_metric_kind(metric: Metric, u: Tensor) -> Metric:
-    """Return a metric with the device, dtype and channels (or one for all) of the signal u, else raise.
+def check_metric(metric: Tensor | Metric, dim: int, u: Tensor) -> Metric:
+    """Return the metric as an object of the device, dtype and channels (or one for all) of the signal u, else raise.
 
     For half precision it may also be in float32.
     """
-    for value in vars(metric).values():
+    found = as_metric(metric, dim, u.shape[1])
+    for value in vars(found).values():
         _checks.same_kind("metric", value, "u", wide(u) if value.dtype == torch.float32 else u)
         if value.shape[0] not in (1, u.shape[1]):
             raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
-    return metric
+    return found
 
 
 def wide(value: Tensor) -> Tensor:

@@ -3,76 +3,98 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.kernels.metric import Metric, as_metric
+from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread, wide, wide_metric
-from pdegcnn.pde.harmonic import GroupHarmonics, SphereHarmonics
-from pdegcnn.pde.neighbours import Neighbours
-from pdegcnn.pde.subgrid import NewtonStep
+from pdegcnn.pde.arguments import spread, wide, wide_metric
+from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
+from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
+from pdegcnn.pde.sphere_subpixel import NewtonStep
+from pdegcnn.pde.sphere_window import Neighbours
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import grid_spacing
 
-OPTIONS = {
-    "convection": ("method",),
-    "diffusion": ("method",),
-    "convection_diffusion": ("method",),
-    "dilation": ("kernel_size", "distance", "subgrid"),
-    "erosion": ("kernel_size", "distance", "subgrid"),
-}
-"""Options of each term, besides those that every solver has."""
 LINEAR = ("convection", "diffusion", "convection_diffusion")
-KernelSize = int | Sequence[int] | str
 
 
-def check_options(
-    space: S2 | SO3,
-    term: str,
-    *,
-    method: str | None = None,
-    time: float = 1.0,
-    kernel_size: KernelSize = 5,
-    distance: str = DEFAULT_ROTATION_DISTANCE,
-    subgrid: str | None = None,
-) -> None:
-    """Raise ``ValueError`` or ``TypeError`` for options that :func:`convection` and the others would refuse."""
-    if method is not None:
-        _checks.choice("method", method, ("spectral",))
-    _checks.interval("time", time, 0.0, math.inf, open_low=term != "convection")
-    if kernel_size != "auto":
-        window_sizes(space, kernel_size)
-    _checks.choice("distance", distance, ROTATION_DISTANCES)
-    _checks.choice("subgrid", subgrid, (None, "newton"))
-    if subgrid and distance == "exact" and isinstance(space, SO3):
-        raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
+class SphereSolver(Solver):
+    """Solver of one term on the sphere or SO(3).
 
+    Linear terms are exact on the band of the grid. Dilation and erosion compare the samples of a window.
+    """
 
-def prepare(
-    space: S2 | SO3,
-    term: str,
-    *,
-    kernel_size: KernelSize = 5,
-    distance: str = DEFAULT_ROTATION_DISTANCE,
-    method: str | None = None,
-    subgrid: str | None = None,
-    device: Any = None,
-    dtype: torch.dtype | None = None,
-) -> nn.Module | None:
-    """What a term derives from space and options alone: tables as buffers, nothing to save; None if data decide."""
-    like = torch.empty(0, device=device, dtype=dtype or torch.get_default_dtype())
-    if term in LINEAR:
-        return _harmonics(space, like)
-    if kernel_size == "auto":
-        return None
-    return Window(space, window_sizes(space, kernel_size), distance, subgrid, like)
+    OPTIONS: ClassVar = {
+        "convection": ("method",),
+        "diffusion": ("method",),
+        "convection_diffusion": ("method",),
+        "dilation": ("kernel_size", "distance", "subgrid"),
+        "erosion": ("kernel_size", "distance", "subgrid"),
+    }
+    HAS_TABLES = True
+    space: S2 | SO3
+
+    def _set_up(self, options: Options, like: Tensor) -> None:
+        space, size = self.space, 5 if options.kernel_size is None else options.kernel_size
+        if options.method is not None:
+            _checks.choice("method", options.method, ("spectral",))
+        self.distance = _checks.choice("distance", options.distance or DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES)
+        self.subgrid = _checks.choice("subgrid", options.subgrid, (None, "newton"))
+        if self.subgrid and self.distance == "exact" and isinstance(space, SO3):
+            raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
+        self.harmonics = self.window = None
+        if self.term in LINEAR:
+            self.harmonics = GroupHarmonics(space, like) if isinstance(space, SO3) else SphereHarmonics(space, like)
+        elif not (isinstance(size, str) and size == "auto"):
+            self.window = Window(space, window_sizes(space, size), self.distance, self.subgrid, like)
+
+    @property
+    def power_range(self) -> tuple[float, float, bool]:
+        """Range of the power alpha, and whether it leaves out its lower end; Newton's method needs a smooth kernel."""
+        low, high, open_low = super().power_range
+        return low, high, open_low or self.subgrid is not None
+
+    def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
+        """Return ``u(R exp(-time c))``."""
+        return self._group().convection(wide(u), wide(vector), time).to(u.dtype)
+
+    def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
+        """Return ``exp(-time (-Delta)^alpha) u``."""
+        assert self.harmonics is not None
+        return self.harmonics.diffusion(wide(u), self._diffusivity(u, metric), _power(alpha), time).to(u.dtype)
+
+    def convection_diffusion(self, u: Tensor, vector: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
+        """Return ``exp(-time (c + (-Delta)^alpha)) u``, by one exponential."""
+        diffusivity, power = self._diffusivity(u, metric), _power(alpha)
+        return self._group().convection_diffusion(wide(u), wide(vector), diffusivity, power, time).to(u.dtype)
+
+    def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u."""
+        signal, metric, window = wide(u), wide_metric(metric), self.window
+        if window is None:
+            sizes = _enclosing_sizes(signal, self.space, metric, alpha, time)
+            window = _window(self.space, sizes, self.distance, self.subgrid, signal.dtype, signal.device)
+        return window(signal, metric, alpha, time, sign).to(u.dtype)
+
+    def _group(self) -> GroupHarmonics:
+        assert isinstance(self.harmonics, GroupHarmonics)
+        return self.harmonics
+
+    def _diffusivity(self, u: Tensor, metric: Metric) -> Tensor:
+        """Return the inverse metric of every channel of u; raise where it overflows."""
+        dim, metric = self.space.metric_dim, wide_metric(metric)
+        inverse = metric.cometric().expand(u.shape[1], dim, dim)
+        if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
+            got = metric.gram().detach().flatten()[:9].tolist()
+            raise ValueError(f"metric: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
+        return inverse
 
 
 class Window(nn.Module):
@@ -85,7 +107,7 @@ class Window(nn.Module):
         self.neighbours = Neighbours(space, sizes, distance, like)
         self.newton = NewtonStep(self.neighbours, like) if subgrid else None
 
-    def forward(self, u: Tensor, metric: Metric, alpha: float | Tensor, time: float, sign: int) -> Tensor:
+    def forward(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Dilation (sign +1) or erosion (-1) of u."""
         squared = self.neighbours.squared_distance(metric)
         squared = squared.expand(u.shape[1], *squared.shape[1:])
@@ -96,107 +118,17 @@ class Window(nn.Module):
         return value + self.newton(u, squared, metric, self.neighbours, alpha, time, sign)
 
 
-def _harmonics(space: S2 | SO3, like: Tensor) -> GroupHarmonics | SphereHarmonics:
-    return GroupHarmonics(space, like) if isinstance(space, SO3) else SphereHarmonics(space, like)
-
-
 @lru_cache(maxsize=16)
-def _cached(make: Callable[..., nn.Module], space: Any, *args: Any) -> nn.Module:
-    *arguments, dtype, device = args
-    return make(space, *arguments, torch.empty(0, dtype=dtype, device=device))
-
-
-def _plan(given: nn.Module | None, space: S2 | SO3, like: Tensor) -> Any:
-    """The harmonics given, or those kept for this space, dtype and device."""
-    return _cached(_harmonics, space, like.dtype, like.device) if given is None else given
-
-
-def convection(
-    u: Tensor,
-    space: SO3,
-    vector: Tensor,
-    *,
-    time: float = 1.0,
-    method: str | None = None,
-    plan: GroupHarmonics | None = None,
-) -> Tensor:
-    """``u(R exp(-time c))``; see :func:`pdegcnn.functional.convection`."""
-    space.check_signal("u", u)
-    check_options(space, "convection", method=method, time=time)
-    vector = check_vector(vector, 3, u)
-    signal = wide(u)
-    return _plan(plan, space, signal).convection(signal, wide(vector), time).to(u.dtype)
-
-
-def diffusion(
-    u: Tensor,
+def _window(
     space: S2 | SO3,
-    metric: Tensor | Metric,
-    *,
-    alpha: float | Tensor = 1.0,
-    time: float = 1.0,
-    method: str | None = None,
-    plan: GroupHarmonics | SphereHarmonics | None = None,
-) -> Tensor:
-    """``exp(-time (-Delta)^alpha) u``; see :func:`pdegcnn.functional.diffusion`."""
-    space.check_signal("u", u)
-    check_options(space, "diffusion", method=method, time=time)
-    _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
-    metric = wide_metric(check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u))
-    signal = wide(u)
-    return _plan(plan, space, signal).diffusion(signal, _diffusivity(metric, space, u), _power(alpha), time).to(u.dtype)
-
-
-def convection_diffusion(
-    u: Tensor,
-    space: SO3,
-    vector: Tensor,
-    metric: Tensor | Metric,
-    *,
-    alpha: float | Tensor = 1.0,
-    time: float = 1.0,
-    method: str | None = None,
-    plan: GroupHarmonics | None = None,
-) -> Tensor:
-    """``exp(-time (c + (-Delta)^alpha)) u``; see :func:`pdegcnn.functional.convection_diffusion`."""
-    space.check_signal("u", u)
-    check_options(space, "convection_diffusion", method=method, time=time)
-    _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
-    vector = wide(check_vector(vector, 3, u))
-    metric = wide_metric(check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u))
-    signal = wide(u)
-    diffusivity, power = _diffusivity(metric, space, u), _power(alpha)
-    return _plan(plan, space, signal).convection_diffusion(signal, vector, diffusivity, power, time).to(u.dtype)
-
-
-def morphology(
-    u: Tensor,
-    space: S2 | SO3,
-    metric: Tensor | Metric,
-    *,
-    sign: int,
-    alpha: float | Tensor = 0.65,
-    kernel_size: KernelSize = 5,
-    time: float = 1.0,
-    distance: str = DEFAULT_ROTATION_DISTANCE,
-    subgrid: str | None = None,
-    plan: Window | None = None,
-) -> Tensor:
-    """Dilation (sign +1) or erosion (-1); see :func:`pdegcnn.functional.dilation`."""
-    space.check_signal("u", u)
-    check_options(space, "dilation", time=time, kernel_size=kernel_size, distance=distance, subgrid=subgrid)
-    _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor) or subgrid is not None)
-    metric = wide_metric(check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u))
-    signal = wide(u)
-    if plan is None:
-        sizes = (
-            _enclosing_sizes(signal, space, metric, alpha, time)
-            if kernel_size == "auto"
-            else window_sizes(space, kernel_size)
-        )
-        plan = _cached(Window, space, sizes, distance, subgrid, signal.dtype, signal.device)  # type: ignore[assignment]
-        assert plan is not None
-    return plan(signal, metric, alpha, time, sign).to(u.dtype)
+    sizes: tuple[int, int],
+    distance: str,
+    subgrid: str | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Window:
+    """Return the window of ``kernel_size="auto"``; signals of similar range share it."""
+    return Window(space, sizes, distance, subgrid, torch.empty(0, dtype=dtype, device=device))
 
 
 def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
@@ -216,7 +148,7 @@ def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
     return min(sizes[0], space.fibre + 1 - space.fibre % 2), sizes[1]
 
 
-def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | Tensor, time: float) -> tuple[int, int]:
+def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float) -> tuple[int, int]:
     """The smallest window that holds every neighbour that could win: whose cost is below the range of u."""
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)
@@ -231,14 +163,5 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | 
     return window_sizes(space, (2 * math.ceil(angle * space.fibre / (2 * math.pi)) + 1, sphere_steps))
 
 
-def _diffusivity(metric: Metric, space: S2 | SO3, u: Tensor) -> Tensor:
-    """The inverse metric of every channel of u; raises where it overflows."""
-    inverse = metric.cometric().expand(u.shape[1], space.metric_dim, space.metric_dim)
-    if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
-        got = metric.gram().detach().flatten()[:9].tolist()
-        raise ValueError(f"metric: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
-    return inverse
-
-
-def _power(alpha: float | Tensor) -> float | Tensor:
+def _power(alpha: Alpha) -> Alpha:
     return wide(alpha) if isinstance(alpha, Tensor) else alpha

@@ -20,8 +20,8 @@ from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import kernel_slopes, morphological_kernel
 from pdegcnn.kernels.rotation_distance import COORDINATES
 from pdegcnn.ops.ring_morphology import winning_taps
-from pdegcnn.pde.harmonic import FrameGenerators
-from pdegcnn.pde.neighbours import ENTRIES, Neighbours
+from pdegcnn.pde.sphere_spectral import FrameGenerators
+from pdegcnn.pde.sphere_window import ENTRIES, Neighbours
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import grid_spacing
 from pdegcnn.sphere._tables import Tables

@@ -1,0 +1,145 @@
+"""What all solvers share: one term on one space, with options that are checked once."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.kernels.metric import Metric
+from pdegcnn.spaces import Space
+
+Alpha = float | Tensor
+"""A fixed or a learned power."""
+KernelSize = int | Sequence[int] | str
+"""Odd numbers of taps, one for all axes or one per axis, or ``"auto"``."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an equation leaves open; None leaves the choice to the solver.
+
+    Attributes:
+        method: how the term is solved.
+        kernel_size: extent of the kernel.
+        distance: approximation of the distance that the kernel is a function of.
+        boundary: what lies outside the domain.
+        subgrid: how dilation and erosion look between samples.
+    """
+
+    method: str | None = None
+    kernel_size: KernelSize | None = None
+    distance: str | None = None
+    boundary: str | None = None
+    subgrid: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.kernel_size, list):
+            object.__setattr__(self, "kernel_size", tuple(self.kernel_size))
+
+    def given(self) -> dict[str, object]:
+        """Return the options that are not None."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+    def hashable(self) -> bool:
+        """Return whether solvers can be found by these options; wrong ones may hold anything."""
+        try:
+            hash(self)
+        except TypeError:
+            return False
+        return True
+
+    def only(self, names: Sequence[str]) -> Options:
+        """Return the options called ``names``, all others None."""
+        return Options(**{name: getattr(self, name) for name in names})
+
+
+def refuse_unknown(options: Options, known: Collection[str], terms: str, space: Space) -> None:
+    """Raise ``ValueError`` for an option that is given and not one of those that ``terms`` have on ``space``."""
+    for name, value in options.given().items():
+        if name not in known:
+            raise ValueError(f"{name}: expected None for {terms} on {space}, got {value!r}")
+
+
+class Solver(nn.Module, ABC):
+    """Solver of one term on one space.
+
+    A term of a layer holds its solver. Options are checked and tables are made at construction; the methods that solve
+    take checked arguments: signals and parameters of one device and precision, metrics as objects.
+
+    Args:
+        space: the space.
+        term: name of the term.
+        options: choices of the solver.
+        device: where its tables live.
+        dtype: their dtype; torch's default if None.
+
+    Raises:
+        ValueError: if an option is out of range, or the term has no such option.
+        TypeError: if an option is of another type.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Names of the options of each term."""
+    HAS_TABLES: ClassVar[bool] = False
+    """Whether making a solver takes long, so that functions keep it for later calls."""
+
+    def __init__(
+        self,
+        space: Space,
+        term: str,
+        options: Options,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.space, self.term, self.options = space, term, options
+        refuse_unknown(options, self.OPTIONS[term], term, space)
+        self._set_up(options, torch.empty(0, device=device, dtype=dtype))
+
+    @abstractmethod
+    def _set_up(self, options: Options, like: Tensor) -> None:
+        """Check the options, fill in defaults, make tables of the device and dtype of ``like``."""
+
+    def on(self, space: Space) -> Solver:
+        """Return the solver of the same term with the same options on another space of the family."""
+        return type(self)(space, self.term, self.options)
+
+    @property
+    def power_range(self) -> tuple[float, float, bool]:
+        """Range of the power alpha, and whether it leaves out its lower end."""
+        return (0.5, 1.0, False) if self.term in ("dilation", "erosion") else (0.0, 1.0, True)
+
+    def check_power(self, alpha: Alpha) -> None:
+        """Raise unless the term exists for this power; a learned one stays inside the range by itself."""
+        low, high, open_low = self.power_range
+        _checks.interval("alpha", alpha, low, high, open_low=open_low or isinstance(alpha, Tensor) and low == 0.5)
+
+    def check_time(self, time: float) -> None:
+        """Raise unless a step of length ``time`` exists: not negative, and positive for all but convection."""
+        if self.term != "convection" or not isinstance(time, float) or not 0.0 <= time < math.inf:
+            _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
+
+    @abstractmethod
+    def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
+        """Return ``u(g exp(-time c))`` for vectors c ``[C,dim]``."""
+
+    @abstractmethod
+    def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
+        """Return ``exp(-time (-Delta)^alpha) u``."""
+
+    @abstractmethod
+    def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u."""
+
+    def extra_repr(self) -> str:
+        """Describe the term, the space and the options that were given."""
+        given = [f"{name}={value!r}" for name, value in self.options.given().items()]
+        return ", ".join([self.term, str(self.space), *given])
