@@ -39,6 +39,9 @@ def kind(name: str, value: Any, wanted: type, example: str) -> Any:
 
 def signal(name: str, value: Any, ndim: int, layout: str) -> Tensor:
     """Check a signal: a floating tensor of rank ``ndim`` without empty axes, but for the batch, its first."""
+    dense = isinstance(value, Tensor) and value.is_floating_point() and value.layout is torch.strided
+    if dense and value.ndim == ndim and 0 not in value.shape[1:]:
+        return value
     return filled(name, tensor(name, value, ndim, layout), layout)
 
 
@@ -57,6 +60,16 @@ def channels(name: str, value: Tensor, count: int, layout: str = "[B,C,...]") ->
     """Raise unless the second axis has ``count`` entries."""
     if value.ndim < 2 or value.shape[1] != count:
         raise ValueError(f"{name}: expected {count} channels in {layout}, got shape {tuple(value.shape)}")
+
+
+def weighted(name: str, value: Any, count: int, weight: Tensor) -> Tensor:
+    """Return ``value`` if it is a signal of ``count`` channels that a layer with this weight can take, else raise."""
+    alike = isinstance(value, Tensor) and value.dtype == weight.dtype and value.device == weight.device
+    if alike and value.layout is torch.strided and value.ndim > 1 and value.shape[1] == count:
+        return value
+    channels(name, tensor(name, value), count)
+    for_weights(name, value, weight)
+    return value
 
 
 def for_weights(name: str, value: Tensor, weight: Tensor) -> None:
@@ -82,8 +95,9 @@ def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
 
 def odd(name: str, sizes: Sequence[int]) -> None:
     """Raise unless every size is a positive odd number."""
-    if any(not isinstance(s, int) or not 0 < s < LIMIT or s % 2 == 0 for s in sizes):
-        raise ValueError(f"{name}: expected positive odd sizes (below 2**31), got {tuple(sizes)}")
+    for size in sizes:
+        if not isinstance(size, int) or not 0 < size < LIMIT or size % 2 == 0:
+            raise ValueError(f"{name}: expected positive odd sizes (below 2**31), got {tuple(sizes)}")
 
 
 def odd_sizes(name: str, value: Any, count: int) -> tuple[int, ...]:
@@ -115,6 +129,9 @@ def widths(name: str, value: Any, least: int) -> tuple[int, ...]:
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """Return ``value`` if it is one of ``allowed``, else raise."""
+    for candidate in allowed:
+        if type(candidate) is type(value) and candidate == value:
+            return value
     alike = [a for a in allowed if isinstance(value, type(a)) and isinstance(value, bool) == isinstance(a, bool)]
     if value not in alike:  # 1.0, True and 1 + 0j are equal to 1, but are not it
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
@@ -183,6 +200,10 @@ def plain_number(name: str, value: Any, low: float, high: float, *, open_low: bo
 
 def kernel(u: Tensor, kernel: Any, name: str = "kernel") -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,Or,H,W]."""
+    alike = isinstance(kernel, Tensor) and kernel.dtype == u.dtype and kernel.device == u.device
+    if alike and kernel.layout is torch.strided and kernel.ndim == 5 and kernel.shape[:2] == u.shape[1:3]:
+        odd(name, kernel.shape[2:])
+        return kernel
     tensor(name, kernel, 5, "[C,Or,KO,KH,KW]")
     if kernel.shape[0] != u.shape[1]:
         raise ValueError(

@@ -44,6 +44,11 @@ def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int,
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
     _checks.interval("time", time, 0.0, math.inf, open_low=True)
     _checks.positive_int("dim", dim)
+    return profile(squared_distance, alpha, dim, time)
+
+
+def profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: float) -> Tensor:
+    """Return what :func:`diffusion_profile` returns, for arguments that were checked."""
     dtype = squared_distance.dtype
     squared_distance = squared_distance.to(torch.promote_types(dtype, torch.float32))
     if not isinstance(alpha, Tensor):
@@ -51,7 +56,7 @@ def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int,
             return torch.exp(-squared_distance / (4 * time)).to(dtype)
         if alpha == 0.5:
             return ((time**2 / (time**2 + squared_distance)) ** ((dim + 1) / 2)).to(dtype)
-    u, log_e, weight = (x.to(squared_distance) for x in (_U, _LOG_E, _WEIGHT))
+    u, log_e, weight = [x.to(squared_distance) for x in (_U, _LOG_E, _WEIGHT)]
     alpha = torch.as_tensor(alpha, dtype=squared_distance.dtype, device=squared_distance.device)
     # s = t^(1/a) (A(u)/E)^((1-a)/a), written so that alpha -> 1 gives s -> t
     rest = (1 - alpha).clamp_min(torch.finfo(alpha.dtype).tiny ** 0.5)  # the root: no product below is subnormal

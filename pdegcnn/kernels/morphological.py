@@ -56,17 +56,22 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
     _checks.tensor("squared_distance", squared_distance)
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
     _checks.interval("time", time, 0.0, math.inf, open_low=True)
+    return cost(squared_distance, alpha, time)
+
+
+def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor:
+    """Return what :func:`morphological_kernel` returns, for arguments that were checked."""
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
     squared = squared_distance.to(torch.promote_types(squared_distance.dtype, torch.float32))
     factor, unit, power = cost_law(alpha, time)
     if not isinstance(power, Tensor) and power == 1:
-        cost = factor / unit * squared.clamp_min(0)
+        value = factor / unit * squared.clamp_min(0)
     else:
         base, away, near = _bounded(squared / unit, power)
-        cost = torch.where(away, torch.where(near, factor * base**power, torch.inf), 0.0)
-    return cost.to(squared_distance.dtype)
+        value = torch.where(away, torch.where(near, factor * base**power, torch.inf), 0.0)
+    return value.to(squared_distance.dtype)
 
 
 def _bounded(base: Tensor, power: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:

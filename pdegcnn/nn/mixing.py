@@ -46,8 +46,7 @@ class ChannelMix(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Mix the channels of ``u``."""
-        _checks.channels("u", _checks.tensor("u", u), self.in_channels)
-        _checks.for_weights("u", u, self.weight)
+        _checks.weighted("u", u, self.in_channels, self.weight)
         weight = self.weight.expand(u.shape[0], -1, -1)  # matmul would transpose u instead, ten times slower
         mixed = torch.bmm(weight, u.flatten(2)).unflatten(2, u.shape[2:])
         return mixed if self.bias is None else mixed + self.bias.view(-1, *(1,) * (u.ndim - 2))
@@ -148,10 +147,11 @@ class BatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Normalise ``input``."""
-        _checks.channels("input", _checks.tensor("input", input), self.num_features)
         like = self.weight if self.running_mean is None else self.running_mean
-        if like is not None and not (input.dtype in HALF and input.device == like.device):
-            _checks.for_weights("input", input, like)
+        if like is None or getattr(input, "dtype", None) in HALF and input.device == like.device:
+            _checks.channels("input", _checks.tensor("input", input), self.num_features)
+        else:
+            _checks.weighted("input", input, self.num_features, like)
         training = self.training or self.running_mean is None
         if self.point_weights is None or not training or not input.shape[0]:
             return super().forward(input)

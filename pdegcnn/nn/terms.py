@@ -49,7 +49,8 @@ class Term(nn.Module):
         """
         solver = self.solver if mesh is None else self._on(mesh)
         solver.space.check_signal("u", u)
-        _checks.channels("u", u, weight.shape[0], self.space.layout)
+        if u.shape[1] != weight.shape[0]:
+            _checks.channels("u", u, weight.shape[0], self.space.layout)
         _checks.same_kind("u", u, "the parameters", weight)
         solver.check_time(time)
         return solver

@@ -58,7 +58,7 @@ def _import_problem(name: str) -> str:
 
 def in_function_transform(*tensors: Tensor) -> bool:
     """Whether torch.func.grad or vmap wraps one of the tensors (custom operators have no autograd rule there)."""
-    return not _checks.is_compiling() and any(is_functorch_wrapped_tensor(x) for x in tensors)
+    return not torch.compiler.is_compiling() and any(map(is_functorch_wrapped_tensor, tensors))
 
 
 def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None = None) -> str:
@@ -94,7 +94,8 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
     asked = backend if backend is not None else os.environ.get("PDEGCNN_BACKEND") or None
     device = u.device.type
     if asked is not None:
-        _checks.choice("backend", asked, BACKENDS)
+        if asked not in BACKENDS:
+            _checks.choice("backend", asked, BACKENDS)
         problem = refusal(operator, asked, device, u.dtype)
         if problem:
             raise ValueError(f"backend: expected one that runs {operator} here, got {asked!r}: {problem}")

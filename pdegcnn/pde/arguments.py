@@ -47,8 +47,9 @@ def wide(value: Tensor) -> Tensor:
 def wide_metric(metric: Metric) -> Metric:
     """A metric in half precision as one in float32: squares of its weights would leave the range."""
     fields = vars(metric)
-    if any(value.dtype in (torch.float16, torch.bfloat16) for value in fields.values()):
-        return type(metric)(**{name: wide(value) for name, value in fields.items()})
+    for value in fields.values():
+        if value.dtype in (torch.float16, torch.bfloat16):
+            return type(metric)(**{name: wide(value) for name, value in fields.items()})
     return metric
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile, radius_of_mass
+from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric
-from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
+from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
@@ -131,7 +131,7 @@ def morphology_kernel(
     distance: str = DEFAULT_DISTANCE,
 ) -> Tensor:
     """The turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``."""
-    return morphological_kernel(_squared_distance(space, metric, sizes, like, distance), alpha, time).to(like.dtype)
+    return cost(_squared_distance(space, metric, sizes, like, distance), alpha, time).to(like.dtype)
 
 
 def diffusion_kernel(
@@ -149,7 +149,7 @@ def diffusion_kernel(
     kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
     """
     squared = _squared_distance(space, metric, sizes, like, distance)
-    kernel = diffusion_profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
+    kernel = profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
     between = kernel.sum((-2, -1))  # [C,Or,KO]
     steps = torch.arange(sizes[0], device=like.device) - sizes[0] // 2
     there = (torch.arange(space.orientations, device=like.device)[:, None] + steps) % space.orientations

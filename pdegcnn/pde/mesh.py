@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile, radius_of_mass
+from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import FLAT_SLACK, cost_law, radius_of_cost
 from pdegcnn.ops.bundle import bundle
@@ -71,9 +71,9 @@ class MeshSolver(Solver):
             turn = (taps + 1) * math.pi / space.directions
             reach = float((torch.linalg.eigvalsh(matrix)[:, -1].max() * (radius**2 + turn**2)).sqrt())
         distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
-        profile = diffusion_profile(distances**2, alpha, space.dim, time)
-        profile = profile / profile.detach()[0]
-        return gather_mean(u, bundle(space, radius, u), matrix, profile, reach, taps)
+        weights = profile(distances**2, alpha, space.dim, time)
+        weights = weights / weights.detach()[0]
+        return gather_mean(u, bundle(space, radius, u), matrix, weights, reach, taps)
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""

@@ -124,7 +124,7 @@ class Solver(nn.Module, ABC):
 
     def check_time(self, time: float) -> None:
         """Raise unless a step of length ``time`` exists: not negative, and positive for all but convection."""
-        if self.term != "convection" or not isinstance(time, float) or not 0.0 <= time < math.inf:
+        if not (isinstance(time, float) and 0.0 < time < math.inf):
             _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
 
     @abstractmethod

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn.kernels.metric import Metric
-from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
+from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
 from pdegcnn.pde.arguments import spread, wide, wide_metric
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
@@ -111,7 +111,7 @@ class Window(nn.Module):
         """Dilation (sign +1) or erosion (-1) of u."""
         squared = self.neighbours.squared_distance(metric)
         squared = squared.expand(u.shape[1], *squared.shape[1:])
-        kernel = morphological_kernel(squared, alpha, time)
+        kernel = cost(squared, alpha, time)
         value = self.neighbours(u, kernel, sign)
         if self.newton is None:
             return value

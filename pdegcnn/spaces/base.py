@@ -68,7 +68,8 @@ class Space(ABC):
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is a signal on this space, else raise ``TypeError`` or ``ValueError`` naming ``name``."""
-        return _checks.signal(name, u, self.signal_ndim, self.layout)
+        layout = self.layout
+        return _checks.signal(name, u, layout.count(",") + 1, layout)
 
 
 class HomogeneousSpace(Space):

@@ -65,7 +65,8 @@ class GridSpace(HomogeneousSpace):
 
     def offsets(self, sizes: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Tap positions: orientation steps ``[KO]`` and image offsets (x, y) ``[KH,KW,2]``, in float64."""
-        steps, rows, columns = (torch.arange(n, device=like.device, dtype=torch.float64) - n // 2 for n in sizes)
+        kind = {"device": like.device, "dtype": torch.float64}
+        steps, rows, columns = [torch.arange(n, **kind) - n // 2 for n in sizes]
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         return steps, torch.stack((x, y), dim=-1)
 

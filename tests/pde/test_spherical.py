@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pdegcnn.pde.neighbours import Neighbours
-from pdegcnn.pde.spherical import window_sizes
+from pdegcnn.pde.sphere_window import Neighbours
+from pdegcnn.pde.sphere import window_sizes
 
 import pdegcnn as pg
 from pdegcnn.functional import convection, convection_diffusion, diffusion, dilation, erosion
