@@ -509,20 +509,22 @@ class Mesh(Space):
 def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
     """Turn the directions of ``u [B,C,N,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
 
-    Exact for multiples of ``2 pi / N``, else by Fourier interpolation.
+    Exact at vertices that turn by multiples of ``2 pi / N``, else by Fourier interpolation.
     """
     count = u.shape[2]
     steps = angles.double() * (count / (2 * math.pi))
     whole = steps.round()
-    if bool(((steps - whole).abs() < 1e-9).all()):
-        source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
-        return u.gather(2, source.expand_as(u))
+    exact = (steps - whole).abs() < 1e-9
+    source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
+    moved = u.gather(2, source.expand_as(u))
+    if bool(exact.all()):
+        return moved
     spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
     phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return _fft.apply(torch.fft.irfft, spectrum * phase, n=count, dim=2)
+    return torch.where(exact, moved, _fft.apply(torch.fft.irfft, spectrum * phase, n=count, dim=2))
 
 
 def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
