@@ -15,7 +15,7 @@ from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
 from pdegcnn.ops.transport_gather.stencils import laplacian_stencil
 from pdegcnn.spaces import Mesh
-from pdegcnn.spaces.mesh import Eigenmodes
+from pdegcnn.spaces.mesh_operators import Eigenmodes
 
 METHODS = ("implicit", "spectral")
 TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}

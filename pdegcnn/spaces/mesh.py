@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from pdegcnn import _checks, _fft
 from pdegcnn._files import write_file
 from pdegcnn.spaces.base import Space
+from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
 from pdegcnn.surface.archive import cut, from_arrays, to_arrays
 from pdegcnn.surface.checks import (
     as_rows,
@@ -26,44 +27,6 @@ from pdegcnn.surface.checks import (
     repair_arrays,
 )
 from pdegcnn.surface.surface import JoinedSurface, Surface
-
-
-class Neighbours(NamedTuple):
-    """Pairs (v, w) of near vertices as tensors, in a mesh's gauge and unit; see :class:`pdegcnn.surface.Pairs`."""
-
-    start: Tensor
-    centre: Tensor
-    source: Tensor
-    offset: Tensor
-    transport: Tensor
-    mirror: Tensor
-
-
-class SparseRows(NamedTuple):
-    """A sparse matrix by rows: ``start [V+1]``, ``columns [E]``, ``values [E]``."""
-
-    start: Tensor
-    columns: Tensor
-    values: Tensor
-
-
-class Eigenmodes(NamedTuple):
-    """Eigenfunctions of one connected piece: its ``vertices [n]``, ``values [K]``, ascending, ``functions [n,K]``."""
-
-    vertices: Tensor
-    values: Tensor
-    functions: Tensor
-
-
-class Interpolation(NamedTuple):
-    """Fine vertices v between coarse ones c: pairs sorted by v, weights that add up to one at each v, and the transport
-    from the frame of c to that of v in a mesh's gauge; all ``[E]``.
-    """
-
-    fine: Tensor
-    coarse: Tensor
-    weight: Tensor
-    transport: Tensor
 
 
 class Mesh(Space):
