@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pdegcnn import _checks
@@ -33,10 +35,16 @@ def check_metric_kind(metric: Metric, u: Tensor) -> Metric:
     return metric
 
 
-def spread(u: Tensor) -> Tensor:
-    """Greatest minus least value of each channel, ``[C]``, without gradient; zero for an empty batch."""
+def spread(u: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    """Greatest minus least value of each channel within any one member of the batch, ``[C]``, without gradient.
+
+    Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a member of its own: so many
+    points on the last axis. Zero for an empty batch.
+    """
     u = u.detach()
     if not u.shape[0]:
         return u.new_zeros(u.shape[1])
-    axes = (0, *range(2, u.ndim))
-    return u.amax(axes) - u.amin(axes)
+    axes = tuple(range(2, u.ndim))
+    members = torch.cat([p.amax(axes) - p.amin(axes) for p in (u.split(list(sizes), -1) if sizes else (u,))])
+    widest = torch.where(members.isnan(), -1, members).amax(0)
+    return torch.where(widest < 0, torch.nan, widest)

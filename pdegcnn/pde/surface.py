@@ -159,7 +159,9 @@ def morphology(
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
     matrix = _matrix(metric, u)
     if kernel_size == "auto":
-        taps, radius = enclosing_reach(space, matrix, radius_of_cost(spread(u).double(), _number(alpha), time))
+        taps, radius = enclosing_reach(
+            space, matrix, radius_of_cost(spread(u, space.sizes).double(), _number(alpha), time)
+        )
     else:
         taps, radius = kernel_reach(space, kernel_size)
     return gather_morphology(u, bundle(space, radius, u), matrix, _law(_wide(alpha), time, matrix), taps, sign)
