@@ -17,6 +17,8 @@ from pdegcnn.ops.transport_gather.stencils import laplacian_stencil
 from pdegcnn.spaces import Mesh
 
 METHODS = ("implicit", "spectral")
+LONGEST = 30.0
+"""Greatest logarithm of a time: nothing but the harmonic part is then left on any mesh, and no product overflows."""
 TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}
 """Residual, relative to the right-hand side, at which the conjugate gradients stop; they run in float64."""
 
@@ -72,8 +74,8 @@ class Diffusion(nn.Module):
 
     @property
     def time(self) -> Tensor:
-        """The time of each channel, ``[C]``, positive."""
-        return self.log_time.exp()
+        """The time of each channel, ``[C]``, positive and at most ``exp(LONGEST)``; float32 for half precision."""
+        return self.log_time.to(torch.promote_types(self.log_time.dtype, torch.float32)).clamp_max(LONGEST).exp()
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
         """Diffuse the features of the layer's spin."""
@@ -85,13 +87,13 @@ class Diffusion(nn.Module):
 
     def solve(self, u: Tensor, mesh: Mesh) -> Tensor:
         """Diffuse one field ``[B,C,V]``."""
-        time = self.time.to(real_of(u.dtype))
+        time = self.time.to(torch.promote_types(real_of(u.dtype), torch.float32))
         return implicit_step(u, mesh, self.spin, time) if self.method == "implicit" else self._spectral(u, mesh, time)
 
     def _spectral(self, u: Tensor, mesh: Mesh, time: Tensor) -> Tensor:
         values, functions = mesh.eigenbasis(self.spin, self.modes, u)
         _, root = laplacian_stencil(mesh, self.spin, u.real if u.is_complex() else u)
-        decay = torch.exp(-time[:, None] * values.to(time.dtype) ** self.alpha)
+        decay = torch.exp(-time[:, None] * values.to(time.dtype) ** self.alpha).to(real_of(u.dtype))
         functions = functions if self.spin else functions.real
         return ((u * root**2) @ functions.conj() * decay) @ functions.mT
 

@@ -71,8 +71,11 @@ def _wide(value: Tensor) -> Tensor:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    """Inverse, in float32 for half precision (which has none)."""
-    return torch.linalg.inv(_wide(matrix))
+    """Inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
+    try:
+        return torch.linalg.inv(_wide(matrix))
+    except torch.linalg.LinAlgError as error:
+        raise ValueError(f"metric: expected matrices with an inverse in {_wide(matrix).dtype}, got {error}") from error
 
 
 def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
@@ -285,8 +288,9 @@ class Randers:
         """The symmetric reach over one minus the drift's length."""
         inverse = _inverse(self.matrix)
         drift = self.drift.to(inverse.dtype)
-        length = torch.einsum("ci,cij,cj->c", drift, inverse, drift).sqrt()
-        return _quadratic_reach(inverse, radius) / (1 - length)[:, None]
+        length = safe_sqrt(torch.einsum("ci,cij,cj->c", drift, inverse, drift))
+        least = torch.finfo(length.dtype).eps  # rounding may leave less of the norm, or less than nothing
+        return _quadratic_reach(inverse, radius) / (1 - length).clamp_min(least)[:, None]
 
 
 METRICS: dict[str, type[Metric]] = {m.form: m for m in (Diagonal, Axisymmetric, SPD, Finsler, Randers)}
