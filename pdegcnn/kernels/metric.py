@@ -222,8 +222,9 @@ class Finsler:
 
     def squared_norm(self, v: Tensor) -> Tensor:
         """``F(v)^2``."""
-        phi = torch.atan2(v[..., 1], v[..., 0])
-        return (v**2).sum(-1) * torch.exp(-2 * torch.tensordot(self.coefficients, self._basis(phi), dims=1))
+        square = (v**2).sum(-1)
+        phi = torch.atan2(v[..., 1], torch.where(square > 0, v[..., 0], 1.0))
+        return square * torch.exp(-2 * torch.tensordot(self.coefficients, self._basis(phi), dims=1))
 
     def _basis(self, phi: Tensor) -> Tensor:
         waves = [torch.full_like(phi, 1 / math.sqrt(2 * math.pi))]
