@@ -74,7 +74,7 @@ def _inverse(matrix: Tensor) -> Tensor:
     """Inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
     try:
         return torch.linalg.inv(_wide(matrix))
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
         raise ValueError(f"metric: expected matrices with an inverse in {_wide(matrix).dtype}, got {error}") from error
 
 

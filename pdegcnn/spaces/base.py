@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pdegcnn import _checks
 
-
 SMALL = 1e-3
 """Below this angle (radians) :func:`sinc` is its series, whose next term no float sees."""
 
