@@ -32,7 +32,7 @@ from torchmetrics.functional.classification import binary_auroc
 
 import pdegcnn as pg
 from pdegcnn.data import Fundus, FundusSplit, drawn_vessels, drive
-from pdegcnn.data._images import read_image
+from pdegcnn.data._images import read_picture
 from pdegcnn.recipes import Outcome, own_device, processes, rank, read_weights, write_file, write_json
 
 OWN: dict[str, dict[str, Any]] = {
@@ -276,7 +276,7 @@ def predict_one(
     model: nn.Module, path: Path, out: Path, threshold: float, diameter: float | None, angle: float
 ) -> tuple[float, float]:
     """Write ``out``'s two images; gives the diameter of the field of view and the share of vessels in it."""
-    image = torch.from_numpy(read_image(path, "RGB")).movedim(-1, 0).float() / 255
+    image = torch.from_numpy(read_picture(path)).movedim(-1, 0).float() / 255
     ready = _fundus.prepare(image, diameter, angle)
     chance = _fundus.probability(model, ready.pixels)
     full = _fundus.restore(chance, ready, tuple(image.shape[-2:]))

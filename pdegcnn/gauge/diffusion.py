@@ -18,6 +18,8 @@ from pdegcnn.spaces import Mesh
 from pdegcnn.spaces.mesh_operators import Eigenmodes
 
 METHODS = ("implicit", "spectral")
+LONGEST = 30.0
+"""Greatest logarithm of a time: nothing but the harmonic part is then left on any mesh, and no product overflows."""
 TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}
 """Residual, relative to the right-hand side, at which the conjugate gradients stop; they run in float64."""
 
@@ -77,8 +79,8 @@ class Diffusion(nn.Module):
 
     @property
     def time(self) -> Tensor:
-        """The time of each channel, ``[C]``, positive."""
-        return self.log_time.exp()
+        """The time of each channel, ``[C]``, positive and at most ``exp(LONGEST)``; float32 for half precision."""
+        return self.log_time.to(torch.promote_types(self.log_time.dtype, torch.float32)).clamp_max(LONGEST).exp()
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
         """Diffuse the features of the layer's spin."""
@@ -90,7 +92,7 @@ class Diffusion(nn.Module):
 
     def solve(self, u: Tensor, mesh: Mesh) -> Tensor:
         """Diffuse one field ``[B,C,V]``."""
-        time = self.time.to(real_of(u.dtype))
+        time = self.time.to(torch.promote_types(real_of(u.dtype), torch.float32))
         return implicit_step(u, mesh, self.spin, time) if self.method == "implicit" else self._spectral(u, mesh, time)
 
     def _spectral(self, u: Tensor, mesh: Mesh, time: Tensor) -> Tensor:
@@ -104,7 +106,7 @@ class Diffusion(nn.Module):
 
     def _decayed(self, weighted: Tensor, modes: Eigenmodes, time: Tensor) -> Tensor:
         """What the modes of one piece of the surface make of a field times the vertex areas."""
-        decay = torch.exp(-time[:, None] * modes.values.to(time.dtype) ** self.alpha)
+        decay = torch.exp(-time[:, None] * modes.values.to(time.dtype) ** self.alpha).to(real_of(weighted.dtype))
         functions = modes.functions if self.spin else modes.functions.real
         return (weighted @ functions.conj() * decay) @ functions.mT
 

@@ -27,11 +27,27 @@ def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
 
 
 def check_metric_kind(metric: Metric, u: Tensor) -> Metric:
-    """Return a metric with the device, dtype and channels (or one for all) of the signal u, else raise."""
+    """Return a metric with the device, dtype and channels (or one for all) of the signal u, else raise.
+
+    For half precision it may also be in float32.
+    """
     for value in vars(metric).values():
-        _checks.same_kind("metric", value, "u", u)
+        _checks.same_kind("metric", value, "u", wide(u) if value.dtype == torch.float32 else u)
         if value.shape[0] not in (1, u.shape[1]):
             raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
+    return metric
+
+
+def wide(value: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def wide_metric(metric: Metric) -> Metric:
+    """A metric in half precision as one in float32: squares of its weights would leave the range."""
+    fields = vars(metric)
+    if any(value.dtype in (torch.float16, torch.bfloat16) for value in fields.values()):
+        return type(metric)(**{name: wide(value) for name, value in fields.items()})
     return metric
 
 
