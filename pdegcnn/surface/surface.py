@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,16 +49,23 @@ class Surface:
         lengths: ``[F,3]``, checked.
         vertices: positions ``[V,3]``, or None for a surface given by its lengths.
         unit: the unit of length; the mean edge length if None.
+        vertex_map: the vertex that each vertex of the file or arrays became, -1 for none; None: each is itself.
     """
 
     def __init__(
-        self, faces: Ints, lengths: Floats, vertices: Floats | None, vertex_count: int, unit: float | None = None
+        self,
+        faces: Ints,
+        lengths: Floats,
+        vertices: Floats | None,
+        vertex_count: int,
+        unit: float | None = None,
+        vertex_map: Ints | None = None,
     ) -> None:
         plain = Triangulation.build(faces, lengths, vertex_count)
         if unit is None:
-            weight = np.where(plain.twin < 0, 1.0, 0.5)  # every edge counts once
-            unit = float(weight @ lengths.ravel() / weight.sum())
-        self.unit, self.vertices = unit, vertices
+            once = lengths.ravel()[plain.twin < np.arange(plain.twin.size)]  # every edge
+            unit = math.fsum(once.tolist()) / once.size  # the same in any order and on any number of threads
+        self.unit, self.vertices, self.vertex_map = unit, vertices, vertex_map
         self.triangulation = Triangulation(faces, lengths / unit, plain.twin, vertex_count)
         self.frames: Frames = frames(self.triangulation)
         self.areas = vertex_areas(self.triangulation)
@@ -125,6 +133,8 @@ class Surface:
         store["vertex_count"] = t.vertex_count
         if self.vertices is not None:
             store["vertices"] = self.vertices
+        if self.vertex_map is not None:
+            store["vertex_map"] = self.vertex_map
         for radius, pairs in self._pairs.items():
             name = "edges" if radius is None else repr(radius)
             store |= {f"pairs/{name}/{field}": getattr(pairs, field) for field in PAIR_FIELDS}
@@ -139,8 +149,9 @@ class Surface:
     @classmethod
     def from_arrays(cls, store: dict[str, Any]) -> Surface:
         """The surface of :meth:`arrays`."""
-        vertices = store.get("vertices")
-        surface = cls(store["faces"], store["lengths"], vertices, int(store["vertex_count"]), float(store["unit"]))
+        count, unit = int(store["vertex_count"]), float(store["unit"])
+        placed = store.get("vertices"), count, unit, store.get("vertex_map")
+        surface = cls(store["faces"], store["lengths"], *placed)
         for key in store:
             kind, *rest = key.split("/", 3) if key.startswith("level/") else key.split("/")
             if kind == "pairs" and rest[1] == "start":
