@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pdegcnn.pde import planar
+from pdegcnn.pde import grid
 
 
 def shift_maximum(u: Tensor, kernel: Tensor, sign: int = 1) -> Tensor:
@@ -81,10 +81,10 @@ def conv2d(u: Tensor, weight: Tensor) -> Tensor:
 @contextmanager
 def naive_layers() -> Iterator[None]:
     """PDE layers that run on :func:`shift_maximum` and :func:`grid_sample`."""
-    before: tuple[Callable, Callable] = (planar.morphological_convolution, planar.shift_signal)
-    planar.morphological_convolution = shift_maximum
-    planar.shift_signal = lambda u, shift, boundary: grid_sample(u, shift)
+    before: tuple[Callable, Callable] = (grid.morphological_convolution, grid.shift_signal)
+    grid.morphological_convolution = shift_maximum
+    grid.shift_signal = lambda u, shift, boundary: grid_sample(u, shift)
     try:
         yield
     finally:
-        planar.morphological_convolution, planar.shift_signal = before
+        grid.morphological_convolution, grid.shift_signal = before

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import pdegcnn as pg
 from pdegcnn import plot
 from pdegcnn.data import Digits
-from pdegcnn.pde import planar
+from pdegcnn.pde import grid
 
 SHOWN_TAPS = 11
 
@@ -92,7 +92,7 @@ def _kernels(layer: pg.nn.PDELayer, space: Any) -> dict[str, Tensor]:
     for name in ("dilation", "erosion"):
         term: Any = layer.terms[name]
         like = next(term.parameters())
-        costs = planar.morphology_kernel(space, term.metric(), (5, SHOWN_TAPS, SHOWN_TAPS), like, term.power())
+        costs = grid.morphology_kernel(space, term.metric(), (5, SHOWN_TAPS, SHOWN_TAPS), like, term.power())
         cost = costs.amin(2)[:, 0].flatten(1)
         spread = ((-cost).exp()).reshape(-1, SHOWN_TAPS, SHOWN_TAPS)
         channel = int(_elongation(spread).argmax())

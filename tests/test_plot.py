@@ -41,6 +41,16 @@ def test_kernels_show_the_best_turn_and_the_box():
     figure.canvas.draw()
 
 
+def test_whole_numbers_show_what_floats_show():
+    """Unsigned numbers have no minus sign, and costs get one."""
+    cost = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
+    shown = [plot.kernels({"k": k}).axes[0].images[0].get_array() for k in (cost, cost.astype(float))]
+    np.testing.assert_allclose(*shown, rtol=1e-6)
+    for wrong in (cost + 0j, torch.zeros(1, 1, 4, 4, dtype=torch.complex64), cost.astype(str)):
+        with pytest.raises(TypeError, match=r"costs\['k'\]: expected an array of real numbers"):
+            plot.kernels({"k": wrong})
+
+
 def test_predictions_into_a_given_figure():
     chances = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     host = Figure(layout="constrained")

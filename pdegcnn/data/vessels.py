@@ -120,11 +120,18 @@ def find_field(image: np.ndarray) -> Field:
         image: (H,W,3) or (H,W), uint8 or float.
 
     Raises:
-        ValueError: another shape, fewer than 16 pixels a side, or a picture without contrast.
+        TypeError: if the image is no array of real numbers.
+        ValueError: another shape, fewer than 16 pixels a side, values that are not finite, or a picture without
+            contrast.
     """
-    if image.ndim not in (2, 3) or min(image.shape[:2]) < 16:
+    image = np.asarray(image)
+    if image.dtype.kind not in "fiub":
+        raise TypeError(f"image: expected an array of real numbers, got dtype {image.dtype}")
+    if image.ndim not in (2, 3) or min(image.shape[:2]) < 16 or image.shape[2:] not in ((), (3,)):
         raise ValueError(f"image: expected (H,W,3) or (H,W) of at least 16 pixels a side, got shape {image.shape}")
     light = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(light).all():
+        raise ValueError("image: expected finite values, got NaN or infinity")
     light = light.max(-1) if light.ndim == 3 else light
     height, width = light.shape
     light = ndimage.gaussian_filter(light, max(height, width) / 300, mode="nearest")

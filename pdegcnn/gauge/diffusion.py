@@ -15,11 +15,16 @@ from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
 from pdegcnn.ops.transport_gather.stencils import laplacian_stencil
 from pdegcnn.spaces import Mesh
-from pdegcnn.spaces.mesh import Eigenmodes
+from pdegcnn.spaces.mesh_operators import Eigenmodes
 
 METHODS = ("implicit", "spectral")
+LONGEST = 30.0
+"""Greatest logarithm of a time: nothing but the harmonic part is then left on any mesh, and no product overflows."""
 TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}
 """Residual, relative to the right-hand side, at which the conjugate gradients stop; they run in float64."""
+
+MORE = 20
+"""So many more steps than vertices are allowed for: without rounding, the vertices would do."""
 
 
 class Diffusion(nn.Module):
@@ -74,8 +79,8 @@ class Diffusion(nn.Module):
 
     @property
     def time(self) -> Tensor:
-        """The time of each channel, ``[C]``, positive."""
-        return self.log_time.exp()
+        """The time of each channel, ``[C]``, positive and at most ``exp(LONGEST)``; float32 for half precision."""
+        return self.log_time.to(torch.promote_types(self.log_time.dtype, torch.float32)).clamp_max(LONGEST).exp()
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
         """Diffuse the features of the layer's spin."""
@@ -87,7 +92,7 @@ class Diffusion(nn.Module):
 
     def solve(self, u: Tensor, mesh: Mesh) -> Tensor:
         """Diffuse one field ``[B,C,V]``."""
-        time = self.time.to(real_of(u.dtype))
+        time = self.time.to(torch.promote_types(real_of(u.dtype), torch.float32))
         return implicit_step(u, mesh, self.spin, time) if self.method == "implicit" else self._spectral(u, mesh, time)
 
     def _spectral(self, u: Tensor, mesh: Mesh, time: Tensor) -> Tensor:
@@ -101,7 +106,7 @@ class Diffusion(nn.Module):
 
     def _decayed(self, weighted: Tensor, modes: Eigenmodes, time: Tensor) -> Tensor:
         """What the modes of one piece of the surface make of a field times the vertex areas."""
-        decay = torch.exp(-time[:, None] * modes.values.to(time.dtype) ** self.alpha)
+        decay = torch.exp(-time[:, None] * modes.values.to(time.dtype) ** self.alpha).to(real_of(weighted.dtype))
         functions = modes.functions if self.spin else modes.functions.real
         return (weighted @ functions.conj() * decay) @ functions.mT
 
@@ -161,16 +166,25 @@ class _Parts:
 
     def __init__(self, sizes: Sequence[int], axes: tuple[int, ...], like: Tensor) -> None:
         self.sizes, self.axes = list(sizes), axes
-        self.count = torch.tensor(self.sizes, device=like.device)
-        self.part = torch.repeat_interleave(torch.arange(len(self.sizes), device=like.device), self.count)
+        self.several = len(self.sizes) > 1
+        if self.several:
+            count = torch.tensor(self.sizes, device=like.device)
+            self.part = torch.repeat_interleave(torch.arange(len(self.sizes), device=like.device), count)
+            self.most = (count + MORE)[:, None, None]
 
     def sum(self, rows: Tensor) -> Tensor:
         """The sums; each in the order in which the mesh alone would be summed."""
+        if not self.several:
+            return rows.sum(self.axes, keepdim=True)
         return torch.cat([p.sum(self.axes, keepdim=True) for p in rows.split(self.sizes, dim=1)], dim=1)
 
     def spread(self, sums: Tensor) -> Tensor:
         """The number of each mesh at its vertices, to multiply rows by."""
-        return sums if len(self.sizes) == 1 else sums.index_select(1, self.part)
+        return sums.index_select(1, self.part) if self.several else sums
+
+    def going(self, wanted: Tensor, steps: int) -> Tensor:
+        """Where a system wants to go on and its mesh allows for more steps."""
+        return wanted & (self.most > steps) if self.several else wanted
 
 
 def conjugate_gradients(
@@ -183,7 +197,6 @@ def conjugate_gradients(
     diagonal.
     """
     parts = _Parts(sizes, (1, 2) if time.ndim == 1 else (1,), right)
-    most = (parts.count + 20)[:, None, None]
     own = torch.repeat_interleave(torch.arange(right.shape[1], device=right.device), stencil.start.diff())
     diagonal = torch.where(own == stencil.columns, stencil.values[:, 0, 0], 0)
     diagonal = torch.zeros_like(right[0, :, 0, 0]).index_add_(0, own, diagonal)[:, None, None]
@@ -193,9 +206,8 @@ def conjugate_gradients(
     step = residual * inverse
     square = parts.sum(residual * step)
     goal = tolerance**2 * parts.sum(right * right)
-    for steps in range(max(sizes) + 20):
-        left = parts.sum(residual * residual)
-        going = (left > goal) & (most > steps)
+    for steps in range(max(sizes) + MORE):
+        going = parts.going(parts.sum(residual * residual) > goal, steps)
         if not bool(going.any()):  # systems with a NaN stand still and leave the others to go on
             break
         image = step + time * _apply(step, stencil)

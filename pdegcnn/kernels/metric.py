@@ -71,8 +71,11 @@ def _wide(value: Tensor) -> Tensor:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    """Inverse, in float32 for half precision (which has none)."""
-    return torch.linalg.inv(_wide(matrix))
+    """Inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
+    try:
+        return torch.linalg.inv(_wide(matrix))
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        raise ValueError(f"metric: expected matrices with an inverse in {_wide(matrix).dtype}, got {error}") from error
 
 
 def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
@@ -219,8 +222,9 @@ class Finsler:
 
     def squared_norm(self, v: Tensor) -> Tensor:
         """``F(v)^2``."""
-        phi = torch.atan2(v[..., 1], v[..., 0])
-        return (v**2).sum(-1) * torch.exp(-2 * torch.tensordot(self.coefficients, self._basis(phi), dims=1))
+        square = (v**2).sum(-1)
+        phi = torch.atan2(v[..., 1], torch.where(square > 0, v[..., 0], 1.0))
+        return square * torch.exp(-2 * torch.tensordot(self.coefficients, self._basis(phi), dims=1))
 
     def _basis(self, phi: Tensor) -> Tensor:
         waves = [torch.full_like(phi, 1 / math.sqrt(2 * math.pi))]
@@ -285,8 +289,9 @@ class Randers:
         """The symmetric reach over one minus the drift's length."""
         inverse = _inverse(self.matrix)
         drift = self.drift.to(inverse.dtype)
-        length = torch.einsum("ci,cij,cj->c", drift, inverse, drift).sqrt()
-        return _quadratic_reach(inverse, radius) / (1 - length)[:, None]
+        length = safe_sqrt(torch.einsum("ci,cij,cj->c", drift, inverse, drift))
+        least = torch.finfo(length.dtype).eps  # rounding may leave less of the norm, or less than nothing
+        return _quadratic_reach(inverse, radius) / (1 - length).clamp_min(least)[:, None]
 
 
 METRICS: dict[str, type[Metric]] = {m.form: m for m in (Diagonal, Axisymmetric, SPD, Finsler, Randers)}

@@ -30,7 +30,7 @@ def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float 
     mild = abs(math.log(time)) <= MILD * excess
     if isinstance(mild, Tensor):
         exponent = torch.where(mild, -1 / excess, 1.0)
-        unit = torch.where(mild, 1.0, time**2).to(excess)
+        unit = torch.where(mild, torch.ones_like(exponent), time**2)
     else:
         exponent, unit = (-1 / excess, 1.0) if mild else (1.0, time**2)
     return excess * (2 * alpha) ** (-2 * power) * time**exponent, unit, power

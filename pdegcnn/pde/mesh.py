@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
-from pdegcnn.kernels.metric import Metric
+from pdegcnn.kernels.metric import SPD, Metric
 from pdegcnn.kernels.morphological import FLAT_SLACK, cost_law, radius_of_cost
 from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
@@ -23,6 +23,8 @@ from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
 DISTANCES = ("half_angle",)
+NEAR_FLAT = 0.501
+"""Below this power rounding it to float32 would change the kernel."""
 SAMPLES = 4096
 """Samples of the diffusion kernel's profile; between them it is linear."""
 
@@ -110,9 +112,13 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
     """
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
-    inverse = torch.linalg.inv(matrix.detach().double())
+    inverse = SPD(matrix.detach().double()).cometric()
     reach = float((radius * torch.linalg.eigvalsh(inverse[:, :2, :2])[:, -1].sqrt()).max())
-    turn = float((radius * inverse[:, 2, 2].sqrt()).max())
+    turn = min(float((radius * inverse[:, 2, 2].sqrt()).max()), 2 * math.pi)
+    if not math.isfinite(reach):
+        raise ValueError(
+            f"metric: expected one whose balls have a finite radius, got {reach} for radii {radius.tolist()}"
+        )
     steps = int(turn * space.directions / (2 * math.pi) + 0.5 + 1e-6)  # a tap's turn is off whole steps by up to a half
     return kernel_reach(space, (2 * steps + 1, 2 * max(math.ceil(reach + 1e-6 - 0.5), 0) + 1))
 
@@ -122,8 +128,10 @@ def _law(alpha: Alpha, time: float, like: Tensor) -> tuple[Tensor, float | Tenso
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         flat = (time * (1 + FLAT_SLACK)) ** 2, math.inf
         return torch.tensor(flat, dtype=like.dtype, device=like.device), 1.0
-    factor, unit, power = cost_law(torch.as_tensor(alpha, dtype=like.dtype, device=like.device), time)
-    return torch.stack((torch.as_tensor(factor), torch.as_tensor(power))), unit
+    near = not isinstance(alpha, Tensor) and alpha < NEAR_FLAT
+    law = cost_law(alpha if near else torch.as_tensor(alpha, dtype=like.dtype, device=like.device), time)
+    factor, unit, power = (torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in law)
+    return torch.stack((factor, power)), unit
 
 
 def _number(alpha: Alpha) -> float:

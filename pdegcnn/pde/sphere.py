@@ -155,7 +155,7 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, t
         if not bool(radius.isfinite().all()):
             raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
         # no distance is below the least weight times the rotation angle, which bounds tilt and twist
-        least = torch.linalg.eigvalsh(metric.gram())[:, 0].sqrt()
+        least = torch.linalg.eigvalsh(metric.gram())[:, 0].clamp_min(torch.finfo(radius.dtype).tiny).sqrt()
         angle = min(float((radius / least).amax()), math.pi)
     sphere_steps = 2 * math.ceil(angle / grid_spacing(space.grid)) + 1
     if isinstance(space, S2):

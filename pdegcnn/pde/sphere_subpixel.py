@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ LENGTHS = (0.25, 0.5, 0.75, 1.0)
 """Parts of the step that are tried: where the kernel steepens on the way, a shorter one gains more."""
 SCALES = 45
 """Greatest power of two of the units in which a quadratic form is inverted."""
+CHUNK = 2**13
+"""So many taps are differentiated at once, to save memory."""
 NEAR = 1e-6
 """Below this distance from the unit element coordinates are their argument."""
 
@@ -63,10 +66,10 @@ class NewtonStep(Tables):
         self.generators = FrameGenerators(grid, nmax, like)
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
-        count = len(self._elements)
+        count, jets = len(self._elements), lru_cache(maxsize=1)(self._jets)
         return [
-            ("slopes", (6, count * self.dims), lambda: self._jets()[0].reshape(6, -1)),
-            ("curvatures", (6, count * len(self.pairs)), lambda: self._jets()[1].reshape(6, -1)),
+            ("slopes", (6, count * self.dims), lambda: jets()[0].reshape(6, -1)),
+            ("curvatures", (6, count * len(self.pairs)), lambda: jets()[1].reshape(6, -1)),
         ]
 
     def _jets(self) -> tuple[Array, Array]:
@@ -78,15 +81,16 @@ class NewtonStep(Tables):
         coordinates = COORDINATES[self._distance]
 
         def moved(delta: Tensor, element: Tensor) -> Tensor:
-            back = torch.cat((1 - (delta**2).sum(-1, keepdim=True) / 8, -delta / 2))  # exp(-delta) to second order
-            return coordinates(self.space, self.space.compose(back, element))
+            back = (1 - (delta**2).sum(-1, keepdim=True) / 8, -delta / 2, delta.new_zeros(3 - self.dims))
+            return coordinates(self.space, self.space.compose(torch.cat(back), element))  # exp(-delta) to second order
 
-        zero = elements.new_zeros(len(elements), 3)
-        first = torch.func.vmap(torch.func.jacfwd(moved))(zero, elements)  # [S,coordinate,delta]
-        second = torch.func.vmap(torch.func.jacfwd(torch.func.jacfwd(moved)))(zero, elements)
+        zero = elements.new_zeros(len(elements), self.dims)
+        every = partial(torch.func.vmap, chunk_size=CHUNK)
+        first = every(torch.func.jacfwd(moved))(zero, elements)  # [S,coordinate,delta]
+        second = every(torch.func.jacfwd(torch.func.jacfwd(moved)))(zero, elements)
         v = coordinates(self.space, elements)
         near = v.norm(dim=-1) < NEAR
-        first[near], second[near] = -torch.eye(3, dtype=first.dtype), 0.0
+        first[near], second[near] = -torch.eye(3, dtype=first.dtype)[:, : self.dims], 0.0
         slopes, curvatures = [], []
         for i, j in ENTRIES:
             share = 1.0 if i == j else 2.0
@@ -94,7 +98,7 @@ class NewtonStep(Tables):
             mixed = first[:, i, :, None] * first[:, j, None] + first[:, j, :, None] * first[:, i, None]
             bent = second[:, i] * v[:, j, None, None] + v[:, i, None, None] * second[:, j]
             curvatures.append(share * (mixed + bent))
-        slope, curvature = torch.stack(slopes)[..., : self.dims], torch.stack(curvatures)
+        slope, curvature = torch.stack(slopes), torch.stack(curvatures)
         return slope.numpy(), torch.stack([curvature[..., i, j] for i, j in self.pairs], -1).numpy()
 
     def signal_jets(self, u: Tensor) -> tuple[Tensor, Tensor]:

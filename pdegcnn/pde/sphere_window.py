@@ -92,9 +92,10 @@ def _pairs(points: Array, centres: NDArray[np.int64], reach: float) -> tuple[NDA
 
 
 def _frames(points: Array) -> Array:
-    """Quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``."""
-    theta = np.arctan2(np.hypot(points[:, 0], points[:, 1]), points[:, 2]) / 2
-    phi = np.arctan2(points[:, 1], points[:, 0]) / 2
+    """Quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``; at the poles phi is zero."""
+    across = np.hypot(points[:, 0], points[:, 1])
+    theta = np.arctan2(across, points[:, 2]) / 2
+    phi = np.where(across > EDGE, np.arctan2(points[:, 1], points[:, 0]), 0) / 2
     c, s = np.cos(theta), np.sin(theta)
     return np.stack((np.cos(phi) * c, -np.sin(phi) * s, np.cos(phi) * s, np.sin(phi) * c), -1)
 

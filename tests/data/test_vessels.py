@@ -127,8 +127,16 @@ def test_pictures_without_contrast(image):
         find_field(image)
 
 
+def test_other_values():
+    with pytest.raises(ValueError, match="^image: expected finite"):
+        find_field(np.full((50, 50), np.nan))
+    for wrong in (np.eye(50) + 1j, np.full((50, 50), "a")):
+        with pytest.raises(TypeError, match="^image: expected an array of real numbers"):
+            find_field(wrong)
+
+
 def test_other_shapes():
-    for shape in ((50,), (8, 50, 3), (2, 50, 50, 3)):
+    for shape in ((50,), (8, 50, 3), (2, 50, 50, 3), (50, 50, 4)):
         with pytest.raises(ValueError, match="^image: expected"):
             find_field(np.ones(shape))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pdegcnn as pg
-from pdegcnn.functional import diffusion, dilation, erosion
+from pdegcnn.functional import convection, diffusion, dilation, erosion
 
 from ..helpers import SPHERE_CASES
 from .test_modules import LAYERS
@@ -28,17 +28,24 @@ AUTO: dict[str, tuple[Callable, tuple[int, ...]]] = {
 }
 
 
+SPECTRAL: dict[str, tuple[Callable, tuple[int, ...]]] = {
+    f"{term}-spectral": (
+        lambda u, run=run: run(u, pg.SE2(4), torch.full((3,), 0.7).to(u), method="spectral", boundary="periodic"),
+        (2, 4, 7, 8),
+    )
+    for term, run in (("convection", convection), ("diffusion", diffusion))
+}
 WALKED = [name for name in LAYERS if name != "PDELayer-SO3-exact"]
 """All but one whose table of costs takes seconds; it gathers as the others on SO(3) do."""
 
 
-@pytest.mark.parametrize("name", [*WALKED, *AUTO])
+@pytest.mark.parametrize("name", [*WALKED, *AUTO, *SPECTRAL])
 def test_a_member_of_a_batch_gets_what_it_gets_alone_whatever_the_others_hold(name: str) -> None:
     if name in LAYERS:
         build, shape = LAYERS[name]
         run, shape = build().double().eval(), shape[1:]
     else:
-        run, shape = AUTO[name]
+        run, shape = (AUTO | SPECTRAL)[name]
     x, y = torch.randn(2, *shape, dtype=torch.float64)
     bad = torch.where(torch.rand(y.shape) < 0.3, math.nan, y)
     with torch.no_grad():

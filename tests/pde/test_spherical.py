@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pdegcnn.pde.sphere_window import Neighbours
-from pdegcnn.pde.sphere import window_sizes
 
 import pdegcnn as pg
 from pdegcnn.functional import convection, convection_diffusion, diffusion, dilation, erosion
 from pdegcnn.kernels.metric import Axisymmetric, as_metric
 from pdegcnn.pde import evolve
+from pdegcnn.pde.sphere import window_sizes
+from pdegcnn.pde.sphere_window import Neighbours
 from pdegcnn.testing import equivariance_error
 
 from ..helpers import SPHERE_CASES, random_rotation, spd, spherical, weights

@@ -154,6 +154,14 @@ def test_turning_by_any_angle_composes() -> None:
     torch.testing.assert_close(back, u)
 
 
+def test_turning_by_whole_steps_is_exact_beside_other_turns() -> None:
+    u = torch.randn(1, 2, 5, 7)
+    u[..., 0, :3] = math.inf
+    steps = torch.tensor([0, 1, -2, 0.3, 0.4, 0.5, 4]).double()
+    alone = pg.spaces.mesh.turn_fibre(u[..., :3], steps[:3] * (2 * math.pi / 5))
+    assert torch.equal(pg.spaces.mesh.turn_fibre(u, steps * (2 * math.pi / 5))[..., :3], alone)
+
+
 def test_union_is_block_diagonal() -> None:
     parts = [bumpy_sphere(1, directions=4), sheet(3, 4, 0.1, directions=4)]
     both = pg.Mesh.union(parts)
