@@ -13,6 +13,7 @@ FILES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text(encoding="utf-8")
 
 LEVELS = {
     "_checks": 0,
+    "_derived": 0,
     "_fft": 0,
     "_files": 0,
     "_modules": 0,
