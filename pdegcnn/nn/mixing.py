@@ -192,6 +192,13 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         group = self._processes() if training else None
         if group is None and (self.point_weights is None or not training or not input.shape[0]):
             return self._evenly(input, training)
+        if _checks.autocasts(input.device):
+            with torch.autocast(input.device.type, enabled=False):  # as torch's, which half precision would spoil
+                return self._by_area(input, group)
+        return self._by_area(input, group)
+
+    def _by_area(self, input: Tensor, group: Any) -> Tensor:  # noqa: A002
+        """Normalise by the batch's own statistics, or those of the processes of ``group``; in float32 at least."""
         u = input.to(torch.promote_types(input.dtype, torch.float32))
         weights = u.new_ones(()) if self.point_weights is None else self.point_weights.to(u.dtype)
         scale = u.new_ones(u.shape[1]) if self.weight is None else self.weight.to(u.dtype)

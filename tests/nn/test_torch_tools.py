@@ -201,6 +201,14 @@ def test_it_is_torch_batch_norm_where_points_count_alike(space: pg.S2 | None) ->
         assert torch.equal(half.point_weights, space.point_weights.float())  # type: ignore[arg-type, union-attr]
 
 
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_statistics_are_those_of_full_precision_under_autocast(space: pg.S2 | None) -> None:
+    u = torch.randn(3, 2, *S2.grid.shape) + 30
+    wanted = pg.nn.BatchNorm(2, space)(u)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(pg.nn.BatchNorm(2, space)(u), wanted, rtol=0, atol=0)
+
+
 def test_fused_convolution_and_other_statistics_by_call() -> None:
     """``fuse_conv_bn_eval`` reads the statistics; ``functional_call`` puts others in their place."""
     conv, layer = nn.Conv2d(2, 2, 1).double().eval(), norm(None)
