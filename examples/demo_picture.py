@@ -91,8 +91,8 @@ def _kernels(layer: pg.nn.PDELayer, space: Any) -> dict[str, Tensor]:
     shown = {}
     for name in ("dilation", "erosion"):
         term: Any = layer.terms[name]
-        like = next(term.parameters())
-        costs = grid.morphology_kernel(space, term.metric(), (5, SHOWN_TAPS, SHOWN_TAPS), like, term.power())
+        taps = space.taps((5, SHOWN_TAPS, SHOWN_TAPS), next(term.parameters()))
+        costs = grid.morphology_kernel(space, term.metric(), taps, term.power())
         cost = costs.amin(2)[:, 0].flatten(1)
         spread = ((-cost).exp()).reshape(-1, SHOWN_TAPS, SHOWN_TAPS)
         channel = int(_elongation(spread).argmax())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _fft
+from pdegcnn._derived import lasting
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
@@ -38,7 +39,8 @@ PLANAR = "R2 or SE2"
 @lru_cache(maxsize=32)
 def _shared(space: Space, term: str, options: Options, dtype: torch.dtype, device: torch.device) -> Solver:
     """Return a solver whose tables later calls of a function use again."""
-    return solver_class(space, term)(space, term, options, device=device, dtype=dtype)
+    make = solver_class(space, term)
+    return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
 
 
 def _solver(u: Tensor, space: Space, term: str, options: Options, time: float) -> Solver:

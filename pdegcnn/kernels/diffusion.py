@@ -56,7 +56,7 @@ def profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: flo
             return torch.exp(-squared_distance / (4 * time)).to(dtype)
         if alpha == 0.5:
             return ((time**2 / (time**2 + squared_distance)) ** ((dim + 1) / 2)).to(dtype)
-    u, log_e, weight = [x.to(squared_distance) for x in (_U, _LOG_E, _WEIGHT)]
+    u, log_e, weight = _U.to(squared_distance), _LOG_E.to(squared_distance), _WEIGHT.to(squared_distance)
     alpha = torch.as_tensor(alpha, dtype=squared_distance.dtype, device=squared_distance.device)
     # s = t^(1/a) (A(u)/E)^((1-a)/a), written so that alpha -> 1 gives s -> t
     rest = (1 - alpha).clamp_min(torch.finfo(alpha.dtype).tiny ** 0.5)  # the root: no product below is subnormal

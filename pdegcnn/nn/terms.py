@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived
+from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.pde import KernelSize, Options, Solver, solver_for
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import Mesh, Space
 
+STREAM_ABOVE = 2**25
+"""Signals of more numbers are solved a few channels at a time where no gradients are recorded."""
 
-class Term(nn.Module):
+
+class Term(Derived):
     """What terms share: a solver, and a check of the signal.
 
     Args:
@@ -44,15 +50,15 @@ class Term(nn.Module):
     def _solver(self, u: Tensor, weight: Tensor, time: float, mesh: Mesh | None) -> Solver:
         """Return the solver, on ``mesh`` if given.
 
-        Raise unless u is a signal with the kind and the channels of ``weight`` and a step of ``time`` exists. A layer
-        may have put parameters of some channels in the place of the term's own, so these count.
+        Raise unless u is a signal with the kind and the channels of ``weight`` and a step of ``time`` exists.
         """
         solver = self.solver if mesh is None else self._on(mesh)
         solver.space.check_signal("u", u)
         if u.shape[1] != weight.shape[0]:
             _checks.channels("u", u, weight.shape[0], self.space.layout)
         _checks.same_kind("u", u, "the parameters", weight)
-        solver.check_time(time)
+        if time != 1.0:
+            solver.check_time(time)
         return solver
 
     def _on(self, mesh: Mesh) -> Solver:
@@ -99,7 +105,7 @@ class Convection(Term):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.vector, time, mesh)
-        return solver.convection(u, self.vector, time)
+        return _solve(solver, solver.convection, u, self.vector, time)
 
 
 class MetricTerm(Term):
@@ -169,7 +175,7 @@ class Diffusion(MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
-        return solver.diffusion(u, self.metric(), self.power(), time)
+        return _solve(solver, solver.diffusion, u, self.metric(), self.power(), time)
 
 
 class ConvectionDiffusion(MetricTerm):
@@ -252,7 +258,31 @@ class Morphology(MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
-        return solver.morphology(u, self.metric(), self.power(), time, self.sign)
+        return _solve(solver, solver.morphology, u, self.metric(), self.power(), time, self.sign)
+
+
+def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Tensor | Metric, *rest: Any) -> Tensor:
+    """Return ``run(u, parameter, *rest)``, of a large signal a few channels at a time where no gradients are recorded.
+
+    Solvers need memory of several signals.
+    """
+    small = u.numel() <= STREAM_ABOVE or torch.is_grad_enabled()
+    if small or not (solver.channels_are_independent and _checks.has_values(u)):
+        return run(u, parameter, *rest)
+    size, out = max(1, STREAM_ABOVE * u.shape[1] // (4 * u.numel())), None
+    for group in [slice(start, start + size) for start in range(0, u.shape[1], size)]:
+        part = run(u[:, group], _of_channels(parameter, group), *rest)
+        out = part.new_empty(u.shape) if out is None else out
+        out[:, group] = part
+    assert out is not None
+    return out
+
+
+def _of_channels(parameter: Tensor | Metric, group: slice) -> Any:
+    """Return the vectors or the metric of some channels; one entry serves all."""
+    if isinstance(parameter, Tensor):
+        return parameter if len(parameter) == 1 else parameter[group]
+    return type(parameter)(**{name: _of_channels(value, group) for name, value in vars(parameter).items()})
 
 
 def _within_a_grid_step(vector: Tensor, space: Space) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn.kernels.metric import Metric, as_metric
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
     """Vectors ``[dim]`` or ``[C,dim]`` of the kind of the signal u, as ``[C,dim]``; raises for any others."""
@@ -18,7 +20,7 @@ def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
     if vector.ndim == 1:
         vector = vector[None]
     channels = u.shape[1]
-    if vector.ndim != 2 or vector.shape[1] != dim or vector.shape[0] not in (1, channels):
+    if vector.ndim != 2 or vector.shape[1] != dim or (vector.shape[0] != 1 and vector.shape[0] != channels):
         raise ValueError(f"vector: expected shape [{dim}] or [{channels},{dim}], got {tuple(vector.shape)}")
     _checks.same_kind("vector", vector, "u", u)
     if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
@@ -34,21 +36,21 @@ def check_metric(metric: Tensor | Metric, dim: int, u: Tensor) -> Metric:
     found = as_metric(metric, dim, u.shape[1])
     for value in vars(found).values():
         _checks.same_kind("metric", value, "u", wide(u) if value.dtype == torch.float32 else u)
-        if value.shape[0] not in (1, u.shape[1]):
+        if value.shape[0] != 1 and value.shape[0] != u.shape[1]:  # "in" cannot compare sizes that a trace left open
             raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
     return found
 
 
 def wide(value: Tensor) -> Tensor:
     """Half precision as float32."""
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    return value.float() if value.dtype in HALF else value
 
 
 def wide_metric(metric: Metric) -> Metric:
     """A metric in half precision as one in float32: squares of its weights would leave the range."""
     fields = vars(metric)
     for value in fields.values():
-        if value.dtype in (torch.float16, torch.bfloat16):
+        if value.dtype in HALF:
             return type(metric)(**{name: wide(value) for name, value in fields.items()})
     return metric
 

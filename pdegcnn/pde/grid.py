@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._derived import Table
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric
@@ -19,7 +20,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import grid_spectral
-from pdegcnn.pde.arguments import spread, wide, wide_metric
+from pdegcnn.pde.arguments import HALF, spread, wide, wide_metric
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
 from pdegcnn.spaces import GridSpace
@@ -57,6 +58,20 @@ class GridSolver(Solver):
         size = 5 if options.kernel_size is None else options.kernel_size
         self.sizes = None if isinstance(size, str) and size == "auto" else _fixed_sizes(self.space, size)
         self.cache = KernelCache()
+        if self.term != "convection" and self.method != "spectral" and self.sizes is not None:
+            self._build(like)
+
+    def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.promote_types(dtype, torch.float32)
+
+    def _tables(self) -> list[Table]:
+        sizes, exact = self.sizes, torch.empty(0, dtype=torch.float64)
+        return [] if sizes is None else [("taps", None, lambda: self.space.taps(sizes, exact))]
+
+    @property
+    def channels_are_independent(self) -> bool:
+        """Whether some channels give alone what they give beside others: unless ``"auto"`` looks at all of them."""
+        return self.sizes is not None
 
     @property
     def power_range(self) -> tuple[float, float, bool]:
@@ -91,7 +106,9 @@ class GridSolver(Solver):
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
         """Return ``exp(-time (-Delta)^alpha) u``."""
-        space, u, metric = self.space, self.space.to_grid(u), wide_metric(metric)
+        space, u = self.space, self.space.to_grid(u)
+        if u.dtype in HALF:
+            metric = wide_metric(metric)
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.diffusion, u, space, metric.cometric(), alpha, time))
         if metric.form in PLANE_ONLY:
@@ -102,7 +119,9 @@ class GridSolver(Solver):
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
-        space, u, metric = self.space, self.space.to_grid(u), wide_metric(metric)
+        space, u = self.space, self.space.to_grid(u)
+        if u.dtype in HALF:
+            metric = wide_metric(metric)
         sizes = self.sizes or _sizes_of_cost(u, space, metric, alpha, time, self.distance)
         kernel = self._kernel(morphology_kernel, metric, sizes, u, alpha, time)
         return space.from_grid(morphological_convolution(u, kernel, sign))
@@ -111,53 +130,45 @@ class GridSolver(Solver):
         self, build: Callable[..., Tensor], metric: Metric, sizes: Sizes, like: Tensor, alpha: Alpha, time: float
     ) -> Tensor:
         """Return the kernel of every channel of ``like``, from the cache in evaluation mode."""
-        arguments = self.space, metric, sizes, like, alpha, time, self.distance
+        taps = self.space.taps(sizes, wide(like)) if self.sizes is None else self.get_buffer("taps")
+        arguments = self.space, metric, taps, alpha, time, self.distance
         if self.training:
-            kernel = build(*arguments)
+            kernel = build(*arguments).to(like.dtype)
         else:
             tensors = [v for v in (*vars(metric).values(), alpha) if isinstance(v, Tensor)]
             key = (build, metric.form, sizes, like.dtype, None if isinstance(alpha, Tensor) else alpha, time)
-            kernel = self.cache.get(key, tensors, lambda: build(*arguments))
+            kernel = self.cache.get(key, tensors, lambda: build(*arguments).to(like.dtype))
         return kernel.expand(like.shape[1], *kernel.shape[1:])
 
 
 def morphology_kernel(
-    space: GridSpace,
-    metric: Metric,
-    sizes: Sizes,
-    like: Tensor,
-    alpha: Alpha,
-    time: float = 1.0,
-    distance: str = DEFAULT_DISTANCE,
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
 ) -> Tensor:
-    """The turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``."""
-    return cost(_squared_distance(space, metric, sizes, like, distance), alpha, time).to(like.dtype)
+    """Return the turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``.
+
+    ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`.
+    """
+    return cost(DISTANCES[distance](space, metric, taps), alpha, time)
 
 
 def diffusion_kernel(
-    space: GridSpace,
-    metric: Metric,
-    sizes: Sizes,
-    like: Tensor,
-    alpha: Alpha,
-    time: float = 1.0,
-    distance: str = DEFAULT_DISTANCE,
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
 ) -> Tensor:
-    """The turned diffusion kernel, ``[C,Or,KO,KH,KW]``: a mean for each orientation, and it conserves mass.
+    """Return the turned diffusion kernel, ``[C,Or,KO,KH,KW]``: a mean for each orientation, and it conserves mass.
 
     Turned samples of one function have different sums, so dividing by them would leak mass between orientations. The
     kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
     """
-    squared = _squared_distance(space, metric, sizes, like, distance)
+    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
     kernel = profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
     between = kernel.sum((-2, -1))  # [C,Or,KO]
-    steps = torch.arange(sizes[0], device=like.device) - sizes[0] // 2
-    there = (torch.arange(space.orientations, device=like.device)[:, None] + steps) % space.orientations
+    steps = torch.arange(sizes[0], device=taps.device) - sizes[0] // 2
+    there = (torch.arange(space.orientations, device=taps.device)[:, None] + steps) % space.orientations
     scale = between.sum(-1).rsqrt()
     for _ in range(SINKHORN_STEPS):
         scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()
     kernel = kernel * (scale[:, :, None] * scale[:, there])[..., None, None]
-    return (kernel / kernel.sum((-3, -2, -1), keepdim=True)).to(like.dtype)
+    return kernel / kernel.sum((-3, -2, -1), keepdim=True)
 
 
 def _sizes_of_cost(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float, distance: str) -> Sizes:
@@ -194,11 +205,6 @@ def _enclosing_sizes(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor
     rows, columns = (2 * min(int(pixels), n - 1) + 1 for n in u.shape[-2:])
     size = (2 * steps + 1, rows, columns)
     return space.kernel_sizes(size if space.dim == 3 else size[1:])
-
-
-def _squared_distance(space: GridSpace, metric: Metric, sizes: Sizes, like: Tensor, distance: str) -> Tensor:
-    """Squared distance of ``h^-1 g`` for centre g and taps h, ``[C,Or,KO,KH,KW]``, in float32 for half precision."""
-    return DISTANCES[distance](space, wide_metric(metric), space.taps(sizes, wide(like)))
 
 
 def _in_float32(solver: Any, u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:

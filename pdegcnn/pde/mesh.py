@@ -51,6 +51,11 @@ class MeshSolver(Solver):
         self.reach = None if isinstance(size, str) and size == "auto" else kernel_reach(self.space, size)
 
     @property
+    def channels_are_independent(self) -> bool:
+        """Whether some channels give alone what they give beside others: the profile of diffusion serves all."""
+        return self.reach is not None and self.term != "diffusion"
+
+    @property
     def power_range(self) -> tuple[float, float, bool]:
         """Range of the power alpha, and whether it leaves out its lower end."""
         return (SMALLEST_ALPHA, 1.0, False) if self.term == "diffusion" else super().power_range

@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.spaces import Space
 
@@ -67,7 +68,7 @@ def refuse_unknown(options: Options, known: Collection[str], terms: str, space: 
             raise ValueError(f"{name}: expected None for {terms} on {space}, got {value!r}")
 
 
-class Solver(nn.Module, ABC):
+class Solver(Derived, ABC):
     """Solver of one term on one space.
 
     A term of a layer holds its solver. Options are checked and tables are made at construction; the methods that solve
@@ -111,6 +112,11 @@ class Solver(nn.Module, ABC):
     def on(self, space: Space) -> Solver:
         """Return the solver of the same term with the same options on another space of the family."""
         return type(self)(space, self.term, self.options)
+
+    @property
+    def channels_are_independent(self) -> bool:
+        """Whether some channels of a signal, solved alone, give what they give beside the others, to the bit."""
+        return False
 
     @property
     def power_range(self) -> tuple[float, float, bool]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._derived import lasting
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
@@ -128,7 +129,8 @@ def _window(
     device: torch.device,
 ) -> Window:
     """Return the window of ``kernel_size="auto"``; signals of similar range share it."""
-    return Window(space, sizes, distance, subgrid, torch.empty(0, dtype=dtype, device=device))
+    like = torch.empty(0, dtype=dtype, device=device)
+    return lasting(Window, space, sizes, distance, subgrid, like)
 
 
 def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _fft
+from pdegcnn._derived import lasting
 from pdegcnn._files import write_file
 from pdegcnn.spaces.base import Space
 from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
@@ -449,7 +450,7 @@ class Mesh(Space):
         dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
         key = (*name, like.device, dtype)
         if key not in self._kept:
-            self._kept[key] = build((like.device, dtype))
+            self._kept[key] = lasting(build, (like.device, dtype))
         return self._kept[key]
 
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:

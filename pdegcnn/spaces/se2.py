@@ -14,6 +14,8 @@ from pdegcnn import _checks
 from pdegcnn.spaces.base import sinc
 from pdegcnn.spaces.grid import GridSpace, normalise_sizes, rotation
 
+LAYOUT = "[B,C,Or,H,W]"
+
 
 @dataclass(frozen=True)
 class SE2(GridSpace):
@@ -46,7 +48,7 @@ class SE2(GridSpace):
     @property
     def layout(self) -> str:
         """``[B,C,Or,H,W]``."""
-        return "[B,C,Or,H,W]"
+        return LAYOUT
 
     def identity(self) -> Tensor:
         """The unit element (0, 0, 0)."""
@@ -96,7 +98,7 @@ class SE2(GridSpace):
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is laid out ``[B,C,Or,H,W]`` with this space's number of orientations, else raise."""
-        super().check_signal(name, u)
+        _checks.signal(name, u, 5, LAYOUT)
         if u.shape[2] != self.orientations:
             raise ValueError(
                 f"{name}: expected {self.orientations} orientations on axis 2 of {self.layout}, "

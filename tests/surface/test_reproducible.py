@@ -72,7 +72,7 @@ def integers(mesh: pg.Mesh) -> dict[str, np.ndarray]:
         found |= {f"pairs {radius} {name}": getattr(pairs, name) for name in ("start", "source", "mirror")}
     found["delaunay"] = mesh.surface.delaunay()[0].faces
     for factor in (2.0, 4.0, 9.5):
-        level = mesh.surface.level(factor, mesh.sizes)
+        level = mesh.surface.level(factor)
         found |= {f"level {factor} {name}": getattr(level, name) for name in ("kept", "fine", "coarse")}
         found[f"level {factor} faces"] = level.surface.triangulation.faces
         found[f"level {factor} edges"] = level.surface.pairs(1.5).source
@@ -81,7 +81,7 @@ def integers(mesh: pg.Mesh) -> dict[str, np.ndarray]:
 
 def numbers(mesh: pg.Mesh) -> dict[str, np.ndarray]:
     """What is measured: frames, log maps, transports, weights."""
-    surface, level, pairs = mesh.surface, mesh.surface.level(4.0, mesh.sizes), mesh.surface.pairs(2.0)
+    surface, level, pairs = mesh.surface, mesh.surface.level(4.0), mesh.surface.pairs(2.0)
     values = {"angle": surface.frames.angle, "length": surface.triangulation.lengths, "unit": np.array([surface.unit])}
     values |= {"offset": pairs.offset, "transport": pairs.transport, "laplacian": surface.laplacian(1).data}
     coarse = level.surface
@@ -159,7 +159,7 @@ def test_other_orders_of_faces_and_corners_decide_nothing_about_vertices(seed: i
         assert np.array_equal(a.start, b.start) and np.array_equal(
             np.sort(a.centre * 999 + a.source), np.sort(b.centre * 999 + b.source)
         )
-    kept = [m.surface.level(4.0, m.sizes).kept for m in (one, other)]
+    kept = [m.surface.level(4.0).kept for m in (one, other)]
     assert np.array_equal(*kept)
 
 
@@ -178,7 +178,7 @@ def test_renumbering_renumbers(seed: int) -> None:
     a, b = one.surface.pairs(2.0), other.surface.pairs(2.0)
     assert np.array_equal(key(new[a.centre], new[a.source]), key(b.centre, b.source))
     for factor in (4.0, 9.0):
-        a, b = (m.surface.level(factor, m.sizes) for m in (one, other))
+        a, b = (m.surface.level(factor) for m in (one, other))
         assert np.array_equal(np.sort(new[a.kept]), b.kept)
         assert np.array_equal(key(new[a.fine], new[a.kept[a.coarse]]), key(b.fine, b.kept[b.coarse]))
 
@@ -192,7 +192,7 @@ def test_an_icosphere_goes_back_to_the_one_it_was_cut_from() -> None:
     fine, older = pg.Mesh.from_arrays(moved, new[faces]), pg.surface.icosphere(2)[0]
     cut = middles(fine.surface.triangulation)
     assert {tuple(x) for x in moved[~cut].round(9)} == {tuple(x) for x in older.round(9)}
-    level = fine.surface.level(642 / 162, fine.sizes)
+    level = fine.surface.level(642 / 162)
     assert np.array_equal(level.kept, np.flatnonzero(~cut))
     weight = level.weight[np.isin(level.fine, level.kept, invert=True)]
     assert np.minimum(np.abs(weight - 0.5), weight).max() < 0.02, "a middle lies half way between two"
