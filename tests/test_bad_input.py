@@ -158,7 +158,11 @@ CASES = {
         r"u: expected 3 channels .*\(1, 2, 8, 6, 6\)",
     ),
     "layer count": (lambda: pg.nn.PDELayer(SPACE, 0, 2), ValueError, "in_channels: expected a positive int"),
-    "layer dtype": (lambda: pg.nn.PDELayer(SPACE, 2, 2)(U.double()), TypeError, "expected dtype torch.float64 as u"),
+    "layer dtype": (
+        lambda: pg.nn.PDELayer(SPACE, 2, 2)(U.double()),
+        TypeError,
+        "u: expected dtype torch.float32 as the parameters",
+    ),
     "lift space": (lambda: pg.nn.Lift("SE2", 1, 2), TypeError, "space: expected one of GridSpace, .*got str"),
     "lift channels": (lambda: pg.nn.Lift(SPACE, 3, 2)(U[:, :, 0]), ValueError, "image: expected 3 channels"),
     "lift rank": (lambda: pg.nn.Lift(SPACE, 3, 2)(U), ValueError, "image: expected a tensor of rank 4"),

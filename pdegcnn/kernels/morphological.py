@@ -61,6 +61,7 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
 
 def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor:
     """Return what :func:`morphological_kernel` returns, for arguments that were checked."""
+    time = float(time)  # squares of large ints do not fit tensors
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)

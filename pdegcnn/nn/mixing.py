@@ -165,6 +165,8 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         _checks.number("eps", eps, 0.0, math.inf, open_low=True)
         if momentum is not None:
             _checks.number("momentum", momentum, 0.0, 1.0)
+        _checks.flag("affine", affine)
+        _checks.flag("track_running_stats", track_running_stats)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
         self.space = space
         self.register_buffer("point_weights", None, persistent=False)

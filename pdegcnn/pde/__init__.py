@@ -30,7 +30,7 @@ def solver_class(space: Space, term: str) -> type[Solver]:
     if term in space.missing:
         raise ValueError(f"terms: {term} cannot exist on {space}: {space.missing[term]}")
     if term not in space.terms:
-        raise ValueError(f"terms: expected some of {', '.join(space.terms)} on {space}, got {term!r}")
+        raise ValueError(f"terms: expected one of {', '.join(map(repr, space.terms))} on {space}, got {term!r}")
     for family, solver in SOLVERS.items():
         if isinstance(space, family):
             return solver

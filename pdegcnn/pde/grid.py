@@ -51,10 +51,12 @@ class GridSolver(Solver):
     def _set_up(self, options: Options, like: Tensor) -> None:
         self.method = ""
         if self.term in METHODS:
-            self.method = _checks.choice("method", options.method or METHODS[self.term][0], METHODS[self.term])
+            method = METHODS[self.term][0] if options.method is None else options.method
+            self.method = _checks.choice("method", method, METHODS[self.term])
         allowed = ("periodic",) if self.method == "spectral" else BOUNDARIES
         self.boundary = BOUNDARY if options.boundary is None else _checks.choice("boundary", options.boundary, allowed)
-        self.distance = _checks.choice("distance", options.distance or DEFAULT_DISTANCE, tuple(DISTANCES))
+        distance = DEFAULT_DISTANCE if options.distance is None else options.distance
+        self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
         size = 5 if options.kernel_size is None else options.kernel_size
         self.sizes = None if isinstance(size, str) and size == "auto" else _fixed_sizes(self.space, size)
         self.cache = KernelCache()

@@ -126,7 +126,7 @@ class Solver(Derived, ABC):
     def check_power(self, alpha: Alpha) -> None:
         """Raise unless the term exists for this power; a learned one stays inside the range by itself."""
         low, high, open_low = self.power_range
-        _checks.interval("alpha", alpha, low, high, open_low=open_low or isinstance(alpha, Tensor) and low == 0.5)
+        _checks.interval("alpha", alpha, low, high, open_low=open_low or (isinstance(alpha, Tensor) and low == 0.5))
 
     def check_time(self, time: float) -> None:
         """Raise unless a step of length ``time`` exists: not negative, and positive for all but convection."""

@@ -46,7 +46,8 @@ class SphereSolver(Solver):
         space, size = self.space, 5 if options.kernel_size is None else options.kernel_size
         if options.method is not None:
             _checks.choice("method", options.method, ("spectral",))
-        self.distance = _checks.choice("distance", options.distance or DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES)
+        distance = DEFAULT_ROTATION_DISTANCE if options.distance is None else options.distance
+        self.distance = _checks.choice("distance", distance, ROTATION_DISTANCES)
         self.subgrid = _checks.choice("subgrid", options.subgrid, (None, "newton"))
         if self.subgrid and self.distance == "exact" and isinstance(space, SO3):
             raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")

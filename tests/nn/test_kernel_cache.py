@@ -107,9 +107,7 @@ def test_inference_mode_does_not_poison_training():
 
 
 def test_auto_sizes_follow_the_signal(built):
-    net = layer("dilation")
-    net.terms["dilation"].options["kernel_size"] = "auto"
-    net.eval()
+    net = pg.nn.PDELayer(pg.SE2(4), 2, 2, ("dilation",), kernel_size="auto").eval()
     with torch.no_grad():
         small, large = u() * 0.1, u() * 10
         outs = [net(small), net(large)]

@@ -271,7 +271,11 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "signal: expected 1 channels",
     ),
-    "boundary": (lambda: pg.nn.PDELayer(SO3, 1, 1, boundary="zeros"), ValueError, "boundary: expected None on SO3"),
+    "boundary": (
+        lambda: pg.nn.PDELayer(SO3, 1, 1, boundary="zeros"),
+        ValueError,
+        "boundary: expected None for .* on SO3",
+    ),
     "convection on S2": (lambda: pg.nn.PDELayer(S2, 1, 1), ValueError, "convection cannot exist on S2"),
     "window": (
         lambda: pg.nn.PDELayer(SO3, 1, 1, kernel_size=(3, 3, 3)),

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
+from pdegcnn import functional
 from pdegcnn.nn import terms
-from pdegcnn.pde import spherical
 from pdegcnn.reversible import ReversibleStack
 
 from .calls import FUNCTIONS, LAYERS, find, outputs
@@ -128,7 +128,7 @@ def with_gradients(value: Any) -> Any:
 @pytest.mark.parametrize("name", [*LAYERS, *FUNCTIONS])
 def test_what_inference_mode_leaves_behind_can_be_trained_with(name: str) -> None:
     """Tables that are made when first needed, and kept, serve later calls with gradients."""
-    spherical._cached.cache_clear()
+    functional._shared.cache_clear()
     if name in LAYERS:  # copied meshes have kept nothing yet
         call, inputs = build(name), copy.deepcopy(LAYERS[name][1])
         named = dict(enumerate(inputs))
