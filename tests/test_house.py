@@ -16,6 +16,7 @@ LEVELS = {
     "_fft": 0,
     "_files": 0,
     "_modules": 0,
+    "_transforms": -1,
     "sphere": 1,
     "surface": 1,
     "spaces": 2,

@@ -37,7 +37,14 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
     excess = 2 * alpha - 1
     power = alpha / excess
-    return (excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)) * squared_distance.clamp_min(0) ** power
+    return (excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)) * _raised(squared_distance, power)
+
+
+def _raised(squared_distance: Tensor, power: float | Tensor) -> Tensor:
+    """``d^(2 power)``, power at least one; at distance zero with the slope's own limit and no infinite second one."""
+    base = squared_distance.clamp_min(0)
+    away = base > 0
+    return torch.where(away, torch.where(away, base, 1.0) ** power, base * (power == 1))
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:

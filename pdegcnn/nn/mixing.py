@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.spaces import Space
 
 HALF = (torch.float16, torch.bfloat16)
@@ -160,7 +160,9 @@ class BatchNorm(_BatchNorm):
         weights = self.point_weights.to(u.dtype)
         scale = u.new_ones(u.shape[1]) if self.weight is None else self.weight.to(u.dtype)
         shift = u.new_zeros(u.shape[1]) if self.bias is None else self.bias.to(u.dtype)
-        normal, mean, variance = _WeightedNorm.apply(u, weights, scale, shift, self.eps)  # type: ignore[misc]
+        forward_mode = _transforms.has_tangent(u, scale, shift)
+        norm: Any = _WeightedNorm.forward if forward_mode else _WeightedNorm.apply
+        normal, mean, variance = norm(u, weights, scale, shift, self.eps)
         if self.running_mean is not None and self.running_var is not None:
             self._remember(mean.detach(), variance.detach(), u.numel() // u.shape[1])
         return normal.to(input.dtype)

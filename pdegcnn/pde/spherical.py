@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.kernels.metric import Metric, as_metric
 from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
@@ -103,7 +103,8 @@ def _harmonics(space: S2 | SO3, like: Tensor) -> GroupHarmonics | SphereHarmonic
 @lru_cache(maxsize=16)
 def _cached(make: Callable[..., nn.Module], space: Any, *args: Any) -> nn.Module:
     *arguments, dtype, device = args
-    return make(space, *arguments, torch.empty(0, dtype=dtype, device=device))
+    with _transforms.constants():
+        return make(space, *arguments, torch.empty(0, dtype=dtype, device=device))
 
 
 def _plan(given: nn.Module | None, space: S2 | SO3, like: Tensor) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.sphere._constants import constant
 from pdegcnn.sphere._legendre import Array
 
@@ -125,14 +126,14 @@ def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtyp
         rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=b.device)
         return apply_rotation(rows, (a[..., None], b[..., None], c[..., None])).mT.to(dtype)
     (orders, shift), picked = _phases(degree, b.device), _picked(degree, b.device)
-    turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub_(shift).cos_().to(dtype)
+    turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub(shift).cos().to(dtype)
     around_b, around_c, around_a = turns.unbind(-2)
     table = _tilt_table(degree, b.device).to(dtype)
     tilt = (around_b @ table.flatten(1)).unflatten(-1, table.shape[1:])
     cosine, sine = tilt.mul_(around_c[..., picked][..., None, :]).unbind(-3)
     cos, sin = around_a[..., : degree + 1, None], around_a[..., degree:, None]
     upper = torch.addcmul(sin[..., 1:, :] * cosine[..., 1:, :], cos[..., 1:, :], sine[..., 1:, :])
-    lower = torch.addcmul(cos * cosine, sin, sine, value=-1)  # the sine block has no row 0: its factor does not matter
+    lower = torch.addcmul(cos * cosine, -sin, sine)  # the sine block has no row 0: its factor does not matter
     return torch.cat([upper.flip(-2), lower], -2)
 
 
@@ -152,6 +153,15 @@ class _Matrix(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, int, torch.dtype], output: Tensor) -> None:
         ctx.degree = inputs[1]
         ctx.save_for_backward(inputs[0], output)
+        ctx.save_for_forward(inputs[0], output)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        rotation, matrix = ctx.saved_tensors
+        generators = _generators(ctx.degree, matrix.device).to(matrix.dtype)
+        hat = 0.5 * (rotation.mT @ tangent - tangent.mT @ rotation)
+        turns = torch.stack([hat[..., 2, 1], hat[..., 0, 2], hat[..., 1, 0]], -1).to(matrix.dtype)
+        return matrix @ torch.einsum("...k,kij->...ij", turns, generators)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -166,6 +176,6 @@ class _Matrix(torch.autograd.Function):
 
 def matrix(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
     """D^l [..., 2l+1, 2l+1] in ``dtype`` of float64 rotations [..., 3, 3]; real harmonics, polar axis z."""
-    if not rotation.requires_grad:
+    if not (rotation.requires_grad or _transforms.differentiated(rotation)):
         return euler_matrix(degree, *euler_zyz(rotation), dtype)
     return _Matrix.apply(rotation, degree, dtype)  # type: ignore[return-value]

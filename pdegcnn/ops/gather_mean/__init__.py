@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_mean import op as _op
@@ -30,7 +30,8 @@ def gather_mean(
         profile: samples k >= 0 of the profile, [T], positive at distance zero.
         reach: distance of the last sample.
         taps: odd number of steps of directions; with one more than there are directions, the outer two count half.
-        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"`` (whose second derivatives and ``torch.func`` transforms run the torch version) or
+            ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Tensor of the shape and dtype of ``u``: between its least and greatest value.
@@ -48,7 +49,8 @@ def gather_mean(
     _checks.odd("taps", (taps,))
     dtype = torch.promote_types(u.dtype, torch.float32)
     arguments = (u.to(dtype), lists, matrix.to(dtype), profile.to(dtype), reach, taps)
-    if _backend.choose("gather_mean", u, backend) == "torch":
+    chosen = _backend.choose("gather_mean", u, backend)
+    if chosen == "torch" or _transforms.differentiated(u, matrix, profile):
         return _reference.gather_mean(*arguments).to(u.dtype)
     wide, _, *rest = arguments
     return _op.mean(wide, *lists, *rest)[0].to(u.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.ops import _jit
 from pdegcnn.spaces.mesh import Mesh
 
@@ -185,8 +187,8 @@ def flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str) -> Tensor:
     vertex = torch.arange(vertices, device=u.device).repeat(channels * count)
     angle = (heading[:, None] + direction)[:, :, None] + t.gauge  # [C,N,V], in the mesh's own gauge
     radius = radius[:, None, None].expand(angle.shape).flatten()
-    with torch.no_grad():
-        end = find(t, vertex, radius, angle.flatten(), backend)
+    follow = partial(find, t, vertex, backend=backend)
+    end = Landing._make(_transforms.at_values(follow, radius, angle.flatten()))
     start = t.angle[end.wedge.clamp(min=0)]
     alpha = angle.flatten() - start
     alpha = (alpha - 2 * math.pi * torch.floor(alpha.detach() / (2 * math.pi))) / t.scale[vertex]
