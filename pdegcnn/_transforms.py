@@ -26,6 +26,15 @@ def is_wrapped(value: Tensor) -> bool:
     return is_functorch_wrapped_tensor(value)
 
 
+def refuse_batches(name: str, *grads: Tensor | None) -> None:
+    """Raise in a backward pass that ``is_grads_batched`` or ``vectorize=True`` runs, for code that cannot do so."""
+    if any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads):
+        raise NotImplementedError(
+            f"{name}: expected one gradient at a time, got a batch of them (is_grads_batched=True, vectorize=True); use "
+            "torch.func.jacrev or torch.vmap over torch.func.vjp"
+        )
+
+
 def levels() -> set[Any]:
     """Kinds of the transforms of ``torch.func`` that are running; an autograd function must know all their rules."""
     return {level.key() for level in get_interpreter_stack() or ()}
@@ -134,6 +143,48 @@ def at_values(function: Callable[..., Any], *args: Any) -> Any:
         return _AtValues.apply(function, *args)
     with torch.no_grad():
         return function(*args)
+
+
+class _Vanishes(torch.autograd.Function):
+    """Zero, as are its first ``left`` derivatives in ``x``; the next is refused. ``along`` is what it is linear in."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, along: Tensor, left: int, refusal: str) -> Tensor:
+        return torch.zeros_like(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int, str], output: Tensor) -> None:
+        *tensors, ctx.left, ctx.refusal = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def _next(x: Tensor, along: Tensor, left: int, refusal: str) -> Any:
+        if not left:
+            raise NotImplementedError(refusal)
+        return _Vanishes.apply(x, along, left - 1, refusal)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Any, None, None]:
+        x, _ = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        grad_x = _Vanishes._next(x, grads[0], ctx.left, ctx.refusal) if needs[0] else None
+        return grad_x, _Vanishes.apply(x, grads[0], ctx.left, ctx.refusal) if needs[1] else None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor | None, along: Tensor | None, *_: None) -> Any:
+        with forward_ad._set_fwd_grad_enabled(True), torch.enable_grad():  # torch turns off those of other levels
+            x = forward_ad.unpack_dual(ctx.saved_tensors[0]).primal
+            moved = torch.zeros_like(x) if tangent is None else _Vanishes._next(x, tangent, ctx.left, ctx.refusal)
+            return moved if along is None else moved + _Vanishes.apply(x, along, ctx.left, ctx.refusal)
+
+
+def vanishing(x: Tensor, orders: int, refusal: str) -> Tensor:
+    """Zeros like ``x``, to be added to an expansion in it that ends: a derivative beyond ``orders`` raises ``refusal``."""
+    result: Any = _Vanishes.apply(x, x.detach(), orders, refusal)
+    return result
 
 
 def pull_again(

@@ -57,7 +57,8 @@ def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float =
     factor = excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)
     away = squared_distance > 0
     safe = torch.where(away, squared_distance, torch.ones_like(squared_distance))
-    first = factor * power * torch.where(away, safe ** (power - 1), 0.0 if alpha < 1 else 1.0)
+    at_zero = (alpha == 1) * torch.ones_like(squared_distance)
+    first = factor * power * torch.where(away, safe ** (power - 1), at_zero)
     second = factor * power * (power - 1) * torch.where(away, safe ** (power - 2), 0.0)
     return first, second
 

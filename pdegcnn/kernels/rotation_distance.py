@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.spaces import RotationSpace
 
 Array = NDArray[np.float64]
+REFUSAL = "distance='exact': expected at most second derivatives in the metric, got a third; take another distance"
 
 COORDINATES: dict[str, Callable[[RotationSpace, Tensor], Tensor]] = {
     "logarithmic": lambda space, g: space.log(g),
@@ -128,6 +130,8 @@ def exact_squared_distance(
         twist: absolute twist of each element in [0, pi], ``[S]``.
     """
     given: Any = (table, tilt_square, twist_square, tilt, twist)
+    if _transforms.differentiated(*given):
+        return _expanded(*given)
     return _Energy.apply(*given)[0]  # type: ignore[index]
 
 
@@ -161,7 +165,6 @@ class _Energy(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*inputs, *output[1:])
-        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -170,13 +173,15 @@ class _Energy(torch.autograd.Function):
             first, second = _energies_at(*given)
         return None, (grads[0] * first).sum(1), (grads[0] * second).sum(1), None, None
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None, None]:
-        first, second = _energies_at(*ctx.saved_tensors[:5])
-        moved = torch.zeros_like(first)
-        for tangent, part in zip(tangents[1:3], (first, second), strict=True):
-            moved = moved if tangent is None else moved + tangent[:, None] * part
-        return moved, None, None
+
+def _expanded(table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor) -> Tensor:
+    """What `_Energy` gives, as a polynomial of degree two in the weights about themselves: plain torch."""
+    total = torch.zeros((), dtype=tilt.dtype, device=tilt.device)
+    for weight, energy in zip((tilt_square, twist_square), _energies_at(table, tilt_square, twist_square, tilt, twist)):
+        moved, still = (weight - weight.detach())[:, None], energy.detach()
+        total = total + weight[:, None] * still + moved * (energy - still) / 2
+        total = total + _transforms.vanishing(moved, 2, REFUSAL)
+    return total
 
 
 def _node(share: Tensor) -> tuple[Tensor, Tensor]:

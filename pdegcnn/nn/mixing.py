@@ -93,6 +93,7 @@ class _WeightedNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad = grads[0]
+        _transforms.refuse_batches("BatchNorm(space=...)", grad)
         u, weights, scale, mean, variance = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the gradient must know what they depend on
             _, centred, variance = _moments(u, weights)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile, radius_of_mass
 from pdegcnn.kernels.metric import Metric, as_metric
 from pdegcnn.kernels.morphological import FLAT_SLACK, radius_of_cost
@@ -133,13 +134,21 @@ def diffusion(
         taps, radius = enclosing_reach(space, matrix, torch.full_like(matrix[:, 0, 0], far))
     else:
         taps, radius = kernel_reach(space, kernel_size)
-    with torch.no_grad():  # no tap is further away than this
-        turn = (taps + 1) * math.pi / space.directions
-        reach = float((torch.linalg.eigvalsh(matrix)[:, -1].max() * (radius**2 + turn**2)).sqrt())
-    distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
+    turn = (taps + 1) * math.pi / space.directions
+    reach = _transforms.at_values(partial(_farthest, square=radius**2 + turn**2), matrix)
+    if _checks.has_values(matrix) or _checks.is_compiling():
+        reach = float(reach)
+        distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
+    else:
+        distances = torch.linspace(0, 1, SAMPLES, dtype=matrix.dtype, device=u.device) * reach
     profile = diffusion_profile(distances**2, _wide(alpha), space.dim, time)
     profile = profile / profile.detach()[0]
     return gather_mean(u, bundle(space, radius, u), matrix, profile, reach, taps)
+
+
+def _farthest(matrix: Tensor, square: float) -> Tensor:
+    """Greatest distance, in any of the metrics ``[C,3,3]``, of an element whose Euclidean one has this square."""
+    return (torch.linalg.eigvalsh(matrix)[:, -1].max() * square).sqrt()
 
 
 def morphology(

@@ -130,7 +130,7 @@ def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtyp
     around_b, around_c, around_a = turns.unbind(-2)
     table = _tilt_table(degree, b.device).to(dtype)
     tilt = (around_b @ table.flatten(1)).unflatten(-1, table.shape[1:])
-    cosine, sine = tilt.mul_(around_c[..., picked][..., None, :]).unbind(-3)
+    cosine, sine = (tilt * around_c[..., picked][..., None, :]).unbind(-3)
     cos, sin = around_a[..., : degree + 1, None], around_a[..., degree:, None]
     upper = torch.addcmul(sin[..., 1:, :] * cosine[..., 1:, :], cos[..., 1:, :], sine[..., 1:, :])
     lower = torch.addcmul(cos * cosine, -sin, sine)  # the sine block has no row 0: its factor does not matter
@@ -153,18 +153,10 @@ class _Matrix(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, int, torch.dtype], output: Tensor) -> None:
         ctx.degree = inputs[1]
         ctx.save_for_backward(inputs[0], output)
-        ctx.save_for_forward(inputs[0], output)
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        rotation, matrix = ctx.saved_tensors
-        generators = _generators(ctx.degree, matrix.device).to(matrix.dtype)
-        hat = 0.5 * (rotation.mT @ tangent - tangent.mT @ rotation)
-        turns = torch.stack([hat[..., 2, 1], hat[..., 0, 2], hat[..., 1, 0]], -1).to(matrix.dtype)
-        return matrix @ torch.einsum("...k,kij->...ij", turns, generators)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        _transforms.refuse_batches("wigner_D, rotate_coefficients", *grads)
         rotation, matrix = ctx.saved_tensors
         generators = _generators(ctx.degree, matrix.device).to(matrix.dtype)
         turns = torch.einsum("...ij,kij->...k", matrix.mT @ grads[0], generators).to(rotation.dtype)
@@ -174,8 +166,25 @@ class _Matrix(torch.autograd.Function):
         return rotation @ hat, None, None
 
 
+def _around(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same by plain torch, about the rotation itself: D(R exp(w)) = D(R) exp(w . generators), here at w = 0.
+
+    Derivatives up to the eighth are right, those that leave the rotations zero.
+    """
+    here = rotation.detach()
+    turn = here.mT @ rotation
+    odd = (turn - turn.mT) / 2
+    sine = torch.stack([odd[..., 2, 1], odd[..., 0, 2], odd[..., 1, 0]], -1)
+    square = (sine * sine).sum(-1, keepdim=True)
+    vector = sine * (1 + square / 6 + 3 * square**2 / 40 + 5 * square**3 / 112)  # times arcsin(s)/s
+    generator = torch.tensordot(vector, _generators(degree, rotation.device), 1)
+    return (euler_matrix(degree, *euler_zyz(here), torch.float64) @ torch.linalg.matrix_exp(generator)).to(dtype)
+
+
 def matrix(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
     """D^l [..., 2l+1, 2l+1] in ``dtype`` of float64 rotations [..., 3, 3]; real harmonics, polar axis z."""
-    if not (rotation.requires_grad or _transforms.differentiated(rotation)):
+    if _transforms.differentiated(rotation):
+        return _around(degree, rotation, dtype)
+    if not rotation.requires_grad:
         return euler_matrix(degree, *euler_zyz(rotation), dtype)
     return _Matrix.apply(rotation, degree, dtype)  # type: ignore[return-value]

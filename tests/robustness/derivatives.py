@@ -15,7 +15,7 @@ from .calls import outputs
 
 WAYS = 2
 """Directions."""
-FIRST, SECOND = 1e-6, 1e-5
+FIRST, SECOND = 1e-6, 1e-6
 """Steps of central differences of values and of gradients."""
 
 

@@ -60,6 +60,7 @@ def _setup(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad, _):
+    _transforms.refuse_batches("gather_morphology", grad)
     winner, *lists, matrix, law = ctx.saved_tensors
     metric = any(ctx.needs_input_grad[8:10])
     bundle = Bundle._make((*lists, ctx.most))

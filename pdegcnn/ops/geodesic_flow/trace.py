@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pdegcnn import _transforms
 from pdegcnn.ops import _jit
+from pdegcnn.ops._operator import operator
 from pdegcnn.spaces.mesh import Mesh
 
 LOOPS = str(Path(__file__).with_name("loops.py"))
@@ -97,6 +98,22 @@ def find(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
     tables = tuple(_jit.array(x) for x in t)
     _jit.parallel(loops.land, count, tables, *paths, MOST_TRIANGLES, *(x.numpy() for x in end))
     return end
+
+
+@operator("pdegcnn::geodesic_landing")
+def geodesic_landing(
+    tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Wedge, vertices, positions and turn of a :class:`Landing`, of half-edge tables and paths."""
+    wedge, *rest = find(_Tables._make(tables), vertex, radius, angle, backend)
+    return wedge.clone(), *rest
+
+
+@geodesic_landing.register_fake
+def _(tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str):
+    count = vertex.shape[0]
+    corners = vertex.new_empty(count, 3)
+    return vertex.new_empty(count), corners, radius.new_empty(count, 3, 2), radius.new_empty(count, 3)
 
 
 def land(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing:
@@ -187,7 +204,7 @@ def flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str) -> Tensor:
     vertex = torch.arange(vertices, device=u.device).repeat(channels * count)
     angle = (heading[:, None] + direction)[:, :, None] + t.gauge  # [C,N,V], in the mesh's own gauge
     radius = radius[:, None, None].expand(angle.shape).flatten()
-    follow = partial(find, t, vertex, backend=backend)
+    follow = partial(geodesic_landing, list(t), vertex, backend=backend)
     end = Landing._make(_transforms.at_values(follow, radius, angle.flatten()))
     start = t.angle[end.wedge.clamp(min=0)]
     alpha = angle.flatten() - start

@@ -9,6 +9,10 @@ from torch import Tensor
 
 from pdegcnn import _transforms
 
+REFUSAL = (
+    "fractional_exponential, fractional_power: expected at most second derivatives in the matrix (that is, in the metric of "
+    "spectral diffusion), got a third; take it of method='kernel', or by differences"
+)
 NEAR, CLOSE = 1e-5, 1e-4
 """Relative gaps of eigenvalues below which a first, or second, divided difference is a derivative half-way between."""
 
@@ -78,44 +82,6 @@ class _OfEigenvalues(torch.autograd.Function):
         return grad_matrix, grad_alpha.reshape(alpha.shape), None
 
 
-class _Vanishes(torch.autograd.Function):
-    """Zero, as are its first ``left`` derivatives in ``x``; the next is refused. ``along`` is what it is linear in."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, along: Tensor, left: int) -> Tensor:
-        return torch.zeros_like(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        *tensors, ctx.left = inputs
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
-
-    @staticmethod
-    def _next(x: Tensor, along: Tensor, left: int) -> Any:
-        if not left:
-            raise NotImplementedError(
-                "fractional_exponential, fractional_power: expected at most second derivatives in the matrix (that is, in "
-                "the metric of spectral diffusion), got a third; take it of method='kernel', or by differences"
-            )
-        return _Vanishes.apply(x, along, left - 1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Any, None]:
-        x, _ = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        grad_x = _Vanishes._next(x, grads[0], ctx.left) if needs[0] else None
-        return grad_x, _Vanishes.apply(x, grads[0], ctx.left) if needs[1] else None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor | None, along: Tensor | None, _: None) -> Any:
-        x, _ = ctx.saved_tensors
-        moved = torch.zeros_like(x) if tangent is None else _Vanishes._next(x, tangent, ctx.left)
-        return moved if along is None else moved + _Vanishes.apply(x, along, ctx.left)
-
-
 def expansion(matrix: Tensor, alpha: Tensor, time: float | None) -> Tensor:
     """The same function as its Taylor polynomial of degree two about the matrix itself: plain torch, in float64.
 
@@ -133,7 +99,7 @@ def expansion(matrix: Tensor, alpha: Tensor, time: float | None) -> Tensor:
     first = _first_differences(values, result, _slope(values, result, alpha, time))
     moved = vectors.mH @ (exact - exact.detach()) @ vectors  # zero, but not for derivatives
     bent = torch.einsum("...ijk,...ij,...jk->...ik", _second_differences(values, first, alpha, time).to(dtype), moved, moved)
-    inner = torch.diag_embed(result) + first * moved + bent + _Vanishes.apply(moved, moved.detach(), 2)
+    inner = torch.diag_embed(result) + first * moved + bent + _transforms.vanishing(moved, 2, REFUSAL)
     return (vectors @ inner @ vectors.mH).to(matrix.dtype)
 
 
