@@ -83,6 +83,7 @@ def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
 
 def odd(name: str, sizes: Sequence[int]) -> None:
     """Raise unless every size is a positive odd number."""
+    sizes = [int(s) if isinstance(s, Tensor) else s for s in sizes]  # what torch.jit.trace makes of shapes
     if any(not isinstance(s, int) or not 0 < s < LIMIT or s % 2 == 0 for s in sizes):
         raise ValueError(f"{name}: expected positive odd sizes (below 2**31), got {tuple(sizes)}")
 

@@ -44,7 +44,8 @@ def _raised(squared_distance: Tensor, power: float | Tensor) -> Tensor:
     """``d^(2 power)``, power at least one; at distance zero with the slope's own limit and no infinite second one."""
     base = squared_distance.clamp_min(0)
     away = base > 0
-    return torch.where(away, torch.where(away, base, 1.0) ** power, base * (power == 1))
+    straight = power == 1 if isinstance(power, Tensor) else float(power == 1)
+    return torch.where(away, torch.where(away, base, 1.0) ** power, base * straight)
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -57,7 +58,7 @@ def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float =
     factor = excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)
     away = squared_distance > 0
     safe = torch.where(away, squared_distance, torch.ones_like(squared_distance))
-    at_zero = (alpha == 1) * torch.ones_like(squared_distance)
+    at_zero = torch.ones_like(squared_distance) * (alpha == 1 if isinstance(alpha, Tensor) else float(alpha == 1))
     first = factor * power * torch.where(away, safe ** (power - 1), at_zero)
     second = factor * power * (power - 1) * torch.where(away, safe ** (power - 2), 0.0)
     return first, second
