@@ -1,8 +1,8 @@
 """Function transforms of torch (``torch.func``, dual numbers) around code that they cannot look into.
 
-A compiled operator has no rule for forward mode and none for ``torch.func``; without care its derivative would be zero,
-silently. So a function asks :func:`differentiated` first, and then runs a formula that torch can differentiate; what that
-formula needs to know but not to differentiate, such as winning taps, it gets by :func:`at_values`.
+A compiled operator has no rule for forward mode and none for ``torch.func``; without care its derivative would be
+zero, silently. So a function asks :func:`differentiated` first, and then runs a formula that torch can differentiate;
+what that formula needs to know but not to differentiate, such as winning taps, it gets by :func:`at_values`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import TransformType, get_interpreter_stack, is_functorch_wrapped_tensor
+from torch._C._functorch import (
+    TransformType,
+    get_interpreter_stack,
+    is_functorch_wrapped_tensor,
+    is_legacy_batchedtensor,
+)
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _disable_current_modes
@@ -28,15 +33,17 @@ def is_wrapped(value: Tensor) -> bool:
 
 def refuse_batches(name: str, *grads: Tensor | None) -> None:
     """Raise in a backward pass that ``is_grads_batched`` or ``vectorize=True`` runs, for code that cannot do so."""
-    if any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads):
+    if any(g is not None and is_legacy_batchedtensor(g) for g in grads):
         raise NotImplementedError(
-            f"{name}: expected one gradient at a time, got a batch of them (is_grads_batched=True, vectorize=True); use "
-            "torch.func.jacrev or torch.vmap over torch.func.vjp"
+            f"{name}: expected one gradient at a time, got a batch of them (is_grads_batched=True, vectorize=True); "
+            "use torch.func.jacrev or torch.vmap over torch.func.vjp"
         )
 
 
 def levels() -> set[Any]:
     """Kinds of the transforms of ``torch.func`` that are running; an autograd function must know all their rules."""
+    if torch.compiler.is_compiling():
+        return set()
     return {level.key() for level in get_interpreter_stack() or ()}
 
 
@@ -46,18 +53,27 @@ def constants() -> Iterator[None]:
 
     Under ``torch.func`` every result is wrapped, even that of constants, and must not outlive the transform.
     """
+    if torch.compiler.is_compiling():
+        yield
+        return
     trace, mode = torch._C._get_tracing_state(), torch._C._TorchDispatchModeKey
     proxies, fakes = (torch._C._get_dispatch_mode(key) for key in (mode.PROXY, mode.FAKE))
     free = not (get_interpreter_stack() or trace or proxies or torch.is_inference_mode_enabled())
-    if free or fakes or torch.compiler.is_compiling():
+    if free or fakes:
         yield
         return
-    torch._C._set_tracing_state(None)
+    pause: Any = getattr(torch._C, "_set_tracing_state")  # noqa: B009 - the stubs do not know it
+    pause(None)
     try:
-        with temporarily_clear_interpreter_stack(), _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+        with (
+            temporarily_clear_interpreter_stack(),
+            _disable_current_modes(),
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):
             yield
     finally:
-        torch._C._set_tracing_state(trace)
+        pause(trace)
 
 
 def in_forward_mode() -> bool:
@@ -65,10 +81,24 @@ def in_forward_mode() -> bool:
     return forward_ad._current_level >= 0 and not torch.compiler.is_compiling()
 
 
+def is_tracing() -> bool:
+    """Whether torch.jit.trace writes down what is computed."""
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _records() -> bool:
+    """Whether torch.jit.trace or make_fx writes down what is computed."""
+    return is_tracing() or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+
+
 def in_trace() -> bool:
     """Whether values must not be looked at, because a graph is being made: by torch.compile, export, trace, make_fx."""
-    proxies = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or proxies is not None
+    return torch.compiler.is_compiling() or _records()
+
+
+def hides_values(*tensors: Tensor) -> bool:
+    """Whether eager code cannot look at one of the tensors: in a recorded graph, or inside ``torch.vmap``."""
+    return _records() or (TransformType.Vmap in levels() and any(is_wrapped(x) for x in tensors))
 
 
 def has_tangent(*tensors: Tensor) -> bool:
@@ -182,7 +212,7 @@ class _Vanishes(torch.autograd.Function):
 
 
 def vanishing(x: Tensor, orders: int, refusal: str) -> Tensor:
-    """Zeros like ``x``, to be added to an expansion in it that ends: a derivative beyond ``orders`` raises ``refusal``."""
+    """Zeros like ``x``, for an expansion in it that ends: a derivative beyond ``orders`` raises ``refusal``."""
     result: Any = _Vanishes.apply(x, x.detach(), orders, refusal)
     return result
 

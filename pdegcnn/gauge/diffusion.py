@@ -101,11 +101,20 @@ class Diffusion(nn.Module):
 
 
 def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
-    """The solution of ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``; differentiable in both, in reverse mode."""
+    """The solution of ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``.
+
+    Differentiable in both, any number of times, in reverse mode.
+    """
     if _transforms.has_tangent(u, time):
         raise NotImplementedError(
-            "gauge.Diffusion(method='implicit'): expected a derivative in reverse mode, got one in forward mode (torch.func."
-            "jvp, jacfwd, hessian, linearize, dual numbers); use torch.func.jacrev, also twice, or method='spectral'"
+            "gauge.Diffusion(method='implicit'): expected a derivative in reverse mode, got one in forward mode "
+            "(torch.func.jvp, jacfwd, hessian, linearize, dual numbers); use torch.func.jacrev, also twice, or "
+            "method='spectral'"
+        )
+    if _transforms.hides_values():
+        raise RuntimeError(
+            "gauge.Diffusion(method='implicit'): expected to be run, got a trace by torch.jit or make_fx, which would "
+            "keep the number of iterations of one input; use method='spectral'"
         )
     stencil, root = laplacian_stencil(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
     tolerance = TOLERANCES[torch.promote_types(real_of(u.dtype), torch.float32)]

@@ -120,7 +120,8 @@ def exact_squared_distance(
     """Squared exact distances ``[C,S]`` of axisymmetric metrics, by trilinear interpolation of :func:`energy_table`.
 
     ``d^2 = a A + c B`` with the energies of the shortest geodesic, whose change with a and c is of second order (it is
-    shortest), so the gradient in the squared weights is (A, B). Within half a percent of the solver for ratios in [1/25, 25].
+    shortest), so the gradient in the squared weights is (A, B). Within half a percent of the solver for ratios in
+    [1/25, 25].
 
     Args:
         table: :func:`energy_table` as a tensor.

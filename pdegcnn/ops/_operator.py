@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._library.autograd import make_autograd_impl
-from torch.library import CustomOpDef
+from torch._library.custom_ops import CustomOpDef
 
 from pdegcnn import _transforms
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.kernels.metric import Metric
 
 
@@ -31,6 +31,15 @@ def check_metric_kind(metric: Metric, u: Tensor) -> Metric:
         if value.shape[0] not in (1, u.shape[1]):
             raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
     return metric
+
+
+def check_may_look(*values: Any) -> None:
+    """Raise where ``kernel_size="auto"`` cannot look at the values, numbers or tensors, that it depends on."""
+    if _transforms.hides_values(*(x for x in values if isinstance(x, Tensor))):
+        raise RuntimeError(
+            "kernel_size: expected odd sizes inside torch.jit.trace, make_fx, torch.func.linearize and torch.vmap, got "
+            "'auto', which looks at values"
+        )
 
 
 def spread(u: Tensor) -> Tensor:

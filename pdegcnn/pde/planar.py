@@ -19,7 +19,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import spectral
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
+from pdegcnn.pde.arguments import check_may_look, check_metric_kind, check_vector, spread
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.spaces import GridSpace
 
@@ -219,6 +219,7 @@ def morphology_sizes(
     """
     if kernel_size != "auto":
         return _fixed_sizes(space, kernel_size)
+    check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)
         return _enclosing_sizes(u, space, metric, radius, distance)
@@ -230,6 +231,7 @@ def diffusion_sizes(
     """Tap numbers; ``"auto"``: every tap whose weight is above 1e-4 of the centre's."""
     if kernel_size != "auto":
         return _fixed_sizes(space, kernel_size)
+    check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         power = float(alpha) if isinstance(alpha, Tensor) else alpha
         radius = u.new_full((u.shape[1],), radius_of_mass(power, space.dim, time))

@@ -14,7 +14,7 @@ from pdegcnn import _checks, _transforms
 from pdegcnn.kernels.metric import Metric, as_metric
 from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
+from pdegcnn.pde.arguments import check_may_look, check_metric_kind, check_vector, spread
 from pdegcnn.pde.harmonic import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.neighbours import Neighbours
 from pdegcnn.pde.subgrid import NewtonStep
@@ -219,6 +219,7 @@ def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
 
 def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | Tensor, time: float) -> tuple[int, int]:
     """The smallest window that holds every neighbour that could win: whose cost is below the range of u."""
+    check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)
         if not bool(radius.isfinite().all()):

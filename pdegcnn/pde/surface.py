@@ -18,7 +18,7 @@ from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
+from pdegcnn.pde.arguments import check_may_look, check_metric_kind, check_vector, spread
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
@@ -130,6 +130,7 @@ def diffusion(
     _checks.interval("alpha", alpha, SMALLEST_ALPHA, 1.0)
     matrix = _matrix(metric, u)
     if kernel_size == "auto":
+        check_may_look(u, alpha, matrix)
         far = radius_of_mass(_number(alpha), space.dim, time)
         taps, radius = enclosing_reach(space, matrix, torch.full_like(matrix[:, 0, 0], far))
     else:
@@ -168,6 +169,7 @@ def morphology(
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
     matrix = _matrix(metric, u)
     if kernel_size == "auto":
+        check_may_look(u, alpha, matrix)
         taps, radius = enclosing_reach(space, matrix, radius_of_cost(spread(u).double(), _number(alpha), time))
     else:
         taps, radius = kernel_reach(space, kernel_size)

@@ -142,7 +142,11 @@ class ReversibleStack(nn.Module):
             ValueError: shapes differ, a layer changes shape or input, a state is not finite or leaves the exact range.
             RuntimeError: in backward, with ``exact``: a layer was not deterministic.
         """
-        if torch.compiler.is_exporting() or torch.jit.is_tracing() or (torch.compiler.is_compiling() and not torch.is_grad_enabled()):
+        if (
+            torch.compiler.is_exporting()
+            or _transforms.is_tracing()
+            or (torch.compiler.is_compiling() and not torch.is_grad_enabled())
+        ):
             return self._traced(y, v)
         return self._eager(y, v)  # pyright: ignore[reportCallIssue]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +60,7 @@ def _flat(value: Any) -> Tensor:
 
 def of_layer(layer: nn.Module, inputs: tuple[Any, ...]) -> Callable[[Tensor], Tensor]:
     """A layer along directions of its inputs and parameters."""
-    layer = layer.double()
+    layer = copy.deepcopy(layer).double()  # it may hold a module that other tests share
     values = {name: p.detach() for name, p in layer.named_parameters()}
     return along(lambda given: functional_call(layer, given[0], given[1]), (values, inputs))
 
@@ -95,7 +96,6 @@ FIRSTS: dict[str, Callable[..., Tensor]] = {
     "dual": _dual,
     "jacrev": lambda f, t: torch.func.jacrev(f)(t),
     "jacfwd": lambda f, t: torch.func.jacfwd(f)(t),
-    "linearize": _linearize,
 }
 SECONDS: dict[str, Callable[..., Tensor]] = {
     "autograd twice": lambda f, t: torch.autograd.functional.hessian(_energy(f), t),
@@ -104,6 +104,8 @@ SECONDS: dict[str, Callable[..., Tensor]] = {
     "jacrev of jacfwd": lambda f, t: torch.func.jacrev(torch.func.jacfwd(_energy(f)))(t),
     "jacfwd of jacfwd": lambda f, t: torch.func.jacfwd(torch.func.jacfwd(_energy(f)))(t),
 }
+LINEARIZE = {"linearize": _linearize}
+"""Slow, for torch traces the function: to be asked for."""
 PER_SAMPLE = {"gradients per sample": lambda f, t: torch.vmap(torch.func.grad(_energy(f)))(_samples(t))}
 
 
@@ -112,14 +114,15 @@ def _differences(function: Callable[[Tensor], Tensor], t: Tensor, step: float) -
     return torch.stack([(function(t + way) - function(t - way)) / (2 * step) for way in ways], -1)
 
 
-def faults(function: Callable[[Tensor], Tensor], skip: frozenset[str] = frozenset()) -> dict[str, str]:
+def faults(function: Callable[[Tensor], Tensor], linearize: bool = False) -> dict[str, str]:
     """What is wrong, by the name of the transform: an error's text, or how far a derivative is off."""
+    firsts = {**FIRSTS, **(LINEARIZE if linearize else {})}
     t = torch.zeros(WAYS, dtype=torch.float64)
     gradient = lambda x: torch.autograd.functional.jacobian(_energy(function), x)  # noqa: E731
     values = torch.stack([function(x) for x in _samples(t)])
     tables = (
         (VALUES, lambda: values, 1e-9),
-        (FIRSTS, lambda: _differences(function, t, FIRST), 1e-6),
+        (firsts, lambda: _differences(function, t, FIRST), 1e-6),
         (PER_SAMPLE, lambda: torch.stack([gradient(x) for x in _samples(t)]), 1e-9),
         (SECONDS, lambda: _differences(gradient, t, SECOND), 1e-5),
     )
@@ -128,11 +131,9 @@ def faults(function: Callable[[Tensor], Tensor], skip: frozenset[str] = frozense
         wanted = true().detach()
         scale = wanted.abs().max() + 1e-3
         for name, run in table.items():
-            if name in skip:
-                continue
             try:
                 error = float(((run(function, t).detach() - wanted).abs().max() / scale).nan_to_num(torch.inf))
-            except Exception as problem:  # noqa: BLE001
+            except Exception as problem:  # noqa: BLE001 - whatever it is, it is the answer
                 found[name] = f"{type(problem).__name__}: {str(problem)[:300]}"
             else:
                 if error > tolerance:

@@ -6,7 +6,6 @@ import importlib
 from functools import partial
 from types import ModuleType
 
-import torch
 from torch import Tensor
 
 from pdegcnn import _transforms

@@ -49,9 +49,7 @@ def _law_at(
     return y, torch.where(moved, squared, 1), moved, factor, power
 
 
-def at_winners(
-    u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int
-) -> Tensor:
+def at_winners(u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int) -> Tensor:
     """The values of :func:`forward`, read at the winning taps; differentiable torch."""
     pair, step, direction = _chosen(lists, winner, taps)
     place = source(lists, pair, direction, step, u.shape[2])

@@ -105,8 +105,8 @@ def geodesic_landing(
     tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Wedge, vertices, positions and turn of a :class:`Landing`, of half-edge tables and paths."""
-    wedge, *rest = find(_Tables._make(tables), vertex, radius, angle, backend)
-    return wedge.clone(), *rest
+    end = find(_Tables._make(tables), vertex, radius, angle, backend)
+    return end.wedge, end.vertices, end.positions, end.turn
 
 
 @geodesic_landing.register_fake

@@ -10,8 +10,8 @@ from torch import Tensor
 from pdegcnn import _transforms
 
 REFUSAL = (
-    "fractional_exponential, fractional_power: expected at most second derivatives in the matrix (that is, in the metric of "
-    "spectral diffusion), got a third; take it of method='kernel', or by differences"
+    "fractional_exponential, fractional_power: expected at most second derivatives in the matrix (that is, in the "
+    "metric of spectral diffusion), got a third; take it of method='kernel', or by differences"
 )
 NEAR, CLOSE = 1e-5, 1e-4
 """Relative gaps of eigenvalues below which a first, or second, divided difference is a derivative half-way between."""
@@ -68,7 +68,9 @@ class _OfEigenvalues(torch.autograd.Function):
         if torch.is_grad_enabled():  # a derivative of the gradient must know what it depends on
             given = [x.view_as(x) for x in (matrix, alpha)]
             wanted = [x for x, needed in zip(given, ctx.needs_input_grad) if needed]
-            found = iter(torch.autograd.grad(expansion(*given, ctx.time), wanted, grads[0], create_graph=True))
+            found = iter(
+                torch.autograd.grad(expansion(given[0], given[1], ctx.time), wanted, grads[0], create_graph=True)
+            )
             first, second = (next(found) if needed else None for needed in ctx.needs_input_grad[:2])
             return first, second, None
         inner = vectors.mH @ grads[0] @ vectors
@@ -98,7 +100,9 @@ def expansion(matrix: Tensor, alpha: Tensor, time: float | None) -> Tensor:
     result = power if time is None else torch.exp(-time * power)
     first = _first_differences(values, result, _slope(values, result, alpha, time))
     moved = vectors.mH @ (exact - exact.detach()) @ vectors  # zero, but not for derivatives
-    bent = torch.einsum("...ijk,...ij,...jk->...ik", _second_differences(values, first, alpha, time).to(dtype), moved, moved)
+    bent = torch.einsum(
+        "...ijk,...ij,...jk->...ik", _second_differences(values, first, alpha, time).to(dtype), moved, moved
+    )
     inner = torch.diag_embed(result) + first * moved + bent + _transforms.vanishing(moved, 2, REFUSAL)
     return (vectors @ inner @ vectors.mH).to(matrix.dtype)
 
