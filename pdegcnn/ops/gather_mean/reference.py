@@ -10,7 +10,7 @@ from pdegcnn.kernels.metric import safe_sqrt
 from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
 
 REFUSAL = (
-    "gather_mean: expected at most second derivatives in the metric of kernel diffusion on a mesh, got a third; take it "
+    "gather_mean: expected at most second derivatives in the metric of diffusion on a mesh, got a third; take it "
     "by differences"
 )
 
