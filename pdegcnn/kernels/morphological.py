@@ -42,10 +42,13 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
 
 def _raised(squared_distance: Tensor, power: float | Tensor) -> Tensor:
     """``d^(2 power)``, power at least one; at distance zero with the slope's own limit and no infinite second one."""
-    base = squared_distance.clamp_min(0)
-    away = base > 0
-    straight = power == 1 if isinstance(power, Tensor) else float(power == 1)
-    return torch.where(away, torch.where(away, base, 1.0) ** power, base * straight)
+    if not isinstance(power, Tensor) and power == 1:
+        return squared_distance.clamp_min(0)
+    none = squared_distance <= 0
+    raised = squared_distance.masked_fill(none, 1.0) ** power
+    if isinstance(power, Tensor):  # the slope at zero is one where the power is
+        return torch.where(none, squared_distance.clamp_min(0) * (power == 1), raised)
+    return raised.masked_fill(none, 0.0)
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:
