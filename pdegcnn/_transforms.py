@@ -33,6 +33,8 @@ def is_wrapped(value: Tensor) -> bool:
 
 def refuse_batches(name: str, *grads: Tensor | None) -> None:
     """Raise in a backward pass that ``is_grads_batched`` or ``vectorize=True`` runs, for code that cannot do so."""
+    if torch.compiler.is_compiling():
+        return
     if any(g is not None and is_legacy_batchedtensor(g) for g in grads):
         raise NotImplementedError(
             f"{name}: expected one gradient at a time, got a batch of them (is_grads_batched=True, vectorize=True); "
