@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor as _is_wrapped  # pyright: ignore[reportMissingImports]
+
+from pdegcnn import _transforms
 
 LIMIT = 2**31
 """No size or number of steps is that large; refused by name, rather than by the allocator or never."""
@@ -96,6 +97,7 @@ def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
 def odd(name: str, sizes: Sequence[int]) -> None:
     """Raise unless every size is a positive odd number."""
     for size in sizes:
+        size = int(size) if isinstance(size, Tensor) else size  # what torch.jit.trace makes of shapes
         if not isinstance(size, int) or not 0 < size < LIMIT or size % 2 == 0:
             raise ValueError(f"{name}: expected positive odd sizes (below 2**31), got {tuple(sizes)}")
 
@@ -156,7 +158,7 @@ def is_compiling() -> bool:
 
 def has_values(value: Tensor) -> bool:
     """Whether the entries of a tensor may be looked at: not on the meta device, in a trace or inside a transform."""
-    return not (is_compiling() or value.is_meta or _is_wrapped(value))
+    return not (_transforms.in_trace() or value.is_meta or _transforms.is_wrapped(value))
 
 
 def interval(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:

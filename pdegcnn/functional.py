@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft
+from pdegcnn import _checks, _fft, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
@@ -40,7 +40,8 @@ PLANAR = "R2 or SE2"
 def _shared(space: Space, term: str, options: Options, dtype: torch.dtype, device: torch.device) -> Solver:
     """Return a solver whose tables later calls of a function use again."""
     make = solver_class(space, term)
-    return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
+    with _transforms.constants():
+        return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
 
 
 def _solver(u: Tensor, space: Space, term: str, options: Options, time: float) -> Solver:

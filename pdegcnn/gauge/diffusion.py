@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.gauge.features import Features, check_features, real_of
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
@@ -116,7 +116,21 @@ class Diffusion(nn.Module):
 
 
 def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
-    """The solution of ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``; differentiable once in both."""
+    """The solution of ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``.
+
+    Differentiable in both, any number of times, in reverse mode.
+    """
+    if _transforms.has_tangent(u, time):
+        raise NotImplementedError(
+            "gauge.Diffusion(method='implicit'): expected a derivative in reverse mode, got one in forward mode "
+            "(torch.func.jvp, jacfwd, hessian, linearize, dual numbers); use torch.func.jacrev, also twice, or "
+            "method='spectral'"
+        )
+    if _transforms.hides_values():
+        raise RuntimeError(
+            "gauge.Diffusion(method='implicit'): expected to be run, got a trace by torch.jit or make_fx, which would "
+            "keep the number of iterations of one input; use method='spectral'"
+        )
     stencil, root = laplacian_stencil(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
     tolerance = TOLERANCES[torch.promote_types(real_of(u.dtype), torch.float32)]
     rows, time = to_rows(u).double(), time.double()
@@ -124,10 +138,23 @@ def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
     if spin == 0:  # two real channels as one complex one: rows [B,V,2,C/2], times [2,C/2]
         rows = nn.functional.pad(rows, (0, channels % 2)).unflatten(2, (2, -1)).contiguous()
         time = nn.functional.pad(time, (0, channels % 2), value=1.0).view(2, -1)
-    solved: Any = _Implicit.apply(rows, time, stencil, root, tolerance, mesh.sizes)
+    solved: Any = _Implicit.apply(rows, time, _System(stencil, root, tolerance, mesh.sizes))
     if spin == 0:
         return solved.flatten(2)[:, :, :channels].transpose(1, 2).to(u.dtype).contiguous()
     return from_rows(solved, spin).to(u.dtype)
+
+
+class _System:
+    """What does not change in the equation: the scaled Laplacian, roots of areas ``[V,1,1]``, how exactly to solve, and
+    the vertex counts of the meshes.
+    """
+
+    def __init__(self, stencil: Stencil, root: Tensor, tolerance: float, sizes: Sequence[int]) -> None:
+        self.stencil, self.weight, self.tolerance, self.sizes = stencil, root[:, None, None], tolerance, sizes
+
+    def solve(self, right: Tensor, time: Tensor) -> Tensor:
+        """Solve by :func:`conjugate_gradients`."""
+        return conjugate_gradients(right, time, self.stencil, self.tolerance, self.sizes)
 
 
 class _Implicit(torch.autograd.Function):
@@ -136,23 +163,31 @@ class _Implicit(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, time: Tensor, stencil: Stencil, root: Tensor, tolerance: float, sizes: Sequence[int]
-    ) -> Tensor:
-        weight = root[:, None, None]
-        solution = conjugate_gradients(rows * weight, time, stencil, tolerance, sizes) / weight
-        ctx.save_for_backward(solution, time)
-        ctx.operators = stencil, weight, tolerance, sizes
-        return solution
+    def forward(rows: Tensor, time: Tensor, system: _System) -> Tensor:
+        return system.solve(rows * system.weight, time) / system.weight
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _System], output: Tensor) -> None:
+        _, time, ctx.system = inputs
+        ctx.save_for_backward(output, time)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        _transforms.refuse_batches("gauge.Diffusion(method='implicit')", *grads)
         solution, time = ctx.saved_tensors
-        stencil, weight, tolerance, sizes = ctx.operators
-        adjoint = conjugate_gradients(grads[0] / weight, time, stencil, tolerance, sizes)
+        stencil, weight = ctx.system.stencil, ctx.system.weight
+        if torch.is_grad_enabled():  # the adjoint by this function, which can be differentiated again
+            adjoint: Any = _Implicit.apply(grads[0] / weight**2, time, ctx.system)
+            adjoint = adjoint * weight
+        else:
+            adjoint = ctx.system.solve(grads[0] / weight, time)
         change = (adjoint * _apply(solution * weight, stencil)).sum((0, 1))
-        return adjoint * weight, -(change if time.ndim == 2 else change.sum(0)), None, None, None, None
+        return adjoint * weight, -(change if time.ndim == 2 else change.sum(0)), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], rows: Tensor, time: Tensor, system: _System) -> Any:
+        run = lambda u, t: _Implicit.apply(u, t, system)  # noqa: E731
+        return _transforms.loop(run, info.batch_size, in_dims[:2], (rows, time))
 
 
 def _apply(rows: Tensor, stencil: Stencil) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.spaces import GridSpace
 from pdegcnn.spaces.grid import rotation
 
@@ -94,6 +95,7 @@ def lifting_basis(space: GridSpace, size: int, basis: str) -> Tensor:
     return functions / energy.sqrt()
 
 
+@_transforms.constants()
 def cake_windows(orientations: int, height: int, width: int) -> Tensor:
     """Cake wavelets in the Fourier domain, ``[Or,H,W]`` float64 in fft order: wedges that sum to one everywhere.
 

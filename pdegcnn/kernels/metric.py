@@ -61,7 +61,7 @@ def _lower(raw: Tensor) -> Tensor:
     raw = _wide(raw)
     dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
     row, column = torch.tril_indices(dim, dim, offset=-1)
-    below = torch.zeros(*raw.shape[:-1], dim, dim, dtype=raw.dtype, device=raw.device)
+    below = raw.new_zeros(*raw.shape[:-1], dim, dim)
     below[..., row, column] = raw[..., dim:]
     return torch.diag_embed(raw[..., :dim].exp()) + below
 

@@ -71,7 +71,8 @@ def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor
         value = factor / unit * squared.clamp_min(0)
     else:
         base, away, near = _bounded(squared / unit, power)
-        value = torch.where(away, torch.where(near, factor * base**power, torch.inf), 0.0)
+        centre = squared.clamp_min(0) * (power == 1) if isinstance(power, Tensor) else 0.0  # a slope of one at alpha 1
+        value = torch.where(away, torch.where(near, factor * base**power, torch.inf), centre)
     return value.to(squared_distance.dtype)
 
 
@@ -92,7 +93,8 @@ def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float =
     factor, unit, power = cost_law(alpha, time)
     base, away, near = _bounded(squared_distance / unit, power)
     most = torch.finfo(base.dtype).max ** MOST_COST
-    first = factor * power / unit * torch.where(away, base ** (power - 1), 0.0 if alpha < 1 else 1.0)
+    at_zero = torch.ones_like(base) * (alpha == 1 if isinstance(alpha, Tensor) else float(alpha == 1))
+    first = factor * power / unit * torch.where(away, base ** (power - 1), at_zero)
     second = factor * power * (power - 1) / unit**2 * torch.where(away, base ** (power - 2), 0.0)
     return torch.where(near, first, most).clamp_max(most), torch.where(near, second, most).clamp_max(most)
 

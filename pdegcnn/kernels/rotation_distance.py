@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.spaces import RotationSpace
 
 Array = NDArray[np.float64]
+REFUSAL = "distance='exact': expected at most second derivatives in the metric, got a third; take another distance"
 
 COORDINATES: dict[str, Callable[[RotationSpace, Tensor], Tensor]] = {
     "logarithmic": lambda space, g: space.log(g),
@@ -117,7 +120,8 @@ def exact_squared_distance(
     """Squared exact distances ``[C,S]`` of axisymmetric metrics, by trilinear interpolation of :func:`energy_table`.
 
     ``d^2 = a A + c B`` with the energies of the shortest geodesic, whose change with a and c is of second order (it is
-    shortest), so A and B are constants for the gradient. Within half a percent of the solver for ratios in [1/25, 25].
+    shortest), so the gradient in the squared weights is (A, B). Within half a percent of the solver for ratios in
+    [1/25, 25].
 
     Args:
         table: :func:`energy_table` as a tensor.
@@ -126,18 +130,59 @@ def exact_squared_distance(
         tilt: tilt of each element in [0, pi], ``[S]``.
         twist: absolute twist of each element in [0, pi], ``[S]``.
     """
-    with torch.no_grad():
-        low, high = float(np.log(RATIOS[0])), float(np.log(RATIOS[1]))
-        r, s = _node(((tilt_square / twist_square).log() - low) / (high - low))
-        of_ratio = torch.lerp(table[..., r], table[..., r + 1], s)  # [2,tilt,twist,C]
-        i, x = _node((tilt / torch.pi).sqrt())
-        j, y = _node((twist / torch.pi).sqrt())
-        x, y = x[:, None], y[:, None]
-        below = torch.lerp(of_ratio[:, i, j], of_ratio[:, i, j + 1], y)
-        above = torch.lerp(of_ratio[:, i + 1, j], of_ratio[:, i + 1, j + 1], y)
-        excess = torch.lerp(below, above, x).mT * (tilt**2 + twist**2)  # [2,C,S]
-        first, second = (tilt**2 + excess[0]).clamp_min(0), (twist**2 + excess[1]).clamp_min(0)
-    return tilt_square[:, None] * first + twist_square[:, None] * second
+    given: Any = (table, tilt_square, twist_square, tilt, twist)
+    if _transforms.differentiated(*given):
+        return _expanded(*given)
+    return _Energy.apply(*given)[0]  # type: ignore[index]
+
+
+def _energies_at(
+    table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A and B of every channel and element, ``[C,S]`` each, by the table."""
+    low, high = float(np.log(RATIOS[0])), float(np.log(RATIOS[1]))
+    r, s = _node(((tilt_square / twist_square).log() - low) / (high - low))
+    of_ratio = torch.lerp(table[..., r], table[..., r + 1], s)  # [2,tilt,twist,C]
+    i, x = _node((tilt / torch.pi).sqrt())
+    j, y = _node((twist / torch.pi).sqrt())
+    x, y = x[:, None], y[:, None]
+    below = torch.lerp(of_ratio[:, i, j], of_ratio[:, i, j + 1], y)
+    above = torch.lerp(of_ratio[:, i + 1, j], of_ratio[:, i + 1, j + 1], y)
+    excess = torch.lerp(below, above, x).mT * (tilt**2 + twist**2)  # [2,C,S]
+    return (tilt**2 + excess[0]).clamp_min(0), (twist**2 + excess[1]).clamp_min(0)
+
+
+class _Energy(torch.autograd.Function):
+    """``tilt_square A + twist_square B``, whose gradient in the two weights is (A, B); arguments as `_energies_at`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor) -> Any:
+        first, second = _energies_at(table, tilt_square, twist_square, tilt, twist)
+        return tilt_square[:, None] * first + twist_square[:, None] * second, first, second
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *given, first, second = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a derivative of the gradient must know what they depend on
+            first, second = _energies_at(*given)
+        return None, (grads[0] * first).sum(1), (grads[0] * second).sum(1), None, None
+
+
+def _expanded(table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor) -> Tensor:
+    """What `_Energy` gives, as a polynomial of degree two in the weights about themselves: plain torch."""
+    total = torch.zeros((), dtype=tilt.dtype, device=tilt.device)
+    for weight, energy in zip((tilt_square, twist_square), _energies_at(table, tilt_square, twist_square, tilt, twist)):
+        moved, still = (weight - weight.detach())[:, None], energy.detach()
+        total = total + weight[:, None] * still + moved * (energy - still) / 2
+        total = total + _transforms.vanishing(moved, 2, REFUSAL)
+    return total
 
 
 def _node(share: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn._derived import Derived, Table
 from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
 from pdegcnn.spaces import Space
@@ -95,6 +95,7 @@ class _WeightedNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad = grads[0]
+        _transforms.refuse_batches("BatchNorm(space=...)", grad)
         u, weights, scale, mean, variance = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the gradient must know what they depend on
             _, centred, variance = _moments(u, weights)
@@ -208,7 +209,8 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         shift = u.new_zeros(u.shape[1]) if self.bias is None else self.bias.to(u.dtype)
         count: Any = u.numel() // u.shape[1]
         if group is None:
-            normal, mean, variance = _WeightedNorm.apply(u, weights, scale, shift, self.eps)  # type: ignore[misc]
+            norm: Any = _WeightedNorm.forward if _transforms.has_tangent(u, scale, shift) else _WeightedNorm.apply
+            normal, mean, variance = norm(u, weights, scale, shift, self.eps)
         else:
             normal, mean, variance, count = _between_processes(u, weights, scale, shift, self.eps, group)
         if self.running_mean is not None and self.running_var is not None:

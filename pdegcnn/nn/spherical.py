@@ -132,8 +132,7 @@ class SphereLift(Derived, Lift):
         real = torch.einsum("oikn,knl->oiln", cosine, functions)
         imaginary = torch.einsum("oikn,knl->oiln", sine, functions[:, 1:])
         half = torch.complex(real, -nn.functional.pad(imaginary, (1, 0)))
-        share = torch.full((self.orders + 1,), 0.5, dtype=real.dtype, device=real.device)
-        share[0] = 1
+        share = torch.where(torch.arange(self.orders + 1, device=real.device) > 0, 0.5, 1.0).to(real.dtype)
         return full_orders(half * share)
 
     @in_parameter_precision

@@ -11,7 +11,6 @@ import os
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
 from pdegcnn import _checks
 
@@ -54,11 +53,6 @@ def _import_problem(name: str) -> str:
         except Exception as error:  # a broken install must fail as softly as an absent one
             _PROBLEMS[name] = f"{name} cannot be imported ({type(error).__name__}: {error})"
     return _PROBLEMS[name]
-
-
-def in_function_transform(*tensors: Tensor) -> bool:
-    """Whether torch.func.grad or vmap wraps one of the tensors (custom operators have no autograd rule there)."""
-    return not torch.compiler.is_compiling() and any(map(is_functorch_wrapped_tensor, tensors))
 
 
 def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None = None) -> str:

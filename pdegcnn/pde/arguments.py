@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.kernels.metric import Metric, as_metric
 
 HALF = (torch.float16, torch.bfloat16)
@@ -53,6 +53,15 @@ def wide_metric(metric: Metric) -> Metric:
         if value.dtype in HALF:
             return type(metric)(**{name: wide(value) for name, value in fields.items()})
     return metric
+
+
+def check_may_look(*values: Any) -> None:
+    """Raise where ``kernel_size="auto"`` cannot look at the values, numbers or tensors, that it depends on."""
+    if _transforms.hides_values(*(x for x in values if isinstance(x, Tensor))):
+        raise RuntimeError(
+            "kernel_size: expected odd sizes inside torch.jit.trace, make_fx, torch.func.linearize and torch.vmap, got "
+            "'auto', which looks at values"
+        )
 
 
 def spread(u: Tensor, sizes: Sequence[int] | None = None) -> Tensor:

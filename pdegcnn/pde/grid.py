@@ -20,7 +20,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import grid_spectral
-from pdegcnn.pde.arguments import HALF, spread, wide, wide_metric
+from pdegcnn.pde.arguments import HALF, check_may_look, spread, wide, wide_metric
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
 from pdegcnn.spaces import GridSpace
@@ -178,6 +178,7 @@ def _sizes_of_cost(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
 
     The centre costs nothing, so a tap that costs more than ``max u - min u`` loses to it.
     """
+    check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)
         return _enclosing_sizes(u, space, metric, radius, distance)
@@ -185,6 +186,7 @@ def _sizes_of_cost(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
 
 def _sizes_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float) -> Sizes:
     """Return sizes that hold every tap whose weight is above 1e-4 of the centre's."""
+    check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         power = float(alpha) if isinstance(alpha, Tensor) else alpha
         radius = wide(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))

@@ -14,12 +14,13 @@ import math
 import torch
 from torch import Tensor
 
-from pdegcnn import _fft
+from pdegcnn import _fft, _transforms
 from pdegcnn.ops.matrix_function import fractional_exponential
 from pdegcnn.spaces import GridSpace
 from pdegcnn.spaces.base import sinc
 
 
+@_transforms.constants()
 def _frequencies(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Angular frequencies (x, y) on the half plane of rfft2, and the same with the signless Nyquist modes zeroed."""
     height, width = u.shape[-2:]
@@ -33,6 +34,7 @@ def _frequencies(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x[None, :], y[:, None], odd_x[None, :], odd_y[:, None]
 
 
+@_transforms.constants()
 def _fibre_derivative(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices [Or,Or] of d/dtheta and of -d^2/dtheta^2 for trigonometric interpolation over orientations."""
     n = torch.fft.fftfreq(count, d=1 / count, dtype=like.dtype, device=like.device)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
 from pdegcnn.kernels.metric import SPD, Metric
 from pdegcnn.kernels.morphological import FLAT_SLACK, cost_law, radius_of_cost
@@ -17,7 +18,7 @@ from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.pde.arguments import spread, wide, wide_metric
+from pdegcnn.pde.arguments import check_may_look, spread, wide, wide_metric
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
 from pdegcnn.spaces import SE2, Mesh
 
@@ -70,14 +71,18 @@ class MeshSolver(Solver):
         """Return ``exp(-time (-Delta)^alpha) u`` by a kernel."""
         space, matrix = self.space, _matrix(metric, u)
         if self.reach is None:
+            check_may_look(u, alpha, matrix)
             far = radius_of_mass(_number(alpha), space.dim, time)
             taps, radius = enclosing_reach(space, matrix, torch.full_like(matrix[:, 0, 0], far))
         else:
             taps, radius = self.reach
-        with torch.no_grad():  # no tap is further away than this
-            turn = (taps + 1) * math.pi / space.directions
-            reach = float((torch.linalg.eigvalsh(matrix)[:, -1].max() * (radius**2 + turn**2)).sqrt())
-        distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
+        turn = (taps + 1) * math.pi / space.directions
+        reach = _transforms.at_values(partial(_farthest, square=radius**2 + turn**2), matrix)
+        if _checks.has_values(matrix) or _checks.is_compiling():
+            reach = float(reach)
+            distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
+        else:
+            distances = torch.linspace(0, 1, SAMPLES, dtype=matrix.dtype, device=u.device) * reach
         weights = profile(distances**2, alpha, space.dim, time)
         weights = weights / weights.detach()[0]
         return gather_mean(u, bundle(space, radius, u), matrix, weights, reach, taps)
@@ -86,6 +91,7 @@ class MeshSolver(Solver):
         """Return the dilation (sign +1) or erosion (-1) of u."""
         space, matrix = self.space, _matrix(metric, u)
         if self.reach is None:
+            check_may_look(u, alpha, matrix)
             radius_of_balls = radius_of_cost(spread(u, space.sizes).double(), _number(alpha), time)
             taps, radius = enclosing_reach(space, matrix, radius_of_balls)
         else:
@@ -126,6 +132,11 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
         )
     steps = int(turn * space.directions / (2 * math.pi) + 0.5 + 1e-6)  # a tap's turn is off whole steps by up to a half
     return kernel_reach(space, (2 * steps + 1, 2 * max(math.ceil(reach + 1e-6 - 0.5), 0) + 1))
+
+
+def _farthest(matrix: Tensor, square: float) -> Tensor:
+    """Greatest distance, in any of the metrics ``[C,3,3]``, of an element whose Euclidean one has this square."""
+    return (torch.linalg.eigvalsh(matrix)[:, -1].max() * square).sqrt()
 
 
 def _law(alpha: Alpha, time: float, like: Tensor) -> tuple[Tensor, float | Tensor]:

@@ -10,12 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
-from pdegcnn.pde.arguments import spread, wide, wide_metric
+from pdegcnn.pde.arguments import check_may_look, spread, wide, wide_metric
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
 from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.sphere_subpixel import NewtonStep
@@ -131,7 +131,8 @@ def _window(
 ) -> Window:
     """Return the window of ``kernel_size="auto"``; signals of similar range share it."""
     like = torch.empty(0, dtype=dtype, device=device)
-    return lasting(Window, space, sizes, distance, subgrid, like)
+    with _transforms.constants():
+        return lasting(Window, space, sizes, distance, subgrid, like)
 
 
 def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
@@ -153,6 +154,7 @@ def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
 
 def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float) -> tuple[int, int]:
     """The smallest window that holds every neighbour that could win: whose cost is below the range of u."""
+    check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)
         if not bool(radius.isfinite().all()):

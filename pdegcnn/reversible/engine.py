@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrize import is_parametrized
 
+from pdegcnn import _transforms
 from pdegcnn.reversible.replay import Autocast, LayerReplay, RandomState
 from pdegcnn.reversible.transition import Transition, round_to
 
@@ -180,7 +181,9 @@ class StackFunction(torch.autograd.Function):
         if grad_y is None and grad_v is None:
             return (None,) * len(ctx.needs_input_grad)
         y, v, *params = ctx.saved_tensors
-        walk = Backwards(ctx.plan, params, ctx.needs_input_grad[3:], torch.is_grad_enabled(), y, v)
+        _transforms.refuse_batches("ReversibleStack", grad_y, grad_v)
+        batched = any(g is not None and transformed(g) for g in (grad_y, grad_v))  # by vmap over backward passes
+        walk = Backwards(ctx.plan, params, ctx.needs_input_grad[3:], torch.is_grad_enabled() or batched, y, v)
         del y, v
         if not walk.graph and hasattr(ctx, "maybe_clear_saved_tensors"):
             ctx.maybe_clear_saved_tensors()  # unless the graph is retained, the outputs need not outlive the first step

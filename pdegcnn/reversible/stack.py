@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks as check
+from pdegcnn import _transforms
 from pdegcnn.reversible.engine import (
     Plan,
     Rule,
@@ -141,7 +142,11 @@ class ReversibleStack(nn.Module):
             ValueError: shapes differ, a layer changes shape or input, a state is not finite or leaves the exact range.
             RuntimeError: in backward, with ``exact``: a layer was not deterministic.
         """
-        if torch.compiler.is_exporting() or (torch.compiler.is_compiling() and not torch.is_grad_enabled()):
+        if (
+            torch.compiler.is_exporting()
+            or _transforms.is_tracing()
+            or (torch.compiler.is_compiling() and not torch.is_grad_enabled())
+        ):
             return self._traced(y, v)
         return self._eager(y, v)  # pyright: ignore[reportCallIssue]
 
@@ -218,13 +223,15 @@ class ReversibleStack(nn.Module):
         layers = self.sequence()
         for index, layer in enumerate(self.layers):
             _fit_to_run(layer, index)
-        if self.memory == "reversible":
+        forward_mode = _transforms.in_forward_mode()  # it has no backward pass that would need states
+        if self.memory == "reversible" and not forward_mode:
             params, names = collect(layers)
             plan = Plan(layers, self.rule, Autocast(y.device), names)
             y, v = StackFunction.apply(plan, y, v, *params)  # pyright: ignore
             peaks = plan.peaks
         else:
-            y, v, peaks = self._stored(layers, y, v)
+            plain = forward_mode or _transforms.differentiated(y, v)  # torch.func knows no checkpoints
+            y, v, peaks = self._stored(layers, y, v, "plain" if plain else self.memory)
         if not (concrete(y) and concrete(v)):
             return y, v
         if self.exact:
@@ -236,10 +243,12 @@ class ReversibleStack(nn.Module):
             )
         return y, v
 
-    def _stored(self, layers: Sequence[nn.Module], y: Tensor, v: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _stored(
+        self, layers: Sequence[nn.Module], y: Tensor, v: Tensor, memory: str
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The same map under plain autograd, or with torch's checkpoints."""
         count = len(layers)
-        size = {"plain": count, "checkpoint": 1, "checkpoint_sqrt": math.isqrt(count - 1) + 1}[self.memory]
+        size = {"plain": count, "checkpoint": 1, "checkpoint_sqrt": math.isqrt(count - 1) + 1}[memory]
         peaks: list[Tensor] = []
 
         def segment(y: Tensor, v: Tensor, first: int, last: int, note: bool) -> tuple[Tensor, Tensor]:
@@ -251,7 +260,7 @@ class ReversibleStack(nn.Module):
 
         for first in range(0, count, size):
             last = min(first + size, count)
-            if self.memory == "plain":
+            if memory == "plain":
                 y, v = segment(y, v, first, last, True)
             else:
                 y, v = checkpoint(segment, y, v, first, last, True, use_reentrant=False)  # pyright: ignore

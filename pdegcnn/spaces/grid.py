@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from pdegcnn import _checks, _fft
+from pdegcnn import _checks, _fft, _transforms
 from pdegcnn.spaces.base import HomogeneousSpace
 
 
@@ -56,6 +56,7 @@ class GridSpace(HomogeneousSpace):
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KO,KH,KW,dim]``."""
 
+    @_transforms.constants()
     def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """How much of a grid cell each tap stands for, ``[KO,1,1]``: a tap met twice around the circle counts half."""
         weights = torch.ones(sizes[0], 1, 1, dtype=like.dtype, device=like.device)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft
+from pdegcnn import _checks, _fft, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn._files import write_file
 from pdegcnn.spaces.base import Space
@@ -450,7 +450,8 @@ class Mesh(Space):
         dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
         key = (*name, like.device, dtype)
         if key not in self._kept:
-            self._kept[key] = lasting(build, (like.device, dtype))
+            with _transforms.constants():
+                self._kept[key] = lasting(build, (like.device, dtype))
         return self._kept[key]
 
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pdegcnn import _fft
+from pdegcnn import _fft, _transforms
 from pdegcnn.sphere.grid import SphereGrid
 
 
@@ -28,15 +28,16 @@ class _RingAnalysis(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        half = torch.full((grads[0].shape[-1],), 0.5, dtype=grads[0].real.dtype, device=grads[0].device)
-        half[0] = 1.0
+        order = torch.arange(grads[0].shape[-1], device=grads[0].device)
+        half = torch.where(order > 0, 0.5, 1.0).to(grads[0].real.dtype)
         return _fft.apply(torch.fft.irfft, grads[0] * half, n=ctx.count, norm="forward"), None
 
 
 def real_analysis(f: Tensor, grid: SphereGrid, size: int) -> Tensor:
     """sum_j f_j e^{-i m phi_j} along every ring of real f [..., *shape], for m = 0..size-1: [..., nlat, size]."""
     if len(grid.shape) == 2:
-        return _RingAnalysis.apply(f, size)  # type: ignore[return-value]
+        forward_mode = _transforms.in_forward_mode()  # to which torch's own transform is as good
+        return (_RingAnalysis.forward if forward_mode else _RingAnalysis.apply)(f, size)  # type: ignore[return-value]
     return _ragged_analysis(f, grid, size, False)[0]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.sphere._constants import constant
 from pdegcnn.sphere._legendre import Array
 
@@ -125,14 +126,14 @@ def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtyp
         rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=b.device)
         return apply_rotation(rows, (a[..., None], b[..., None], c[..., None])).mT.to(dtype)
     (orders, shift), picked = _phases(degree, b.device), _picked(degree, b.device)
-    turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub_(shift).cos_().to(dtype)
+    turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub(shift).cos().to(dtype)
     around_b, around_c, around_a = turns.unbind(-2)
     table = _tilt_table(degree, b.device).to(dtype)
     tilt = (around_b @ table.flatten(1)).unflatten(-1, table.shape[1:])
-    cosine, sine = tilt.mul_(around_c[..., picked][..., None, :]).unbind(-3)
+    cosine, sine = (tilt * around_c[..., picked][..., None, :]).unbind(-3)
     cos, sin = around_a[..., : degree + 1, None], around_a[..., degree:, None]
     upper = torch.addcmul(sin[..., 1:, :] * cosine[..., 1:, :], cos[..., 1:, :], sine[..., 1:, :])
-    lower = torch.addcmul(cos * cosine, sin, sine, value=-1)  # the sine block has no row 0: its factor does not matter
+    lower = torch.addcmul(cos * cosine, -sin, sine)  # the sine block has no row 0: its factor does not matter
     return torch.cat([upper.flip(-2), lower], -2)
 
 
@@ -155,6 +156,7 @@ class _Matrix(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        _transforms.refuse_batches("wigner_D, rotate_coefficients", *grads)
         rotation, matrix = ctx.saved_tensors
         generators = _generators(ctx.degree, matrix.device).to(matrix.dtype)
         turns = torch.einsum("...ij,kij->...k", matrix.mT @ grads[0], generators).to(rotation.dtype)
@@ -164,8 +166,25 @@ class _Matrix(torch.autograd.Function):
         return rotation @ hat, None, None
 
 
+def _around(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same by plain torch, about the rotation itself: D(R exp(w)) = D(R) exp(w . generators), here at w = 0.
+
+    Derivatives up to the eighth are right, those that leave the rotations zero.
+    """
+    here = rotation.detach()
+    turn = here.mT @ rotation
+    odd = (turn - turn.mT) / 2
+    sine = torch.stack([odd[..., 2, 1], odd[..., 0, 2], odd[..., 1, 0]], -1)
+    square = (sine * sine).sum(-1, keepdim=True)
+    vector = sine * (1 + square / 6 + 3 * square**2 / 40 + 5 * square**3 / 112)  # times arcsin(s)/s
+    generator = torch.tensordot(vector, _generators(degree, rotation.device), 1)
+    return (euler_matrix(degree, *euler_zyz(here), torch.float64) @ torch.linalg.matrix_exp(generator)).to(dtype)
+
+
 def matrix(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
     """D^l [..., 2l+1, 2l+1] in ``dtype`` of float64 rotations [..., 3, 3]; real harmonics, polar axis z."""
+    if _transforms.differentiated(rotation):
+        return _around(degree, rotation, dtype)
     if not rotation.requires_grad:
         return euler_matrix(degree, *euler_zyz(rotation), dtype)
     return _Matrix.apply(rotation, degree, dtype)  # type: ignore[return-value]

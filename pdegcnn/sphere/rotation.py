@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.sphere import _wigner as wigner
 from pdegcnn.sphere._constants import constant
 
@@ -155,7 +155,7 @@ def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
         raise ValueError(f"{'R' if R.is_meta else 'c'}: expected a device that holds values, got meta")
     rotation = check_rotation("R", R).double().to(c.device)
     rows = to_e3nn(c.to(torch.complex128)).split([2 * degree + 1 for degree in range(c.shape[-1])], -1)
-    if rotation.requires_grad:
+    if rotation.requires_grad or _transforms.differentiated(rotation):
         turned = [row @ wigner.matrix(degree, rotation, torch.float64).mT for degree, row in enumerate(rows)]
     else:
         angles = wigner.euler_zyz(rotation)

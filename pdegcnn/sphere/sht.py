@@ -101,7 +101,7 @@ class RealSHT(_Transform):
         rings = torch.view_as_real(waves).flatten(2)  # [m, ring, batch and re/im]
         north, south, sign = rings[:, :half], rings[:, -half:].flip(1), self.get_buffer("sign")
         # (l, m) has parity (-1)^(l+m) under reflection in the equator: even degrees see north + (-1)^m south.
-        even, odd = torch.addcmul(north, south, sign), torch.addcmul(north, south, sign, value=-1)
+        even, odd = torch.addcmul(north, south, sign), torch.addcmul(north, south, -sign)
         columns, sizes = [], [len(orders) for orders in self._orders()]
         for block, parts in enumerate(zip(even.split(sizes), odd.split(sizes))):
             rows = [self.get_buffer(f"{name}{block}") @ part for name, part in zip(("even", "odd"), parts)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.convection import op as _op
 from pdegcnn.ops.convection.reference import convection as _reference
@@ -37,6 +37,6 @@ def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: s
     _checks.same_kind("shift", shift, "u", u)
     _checks.choice("boundary", boundary, _op.BOUNDARIES)
     chosen = _backend.choose("convection", u, backend)
-    if chosen != "torch" and not _backend.in_function_transform(u, shift):
+    if chosen != "torch" and not _transforms.differentiated(u, shift):
         return _op.convection(u, shift, _op.BOUNDARIES.index(boundary), chosen)
     return _reference(u, shift, boundary)

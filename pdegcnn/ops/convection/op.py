@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from types import ModuleType
 
-import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
+from pdegcnn.ops._operator import operator
 from pdegcnn.ops.convection import reference
 
 BOUNDARIES = ("zeros", "replicate", "periodic")
@@ -18,7 +20,7 @@ def _module(backend: str) -> ModuleType:
     return importlib.import_module(f"pdegcnn.ops.convection.{_MODULES[backend]}")
 
 
-@torch.library.custom_op("pdegcnn::convection", mutates_args=())
+@operator("pdegcnn::convection")
 def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
     """Value of u [B,C,Or,H,W] at shift [C,Or,3]; ``boundary`` counts in BOUNDARIES."""
     return _module(backend).forward(u.contiguous(), shift.contiguous(), boundary)
@@ -29,7 +31,7 @@ def _(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
     return u.new_empty(u.shape)
 
 
-@torch.library.custom_op("pdegcnn::convection_backward", mutates_args=())
+@operator("pdegcnn::convection_backward")
 def convection_backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int, backend: str) -> tuple[Tensor, Tensor]:
     """Gradients in u and shift."""
     return _module(backend).backward(grad.contiguous(), u.contiguous(), shift.contiguous(), boundary)
@@ -59,13 +61,9 @@ def _setup_backward(ctx, inputs, output) -> None:
 
 def _double_backward(ctx, along_u, along_shift):
     """Second derivatives through the specification: rare, so it need not be fast."""
-    with torch.enable_grad():
-        given = [x.detach().requires_grad_() for x in ctx.saved_tensors]
-        grad, u, shift = given
-        out = reference.convection(u, shift, BOUNDARIES[ctx.boundary])
-        first = torch.autograd.grad(out, (u, shift), grad, create_graph=True)
-        second = torch.autograd.grad(first, given, (along_u, along_shift), allow_unused=True)
-    return *second, None, None
+    grad, *given = ctx.saved_tensors
+    specification = partial(reference.convection, boundary=BOUNDARIES[ctx.boundary])
+    return *_transforms.pull_again(specification, grad, given, (along_u, along_shift)), None, None
 
 
 convection_backward.register_autograd(_double_backward, setup_context=_setup_backward)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_mean import op as _op
@@ -15,7 +15,13 @@ __all__ = ["gather_mean"]
 
 
 def gather_mean(
-    u: Tensor, lists: Bundle, matrix: Tensor, profile: Tensor, reach: float, taps: int, backend: str | None = None
+    u: Tensor,
+    lists: Bundle,
+    matrix: Tensor,
+    profile: Tensor,
+    reach: float | Tensor,
+    taps: int,
+    backend: str | None = None,
 ) -> Tensor:
     """Mean of u over the taps of every point, weighted by a profile of the distance and the area of the vertex.
 
@@ -28,9 +34,10 @@ def gather_mean(
         lists: pairs of the mesh, of the precision of ``u`` (float32 for half precision).
         matrix: metric G, [C,3,3], symmetric positive definite.
         profile: samples k >= 0 of the profile, [T], positive at distance zero.
-        reach: distance of the last sample.
+        reach: distance of the last sample; a tensor inside function transforms, which run the torch version.
         taps: odd number of steps of directions; with one more than there are directions, the outer two count half.
-        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"`` (whose second derivatives and ``torch.func`` transforms run the torch version) or
+            ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Tensor of the shape and dtype of ``u``: between its least and greatest value.
@@ -48,7 +55,8 @@ def gather_mean(
     _checks.odd("taps", (taps,))
     dtype = torch.promote_types(u.dtype, torch.float32)
     arguments = (u.to(dtype), lists, matrix.to(dtype), profile.to(dtype), reach, taps)
-    if _backend.choose("gather_mean", u, backend) == "torch":
+    chosen = _backend.choose("gather_mean", u, backend)
+    if chosen == "torch" or isinstance(reach, Tensor) or _transforms.differentiated(u, matrix, profile):
         return _reference.gather_mean(*arguments).to(u.dtype)
     wide, _, *rest = arguments
     return _op.mean(wide, *lists, *rest)[0].to(u.dtype)

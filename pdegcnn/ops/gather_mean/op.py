@@ -9,7 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.ops import _jit
+from pdegcnn.ops._operator import operator
+from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.gather_mean import reference
 
 LOOPS = str(Path(__file__).with_name("loops.py"))
 BLOCK = 256
@@ -48,7 +52,7 @@ def _geometry(lists: Any, matrix: Tensor, profile: Tensor, reach: float, count: 
     return (*arrays, scale, taps)
 
 
-@torch.library.custom_op("pdegcnn::gather_mean", mutates_args=())
+@operator("pdegcnn::gather_mean")
 def mean(
     u: Tensor,
     start: Tensor,
@@ -78,7 +82,7 @@ def _(u, start, columns, offset, turn, steps, areas, most, matrix, profile, reac
     return u.new_empty(u.shape), u.new_empty(u.shape[1] * u.shape[3], u.shape[2])
 
 
-@torch.library.custom_op("pdegcnn::gather_mean_backward", mutates_args=())
+@operator("pdegcnn::gather_mean_backward")
 def mean_backward(
     grad: Tensor,
     u: Tensor,
@@ -132,9 +136,22 @@ def _backward(ctx, grad, _):
     return found[0], *(None,) * 7, found[1], found[2] if learn else None, None, None
 
 
-def _no_second(ctx, *grads):
-    raise NotImplementedError("gather_mean: the Numba version has no second derivative; use backend='torch'")
+def _setup_backward(ctx, inputs, output) -> None:
+    grad, u, _, _, *lists, matrix, profile, ctx.reach, ctx.taps, _ = inputs
+    ctx.save_for_backward(grad, u, matrix, profile, *lists)
+
+
+def _double_backward(ctx, *along):
+    """Second derivatives through the specification: rare, so it need not be fast."""
+    grad, u, matrix, profile, *lists = ctx.saved_tensors
+    bundle = Bundle._make((*lists, int(lists[0].diff().max())))
+
+    def specification(u: Tensor, matrix: Tensor, profile: Tensor) -> Tensor:
+        return reference.gather_mean(u, bundle, matrix, profile, ctx.reach, ctx.taps)
+
+    found = _transforms.pull_again(specification, grad, (u, matrix, profile), along)
+    return *found[:2], *(None,) * 8, *found[2:], None, None, None
 
 
 mean.register_autograd(_backward, setup_context=_setup)
-mean_backward.register_autograd(_no_second)
+mean_backward.register_autograd(_double_backward, setup_context=_setup_backward)

@@ -5,19 +5,42 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.kernels.metric import safe_sqrt
 from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
 
+REFUSAL = (
+    "gather_mean: expected at most second derivatives in the metric of diffusion on a mesh, got a third; take it "
+    "by differences"
+)
 
-def interpolate(profile: Tensor, distance: Tensor, reach: float) -> Tensor:
+
+def interpolate(profile: Tensor, distance: Tensor, reach: float | Tensor) -> Tensor:
     """The profile at any distances: linear between samples, zero beyond the last."""
     place = distance * ((profile.numel() - 1) / reach)
     below = place.detach().long().clamp(max=profile.numel() - 2)
     rest = place - below
-    return torch.where(rest <= 1, profile[below] * (1 - rest) + profile[below + 1] * rest, 0)
+    value = profile[below] * (1 - rest) + profile[below + 1] * rest
+    if place.requires_grad or _transforms.differentiated(place):
+        value = value + _bend(profile, place, below)
+    return torch.where(rest <= 1, value, 0)
 
 
-def gather_mean(u: Tensor, lists: Bundle, matrix: Tensor, profile: Tensor, reach: float, taps: int) -> Tensor:
+def _bend(profile: Tensor, place: Tensor, below: Tensor) -> Tensor:
+    """Zero, with the second derivative of the curve that the samples come from; that of the lines between them is zero.
+
+    The second difference reaches over several samples, for those of neighbours would be rounding in float32.
+    """
+    last = profile.numel() - 1
+    reach = max(1, last // 64)
+    centre = below.clamp(max=max(last - reach, 0))
+    sides = profile[(centre - reach).abs()] + profile[(centre + reach).clamp(max=last)]
+    moved = place - place.detach()
+    curve = (sides - 2 * profile[centre]) / reach**2
+    return curve / 2 * moved**2 + _transforms.vanishing(moved, 2, REFUSAL)
+
+
+def gather_mean(u: Tensor, lists: Bundle, matrix: Tensor, profile: Tensor, reach: float | Tensor, taps: int) -> Tensor:
     """``sum_q k(d_pq) a_q u_q / sum_q k(d_pq) a_q`` over the taps q of every point p."""
     count = u.shape[2]
     pairs, exists = padded(lists)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_morphology import op as _op
@@ -51,5 +51,7 @@ def gather_morphology(
     _checks.choice("sign", sign, (1, -1))
     chosen = _backend.choose("gather_morphology", u, backend)
     dtype = torch.promote_types(u.dtype, torch.float32)
-    out, _ = _op.search(u.to(dtype), *lists, matrix.to(dtype), law.to(dtype), taps, sign, chosen)
-    return out.to(u.dtype)
+    arguments = (u.to(dtype), *lists, matrix.to(dtype), law.to(dtype), taps, sign, chosen)
+    if _transforms.differentiated(u, matrix, law):
+        return _op.by_gathering(*arguments).to(u.dtype)
+    return _op.search(*arguments)[0].to(u.dtype)

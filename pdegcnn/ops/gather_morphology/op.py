@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
+from pdegcnn.ops._operator import operator
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_morphology import portable
 
@@ -23,7 +26,7 @@ def index_dtype(slots: int) -> torch.dtype:
     return torch.uint8 if slots <= 256 else torch.int16 if slots <= 2**15 else torch.int32
 
 
-@torch.library.custom_op("pdegcnn::gather_morphology", mutates_args=())
+@operator("pdegcnn::gather_morphology")
 def search(
     u: Tensor,
     start: Tensor,
@@ -57,6 +60,7 @@ def _setup(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad, _):
+    _transforms.refuse_batches("gather_morphology", grad)
     winner, *lists, matrix, law = ctx.saved_tensors
     metric = any(ctx.needs_input_grad[8:10])
     bundle = Bundle._make((*lists, ctx.most))
@@ -65,3 +69,10 @@ def _backward(ctx, grad, _):
 
 
 search.register_autograd(_backward, setup_context=_setup)
+
+
+def by_gathering(u: Tensor, *arguments: Any) -> Tensor:
+    """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
+    *lists, matrix, law, taps, sign, _ = arguments
+    winner = _transforms.at_values(search, u, *arguments)[1]
+    return portable.at_winners(u, Bundle._make(lists), matrix, law, winner, taps, sign)

@@ -30,25 +30,44 @@ def forward(
     return sign * best, winner
 
 
-def backward(
-    grad: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Gradients in u, and with ``metric`` those in the matrix and the law; differentiable torch."""
-    count, vertices = grad.shape[2:]
+def _chosen(lists: Bundle, winner: Tensor, taps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs and steps ``[B,C,N,V]`` of the winning taps, and the directions they are seen from."""
     slot = winner.long()
     pair = lists.start[:-1] + slot.div(taps, rounding_mode="floor")
-    step = slot % taps - taps // 2
-    direction = torch.arange(count, device=grad.device)[:, None]
-    place = source(lists, pair, direction, step, count).flatten(2)
-    grad_u = torch.zeros_like(grad).flatten(2).scatter_add(2, place, grad.flatten(2)).view(grad.shape)
-    if not metric:
-        return grad_u, None, None
-    y = coordinates(lists, pair, direction, step, count)
+    return pair, slot % taps - taps // 2, torch.arange(winner.shape[2], device=winner.device)[:, None]
+
+
+def _law_at(
+    lists: Bundle, matrix: Tensor, law: Tensor, pair: Tensor, step: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Coordinates of winning taps, squared distances (one for those that cost nothing), which cost; factor, power."""
+    y = coordinates(lists, pair, direction, step, pair.shape[2])
     squared = torch.einsum("bcnvi,cij,bcnvj->bcnv", y, matrix, y)
     factor, power = law.unbind()
     moved = (squared > 0) & ~power.isinf()
     power = torch.where(power.isinf(), 1, power)
-    safe = torch.where(moved, squared, 1)
+    return y, torch.where(moved, squared, 1), moved, factor, power
+
+
+def at_winners(u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int) -> Tensor:
+    """The values of :func:`forward`, read at the winning taps; differentiable torch."""
+    pair, step, direction = _chosen(lists, winner, taps)
+    place = source(lists, pair, direction, step, u.shape[2])
+    _, safe, moved, factor, power = _law_at(lists, matrix, law, pair, step, direction)
+    price = torch.where(moved, factor * safe**power, 0)
+    return u.flatten(2).gather(2, place.flatten(2)).view(u.shape) - sign * price
+
+
+def backward(
+    grad: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Gradients in u, and with ``metric`` those in the matrix and the law; differentiable torch."""
+    pair, step, direction = _chosen(lists, winner, taps)
+    place = source(lists, pair, direction, step, grad.shape[2]).flatten(2)
+    grad_u = torch.zeros_like(grad).flatten(2).scatter_add(2, place, grad.flatten(2)).view(grad.shape)
+    if not metric:
+        return grad_u, None, None
+    y, safe, moved, factor, power = _law_at(lists, matrix, law, pair, step, direction)
     flow = torch.where(moved, -sign * grad, 0)
     raised = safe**power
     slope = flow * factor * power * raised / safe

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.geodesic_flow import trace as _trace
 from pdegcnn.spaces.mesh import Mesh
@@ -42,7 +42,8 @@ def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = No
     dtype = torch.promote_types(u.dtype, torch.float32)
     wide, shift = u.to(dtype), shift.to(dtype)
     chosen = _backend.choose("geodesic_flow", u, backend)
-    if torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad):
+    recorded = torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad)
+    if recorded and not _transforms.differentiated(u, shift):  # torch.func knows no checkpoints
         result = checkpoint(_trace.flow, wide, mesh, shift, chosen, use_reentrant=False)
         assert isinstance(result, Tensor)
         return result.to(u.dtype)

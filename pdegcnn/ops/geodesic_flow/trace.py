@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
 from pdegcnn.ops import _jit
+from pdegcnn.ops._operator import operator
 from pdegcnn.spaces.mesh import Mesh
 
 LOOPS = str(Path(__file__).with_name("loops.py"))
@@ -99,6 +102,22 @@ def find(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
     tables = tuple(_jit.array(x) for x in t)
     _jit.parallel(loops.land, count, tables, *paths, MOST_TRIANGLES, *(x.numpy() for x in end))
     return end
+
+
+@operator("pdegcnn::geodesic_landing")
+def geodesic_landing(
+    tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Wedge, vertices, positions and turn of a :class:`Landing`, of half-edge tables and paths."""
+    end = find(_Tables._make(tables), vertex, radius, angle, backend)
+    return end.wedge, end.vertices, end.positions, end.turn
+
+
+@geodesic_landing.register_fake
+def _(tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str):
+    count = vertex.shape[0]
+    corners = vertex.new_empty(count, 3)
+    return vertex.new_empty(count), corners, radius.new_empty(count, 3, 2), radius.new_empty(count, 3)
 
 
 def land(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing:
@@ -191,8 +210,8 @@ def flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str) -> Tensor:
     below = torch.remainder(angle.detach(), 2 * math.pi) > 2 * math.pi - TIE
     angle = torch.where(below, angle - angle.detach(), angle)
     radius = radius[:, None, None].expand(angle.shape).flatten()
-    with torch.no_grad():
-        end = find(t, vertex, radius, angle.flatten(), backend)
+    follow = partial(geodesic_landing, list(t), vertex, backend=backend)
+    end = Landing._make(_transforms.at_values(follow, radius, angle.flatten()))
     start = t.angle[end.wedge.clamp(min=0)]
     alpha = angle.flatten() - start
     alpha = (alpha - 2 * math.pi * torch.floor(alpha.detach() / (2 * math.pi))) / t.scale[vertex]

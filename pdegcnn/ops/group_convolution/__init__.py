@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.group_convolution import op as _op
 from pdegcnn.ops.group_convolution.expanded import group_convolution as _expanded
@@ -35,7 +35,7 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
     _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])
     _checks.choice("boundary", boundary, BOUNDARIES)
     chosen = _backend.choose("group_convolution", u, backend)
-    if chosen == "torch" or kernel.ndim == 6 or _backend.in_function_transform(u, kernel):
+    if chosen == "torch" or kernel.ndim == 6 or _transforms.differentiated(u, kernel):
         return _expanded(u, kernel, boundary)
     padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
     if boundary != "zeros":

@@ -9,15 +9,16 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-import torch
 from torch import Tensor
+
+from pdegcnn.ops._operator import operator
 
 
 def _module(backend: str) -> ModuleType:
     return importlib.import_module(f"pdegcnn.ops.group_convolution.{backend}")
 
 
-@torch.library.custom_op("pdegcnn::group_correlate", mutates_args=())
+@operator("pdegcnn::group_correlate")
 def correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
     """Signal u [B,C,Or,H,W] with kernel [C,Or,KO,KH,KW]; ``padding`` zeros around the image on each side."""
     return _module(backend).correlate(u.contiguous(), kernel.contiguous(), padding)
@@ -29,7 +30,7 @@ def _(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
     return u.new_empty(*u.shape[:3], *size)
 
 
-@torch.library.custom_op("pdegcnn::group_spread", mutates_args=())
+@operator("pdegcnn::group_spread")
 def spread(grad: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
     """Transpose of :func:`correlate` in the signal."""
     return _module(backend).spread(grad.contiguous(), kernel.contiguous(), padding)
@@ -41,7 +42,7 @@ def _(grad: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
     return grad.new_empty(*grad.shape[:3], *size)
 
 
-@torch.library.custom_op("pdegcnn::group_products", mutates_args=())
+@operator("pdegcnn::group_products")
 def products(grad: Tensor, u: Tensor, padding: list[int], taps: int, backend: str) -> Tensor:
     """Transpose of :func:`correlate` in the kernel, which has ``taps`` orientation taps."""
     return _module(backend).products(grad.contiguous(), u.contiguous(), padding, taps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.morphology import op as _op
 
@@ -39,7 +39,7 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1, backend
     _checks.choice("sign", sign, (1, -1))
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
-    if keep and _backend.in_function_transform(u, kernel):
+    if _transforms.differentiated(u, kernel):
         return _op.by_gathering(u, kernel, sign, chosen)
     return _op.morphology(u, kernel, sign, keep, chosen)[0]
 
@@ -72,7 +72,7 @@ def dilation_and_erosion(
         raise ValueError(f"erosion: expected shape {tuple(dilation.shape)} as dilation, got {tuple(erosion.shape)}")
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or dilation.requires_grad or erosion.requires_grad)
-    if _backend.in_function_transform(u, dilation, erosion):
+    if _transforms.differentiated(u, dilation, erosion):
         return (
             morphological_convolution(u, dilation, 1, backend),
             morphological_convolution(u, erosion, -1, backend),

@@ -12,6 +12,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
+from pdegcnn.ops._operator import operator
 from pdegcnn.ops.morphology import portable
 
 _MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
@@ -26,7 +28,7 @@ def index_dtype(taps: int) -> torch.dtype:
     return torch.uint8 if taps < 256 else torch.int16 if taps < 2**15 else torch.int32
 
 
-@torch.library.custom_op("pdegcnn::morphology", mutates_args=())
+@operator("pdegcnn::morphology")
 def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
     """Value [B,C,Or,H,W] and winning taps of the same shape (empty unless ``keep``)."""
     taps = kernel.shape[2] * kernel.shape[3] * kernel.shape[4]
@@ -40,7 +42,7 @@ def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[T
     return out, out.new_empty(u.shape if keep else (0,), dtype=dtype)
 
 
-@torch.library.custom_op("pdegcnn::morphology_backward", mutates_args=())
+@operator("pdegcnn::morphology_backward")
 def morphology_backward(grad: Tensor, winner: Tensor, sizes: list[int], backend: str) -> tuple[Tensor, Tensor]:
     """Sum of ``grad`` over the outputs each source won, and over those each kernel entry won."""
     return _module(backend).backward(grad.contiguous(), winner.contiguous(), sizes)
@@ -104,7 +106,7 @@ def _(info, in_dims, u, kernel, sign, keep, backend):
     return (out, winner), (0, None)
 
 
-@torch.library.custom_op("pdegcnn::morphology_pair", mutates_args=())
+@operator("pdegcnn::morphology_pair")
 def morphology_pair(
     u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -146,9 +148,8 @@ morphology_pair.register_autograd(_backward_pair, setup_context=_setup_pair)
 
 
 def by_gathering(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
-    """Same value, read again at the winning taps by plain torch: what torch.func.grad can differentiate."""
+    """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     sizes = list(kernel.shape[2:])
-    with torch.no_grad():
-        winner = morphology(u.detach(), kernel.detach(), sign, True, backend)[1]
+    winner = _transforms.at_values(morphology, u, kernel, sign, True, backend)[1]
     value = portable.gather(u, -sign * kernel, winner, sizes)
     return torch.where(winner == sizes[0] * sizes[1] * sizes[2], -sign * torch.inf, value)

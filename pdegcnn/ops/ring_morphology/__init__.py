@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.ring_morphology import op as _op
 from pdegcnn.ops.ring_morphology.portable import sources
@@ -61,7 +61,7 @@ def ring_morphology(
             raise ValueError(f"{name}: expected int64 of shape {shape}, got {value.dtype} {tuple(value.shape)}")
     chosen = _backend.choose("ring_morphology", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
-    if keep and _backend.in_function_transform(u, kernel):
+    if _transforms.differentiated(u, kernel):
         return _op.by_gathering(u, kernel, taps, start, longest, sign, chosen)
     return _op.ring_morphology(u, kernel, taps, start, longest, sign, keep, chosen)[0]
 
@@ -82,6 +82,6 @@ def winning_taps(
         gets the first tap of its list.
     """
     chosen = _backend.choose("ring_morphology", u, backend)
-    winner = _op.ring_morphology(u, kernel, taps, start, longest, sign, True, chosen)[1]
+    winner = _transforms.at_values(_op.ring_morphology, u, kernel, taps, start, longest, sign, True, chosen)[1]
     position, entry, _ = sources(winner, taps, start, 1)
     return position, entry

@@ -8,6 +8,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from pdegcnn import _transforms
+from pdegcnn.ops._operator import operator
 from pdegcnn.ops.ring_morphology import portable
 
 _MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
@@ -22,7 +24,7 @@ def index_dtype(longest: int) -> torch.dtype:
     return torch.uint8 if longest < 256 else torch.int16 if longest < 2**15 else torch.int32
 
 
-@torch.library.custom_op("pdegcnn::ring_morphology", mutates_args=())
+@operator("pdegcnn::ring_morphology")
 def ring_morphology(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
@@ -37,7 +39,7 @@ def _(u, kernel, taps, start, longest, sign, keep, backend):
     return out, out.new_empty(u.shape if keep else (0,), dtype=index_dtype(longest))
 
 
-@torch.library.custom_op("pdegcnn::ring_morphology_backward", mutates_args=())
+@operator("pdegcnn::ring_morphology_backward")
 def ring_morphology_backward(
     grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int, backend: str
 ) -> tuple[Tensor, Tensor]:
@@ -87,8 +89,7 @@ ring_morphology_backward.register_autograd(_double_backward, setup_context=_setu
 def by_gathering(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, backend: str
 ) -> Tensor:
-    """Same value, read again at the winning taps by plain torch: what torch.func.grad can differentiate."""
-    with torch.no_grad():
-        winner = ring_morphology(u.detach(), kernel.detach(), taps, start, longest, sign, True, backend)[1]
+    """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
+    winner = _transforms.at_values(ring_morphology, u, kernel, taps, start, longest, sign, True, backend)[1]
     value = portable.gather(u, -sign * kernel, winner, taps, start)
     return torch.where(winner == torch.iinfo(winner.dtype).max, -sign * torch.inf, value)

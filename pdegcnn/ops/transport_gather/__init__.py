@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.transport_gather import op as _op
+from pdegcnn.ops.transport_gather.reference import transport_gather as _reference
 
 __all__ = ["Stencil", "transport_gather"]
 
@@ -53,4 +54,7 @@ def transport_gather(fields: Tensor, stencil: Stencil, backend: str | None = Non
         if tuple(value.shape) != (pairs, fields.shape[2], 2):
             raise ValueError(f"{name}: expected shape {(pairs, fields.shape[2], 2)}, got {tuple(value.shape)}")
         _checks.same_kind(name, value, "fields", fields)
-    return _op.gather(fields, *stencil, _backend.choose("transport_gather", fields, backend))
+    chosen = _backend.choose("transport_gather", fields, backend)
+    if _transforms.differentiated(fields):
+        return _reference(fields, stencil.start, stencil.columns, stencil.values)
+    return _op.gather(fields, *stencil, chosen)

@@ -35,9 +35,8 @@ def mix(rows: Tensor, weight: Tensor, conjugate: bool) -> Tensor:
         matrix = torch.stack((real, imag), dim=1)  # [K,2,C',C]
         mixed = rows @ matrix.reshape(-1, channels).mT
     else:
-        sign = torch.ones(kinds, 1, 1, dtype=rows.dtype, device=rows.device)
-        if conjugate:
-            sign[kinds // 2 :] = -1
+        kind = torch.arange(kinds, device=rows.device)[:, None, None]
+        sign = torch.where(kind < kinds // 2 if conjugate else kind < kinds, 1.0, -1.0).to(rows.dtype)
         from_real = torch.stack((real, imag), dim=1)
         from_imag = torch.stack((-imag * sign, real * sign), dim=1)
         matrix = torch.stack((from_real, from_imag), dim=3)  # [K,2,C',2,C]

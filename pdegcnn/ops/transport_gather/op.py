@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-import torch
 from torch import Tensor
+
+from pdegcnn.ops._operator import operator
 
 _MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
 
@@ -15,7 +16,7 @@ def _module(backend: str) -> ModuleType:
     return importlib.import_module(f"pdegcnn.ops.transport_gather.{_MODULES[backend]}")
 
 
-@torch.library.custom_op("pdegcnn::transport_gather", mutates_args=())
+@operator("pdegcnn::transport_gather")
 def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tensor, backend: str) -> Tensor:
     """Sum over pairs and fields, ``[B,V,K,2,C] -> [B,V,2,C]``."""
     return _module(backend).gather(fields.contiguous(), start, columns, values)
@@ -26,7 +27,7 @@ def _(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tens
     return fields.new_empty(*fields.shape[:2], *fields.shape[3:])
 
 
-@torch.library.custom_op("pdegcnn::transport_spread", mutates_args=())
+@operator("pdegcnn::transport_spread")
 def spread(grad: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tensor, backend: str) -> Tensor:
     """Adjoint, ``[B,V,2,C] -> [B,V,K,2,C]``."""
     return _module(backend).spread(grad.contiguous(), start, columns, back)

@@ -1,0 +1,45 @@
+"""How operators are registered with torch: all by one function, so that none can lose a derivative silently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._library.autograd import make_autograd_impl
+from torch._library.custom_ops import CustomOpDef
+
+from pdegcnn import _transforms
+
+_LIBRARY = torch.library.Library("pdegcnn", "FRAGMENT")
+_KEYS = ("AutogradCPU", "AutogradCUDA", "AutogradXPU", "AutogradMPS", "AutogradMeta")
+
+
+def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
+    """As ``torch.library.custom_op(name, mutates_args=())``, with what torch leaves out.
+
+    ``torch.vmap`` calls the operator once for each entry, unless the operator registers a better rule. Derivatives by
+    ``torch.func`` and by dual numbers, which torch would drop, raise ``NotImplementedError``: the functions of
+    :mod:`pdegcnn.ops` take another way before they come here.
+    """
+
+    def register(function: Callable[..., Any]) -> CustomOpDef:
+        made = torch.library.custom_op(name, mutates_args=())(function)
+        made.register_vmap(lambda info, axes, *args: _transforms.loop(made, info.batch_size, axes, args))
+        differentiate = make_autograd_impl(made._opoverload, made)
+
+        def guarded(keys: Any, *args: Any, **options: Any) -> Any:
+            if _transforms.needs_rule(*(x for x in args if isinstance(x, Tensor))):
+                raise NotImplementedError(
+                    f"{name}: expected a derivative by torch.autograd, for this operator knows no other; got one by "
+                    "torch.func or by dual numbers. Call the functions of pdegcnn.functional, uncompiled, or use "
+                    "torch.autograd.grad"
+                )
+            return differentiate(keys, *args, **options)
+
+        for key in _KEYS:
+            _LIBRARY.impl(name.partition("::")[2], guarded, key, with_keyset=True)
+        return made
+
+    return register
