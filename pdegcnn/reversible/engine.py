@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils.parametrize import is_parametrized
 
+from pdegcnn.reversible.contracts import hand_written, hooked, kept_from_gradients, same_values
 from pdegcnn.reversible.replay import Autocast, LayerReplay, RandomState
 from pdegcnn.reversible.transition import Transition, round_to
 
@@ -40,11 +40,15 @@ def concrete(x: Tensor) -> bool:
     return not (torch.compiler.is_compiling() or x.is_meta or transformed(x))
 
 
+def _name(layer: nn.Module, index: int) -> str:
+    return f"layers[{index}] ({type(layer).__name__})"
+
+
 def evaluate(layer: nn.Module, index: int, y: Tensor, values: dict[str, Tensor] | None = None) -> Tensor:
     """``f(y)`` in the dtype of y; checks what the layer returned."""
     version = y._version if concrete(y) else None  # in a trace versions are not known
     out = layer(y) if values is None else functional_call(layer, values, (y,))
-    name = f"layers[{index}] ({type(layer).__name__})"
+    name = _name(layer, index)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: expected it to return one torch.Tensor, got {type(out).__name__}")
     if version is not None and y._version != version:
@@ -81,12 +85,19 @@ def step(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> tupl
 
 @dataclass
 class Plan:
-    """One call of a stack: its layers, which parameter each uses, and what forward notes for backward."""
+    """One call of a stack: its layers, which parameter each uses, and what forward notes for backward.
+
+    ``record`` says that a backward pass of plain autograd may follow. Then layers that may show tensors to others
+    (hooks) run with gradients recorded in forward too. ``flows`` has for every layer whether the states (y, v) before
+    it depend on something that wants a gradient, as plain autograd would know it; the last entry is for the outputs.
+    """
 
     layers: Sequence[nn.Module]
     rule: Rule
     autocast: Autocast
     names: list[dict[str, int]]
+    record: bool
+    flows: list[tuple[bool, bool]]
     peaks: list[Tensor] = field(default_factory=list)
     replays: list[LayerReplay] = field(default_factory=list)
     checksum: int | None = None
@@ -130,6 +141,41 @@ def _same_parameters(layer: nn.Module, values: dict[str, Tensor]) -> bool:
     return all(p is values[name] for name, p in layer.named_parameters())
 
 
+def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, Tensor] | None) -> Tensor:
+    """The layer in forward. What it may show to others asks for gradients, as under plain autograd, and has none."""
+    flow_y, flow_v = plan.flows[-1]
+    if not plan.record or hand_written(layer) is not None:
+        out, wants = evaluate(layer, index, y, values), flow_y or any(p.requires_grad for p in layer.parameters())
+    else:
+        with torch.enable_grad():
+            seen = kept_from_gradients(y, _name(layer, index)) if flow_y else y.detach()
+            out = evaluate(layer, index, seen, values)
+        wants, out = out.requires_grad, out.detach()
+    plan.flows.append((flow_y or flow_v or wants, flow_v or wants))
+    return out
+
+
+def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Both states through a transition in forward; its hooks may look at them but not change them."""
+    states = []
+    for x, flow in zip((y, v), plan.flows[-1]):
+        if not (plan.record and hooked(layer)):
+            states.append(transit(layer, x, plan.rule))
+            continue
+        with torch.enable_grad():
+            seen = kept_from_gradients(x, _name(layer, index)) if flow else x.detach()
+            out = transit(layer, seen, plan.rule).detach()
+        if plan.rule.grid is None and concrete(x) and not same_values(out, layer.forward(x)):
+            raise ValueError(
+                f"{_name(layer, index)}: expected hooks that leave the input and output of a transition as they are, "
+                "got one that changes them; its inverse would not undo that (memory='plain' needs no inverse)"
+            )
+        states.append(out)
+    wants = any(p.requires_grad for p in layer.parameters())
+    plan.flows.append((plan.flows[-1][0] or wants, plan.flows[-1][1] or wants))
+    return states[0], states[1]
+
+
 class StackFunction(torch.autograd.Function):
     """The whole stack as one node of the graph. It keeps its outputs and its parameters, no state in between."""
 
@@ -140,6 +186,7 @@ class StackFunction(torch.autograd.Function):
         """Run all layers; states are overwritten as soon as they are this function's own."""
         rule, look = plan.rule, concrete(y) and concrete(v)
         plan.replays, plan.peaks = [], []
+        plan.flows = plan.flows[:1]
         if rule.grid is not None and look:
             plan.checksum = checksum(y, v)
         own = False
@@ -149,15 +196,15 @@ class StackFunction(torch.autograd.Function):
             before = RandomState(y.device)
             with plan.autocast.again():
                 if isinstance(layer, Transition):
-                    y = transit(layer, y, rule)
-                    v, own = transit(layer, v, rule), False
+                    y, v, own = *_move(plan, index, layer, y, v), False
                 else:
-                    out = evaluate(layer, index, y, None if _same_parameters(layer, values) else values)
+                    out = _run(plan, index, layer, y, None if _same_parameters(layer, values) else values)
                     if rule.keep != 1.0:
                         v = v.mul_(rule.keep) if own else v * rule.keep
                     v = shifted(v, out, rule, own=own)
                     del out
-                    y = y.add_(v) if own else y + v
+                    seen = plan.record and not plan.flows[index][0]  # what the layer shows to others stays usable
+                    y = y.add_(v) if own and not seen else y + v
                     own = True
             replay.finish(layer)
             replay.random = None if before.same(RandomState(y.device)) else before
@@ -190,60 +237,54 @@ class StackFunction(torch.autograd.Function):
 class _Handle(torch.autograd.Function):
     """A scalar that stands for a layer's output in the graph, so that the output itself can be freed before its pull.
 
-    Its backward, called with one, starts from the cotangent given here.
+    Its backward, called with one, starts from the cotangent given here, times ``scale``.
     """
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, cotangent: Tensor) -> Tensor:  # pyright: ignore
-        ctx.cotangent = cotangent
+    def forward(ctx: Any, out: Tensor, cotangent: Tensor, scale: float) -> Tensor:  # pyright: ignore
+        ctx.cotangent, ctx.scale = cotangent, scale
         return out.new_ones(())
 
     @staticmethod
-    def backward(ctx: Any, one: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
-        return ctx.cotangent, None
-
-
-def hand_written(layer: nn.Module) -> Callable | None:
-    """The layer's ``value_and_vjp``, where it is sure to belong to what the layer computes.
-
-    It does not when a subclass overrides ``forward`` alone, when hooks may change the result, or when the parameters
-    are computed from others (weight norm, spectral norm).
-    """
-    method = getattr(layer, "value_and_vjp", None)
-    hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    if method is None or hooked or is_parametrized(layer) or "forward" in vars(layer):
-        return None
-    first = next(name for kind in type(layer).__mro__ for name in ("value_and_vjp", "forward") if name in vars(kind))
-    return method if first == "value_and_vjp" else None
+    def backward(ctx: Any, one: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
+        return ctx.cotangent * ctx.scale, None, None
 
 
 class Backwards:
     """The backward walk through a stack: rebuilds the states (y, v) and pulls the gradients (gy, gv) back.
 
-    ``own`` says that these four tensors are the walk's own, so that they may be overwritten.
+    A gradient that is None is zero, and known to be. ``own`` says that these tensors are the walk's own, so that they
+    may be overwritten.
     """
 
     def __init__(
         self, plan: Plan, params: Sequence[Tensor], needs: Sequence[bool], graph: bool, y: Tensor, v: Tensor
     ) -> None:
         # Views: inside the pull of a torch.func transform the saved tensors are wrappers of a level that has ended; an
-        # operation takes them off, and torch.func.vjp below must not meet them.
-        params = [p.view_as(p) for p in params] if graph else params
+        # operation takes them off, and torch.func.vjp below must not meet them. Twins: a hook of a parameter belongs to
+        # its whole gradient, not to the share of one layer.
+        params = [p.view_as(p) for p in params] if graph else [_twin(p) for p in params]
         self.plan, self.params, self.needs, self.graph = plan, params, needs, graph
         self.grads: list[Tensor | None] = [None] * len(params)
         self.y, self.v, self.own = y, v, False
 
-    def run(self, gy: Tensor | None, gv: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """Walk from the last layer to the first; a gradient that is None is zero."""
+    def run(self, gy: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
+        """Walk from the last layer to the first that something wants a gradient of."""
         plan = self.plan
-        self.gy = torch.zeros_like(self.y) if gy is None else gy
-        self.gv = torch.zeros_like(self.v) if gv is None else gv
+        self.gy, self.gv = gy, gv
         del gy, gv
         here = RandomState(self.y.device)
         try:
             for index in range(len(plan.layers) - 1, -1, -1):
+                if not any(plan.flows[index + 1]):
+                    return None, None, self.grads
                 layer = plan.layers[index]
-                with plan.autocast.again(), plan.replays[index].again(layer):
+                with plan.autocast.again(), plan.replays[index].again():
+                    if self.graph and hooked(layer, "backward"):
+                        raise RuntimeError(
+                            f"{_name(layer, index)}: expected no backward hooks with create_graph=True, got some; "
+                            "memory='plain' runs them there"
+                        )
                     if isinstance(layer, Transition):
                         self._transition(layer, index)
                     else:
@@ -262,24 +303,29 @@ class Backwards:
     def _layer(self, layer: nn.Module, index: int) -> None:
         keep, own = self.plan.rule.keep, self.own
         self.y = self.y.sub_(self.v) if own else self.y - self.v
-        self.gv = self.gv.add_(self.gy) if own else self.gv + self.gy
-        pulled, scale = self._pull(layer, index)
+        self.gv = gv = self._sum(self.gv, self.gy)
+        pulled, scale = self._pull(layer, index, gv)
         if keep != 1.0:
             self.v = self.v.div_(keep) if own else self.v / keep
-            self.gv = self.gv.mul_(keep) if own else self.gv * keep
-        if pulled is not None:
-            self.gy = self.gy.add_(pulled, alpha=scale) if own else torch.add(self.gy, pulled, alpha=scale)
-        elif not own and not self.graph:
-            self.gy = self.gy.clone()
+            self.gv = gv.mul_(keep) if own else gv * keep
+        self.gy = self._sum(self.gy, pulled, scale)
         self.own = not self.graph
 
-    def _pull(self, layer: nn.Module, index: int) -> tuple[Tensor | None, float]:
+    def _sum(self, a: Tensor | None, b: Tensor | None, scale: float = 1.0) -> Tensor:
+        """``a + scale b``, over ``a`` where it is the walk's own; always a tensor that may be the walk's own."""
+        if a is None:
+            return torch.zeros_like(self.y) if b is None else b * scale
+        if b is None:
+            return a if self.own or self.graph else a.clone()
+        return a.add_(b, alpha=scale) if self.own else torch.add(a, b, alpha=scale)
+
+    def _pull(self, layer: nn.Module, index: int, gv: Tensor) -> tuple[Tensor | None, float]:
         """Undo v, add the parameters' gradients to ``self.grads``, return ``J_f(y)^T gv`` and its factor."""
         rule, values = self.plan.rule, self.plan.values(index, self.params)
         by_hand = hand_written(layer)
         if by_hand is not None and not (self.graph or self.plan.autocast.enabled or transformed(self.y)):
             wanted = {name: self.needs[place] for name, place in self.plan.names[index].items()}
-            out, pulled, found = by_hand(self.y, self.gv, values, wanted)
+            out, pulled, found = by_hand(self.y, gv, values, wanted)
             for name, grad in found.items():
                 self._add(self.plan.names[index][name], grad, rule.h2)
             self.v = shifted(self.v, out, rule, -1.0, self.own)
@@ -287,15 +333,15 @@ class Backwards:
         places = [p for p in dict.fromkeys(self.plan.names[index].values()) if self.needs[p]]
         own = [self.params[p] for p in places]
         if self.graph:
-            found, scale = self._pull_with_graph(layer, index, values, places, own), 1.0
+            found = self._pull_with_graph(layer, index, gv, values, places, own)
         else:
-            found, scale = self._pull_freeing(layer, index, values, own)
+            found = self._pull_freeing(layer, index, gv, values, own)
         for place, grad in zip(places, found[1:]):
-            self._add(place, grad, scale)
-        return found[0], scale
+            self._add(place, grad)
+        return found[0], 1.0
 
     def _pull_with_graph(
-        self, layer: nn.Module, index: int, values: dict[str, Tensor], places: list[int], own: list[Tensor]
+        self, layer: nn.Module, index: int, gv: Tensor, values: dict[str, Tensor], places: list[int], own: list[Tensor]
     ) -> Sequence:
         """A fresh level: y may itself depend on the parameters, and the derivative wanted here is the partial one."""
         rule = self.plan.rule
@@ -308,52 +354,74 @@ class Backwards:
 
         delta, pull = torch.func.vjp(run, self.y, *own)  # pyright: ignore
         self.v = self.v - delta
-        return pull(self.gv)
+        return pull(gv)
 
     def _pull_freeing(
-        self, layer: nn.Module, index: int, values: dict[str, Tensor], own: list[Tensor]
-    ) -> tuple[Sequence, float]:
-        """The pull by autograd; the layer's output is freed before it, and in exact mode it is scaled as in forward."""
-        rule = self.plan.rule
+        self, layer: nn.Module, index: int, gv: Tensor, values: dict[str, Tensor], own: list[Tensor]
+    ) -> Sequence[Tensor | None]:
+        """The pull by autograd from ``h^2 gv``, as hooks see it; the layer's output is freed before it."""
+        rule, flow = self.plan.rule, self.plan.flows[index][0]
         with torch.enable_grad():
-            y = self.y.detach().requires_grad_()
+            y = self.y.detach().requires_grad_(flow)
             out = evaluate(layer, index, y, {**values, **self.plan.replays[index].buffers()})
-            if rule.grid is not None:
-                out = round_to(out * rule.h2, rule.grid)
-            handle = _Handle.apply(out, self.gv) if out.requires_grad else None
-        once = Rule(1.0) if rule.grid is not None else rule
-        self.v = shifted(self.v, out.detach(), once, -1.0, self.own)
+            handle = _Handle.apply(out, gv, rule.h2) if out.requires_grad else None
+        self.v = shifted(self.v, out.detach(), rule, -1.0, self.own)
         del out
         if handle is None:
-            return [None] * (1 + len(own)), 1.0
-        return torch.autograd.grad(handle, [y, *own], allow_unused=True), once.h2  # pyright: ignore
+            return [None] * (1 + len(own))
+        found = torch.autograd.grad(handle, [*([y] if flow else ()), *own], allow_unused=True)  # pyright: ignore
+        return found if flow else (None, *found)
 
     def _transition(self, layer: Transition, index: int) -> None:
-        rule, values = self.plan.rule, self.plan.values(index, self.params)
         places = [p for p in dict.fromkeys(self.plan.names[index].values()) if self.needs[p]]
-        mover = _Mover(layer, rule)
-        named = {f"layer.{name}": value for name, value in values.items()}
+        values = self.plan.values(index, self.params)
+        own = [self.params[p] for p in places]
+        mover = _Mover(layer, self.plan.rule)
 
-        def run(x: Tensor, *wanted: Tensor) -> Tensor:
+        def run(x: Tensor, *wanted: Tensor, inverse: bool = False) -> Tensor:
             placed = dict(zip(places, wanted))
             used = {f"layer.{n}": placed.get(p, values[n]) for n, p in self.plan.names[index].items()}
-            return functional_call(mover, used, (x, False))
+            return functional_call(mover, used, (x, inverse))
 
-        for state, grad in (("y", "gy"), ("v", "gv")):
-            before = functional_call(mover, named, (getattr(self, state), True))
-            with torch.enable_grad():
-                _, pull = torch.func.vjp(run, before, *(self.params[p] for p in places))  # pyright: ignore
-                found = pull(getattr(self, grad))
-            for place, extra in zip(places, found[1:]):
+        flow_y, flow_v = self.plan.flows[index]
+        self.v = run(self.v, inverse=True)
+        self.gv, *of_v = self._pull_transition(run, self.v, own, self.gv, flow_v)  # first, as plain autograd does
+        self.y = run(self.y, inverse=True)
+        self.gy, *of_y = self._pull_transition(run, self.y, own, self.gy, flow_y)
+        for found in (of_y, of_v):
+            for place, extra in zip(places, found):
                 self._add(place, extra)
-            setattr(self, state, before)
-            setattr(self, grad, found[0])
         self.own = False
+
+    def _pull_transition(
+        self, run: Callable[..., Tensor], before: Tensor, own: list[Tensor], grad: Tensor | None, flow: bool
+    ) -> Sequence[Tensor | None]:
+        """The gradients of the state before a transition and of its parameters."""
+        if grad is None:
+            return (None,) * (1 + len(own))
+        if self.graph:
+            with torch.enable_grad():
+                return torch.func.vjp(run, before, *own)[1](grad)  # pyright: ignore
+        with torch.enable_grad():
+            x = before.detach().requires_grad_(flow)
+            out = run(x, *own)
+        if not out.requires_grad:
+            return (None,) * (1 + len(own))
+        found = torch.autograd.grad(out, [*([x] if flow else ()), *own], grad, allow_unused=True)
+        return found if flow else (None, *found)
 
     def _add(self, place: int, grad: Tensor | None, scale: float = 1.0) -> None:
         if grad is not None:
             old = self.grads[place]
-            self.grads[place] = grad * scale if old is None else torch.add(old, grad, alpha=scale)
+            grad = grad if scale == 1.0 else grad * scale
+            self.grads[place] = grad if old is None else old + grad
+
+
+def _twin(p: Tensor) -> Tensor:
+    """A tensor of the same values, of the same kind, that asks for gradients as ``p`` does and carries no hooks."""
+    if isinstance(p, nn.Parameter):
+        return nn.Parameter(p.detach(), p.requires_grad)
+    return p.detach().requires_grad_(p.requires_grad)
 
 
 class _Mover(nn.Module):
@@ -363,6 +431,6 @@ class _Mover(nn.Module):
         super().__init__()
         self.layer, self.rule = layer, rule
 
-    def forward(self, x: Tensor, inverse: bool) -> Tensor:
-        """Run the transition or its inverse."""
+    def __call__(self, x: Tensor, inverse: bool) -> Tensor:
+        """Run the transition or its inverse; hooks of all modules see the transition alone."""
         return transit(self.layer, x, self.rule, inverse)

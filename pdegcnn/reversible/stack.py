@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks as check
+from pdegcnn.reversible.contracts import apart, hooked
 from pdegcnn.reversible.engine import (
     Plan,
     Rule,
@@ -20,9 +22,10 @@ from pdegcnn.reversible.engine import (
     peak,
     shifted,
     step,
+    transformed,
     transit,
 )
-from pdegcnn.reversible.replay import Autocast, RandomState
+from pdegcnn.reversible.replay import Autocast, RandomState, Settings
 from pdegcnn.reversible.transition import Transition, round_to
 
 MEMORY = ("reversible", "plain", "checkpoint", "checkpoint_sqrt")
@@ -30,8 +33,13 @@ HALF = (torch.float16, torch.bfloat16)
 MANTISSA = {torch.float32: 24, torch.float64: 53}
 
 
-def _fit_to_run(layer: nn.Module, index: int) -> None:
-    """Raise when a layer's parameters are not there to be used: lazy ones, or shards of its own."""
+def _fit_to_run(layer: nn.Module, index: int, exact: bool) -> None:
+    """Raise when a layer's parameters (lazy ones, shards of its own) or its hooks would not be there to be used."""
+    if exact and isinstance(layer, Transition) and hooked(layer, everywhere=False):
+        raise ValueError(
+            f"layers[{index}] ({type(layer).__name__}): expected no hooks on a transition with exact=True, which uses "
+            "`on_grid` in the place of `forward`, got some"
+        )
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in layer.parameters()):
         raise ValueError(f"layers[{index}]: expected initialised parameters, got lazy ones; call the layer once before")
     if any(kind.__name__ == "FSDPModule" for module in layer.modules() for kind in type(module).__mro__):
@@ -62,10 +70,11 @@ class ReversibleStack(nn.Module):
         check_finite: raise when the last states hold a NaN or an infinity.
 
     Random numbers are replayed, buffers (batch norm) are updated once a step, autocast and the training mode are
-    entered again. Forward hooks of the layers run in both passes. ``torch.func`` transforms and ``create_graph=True``
-    are right, but store the graph of the whole walk; forward-mode derivatives need ``memory="plain"``. Under
-    ``torch.compile`` a stack is one graph break while gradients are recorded, and part of the graph otherwise. With
-    FSDP, shard the stack as a whole.
+    entered again. Hooks of layers see what they would under plain autograd; forward hooks run in both passes. A tensor
+    that a layer shows to others, by a hook or an attribute, has values but no gradient. ``torch.func`` transforms and
+    ``create_graph=True`` are right, but store the graph of the whole walk; forward-mode derivatives need
+    ``memory="plain"``. Under ``torch.compile`` a stack is one graph break while gradients are recorded, and part of the
+    graph otherwise. With FSDP, shard the stack as a whole.
 
     Under autocast, states of half precision are kept in float32. Without it they stay in half precision and are
     rebuilt with its rounding: prefer ``exact=True`` on float32 states, or autocast.
@@ -217,11 +226,17 @@ class ReversibleStack(nn.Module):
     def _run(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         layers = self.sequence()
         for index, layer in enumerate(self.layers):
-            _fit_to_run(layer, index)
+            _fit_to_run(layer, index, self.exact)
         if self.memory == "reversible":
             params, names = collect(layers)
-            plan = Plan(layers, self.rule, Autocast(y.device), names)
+            tensors = (y, v, *params)
+            inside = any(transformed(t) for t in tensors)  # what wants a gradient of an outer level is not known
+            record = not inside and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+            flows = [(inside or y.requires_grad, inside or v.requires_grad)]
+            plan = Plan(layers, self.rule, Autocast(y.device), names, record, flows)
             y, v = StackFunction.apply(plan, y, v, *params)  # pyright: ignore
+            if record:
+                y, v = apart(y), apart(v)
             peaks = plan.peaks
         else:
             y, v, peaks = self._stored(layers, y, v)
@@ -254,7 +269,12 @@ class ReversibleStack(nn.Module):
             if self.memory == "plain":
                 y, v = segment(y, v, first, last, True)
             else:
-                y, v = checkpoint(segment, y, v, first, last, True, use_reentrant=False)  # pyright: ignore
+                settings = Settings(self.layers)
+
+                def contexts(settings: Settings = settings) -> tuple:
+                    return nullcontext(), settings.again()
+
+                y, v = checkpoint(segment, y, v, first, last, True, use_reentrant=False, context_fn=contexts)  # pyright: ignore
         return y, v, peaks[:count]
 
     def _in_range(self, peaks: Sequence[Tensor], dtype: torch.dtype, where: str, entry: int = 0) -> None:

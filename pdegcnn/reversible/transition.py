@@ -28,7 +28,7 @@ class Transition(nn.Module):
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
         """Map a state whose entries are multiples of ``grid`` to such a state, invertibly bit for bit."""
-        return self(x)
+        return self.forward(x)
 
     def inverse_on_grid(self, x: Tensor, grid: float) -> Tensor:
         """Undo `on_grid` bit for bit."""
@@ -55,7 +55,7 @@ class Inverse(Transition):
 
     def inverse(self, x: Tensor) -> Tensor:
         """Map a fine state back to the coarse level."""
-        return self.transition(x)
+        return self.transition.forward(x)  # not a call: hooks belong to the way that goes forward
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
         """Refine bit-exactly on the grid."""
