@@ -36,21 +36,28 @@ def hooked(layer: nn.Module, word: str = "hooks", everywhere: bool = True) -> bo
     return any(_any(module, MODULE_HOOKS, word) for module in layer.modules())
 
 
-def hand_written(layer: nn.Module) -> Callable | None:
-    """The layer's ``value_and_vjp``, where it is sure to belong to what the layer computes.
+def vouched(layer: nn.Module, name: str) -> bool:
+    """Whether what the class of ``layer`` says by its attribute ``name`` surely belongs to what the layer computes.
 
-    It does not when a subclass or the object itself overrides something that the class with ``value_and_vjp`` has,
-    when hooks see or change what happens inside, or when the parameters are computed from others (weight norm).
+    It does not when a subclass or the object itself overrides something that the class with ``name`` has, or when hooks
+    see or change what happens inside.
     """
-    method = getattr(layer, "value_and_vjp", None)
-    if method is None or is_parametrized(layer) or hooked(layer):
-        return None
+    if hooked(layer):
+        return False
     kinds = type(layer).__mro__
-    owner = next(place for place, kind in enumerate(kinds) if "value_and_vjp" in vars(kind))
-    inherited = {name for kind in kinds[owner:] for name, value in vars(kind).items() if callable(value)}
-    later = {name for kind in kinds[:owner] for name in vars(kind) if name == "__call__" or not name.startswith("__")}
+    owner = next((place for place, kind in enumerate(kinds) if name in vars(kind)), None)
+    if owner is None:
+        return False
+    inherited = {key for kind in kinds[owner:] for key, value in vars(kind).items() if callable(value)}
+    later = {key for kind in kinds[:owner] for key in vars(kind) if key == "__call__" or not key.startswith("__")}
     overridden = (later | set(vars(layer))) & inherited
-    return None if overridden - set(FREE_TO_OVERRIDE) else method
+    return not overridden - set(FREE_TO_OVERRIDE)
+
+
+def hand_written(layer: nn.Module) -> Callable | None:
+    """The layer's ``value_and_vjp``, if it is `vouched` and the parameters are its own (no weight norm)."""
+    method = getattr(layer, "value_and_vjp", None)
+    return method if method is not None and not is_parametrized(layer) and vouched(layer, "value_and_vjp") else None
 
 
 class _Kept(torch.autograd.Function):

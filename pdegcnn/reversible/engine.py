@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pdegcnn.reversible.contracts import hand_written, hooked, kept_from_gradients, same_values
+from pdegcnn.reversible.contracts import hand_written, hooked, kept_from_gradients, same_values, vouched
 from pdegcnn.reversible.replay import Autocast, LayerReplay, RandomState
-from pdegcnn.reversible.transition import Transition, round_to
+from pdegcnn.reversible.transition import Transition, apply_to_channels, round_to
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,23 @@ def evaluate(layer: nn.Module, index: int, y: Tensor, values: dict[str, Tensor] 
 def shifted(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = False) -> Tensor:
     """``v + sign h^2 out``, the increment rounded in exact mode; written over ``v`` when it is one's own."""
     scale = sign * rule.h2
-    if rule.grid is not None:
-        out, scale = round_to(out * rule.h2, rule.grid), sign
+    if rule.grid is not None and torch.is_grad_enabled():
+        out, scale = round_to(out, rule.grid, rule.h2), sign
+    elif rule.grid is not None:  # in units of the grid, whose products are exact
+        out, scale = out.mul(rule.h2 / rule.grid).round_(), sign * rule.grid
     return v.add_(out, alpha=scale) if own else torch.add(v, out, alpha=scale)
 
 
-def transit(module: Transition, x: Tensor, rule: Rule, inverse: bool = False) -> Tensor:
-    """Apply a transition or its inverse to one state."""
+def piecewise(module: Transition, x: Tensor) -> bool:
+    """Whether `transit` goes by a few channels at a time; then its result is a tensor of one's own."""
+    noted = torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed(x)
+    return not noted and x.numel() > 0 and vouched(module, "bands") and bool(module.bands)
+
+
+def transit(module: Transition, x: Tensor, rule: Rule, inverse: bool = False, own: bool = False) -> Tensor:
+    """Apply a transition or its inverse to one state, which may be overwritten if it is one's own."""
+    if piecewise(module, x):
+        return apply_to_channels(module, x, rule.grid, inverse, own)
     if rule.grid is None:
         return module.inverse(x) if inverse else module(x)
     return module.inverse_on_grid(x, rule.grid) if inverse else module.on_grid(x, rule.grid)
@@ -155,12 +165,12 @@ def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, 
     return out
 
 
-def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: bool) -> tuple[Tensor, Tensor]:
     """Both states through a transition in forward; its hooks may look at them but not change them."""
     states = []
     for x, flow in zip((y, v), plan.flows[-1]):
         if not (plan.record and hooked(layer)):
-            states.append(transit(layer, x, plan.rule))
+            states.append(transit(layer, x, plan.rule, own=own))
             continue
         with torch.enable_grad():
             seen = kept_from_gradients(x, _name(layer, index)) if flow else x.detach()
@@ -196,7 +206,8 @@ class StackFunction(torch.autograd.Function):
             before = RandomState(y.device)
             with plan.autocast.again():
                 if isinstance(layer, Transition):
-                    y, v, own = *_move(plan, index, layer, y, v), False
+                    fresh = piecewise(layer, y)
+                    y, v, own = *_move(plan, index, layer, y, v, own), fresh
                 else:
                     out = _run(plan, index, layer, y, None if _same_parameters(layer, values) else values)
                     if rule.keep != 1.0:
@@ -350,7 +361,7 @@ class Backwards:
             placed = dict(zip(places, wanted))
             used = {n: placed.get(p, values[n]) for n, p in self.plan.names[index].items()}
             out = evaluate(layer, index, x, {**used, **self.plan.replays[index].buffers()})
-            return out * rule.h2 if rule.grid is None else round_to(out * rule.h2, rule.grid)
+            return out * rule.h2 if rule.grid is None else round_to(out, rule.grid, rule.h2)
 
         delta, pull = torch.func.vjp(run, self.y, *own)  # pyright: ignore
         self.v = self.v - delta
@@ -383,6 +394,9 @@ class Backwards:
             used = {f"layer.{n}": placed.get(p, values[n]) for n, p in self.plan.names[index].items()}
             return functional_call(mover, used, (x, inverse))
 
+        if not (self.graph or own or hooked(layer)) and piecewise(layer, self.y):
+            self._transition_in_pieces(layer, index)
+            return
         flow_y, flow_v = self.plan.flows[index]
         self.v = run(self.v, inverse=True)
         self.gv, *of_v = self._pull_transition(run, self.v, own, self.gv, flow_v)  # first, as plain autograd does
@@ -392,6 +406,21 @@ class Backwards:
             for place, extra in zip(places, found):
                 self._add(place, extra)
         self.own = False
+
+    def _transition_in_pieces(self, layer: Transition, index: int) -> None:
+        """As `_transition`, over the states; the transpose of an orthogonal map is its inverse."""
+        rule = self.plan.rule
+        turn = rule.grid is None and layer.orthogonal and vouched(layer, "orthogonal")
+        for state, name, flow in zip("vy", ("gv", "gy"), reversed(self.plan.flows[index])):
+            before = transit(layer, getattr(self, state), rule, inverse=True, own=self.own)
+            setattr(self, state, before)
+            grad = getattr(self, name)
+            if grad is not None and turn:
+                grad = transit(layer, grad, Rule(1.0), inverse=True, own=self.own)
+            elif grad is not None:
+                (grad,) = self._pull_transition(lambda x: transit(layer, x, rule), before, [], grad, flow)
+            setattr(self, name, grad)
+        self.own = True
 
     def _pull_transition(
         self, run: Callable[..., Tensor], before: Tensor, own: list[Tensor], grad: Tensor | None, flow: bool
