@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks as check
-from pdegcnn.ops.wavelet import analyse, synthesise
+from pdegcnn.ops.wavelet import analyse, haar, haar_back, interleave, synthesise
 from pdegcnn.reversible.transition import Transition, round_to
 
 
@@ -63,6 +63,7 @@ class Wavelet(Transition):
         analysis, synthesis = _filters(name)
         self.register_buffer("analysis", analysis.to(device), persistent=False)
         self.register_buffer("synthesis", synthesis.to(device), persistent=False)
+        self._same = torch.equal(analysis, synthesis)
         self.bit_exact = name in ("haar", "db1")
         self.headroom = 2.0 ** (dims / 2)  # the first shear of an axis adds tan(pi/8) = sqrt(2) - 1 of the other entry
 
@@ -74,7 +75,11 @@ class Wavelet(Transition):
         """Split [B,C,*space] into [B,2^dims C,*space/2]."""
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
-            x = self._stack(*analyse(_centred(x, self.analysis, 1, -axis), self.analysis, -axis), axis)
+            if self._shares_products():
+                pair = haar(x, self.analysis[0, 0], -axis)
+            else:
+                pair = analyse(_centred(x, self.analysis, 1, -axis), self.analysis, -axis)
+            x = self._stack(*pair, axis)
         return x
 
     @property
@@ -85,7 +90,11 @@ class Wavelet(Transition):
     @property
     def orthogonal(self) -> bool:  # pyright: ignore
         """Whether both filter banks are the same."""
-        return not self.analysis.is_meta and torch.equal(self.analysis, self.synthesis)
+        return self._same
+
+    def _shares_products(self) -> bool:
+        """Whether the shorter way of the Haar transform serves: the same bits; its gradients are rounded otherwise."""
+        return self.bit_exact and not torch.is_grad_enabled()
 
     def _stack(self, low: Tensor, high: Tensor, axis: int) -> Tensor:
         """Two of [B,done*C,...] to [B,done*2*C,...] with the newest band bit lowest among the bands."""
@@ -101,8 +110,11 @@ class Wavelet(Transition):
         """Merge [B,2^dims C,*space] into [B,C,2*space]."""
         _merge_check(x, self.dims)
         for axis in range(1, self.dims + 1):
-            x = synthesise(*self._unstack(x, axis), self.synthesis, -axis).flatten(1, 2)
-            x = _centred(x, self.analysis, -1, -axis)
+            if self._shares_products():
+                x = haar_back(*self._unstack(x, axis), self.synthesis[0, 0], -axis).flatten(1, 2)
+            else:
+                x = synthesise(*self._unstack(x, axis), self.synthesis, -axis).flatten(1, 2)
+                x = _centred(x, self.analysis, -1, -axis)
         return x
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
@@ -118,7 +130,7 @@ class Wavelet(Transition):
         _merge_check(x, self.dims)
         for axis in range(1, self.dims + 1):
             pair = _shears(*self._unstack(x, axis), grid, 1.0)
-            x = torch.stack(pair, -axis).flatten(-axis - 1, -axis).flatten(1, 2)
+            x = interleave(*pair, -axis).flatten(1, 2)
         return x
 
 

@@ -186,6 +186,35 @@ def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: 
     return states[0], states[1]
 
 
+@torch.no_grad()
+def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[Tensor, Tensor]:
+    """The map alone, in the place of the states; ``own``: they may be written over from the start."""
+    rule, look = plan.rule, concrete(y) and concrete(v)
+    own = own and y.is_contiguous() and v.is_contiguous() and y.data_ptr() != v.data_ptr()
+    for index, layer in enumerate(plan.layers):
+        if isinstance(layer, Transition):
+            fresh = piecewise(layer, y)
+            y, v, own = transit(layer, y, rule, own=own), transit(layer, v, rule, own=own), fresh
+        else:
+            y, v, own = *((y, v) if own else (y.clone(), v.clone())), True
+            v = v if rule.keep == 1.0 else v.mul_(rule.keep)
+            _add_increment(layer, index, y, v, rule)
+            y.add_(v)
+        if rule.grid is not None and look:
+            plan.peaks.append(peak(y, v))
+    return y, v
+
+
+def _add_increment(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> None:
+    """``v <- v + h^2 f(y)``, piece by piece where the layer says how."""
+    if not vouched(layer, "pieces"):
+        shifted(v, evaluate(layer, index, y), rule, own=True)
+        return
+    for piece in layer.pieces(y):  # pyright: ignore
+        shifted(piece.of(v), piece.part.to(v.dtype), rule, own=True)
+        del piece
+
+
 class StackFunction(torch.autograd.Function):
     """The whole stack as one node of the graph. It keeps its outputs and its parameters, no state in between."""
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks as check
@@ -20,6 +21,7 @@ from pdegcnn.reversible.engine import (
     concrete,
     evaluate,
     peak,
+    run_without_gradients,
     shifted,
     step,
     transformed,
@@ -142,8 +144,16 @@ class ReversibleStack(nn.Module):
         """The numbers of a step."""
         return Rule(self.h * self.h, 1.0 - self.damping, self.grid if self.exact else None)
 
-    def forward(self, y: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, v: Tensor | None = None, *, overwrite: bool = False) -> tuple[Tensor, Tensor]:
         """Map states ``y`` [B,C,...] and ``v`` (same shape; zero unless given) to the states after the last layer.
+
+        Without gradients the states are updated in place, coarsenings included, and layers that say how
+        (`SymmetricConv.pieces`) run piece by piece: beyond the two states little memory is held.
+
+        Args:
+            y: state.
+            v: velocity.
+            overwrite: the caller needs ``y`` and ``v`` no more: without gradients they are written over, not copied.
 
         Raises:
             TypeError: a state is not a floating tensor (float32 or float64 with ``exact``).
@@ -152,12 +162,12 @@ class ReversibleStack(nn.Module):
         """
         if torch.compiler.is_exporting() or (torch.compiler.is_compiling() and not torch.is_grad_enabled()):
             return self._traced(y, v)
-        return self._eager(y, v)  # pyright: ignore[reportCallIssue]
+        return self._eager(y, v, overwrite)  # pyright: ignore[reportCallIssue]
 
     @torch.compiler.disable
-    def _eager(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _eager(self, y: Tensor, v: Tensor | None, overwrite: bool) -> tuple[Tensor, Tensor]:
         y, v = self._states(y, v)
-        return self._run(y, v)
+        return self._run(y, v, overwrite)
 
     def _traced(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
         """The map alone, for graphs without a backward pass; nothing in them looks at values."""
@@ -223,17 +233,20 @@ class ReversibleStack(nn.Module):
             self._in_range([peak(y, v)], y.dtype, "the input", entry=0)
         return y, v
 
-    def _run(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, y: Tensor, v: Tensor, own: bool = False) -> tuple[Tensor, Tensor]:
         layers = self.sequence()
         for index, layer in enumerate(self.layers):
             _fit_to_run(layer, index, self.exact)
-        if self.memory == "reversible":
-            params, names = collect(layers)
-            tensors = (y, v, *params)
-            inside = any(transformed(t) for t in tensors)  # what wants a gradient of an outer level is not known
-            record = not inside and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-            flows = [(inside or y.requires_grad, inside or v.requires_grad)]
-            plan = Plan(layers, self.rule, Autocast(y.device), names, record, flows)
+        params, names = collect(layers)
+        tensors = (y, v, *params)
+        inside = any(transformed(t) for t in tensors)  # what wants a gradient of an outer level is not known
+        record = not inside and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+        flows = [(inside or y.requires_grad, inside or v.requires_grad)]
+        plan = Plan(layers, self.rule, Autocast(y.device), names, record, flows)
+        if self.memory != "plain" and not (inside or record or forward_ad._current_level >= 0):
+            y, v = run_without_gradients(plan, y, v, own or self.exact)  # exact states are rounded copies
+            peaks = plan.peaks
+        elif self.memory == "reversible":
             y, v = StackFunction.apply(plan, y, v, *params)  # pyright: ignore
             if record:
                 y, v = apart(y), apart(v)

