@@ -23,11 +23,15 @@ from pdegcnn.reversible.transition import Transition, apply_to_channels, round_t
 
 @dataclass(frozen=True)
 class Rule:
-    """The numbers of a step: squared step size, factor of the old velocity, grid (None: no rounding)."""
+    """The numbers of a step: squared step size, factor of the old velocity, grid (None: no rounding).
+
+    ``inner`` is the dtype that layers see where it is not that of the states.
+    """
 
     h2: float
     keep: float = 1.0
     grid: float | None = None
+    inner: torch.dtype | None = None
 
 
 def transformed(x: Tensor) -> bool:
@@ -44,8 +48,15 @@ def _name(layer: nn.Module, index: int) -> str:
     return f"layers[{index}] ({type(layer).__name__})"
 
 
-def evaluate(layer: nn.Module, index: int, y: Tensor, values: dict[str, Tensor] | None = None) -> Tensor:
-    """``f(y)`` in the dtype of y; checks what the layer returned."""
+def evaluate(
+    layer: nn.Module,
+    index: int,
+    state: Tensor,
+    values: dict[str, Tensor] | None = None,
+    inner: torch.dtype | None = None,
+) -> Tensor:
+    """``f(state)`` in the dtype of the state, computed in the dtype ``inner``; checks what the layer returned."""
+    y = state if inner is None else state.to(inner)
     version = y._version if concrete(y) else None  # in a trace versions are not known
     out = layer(y) if values is None else functional_call(layer, values, (y,))
     name = _name(layer, index)
@@ -57,7 +68,7 @@ def evaluate(layer: nn.Module, index: int, y: Tensor, values: dict[str, Tensor] 
         raise ValueError(
             f"{name}: expected an output of the shape of its input {tuple(y.shape)}, got {tuple(out.shape)}"
         )
-    return out.to(y.dtype)
+    return out.to(state.dtype)
 
 
 def shifted(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = False) -> Tensor:
@@ -89,7 +100,7 @@ def step(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> tupl
     """One element of the stack under plain autograd."""
     if isinstance(layer, Transition):
         return transit(layer, y, rule), transit(layer, v, rule)
-    v = shifted(v if rule.keep == 1.0 else v * rule.keep, evaluate(layer, index, y), rule)
+    v = shifted(v if rule.keep == 1.0 else v * rule.keep, evaluate(layer, index, y, inner=rule.inner), rule)
     return y + v, v
 
 
@@ -155,11 +166,12 @@ def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, 
     """The layer in forward. What it may show to others asks for gradients, as under plain autograd, and has none."""
     flow_y, flow_v = plan.flows[-1]
     if not plan.record or hand_written(layer) is not None:
-        out, wants = evaluate(layer, index, y, values), flow_y or any(p.requires_grad for p in layer.parameters())
+        out = evaluate(layer, index, y, values, plan.rule.inner)
+        wants = flow_y or any(p.requires_grad for p in layer.parameters())
     else:
         with torch.enable_grad():
             seen = kept_from_gradients(y, _name(layer, index)) if flow_y else y.detach()
-            out = evaluate(layer, index, seen, values)
+            out = evaluate(layer, index, seen, values, plan.rule.inner)
         wants, out = out.requires_grad, out.detach()
     plan.flows.append((flow_y or flow_v or wants, flow_v or wants))
     return out
@@ -208,9 +220,9 @@ def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[
 def _add_increment(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> None:
     """``v <- v + h^2 f(y)``, piece by piece where the layer says how."""
     if not vouched(layer, "pieces"):
-        shifted(v, evaluate(layer, index, y), rule, own=True)
+        shifted(v, evaluate(layer, index, y, inner=rule.inner), rule, own=True)
         return
-    for piece in layer.pieces(y):  # pyright: ignore
+    for piece in layer.pieces(y if rule.inner is None else y.to(rule.inner)):  # pyright: ignore
         shifted(piece.of(v), piece.part.to(v.dtype), rule, own=True)
         del piece
 
@@ -365,11 +377,12 @@ class Backwards:
         by_hand = hand_written(layer)
         if by_hand is not None and not (self.graph or self.plan.autocast.enabled or transformed(self.y)):
             wanted = {name: self.needs[place] for name, place in self.plan.names[index].items()}
-            out, pulled, found = by_hand(self.y, gv, values, wanted)
+            inner = rule.inner or self.y.dtype
+            out, pulled, found = by_hand(self.y.to(inner), gv.to(inner), values, wanted)
             for name, grad in found.items():
                 self._add(self.plan.names[index][name], grad, rule.h2)
-            self.v = shifted(self.v, out, rule, -1.0, self.own)
-            return pulled, rule.h2
+            self.v = shifted(self.v, out.to(self.v.dtype), rule, -1.0, self.own)
+            return pulled.to(self.y.dtype), rule.h2
         places = [p for p in dict.fromkeys(self.plan.names[index].values()) if self.needs[p]]
         own = [self.params[p] for p in places]
         if self.graph:
@@ -389,7 +402,7 @@ class Backwards:
         def run(x: Tensor, *wanted: Tensor) -> Tensor:
             placed = dict(zip(places, wanted))
             used = {n: placed.get(p, values[n]) for n, p in self.plan.names[index].items()}
-            out = evaluate(layer, index, x, {**used, **self.plan.replays[index].buffers()})
+            out = evaluate(layer, index, x, {**used, **self.plan.replays[index].buffers()}, rule.inner)
             return out * rule.h2 if rule.grid is None else round_to(out, rule.grid, rule.h2)
 
         delta, pull = torch.func.vjp(run, self.y, *own)  # pyright: ignore
@@ -403,7 +416,7 @@ class Backwards:
         rule, flow = self.plan.rule, self.plan.flows[index][0]
         with torch.enable_grad():
             y = self.y.detach().requires_grad_(flow)
-            out = evaluate(layer, index, y, {**values, **self.plan.replays[index].buffers()})
+            out = evaluate(layer, index, y, {**values, **self.plan.replays[index].buffers()}, rule.inner)
             handle = _Handle.apply(out, gv, rule.h2) if out.requires_grad else None
         self.v = shifted(self.v, out.detach(), rule, -1.0, self.own)
         del out

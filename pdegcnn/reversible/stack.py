@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ from pdegcnn.reversible.transition import Transition, round_to
 
 MEMORY = ("reversible", "plain", "checkpoint", "checkpoint_sqrt")
 HALF = (torch.float16, torch.bfloat16)
+INVERTIBLE = {torch.bfloat16: 64, torch.float16: 512}
+"""Layers through which states that were rounded to half precision can be followed back: a quarter of the velocity."""
 MANTISSA = {torch.float32: 24, torch.float64: 53}
 
 
@@ -78,8 +81,9 @@ class ReversibleStack(nn.Module):
     ``memory="plain"``. Under ``torch.compile`` a stack is one graph break while gradients are recorded, and part of the
     graph otherwise. With FSDP, shard the stack as a whole.
 
-    Under autocast, states of half precision are kept in float32. Without it they stay in half precision and are
-    rebuilt with its rounding: prefer ``exact=True`` on float32 states, or autocast.
+    States of half precision are kept in float32 inside the stack, whatever ``memory`` is, and layers see them rounded;
+    under autocast the outputs are float32, otherwise they are rounded to the input's dtype. `inverse` of such rounded
+    outputs is refused after more than 64 layers (bfloat16) or 512 (float16); gradients and `drift` need none of it.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -166,24 +170,37 @@ class ReversibleStack(nn.Module):
 
     @torch.compiler.disable
     def _eager(self, y: Tensor, v: Tensor | None, overwrite: bool) -> tuple[Tensor, Tensor]:
-        y, v = self._states(y, v)
-        return self._run(y, v, overwrite)
+        half = y.dtype if isinstance(y, Tensor) else None
+        y, v, rule = self._states(y, v)
+        y, v = self._run(y, v, rule, overwrite)
+        return (y, v) if rule.inner is None else (y.to(half), v.to(half))
 
     def _traced(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
         """The map alone, for graphs without a backward pass; nothing in them looks at values."""
-        y, v = self._states(y, v)
+        y, v, rule = self._states(y, v)
         for index, layer in enumerate(self.sequence()):
-            y, v = step(layer, index, y, v, self.rule)
-        return y, v
+            y, v = step(layer, index, y, v, rule)
+        return (y, v) if rule.inner is None else (y.to(rule.inner), v.to(rule.inner))
 
     def inverse(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Map the states after the last layer to those before the first; differentiable by plain autograd.
 
         Raises:
             RuntimeError: a layer draws random numbers (its draw of the forward pass is not known here).
+            TypeError: states of half precision after more layers than `INVERTIBLE` says: their rounding would grow.
         """
-        y, v = self._states(y, v)
-        rule, layers, peaks = self.rule, self.sequence(), []
+        deepest = INVERTIBLE.get(y.dtype, math.inf) if isinstance(y, Tensor) else math.inf
+        y, v, rule = self._states(y, v)
+        if rule.inner is not None and len(self.sequence()) > deepest:
+            raise TypeError(
+                f"y: expected states of float32 for the inverse of more than {deepest} layers, got {rule.inner}: what "
+                "they were rounded by would be multiplied by the number of layers"
+            )
+        back = self._inverse(y, v, rule)
+        return back if rule.inner is None else (back[0].to(rule.inner), back[1].to(rule.inner))
+
+    def _inverse(self, y: Tensor, v: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+        layers, peaks = self.sequence(), []
         start = RandomState(y.device)
         for index in range(len(layers) - 1, -1, -1):
             layer = layers[index]
@@ -192,7 +209,7 @@ class ReversibleStack(nn.Module):
             else:
                 y = y - v
                 copies = {name: buffer.clone() for name, buffer in layer.named_buffers()}
-                v = shifted(v, evaluate(layer, index, y, copies), rule, -1.0)
+                v = shifted(v, evaluate(layer, index, y, copies, rule.inner), rule, -1.0)
                 v = v if rule.keep == 1.0 else v / rule.keep
             if self.exact and concrete(y):
                 peaks.append(peak(y, v))
@@ -205,16 +222,17 @@ class ReversibleStack(nn.Module):
     @torch.no_grad()
     def drift(self, y: Tensor, v: Tensor | None = None) -> float:
         """Largest absolute error of ``inverse(forward(y, v))``, relative to the largest input value."""
-        y, v = self._states(y, v)
+        y, v, rule = self._states(y, v)
         copies = [(b, b.clone()) for b in self.buffers()]
-        out = self._run(y.clone(), v.clone())
+        out = self._run(y.clone(), v.clone(), rule)
         for buffer, copy in copies:
             buffer.copy_(copy)
-        back = self.inverse(*out)
+        back = self._inverse(*out, rule)
         error = max(float((back[0] - y).abs().max()), float((back[1] - v).abs().max()))
         return error / max(float(y.abs().max()), float(v.abs().max()), 1e-30)
 
-    def _states(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _states(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor, Rule]:
+        """The states as the stack holds them, and the step's numbers; states of half precision become float32."""
         check.tensor("y", y)
         if v is None:
             v = torch.zeros_like(y)
@@ -222,18 +240,20 @@ class ReversibleStack(nn.Module):
         if v.shape != y.shape:
             raise ValueError(f"v: expected the shape of y {tuple(y.shape)}, got {tuple(v.shape)}")
         check.same_kind("v", v, "y", y)
-        if y.dtype in HALF and Autocast(y.device).enabled:
+        rule, auto = self.rule, y.dtype in HALF and Autocast(y.device).enabled
+        if y.dtype in HALF and not self.exact or auto:
+            rule = rule if auto else replace(rule, inner=y.dtype)
             y, v = y.float(), v.float()
         if not self.exact:
-            return y, v
+            return y, v, rule
         if y.dtype not in MANTISSA:
             raise TypeError(f"y: expected dtype float32 or float64 with exact=True, got {y.dtype}")
         y, v = round_to(y, self.grid) + 0.0, round_to(v, self.grid) + 0.0
         if concrete(y) and concrete(v):
             self._in_range([peak(y, v)], y.dtype, "the input", entry=0)
-        return y, v
+        return y, v, rule
 
-    def _run(self, y: Tensor, v: Tensor, own: bool = False) -> tuple[Tensor, Tensor]:
+    def _run(self, y: Tensor, v: Tensor, rule: Rule, own: bool = False) -> tuple[Tensor, Tensor]:
         layers = self.sequence()
         for index, layer in enumerate(self.layers):
             _fit_to_run(layer, index, self.exact)
@@ -242,7 +262,7 @@ class ReversibleStack(nn.Module):
         inside = any(transformed(t) for t in tensors)  # what wants a gradient of an outer level is not known
         record = not inside and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         flows = [(inside or y.requires_grad, inside or v.requires_grad)]
-        plan = Plan(layers, self.rule, Autocast(y.device), names, record, flows)
+        plan = Plan(layers, rule, Autocast(y.device), names, record, flows)
         if self.memory != "plain" and not (inside or record or forward_ad._current_level >= 0):
             y, v = run_without_gradients(plan, y, v, own or self.exact)  # exact states are rounded copies
             peaks = plan.peaks
@@ -252,7 +272,7 @@ class ReversibleStack(nn.Module):
                 y, v = apart(y), apart(v)
             peaks = plan.peaks
         else:
-            y, v, peaks = self._stored(layers, y, v)
+            y, v, peaks = self._stored(layers, y, v, rule)
         if not (concrete(y) and concrete(v)):
             return y, v
         if self.exact:
@@ -264,7 +284,9 @@ class ReversibleStack(nn.Module):
             )
         return y, v
 
-    def _stored(self, layers: Sequence[nn.Module], y: Tensor, v: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _stored(
+        self, layers: Sequence[nn.Module], y: Tensor, v: Tensor, rule: Rule
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The same map under plain autograd, or with torch's checkpoints."""
         count = len(layers)
         size = {"plain": count, "checkpoint": 1, "checkpoint_sqrt": math.isqrt(count - 1) + 1}[self.memory]
@@ -272,7 +294,7 @@ class ReversibleStack(nn.Module):
 
         def segment(y: Tensor, v: Tensor, first: int, last: int, note: bool) -> tuple[Tensor, Tensor]:
             for index in range(first, last):
-                y, v = step(layers[index], index, y, v, self.rule)
+                y, v = step(layers[index], index, y, v, rule)
                 if note and self.exact and concrete(y):
                     peaks.append(peak(y, v))
             return y, v
