@@ -39,9 +39,14 @@ def transformed(x: Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore
 
 
+def traced() -> bool:
+    """Whether operations are being recorded by torch.compile, torch.export or torch.jit.trace."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
+
+
 def concrete(x: Tensor) -> bool:
     """Whether the values of ``x`` can be looked at."""
-    return not (torch.compiler.is_compiling() or x.is_meta or transformed(x))
+    return not (traced() or x.is_meta or transformed(x))
 
 
 def _name(layer: nn.Module, index: int) -> str:
@@ -83,7 +88,7 @@ def shifted(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = F
 
 def piecewise(module: Transition, x: Tensor) -> bool:
     """Whether `transit` goes by a few channels at a time; then its result is a tensor of one's own."""
-    noted = torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed(x)
+    noted = torch.is_grad_enabled() or traced() or transformed(x)
     return not noted and x.numel() > 0 and vouched(module, "bands") and bool(module.bands)
 
 

@@ -25,6 +25,7 @@ from pdegcnn.reversible.engine import (
     run_without_gradients,
     shifted,
     step,
+    traced,
     transformed,
     transit,
 )
@@ -164,7 +165,8 @@ class ReversibleStack(nn.Module):
             ValueError: shapes differ, a layer changes shape or input, a state is not finite or leaves the exact range.
             RuntimeError: in backward, with ``exact``: a layer was not deterministic.
         """
-        if torch.compiler.is_exporting() or (torch.compiler.is_compiling() and not torch.is_grad_enabled()):
+        always = torch.compiler.is_exporting() or torch.jit.is_tracing()  # pyright: ignore
+        if always or (traced() and not torch.is_grad_enabled()):
             return self._traced(y, v)
         return self._eager(y, v, overwrite)  # pyright: ignore[reportCallIssue]
 

@@ -1,6 +1,7 @@
 """States written over and maps applied piece by piece give what whole tensors give."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -261,3 +262,15 @@ def test_inference_holds_little_more_than_two_states(layer, monkeypatch):
         model(x)
     state = 4 * width * 160 * 160
     assert 2 * state <= live.peak <= 2.6 * state
+
+
+def test_a_trace_holds_the_map_alone_and_serves_other_sizes():
+    torch.manual_seed(0)
+    model = hyperbolic_segmenter(2, 3, 4, 1, 1, dtype=D).eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(model.stack, torch.randn(1, 4, 8, 8, dtype=D), check_trace=False)
+        for size in (8, 44):
+            y = torch.randn(1, 4, size, size, dtype=D)
+            for a, b in zip(traced(y), model.stack(y)):
+                assert (a - b).abs().max() <= 1e-12 * (1 + b.abs().max())

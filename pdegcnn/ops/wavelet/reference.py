@@ -59,6 +59,7 @@ def haar_back(low: Tensor, high: Tensor, scale: Tensor, axis: int = -1) -> Tenso
 
 def interleave(even: Tensor, odd: Tensor, axis: int = -1) -> Tensor:
     """Two of [...,N/2,...] to [...,N,...], alternating along ``axis`` (negative)."""
-    if axis == -1 and even.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
+    if axis == -1 and even.dtype in (torch.float32, torch.float64) and not recorded:
         return torch.view_as_real(torch.complex(even, odd)).flatten(-2)  # eight times faster than stack on the CPU
     return torch.stack((even, odd), axis).flatten(axis - 1, axis)
