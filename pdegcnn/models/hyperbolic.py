@@ -10,9 +10,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from pdegcnn import _checks as check
 from pdegcnn.nn import ChannelMix, Lift, PDELayer, Project
+from pdegcnn.nn.lift import PlanarLift
+from pdegcnn.nn.project import PlanarProject
 from pdegcnn.reversible import (
     CyclicSpaceToDepth,
     Inverse,
@@ -21,6 +24,9 @@ from pdegcnn.reversible import (
     SymmetricGroupConv,
     Wavelet,
 )
+from pdegcnn.reversible.contracts import hooked
+from pdegcnn.reversible.engine import concrete
+from pdegcnn.reversible.strips import assembled, in_strips, least_rows
 from pdegcnn.spaces import SE2
 
 __all__ = [
@@ -66,13 +72,44 @@ class HyperbolicNetwork(nn.Module):
             check.for_weights("x", x, weight)
         sizes = x.shape[2:]
         pads = [amount for size in reversed(sizes) for amount in (0, -size % self.multiple)]
-        y, _ = self.stack(self.opening(F.pad(x, pads, mode="replicate") if any(pads) else x))
-        out = self.closing(y)
+        x = F.pad(x, pads, mode="replicate") if any(pads) else x
+        y, own = _in_strips(self.opening, x, self.dims)
+        y = self.stack(y, overwrite=own)[0]
+        out, _ = _in_strips(self.closing, y, self.dims)
         if not self.dense:
             return out
         for axis, size in enumerate(sizes, 2):
             out = out.narrow(axis, 0, size)
         return out
+
+
+def _halo(module: nn.Module) -> int | None:
+    """How many pixels around an output pixel a module looks at, for the modules of ready networks."""
+    match module:
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if type(module) in CONV.values():
+            alone = {*module.kernel_size, *module.stride} == {1} and not any(module.padding)
+            return 0 if alone else None
+        case PlanarLift() if type(module) is PlanarLift:
+            local = module.padding == "same" and module.filters != "cake" and module.boundary != "periodic"
+            return module.kernel_size // 2 if local else None
+        case nn.Sequential() if type(module) is nn.Sequential:
+            halos = [_halo(part) for part in module.children()]
+            return None if None in halos else sum(halo or 0 for halo in halos)
+        case PlanarProject() | ChannelMix() if type(module) in (PlanarProject, ChannelMix):
+            return 0 if getattr(module, "mode", "max") == "max" else None
+    return None
+
+
+def _in_strips(module: nn.Module, x: Tensor, dims: int) -> tuple[Tensor, bool]:
+    """``module(x)``, without gradients strip by strip if it may be cut, and whether the result is a fresh tensor."""
+    quiet = concrete(x) and not torch.is_grad_enabled() and forward_ad._current_level < 0
+    if not quiet or hooked(module) or any("forward" in vars(part) for part in module.modules()):
+        return module(x), False
+    halo = _halo(module)
+    if halo is None:
+        return module(x), False
+    least = least_rows(x.shape, math.prod(x.shape[1:-dims]), dims)
+    return assembled(in_strips(module, x, -dims, halo, least), x, -dims), True
 
 
 class _Pooled(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks as check
 from pdegcnn._derived import Derived, Table
-from pdegcnn.ops.wavelet import analyse, synthesise
+from pdegcnn.ops.wavelet import analyse, haar, haar_back, interleave, synthesise
 from pdegcnn.reversible.transition import Transition, round_to
 
 
@@ -63,6 +63,7 @@ class Wavelet(Derived, Transition):
         super().__init__()
         self.name, self.dims = name, check.choice("dims", dims, (1, 2, 3))
         self._build(torch.empty(0, device=device))
+        self._same = torch.equal(*_filters(name))
         self.bit_exact = name in ("haar", "db1")
         self.headroom = 2.0 ** (dims / 2)  # the first shear of an axis adds tan(pi/8) = sqrt(2) - 1 of the other entry
 
@@ -80,51 +81,69 @@ class Wavelet(Derived, Transition):
         """Split [B,C,*space] into [B,2^dims C,*space/2]."""
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
-            bands = analyse(_centred(x.movedim(-axis, -1), self.analysis, 1), self.analysis)
-            x = bands.movedim(-1, -axis - 1).movedim(-1, 1)
-            x = self._stack(x, axis)
+            if self._shares_products():
+                pair = haar(x, self.analysis[0, 0], -axis)
+            else:
+                pair = analyse(_centred(x, self.analysis, 1, -axis), self.analysis, -axis)
+            x = self._stack(*pair, axis)
         return x
 
-    def _stack(self, x: Tensor, axis: int) -> Tensor:
-        """[B,2,done*C,...] to [B,done*2*C,...] with the newest band bit lowest among the bands."""
+    @property
+    def bands(self) -> int:  # pyright: ignore
+        """Channels made of one."""
+        return 2**self.dims
+
+    @property
+    def orthogonal(self) -> bool:  # pyright: ignore
+        """Whether both filter banks are the same."""
+        return self._same
+
+    def _shares_products(self) -> bool:
+        """Whether the shorter way of the Haar transform serves: the same bits; its gradients are rounded otherwise."""
+        return self.bit_exact and not torch.is_grad_enabled()
+
+    def _stack(self, low: Tensor, high: Tensor, axis: int) -> Tensor:
+        """Two of [B,done*C,...] to [B,done*2*C,...] with the newest band bit lowest among the bands."""
         done = 2 ** (self.dims - axis)
-        return x.unflatten(2, (done, -1)).transpose(1, 2).flatten(1, 3)
+        return torch.stack((low.unflatten(1, (done, -1)), high.unflatten(1, (done, -1))), 2).flatten(1, 3)
+
+    def _unstack(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """The way back of `_stack`, to two of [B,done,C,...]."""
+        low, high = x.unflatten(1, (2 ** (self.dims - axis), 2, -1)).unbind(2)
+        return low, high
 
     def inverse(self, x: Tensor) -> Tensor:
         """Merge [B,2^dims C,*space] into [B,C,2*space]."""
         _merge_check(x, self.dims)
         for axis in range(1, self.dims + 1):
-            done = 2 ** (self.dims - axis)
-            x = x.unflatten(1, (done, 2, -1)).transpose(1, 2).flatten(2, 3)
-            bands = x.movedim(1, -1).movedim(-axis - 1, -1)
-            x = _centred(synthesise(bands, self.synthesis), self.analysis, -1).movedim(-1, -axis)
+            if self._shares_products():
+                x = haar_back(*self._unstack(x, axis), self.synthesis[0, 0], -axis).flatten(1, 2)
+            else:
+                x = synthesise(*self._unstack(x, axis), self.synthesis, -axis).flatten(1, 2)
+                x = _centred(x, self.analysis, -1, -axis)
         return x
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
         """Haar by three shears rounded to the grid per axis: orthonormal up to the rounding, bit-exactly invertible."""
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
-            pairs = x.unflatten(-axis, (-1, 2)) if axis == 1 else x.movedim(-axis, -1).unflatten(-1, (-1, 2))
-            a, b = _shears(pairs[..., 0], pairs[..., 1], grid, -1.0)
-            bands = torch.stack((a, b), 1)
-            x = self._stack(bands if axis == 1 else bands.movedim(-1, -axis), axis)
+            even, odd = x.unflatten(-axis, (-1, 2)).unbind(-axis)
+            x = self._stack(*_shears(even, odd, grid, -1.0), axis)
         return x
 
     def inverse_on_grid(self, x: Tensor, grid: float) -> Tensor:
         """Undo `on_grid` bit for bit."""
         _merge_check(x, self.dims)
         for axis in range(1, self.dims + 1):
-            done = 2 ** (self.dims - axis)
-            x = x.unflatten(1, (done, 2, -1)).transpose(1, 2).flatten(2, 3)
-            a, b = _shears(x[:, 0].movedim(-axis, -1), x[:, 1].movedim(-axis, -1), grid, 1.0)
-            x = torch.stack((a, b), -1).flatten(-2).movedim(-1, -axis)
+            pair = _shears(*self._unstack(x, axis), grid, 1.0)
+            x = interleave(*pair, -axis).flatten(1, 2)
         return x
 
 
-def _centred(x: Tensor, filters: Tensor, sign: int) -> Tensor:
-    """Shift the last axis so that long filters lie around the pair of pixels that they give a coefficient to."""
+def _centred(x: Tensor, filters: Tensor, sign: int, axis: int) -> Tensor:
+    """Shift ``axis`` so that long filters lie around the pair of pixels that they give a coefficient to."""
     reach = filters.shape[-1] // 2 - 1
-    return x.roll(sign * reach, -1) if reach else x
+    return x.roll(sign * reach, axis) if reach else x
 
 
 def _shears(a: Tensor, b: Tensor, grid: float, sign: float) -> tuple[Tensor, Tensor]:
@@ -225,7 +244,7 @@ class CyclicSpaceToDepth(Transition):
         ValueError: odd sizes, other orientations, channels that 4 does not divide on the way back.
     """
 
-    bit_exact = True
+    bit_exact, bands, orthogonal = True, 4, True
     PIXELS = ((0, 0), (0, 1), (1, 1), (1, 0))
 
     def __init__(self, orientations: int) -> None:

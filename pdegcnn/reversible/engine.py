@@ -15,20 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils.parametrize import is_parametrized
 
 from pdegcnn import _transforms
+from pdegcnn.reversible.contracts import hand_written, hooked, kept_from_gradients, same_values, vouched
 from pdegcnn.reversible.replay import Autocast, LayerReplay, RandomState
-from pdegcnn.reversible.transition import Transition, round_to
+from pdegcnn.reversible.transition import Transition, apply_to_channels, round_to
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The numbers of a step: squared step size, factor of the old velocity, grid (None: no rounding)."""
+    """The numbers of a step: squared step size, factor of the old velocity, grid (None: no rounding).
+
+    ``inner`` is the dtype that layers see where it is not that of the states.
+    """
 
     h2: float
     keep: float = 1.0
     grid: float | None = None
+    inner: torch.dtype | None = None
 
 
 def transformed(x: Tensor) -> bool:
@@ -36,17 +40,33 @@ def transformed(x: Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore
 
 
+def traced() -> bool:
+    """Whether operations are being recorded by torch.compile, torch.export or torch.jit.trace."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
+
+
 def concrete(x: Tensor) -> bool:
     """Whether the values of ``x`` can be looked at."""
-    return not (torch.compiler.is_compiling() or x.is_meta or transformed(x))
+    return not (traced() or x.is_meta or transformed(x))
 
 
-def evaluate(layer: nn.Module, index: int, y: Tensor, values: dict[str, Tensor] | None = None) -> Tensor:
-    """``f(y)`` in the dtype of y; checks what the layer returned."""
+def _name(layer: nn.Module, index: int) -> str:
+    return f"layers[{index}] ({type(layer).__name__})"
+
+
+def evaluate(
+    layer: nn.Module,
+    index: int,
+    state: Tensor,
+    values: dict[str, Tensor] | None = None,
+    inner: torch.dtype | None = None,
+) -> Tensor:
+    """``f(state)`` in the dtype of the state, computed in the dtype ``inner``; checks what the layer returned."""
+    y = state if inner is None else state.to(inner)
     counted = concrete(y) and not y.is_inference()  # neither a trace nor inference mode knows versions
     version = y._version if counted else None
     out = layer(y) if values is None else functional_call(layer, values, (y,))
-    name = f"layers[{index}] ({type(layer).__name__})"
+    name = _name(layer, index)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: expected it to return one torch.Tensor, got {type(out).__name__}")
     if version is not None and y._version != version:
@@ -55,19 +75,29 @@ def evaluate(layer: nn.Module, index: int, y: Tensor, values: dict[str, Tensor] 
         raise ValueError(
             f"{name}: expected an output of the shape of its input {tuple(y.shape)}, got {tuple(out.shape)}"
         )
-    return out.to(y.dtype)
+    return out.to(state.dtype)
 
 
 def shifted(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = False) -> Tensor:
     """``v + sign h^2 out``, the increment rounded in exact mode; written over ``v`` when it is one's own."""
     scale = sign * rule.h2
-    if rule.grid is not None:
-        out, scale = round_to(out * rule.h2, rule.grid), sign
+    if rule.grid is not None and torch.is_grad_enabled():
+        out, scale = round_to(out, rule.grid, rule.h2), sign
+    elif rule.grid is not None:  # in units of the grid, whose products are exact
+        out, scale = out.mul(rule.h2 / rule.grid).round_(), sign * rule.grid
     return v.add_(out, alpha=scale) if own else torch.add(v, out, alpha=scale)
 
 
-def transit(module: Transition, x: Tensor, rule: Rule, inverse: bool = False) -> Tensor:
-    """Apply a transition or its inverse to one state."""
+def piecewise(module: Transition, x: Tensor) -> bool:
+    """Whether `transit` goes by a few channels at a time; then its result is a tensor of one's own."""
+    noted = torch.is_grad_enabled() or traced() or transformed(x)
+    return not noted and x.numel() > 0 and vouched(module, "bands") and bool(module.bands)
+
+
+def transit(module: Transition, x: Tensor, rule: Rule, inverse: bool = False, own: bool = False) -> Tensor:
+    """Apply a transition or its inverse to one state, which may be overwritten if it is one's own."""
+    if piecewise(module, x):
+        return apply_to_channels(module, x, rule.grid, inverse, own)
     if rule.grid is None:
         return module.inverse(x) if inverse else module(x)
     return module.inverse_on_grid(x, rule.grid) if inverse else module.on_grid(x, rule.grid)
@@ -77,18 +107,25 @@ def step(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> tupl
     """One element of the stack under plain autograd."""
     if isinstance(layer, Transition):
         return transit(layer, y, rule), transit(layer, v, rule)
-    v = shifted(v if rule.keep == 1.0 else v * rule.keep, evaluate(layer, index, y), rule)
+    v = shifted(v if rule.keep == 1.0 else v * rule.keep, evaluate(layer, index, y, inner=rule.inner), rule)
     return y + v, v
 
 
 @dataclass
 class Plan:
-    """One call of a stack: its layers, which parameter each uses, and what forward notes for backward."""
+    """One call of a stack: its layers, which parameter each uses, and what forward notes for backward.
+
+    ``record`` says that a backward pass of plain autograd may follow. Then layers that may show tensors to others
+    (hooks) run with gradients recorded in forward too. ``flows`` has for every layer whether the states (y, v) before
+    it depend on something that wants a gradient, as plain autograd would know it; the last entry is for the outputs.
+    """
 
     layers: Sequence[nn.Module]
     rule: Rule
     autocast: Autocast
     names: list[dict[str, int]]
+    record: bool
+    flows: list[tuple[bool, bool]]
     peaks: list[Tensor] = field(default_factory=list)
     replays: list[LayerReplay] = field(default_factory=list)
     checksum: int | None = None
@@ -132,6 +169,71 @@ def _same_parameters(layer: nn.Module, values: dict[str, Tensor]) -> bool:
     return all(p is values[name] for name, p in layer.named_parameters())
 
 
+def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, Tensor] | None) -> Tensor:
+    """The layer in forward. What it may show to others asks for gradients, as under plain autograd, and has none."""
+    flow_y, flow_v = plan.flows[-1]
+    if not plan.record or hand_written(layer) is not None:
+        out = evaluate(layer, index, y, values, plan.rule.inner)
+        wants = flow_y or any(p.requires_grad for p in layer.parameters())
+    else:
+        with torch.enable_grad():
+            seen = kept_from_gradients(y, _name(layer, index)) if flow_y else y.detach()
+            out = evaluate(layer, index, seen, values, plan.rule.inner)
+        wants, out = out.requires_grad, out.detach()
+    plan.flows.append((flow_y or flow_v or wants, flow_v or wants))
+    return out
+
+
+def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: bool) -> tuple[Tensor, Tensor]:
+    """Both states through a transition in forward; its hooks may look at them but not change them."""
+    states = []
+    for x, flow in zip((y, v), plan.flows[-1]):
+        if not (plan.record and hooked(layer)):
+            states.append(transit(layer, x, plan.rule, own=own))
+            continue
+        with torch.enable_grad():
+            seen = kept_from_gradients(x, _name(layer, index)) if flow else x.detach()
+            out = transit(layer, seen, plan.rule).detach()
+        if plan.rule.grid is None and concrete(x) and not same_values(out, layer.forward(x)):
+            raise ValueError(
+                f"{_name(layer, index)}: expected hooks that leave the input and output of a transition as they are, "
+                "got one that changes them; its inverse would not undo that (memory='plain' needs no inverse)"
+            )
+        states.append(out)
+    wants = any(p.requires_grad for p in layer.parameters())
+    plan.flows.append((plan.flows[-1][0] or wants, plan.flows[-1][1] or wants))
+    return states[0], states[1]
+
+
+@torch.no_grad()
+def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[Tensor, Tensor]:
+    """The map alone, in the place of the states; ``own``: they may be written over from the start."""
+    rule, look = plan.rule, concrete(y) and concrete(v)
+    own = own and y.is_contiguous() and v.is_contiguous() and y.data_ptr() != v.data_ptr()
+    for index, layer in enumerate(plan.layers):
+        if isinstance(layer, Transition):
+            fresh = piecewise(layer, y)
+            y, v, own = transit(layer, y, rule, own=own), transit(layer, v, rule, own=own), fresh
+        else:
+            y, v, own = *((y, v) if own else (y.clone(), v.clone())), True
+            v = v if rule.keep == 1.0 else v.mul_(rule.keep)
+            _add_increment(layer, index, y, v, rule)
+            y.add_(v)
+        if rule.grid is not None and look:
+            plan.peaks.append(peak(y, v))
+    return y, v
+
+
+def _add_increment(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> None:
+    """``v <- v + h^2 f(y)``, piece by piece where the layer says how."""
+    if not vouched(layer, "pieces"):
+        shifted(v, evaluate(layer, index, y, inner=rule.inner), rule, own=True)
+        return
+    for piece in layer.pieces(y if rule.inner is None else y.to(rule.inner)):  # pyright: ignore
+        shifted(piece.of(v), piece.part.to(v.dtype), rule, own=True)
+        del piece
+
+
 class StackFunction(torch.autograd.Function):
     """The whole stack as one node of the graph. It keeps its outputs and its parameters, no state in between."""
 
@@ -142,6 +244,7 @@ class StackFunction(torch.autograd.Function):
         """Run all layers; states are overwritten as soon as they are this function's own."""
         rule, look = plan.rule, concrete(y) and concrete(v)
         plan.replays, plan.peaks = [], []
+        plan.flows = plan.flows[:1]
         if rule.grid is not None and look:
             plan.checksum = checksum(y, v)
         own = False
@@ -151,15 +254,16 @@ class StackFunction(torch.autograd.Function):
             before = RandomState(y.device)
             with plan.autocast.again():
                 if isinstance(layer, Transition):
-                    y = transit(layer, y, rule)
-                    v, own = transit(layer, v, rule), False
+                    fresh = piecewise(layer, y)
+                    y, v, own = *_move(plan, index, layer, y, v, own), fresh
                 else:
-                    out = evaluate(layer, index, y, None if _same_parameters(layer, values) else values)
+                    out = _run(plan, index, layer, y, None if _same_parameters(layer, values) else values)
                     if rule.keep != 1.0:
                         v = v.mul_(rule.keep) if own else v * rule.keep
                     v = shifted(v, out, rule, own=own)
                     del out
-                    y = y.add_(v) if own else y + v
+                    seen = plan.record and not plan.flows[index][0]  # what the layer shows to others stays usable
+                    y = y.add_(v) if own and not seen else y + v
                     own = True
             replay.finish(layer)
             replay.random = None if before.same(RandomState(y.device)) else before
@@ -194,60 +298,54 @@ class StackFunction(torch.autograd.Function):
 class _Handle(torch.autograd.Function):
     """A scalar that stands for a layer's output in the graph, so that the output itself can be freed before its pull.
 
-    Its backward, called with one, starts from the cotangent given here.
+    Its backward, called with one, starts from the cotangent given here, times ``scale``.
     """
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, cotangent: Tensor) -> Tensor:  # pyright: ignore
-        ctx.cotangent = cotangent
+    def forward(ctx: Any, out: Tensor, cotangent: Tensor, scale: float) -> Tensor:  # pyright: ignore
+        ctx.cotangent, ctx.scale = cotangent, scale
         return out.new_ones(())
 
     @staticmethod
-    def backward(ctx: Any, one: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
-        return ctx.cotangent, None
-
-
-def hand_written(layer: nn.Module) -> Callable | None:
-    """The layer's ``value_and_vjp``, where it is sure to belong to what the layer computes.
-
-    It does not when a subclass overrides ``forward`` alone, when hooks may change the result, or when the parameters
-    are computed from others (weight norm, spectral norm).
-    """
-    method = getattr(layer, "value_and_vjp", None)
-    hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    if method is None or hooked or is_parametrized(layer) or "forward" in vars(layer):
-        return None
-    first = next(name for kind in type(layer).__mro__ for name in ("value_and_vjp", "forward") if name in vars(kind))
-    return method if first == "value_and_vjp" else None
+    def backward(ctx: Any, one: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
+        return ctx.cotangent * ctx.scale, None, None
 
 
 class Backwards:
     """The backward walk through a stack: rebuilds the states (y, v) and pulls the gradients (gy, gv) back.
 
-    ``own`` says that these four tensors are the walk's own, so that they may be overwritten.
+    A gradient that is None is zero, and known to be. ``own`` says that these tensors are the walk's own, so that they
+    may be overwritten.
     """
 
     def __init__(
         self, plan: Plan, params: Sequence[Tensor], needs: Sequence[bool], graph: bool, y: Tensor, v: Tensor
     ) -> None:
         # Views: inside the pull of a torch.func transform the saved tensors are wrappers of a level that has ended; an
-        # operation takes them off, and torch.func.vjp below must not meet them.
-        params = [p.view_as(p) for p in params] if graph else params
+        # operation takes them off, and torch.func.vjp below must not meet them. Twins: a hook of a parameter belongs to
+        # its whole gradient, not to the share of one layer.
+        params = [p.view_as(p) for p in params] if graph else [_twin(p) for p in params]
         self.plan, self.params, self.needs, self.graph = plan, params, needs, graph
         self.grads: list[Tensor | None] = [None] * len(params)
         self.y, self.v, self.own = y, v, False
 
-    def run(self, gy: Tensor | None, gv: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """Walk from the last layer to the first; a gradient that is None is zero."""
+    def run(self, gy: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
+        """Walk from the last layer to the first that something wants a gradient of."""
         plan = self.plan
-        self.gy = torch.zeros_like(self.y) if gy is None else gy
-        self.gv = torch.zeros_like(self.v) if gv is None else gv
+        self.gy, self.gv = gy, gv
         del gy, gv
         here = RandomState(self.y.device)
         try:
             for index in range(len(plan.layers) - 1, -1, -1):
+                if not any(plan.flows[index + 1]):
+                    return None, None, self.grads
                 layer = plan.layers[index]
-                with plan.autocast.again(), plan.replays[index].again(layer):
+                with plan.autocast.again(), plan.replays[index].again():
+                    if self.graph and hooked(layer, "backward"):
+                        raise RuntimeError(
+                            f"{_name(layer, index)}: expected no backward hooks with create_graph=True, got some; "
+                            "memory='plain' runs them there"
+                        )
                     if isinstance(layer, Transition):
                         self._transition(layer, index)
                     else:
@@ -266,40 +364,46 @@ class Backwards:
     def _layer(self, layer: nn.Module, index: int) -> None:
         keep, own = self.plan.rule.keep, self.own
         self.y = self.y.sub_(self.v) if own else self.y - self.v
-        self.gv = self.gv.add_(self.gy) if own else self.gv + self.gy
-        pulled, scale = self._pull(layer, index)
+        self.gv = gv = self._sum(self.gv, self.gy)
+        pulled, scale = self._pull(layer, index, gv)
         if keep != 1.0:
             self.v = self.v.div_(keep) if own else self.v / keep
-            self.gv = self.gv.mul_(keep) if own else self.gv * keep
-        if pulled is not None:
-            self.gy = self.gy.add_(pulled, alpha=scale) if own else torch.add(self.gy, pulled, alpha=scale)
-        elif not own and not self.graph:
-            self.gy = self.gy.clone()
+            self.gv = gv.mul_(keep) if own else gv * keep
+        self.gy = self._sum(self.gy, pulled, scale)
         self.own = not self.graph
 
-    def _pull(self, layer: nn.Module, index: int) -> tuple[Tensor | None, float]:
+    def _sum(self, a: Tensor | None, b: Tensor | None, scale: float = 1.0) -> Tensor:
+        """``a + scale b``, over ``a`` where it is the walk's own; always a tensor that may be the walk's own."""
+        if a is None:
+            return torch.zeros_like(self.y) if b is None else b * scale
+        if b is None:
+            return a if self.own or self.graph else a.clone()
+        return a.add_(b, alpha=scale) if self.own else torch.add(a, b, alpha=scale)
+
+    def _pull(self, layer: nn.Module, index: int, gv: Tensor) -> tuple[Tensor | None, float]:
         """Undo v, add the parameters' gradients to ``self.grads``, return ``J_f(y)^T gv`` and its factor."""
         rule, values = self.plan.rule, self.plan.values(index, self.params)
         by_hand = hand_written(layer)
         if by_hand is not None and not (self.graph or self.plan.autocast.enabled or transformed(self.y)):
             wanted = {name: self.needs[place] for name, place in self.plan.names[index].items()}
-            out, pulled, found = by_hand(self.y, self.gv, values, wanted)
+            inner = rule.inner or self.y.dtype
+            out, pulled, found = by_hand(self.y.to(inner), gv.to(inner), values, wanted)
             for name, grad in found.items():
                 self._add(self.plan.names[index][name], grad, rule.h2)
-            self.v = shifted(self.v, out, rule, -1.0, self.own)
-            return pulled, rule.h2
+            self.v = shifted(self.v, out.to(self.v.dtype), rule, -1.0, self.own)
+            return pulled.to(self.y.dtype), rule.h2
         places = [p for p in dict.fromkeys(self.plan.names[index].values()) if self.needs[p]]
         own = [self.params[p] for p in places]
         if self.graph:
-            found, scale = self._pull_with_graph(layer, index, values, places, own), 1.0
+            found = self._pull_with_graph(layer, index, gv, values, places, own)
         else:
-            found, scale = self._pull_freeing(layer, index, values, own)
+            found = self._pull_freeing(layer, index, gv, values, own)
         for place, grad in zip(places, found[1:]):
-            self._add(place, grad, scale)
-        return found[0], scale
+            self._add(place, grad)
+        return found[0], 1.0
 
     def _pull_with_graph(
-        self, layer: nn.Module, index: int, values: dict[str, Tensor], places: list[int], own: list[Tensor]
+        self, layer: nn.Module, index: int, gv: Tensor, values: dict[str, Tensor], places: list[int], own: list[Tensor]
     ) -> Sequence:
         """A fresh level: y may itself depend on the parameters, and the derivative wanted here is the partial one."""
         rule = self.plan.rule
@@ -307,57 +411,97 @@ class Backwards:
         def run(x: Tensor, *wanted: Tensor) -> Tensor:
             placed = dict(zip(places, wanted))
             used = {n: placed.get(p, values[n]) for n, p in self.plan.names[index].items()}
-            out = evaluate(layer, index, x, {**used, **self.plan.replays[index].buffers()})
-            return out * rule.h2 if rule.grid is None else round_to(out * rule.h2, rule.grid)
+            out = evaluate(layer, index, x, {**used, **self.plan.replays[index].buffers()}, rule.inner)
+            return out * rule.h2 if rule.grid is None else round_to(out, rule.grid, rule.h2)
 
         delta, pull = torch.func.vjp(run, self.y, *own)  # pyright: ignore
         self.v = self.v - delta
-        return pull(self.gv)
+        return pull(gv)
 
     def _pull_freeing(
-        self, layer: nn.Module, index: int, values: dict[str, Tensor], own: list[Tensor]
-    ) -> tuple[Sequence, float]:
-        """The pull by autograd; the layer's output is freed before it, and in exact mode it is scaled as in forward."""
-        rule = self.plan.rule
+        self, layer: nn.Module, index: int, gv: Tensor, values: dict[str, Tensor], own: list[Tensor]
+    ) -> Sequence[Tensor | None]:
+        """The pull by autograd from ``h^2 gv``, as hooks see it; the layer's output is freed before it."""
+        rule, flow = self.plan.rule, self.plan.flows[index][0]
         with torch.enable_grad():
-            y = self.y.detach().requires_grad_()
-            out = evaluate(layer, index, y, {**values, **self.plan.replays[index].buffers()})
-            if rule.grid is not None:
-                out = round_to(out * rule.h2, rule.grid)
-            handle = _Handle.apply(out, self.gv) if out.requires_grad else None
-        once = Rule(1.0) if rule.grid is not None else rule
-        self.v = shifted(self.v, out.detach(), once, -1.0, self.own)
+            y = self.y.detach().requires_grad_(flow)
+            out = evaluate(layer, index, y, {**values, **self.plan.replays[index].buffers()}, rule.inner)
+            handle = _Handle.apply(out, gv, rule.h2) if out.requires_grad else None
+        self.v = shifted(self.v, out.detach(), rule, -1.0, self.own)
         del out
         if handle is None:
-            return [None] * (1 + len(own)), 1.0
-        return torch.autograd.grad(handle, [y, *own], allow_unused=True), once.h2  # pyright: ignore
+            return [None] * (1 + len(own))
+        found = torch.autograd.grad(handle, [*([y] if flow else ()), *own], allow_unused=True)  # pyright: ignore
+        return found if flow else (None, *found)
 
     def _transition(self, layer: Transition, index: int) -> None:
-        rule, values = self.plan.rule, self.plan.values(index, self.params)
         places = [p for p in dict.fromkeys(self.plan.names[index].values()) if self.needs[p]]
-        mover = _Mover(layer, rule)
-        named = {f"layer.{name}": value for name, value in values.items()}
+        values = self.plan.values(index, self.params)
+        own = [self.params[p] for p in places]
+        mover = _Mover(layer, self.plan.rule)
 
-        def run(x: Tensor, *wanted: Tensor) -> Tensor:
+        def run(x: Tensor, *wanted: Tensor, inverse: bool = False) -> Tensor:
             placed = dict(zip(places, wanted))
             used = {f"layer.{n}": placed.get(p, values[n]) for n, p in self.plan.names[index].items()}
-            return functional_call(mover, used, (x, False))
+            return functional_call(mover, used, (x, inverse))
 
-        for state, grad in (("y", "gy"), ("v", "gv")):
-            before = functional_call(mover, named, (getattr(self, state), True))
-            with torch.enable_grad():
-                _, pull = torch.func.vjp(run, before, *(self.params[p] for p in places))  # pyright: ignore
-                found = pull(getattr(self, grad))
-            for place, extra in zip(places, found[1:]):
+        if not (self.graph or own or hooked(layer)) and piecewise(layer, self.y):
+            self._transition_in_pieces(layer, index)
+            return
+        flow_y, flow_v = self.plan.flows[index]
+        self.v = run(self.v, inverse=True)
+        self.gv, *of_v = self._pull_transition(run, self.v, own, self.gv, flow_v)  # first, as plain autograd does
+        self.y = run(self.y, inverse=True)
+        self.gy, *of_y = self._pull_transition(run, self.y, own, self.gy, flow_y)
+        for found in (of_y, of_v):
+            for place, extra in zip(places, found):
                 self._add(place, extra)
-            setattr(self, state, before)
-            setattr(self, grad, found[0])
         self.own = False
+
+    def _transition_in_pieces(self, layer: Transition, index: int) -> None:
+        """As `_transition`, over the states; the transpose of an orthogonal map is its inverse."""
+        rule = self.plan.rule
+        turn = rule.grid is None and layer.orthogonal and vouched(layer, "orthogonal")
+        for state, name, flow in zip("vy", ("gv", "gy"), reversed(self.plan.flows[index])):
+            before = transit(layer, getattr(self, state), rule, inverse=True, own=self.own)
+            setattr(self, state, before)
+            grad = getattr(self, name)
+            if grad is not None and turn:
+                grad = transit(layer, grad, Rule(1.0), inverse=True, own=self.own)
+            elif grad is not None:
+                (grad,) = self._pull_transition(lambda x: transit(layer, x, rule), before, [], grad, flow)
+            setattr(self, name, grad)
+        self.own = True
+
+    def _pull_transition(
+        self, run: Callable[..., Tensor], before: Tensor, own: list[Tensor], grad: Tensor | None, flow: bool
+    ) -> Sequence[Tensor | None]:
+        """The gradients of the state before a transition and of its parameters."""
+        if grad is None:
+            return (None,) * (1 + len(own))
+        if self.graph:
+            with torch.enable_grad():
+                return torch.func.vjp(run, before, *own)[1](grad)  # pyright: ignore
+        with torch.enable_grad():
+            x = before.detach().requires_grad_(flow)
+            out = run(x, *own)
+        if not out.requires_grad:
+            return (None,) * (1 + len(own))
+        found = torch.autograd.grad(out, [*([x] if flow else ()), *own], grad, allow_unused=True)
+        return found if flow else (None, *found)
 
     def _add(self, place: int, grad: Tensor | None, scale: float = 1.0) -> None:
         if grad is not None:
             old = self.grads[place]
-            self.grads[place] = grad * scale if old is None else torch.add(old, grad, alpha=scale)
+            grad = grad if scale == 1.0 else grad * scale
+            self.grads[place] = grad if old is None else old + grad
+
+
+def _twin(p: Tensor) -> Tensor:
+    """A tensor of the same values, of the same kind, that asks for gradients as ``p`` does and carries no hooks."""
+    if isinstance(p, nn.Parameter):
+        return nn.Parameter(p.detach(), p.requires_grad)
+    return p.detach().requires_grad_(p.requires_grad)
 
 
 class _Mover(nn.Module):
@@ -367,6 +511,6 @@ class _Mover(nn.Module):
         super().__init__()
         self.layer, self.rule = layer, rule
 
-    def forward(self, x: Tensor, inverse: bool) -> Tensor:
-        """Run the transition or its inverse."""
+    def __call__(self, x: Tensor, inverse: bool) -> Tensor:
+        """Run the transition or its inverse; hooks of all modules see the transition alone."""
         return transit(self.layer, x, self.rule, inverse)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from pdegcnn.reversible.contracts import GLOBAL_HOOKS, MODULE_HOOKS
 
 
 class RandomState:
@@ -65,13 +69,41 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b)
 
 
+class Settings:
+    """Modes (training or not) and hooks of all modules of ``layer``, to be entered again when it is run again."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.holders: list[tuple[object, tuple[str, ...]]] = [(torch_module, GLOBAL_HOOKS)]
+        self.holders += [(module, ("training", *MODULE_HOOKS)) for module in layer.modules()]
+        self.then = [_kept(vars(holder).get(name)) for holder, names in self.holders for name in names]
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Enter the settings; those of now come back afterwards."""
+        places = [(holder, name) for holder, names in self.holders for name in names]
+        now = [vars(holder).get(name) for holder, name in places]
+        changed = [(*place, old, new) for place, old, new in zip(places, now, self.then) if old != new]
+        for holder, name, _, then in changed:
+            vars(holder)[name] = then
+        try:
+            yield
+        finally:
+            for holder, name, old, _ in changed:
+                vars(holder)[name] = old
+
+
+def _kept(value: Any) -> Any:
+    """A setting that later changes of the module do not reach."""
+    return value.copy() if isinstance(value, dict) else value
+
+
 class LayerReplay:
-    """What one layer found when it ran forward: its modes (training or not), old values of the buffers that it changed,
-    the random state that it used.
+    """What one layer found when it ran forward: its settings, old values of the buffers that it changed, the random
+    state that it used.
     """
 
     def __init__(self, layer: nn.Module) -> None:
-        self.modes = [module.training for module in layer.modules()]
+        self.settings = Settings(layer)
         self.random: RandomState | None = None
         self.changed: dict[str, Tensor] = {}
         self.unchanged: dict[str, tuple[Tensor, int]] = {}
@@ -92,19 +124,12 @@ class LayerReplay:
         self._before = {}
 
     @contextmanager
-    def again(self, layer: nn.Module) -> Iterator[None]:
-        """Set modes and generators as they were; the modes of now come back afterwards."""
-        modules = list(layer.modules())
-        now = [module.training for module in modules]
-        for module, mode in zip(modules, self.modes) if now != self.modes else ():
-            module.training = mode
+    def again(self) -> Iterator[None]:
+        """Enter settings and generators as they were; the settings of now come back afterwards."""
         if self.random is not None:
             self.random.restore()
-        try:
+        with self.settings.again():
             yield
-        finally:
-            for module, mode in zip(modules, now) if now != self.modes else ():
-                module.training = mode
 
     def buffers(self) -> dict[str, Tensor]:
         """The changed buffers' old values, copied: a second run writes into the copies only.

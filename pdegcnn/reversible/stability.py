@@ -72,12 +72,12 @@ def stability_report(
     check.kind("stack", stack, ReversibleStack, "a ReversibleStack")
     check.positive_int("iterations", iterations)
     v = None if v is None else check.tensor("v", v).detach()
-    y, v = stack._states(check.tensor("y", y).detach(), v)
+    y, v, rule = stack._states(check.tensor("y", y).detach(), v)
     check.signal("y", y, y.ndim, "[B,C,...]")
     for name, state in (("y", y), ("v", v)):
         if check.has_values(state) and not bool(state.isfinite().all()):
             raise ValueError(f"{name}: expected finite values, got NaN or infinity")
-    y, v, rule = y.contiguous(), v.contiguous(), stack.rule
+    y, v = y.contiguous(), v.contiguous()
     dy, dv = torch.randn_like(y), torch.zeros_like(v)
     scale = 1e-3 * y.norm().clamp_min(1e-3) / dy.norm()
     other = (y + scale * dy, v + dv)
@@ -85,7 +85,7 @@ def stability_report(
     norms, growths = [], []
     for index, layer in enumerate(stack.sequence()):
         if not isinstance(layer, Transition):
-            norms.append(rule.h2 * _jacobian_norm(layer, y, iterations))
+            norms.append(rule.h2 * _jacobian_norm(layer, y if rule.inner is None else y.to(rule.inner), iterations))
         with torch.no_grad():
             y, v = step(layer, index, y, v, rule)
             other = step(layer, index, *other, rule)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks as check
 from pdegcnn import _transforms
+from pdegcnn.reversible.contracts import apart, hooked
 from pdegcnn.reversible.engine import (
     Plan,
     Rule,
@@ -19,20 +22,30 @@ from pdegcnn.reversible.engine import (
     concrete,
     evaluate,
     peak,
+    run_without_gradients,
     shifted,
     step,
+    traced,
+    transformed,
     transit,
 )
-from pdegcnn.reversible.replay import Autocast, RandomState
+from pdegcnn.reversible.replay import Autocast, RandomState, Settings
 from pdegcnn.reversible.transition import Transition, round_to
 
 MEMORY = ("reversible", "plain", "checkpoint", "checkpoint_sqrt")
 HALF = (torch.float16, torch.bfloat16)
+INVERTIBLE = {torch.bfloat16: 64, torch.float16: 512}
+"""Layers through which states that were rounded to half precision can be followed back: a quarter of the velocity."""
 MANTISSA = {torch.float32: 24, torch.float64: 53}
 
 
-def _fit_to_run(layer: nn.Module, index: int) -> None:
-    """Raise when a layer's parameters are not there to be used: lazy ones, or shards of its own."""
+def _fit_to_run(layer: nn.Module, index: int, exact: bool) -> None:
+    """Raise when a layer's parameters (lazy ones, shards of its own) or its hooks would not be there to be used."""
+    if exact and isinstance(layer, Transition) and hooked(layer, everywhere=False):
+        raise ValueError(
+            f"layers[{index}] ({type(layer).__name__}): expected no hooks on a transition with exact=True, which uses "
+            "`on_grid` in the place of `forward`, got some"
+        )
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in layer.parameters()):
         raise ValueError(f"layers[{index}]: expected initialised parameters, got lazy ones; call the layer once before")
     if any(kind.__name__ == "FSDPModule" for module in layer.modules() for kind in type(module).__mro__):
@@ -63,13 +76,15 @@ class ReversibleStack(nn.Module):
         check_finite: raise when the last states hold a NaN or an infinity.
 
     Random numbers are replayed, buffers (batch norm) are updated once a step, autocast and the training mode are
-    entered again. Forward hooks of the layers run in both passes. ``torch.func`` transforms and ``create_graph=True``
-    are right, but store the graph of the whole walk; forward-mode derivatives need ``memory="plain"``. Under
-    ``torch.compile`` a stack is one graph break while gradients are recorded, and part of the graph otherwise. With
-    FSDP, shard the stack as a whole.
+    entered again. Hooks of layers see what they would under plain autograd; forward hooks run in both passes. A tensor
+    that a layer shows to others, by a hook or an attribute, has values but no gradient. ``torch.func`` transforms and
+    ``create_graph=True`` are right, but store the graph of the whole walk; forward-mode derivatives need
+    ``memory="plain"``. Under ``torch.compile`` a stack is one graph break while gradients are recorded, and part of the
+    graph otherwise. With FSDP, shard the stack as a whole.
 
-    Under autocast, states of half precision are kept in float32. Without it they stay in half precision and are
-    rebuilt with its rounding: prefer ``exact=True`` on float32 states, or autocast.
+    States of half precision are kept in float32 inside the stack, whatever ``memory`` is, and layers see them rounded;
+    under autocast the outputs are float32, otherwise they are rounded to the input's dtype. `inverse` of such rounded
+    outputs is refused after more than 64 layers (bfloat16) or 512 (float16); gradients and `drift` need none of it.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -134,42 +149,60 @@ class ReversibleStack(nn.Module):
         """The numbers of a step."""
         return Rule(self.h * self.h, 1.0 - self.damping, self.grid if self.exact else None)
 
-    def forward(self, y: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, v: Tensor | None = None, *, overwrite: bool = False) -> tuple[Tensor, Tensor]:
         """Map states ``y`` [B,C,...] and ``v`` (same shape; zero unless given) to the states after the last layer.
+
+        Without gradients the states are updated in place, coarsenings included, and layers that say how
+        (`SymmetricConv.pieces`) run piece by piece: beyond the two states little memory is held.
+
+        Args:
+            y: state.
+            v: velocity.
+            overwrite: the caller needs ``y`` and ``v`` no more: without gradients they are written over, not copied.
 
         Raises:
             TypeError: a state is not a floating tensor (float32 or float64 with ``exact``).
             ValueError: shapes differ, a layer changes shape or input, a state is not finite or leaves the exact range.
             RuntimeError: in backward, with ``exact``: a layer was not deterministic.
         """
-        if (
-            torch.compiler.is_exporting()
-            or _transforms.is_tracing()
-            or (torch.compiler.is_compiling() and not torch.is_grad_enabled())
-        ):
+        always = torch.compiler.is_exporting() or torch.jit.is_tracing()  # pyright: ignore
+        if always or (traced() and not torch.is_grad_enabled()):
             return self._traced(y, v)
-        return self._eager(y, v)  # pyright: ignore[reportCallIssue]
+        return self._eager(y, v, overwrite)  # pyright: ignore[reportCallIssue]
 
     @torch.compiler.disable
-    def _eager(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, v = self._states(y, v)
-        return self._run(y, v)
+    def _eager(self, y: Tensor, v: Tensor | None, overwrite: bool) -> tuple[Tensor, Tensor]:
+        half = y.dtype if isinstance(y, Tensor) else None
+        y, v, rule = self._states(y, v)
+        y, v = self._run(y, v, rule, overwrite)
+        return (y, v) if rule.inner is None else (y.to(half), v.to(half))
 
     def _traced(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
         """The map alone, for graphs without a backward pass; nothing in them looks at values."""
-        y, v = self._states(y, v)
+        y, v, rule = self._states(y, v)
         for index, layer in enumerate(self.sequence()):
-            y, v = step(layer, index, y, v, self.rule)
-        return y, v
+            y, v = step(layer, index, y, v, rule)
+        return (y, v) if rule.inner is None else (y.to(rule.inner), v.to(rule.inner))
 
     def inverse(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Map the states after the last layer to those before the first; differentiable by plain autograd.
 
         Raises:
             RuntimeError: a layer draws random numbers (its draw of the forward pass is not known here).
+            TypeError: states of half precision after more layers than `INVERTIBLE` says: their rounding would grow.
         """
-        y, v = self._states(y, v)
-        rule, layers, peaks = self.rule, self.sequence(), []
+        deepest = INVERTIBLE.get(y.dtype, math.inf) if isinstance(y, Tensor) else math.inf
+        y, v, rule = self._states(y, v)
+        if rule.inner is not None and len(self.sequence()) > deepest:
+            raise TypeError(
+                f"y: expected states of float32 for the inverse of more than {deepest} layers, got {rule.inner}: what "
+                "they were rounded by would be multiplied by the number of layers"
+            )
+        back = self._inverse(y, v, rule)
+        return back if rule.inner is None else (back[0].to(rule.inner), back[1].to(rule.inner))
+
+    def _inverse(self, y: Tensor, v: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+        layers, peaks = self.sequence(), []
         start = RandomState(y.device)
         for index in range(len(layers) - 1, -1, -1):
             layer = layers[index]
@@ -178,7 +211,7 @@ class ReversibleStack(nn.Module):
             else:
                 y = y - v
                 copies = {name: buffer.clone() for name, buffer in layer.named_buffers()}
-                v = shifted(v, evaluate(layer, index, y, copies), rule, -1.0)
+                v = shifted(v, evaluate(layer, index, y, copies, rule.inner), rule, -1.0)
                 v = v if rule.keep == 1.0 else v / rule.keep
             if self.exact and concrete(y):
                 peaks.append(peak(y, v))
@@ -191,16 +224,17 @@ class ReversibleStack(nn.Module):
     @torch.no_grad()
     def drift(self, y: Tensor, v: Tensor | None = None) -> float:
         """Largest absolute error of ``inverse(forward(y, v))``, relative to the largest input value."""
-        y, v = self._states(y, v)
+        y, v, rule = self._states(y, v)
         copies = [(b, b.clone()) for b in self.buffers()]
-        out = self._run(y.clone(), v.clone())
+        out = self._run(y.clone(), v.clone(), rule)
         for buffer, copy in copies:
             buffer.copy_(copy)
-        back = self.inverse(*out)
+        back = self._inverse(*out, rule)
         error = max(float((back[0] - y).abs().max()), float((back[1] - v).abs().max()))
         return error / max(float(y.abs().max()), float(v.abs().max()), 1e-30)
 
-    def _states(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _states(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor, Rule]:
+        """The states as the stack holds them, and the step's numbers; states of half precision become float32."""
         check.tensor("y", y)
         if v is None:
             v = torch.zeros_like(y)
@@ -208,30 +242,41 @@ class ReversibleStack(nn.Module):
         if v.shape != y.shape:
             raise ValueError(f"v: expected the shape of y {tuple(y.shape)}, got {tuple(v.shape)}")
         check.same_kind("v", v, "y", y)
-        if y.dtype in HALF and Autocast(y.device).enabled:
+        rule, auto = self.rule, y.dtype in HALF and Autocast(y.device).enabled
+        if y.dtype in HALF and not self.exact or auto:
+            rule = rule if auto else replace(rule, inner=y.dtype)
             y, v = y.float(), v.float()
         if not self.exact:
-            return y, v
+            return y, v, rule
         if y.dtype not in MANTISSA:
             raise TypeError(f"y: expected dtype float32 or float64 with exact=True, got {y.dtype}")
         y, v = round_to(y, self.grid) + 0.0, round_to(v, self.grid) + 0.0
         if concrete(y) and concrete(v):
             self._in_range([peak(y, v)], y.dtype, "the input", entry=0)
-        return y, v
+        return y, v, rule
 
-    def _run(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, y: Tensor, v: Tensor, rule: Rule, own: bool = False) -> tuple[Tensor, Tensor]:
         layers = self.sequence()
         for index, layer in enumerate(self.layers):
-            _fit_to_run(layer, index)
+            _fit_to_run(layer, index, self.exact)
+        params, names = collect(layers)
+        tensors = (y, v, *params)
+        inside = any(transformed(t) for t in tensors)  # what wants a gradient of an outer level is not known
+        record = not inside and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+        flows = [(inside or y.requires_grad, inside or v.requires_grad)]
+        plan = Plan(layers, rule, Autocast(y.device), names, record, flows)
         forward_mode = _transforms.in_forward_mode()  # it has no backward pass that would need states
-        if self.memory == "reversible" and not forward_mode:
-            params, names = collect(layers)
-            plan = Plan(layers, self.rule, Autocast(y.device), names)
+        if self.memory != "plain" and not (inside or record or forward_mode):
+            y, v = run_without_gradients(plan, y, v, own or self.exact)  # exact states are rounded copies
+            peaks = plan.peaks
+        elif self.memory == "reversible" and not forward_mode:
             y, v = StackFunction.apply(plan, y, v, *params)  # pyright: ignore
+            if record:
+                y, v = apart(y), apart(v)
             peaks = plan.peaks
         else:
             plain = forward_mode or _transforms.differentiated(y, v)  # torch.func knows no checkpoints
-            y, v, peaks = self._stored(layers, y, v, "plain" if plain else self.memory)
+            y, v, peaks = self._stored(layers, y, v, rule, "plain" if plain else self.memory)
         if not (concrete(y) and concrete(v)):
             return y, v
         if self.exact:
@@ -244,7 +289,7 @@ class ReversibleStack(nn.Module):
         return y, v
 
     def _stored(
-        self, layers: Sequence[nn.Module], y: Tensor, v: Tensor, memory: str
+        self, layers: Sequence[nn.Module], y: Tensor, v: Tensor, rule: Rule, memory: str
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The same map under plain autograd, or with torch's checkpoints."""
         count = len(layers)
@@ -253,7 +298,7 @@ class ReversibleStack(nn.Module):
 
         def segment(y: Tensor, v: Tensor, first: int, last: int, note: bool) -> tuple[Tensor, Tensor]:
             for index in range(first, last):
-                y, v = step(layers[index], index, y, v, self.rule)
+                y, v = step(layers[index], index, y, v, rule)
                 if note and self.exact and concrete(y):
                     peaks.append(peak(y, v))
             return y, v
@@ -263,7 +308,12 @@ class ReversibleStack(nn.Module):
             if memory == "plain":
                 y, v = segment(y, v, first, last, True)
             else:
-                y, v = checkpoint(segment, y, v, first, last, True, use_reentrant=False)  # pyright: ignore
+                settings = Settings(self.layers)
+
+                def contexts(settings: Settings = settings) -> tuple:
+                    return nullcontext(), settings.again()
+
+                y, v = checkpoint(segment, y, v, first, last, True, use_reentrant=False, context_fn=contexts)  # pyright: ignore
         return y, v, peaks[:count]
 
     def _in_range(self, peaks: Sequence[Tensor], dtype: torch.dtype, where: str, entry: int = 0) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv1d_weight, conv2d_weight, conv3d_weight
 
 from pdegcnn import _checks as check
+from pdegcnn.reversible.strips import ONEDNN_FROM, Piece, assembled, in_strips, least_rows
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -40,8 +41,10 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-ONEDNN_FROM = 20480
-"""Torch gives one volume to oneDNN when its first four sizes multiply to more; else it unfolds it into columns."""
+SMALL_BELOW = 4
+"""K y counts as small when it has this many times fewer channels than y."""
+LANES = 16
+"""Pieces of K^T are multiples of so many channels: the vectors of a processor."""
 
 
 def needs_float32(y: Tensor, sizes: Sequence[int]) -> bool:
@@ -102,6 +105,47 @@ def symmetric_vjp(
     out = adjoint(a, kernel, pad).neg_()
     del a
     return out, adjoint(s, kernel, pad).neg_(), dk, db
+
+
+@torch.no_grad()
+def symmetric_value(y: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
+    """``-K^T act(K y + b)`` on [B,C,*space]; nothing is kept for a backward pass: three tensors less at the peak."""
+    pad = tuple(k // 2 for k in kernel.shape[2:])
+    return adjoint(_inner(y, kernel, bias, activation), kernel, pad).neg_()
+
+
+def _inner(y: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
+    pad = tuple(k // 2 for k in kernel.shape[2:])
+    return IN_PLACE[activation](CONV[kernel.ndim - 2](y, kernel, bias, padding=pad))
+
+
+def symmetric_pieces(y: Tensor, kernel: Tensor, bias: Tensor, activation: str, unit: int = 1) -> Iterator[Piece]:
+    """`symmetric_value` piece by piece.
+
+    Where K y is small, K runs strip by strip and K^T for an eighth of the channels at a time, a multiple of ``unit``;
+    else both run on strips.
+    """
+    dims, pad = kernel.ndim - 2, tuple(k // 2 for k in kernel.shape[2:])
+    rank, channels = kernel.shape[:2]
+
+    def inner(part: Tensor) -> Tensor:
+        return _inner(part, kernel, bias, activation)
+
+    def whole(part: Tensor) -> Tensor:
+        return symmetric_value(part, kernel, bias, activation)
+
+    lanes = math.lcm(LANES, unit)
+    if dims == 2 and SMALL_BELOW * rank <= channels and 8 * lanes <= channels:
+        z = assembled(in_strips(inner, y, -dims, pad[0], least_rows(y.shape, channels, dims)), y, -dims)
+        group = lanes * (channels // (8 * lanes))
+        for first in range(0, channels, group):
+            last = min(first + group, channels)
+            yield Piece(1, first, last, adjoint(z, kernel[:, first:last], pad).neg_())
+    elif 4 * kernel.numel() > y.numel():  # every strip would have its own copy of K
+        yield Piece(1, 0, channels, whole(y))
+    else:
+        least = max(kernel.shape[2], least_rows(y.shape, min(rank, channels), dims))
+        yield from in_strips(whole, y, -dims, 2 * pad[0], least)
 
 
 def unfolding_bound(kernel: Tensor) -> Tensor:
@@ -187,21 +231,32 @@ class SymmetricConv(nn.Module):
     def _padding(self) -> tuple[int, ...]:
         return tuple(k // 2 for k in self.kernel_size)
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Map [B,channels,*space] to the same shape."""
+    def _check(self, y: Tensor) -> None:
         check.signal("y", y, self.dims + 2, "[B,C,*space]")
         check.channels("y", y, self.channels, "[B,C,*space]")
         check.for_weights("y", y, self.weight)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map [B,channels,*space] to the same shape."""
+        self._check(y)
         if needs_float32(y, self.kernel_size):
             with torch.autocast("cpu", enabled=False):
                 return self._apply_to(y.float(), self.weight.float(), self.bias.float()).to(y.dtype)
         return self._apply_to(y, self.weight, self.bias)
 
     def _apply_to(self, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return symmetric_value(y, weight, bias, self.activation)
         z = CONV[self.dims](y, weight, bias, padding=self._padding())
-        if not torch.is_grad_enabled():  # nothing is kept for a backward pass: three tensors less at the peak
-            return adjoint(IN_PLACE[self.activation](z), weight, self._padding()).neg_()
         return -adjoint(ACTIVATIONS[self.activation](z), weight, self._padding())
+
+    def pieces(self, y: Tensor) -> Iterator[Piece]:
+        """`forward` without gradients, piece by piece: temporaries are small beside y."""
+        if needs_float32(y, self.kernel_size):
+            yield Piece(1, 0, self.channels, self(y))
+            return
+        self._check(y)
+        yield from symmetric_pieces(y, self.weight, self.bias, self.activation)
 
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks as check
 from pdegcnn._derived import Derived, Table
-from pdegcnn.reversible.symmetric import ACTIVATIONS, IN_PLACE, symmetric_vjp, unfolding_bound
+from pdegcnn.reversible.strips import Piece
+from pdegcnn.reversible.symmetric import (
+    ACTIVATIONS,
+    symmetric_pieces,
+    symmetric_value,
+    symmetric_vjp,
+    unfolding_bound,
+)
 
 
 def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -124,20 +131,30 @@ class SymmetricGroupConv(Derived):
 
     def forward(self, u: Tensor) -> Tensor:
         """Map [B,channels,Or,H,W] to the same shape."""
+        self._check(u)
+        kernel, pad = self.kernel(), self.kernel_size // 2
+        bias = self.bias.repeat_interleave(self.orientations)
+        if not torch.is_grad_enabled():
+            return symmetric_value(u.flatten(1, 2), kernel, bias, self.activation).unflatten(1, u.shape[1:3])
+        z = ACTIVATIONS[self.activation](F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad))
+        return -F.conv_transpose2d(z, kernel, padding=pad).unflatten(1, u.shape[1:3])
+
+    def _check(self, u: Tensor) -> None:
         check.signal("u", u, 5, "[B,C,Or,H,W]")
         if u.shape[1:3] != (self.channels, self.orientations):
             raise ValueError(
                 f"u: expected {self.channels} channels and {self.orientations} orientations, got shape {tuple(u.shape)}"
             )
         check.for_weights("u", u, self.weight)
-        kernel, pad = self.kernel(), self.kernel_size // 2
-        bias = self.bias.repeat_interleave(self.orientations)
-        z = F.conv2d(u.flatten(1, 2), kernel, bias, padding=pad)
-        if not torch.is_grad_enabled():
-            z = IN_PLACE[self.activation](z)
-            return F.conv_transpose2d(z, kernel, padding=pad).neg_().unflatten(1, u.shape[1:3])
-        z = ACTIVATIONS[self.activation](z)
-        return -F.conv_transpose2d(z, kernel, padding=pad).unflatten(1, u.shape[1:3])
+
+    def pieces(self, u: Tensor) -> Iterator[Piece]:
+        """`forward` without gradients, piece by piece: temporaries are small beside u."""
+        self._check(u)
+        n, bias = self.orientations, self.bias.repeat_interleave(self.orientations)
+        for piece in symmetric_pieces(u.flatten(1, 2), self.kernel(), bias, self.activation, n):
+            along = n if piece.axis == 1 else 1  # channels hold n planes each
+            yield Piece(piece.axis, piece.first // along, piece.last // along, piece.part.unflatten(1, (-1, n)))
+            del piece
 
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]

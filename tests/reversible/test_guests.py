@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from pdegcnn.reversible import ReversibleStack, SymmetricConv, SymmetricGroupConv, Wavelet
-from pdegcnn.reversible.engine import hand_written
+from pdegcnn.reversible.contracts import hand_written
 
 D = torch.float64
 

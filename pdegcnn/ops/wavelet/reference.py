@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -11,26 +14,52 @@ def _taps(filters: Tensor) -> list[tuple[int, Tensor, Tensor]]:
     return [(j, filters[:, 2 * j], filters[:, 2 * j + 1]) for j in range(filters.shape[-1] // 2)]
 
 
-def _shift(x: Tensor, steps: int) -> Tensor:
-    return x.roll(steps, -1) if steps else x
+def _shift(x: Tensor, steps: int, axis: int) -> Tensor:
+    return x.roll(steps, axis) if steps else x
 
 
-def analyse(x: Tensor, filters: Tensor) -> Tensor:
-    """``out[..., band, k] = sum over m of filters[band, m] * x[..., (2k + m) mod N]``: [...,N] to [...,2,N/2].
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, terms)
 
-    N must be even and the filters [2,L] of even length (Mallat, *A Wavelet Tour of Signal Processing*, theorem 7.10).
-    By polyphase components, which hold far less memory than a convolution of one channel with two.
+
+def analyse(x: Tensor, filters: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """Bands ``out[band][..., k] = sum over m of filters[band, m] * x[..., (2k + m) mod N]`` along ``axis`` (negative).
+
+    [...,N,...] to two tensors [...,N/2,...]. N must be even and the filters [2,L] of even length (Mallat, *A Wavelet
+    Tour of Signal Processing*, theorem 7.10). By polyphase components, which hold far less memory than a convolution of
+    one channel with two.
     """
-    (even, odd), filters = x.unflatten(-1, (-1, 2)).unbind(-1), filters.to(x.dtype)
-    bands = [
-        sum(a[band] * _shift(even, -j) + b[band] * _shift(odd, -j) for j, a, b in _taps(filters)) for band in range(2)
-    ]
-    return torch.stack(bands, -2)  # pyright: ignore
+    (even, odd), filters = x.unflatten(axis, (-1, 2)).unbind(axis), filters.to(x.dtype)
+    low, high = (
+        _total(a[band] * _shift(even, -j, axis) + b[band] * _shift(odd, -j, axis) for j, a, b in _taps(filters))
+        for band in range(2)
+    )
+    return low, high
 
 
-def synthesise(bands: Tensor, filters: Tensor) -> Tensor:
-    """The transpose of `analyse` with the same filters: [...,2,N/2] to [...,N]; its inverse with the dual filters."""
-    (low, high), filters = bands.unbind(-2), filters.to(bands.dtype)
-    even = sum(_shift(a[0] * low + a[1] * high, j) for j, a, _ in _taps(filters))
-    odd = sum(_shift(b[0] * low + b[1] * high, j) for j, _, b in _taps(filters))
-    return torch.stack((even, odd), -1).flatten(-2)  # pyright: ignore
+def synthesise(low: Tensor, high: Tensor, filters: Tensor, axis: int = -1) -> Tensor:
+    """The transpose of `analyse` with the same filters, two bands to [...,N,...]; its inverse with the dual filters."""
+    filters = filters.to(low.dtype)
+    even = _total(_shift(a[0] * low + a[1] * high, j, axis) for j, a, _ in _taps(filters))
+    odd = _total(_shift(b[0] * low + b[1] * high, j, axis) for j, _, b in _taps(filters))
+    return interleave(even, odd, axis)
+
+
+def haar(x: Tensor, scale: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """`analyse` with the filters ``scale [[1, 1], [1, -1]]``, bit for bit: a product serves both bands."""
+    even, odd = (x * scale.to(x.dtype)).unflatten(axis, (-1, 2)).unbind(axis)
+    return even + odd, even - odd
+
+
+def haar_back(low: Tensor, high: Tensor, scale: Tensor, axis: int = -1) -> Tensor:
+    """`synthesise` with the filters of `haar`, bit for bit."""
+    low, high = low * scale.to(low.dtype), high * scale.to(high.dtype)
+    return interleave(low + high, low - high, axis)
+
+
+def interleave(even: Tensor, odd: Tensor, axis: int = -1) -> Tensor:
+    """Two of [...,N/2,...] to [...,N,...], alternating along ``axis`` (negative)."""
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
+    if axis == -1 and even.dtype in (torch.float32, torch.float64) and not recorded:
+        return torch.view_as_real(torch.complex(even, odd)).flatten(-2)  # eight times faster than stack on the CPU
+    return torch.stack((even, odd), axis).flatten(axis - 1, axis)
