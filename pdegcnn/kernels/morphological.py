@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 
 FLAT_SLACK = 1e-5
 """Relative slack of the flat kernel's edge, so that rounding does not decide whether a tap at distance t belongs."""
@@ -42,13 +42,14 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
 
 def _raised(squared_distance: Tensor, power: float | Tensor) -> Tensor:
     """``d^(2 power)``, power at least one; at distance zero with the slope's own limit and no infinite second one."""
-    if not isinstance(power, Tensor) and power == 1:
-        return squared_distance.clamp_min(0)
+    learned = squared_distance.requires_grad or _transforms.differentiated(squared_distance)
+    if not learned or (not isinstance(power, Tensor) and power == 1):
+        return squared_distance.clamp_min(0) ** power
     none = squared_distance <= 0
-    raised = squared_distance.masked_fill(none, 1.0) ** power
+    raised = torch.where(none, 1.0, squared_distance) ** power  # in its layout, which rounding depends on
     if isinstance(power, Tensor):  # the slope at zero is one where the power is
         return torch.where(none, squared_distance.clamp_min(0) * (power == 1), raised)
-    return raised.masked_fill(none, 0.0)
+    return torch.where(none, 0.0, raised)
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:
