@@ -17,6 +17,7 @@ from pdegcnn.ops.convection import reference as _convection
 from pdegcnn.ops.convection.op import BOUNDARIES
 from pdegcnn.ops.gather_mean import reference as _mean
 from pdegcnn.ops.gather_morphology.op import index_dtype as _gather_index
+from pdegcnn.ops.geodesic_flow import trace as _trace
 from pdegcnn.ops.group_convolution import reference as _group
 from pdegcnn.ops.morphology.op import index_dtype as _grid_index
 from pdegcnn.ops.ring_morphology.op import index_dtype as _ring_index
@@ -132,6 +133,13 @@ def transport_gather(
     return out.index_add(1, rows, terms).to(fields.dtype)
 
 
+def geodesic_landing(
+    tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
+) -> tuple[Tensor, ...]:
+    """The paths by plain torch, as long as they are: for frozen programs, where they are constants."""
+    return tuple(_trace.land(_trace._Tables._make(tables), vertex, radius, angle))
+
+
 def sphere_constant(name: str, degree: int) -> Tensor:
     """The array itself."""
     return torch.tensor(_MAKERS[name](degree))
@@ -146,6 +154,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "gather_morphology": gather_morphology,
     "gather_mean": gather_mean,
     "transport_gather": transport_gather,
+    "geodesic_landing": geodesic_landing,
     "sphere_constant": sphere_constant,
 }
 """Name of every operator that a forward pass may hold, and what it is."""

@@ -79,3 +79,11 @@ def test_what_depends_on_values_is_refused() -> None:
         torch.jit.trace(layer, LIFTED, check_trace=False)
     with pytest.raises(RuntimeError, match="method='implicit'.*got a trace"):
         torch.jit.trace(OnFields(pg.gauge.Diffusion(2, 1)), (SPINS[0], SPINS[1]), check_trace=False)
+
+
+def test_convection_on_a_mesh_is_exported() -> None:
+    """Where paths end depends on the parameters; the search for it is one operator of the graph."""
+    layer = pg.nn.Convection(MESH, 2).eval()
+    with torch.no_grad():
+        program = torch.export.export(layer, (BUNDLE,), strict=False)
+        torch.testing.assert_close(program.module()(BUNDLE + 1), layer(BUNDLE + 1))
