@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import sphere_picture
 import torch
 from matplotlib.figure import Figure
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 import pdegcnn as pg
+from pdegcnn_examples.plots import spheres
 
 TURNS = ((0, 0, 0), (0, 30, 0), (90, 45, 60), (200, 40, 45), (300, 50, 150), (60, 60, 170))
 """Degrees about z, y, z."""
@@ -27,13 +27,13 @@ def picture(
         chances = {name: model.eval()(turned).softmax(1) for name, model in models.items()}
     figure = Figure(figsize=(11.5, 4.5), layout="constrained")
     axes = figure.subplots(2, len(TURNS), height_ratios=(2, 1))
-    fine, fine_grid = sphere_picture.refine(turned[:, 0], grid)
+    fine, fine_grid = spheres.refine(turned[:, 0], grid)
     # Digits read rightly from inside the sphere, so the view is mirrored: right is x, up is -y.
     inside = np.diag([1.0, -1.0, 1.0])
     for column, (top, bottom) in enumerate(zip(*axes)):
-        sphere_picture.draw_sphere(top, fine[column], fine_grid, inside, cmap="gray")
+        spheres.draw_sphere(top, fine[column], fine_grid, inside, cmap="gray")
         bottom.imshow(turned[column, 0].numpy(), cmap="gray", aspect="auto")
-        sphere_picture.bare(bottom)
+        spheres.bare(bottom)
         for line, (name, chance) in enumerate(chances.items()):
             guess = int(chance[column].argmax())
             text = f"{name}: {guess} ({float(chance[column, guess]):.0%})"

@@ -1,4 +1,4 @@
-"""Put the weights of a run of ``rotated_digits.py`` into the package: ``python examples/publish_weights.py RUN small``.
+"""Put the weights of a run of ``rotated_digits.py`` into the package: ``python tools/publish_weights.py RUN small``.
 
 RUN is the run's folder, with ``weights.safetensors`` and ``result.json`` (or name the result file by ``--result``).
 """
@@ -11,12 +11,12 @@ import json
 from pathlib import Path
 
 import torch
-from _digit_nets import LARGE, NETS, SMALL, SPACE
 from safetensors.torch import save
 from torch import Tensor
 
 from pdegcnn.models.pretrained import FOLDER
-from pdegcnn.recipes import read_weights, write_file, write_json
+from pdegcnn_examples.networks.digits import LARGE, NETS, SMALL, SPACE
+from pdegcnn_examples.training import read_weights, write_file, write_json
 
 ARGUMENTS = {"small": SMALL, "large": LARGE}
 LICENCE = (
@@ -62,7 +62,7 @@ def main() -> None:
         "licence": LICENCE,
         **{name: result[name] for name in kept},
         "sha256": hashlib.sha256(content).hexdigest(),
-        "check": {"images": "probe() of examples/publish_weights.py", "logits": logits.double().tolist()},
+        "check": {"images": "probe() of tools/publish_weights.py", "logits": logits.double().tolist()},
     }
     write_file(path, lambda fresh: fresh.write_bytes(content))
     write_json(path.with_suffix(".json"), description)

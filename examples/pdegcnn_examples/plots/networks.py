@@ -1,4 +1,4 @@
-"""Pictures of what a network does: orientation channels, kernels and predictions. Needs matplotlib (extra ``demo``).
+"""Pictures of what a network does: orientation channels, kernels and predictions.
 
 Every function takes plain arrays or tensors and draws into ``figure`` (a matplotlib figure or sub-figure), or into a
 new one that it returns.
@@ -6,11 +6,12 @@ new one that it returns.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pdegcnn import _checks
@@ -35,8 +36,7 @@ def orientation_channels(
         The figure.
 
     Raises:
-        ImportError: matplotlib is missing.
-        ValueError: no stage, or a stage that is not ``[Or,H,W]`` with the Or of the first.
+        ValueError: if there is no stage, or one is not ``[Or,H,W]`` with the Or of the first.
     """
     arrays = _named("stages", stages, 3, "[Or,H,W]")
     count = next(iter(arrays.values())).shape[0]
@@ -76,8 +76,7 @@ def kernels(
         The figure.
 
     Raises:
-        ImportError: matplotlib is missing.
-        ValueError: no kernel, or one that is not ``[Or,KO,KH,KW]``.
+        ValueError: if there is no kernel, or one is not ``[Or,KO,KH,KW]``.
     """
     arrays = _named("costs", costs, 4, "[Or,KO,KH,KW]")
     count = next(iter(arrays.values())).shape[0]
@@ -127,8 +126,7 @@ def predictions(
         The figure.
 
     Raises:
-        ImportError: matplotlib is missing.
-        ValueError: shapes that do not belong together.
+        ValueError: if shapes do not belong together.
     """
     pictures = _array("images", images, 3, "[N,H,W]")
     sets = probabilities if isinstance(probabilities, Mapping) else {"": probabilities}
@@ -164,19 +162,9 @@ def predictions(
 _BELOW: dict[str, Any] = {"xycoords": "axes fraction", "va": "center", "fontsize": 9, "annotation_clip": False}
 
 
-def _matplotlib(module: str) -> Any:
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ImportError as error:
-        raise ImportError(
-            "pdegcnn.plot needs matplotlib, which is not installed: pip install 'pdegcnn[demo]'"
-        ) from error
-
-
 def _figure(figure: Any, size: tuple[float, float]) -> Any:
     """The given figure, or a new one that needs no screen and no closing."""
-    new = _matplotlib("figure").Figure
-    return new(figsize=size, layout="constrained") if figure is None else figure
+    return Figure(figsize=size, layout="constrained") if figure is None else figure
 
 
 def _array(name: str, value: ArrayLike, ndim: int, layout: str) -> np.ndarray:
@@ -215,7 +203,7 @@ def _row_label(axis: Any, text: str) -> None:
 
 def _box(axis: Any, taps: int) -> None:
     corner = (-taps / 2, -taps / 2)
-    axis.add_patch(_matplotlib("patches").Rectangle(corner, taps, taps, fill=False, edgecolor="white", linewidth=1))
+    axis.add_patch(Rectangle(corner, taps, taps, fill=False, edgecolor="white", linewidth=1))
 
 
 def _title(figure: Any, title: str | None) -> None:

@@ -1,21 +1,11 @@
 """A large image in tiles gives what it gives as a whole."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
-from pdegcnn.recipes import tiled
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def nets(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module("_vessel_nets")
+from pdegcnn.models import tiled
+from pdegcnn_examples.networks import vessels
 
 
 @pytest.mark.parametrize("shape", [(50, 41), (32, 32), (7, 90)])
@@ -31,10 +21,10 @@ def test_equal_everywhere_to_convolutions(shape, tile):
 
 
 @pytest.mark.parametrize(("name", "margin"), [("pde", 64), ("pde6", 32)])
-def test_equal_to_the_vessel_networks(nets, name, margin):
+def test_equal_to_the_vessel_networks(name, margin):
     """Three layers at half resolution and two at full see less than 64 pixels; at margin 8 the seams show."""
     torch.manual_seed(0)
-    model = nets.NETS[name]().double().eval()
+    model = vessels.NETS[name]().double().eval()
     image = torch.rand(1, 3, 181, 21, dtype=torch.float64)
     with torch.no_grad():
         whole = model(image)
@@ -53,7 +43,7 @@ def test_bad_tiles(options, message):
         tiled(nn.Identity(), torch.rand(1, 1, 8, 8), **options)
 
 
-def test_parameters_are_as_few_as_promised(nets):
-    counts = {name: sum(p.numel() for p in build().parameters()) for name, build in nets.NETS.items()}
+def test_parameters_are_as_few_as_promised():
+    counts = {name: sum(p.numel() for p in build().parameters()) for name, build in vessels.NETS.items()}
     assert counts["pde"] <= 5000 and counts["pde6"] <= 5000
     assert counts["cnn6"] == pytest.approx(47352, rel=0.03) and counts["gcnn6"] == pytest.approx(39258, rel=0.03)

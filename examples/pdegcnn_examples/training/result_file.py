@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from pdegcnn.recipes.checkpoint import write_json
-from pdegcnn.recipes.loop import world
+from pdegcnn_examples.training.files import write_json
+from pdegcnn_examples.training.processes import world_size
 
 FIELDS = ("recipe", "row", "command", "seed", "commit", "figures", "parameters", "seconds", "epochs", "machine", "data")
 """What every result file has."""
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 """The project's folder, if the code runs from there."""
 
 
@@ -41,7 +41,7 @@ def command() -> str:
         elif os.path.isabs(value or word):
             words[place] = option + equals + Path(value).name if equals else Path(word).name
     line = " ".join(word if "$DATA" in word else shlex.quote(word) for word in words)
-    return (f"torchrun --nproc-per-node {world()} " if world() > 1 else "python ") + line
+    return (f"torchrun --nproc-per-node {world_size()} " if world_size() > 1 else "python ") + line
 
 
 def commit() -> str:
@@ -66,7 +66,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "gpu": gpu,
-        "processes": world(),
+        "processes": world_size(),
         "threads": torch.get_num_threads(),
         "load_average": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "torch": torch.__version__,

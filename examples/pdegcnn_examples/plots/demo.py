@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn import plot
 from pdegcnn.data import Digits
 from pdegcnn.pde import planar
+from pdegcnn_examples.plots import networks as plot
 
 SHOWN_TAPS = 11
 

@@ -1,10 +1,10 @@
-"""The README's speed table, from docs/benchmarks/ops.csv: ``python benchmarks/readme_table.py`` writes it anew."""
+"""The README's speed table, from docs/benchmarks/ops.csv: ``python -m tools.readme_table`` writes it anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import ops_report
+from tools import ops_report
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- speed: begin -->\n", "<!-- speed: end -->"

@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from pdegcnn.data import find_field
-from pdegcnn.recipes import tiled
+from pdegcnn.models import tiled
 
 DIAMETER = 540.0
 """Pixels across the field of view to which photographs are resized: that of DRIVE."""
@@ -58,7 +58,7 @@ def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) 
     box = (top, left, top + side, left + side)
     size = max(16, 2 * round(side * scale / 2))
     pixels = _resize(_extended(image, box), size)
-    inside = _resize(_cut(mask[None].float(), box), size)[0] > 0.5
+    inside = _resize(cut(mask[None].float(), box), size)[0] > 0.5
     return Prepared(even_out(pixels, inside), inside, box, diameter)
 
 
@@ -104,7 +104,7 @@ def probability(model: nn.Module, pixels: Tensor, tile: int = 320, margin: int =
     return ((first + second.flip(-1)) / 2).sigmoid().cpu()
 
 
-def _cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+def cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
     """The part of [C,H,W] in a box, zeros where it reaches beyond."""
     top, left, bottom, right = box
     height, width = image.shape[-2:]

@@ -1,6 +1,5 @@
 """Result files say how to run them again; the page of results is what the files give."""
 
-import importlib
 import json
 import os
 import shlex
@@ -9,23 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from pdegcnn.recipes import write_file, write_result
-from pdegcnn.recipes.report import FIELDS, ROOT, command
+from pdegcnn_examples.training import write_file, write_result
+from pdegcnn_examples.training.result_file import FIELDS, ROOT, command
+from tools import results_page
 
 ABOUT = {"seed": 1, "parameters": 10, "seconds": 2.0, "epochs": 3, "data": "none"}
 
 
-@pytest.fixture
-def results_page(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("results_page")
-
-
-def test_the_page_is_what_the_results_give(results_page):
+def test_the_page_is_what_the_results_give():
     assert results_page.PAGE.read_text(encoding="utf-8") == results_page.page(results_page.read())
 
 
-def test_committed_results_are_of_runs(results_page):
+def test_committed_results_are_of_runs():
     for path, result in results_page.read():
         words = shlex.split(result["command"])
         script = next(word for word in words if word.endswith(".py"))
@@ -61,7 +55,7 @@ def test_commands_name_no_folders_of_one_machine(words, line, monkeypatch):
     assert command() == f"python examples/x.py {line}"
 
 
-def test_rows_are_means_over_seeds(results_page, tmp_path):
+def test_rows_are_means_over_seeds(tmp_path):
     for seed, error in ((0, 0.02), (1, 0.03)):
         about = ABOUT | {"seed": seed}
         write_result(tmp_path / f"{seed}.json", "rotated_digits", "small", {"test_error": error}, **about)
@@ -70,7 +64,7 @@ def test_rows_are_means_over_seeds(results_page, tmp_path):
     assert text.count("(../results/") == 2 and "DAVIS" not in text
 
 
-def test_files_that_are_no_results(results_page, tmp_path):
+def test_files_that_are_no_results(tmp_path):
     made = write_result(tmp_path / "r.json", "vessels", "pde", {"auc": 0.5}, **ABOUT)
     (tmp_path / "r.json").write_text(json.dumps({k: v for k, v in made.items() if k != "command"}))
     with pytest.raises(ValueError, match=r"r.json: expected the fields .*; command missing"):

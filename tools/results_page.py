@@ -1,4 +1,4 @@
-"""docs/results.md from the result files in results/: ``python benchmarks/results_page.py`` writes it anew."""
+"""docs/results.md from the result files in results/: ``python tools/results_page.py`` writes it anew."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pdegcnn.recipes import write_file
-from pdegcnn.recipes.report import FIELDS
+from pdegcnn_examples.training import write_file
+from pdegcnn_examples.training.result_file import FIELDS
 
 ROOT = Path(__file__).parents[1]
 PAGE, FOLDER = ROOT / "docs" / "results.md", ROOT / "results"
@@ -44,7 +44,7 @@ TABLES = {
         "augmentation and schedule. The machine had other work, more beside some runs than beside others: read rows of "
         "equal time with their epochs and load. The large network's run ended by its budget at 32 of 80 epochs, all of "
         "which would take 3 to 5 hours there. Change: relative, of the logits, when 64 test digits are turned. "
-        "Networks: `examples/_digit_nets.py`.",
+        "Networks: `pdegcnn_examples.networks.digits`.",
         (
             ("test_error", "test error (%)", 100, ".2f"),
             ("invariance_error_90", "change at 90°", 1, ".0e"),
@@ -65,7 +65,7 @@ TABLES = {
         "filter 0.931 and 0.738, the second human observer's Dice 0.788. Turned: Dice of a turned photograph's mask "
         "with the turned mask. Budgets differ, and most runs had only begun: the recipe's 60 epochs would take "
         "1.1 hours of the network of two scales, 1.3 of PDE-G-CNN6, 3.8 of G-CNN6 and 1.3 of CNN6 there. "
-        "Networks: `examples/_vessel_nets.py`.",
+        "Networks: `pdegcnn_examples.networks.vessels`.",
         (
             ("auc", "AUC", 1, ".4f"),
             ("dice", "Dice", 1, ".4f"),
@@ -80,8 +80,8 @@ TABLES = {
         "Spherical digits",
         "12,000 digits on the sphere to train, 10,000 to test; trained / tested on. Change: relative, of the logits of "
         "the network trained on upright digits, under random rotations. Time is that of both trainings, epochs are the "
-        "mean of both. Networks: `pdegcnn.models.spherical_classifier`, `examples/_spherical_cnn.py` and "
-        "`examples/_plain_cnn.py`; budgets differ, and the number of directions of the first two was chosen by looking "
+        "mean of both. Networks: `pdegcnn.models.spherical_classifier`, `pdegcnn_examples.networks.spherical_cnn` and "
+        "`pdegcnn_examples.networks.panoramas`; budgets differ, and the number of directions of the first two was chosen by looking "
         "at test digits.",
         (
             ("rotated_rotated", "rotated / rotated (%)", 100, ".2f"),
@@ -119,9 +119,9 @@ TABLES = {
 """The page's tables by recipe; figures that a recipe does not name are in its result files."""
 HEAD = """# Results
 
-Made by `python benchmarks/results_page.py` from the files in `results/`; do not edit. Each line is one run or the mean
+Made by `python tools/results_page.py` from the files in `results/`; do not edit. Each line is one run or the mean
 ± standard deviation over runs that differ in their seed only. `$DATA` is the folder of data; the loaders in
-`pdegcnn.data` say how to get each set. "Time" is that of training, on the machine named below the table.
+`pdegcnn_examples.datasets` say how to get each set. "Time" is that of training, on the machine named below the table.
 """
 
 
