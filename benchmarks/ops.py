@@ -24,13 +24,12 @@ from pathlib import Path
 import torch
 
 import pdegcnn as pg
+from benchmarks import baselines
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.expanded import expand
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
-
-from benchmarks import baselines
 from tools import ops_report
 
 Versions = dict[str, tuple[Callable, tuple[torch.Tensor, ...]]]

@@ -1,7 +1,7 @@
 """Train a PDE-G-CNN on rotated handwritten digits beside a plain CNN with at least ten times its parameters.
 
-Both see the same digits as often, in the same order, with the same optimiser recipe. Prints a table and writes a folder
-with both networks, the numbers and a picture. A busy machine takes longer and gives the same. Run it with ``make demo``.
+Both see the same digits as often, in the same order, with the same optimiser recipe: a busy machine takes longer and
+gives the same. Prints a table and writes a folder with both networks, the numbers and a picture. ``make demo`` runs it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pdegcnn_examples.command_line import load_or_exit, parse, parser
+from pdegcnn_examples.datasets import Digits, Split, rotated_digits, rotated_mnist
+from pdegcnn_examples.output import table, write_folder
+from pdegcnn_examples.plots import demo as plot
+from pdegcnn_examples.training import Settings, parameters, recipe
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn.data import Digits, Split, rotated_digits, rotated_mnist
-from pdegcnn_examples.command_line import load_or_exit, parse, parser
-from pdegcnn_examples.output import table, write_folder
-from pdegcnn_examples.plots import demo as plot
-from pdegcnn_examples.training import Settings, parameters, recipe
 
 SPACE = pg.SE2(orientations=8)
 RATE, EPOCHS, BATCH = 0.03, 8, 32

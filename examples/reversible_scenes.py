@@ -1,7 +1,7 @@
 """Reversible networks on pictures: segmentation, equivariant segmentation, depth, classification.
 
     python examples/reversible_scenes.py --task segmentation                  # drawn scenes
-    python examples/reversible_scenes.py --task segmentation --data FOLDER    # CamVid, see pdegcnn.data.camvid
+    python examples/reversible_scenes.py --task segmentation --data FOLDER    # CamVid, see datasets.camvid
 
 Drawn discs and squares at known depths stand in for photographs. Each task trains a fully hyperbolic network and the
 same network under plain autograd, from the same start, and prints what both reach, their seconds and their memory.
@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-from pdegcnn.data import CAMVID_CLASSES, CAMVID_VOID, camvid
-from pdegcnn.models import equivariant_hyperbolic_segmenter, hyperbolic_classifier, hyperbolic_segmenter
-from pdegcnn.reversible import memory_estimate
-from pdegcnn_examples.datasets import drawn_scene
+from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, camvid, drawn_scene
 from pdegcnn_examples.output import training_folder
 from pdegcnn_examples.training import Settings, recipe
+
+from pdegcnn.models import equivariant_hyperbolic_segmenter, hyperbolic_classifier, hyperbolic_segmenter
+from pdegcnn.reversible import memory_estimate
 
 TARGET = {"segmentation": "mask", "equivariant": "mask", "depth": "depth", "classification": "label"}
 DENSE = ("segmentation", "equivariant")

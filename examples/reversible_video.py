@@ -1,7 +1,7 @@
 """Segment a whole clip in one go: learn the moving object from every fourth mask, find it in all frames.
 
     python examples/reversible_video.py                                            # moving shapes
-    python examples/reversible_video.py --data FOLDER --clip camel --shrink 2      # DAVIS, see pdegcnn.data.davis
+    python examples/reversible_video.py --data FOLDER --clip camel --shrink 2      # DAVIS, see datasets.davis
 
 The 3D network sees all frames at once. First a table of the memory of one training step, each way in a fresh process:
 plain autograd, checkpoints, reversible, reversible with block-low-rank layers. Then the last one is trained.
@@ -17,15 +17,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-
-from pdegcnn.data import Clip, davis
-from pdegcnn.models import video_segmenter
-from pdegcnn.models.hyperbolic import hyperbolic_segmenter
-from pdegcnn.reversible import memory_estimate
-from pdegcnn_examples.datasets import drawn_clip
+from pdegcnn_examples.datasets import Clip, davis, drawn_clip
 from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.output import training_folder
 from pdegcnn_examples.training import Settings, parameters, recipe, write_result
+
+from pdegcnn.models import video_segmenter
+from pdegcnn.models.hyperbolic import hyperbolic_segmenter
+from pdegcnn.reversible import memory_estimate
 
 WAYS = ("plain", "checkpoint_sqrt", "reversible", "reversible + block-low-rank")
 EVERY = 4

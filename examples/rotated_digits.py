@@ -1,6 +1,6 @@
 """Recipe: rotated handwritten digits, 12,000 to train and 50,000 to test.
 
-    python examples/rotated_digits.py --data DIR --net small   # DIR: see pdegcnn.data.rotated_mnist
+    python examples/rotated_digits.py --data DIR --net small   # DIR: see datasets.rotated_mnist
     torchrun --nproc-per-node 2 examples/rotated_digits.py --data DIR --net large
 
 Without data, digits inside a package stand in. A run that was killed goes on where it was when started again. All
@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from pdegcnn_examples.command_line import load_or_exit
+from pdegcnn_examples.datasets import Digits, Split, rotated_digits, rotated_mnist
+from pdegcnn_examples.networks.digits import NETS, SPACE
+from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 import pdegcnn as pg
-from pdegcnn.data import Digits, Split, rotated_digits, rotated_mnist
-from pdegcnn_examples.command_line import load_or_exit
-from pdegcnn_examples.networks.digits import NETS, SPACE
-from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
 OWN: dict[str, dict[str, Any]] = {
     "small": {"epochs": 40, "seconds": 600.0, "rate": 0.02},

@@ -1,6 +1,6 @@
 """Recipe: street scenes (CamVid), a reversible hyperbolic network beside a plain one of as many parameters.
 
-    python examples/street_scenes.py --data DIR --net hyperbolic       # DIR: see pdegcnn.data.camvid
+    python examples/street_scenes.py --data DIR --net hyperbolic       # DIR: see datasets.camvid
     python examples/street_scenes.py --data DIR --net plain
 
 Both have the same loop, loss and pictures. The memory of a training step is measured in a process of its own. Without
@@ -17,16 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from pdegcnn.data import CAMVID_CLASSES, CAMVID_VOID, Scenes, SceneSplit, camvid
-from pdegcnn.models import hyperbolic_segmenter
 from pdegcnn_examples.command_line import load_or_exit
-from pdegcnn_examples.datasets import drawn_scene
+from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, Scenes, SceneSplit, camvid, drawn_scene
 from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.scenes import PlainNet
 from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pdegcnn.models import hyperbolic_segmenter
 
 OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "plain": {"rate": 0.005}}
 """Settings of each network; all else is shared."""

@@ -1,6 +1,6 @@
 """Recipe: vessels in photographs of the retina (DRIVE, official split).
 
-    python examples/vessels.py train --data DIR --net pde --out runs/vessels       # DIR: see pdegcnn.data.drive
+    python examples/vessels.py train --data DIR --net pde --out runs/vessels       # DIR: see datasets.drive
     python examples/vessels.py evaluate --data DIR --weights runs/vessels/weights.safetensors
     python examples/vessels.py predict --weights runs/vessels/weights.safetensors --images FOLDER --out masks
 
@@ -22,15 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor, nn
-from torchmetrics.functional.classification import binary_auroc
-
-import pdegcnn as pg
-from pdegcnn.data import Fundus, FundusSplit, drawn_vessels, drive
-from pdegcnn.data._images import read_image
 from pdegcnn_examples import fundus
 from pdegcnn_examples.command_line import load_or_exit
+from pdegcnn_examples.datasets import Fundus, FundusSplit, drawn_vessels, drive, read_image
 from pdegcnn_examples.networks.vessels import NETS, SPACE
 from pdegcnn_examples.training import (
     TrainingResult,
@@ -42,6 +36,11 @@ from pdegcnn_examples.training import (
     write_file,
     write_json,
 )
+from PIL import Image
+from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_auroc
+
+import pdegcnn as pg
 
 OWN: dict[str, dict[str, Any]] = {
     "pde": {"rate": 0.02},

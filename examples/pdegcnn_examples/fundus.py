@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from pdegcnn.data import find_field
 from pdegcnn.models import tiled
+from pdegcnn_examples.datasets import find_field
 
 DIAMETER = 540.0
 """Pixels across the field of view to which photographs are resized: that of DRIVE."""

@@ -21,7 +21,7 @@ def table(results: Mapping[str, Mapping[str, Any]], rows: Mapping[str, tuple[str
 
 
 def training_folder(folder: Path) -> Path:
-    """Return where the checkpoints are while the networks of an example are trained: beside the folder it will write."""
+    """Return where the checkpoints of an example are while it trains: beside the folder that it will write."""
     return folder.with_name(f".{folder.name}-training")
 
 

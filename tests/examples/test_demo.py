@@ -78,10 +78,3 @@ def test_a_failure_leaves_the_old_folder(demo, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         demo.write(out, {"PDE-G-CNN": demo.build("PDE-G-CNN")}, {}, None)
     assert (out / "results.json").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
-
-
-def test_rate_rises_then_falls_to_zero(demo):
-    rates = [demo.rate(i / 100) for i in range(101)]
-    top = rates.index(max(rates))
-    assert rates[:top] == sorted(rates[:top]) and rates[top:] == sorted(rates[top:], reverse=True)
-    assert max(rates) == pytest.approx(demo.RATE) and rates[-1] == pytest.approx(0) == demo.rate(1.5)

@@ -1,13 +1,10 @@
 """Pictures: what is drawn where, and errors that name the argument."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-
-from pdegcnn import plot
+from pdegcnn_examples.plots import networks as plot
 
 
 def texts(figure):
@@ -81,11 +78,3 @@ def test_predictions_without_names():
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_missing_matplotlib_names_the_extra(monkeypatch):
-    for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install 'pdegcnn\[demo\]'"):
-        plot.kernels({"k": torch.rand(4, 3, 3, 3)})

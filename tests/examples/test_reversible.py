@@ -8,9 +8,9 @@ from PIL import Image
 
 
 @pytest.fixture
-def run(run):
+def run(run, tmp_path):
     """As for all examples, in small form."""
-    return lambda name, *arguments: run(name, "--smoke", *arguments)
+    return lambda name, *arguments: run(name, "--smoke", "--out", tmp_path / "out", *arguments)
 
 
 def write(path, pixels):

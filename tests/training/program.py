@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import torch
+from pdegcnn_examples.training import Settings, distributed, fit, world_size
 from torch import nn
 
 import pdegcnn as pg
-from pdegcnn_examples.training import Settings, distributed, fit, world_size
 
 HOW = {"epochs": 6, "batch": 8, "rate": 0.02, "clip": 1.0}
 
@@ -22,7 +22,12 @@ class Line:
     count = 56
 
     def __init__(self, noisy=False, hang_at=-1, folder=None):
-        self.x, self.noisy, self.hang_at, self.folder = torch.linspace(-1, 1, self.count, dtype=torch.float64)[:, None], noisy, hang_at, folder
+        self.x, self.noisy, self.hang_at, self.folder = (
+            torch.linspace(-1, 1, self.count, dtype=torch.float64)[:, None],
+            noisy,
+            hang_at,
+            folder,
+        )
         self.steps, self.parent = 0, os.getppid()
 
     def loss(self, model, chosen, random):

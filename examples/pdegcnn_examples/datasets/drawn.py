@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pdegcnn.data import Clip
+from pdegcnn_examples.datasets.scenes import Clip
 
 
 def drawn_scene(size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn.data import Digits
 from pdegcnn.pde import planar
+from pdegcnn_examples.datasets import Digits
 from pdegcnn_examples.plots import networks as plot
 
 SHOWN_TAPS = 11

@@ -1,4 +1,4 @@
-"""What the Trainer lacks: a clock of the training, rows of figures, checkpoints that neither a signal nor a kill breaks."""
+"""What the Trainer lacks: a clock of the training, rows of figures, checkpoints at any moment."""
 
 from __future__ import annotations
 

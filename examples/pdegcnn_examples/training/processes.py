@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 @contextlib.contextmanager
 def distributed() -> Iterator[int]:
-    """Join the other processes that ``torchrun`` started, if any; gives the rank of this one, and leaves them at the end."""
+    """Join the other processes that ``torchrun`` started, if any, and leave them at the end; gives the rank."""
     if "RANK" not in os.environ or dist.is_initialized():
         yield rank()
         return

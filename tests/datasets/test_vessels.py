@@ -5,10 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pdegcnn_examples.datasets import drawn_vessels, drive, find_field
+from pdegcnn_examples.datasets._images import read_image
 from PIL import Image
-
-from pdegcnn.data import drawn_vessels, drive, find_field
-from pdegcnn.data._images import read_image
 
 HEIGHT, WIDTH = 40, 36
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-
-from pdegcnn.data import LatLonField, earth_land, earth_temperature, earth_wind
+from pdegcnn_examples.datasets import LatLonField, earth_land, earth_temperature, earth_wind
 
 LAT, LON = np.linspace(90, -90, 19), np.arange(0, 360, 10.0)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.data._files import ENVIRONMENT, find_folder
-from pdegcnn.data._images import read_image
+from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder
+from pdegcnn_examples.datasets._images import read_image
 
 CAMVID_CLASSES = (
     "sky",

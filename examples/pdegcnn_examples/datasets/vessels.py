@@ -13,14 +13,14 @@ from scipy import ndimage
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.data._files import ENVIRONMENT, find_folder
-from pdegcnn.data._images import read_image
+from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder
+from pdegcnn_examples.datasets._images import read_image
 
 DRIVE_HELP = (
     "expected a folder 'drive' with {training,test}/{images,manual1,fov}/NN.png (photographs, vessels and fields of "
     "view as black and white images, equal names and sizes; DRIVE is free for research after registration at "
     f"drive.grand-challenge.org), or that folder itself; name it by an argument or by {ENVIRONMENT}. "
-    "pdegcnn.data.drawn_vessels() needs no folder"
+    "pdegcnn_examples.datasets.drawn_vessels() needs no folder"
 )
 PARTS = {"training": range(21, 41), "test": range(1, 21)}
 """The official split: numbers of the photographs."""

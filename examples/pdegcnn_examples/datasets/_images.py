@@ -18,7 +18,7 @@ def read_image(path: Path, mode: str) -> np.ndarray:
     try:
         pillow = importlib.import_module("PIL.Image")
     except ModuleNotFoundError as error:
-        raise ImportError("images are read with Pillow, which is not installed: pip install 'pdegcnn[demo]'") from error
+        raise ImportError("images are read with Pillow, which is not installed: pip install pillow") from error
     try:
         with pillow.open(path) as image:
             if image.mode.startswith(("I", "F")):  # 16 bits, or floats in [0,1]: convert() would cut, not scale

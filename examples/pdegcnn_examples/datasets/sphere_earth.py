@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn.data._files import ENVIRONMENT, find_folder, read_arrays
+from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder, read_arrays
 
 EARTH_HELP = (
     "expected a folder with glosea4_surface_temp.npz (t (M,T,145,192) in K, rings from south to north pole, "

@@ -12,8 +12,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from pdegcnn.data._files import ENVIRONMENT, find_folder, read_arrays
-from pdegcnn.data.digits import SIDE, load_upright
+from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder, read_arrays
+from pdegcnn_examples.datasets.digits import SIDE, load_upright
 
 BANDLIMIT = 30
 """Half the number of rings and of longitudes of the Driscoll-Healy grid that digits are sampled on."""
@@ -21,7 +21,7 @@ SPHERE_FILES = ("train12k.npz", "test10k_nr.npz")
 SPHERE_HELP = (
     f"expected a folder with {' and '.join(SPHERE_FILES)} (arrays nr (N,60,60) uint8, y (N,), in the first also r and "
     f"rot (N,3,3)), or one with a folder 'sphere_mnist' of these; name it by an argument or by {ENVIRONMENT}. "
-    "pdegcnn.data.spherical_digits() needs no folder"
+    "pdegcnn_examples.datasets.spherical_digits() needs no folder"
 )
 
 
