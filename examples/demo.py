@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import pdegcnn as pg
 from pdegcnn_examples.command_line import load_or_exit, parse, parser
 from pdegcnn_examples.datasets import Digits, Split, rotated_digits, rotated_mnist
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots import demo as plot
 from pdegcnn_examples.training import Settings, parameters, recipe
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
-import pdegcnn as pg
 
 SPACE = pg.SE2(orientations=8)
 RATE, EPOCHS, BATCH = 0.03, 8, 32

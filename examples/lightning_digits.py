@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pdegcnn_examples.command_line import check_out, load_or_exit
-from pdegcnn_examples.datasets import Digits, rotated_digits
-from pdegcnn_examples.output import write_folder
-from pdegcnn_examples.training import parameters
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import pdegcnn as pg
+from pdegcnn_examples.command_line import check_out, load_or_exit
+from pdegcnn_examples.datasets import Digits, rotated_digits
+from pdegcnn_examples.output import write_folder
+from pdegcnn_examples.training import parameters
 
 try:
     import lightning

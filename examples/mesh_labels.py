@@ -18,14 +18,14 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+import pdegcnn as pg
 from pdegcnn_examples.command_line import load_or_exit, parse, parser
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots.surfaces import paint
 from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, gradient, waves
 from pdegcnn_examples.training import Settings, parameters, recipe
-from torch import Tensor, nn
-
-import pdegcnn as pg
 
 CLASSES = 3
 ROWS = {

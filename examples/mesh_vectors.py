@@ -18,14 +18,14 @@ from typing import Any
 import matplotlib
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+import pdegcnn as pg
 from pdegcnn_examples.command_line import load_or_exit, parse, parser
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots.surfaces import paint
 from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, gradient, waves
 from pdegcnn_examples.training import parameters, recipe
-from torch import Tensor, nn
-
-import pdegcnn as pg
 
 NOISE, KNOWN, PATCHES, MISSING = 0.5, 0.4, 6, 0.2
 """Noise by root mean square of the field, share of vertices known outside of the patches, number and area of these."""

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, camvid, drawn_scene
-from pdegcnn_examples.output import training_folder
-from pdegcnn_examples.training import Settings, recipe
 
 from pdegcnn.models import equivariant_hyperbolic_segmenter, hyperbolic_classifier, hyperbolic_segmenter
 from pdegcnn.reversible import memory_estimate
+from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, camvid, drawn_scene
+from pdegcnn_examples.output import training_folder
+from pdegcnn_examples.training import Settings, recipe
 
 TARGET = {"segmentation": "mask", "equivariant": "mask", "depth": "depth", "classification": "label"}
 DENSE = ("segmentation", "equivariant")

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from pdegcnn_examples.datasets import Clip, davis, drawn_clip
-from pdegcnn_examples.memory import elsewhere, measure
-from pdegcnn_examples.output import training_folder
-from pdegcnn_examples.training import Settings, parameters, recipe, write_result
 
 from pdegcnn.models import video_segmenter
 from pdegcnn.models.hyperbolic import hyperbolic_segmenter
 from pdegcnn.reversible import memory_estimate
+from pdegcnn_examples.datasets import Clip, davis, drawn_clip
+from pdegcnn_examples.memory import elsewhere, measure
+from pdegcnn_examples.output import training_folder
+from pdegcnn_examples.training import Settings, parameters, recipe, write_result
 
 WAYS = ("plain", "checkpoint_sqrt", "reversible", "reversible + block-low-rank")
 EVERY = 4

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from pdegcnn_examples.command_line import load_or_exit
-from pdegcnn_examples.datasets import Digits, Split, rotated_digits, rotated_mnist
-from pdegcnn_examples.networks.digits import NETS, SPACE
-from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 import pdegcnn as pg
+from pdegcnn_examples.command_line import load_or_exit
+from pdegcnn_examples.datasets import Digits, Split, rotated_digits, rotated_mnist
+from pdegcnn_examples.networks.digits import NETS, SPACE
+from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
 OWN: dict[str, dict[str, Any]] = {
     "small": {"epochs": 40, "seconds": 600.0, "rate": 0.02},

@@ -23,13 +23,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pdegcnn_examples.command_line import add_band, load_or_exit, parse, parser
-from pdegcnn_examples.datasets import mnist
-from pdegcnn_examples.datasets.digits import load_upright
-from pdegcnn_examples.networks.panoramas import UNet
-from pdegcnn_examples.output import table, write_folder
-from pdegcnn_examples.plots import spheres
-from pdegcnn_examples.training import parameters, recipe
 from safetensors.torch import save_file
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -38,6 +31,13 @@ from torch import Tensor, nn
 import pdegcnn as pg
 from pdegcnn.models import SphericalBoxes, average_precision, detection_loss, find_boxes
 from pdegcnn.models.spherical_detection import PRIOR
+from pdegcnn_examples.command_line import add_band, load_or_exit, parse, parser
+from pdegcnn_examples.datasets import mnist
+from pdegcnn_examples.datasets.digits import load_upright
+from pdegcnn_examples.networks.panoramas import UNet
+from pdegcnn_examples.output import table, write_folder
+from pdegcnn_examples.plots import spheres
+from pdegcnn_examples.training import parameters, recipe
 
 FIBRE, CLASSES = 8, 10
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003}

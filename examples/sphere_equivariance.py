@@ -16,11 +16,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from pdegcnn_examples.datasets.planets import random_field
-from pdegcnn_examples.plots.spheres import random_rotations
 from torch import Tensor
 
 import pdegcnn as pg
+from pdegcnn_examples.datasets.planets import random_field
+from pdegcnn_examples.plots.spheres import random_rotations
 
 GRIDS = {
     "Gauss f32": (pg.sphere.SphereGrid.gauss_legendre, torch.float32),

@@ -23,6 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import pdegcnn as pg
 from pdegcnn_examples.command_line import load_or_exit, parse, parser
 from pdegcnn_examples.datasets import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn_examples.datasets.sphere_digits import BANDLIMIT
@@ -31,10 +35,6 @@ from pdegcnn_examples.output import table
 from pdegcnn_examples.plots import spherical_digits as plot
 from pdegcnn_examples.plots.spheres import random_rotations
 from pdegcnn_examples.training import Settings, local_device, parameters, recipe, write_file, write_json, write_result
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-
-import pdegcnn as pg
 
 BATCH, MOST_EPOCHS = 32, 1000
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003, "spherical CNN": 0.01}

@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pdegcnn.models import hyperbolic_segmenter
 from pdegcnn_examples.command_line import load_or_exit
 from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, Scenes, SceneSplit, camvid, drawn_scene
 from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.scenes import PlainNet
 from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from pdegcnn.models import hyperbolic_segmenter
 
 OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "plain": {"rate": 0.005}}
 """Settings of each network; all else is shared."""

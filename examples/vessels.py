@@ -22,9 +22,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_auroc
+
+import pdegcnn as pg
 from pdegcnn_examples import fundus
 from pdegcnn_examples.command_line import load_or_exit
-from pdegcnn_examples.datasets import Fundus, FundusSplit, drawn_vessels, drive, read_image
+from pdegcnn_examples.datasets import Fundus, FundusSplit, drawn_vessels, drive, read_picture
 from pdegcnn_examples.networks.vessels import NETS, SPACE
 from pdegcnn_examples.training import (
     TrainingResult,
@@ -36,11 +41,6 @@ from pdegcnn_examples.training import (
     write_file,
     write_json,
 )
-from PIL import Image
-from torch import Tensor, nn
-from torchmetrics.functional.classification import binary_auroc
-
-import pdegcnn as pg
 
 OWN: dict[str, dict[str, Any]] = {
     "pde": {"rate": 0.02},
@@ -283,7 +283,7 @@ def predict_one(
     model: nn.Module, path: Path, out: Path, threshold: float, diameter: float | None, angle: float
 ) -> tuple[float, float]:
     """Write ``out``'s two images; gives the diameter of the field of view and the share of vessels in it."""
-    image = torch.from_numpy(read_image(path, "RGB")).movedim(-1, 0).float() / 255
+    image = torch.from_numpy(read_picture(path)).movedim(-1, 0).float() / 255
     ready = fundus.prepare(image, diameter, angle)
     chance = fundus.probability(model, ready.pixels)
     full = fundus.restore(chance, ready, tuple(image.shape[-2:]))

@@ -24,16 +24,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import pdegcnn as pg
 from pdegcnn_examples.command_line import add_band, load_or_exit, parse, parser
 from pdegcnn_examples.datasets import earth_wind
 from pdegcnn_examples.networks.panoramas import UNet
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots import spheres
 from pdegcnn_examples.training import parameters, recipe
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
-import pdegcnn as pg
 
 RATES = {"PDE-G-CNN": 0.02, "plain U-Net": 0.003}
 FILES = {"PDE-G-CNN": "pdegcnn", "plain U-Net": "unet"}

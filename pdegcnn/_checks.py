@@ -167,6 +167,20 @@ def number(name: str, value: Any, low: float, high: float, *, open_low: bool = F
     interval(name, value, low, high, open_low=open_low)
 
 
+def plain(value: Any) -> Any:
+    """The Python number in a NumPy scalar or in an array or tensor without axes; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def plain_number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
+    """A number, also one of NumPy or in a tensor without axes, as the Python float that things are kept by; else raise
+    as `number` does.
+    """
+    value = plain(value)
+    number(name, value, low, high, open_low=open_low)
+    return float(value)
+
+
 def kernel(u: Tensor, kernel: Any, name: str = "kernel") -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,Or,H,W]."""
     tensor(name, kernel, 5, "[C,Or,KO,KH,KW]")

@@ -79,7 +79,7 @@ def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
     """
     sigma = DIAMETER / 25
     within = inside.numpy()
-    core = ndimage.distance_transform_edt(within) > RIM
+    core = np.asarray(ndimage.distance_transform_edt(within)) > RIM
     weight = (core if core.any() else within).astype(np.float32)
     total = ndimage.gaussian_filter(weight, sigma, mode="constant") + 1e-6
     evened = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ def waves(subdivisions: int, seed: int, amplitude: float = 0.05) -> tuple[pg.Mes
     """A sphere with random waves, and their height."""
     vertices, faces = pg.surface.icosphere(subdivisions)
     draw = np.random.default_rng(seed)
-    height = sum(draw.normal() * np.sin(vertices @ draw.normal(size=3) * 4 + draw.uniform(0, 6)) for _ in range(12))
+    wave = (draw.normal() * np.sin(vertices @ draw.normal(size=3) * 4 + draw.uniform(0, 6)) for _ in range(12))
+    height = np.sum(list(wave), axis=0)
     height = amplitude * (height - height.mean()) / height.std()
     return pg.Mesh.from_arrays(vertices * (1 + height)[:, None], faces), torch.from_numpy(height)
 
@@ -26,10 +28,10 @@ def cortex_folder(data: Path) -> Path:
     """Where fsaverage5 lies; raises ``FileNotFoundError`` or ``ValueError`` with advice."""
     if str(data) == "nilearn":
         try:
-            import nilearn.datasets
+            datasets = importlib.import_module("nilearn.datasets")
         except ImportError as error:
             raise ValueError("expected nilearn to be installed (pip install nilearn), it is not") from error
-        return Path(nilearn.datasets.__file__).parent / "data" / "fsaverage5"
+        return Path(str(datasets.__file__)).parent / "data" / "fsaverage5"
     if not (data / "white_left.gii.gz").exists():
         raise FileNotFoundError(f"expected white_left.gii.gz of fsaverage5 in {data}, found none")
     return data
@@ -37,8 +39,7 @@ def cortex_folder(data: Path) -> Path:
 
 def cortex(folder: Path, side: str) -> tuple[pg.Mesh, Tensor]:
     """The white-matter surface of a hemisphere and its sulcal depth; the right one mirrored, to be oriented alike."""
-    import nibabel
-
+    nibabel = importlib.import_module("nibabel")
     vertices, faces = (a.data for a in nibabel.load(folder / f"white_{side}.gii.gz").darrays[:2])
     depth = nibabel.load(folder / f"sulc_{side}.gii.gz").darrays[0].data
     vertices, faces = vertices.astype(np.float64), faces.astype(np.int64)

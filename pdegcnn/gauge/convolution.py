@@ -65,7 +65,7 @@ class GaugeConv(nn.Module):
         self.in_channels = check_spins("in_channels", in_channels)
         self.out_channels = check_spins("out_channels", out_channels)
         if radius is not None:
-            _checks.interval("radius", radius, 0.0, math.inf, open_low=True)
+            radius = _checks.plain_number("radius", radius, 0.0, math.inf, open_low=True)
         self.radius, self.radial = radius, _checks.positive_int("radial", radial)
         factory = {"device": device, "dtype": dtype}
         self.weights, self.centres = nn.ParameterDict(), nn.ParameterDict()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,10 +15,16 @@ from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
 from pdegcnn.ops.transport_gather.stencils import laplacian_stencil
 from pdegcnn.spaces import Mesh
+from pdegcnn.spaces.mesh_operators import Eigenmodes
 
 METHODS = ("implicit", "spectral")
+LONGEST = 30.0
+"""Greatest logarithm of a time: nothing but the harmonic part is then left on any mesh, and no product overflows."""
 TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}
 """Residual, relative to the right-hand side, at which the conjugate gradients stop; they run in float64."""
+
+MORE = 20
+"""So many more steps than vertices are allowed for: without rounding, the vertices would do."""
 
 
 class Diffusion(nn.Module):
@@ -26,15 +32,16 @@ class Diffusion(nn.Module):
 
     ``"implicit"``: one step ``(M + t L) u = M u0``, by conjugate gradients in float64 for all channels at once; the
     gradients in u and t are exact (adjoint equation). ``"spectral"``: ``exp(-t lambda^alpha)`` on the lowest ``modes``
-    eigenfunctions. Time is measured in square units of the mesh. Source: vector heat method (Sharp, Soliman & Crane
-    2019); learned times: DiffusionNet (arXiv 2012.00888).
+    eigenfunctions of each connected piece of the surface, and on all that share the eigenvalue of the last of them.
+    Time is measured in square units of the mesh. Source: vector heat method (Sharp, Soliman & Crane 2019); learned
+    times: DiffusionNet (arXiv 2012.00888).
 
     Args:
         channels: number of channels C.
         spin: the spin k that diffuses; features of other spins pass unchanged.
         method: ``"implicit"`` or ``"spectral"``.
         alpha: power in (0, 1]; the implicit step needs 1.
-        modes: number of eigenfunctions of the spectral method.
+        modes: number of eigenfunctions of the spectral method, for each connected piece; :meth:`pdegcnn.Mesh.modes`.
         device: where the parameters live.
         dtype: their real dtype.
 
@@ -72,8 +79,8 @@ class Diffusion(nn.Module):
 
     @property
     def time(self) -> Tensor:
-        """The time of each channel, ``[C]``, positive."""
-        return self.log_time.exp()
+        """The time of each channel, ``[C]``, positive and at most ``exp(LONGEST)``; float32 for half precision."""
+        return self.log_time.to(torch.promote_types(self.log_time.dtype, torch.float32)).clamp_max(LONGEST).exp()
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
         """Diffuse the features of the layer's spin."""
@@ -85,15 +92,23 @@ class Diffusion(nn.Module):
 
     def solve(self, u: Tensor, mesh: Mesh) -> Tensor:
         """Diffuse one field ``[B,C,V]``."""
-        time = self.time.to(real_of(u.dtype))
+        time = self.time.to(torch.promote_types(real_of(u.dtype), torch.float32))
         return implicit_step(u, mesh, self.spin, time) if self.method == "implicit" else self._spectral(u, mesh, time)
 
     def _spectral(self, u: Tensor, mesh: Mesh, time: Tensor) -> Tensor:
-        values, functions = mesh.eigenbasis(self.spin, self.modes, u)
+        modes = mesh.modes(self.spin, self.modes, u)
         _, root = laplacian_stencil(mesh, self.spin, u.real if u.is_complex() else u)
-        decay = torch.exp(-time[:, None] * values.to(time.dtype) ** self.alpha)
-        functions = functions if self.spin else functions.real
-        return ((u * root**2) @ functions.conj() * decay) @ functions.mT
+        weighted = u * root**2
+        if len(modes) == 1:
+            return self._decayed(weighted, modes[0], time)
+        pieces = [self._decayed(weighted.index_select(2, m.vertices), m, time) for m in modes]
+        return torch.empty_like(u).index_copy(2, torch.cat([m.vertices for m in modes]), torch.cat(pieces, dim=2))
+
+    def _decayed(self, weighted: Tensor, modes: Eigenmodes, time: Tensor) -> Tensor:
+        """What the modes of one piece of the surface make of a field times the vertex areas."""
+        decay = torch.exp(-time[:, None] * modes.values.to(time.dtype) ** self.alpha).to(real_of(weighted.dtype))
+        functions = modes.functions if self.spin else modes.functions.real
+        return (weighted @ functions.conj() * decay) @ functions.mT
 
     def extra_repr(self) -> str:
         """Channels, spin and method."""
@@ -109,7 +124,7 @@ def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
     if spin == 0:  # two real channels as one complex one: rows [B,V,2,C/2], times [2,C/2]
         rows = nn.functional.pad(rows, (0, channels % 2)).unflatten(2, (2, -1)).contiguous()
         time = nn.functional.pad(time, (0, channels % 2), value=1.0).view(2, -1)
-    solved: Any = _Implicit.apply(rows, time, stencil, root, tolerance)
+    solved: Any = _Implicit.apply(rows, time, stencil, root, tolerance, mesh.sizes)
     if spin == 0:
         return solved.flatten(2)[:, :, :channels].transpose(1, 2).to(u.dtype).contiguous()
     return from_rows(solved, spin).to(u.dtype)
@@ -121,34 +136,67 @@ class _Implicit(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, time: Tensor, stencil: Stencil, root: Tensor, tolerance: float) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, time: Tensor, stencil: Stencil, root: Tensor, tolerance: float, sizes: Sequence[int]
+    ) -> Tensor:
         weight = root[:, None, None]
-        solution = conjugate_gradients(rows * weight, time, stencil, tolerance) / weight
+        solution = conjugate_gradients(rows * weight, time, stencil, tolerance, sizes) / weight
         ctx.save_for_backward(solution, time)
-        ctx.operators = stencil, weight, tolerance
+        ctx.operators = stencil, weight, tolerance, sizes
         return solution
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         solution, time = ctx.saved_tensors
-        stencil, weight, tolerance = ctx.operators
-        adjoint = conjugate_gradients(grads[0] / weight, time, stencil, tolerance)
+        stencil, weight, tolerance, sizes = ctx.operators
+        adjoint = conjugate_gradients(grads[0] / weight, time, stencil, tolerance, sizes)
         change = (adjoint * _apply(solution * weight, stencil)).sum((0, 1))
-        return adjoint * weight, -(change if time.ndim == 2 else change.sum(0)), None, None, None
+        return adjoint * weight, -(change if time.ndim == 2 else change.sum(0)), None, None, None, None
 
 
 def _apply(rows: Tensor, stencil: Stencil) -> Tensor:
     return transport_gather(rows.unsqueeze(2), stencil)
 
 
-def conjugate_gradients(right: Tensor, time: Tensor, stencil: Stencil, tolerance: float) -> Tensor:
+class _Parts:
+    """Sums over the vertices of each mesh of a batch, for rows ``[B,V,2,C]``: ``[B,meshes,2,C]``, or ``[B,meshes,1,C]``
+    where ``axes`` holds the third one.
+    """
+
+    def __init__(self, sizes: Sequence[int], axes: tuple[int, ...], like: Tensor) -> None:
+        self.sizes, self.axes = list(sizes), axes
+        self.several = len(self.sizes) > 1
+        if self.several:
+            count = torch.tensor(self.sizes, device=like.device)
+            self.part = torch.repeat_interleave(torch.arange(len(self.sizes), device=like.device), count)
+            self.most = (count + MORE)[:, None, None]
+
+    def sum(self, rows: Tensor) -> Tensor:
+        """The sums; each in the order in which the mesh alone would be summed."""
+        if not self.several:
+            return rows.sum(self.axes, keepdim=True)
+        return torch.cat([p.sum(self.axes, keepdim=True) for p in rows.split(self.sizes, dim=1)], dim=1)
+
+    def spread(self, sums: Tensor) -> Tensor:
+        """The number of each mesh at its vertices, to multiply rows by."""
+        return sums.index_select(1, self.part) if self.several else sums
+
+    def going(self, wanted: Tensor, steps: int) -> Tensor:
+        """Where a system wants to go on and its mesh allows for more steps."""
+        return wanted & (self.most > steps) if self.several else wanted
+
+
+def conjugate_gradients(
+    right: Tensor, time: Tensor, stencil: Stencil, tolerance: float, sizes: Sequence[int]
+) -> Tensor:
     """Solve ``(1 + t S) x = right`` for rows ``[B,V,2,C]`` to a residual of ``tolerance`` times the right-hand side.
 
-    Every system has its own t and its own step lengths: complex channels for times ``[C]``, real ones for ``[2,C]``.
-    Preconditioned by the diagonal.
+    Every system has its own t, its own step lengths and its own end: complex channels for times ``[C]``, real ones for
+    ``[2,C]``, each on every mesh by itself; ``sizes`` are the vertex counts of the meshes. Preconditioned by the
+    diagonal.
     """
-    axes = (1, 2) if time.ndim == 1 else (1,)
+    parts = _Parts(sizes, (1, 2) if time.ndim == 1 else (1,), right)
     own = torch.repeat_interleave(torch.arange(right.shape[1], device=right.device), stencil.start.diff())
     diagonal = torch.where(own == stencil.columns, stencil.values[:, 0, 0], 0)
     diagonal = torch.zeros_like(right[0, :, 0, 0]).index_add_(0, own, diagonal)[:, None, None]
@@ -156,19 +204,19 @@ def conjugate_gradients(right: Tensor, time: Tensor, stencil: Stencil, tolerance
     x = right * inverse
     residual = right - x - time * _apply(x, stencil)
     step = residual * inverse
-    square = (residual * step).sum(axes, keepdim=True)
-    goal = tolerance**2 * (right * right).sum(axes, keepdim=True)
-    for _ in range(right.shape[1] + 20):
-        left = (residual * residual).sum(axes, keepdim=True)
-        if not bool((left > goal).any()):  # systems with a NaN stand still and leave the others to go on
+    square = parts.sum(residual * step)
+    goal = tolerance**2 * parts.sum(right * right)
+    for steps in range(max(sizes) + MORE):
+        going = parts.going(parts.sum(residual * residual) > goal, steps)
+        if not bool(going.any()):  # systems with a NaN stand still and leave the others to go on
             break
         image = step + time * _apply(step, stencil)
-        along = (step * image).sum(axes, keepdim=True)
-        length = torch.where(left > goal, square / along.clamp_min(1e-300), 0)
+        along = parts.sum(step * image)
+        length = parts.spread(torch.where(going, square / along.clamp_min(1e-300), 0))
         x = torch.addcmul(x, length, step)
         residual = torch.addcmul(residual, length, image, value=-1)
         near = residual * inverse
-        fresh = (residual * near).sum(axes, keepdim=True)
-        step = torch.addcmul(near, fresh / square.clamp_min(1e-300), step)
+        fresh = parts.sum(residual * near)
+        step = torch.addcmul(near, parts.spread(fresh / square.clamp_min(1e-300)), step)
         square = fresh
-    return x + 0 * goal  # NaN throughout a system whose right-hand side is not finite
+    return x + parts.spread(0 * goal)  # NaN throughout a system whose right-hand side is not finite

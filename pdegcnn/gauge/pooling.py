@@ -52,8 +52,8 @@ class Pool(nn.Module):
 
     def __init__(self, factor: float = 4.0, mode: str = "mean") -> None:
         super().__init__()
-        _checks.interval("factor", factor, 1.0, math.inf, open_low=True)
-        self.factor, self.mode = float(factor), _checks.choice("mode", mode, ("mean", "max"))
+        self.factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
+        self.mode = _checks.choice("mode", mode, ("mean", "max"))
 
     def forward(self, signal: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Features | Tensor:
         """Pool from ``mesh``."""
@@ -115,8 +115,7 @@ class Unpool(nn.Module):
 
     def __init__(self, factor: float = 4.0) -> None:
         super().__init__()
-        _checks.interval("factor", factor, 1.0, math.inf, open_low=True)
-        self.factor = float(factor)
+        self.factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
 
     def forward(self, signal: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Features | Tensor:
         """Interpolate to ``mesh``."""
@@ -183,7 +182,8 @@ def _turned(u: Tensor, source: Tensor, steps: Tensor, way: int, rest: Tensor) ->
     near = flat[:, :, (direction + steps) % count * vertices + source]
     if not bool(rest.any()):
         return near
-    return torch.lerp(near, flat[:, :, (direction + steps + way) % count * vertices + source], rest)
+    between = torch.lerp(near, flat[:, :, (direction + steps + way) % count * vertices + source], rest)
+    return torch.where(rest > 0, between, near)  # what is not finite stays where it is, beside whatever mesh
 
 
 def _sum(values: Tensor, target: Tensor, count: int) -> Tensor:

@@ -57,7 +57,8 @@ class Metric(Protocol):
 
 
 def _lower(raw: Tensor) -> Tensor:
-    """Cholesky factor from logarithms of its diagonal, then the entries below it."""
+    """Cholesky factor from logarithms of its diagonal, then the entries below it; half precision as float32."""
+    raw = _wide(raw)
     dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
     row, column = torch.tril_indices(dim, dim, offset=-1)
     below = torch.zeros(*raw.shape[:-1], dim, dim, dtype=raw.dtype, device=raw.device)
@@ -65,14 +66,20 @@ def _lower(raw: Tensor) -> Tensor:
     return torch.diag_embed(raw[..., :dim].exp()) + below
 
 
+def _wide(value: Tensor) -> Tensor:
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
 def _inverse(matrix: Tensor) -> Tensor:
-    """Inverse, in float32 for half precision (which has none)."""
-    half = matrix.dtype in (torch.float16, torch.bfloat16)
-    return torch.linalg.inv(matrix.float() if half else matrix)
+    """Inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
+    try:
+        return torch.linalg.inv(_wide(matrix))
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        raise ValueError(f"metric: expected matrices with an inverse in {_wide(matrix).dtype}, got {error}") from error
 
 
 def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
-    cometric = cometric.float() if cometric.dtype in (torch.float16, torch.bfloat16) else cometric
+    cometric = _wide(cometric)
     spatial = torch.linalg.eigvalsh(cometric[:, :2, :2])[:, -1]
     turn = cometric[:, 2, 2] if cometric.shape[-1] == 3 else torch.zeros_like(spatial)
     return radius[:, None] * torch.stack((spatial, turn), dim=-1).sqrt()
@@ -156,7 +163,7 @@ class SPD:
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> SPD:
-        """``G = L L^T``, L lower triangular with diagonal ``exp(raw[:dim])``."""
+        """``G = L L^T``, L lower triangular with diagonal ``exp(raw[:dim])``; in float32 for half precision."""
         lower = _lower(raw)
         return cls(lower @ lower.mT)
 
@@ -215,8 +222,9 @@ class Finsler:
 
     def squared_norm(self, v: Tensor) -> Tensor:
         """``F(v)^2``."""
-        phi = torch.atan2(v[..., 1], v[..., 0])
-        return (v**2).sum(-1) * torch.exp(-2 * torch.tensordot(self.coefficients, self._basis(phi), dims=1))
+        square = (v**2).sum(-1)
+        phi = torch.atan2(v[..., 1], torch.where(square > 0, v[..., 0], 1.0))
+        return square * torch.exp(-2 * torch.tensordot(self.coefficients, self._basis(phi), dims=1))
 
     def _basis(self, phi: Tensor) -> Tensor:
         waves = [torch.full_like(phi, 1 / math.sqrt(2 * math.pi))]
@@ -256,7 +264,8 @@ class Randers:
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Randers:
-        """The drift is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so that F stays positive."""
+        """The drift is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so that F stays positive; half as float32."""
+        raw = _wide(raw)
         lower, d = _lower(raw[..., :3]), raw[..., 3:]
         inside = d / (1 + (d**2).sum(-1, keepdim=True)).sqrt()
         return cls(lower @ lower.mT, (lower @ inside[..., None])[..., 0])
@@ -280,8 +289,9 @@ class Randers:
         """The symmetric reach over one minus the drift's length."""
         inverse = _inverse(self.matrix)
         drift = self.drift.to(inverse.dtype)
-        length = torch.einsum("ci,cij,cj->c", drift, inverse, drift).sqrt()
-        return _quadratic_reach(inverse, radius) / (1 - length)[:, None]
+        length = safe_sqrt(torch.einsum("ci,cij,cj->c", drift, inverse, drift))
+        least = torch.finfo(length.dtype).eps  # rounding may leave less of the norm, or less than nothing
+        return _quadratic_reach(inverse, radius) / (1 - length).clamp_min(least)[:, None]
 
 
 METRICS: dict[str, type[Metric]] = {m.form: m for m in (Diagonal, Axisymmetric, SPD, Finsler, Randers)}

@@ -11,13 +11,37 @@ from pdegcnn import _checks
 
 FLAT_SLACK = 1e-5
 """Relative slack of the flat kernel's edge, so that rounding does not decide whether a tap at distance t belongs."""
+MOST_COST = 0.6
+"""Costs above the dtype's largest number to this power are infinite, so that their slopes and curvatures are finite."""
+MILD = 20.0
+"""Greatest logarithm of the time's factor ``t^(-1/(2a-1))`` that is computed as it is written."""
+
+
+def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float | Tensor, float | Tensor]:
+    """Factor, unit and power of the kernel ``factor * (d^2 / unit)^power`` for alpha > 1/2; none of them overflows.
+
+    The unit is one, or ``t^2`` where ``t^(-1/(2a-1))`` is far from one: as the power is ``a/(2a-1)``, the factor then
+    has t instead. A learned alpha in half precision gives float32.
+    """
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(torch.promote_types(alpha.dtype, torch.float32))
+    excess = 2 * alpha - 1
+    power = alpha / excess
+    mild = abs(math.log(time)) <= MILD * excess
+    if isinstance(mild, Tensor):
+        exponent = torch.where(mild, -1 / excess, 1.0)
+        unit = torch.where(mild, torch.ones_like(exponent), time**2)
+    else:
+        exponent, unit = (-1 / excess, 1.0) if mild else (1.0, time**2)
+    return excess * (2 * alpha) ** (-2 * power) * time**exponent, unit, power
 
 
 def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
     """``(2a-1)/(2a)^(2a/(2a-1)) t^(-1/(2a-1)) d^(2a/(2a-1))`` for 1/2 < alpha <= 1.
 
     At alpha = 1/2 it is flat: zero where d <= t, infinite elsewhere. The Legendre transform of
-    ``|p|^(2 alpha)``. Source: Smets et al. (arXiv 2001.09046), section 5.
+    ``|p|^(2 alpha)``. Costs near the largest number of the dtype are infinite, without gradient. Half precision is
+    computed in float32. Source: Smets et al. (arXiv 2001.09046), section 5.
 
     Args:
         squared_distance: squared distances from the unit element, any shape; below zero (by rounding) counts as zero.
@@ -35,30 +59,42 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
-    excess = 2 * alpha - 1
-    power = alpha / excess
-    return (excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)) * squared_distance.clamp_min(0) ** power
+    squared = squared_distance.to(torch.promote_types(squared_distance.dtype, torch.float32))
+    factor, unit, power = cost_law(alpha, time)
+    if not isinstance(power, Tensor) and power == 1:
+        cost = factor / unit * squared.clamp_min(0)
+    else:
+        base, away, near = _bounded(squared / unit, power)
+        cost = torch.where(away, torch.where(near, factor * base**power, torch.inf), 0.0)
+    return cost.to(squared_distance.dtype)
+
+
+def _bounded(base: Tensor, power: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The base of a power, one where that is not positive or the power beyond ``MOST_COST``; where neither is so."""
+    away = ~(base <= 0)
+    safe = torch.where(away, base, 1.0)
+    near = ~(power * safe.log() > MOST_COST * math.log(torch.finfo(base.dtype).max))
+    return torch.where(near, safe, 1.0), away, near
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:
     """First and second derivative of :func:`morphological_kernel` in the squared distance, for alpha > 1/2.
 
-    At the unit element the second one is taken as zero: there it multiplies a slope that vanishes.
+    At the unit element the second one is taken as zero: there it multiplies a slope that vanishes. Both are at most
+    the dtype's largest number to the power ``MOST_COST``.
     """
-    excess = 2 * alpha - 1
-    power = alpha / excess
-    factor = excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess)
-    away = squared_distance > 0
-    safe = torch.where(away, squared_distance, torch.ones_like(squared_distance))
-    first = factor * power * torch.where(away, safe ** (power - 1), 0.0 if alpha < 1 else 1.0)
-    second = factor * power * (power - 1) * torch.where(away, safe ** (power - 2), 0.0)
-    return first, second
+    factor, unit, power = cost_law(alpha, time)
+    base, away, near = _bounded(squared_distance / unit, power)
+    most = torch.finfo(base.dtype).max ** MOST_COST
+    first = factor * power / unit * torch.where(away, base ** (power - 1), 0.0 if alpha < 1 else 1.0)
+    second = factor * power * (power - 1) / unit**2 * torch.where(away, base ** (power - 2), 0.0)
+    return torch.where(near, first, most).clamp_max(most), torch.where(near, second, most).clamp_max(most)
 
 
 def radius_of_cost(cost: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
     """Distance at which the morphological kernel equals ``cost``: taps further away cost more."""
+    cost = cost.to(torch.promote_types(cost.dtype, torch.float32))
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         return torch.full_like(cost, time * (1 + FLAT_SLACK))
-    excess = 2 * alpha - 1
-    factor = excess * (2 * alpha) ** (-2 * alpha / excess) * time ** (-1 / excess)
-    return (cost / factor) ** (excess / (2 * alpha))
+    factor, unit, power = cost_law(alpha, time)
+    return (cost / factor) ** (0.5 / power) * unit**0.5

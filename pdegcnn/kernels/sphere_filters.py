@@ -24,7 +24,8 @@ def localised_basis(lmax: int, orders: int, knots: int, spacing: float) -> Array
     theta = np.arccos(x)
     basis = np.zeros((knots, orders + 1, lmax + 1))
     for k in range(knots):
-        ring = np.exp(-2 * (theta / spacing - k) ** 2)
+        away = (theta / spacing - k) ** 2
+        ring = np.exp(-2 * (away - np.floor(away.min())))  # not zero, even where a ring lies beyond all nodes
         for n in range(min(orders, lmax) + 1 if k else 1):
             profile = ring * np.sin(theta) ** min(n, 2)
             square = 2 * math.pi * float((w * profile**2).sum()) / (2 if n else 1)

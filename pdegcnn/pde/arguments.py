@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pdegcnn import _checks
@@ -25,18 +27,40 @@ def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
 
 
 def check_metric_kind(metric: Metric, u: Tensor) -> Metric:
-    """Return a metric with the device, dtype and channels (or one for all) of the signal u, else raise."""
+    """Return a metric with the device, dtype and channels (or one for all) of the signal u, else raise.
+
+    For half precision it may also be in float32.
+    """
     for value in vars(metric).values():
-        _checks.same_kind("metric", value, "u", u)
+        _checks.same_kind("metric", value, "u", wide(u) if value.dtype == torch.float32 else u)
         if value.shape[0] not in (1, u.shape[1]):
             raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
     return metric
 
 
-def spread(u: Tensor) -> Tensor:
-    """Greatest minus least value of each channel, ``[C]``, without gradient; zero for an empty batch."""
+def wide(value: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def wide_metric(metric: Metric) -> Metric:
+    """A metric in half precision as one in float32: squares of its weights would leave the range."""
+    fields = vars(metric)
+    if any(value.dtype in (torch.float16, torch.bfloat16) for value in fields.values()):
+        return type(metric)(**{name: wide(value) for name, value in fields.items()})
+    return metric
+
+
+def spread(u: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    """Greatest minus least value of each channel within any one member of the batch, ``[C]``, without gradient.
+
+    Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a member of its own: so many
+    points on the last axis. Zero for an empty batch.
+    """
     u = u.detach()
     if not u.shape[0]:
         return u.new_zeros(u.shape[1])
-    axes = (0, *range(2, u.ndim))
-    return u.amax(axes) - u.amin(axes)
+    axes = tuple(range(2, u.ndim))
+    members = torch.cat([p.amax(axes) - p.amin(axes) for p in (u.split(list(sizes), -1) if sizes else (u,))])
+    widest = torch.where(members.isnan(), -1, members).amax(0)
+    return torch.where(widest < 0, torch.nan, widest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ ENTRIES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """Order of a metric's entries, and of the monomials that squared norms are linear in."""
 EDGE = 1e-9
 """Relative slack of a window's edge, so that rounding does not decide which neighbours belong."""
+CHUNK = 2**18
+"""So many elements are computed at once, to save memory."""
 
 
 def window(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[float, float]:
@@ -40,7 +43,8 @@ def window(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[float, float]:
 def neighbour_lists(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
     """Taps (ring, fibre shift, ring shift) ``[S,3]``, where each ring's list starts ``[G+1]``, and elements ``[S,4]``.
 
-    The element of a tap h of the centre g (first fibre sample) is the quaternion ``h^-1 g``. The centre comes first.
+    The element of a tap h of the centre g (first fibre sample) is the quaternion ``h^-1 g``. The centre comes first,
+    then the taps in the order of points and fibre samples. Decisions have a slack, so rounding makes none.
     """
     xyz = space.grid.xyz.numpy()
     rings = xyz.shape[0]
@@ -49,31 +53,49 @@ def neighbour_lists(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[NDArray[np
     centres = np.arange(rings) * length
     reach, twist = window(space, sizes)
     fibre = space.fibre if isinstance(space, SO3) else 1
-    found = KDTree(points).query_ball_point(points[centres], 2 * math.sin(reach / 2) * (1 + EDGE) + EDGE)
+    ring, near = _pairs(points, centres, 2 * math.sin(reach / 2) * (1 + EDGE) + EDGE)
     frames = torch.from_numpy(_frames(points))
     spin = np.pi * np.arange(fibre) / fibre
     turns = torch.from_numpy(np.stack((np.cos(spin), 0 * spin, 0 * spin, np.sin(spin)), -1))
-    taps, elements, start = [], [], [0]
-    for ring, near in enumerate(found):
-        near = np.array([centres[ring], *sorted(set(near) - {centres[ring]})])
-        there = space.compose(frames[near][:, None], turns)  # [points,fibre,4]
-        element = space.compose(space.inverse(there), frames[centres[ring]]).numpy()
+    parts = []
+    for part in range(0, len(ring), max(1, CHUNK // fibre)):
+        here, there = (x[part : part + max(1, CHUNK // fibre)] for x in (ring, near))
+        turned = space.compose(frames[there][:, None], turns)  # [pairs,fibre,4]
+        element = space.compose(space.inverse(turned), frames[centres[here]][:, None]).numpy()
+        element[np.hypot(element[..., 0], element[..., 3]) < EDGE] *= (0, 1, 1, 0)  # opposite points: any twist
+        element[centres[here] == there, 0] = 1, 0, 0, 0
         psi = 2 * np.arctan2(element[..., 3], element[..., 0])
         psi = np.abs(np.remainder(psi + np.pi, 2 * np.pi) - np.pi)
         keep = psi <= twist * (1 + EDGE) + EDGE if isinstance(space, SO3) else np.ones_like(psi, dtype=bool)
         which, shift = np.nonzero(keep)
-        centre_first = np.argsort((which > 0) | (shift > 0), kind="stable")
-        which, shift = which[centre_first], shift[centre_first]
-        taps.append(np.stack((near[which] // length, shift, near[which] % length), -1))
-        elements.append(element[which, shift])
-        start.append(start[-1] + len(which))
-    return np.concatenate(taps).astype(np.int64), np.array(start, np.int64), np.concatenate(elements)
+        parts.append((here[which], there[which], shift, element[which, shift]))
+    ring, near, shift, elements = (np.concatenate(column) for column in zip(*parts))
+    taps = np.stack((near // length, shift, near % length), -1)
+    start = np.searchsorted(ring, np.arange(rings + 1))
+    return taps.astype(np.int64), start.astype(np.int64), elements
+
+
+def _pairs(points: Array, centres: NDArray[np.int64], reach: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All points within the chord ``reach`` of each centre: numbers of centre and point, itself first, then by number.
+
+    The pairs come in blocks, because a tree keeps them in thrice the memory.
+    """
+    tree, found = KDTree(points), []
+    for first in range(0, len(centres), CHUNK // 64):
+        block = KDTree(points[centres[first : first + CHUNK // 64]])
+        pairs: Any = block.sparse_distance_matrix(tree, reach, output_type="ndarray")
+        ring, near = pairs["i"] + first, pairs["j"]
+        order = np.lexsort((near, near != centres[ring], ring))
+        found.append((ring[order], near[order]))
+    ring, near = (np.concatenate(column) for column in zip(*found))
+    return ring, near
 
 
 def _frames(points: Array) -> Array:
-    """Quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``."""
-    theta = np.arctan2(np.hypot(points[:, 0], points[:, 1]), points[:, 2]) / 2
-    phi = np.arctan2(points[:, 1], points[:, 0]) / 2
+    """Quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``; at the poles phi is zero."""
+    across = np.hypot(points[:, 0], points[:, 1])
+    theta = np.arctan2(across, points[:, 2]) / 2
+    phi = np.where(across > EDGE, np.arctan2(points[:, 1], points[:, 0]), 0) / 2
     c, s = np.cos(theta), np.sin(theta)
     return np.stack((np.cos(phi) * c, -np.sin(phi) * s, np.cos(phi) * s, np.sin(phi) * c), -1)
 

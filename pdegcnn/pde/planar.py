@@ -19,7 +19,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import spectral
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
+from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread, wide, wide_metric
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.spaces import GridSpace
 
@@ -112,7 +112,7 @@ def diffusion(
     _checks.interval(
         "alpha", alpha, 0.0 if method == "spectral" else SMALLEST_ALPHA, 1.0, open_low=method == "spectral"
     )
-    metric = check_metric_kind(as_metric(metric, space.dim, grid.shape[1]), grid)
+    metric = wide_metric(check_metric_kind(as_metric(metric, space.dim, grid.shape[1]), grid))
     if method == "spectral":
         return space.from_grid(_in_float32(spectral.diffusion, grid, space, metric.cometric(), alpha, time))
     if metric.form in PLANE_ONLY:
@@ -139,7 +139,7 @@ def morphology(
     grid = space.to_grid(space.check_signal("u", u))
     check_options(space, "dilation", time=time, distance=distance)
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
-    metric = check_metric_kind(as_metric(metric, space.dim, grid.shape[1]), grid)
+    metric = wide_metric(check_metric_kind(as_metric(metric, space.dim, grid.shape[1]), grid))
     sizes = morphology_sizes(grid, space, metric, alpha, kernel_size, time, distance)
     kernel = _cached(cache, morphology_kernel, space, metric, sizes, grid, alpha, time, distance)
     kernel = kernel.expand(grid.shape[1], *kernel.shape[1:])
@@ -156,7 +156,7 @@ def morphology_kernel(
     distance: str = DEFAULT_DISTANCE,
 ) -> Tensor:
     """The turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``."""
-    return morphological_kernel(_squared_distance(space, metric, sizes, like, distance), alpha, time)
+    return morphological_kernel(_squared_distance(space, metric, sizes, like, distance), alpha, time).to(like.dtype)
 
 
 def diffusion_kernel(
@@ -174,7 +174,7 @@ def diffusion_kernel(
     kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
     """
     squared = _squared_distance(space, metric, sizes, like, distance)
-    kernel = diffusion_profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, like)
+    kernel = diffusion_profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
     between = kernel.sum((-2, -1))  # [C,Or,KO]
     steps = torch.arange(sizes[0], device=like.device) - sizes[0] // 2
     there = (torch.arange(space.orientations, device=like.device)[:, None] + steps) % space.orientations
@@ -182,7 +182,7 @@ def diffusion_kernel(
     for _ in range(SINKHORN_STEPS):
         scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()
     kernel = kernel * (scale[:, :, None] * scale[:, there])[..., None, None]
-    return kernel / kernel.sum((-3, -2, -1), keepdim=True)
+    return (kernel / kernel.sum((-3, -2, -1), keepdim=True)).to(like.dtype)
 
 
 def _cached(
@@ -232,7 +232,7 @@ def diffusion_sizes(
         return _fixed_sizes(space, kernel_size)
     with torch.no_grad():
         power = float(alpha) if isinstance(alpha, Tensor) else alpha
-        radius = u.new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
+        radius = wide(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
         return _enclosing_sizes(u, space, metric, radius, DEFAULT_DISTANCE)
 
 
@@ -249,8 +249,8 @@ def _enclosing_sizes(
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
-    pixels, turn = (reach.amax(0) + 1e-6).tolist()
-    steps = int(turn * space.orientations / (2 * math.pi))
+    pixels, turn = (reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT).tolist()
+    steps = int(min(turn, 2 * math.pi) * space.orientations / (2 * math.pi))
     rows, columns = (2 * min(int(pixels), n - 1) + 1 for n in u.shape[-2:])
     size = (2 * steps + 1, rows, columns)
     return space.kernel_sizes(size if space.dim == 3 else size[1:])
@@ -259,9 +259,9 @@ def _enclosing_sizes(
 def _squared_distance(
     space: GridSpace, metric: Metric, sizes: tuple[int, int, int], like: Tensor, distance: str
 ) -> Tensor:
-    """Squared distance of ``h^-1 g`` for centre g and taps h, ``[C,Or,KO,KH,KW]``."""
+    """Squared distance of ``h^-1 g`` for centre g and taps h, ``[C,Or,KO,KH,KW]``, in float32 for half precision."""
     estimate = DISTANCES[_checks.choice("distance", distance, tuple(DISTANCES))]
-    return estimate(space, metric, space.taps(sizes, like))
+    return estimate(space, wide_metric(metric), space.taps(sizes, wide(like)))
 
 
 def _in_float32(solver: Any, u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:

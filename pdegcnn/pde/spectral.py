@@ -17,6 +17,7 @@ from torch import Tensor
 from pdegcnn import _fft
 from pdegcnn.ops.matrix_function import fractional_exponential
 from pdegcnn.spaces import GridSpace
+from pdegcnn.spaces.base import sinc
 
 
 def _frequencies(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -115,7 +116,7 @@ def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tens
     step = -time * vector
     if space.dim == 3:
         half = step[:, 2] / 2
-        chord = torch.sinc(half / math.pi)[:, None] * step[:, :2]
+        chord = sinc(half)[:, None] * step[:, :2]
         # two half turns would lose the Nyquist mode that a turn by a whole step keeps: it turns all at once
         u = _turn(u, half, torch.cos(space.orientations * half))
     else:

@@ -14,7 +14,7 @@ from pdegcnn import _checks
 from pdegcnn.kernels.metric import Metric, as_metric
 from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
+from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread, wide, wide_metric
 from pdegcnn.pde.harmonic import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.neighbours import Neighbours
 from pdegcnn.pde.subgrid import NewtonStep
@@ -124,8 +124,8 @@ def convection(
     space.check_signal("u", u)
     check_options(space, "convection", method=method, time=time)
     vector = check_vector(vector, 3, u)
-    wide = _wide(u)
-    return _plan(plan, space, wide).convection(wide, _wide(vector), time).to(u.dtype)
+    signal = wide(u)
+    return _plan(plan, space, signal).convection(signal, wide(vector), time).to(u.dtype)
 
 
 def diffusion(
@@ -142,9 +142,9 @@ def diffusion(
     space.check_signal("u", u)
     check_options(space, "diffusion", method=method, time=time)
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
-    metric = check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u)
-    wide = _wide(u)
-    return _plan(plan, space, wide).diffusion(wide, _diffusivity(metric, space, u), _power(alpha), time).to(u.dtype)
+    metric = wide_metric(check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u))
+    signal = wide(u)
+    return _plan(plan, space, signal).diffusion(signal, _diffusivity(metric, space, u), _power(alpha), time).to(u.dtype)
 
 
 def convection_diffusion(
@@ -162,11 +162,11 @@ def convection_diffusion(
     space.check_signal("u", u)
     check_options(space, "convection_diffusion", method=method, time=time)
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
-    vector = _wide(check_vector(vector, 3, u))
-    metric = check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u)
-    wide = _wide(u)
+    vector = wide(check_vector(vector, 3, u))
+    metric = wide_metric(check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u))
+    signal = wide(u)
     diffusivity, power = _diffusivity(metric, space, u), _power(alpha)
-    return _plan(plan, space, wide).convection_diffusion(wide, vector, diffusivity, power, time).to(u.dtype)
+    return _plan(plan, space, signal).convection_diffusion(signal, vector, diffusivity, power, time).to(u.dtype)
 
 
 def morphology(
@@ -186,17 +186,17 @@ def morphology(
     space.check_signal("u", u)
     check_options(space, "dilation", time=time, kernel_size=kernel_size, distance=distance, subgrid=subgrid)
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor) or subgrid is not None)
-    metric = check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u)
-    wide = _wide(u)
+    metric = wide_metric(check_metric_kind(as_metric(metric, space.metric_dim, u.shape[1]), u))
+    signal = wide(u)
     if plan is None:
         sizes = (
-            _enclosing_sizes(wide, space, metric, alpha, time)
+            _enclosing_sizes(signal, space, metric, alpha, time)
             if kernel_size == "auto"
             else window_sizes(space, kernel_size)
         )
-        plan = _cached(Window, space, sizes, distance, subgrid, wide.dtype, wide.device)  # type: ignore[assignment]
+        plan = _cached(Window, space, sizes, distance, subgrid, signal.dtype, signal.device)  # type: ignore[assignment]
         assert plan is not None
-    return plan(wide, _wide_metric(metric), alpha, time, sign).to(u.dtype)
+    return plan(signal, metric, alpha, time, sign).to(u.dtype)
 
 
 def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
@@ -223,7 +223,7 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | 
         if not bool(radius.isfinite().all()):
             raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
         # no distance is below the least weight times the rotation angle, which bounds tilt and twist
-        least = torch.linalg.eigvalsh(_wide(metric.gram()))[:, 0].sqrt()
+        least = torch.linalg.eigvalsh(metric.gram())[:, 0].clamp_min(torch.finfo(radius.dtype).tiny).sqrt()
         angle = min(float((radius / least).amax()), math.pi)
     sphere_steps = 2 * math.ceil(angle / grid_spacing(space.grid)) + 1
     if isinstance(space, S2):
@@ -233,7 +233,7 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: float | 
 
 def _diffusivity(metric: Metric, space: S2 | SO3, u: Tensor) -> Tensor:
     """The inverse metric of every channel of u; raises where it overflows."""
-    inverse = _wide(metric.cometric()).expand(u.shape[1], space.metric_dim, space.metric_dim)
+    inverse = metric.cometric().expand(u.shape[1], space.metric_dim, space.metric_dim)
     if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
         got = metric.gram().detach().flatten()[:9].tolist()
         raise ValueError(f"metric: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
@@ -241,16 +241,4 @@ def _diffusivity(metric: Metric, space: S2 | SO3, u: Tensor) -> Tensor:
 
 
 def _power(alpha: float | Tensor) -> float | Tensor:
-    return _wide(alpha) if isinstance(alpha, Tensor) else alpha
-
-
-def _wide(value: Tensor) -> Tensor:
-    """Half precision as float32, in which the tables are."""
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-
-
-def _wide_metric(metric: Metric) -> Metric:
-    fields = vars(metric)
-    if any(value.dtype in (torch.float16, torch.bfloat16) for value in fields.values()):
-        return type(metric)(**{name: _wide(value) for name, value in fields.items()})
-    return metric
+    return wide(alpha) if isinstance(alpha, Tensor) else alpha

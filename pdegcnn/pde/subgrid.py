@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -31,6 +32,10 @@ CAP = 0.75
 """Greatest step in units of the grid's steps: the maximum is nearer, or another sample would have won."""
 LENGTHS = (0.25, 0.5, 0.75, 1.0)
 """Parts of the step that are tried: where the kernel steepens on the way, a shorter one gains more."""
+SCALES = 45
+"""Greatest power of two of the units in which a quadratic form is inverted."""
+CHUNK = 2**13
+"""So many taps are differentiated at once, to save memory."""
 NEAR = 1e-6
 """Below this distance from the unit element coordinates are their argument."""
 
@@ -61,10 +66,10 @@ class NewtonStep(Tables):
         self.generators = FrameGenerators(grid, nmax, like)
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
-        count = len(self._elements)
+        count, jets = len(self._elements), lru_cache(maxsize=1)(self._jets)
         return [
-            ("slopes", (6, count * self.dims), lambda: self._jets()[0].reshape(6, -1)),
-            ("curvatures", (6, count * len(self.pairs)), lambda: self._jets()[1].reshape(6, -1)),
+            ("slopes", (6, count * self.dims), lambda: jets()[0].reshape(6, -1)),
+            ("curvatures", (6, count * len(self.pairs)), lambda: jets()[1].reshape(6, -1)),
         ]
 
     def _jets(self) -> tuple[Array, Array]:
@@ -76,15 +81,16 @@ class NewtonStep(Tables):
         coordinates = COORDINATES[self._distance]
 
         def moved(delta: Tensor, element: Tensor) -> Tensor:
-            back = torch.cat((1 - (delta**2).sum(-1, keepdim=True) / 8, -delta / 2))  # exp(-delta) to second order
-            return coordinates(self.space, self.space.compose(back, element))
+            back = (1 - (delta**2).sum(-1, keepdim=True) / 8, -delta / 2, delta.new_zeros(3 - self.dims))
+            return coordinates(self.space, self.space.compose(torch.cat(back), element))  # exp(-delta) to second order
 
-        zero = elements.new_zeros(len(elements), 3)
-        first = torch.func.vmap(torch.func.jacfwd(moved))(zero, elements)  # [S,coordinate,delta]
-        second = torch.func.vmap(torch.func.jacfwd(torch.func.jacfwd(moved)))(zero, elements)
+        zero = elements.new_zeros(len(elements), self.dims)
+        every = partial(torch.func.vmap, chunk_size=CHUNK)
+        first = every(torch.func.jacfwd(moved))(zero, elements)  # [S,coordinate,delta]
+        second = every(torch.func.jacfwd(torch.func.jacfwd(moved)))(zero, elements)
         v = coordinates(self.space, elements)
         near = v.norm(dim=-1) < NEAR
-        first[near], second[near] = -torch.eye(3, dtype=first.dtype), 0.0
+        first[near], second[near] = -torch.eye(3, dtype=first.dtype)[:, : self.dims], 0.0
         slopes, curvatures = [], []
         for i, j in ENTRIES:
             share = 1.0 if i == j else 2.0
@@ -92,7 +98,7 @@ class NewtonStep(Tables):
             mixed = first[:, i, :, None] * first[:, j, None] + first[:, j, :, None] * first[:, i, None]
             bent = second[:, i] * v[:, j, None, None] + v[:, i, None, None] * second[:, j]
             curvatures.append(share * (mixed + bent))
-        slope, curvature = torch.stack(slopes)[..., : self.dims], torch.stack(curvatures)
+        slope, curvature = torch.stack(slopes), torch.stack(curvatures)
         return slope.numpy(), torch.stack([curvature[..., i, j] for i, j in self.pairs], -1).numpy()
 
     def signal_jets(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,24 +223,39 @@ def _newton_step(slope: Tensor, bowl: Tensor, reach: Tensor) -> Tensor:
 
     Uphill where those are not positive definite; shortened to ``reach [dims]`` along each axis.
     """
+    shift, size = _balance(bowl)
+    slope_there = slope * size  # in units in which the diagonal is near one: its determinant does not overflow
     if slope.shape[2] == 2:
-        (a, b, c), (x, y) = bowl.unbind(2), slope.unbind(2)
+        (a, b, c), (x, y) = shift.unbind(2), slope_there.unbind(2)
         minor, determinant = a, a * b - c * c
         solution = torch.stack((b * x - c * y, a * y - c * x), dim=2)
     else:
-        (a, b, d, c, e, f), (x, y, z) = bowl.unbind(2), slope.unbind(2)
+        (a, b, d, c, e, f), (x, y, z) = shift.unbind(2), slope_there.unbind(2)
         minor = torch.minimum(a, a * b - c * c)
         p, q, r, s, t, w = b * d - f * f, e * f - c * d, c * f - b * e, a * d - e * e, c * e - a * f, a * b - c * c
         determinant = a * p + c * q + e * r
         solution = torch.stack((p * x + q * y + r * z, q * x + s * y + t * z, r * x + t * y + w * z), dim=2)
-    definite = (minor > 0) & (determinant > 0)
+    definite = (minor > 0) & (determinant > torch.finfo(determinant.dtype).eps)
     safe = torch.where(definite, determinant, torch.ones_like(determinant))
     uphill = slope * reach[:, None] ** 2
-    size = (uphill.abs() / reach[:, None]).amax(2, keepdim=True)
-    uphill = uphill / torch.where(size > 0, size, torch.ones_like(size))
-    step = torch.where(definite[:, :, None], solution / safe[:, :, None], uphill)
+    length = (uphill.abs() / reach[:, None]).amax(2, keepdim=True)
+    uphill = uphill / torch.where(length > torch.finfo(length.dtype).tiny ** 0.3, length, torch.ones_like(length))
+    step = torch.where(definite[:, :, None], solution / safe[:, :, None] * size, uphill)
     longest = (step.abs() / reach[:, None]).amax(2, keepdim=True)
     return step / longest.clamp_min(1)
+
+
+def _balance(bowl: Tensor) -> tuple[Tensor, Tensor]:
+    """Forms ``[B,C,pairs,N]`` in units of powers of two, so without rounding, and the units ``[B,C,dims,N]``.
+
+    A definite one then has a diagonal near one, and no entry above two; the entries of others are cut there.
+    """
+    pairs = [p for p in ENTRIES if max(p) < (2 if bowl.shape[2] == 3 else 3)]
+    diagonal = bowl[:, :, [k for k, (i, j) in enumerate(pairs) if i == j]].detach()
+    half = torch.frexp(diagonal).exponent.div(2, rounding_mode="floor").clamp(-SCALES, SCALES)
+    size = torch.ldexp(torch.ones_like(diagonal), -half)
+    factors = torch.stack([size[:, :, i] * size[:, :, j] for i, j in pairs], dim=2)
+    return (bowl * factors).clamp(-2, 2), size
 
 
 def _quadratic(form: Tensor, step: Tensor) -> Tensor:

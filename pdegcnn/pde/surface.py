@@ -11,17 +11,19 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, diffusion_profile, radius_of_mass
-from pdegcnn.kernels.metric import Metric, as_metric
-from pdegcnn.kernels.morphological import FLAT_SLACK, radius_of_cost
+from pdegcnn.kernels.metric import SPD, Metric, as_metric
+from pdegcnn.kernels.morphological import FLAT_SLACK, cost_law, radius_of_cost
 from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread
+from pdegcnn.pde.arguments import check_metric_kind, check_vector, spread, wide_metric
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
 DISTANCES = ("half_angle",)
+NEAR_FLAT = 0.501
+"""Below this power rounding it to float32 would change the kernel."""
 SAMPLES = 4096
 """Samples of the diffusion kernel's profile; between them it is linear."""
 OPTIONS = {
@@ -82,9 +84,13 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
     """
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
-    inverse = torch.linalg.inv(matrix.detach().double())
+    inverse = SPD(matrix.detach().double()).cometric()
     reach = float((radius * torch.linalg.eigvalsh(inverse[:, :2, :2])[:, -1].sqrt()).max())
-    turn = float((radius * inverse[:, 2, 2].sqrt()).max())
+    turn = min(float((radius * inverse[:, 2, 2].sqrt()).max()), 2 * math.pi)
+    if not math.isfinite(reach):
+        raise ValueError(
+            f"metric: expected one whose balls have a finite radius, got {reach} for radii {radius.tolist()}"
+        )
     steps = int(turn * space.directions / (2 * math.pi) + 0.5 + 1e-6)  # a tap's turn is off whole steps by up to a half
     return kernel_reach(space, (2 * steps + 1, 2 * max(math.ceil(reach + 1e-6 - 0.5), 0) + 1))
 
@@ -137,7 +143,7 @@ def diffusion(
         turn = (taps + 1) * math.pi / space.directions
         reach = float((torch.linalg.eigvalsh(matrix)[:, -1].max() * (radius**2 + turn**2)).sqrt())
     distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
-    profile = diffusion_profile(distances**2, _wide(alpha), space.dim, time)
+    profile = diffusion_profile(distances**2, alpha, space.dim, time)
     profile = profile / profile.detach()[0]
     return gather_mean(u, bundle(space, radius, u), matrix, profile, reach, taps)
 
@@ -159,34 +165,31 @@ def morphology(
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
     matrix = _matrix(metric, u)
     if kernel_size == "auto":
-        taps, radius = enclosing_reach(space, matrix, radius_of_cost(spread(u).double(), _number(alpha), time))
+        taps, radius = enclosing_reach(
+            space, matrix, radius_of_cost(spread(u, space.sizes).double(), _number(alpha), time)
+        )
     else:
         taps, radius = kernel_reach(space, kernel_size)
-    return gather_morphology(u, bundle(space, radius, u), matrix, _law(_wide(alpha), time, matrix), taps, sign)
+    law, unit = _law(alpha, time, matrix)
+    return gather_morphology(u, bundle(space, radius, u), matrix / unit, law, taps, sign)
 
 
-def _law(alpha: float | Tensor, time: float, like: Tensor) -> Tensor:
-    """Factor and power of the morphological kernel as a function of the squared distance."""
+def _law(alpha: float | Tensor, time: float, like: Tensor) -> tuple[Tensor, float | Tensor]:
+    """Factor and power of the morphological kernel as a function of the squared distance in units, and the unit."""
     if not isinstance(alpha, Tensor) and alpha == 0.5:
-        return torch.tensor([(time * (1 + FLAT_SLACK)) ** 2, math.inf], dtype=like.dtype, device=like.device)
-    alpha = torch.as_tensor(alpha, dtype=like.dtype, device=like.device)
-    excess = 2 * alpha - 1
-    power = alpha / excess
-    return torch.stack((excess * (2 * alpha) ** (-2 * power) * time ** (-1 / excess), power))
+        flat = (time * (1 + FLAT_SLACK)) ** 2, math.inf
+        return torch.tensor(flat, dtype=like.dtype, device=like.device), 1.0
+    near = not isinstance(alpha, Tensor) and alpha < NEAR_FLAT
+    law = cost_law(alpha if near else torch.as_tensor(alpha, dtype=like.dtype, device=like.device), time)
+    factor, unit, power = (torch.as_tensor(x, dtype=like.dtype, device=like.device) for x in law)
+    return torch.stack((factor, power)), unit
 
 
 def _number(alpha: float | Tensor) -> float:
     return float(alpha.detach()) if isinstance(alpha, Tensor) else alpha
 
 
-def _wide(alpha: float | Tensor) -> float | Tensor:
-    half = isinstance(alpha, Tensor) and alpha.dtype in (torch.float16, torch.bfloat16)
-    return alpha.float() if half else alpha  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def _matrix(metric: Tensor | Metric, u: Tensor) -> Tensor:
     """The metric as matrices ``[C,3,3]``, in float32 for half precision."""
-    metric = check_metric_kind(as_metric(metric, 3, u.shape[1]), u)
-    (value,) = vars(metric).values()
-    matrix = torch.diag_embed(value**2) if metric.form == "diagonal" else value
-    return matrix.to(torch.promote_types(u.dtype, torch.float32)).expand(u.shape[1], 3, 3)
+    metric = wide_metric(check_metric_kind(as_metric(metric, 3, u.shape[1]), u))
+    return metric.gram().expand(u.shape[1], 3, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -9,6 +10,16 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+
+SMALL = 1e-3
+"""Below this angle (radians) :func:`sinc` is its series, whose next term no float sees."""
+
+
+def sinc(angle: Tensor) -> Tensor:
+    """``sin(angle) / angle``, with derivatives of any order also at zero, where :func:`torch.sinc` has one only."""
+    small = angle.abs() < SMALL
+    square = torch.where(small, angle, 0.0) ** 2
+    return torch.where(small, 1 - square / 6 + square**2 / 120, torch.sinc(torch.where(small, 1.0, angle) / math.pi))
 
 
 class Space(ABC):

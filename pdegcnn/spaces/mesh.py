@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 from pdegcnn import _checks, _fft
 from pdegcnn._files import write_file
 from pdegcnn.spaces.base import Space
+from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
+from pdegcnn.surface.archive import cut, from_arrays, to_arrays
 from pdegcnn.surface.checks import (
     as_rows,
     check_arrays,
@@ -24,37 +26,7 @@ from pdegcnn.surface.checks import (
     import_trimesh,
     repair_arrays,
 )
-from pdegcnn.surface.surface import Surface
-
-
-class Neighbours(NamedTuple):
-    """Pairs (v, w) of near vertices as tensors, in a mesh's gauge and unit; see :class:`pdegcnn.surface.Pairs`."""
-
-    start: Tensor
-    centre: Tensor
-    source: Tensor
-    offset: Tensor
-    transport: Tensor
-    mirror: Tensor
-
-
-class SparseRows(NamedTuple):
-    """A sparse matrix by rows: ``start [V+1]``, ``columns [E]``, ``values [E]``."""
-
-    start: Tensor
-    columns: Tensor
-    values: Tensor
-
-
-class Interpolation(NamedTuple):
-    """Fine vertices v between coarse ones c: pairs sorted by v, weights that add up to one at each v, and the transport
-    from the frame of c to that of v in a mesh's gauge; all ``[E]``.
-    """
-
-    fine: Tensor
-    coarse: Tensor
-    weight: Tensor
-    transport: Tensor
+from pdegcnn.surface.surface import JoinedSurface, Surface
 
 
 class Mesh(Space):
@@ -81,12 +53,9 @@ class Mesh(Space):
 
     dim: ClassVar[int] = 3
 
-    def __init__(
-        self, surface: Surface, directions: int = 8, gauge: Tensor | None = None, sizes: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, surface: Surface, directions: int = 8, gauge: Tensor | None = None) -> None:
         self.surface = surface
         self.directions = _checks.positive_int("directions", directions)
-        self.sizes = tuple(sizes or (surface.triangulation.vertex_count,))
         self.gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
         self._device = torch.device("cpu")
         self._kept: dict[Any, Any] = {}
@@ -173,36 +142,44 @@ class Mesh(Space):
     def union(cls, meshes: Sequence[Mesh]) -> Mesh:
         """Several meshes as one batch: vertices side by side, each mesh in its own unit; ``sizes`` says how many each.
 
-        Signals are joined along the last axis. Global heads give one row for each mesh.
+        Signals are joined along the last axis. Every layer gives each mesh what it gives the mesh alone, with the
+        geometry that was computed for the mesh; global heads give one row for each.
         """
         if not meshes or not all(isinstance(m, Mesh) for m in meshes):
             raise TypeError(f"meshes: expected a sequence of Mesh, got {[type(m).__name__ for m in meshes]}")
         if len({m.directions for m in meshes}) > 1:
             raise ValueError(f"meshes: expected equal directions, got {[m.directions for m in meshes]}")
-        parts = [m.surface.triangulation for m in meshes]
-        shift = np.cumsum([0] + [p.vertex_count for p in parts])
-        faces = np.concatenate([p.faces + s for p, s in zip(parts, shift)])
-        placed = [m.surface.vertices for m in meshes]
-        vertices = np.concatenate(placed) if all(p is not None for p in placed) else None  # pyright: ignore
-        surface = Surface(faces, np.concatenate([p.lengths for p in parts]), vertices, int(shift[-1]), 1.0)
-        sizes = [n for m in meshes for n in m.sizes]
-        return cls(surface, meshes[0].directions, torch.cat([m.gauge for m in meshes]), sizes)
+        surface = meshes[0].surface if len(meshes) == 1 else JoinedSurface([m.surface for m in meshes])
+        return cls(surface, meshes[0].directions, torch.cat([m.gauge for m in meshes])).to(meshes[0]._device)
 
     def save(self, path: str | Path) -> None:
         """Write the mesh and all that was computed of it to a NumPy archive (``.npz`` is added to names without it),
         whole or not at all; :meth:`load` reads it.
         """
-        gauge, extra = self.gauge.numpy(), {"directions": self.directions, "sizes": np.array(self.sizes)}
-        target = Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
-        write_file(target, lambda fresh: np.savez(fresh, gauge=gauge, **extra, **self.surface.arrays()))
+        store = {"gauge": self.gauge.numpy(), "directions": self.directions, "sizes": np.array(self.sizes)}
+        write_file(_archive(path), lambda fresh: np.savez(fresh, **store, **to_arrays(self.surface)))
 
     @classmethod
     def load(cls, path: str | Path) -> Mesh:
-        """A mesh from the archive of :meth:`save`."""
-        with np.load(path, allow_pickle=False) as store:
-            store = dict(store)
-        gauge, directions = torch.from_numpy(store.pop("gauge")), int(store.pop("directions"))
-        return cls(Surface.from_arrays(store), directions, gauge, store["sizes"].tolist())
+        """A mesh from the archive of :meth:`save`, by the name given there.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        found = _archive(path) if _archive(path).is_file() else Path(path)
+        if not found.is_file():
+            raise FileNotFoundError(f"path: expected a file of Mesh.save, got {str(path)!r}, which does not exist")
+        with np.load(found, allow_pickle=False) as file:
+            store = dict(file)
+        gauge, directions, sizes = (store.pop(name) for name in ("gauge", "directions", "sizes"))
+        joined = sizes.size > 1 and "faces" in store  # as unions were once written
+        surface = cut(store, sizes) if joined else from_arrays(store)
+        return cls(surface, int(directions), torch.from_numpy(gauge))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of vertices of each mesh of a union; of this one if it is none."""
+        return tuple(part.areas.size for part in self.surface.parts)
 
     @property
     def vertex_count(self) -> int:
@@ -266,7 +243,7 @@ class Mesh(Space):
         return self._alike(self.directions, self.gauge + angles)
 
     def _alike(self, directions: int, gauge: Tensor) -> Mesh:
-        mesh = Mesh(self.surface, directions, gauge, self.sizes)
+        mesh = Mesh(self.surface, directions, gauge)
         mesh._device = self._device
         return mesh
 
@@ -284,19 +261,23 @@ class Mesh(Space):
         Args:
             radii: of geodesic balls, in units (``kernel_size / 2`` of a PDE layer); None: the edges.
             spins: of Laplacians.
-            bases: number of eigenfunctions for each spin.
+            bases: number of eigenfunctions for each spin, as :meth:`modes` counts them.
             factors: of :meth:`coarsen`.
             progress: show a bar on standard error, if ``tqdm`` is installed.
 
         Returns:
             This mesh.
         """
-        like, surface = torch.empty(0, dtype=torch.float64), self.surface
+        surface = self.surface
         steps: list[tuple[str, Callable[[], Any]]] = []
-        steps += [(f"ball of {r} units" if r else "edges", lambda r=r: surface.pairs(r)) for r in radii]
-        steps += [(f"Laplacian of spin {k}", lambda k=k: surface.laplacian(k)) for k in spins]
-        for spin, count in (bases or {}).items():
-            steps.append((f"{count} eigenfunctions", lambda k=spin, n=count: self.eigenbasis(k, n, like)))
+        for radius in map(_radius, radii):
+            name = "edges" if radius is None else f"ball of {radius} units"
+            steps.append((name, lambda r=radius: surface.pairs(r)))
+        for spin in map(_spin, spins):
+            steps.append((f"Laplacian of spin {spin}", lambda k=spin: surface.laplacian(k)))
+        for spin, number in (bases or {}).items():
+            spin, count = _spin(spin), _count(number)
+            steps.append((f"{count} eigenfunctions", lambda k=spin, n=count: surface.modes(k, n)))
         steps += [(f"coarser by {f}", lambda f=f: self.coarsen(f)) for f in factors]
         for _, step in _with_bar(steps) if progress else steps:
             step()
@@ -313,21 +294,19 @@ class Mesh(Space):
         Raises:
             ValueError: a factor that is not above 1.
         """
-        _checks.interval("factor", factor, 1.0, math.inf, open_low=True)
-        factor = float(factor)
+        factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
         if ("coarse", factor) not in self._kept:
-            level = self.surface.level(factor, self.sizes)
+            level = self.surface.level(factor)
             gauge = self.gauge[torch.from_numpy(level.kept)] + torch.from_numpy(level.gauge)
-            self._kept["coarse", factor] = (Mesh(level.surface, self.directions, gauge, level.sizes.tolist()),)
+            self._kept["coarse", factor] = (Mesh(level.surface, self.directions, gauge),)
         return self._kept["coarse", factor][0].to(self._device)
 
     def interpolation(self, factor: float, like: Tensor) -> Interpolation:
         """How the vertices lie between those of :meth:`coarsen`, in the gauges of the two meshes."""
-        self.coarsen(factor)
-        factor = float(factor)
+        factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
 
         def build(kind: tuple[torch.device, torch.dtype]) -> Interpolation:
-            level = self.surface.level(factor, self.sizes)
+            level = self.surface.level(factor)
             fine, near, weight, transport = (
                 torch.from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport)
             )
@@ -352,6 +331,7 @@ class Mesh(Space):
         """Pairs nearer than ``radius`` units (None: the edges), in this gauge, on the device and in the dtype of a
         real or complex tensor.
         """
+        radius = _radius(radius)
         return self.keep(("neighbours", radius), like, lambda kind: self._neighbours(radius, *kind))
 
     def _neighbours(self, radius: float | None, device: torch.device, dtype: torch.dtype) -> Neighbours:
@@ -370,6 +350,7 @@ class Mesh(Space):
         """Weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, both of the intrinsic
         Delaunay triangulation, in this gauge.
         """
+        spin = _spin(spin)
         return self.keep(("laplacian", spin), like, lambda kind: self._laplacian(spin, *kind))
 
     def _laplacian(self, spin: int, device: torch.device, dtype: torch.dtype) -> tuple[SparseRows, Tensor]:
@@ -383,20 +364,39 @@ class Mesh(Space):
         areas = torch.from_numpy(self.surface.delaunay_areas()).to(device, dtype)
         return SparseRows(start.to(device), columns.to(device), values), areas
 
-    def eigenbasis(self, spin: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Lowest eigenvalues ``[K]`` and eigenfunctions ``[V,K]`` (complex) of the spin-k Laplacian, in this gauge;
-        orthonormal for the vertex areas of :meth:`laplacian`.
+    def modes(self, spin: int, count: int, like: Tensor) -> tuple[Eigenmodes, ...]:
+        """The ``count`` lowest eigenvalues and their eigenfunctions (complex) of the spin-k Laplacian on each connected
+        piece of the surface, in this gauge; orthonormal for the vertex areas of :meth:`laplacian`.
+
+        A multiple eigenvalue is never cut: where the last one has others next to it, nearer than 1e-5 of its size,
+        these are added. So what is computed with all functions of a piece depends neither on the numbers of the
+        vertices nor on rounding. A piece of fewer vertices has as many functions as vertices.
         """
-        _checks.positive_int("count", count)
-        count = min(count, self.vertex_count)
+        spin, count = _spin(spin), _count(count)
 
-        def build(kind: tuple[torch.device, torch.dtype]) -> tuple[Tensor, Tensor]:
-            values, functions = self.surface.eigenbasis(spin, count)
+        def build(kind: tuple[torch.device, torch.dtype]) -> tuple[Eigenmodes, ...]:
             turn = torch.polar(torch.ones_like(self.gauge), -spin * self.gauge)
-            turned = torch.from_numpy(functions.astype(np.complex128)) * turn[:, None]
-            return torch.from_numpy(values).to(*kind), turned.to(kind[0], kind[1].to_complex())
+            found = []
+            for m in self.surface.modes(spin, count):
+                place = torch.from_numpy(m.vertices)
+                functions = torch.from_numpy(m.functions.astype(np.complex128)) * turn[place, None]
+                values = torch.from_numpy(m.values).to(*kind)
+                found.append(Eigenmodes(place.to(kind[0]), values, functions.to(kind[0], kind[1].to_complex())))
+            return tuple(found)
 
-        return self.keep(("eigenbasis", spin, count), like, build)
+        return self.keep(("modes", spin, count), like, build)
+
+    def eigenbasis(self, spin: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The :meth:`modes` of all pieces in one matrix: eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``
+        (complex), zero outside of their pieces. K exceeds ``count`` where there are several pieces.
+        """
+        modes = self.modes(spin, count, like)
+        if len(modes) == 1:
+            return modes[0].values, modes[0].functions
+        values, order = torch.cat([m.values for m in modes]).sort(stable=True)
+        place = torch.cat([m.vertices for m in modes])
+        functions = torch.block_diag(*(m.functions for m in modes))[:, order]
+        return values, torch.empty_like(functions).index_copy_(0, place, functions)
 
     def keep(self, name: tuple[Any, ...], like: Tensor, build: Callable[[Any], Any]) -> Any:
         """Build once for each device and precision (half precision works with float32)."""
@@ -472,20 +472,22 @@ class Mesh(Space):
 def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
     """Turn the directions of ``u [B,C,N,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
 
-    Exact for multiples of ``2 pi / N``, else by Fourier interpolation.
+    Exact at vertices that turn by multiples of ``2 pi / N``, else by Fourier interpolation.
     """
     count = u.shape[2]
     steps = angles.double() * (count / (2 * math.pi))
     whole = steps.round()
-    if bool(((steps - whole).abs() < 1e-9).all()):
-        source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
-        return u.gather(2, source.expand_as(u))
+    exact = (steps - whole).abs() < 1e-9
+    source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
+    moved = u.gather(2, source.expand_as(u))
+    if bool(exact.all()):
+        return moved
     spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
     phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return _fft.apply(torch.fft.irfft, spectrum * phase, n=count, dim=2)
+    return torch.where(exact, moved, _fft.apply(torch.fft.irfft, spectrum * phase, n=count, dim=2))
 
 
 def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -499,6 +501,29 @@ def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str,
         for step in bar:
             bar.set_description(step[0])
             yield step
+
+
+def _archive(path: str | Path) -> Path:
+    """The file that a mesh is written to under this name."""
+    return Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
+
+
+def _radius(radius: Any) -> float | None:
+    """A radius as the Python number that it is kept by, or None."""
+    return None if radius is None else _checks.plain_number("radius", radius, 0.0, math.inf, open_low=True)
+
+
+def _spin(spin: Any) -> int:
+    """A spin as the Python int that it is kept by."""
+    spin = _checks.plain(spin)
+    if isinstance(spin, bool) or not isinstance(spin, int):
+        raise TypeError(f"spin: expected an int, got {spin!r} of type {type(spin).__name__}")
+    return spin
+
+
+def _count(count: Any) -> int:
+    """A number of eigenfunctions as a Python int."""
+    return _checks.positive_int("count", _checks.plain(count))
 
 
 def _check_unit(unit: float | None) -> None:

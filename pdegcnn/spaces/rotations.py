@@ -53,14 +53,15 @@ class RotationSpace(HomogeneousSpace):
             raise ValueError(f"c: expected rotation vectors [..., 3], got shape {tuple(c.shape)}")
         if _checks.has_values(c) and not bool(c.isfinite().all()):
             raise ValueError(f"c: expected finite rotation vectors, got {c.detach().flatten()[:6].tolist()}")
-        half = torch.linalg.vector_norm(c, dim=-1, keepdim=True) / 2
-        return torch.cat((torch.cos(half), torch.sinc(half / math.pi) * c / 2), dim=-1)
+        square, small = _square(c)
+        half = _safe_norm(c, small) / 2
+        cosine = torch.where(small, 1 - square / 8, torch.cos(half))
+        return torch.cat((cosine, torch.where(small, 1 - square / 24, torch.sinc(half / math.pi)) * c / 2), dim=-1)
 
     def log(self, g: Tensor) -> Tensor:
         """The rotation vector of least length, ``|c| <= pi``."""
         real, vector = _upper(check_quaternion("g", g))
-        sine = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
-        return vector * _angle_over_sine(sine, real)
+        return vector * _angle_over_sine(vector, real)
 
     def half_angle(self, g: Tensor) -> Tensor:
         """Tilt-twist coordinates (b cos e, b sin e, psi) of ``Rz(psi/2) T Rz(psi/2)``, T a tilt by b about (e, z=0).
@@ -69,9 +70,10 @@ class RotationSpace(HomogeneousSpace):
         """
         real, vector = _upper(check_quaternion("g", g))
         along = torch.cat((real, vector[..., 2:]), dim=-1)
-        sine = torch.linalg.vector_norm(vector[..., :2], dim=-1, keepdim=True)
-        tilt = vector[..., :2] * _angle_over_sine(sine, torch.linalg.vector_norm(along, dim=-1, keepdim=True))
-        return torch.cat((tilt, 2 * torch.atan2(vector[..., 2:], real)), dim=-1)
+        opposite = (along == 0).all(-1, keepdim=True)  # every twist is the same rotation
+        cosine = torch.where(opposite, 0.0, _safe_norm(along, opposite))
+        tilt = vector[..., :2] * _angle_over_sine(vector[..., :2], cosine)
+        return torch.cat((tilt, 2 * torch.atan2(vector[..., 2:], torch.where(opposite, 1.0, real))), dim=-1)
 
     def to_matrix(self, g: Tensor) -> Tensor:
         """Rotation matrices ``[..., 3, 3]`` of unit quaternions; raises ``ValueError`` for others."""
@@ -171,8 +173,19 @@ def _upper(g: Tensor) -> tuple[Tensor, Tensor]:
     return g[..., :1], g[..., 1:]
 
 
-def _angle_over_sine(sine: Tensor, cosine: Tensor) -> Tensor:
-    """``2 atan2(sine, cosine) / sine`` for sine >= 0, smooth at zero."""
-    small = sine < SMALL
-    safe = torch.where(small, torch.ones_like(sine), sine)
-    return torch.where(small, 2 + sine**2 / 3, 2 * torch.atan2(safe, cosine) / safe)
+def _square(vector: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared length of vectors, and whether the length is below ``SMALL``."""
+    square = (vector * vector).sum(-1, keepdim=True)
+    return square, square < SMALL**2
+
+
+def _safe_norm(vector: Tensor, small: Tensor) -> Tensor:
+    """Length of vectors that are not ``small``, of others that of (1, 1, ...): no length has derivatives at zero."""
+    return torch.linalg.vector_norm(torch.where(small, 1.0, vector), dim=-1, keepdim=True)
+
+
+def _angle_over_sine(vector: Tensor, cosine: Tensor) -> Tensor:
+    """``2 atan2(sine, cosine) / sine`` for the length ``sine`` of vectors, smooth at zero."""
+    square, small = _square(vector)
+    sine = _safe_norm(vector, small)
+    return torch.where(small, 2 + square / 3, 2 * torch.atan2(sine, cosine) / sine)

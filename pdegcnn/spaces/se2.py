@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn.spaces.base import sinc
 from pdegcnn.spaces.grid import GridSpace, normalise_sizes, rotation
 
 
@@ -63,13 +64,13 @@ class SE2(GridSpace):
     def exp(self, c: Tensor) -> Tensor:
         """The end point of the arc that starts at the unit element with velocity ``c`` and lasts one unit of time."""
         half = c[..., 2] / 2
-        chord = torch.sinc(half / math.pi)[..., None] * c[..., :2]
+        chord = sinc(half)[..., None] * c[..., :2]
         return torch.cat((rotation(half, chord), _wrap(c[..., 2])[..., None]), dim=-1)
 
     def log(self, g: Tensor) -> Tensor:
         """Logarithmic coordinates, the angle in (-pi, pi]: the inverse of :meth:`exp` there."""
         b = self.half_angle(g)
-        return torch.cat((b[..., :2] / torch.sinc(b[..., 2] / (2 * math.pi))[..., None], b[..., 2:]), dim=-1)
+        return torch.cat((b[..., :2] / sinc(b[..., 2] / 2)[..., None], b[..., 2:]), dim=-1)
 
     def half_angle(self, g: Tensor) -> Tensor:
         """``(R(-theta/2) (x, y), theta)``; see Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs*, 2023."""

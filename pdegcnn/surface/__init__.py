@@ -8,15 +8,17 @@ from pdegcnn.surface.checks import check_arrays, repair_arrays
 from pdegcnn.surface.decimation import Decimation, decimate
 from pdegcnn.surface.delaunay import intrinsic_delaunay
 from pdegcnn.surface.frames import Frames, frames
-from pdegcnn.surface.laplacian import connection_laplacian, eigenbasis, vertex_areas
+from pdegcnn.surface.laplacian import Modes, connection_laplacian, eigenbasis, eigenmodes, vertex_areas
 from pdegcnn.surface.shapes import flat_torus, icosphere
-from pdegcnn.surface.surface import Level, Surface
+from pdegcnn.surface.surface import JoinedSurface, Level, Surface
 from pdegcnn.surface.triangulation import Triangulation
 
 __all__ = [
     "Decimation",
     "Frames",
+    "JoinedSurface",
     "Level",
+    "Modes",
     "Pairs",
     "Surface",
     "Triangulation",
@@ -24,6 +26,7 @@ __all__ = [
     "connection_laplacian",
     "decimate",
     "eigenbasis",
+    "eigenmodes",
     "flat_torus",
     "frames",
     "geodesic_pairs",

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
 
 from pdegcnn.surface.frames import Frames
-from pdegcnn.surface.triangulation import Floats, Triangulation
+from pdegcnn.surface.triangulation import Floats, Ints, Triangulation
+
+GAP = 1e-5
+"""Neighbouring eigenvalues that differ by less than this share of the greater one count as one multiple eigenvalue."""
+SMALL = 512
+"""Pieces of up to this many vertices are solved as dense matrices."""
+BLOCK = 12
+"""Vectors that the Lanczos method starts from, so that it finds all eigenfunctions of an eigenvalue: the lattices and
+the symmetric bodies have no more of one.
+"""
+CONVERGED = 1e-12
+"""Residual of an eigenfunction, relative to its eigenvalue, at which the Lanczos method stops."""
+
+
+class Modes(NamedTuple):
+    """Eigenfunctions of one connected piece: its ``vertices [n]``, ``values [K]`` and ``functions [n,K]``."""
+
+    vertices: Ints
+    values: Floats
+    functions: np.ndarray
 
 
 def vertex_areas(triangulation: Triangulation) -> Floats:
@@ -31,25 +53,88 @@ def connection_laplacian(triangulation: Triangulation, frames: Frames, spin: int
     return sparse.csr_matrix((values, (rows, columns)), shape=(t.vertex_count,) * 2)
 
 
+def eigenmodes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Modes, ...]:
+    """The ``count`` lowest eigenvalues of each connected piece and their eigenfunctions, orthonormal for the areas.
+
+    A multiple eigenvalue is never cut: where the last one has others next to it, nearer than ``GAP`` times its size,
+    these are added. So the span of the eigenfunctions depends neither on the numbers of the vertices nor on rounding.
+    A piece of fewer vertices has as many eigenfunctions as vertices.
+    """
+    pattern = sparse.csr_matrix((np.ones(laplacian.nnz), laplacian.indices, laplacian.indptr), laplacian.shape)
+    pieces, piece = connected_components(pattern, directed=False)
+    members = np.split(np.argsort(piece, kind="stable"), np.cumsum(np.bincount(piece, minlength=pieces))[:-1])
+    if pieces == 1:
+        return (Modes(members[0], *_piece_modes(laplacian, areas, count)),)
+    return tuple(Modes(v, *_piece_modes(laplacian[v][:, v], areas[v], count)) for v in members)
+
+
 def eigenbasis(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Floats, np.ndarray]:
-    """Lowest eigenvalues ``[K]`` and eigenfunctions ``[V,K]``, orthonormal for the vertex areas.
+    """The modes of :func:`eigenmodes` in one matrix: eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``."""
+    return side_by_side(eigenmodes(laplacian, areas, count), areas.size)
+
+
+def side_by_side(modes: tuple[Modes, ...], vertices: int) -> tuple[Floats, np.ndarray]:
+    """All eigenvalues ``[K]``, ascending, and their eigenfunctions ``[V,K]``, zero outside of their pieces."""
+    if len(modes) == 1:
+        return modes[0].values, modes[0].functions
+    values = np.concatenate([m.values for m in modes])
+    functions, first = np.zeros((vertices, values.size), modes[0].functions.dtype), 0
+    for m in modes:
+        functions[m.vertices, first : first + m.values.size] = m.functions
+        first += m.values.size
+    order = np.argsort(values, kind="stable")
+    return values[order], functions[:, order]
+
+
+def _piece_modes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Floats, np.ndarray]:
+    """Lowest eigenvalues and eigenfunctions of one piece.
 
     Eigenvalues that are rounding are set to zero: a small power of them would not be small.
     """
-    vertices = areas.size
-    if count >= vertices - 1:  # Lanczos needs room
-        root = 1 / np.sqrt(areas)
-        values, functions = np.linalg.eigh(root[:, None] * laplacian.toarray() * root)
-        return _without_rounding(values)[:count], root[:, None] * functions[:, :count]
-    shift = -1e-4 * laplacian.diagonal().real.mean() / areas.mean()
-    start = np.random.default_rng(0).standard_normal(vertices)
-    functions = eigsh(laplacian.tocsc(), count, sparse.diags(areas).tocsc(), sigma=shift, v0=start)[1]
-    # ARPACK does not orthogonalise complex eigenvectors of one eigenvalue: solve again in their span
-    weight = np.sqrt(areas)[:, None]
-    span = np.linalg.qr(weight * functions)[0] / weight
-    values, within = np.linalg.eigh(span.conj().T @ (laplacian @ span))
-    return _without_rounding(values), span @ within
+    root = 1 / np.sqrt(areas)
+    scaled: sparse.csr_matrix = sparse.diags(root) @ laplacian @ sparse.diags(root)  # pyright: ignore
+    vectors = _lanczos(scaled, count) if areas.size > max(SMALL, 4 * count) else None
+    if vectors is None:
+        vectors = np.linalg.eigh(scaled.toarray())[1]
+    values, within = np.linalg.eigh(vectors.conj().T @ (scaled @ vectors))  # the rounding of small ones is small
+    values = np.where(values < 1e-12 * laplacian.diagonal().real.sum() / areas.sum(), 0, values)
+    count = whole(values, count)
+    return values[:count], root[:, None] * (vectors @ within[:, :count])
 
 
-def _without_rounding(values: Floats) -> Floats:
-    return np.where(values < 1e-9 * values.max(), 0, values)
+def whole(values: Floats, count: int) -> int:
+    """The least number from ``count`` on of ascending eigenvalues that cuts between two different ones."""
+    while 0 < count < values.size and values[count] - values[count - 1] <= GAP * values[count]:
+        count += 1
+    return min(count, values.size)
+
+
+def _lanczos(matrix: sparse.csr_matrix, count: int) -> np.ndarray | None:
+    """A basis of the eigenvectors of the lowest eigenvalues, or None if half the space does not hold them.
+
+    Block Lanczos method for the inverse, shifted below zero, with full orthogonalisation. A block finds eigenvectors of
+    a multiple eigenvalue that a single vector misses. Source: Golub & Van Loan, *Matrix Computations*, section 10.3.
+    """
+    size = matrix.diagonal().size
+    shift = 1e-4 * matrix.diagonal().real.mean()
+    inverse = splu((matrix + shift * sparse.identity(size)).tocsc())
+    block = np.random.default_rng(0).standard_normal((size, BLOCK)).astype(matrix.dtype)
+    block = np.linalg.qr(block)[0]
+    most, due = BLOCK * (size // (2 * BLOCK)), 2 * count + 2 * BLOCK
+    basis, projected = np.empty((size, most), matrix.dtype, order="F"), np.zeros((most, most), matrix.dtype)
+    for used in range(BLOCK, most + 1, BLOCK):
+        basis[:, used - BLOCK : used] = block
+        span, image = basis[:, :used], inverse.solve(block)
+        projected[:used, used - BLOCK : used] = along = span.conj().T @ image
+        image -= span @ along
+        image -= span @ (span.conj().T @ image)  # once more: rounding
+        block, over = np.linalg.qr(image)
+        if used >= due:
+            due = 1.15 * used  # a check costs as much as several blocks
+            values, vectors = np.linalg.eigh(projected[:used, :used], UPLO="U")
+            values, vectors = values[::-1], vectors[:, ::-1]
+            wanted = whole(1 / values - shift, count) + 1  # and the next, so that it is known to differ
+            residual = np.linalg.norm(over @ vectors[-BLOCK:, :wanted], axis=0)
+            if wanted <= used and (residual <= CONVERGED * values[:wanted]).all():
+                return span @ vectors[:, :wanted]
+    return None

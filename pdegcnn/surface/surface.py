@@ -13,11 +13,8 @@ from pdegcnn.surface.balls import Pairs, geodesic_pairs
 from pdegcnn.surface.decimation import decimate
 from pdegcnn.surface.delaunay import intrinsic_delaunay
 from pdegcnn.surface.frames import Frames, frames
-from pdegcnn.surface.laplacian import connection_laplacian, eigenbasis, vertex_areas
+from pdegcnn.surface.laplacian import Modes, connection_laplacian, eigenmodes, side_by_side, vertex_areas
 from pdegcnn.surface.triangulation import Complexes, Floats, Ints, Triangulation
-
-PAIR_FIELDS = ("start", "centre", "source", "offset", "transport", "mirror")
-LEVEL_FIELDS = ("kept", "gauge", "sizes", "fine", "coarse", "weight", "transport")
 
 
 @dataclass(frozen=True)
@@ -27,13 +24,11 @@ class Level:
     Args:
         surface: the coarse surface, with frames of its own.
         gauge: polar angle in those frames of the fine surface's reference directions, ``[W]``.
-        sizes: vertices of each part.
     """
 
     surface: Surface
     kept: Ints
     gauge: Floats
-    sizes: Ints
     fine: Ints
     coarse: Ints
     weight: Floats
@@ -57,15 +52,20 @@ class Surface:
         if unit is None:
             weight = np.where(plain.twin < 0, 1.0, 0.5)  # every edge counts once
             unit = float(weight @ lengths.ravel() / weight.sum())
-        self.unit, self.vertices = unit, vertices
+        self.unit, self.vertices, self.lengths = unit, vertices, lengths
         self.triangulation = Triangulation(faces, lengths / unit, plain.twin, vertex_count)
         self.frames: Frames = frames(self.triangulation)
         self.areas = vertex_areas(self.triangulation)
         self._pairs: dict[float | None, Pairs] = {}
         self._delaunay: tuple[Triangulation, Frames] | None = None
         self._laplacians: dict[int, sparse.csr_matrix] = {}
-        self._bases: dict[tuple[int, int], tuple[Floats, np.ndarray]] = {}
+        self._bases: dict[tuple[int, int], tuple[Modes, ...]] = {}
         self._levels: dict[float, Level] = {}
+
+    @property
+    def parts(self) -> tuple[Surface, ...]:
+        """The surfaces that this one joins; itself if it joins none."""
+        return (self,)
 
     def pairs(self, radius: float | None = None) -> Pairs:
         """Pairs nearer than ``radius`` units, or the edges."""
@@ -89,69 +89,105 @@ class Surface:
             self._laplacians[spin] = connection_laplacian(*self.delaunay(), spin)
         return self._laplacians[spin]
 
-    def eigenbasis(self, spin: int, count: int) -> tuple[Floats, np.ndarray]:
-        """Lowest eigenvalues and eigenfunctions of the spin-k Laplacian."""
+    def modes(self, spin: int, count: int) -> tuple[Modes, ...]:
+        """Lowest eigenvalues and eigenfunctions of the spin-k Laplacian on each connected piece of the surface; see
+        :func:`pdegcnn.surface.laplacian.eigenmodes`.
+        """
         if (spin, count) not in self._bases:
-            self._bases[spin, count] = eigenbasis(self.laplacian(spin), self.delaunay_areas(), count)
+            self._bases[spin, count] = eigenmodes(self.laplacian(spin), self.delaunay_areas(), count)
         return self._bases[spin, count]
 
-    def level(self, factor: float, sizes: Sequence[int]) -> Level:
-        """A surface of about one of ``factor`` vertices in each part, in units of its own (see ``Mesh.coarsen``)."""
+    def eigenbasis(self, spin: int, count: int) -> tuple[Floats, np.ndarray]:
+        """The :meth:`modes` of all pieces as eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``."""
+        return side_by_side(self.modes(spin, count), self.areas.size)
+
+    def level(self, factor: float) -> Level:
+        """A surface of about one of ``factor`` vertices, in a unit of its own (see ``Mesh.coarsen``)."""
         if factor not in self._levels:
-            self._levels[factor] = self._decimated(factor, sizes)
+            self._levels[factor] = self._decimated(factor)
         return self._levels[factor]
 
-    def _decimated(self, factor: float, sizes: Sequence[int]) -> Level:
-        d = decimate(self.triangulation, self.frames, factor, sizes)
-        part = np.repeat(np.arange(len(sizes)), sizes)[d.kept]
+    def _decimated(self, factor: float) -> Level:
+        d = decimate(self.triangulation, self.frames, factor, (self.areas.size,))
         vertices = None if self.vertices is None else self.vertices[d.kept]
-        if len(sizes) == 1:
-            surface = Surface(d.faces, d.lengths * self.unit, vertices, d.kept.size)
-        else:  # every part in its own unit
-            own = part[d.faces[:, 0]]
-            twin = Triangulation.build(d.faces, d.lengths, d.kept.size).twin.reshape(-1, 3)
-            share = np.where(twin < 0, 1.0, 0.5)  # every edge counts once
-            mean = np.bincount(own, (share * d.lengths).sum(1)) / np.bincount(own, share.sum(1))
-            surface = Surface(d.faces, d.lengths / mean[own, None], vertices, d.kept.size, 1.0)
+        surface = Surface(d.faces, d.lengths * self.unit, vertices, d.kept.size)
         tail = surface.triangulation.tail
         turn: Any = np.exp(1j * (surface.frames.angle - d.sides))  # of each side; they agree where the surface is flat
         gauge = np.angle(np.bincount(tail, turn.real) + 1j * np.bincount(tail, turn.imag))
-        return Level(surface, d.kept, gauge, np.bincount(part), d.fine, d.coarse, d.weight, d.transport)
+        return Level(surface, d.kept, gauge, d.fine, d.coarse, d.weight, d.transport)
 
-    def arrays(self) -> dict[str, Any]:
-        """Everything computed so far, as named arrays."""
-        t = self.triangulation
-        store: dict[str, Any] = {"faces": t.faces, "lengths": t.lengths * self.unit, "unit": self.unit}
-        store["vertex_count"] = t.vertex_count
-        if self.vertices is not None:
-            store["vertices"] = self.vertices
-        for radius, pairs in self._pairs.items():
-            name = "edges" if radius is None else repr(radius)
-            store |= {f"pairs/{name}/{field}": getattr(pairs, field) for field in PAIR_FIELDS}
-        for (spin, count), (values, functions) in self._bases.items():
-            store |= {f"basis/{spin}/{count}/values": values, f"basis/{spin}/{count}/functions": functions}
-        for factor, level in self._levels.items():
-            name = f"level/{factor!r}"
-            store |= {f"{name}/{field}": getattr(level, field) for field in LEVEL_FIELDS}
-            store |= {f"{name}/surface/{key}": value for key, value in level.surface.arrays().items()}
-        return store
 
-    @classmethod
-    def from_arrays(cls, store: dict[str, Any]) -> Surface:
-        """The surface of :meth:`arrays`."""
-        vertices = store.get("vertices")
-        surface = cls(store["faces"], store["lengths"], vertices, int(store["vertex_count"]), float(store["unit"]))
-        for key in store:
-            kind, *rest = key.split("/", 3) if key.startswith("level/") else key.split("/")
-            if kind == "pairs" and rest[1] == "start":
-                radius = None if rest[0] == "edges" else float(rest[0])
-                surface._pairs[radius] = Pairs(*(store[f"pairs/{rest[0]}/{field}"] for field in PAIR_FIELDS))
-            elif kind == "basis" and rest[2] == "values":
-                functions = store[f"basis/{rest[0]}/{rest[1]}/functions"]
-                surface._bases[int(rest[0]), int(rest[1])] = (store[key], functions)
-            elif kind == "level" and rest[1] == "kept":
-                prefix = f"level/{rest[0]}/surface/"
-                inner = {k.removeprefix(prefix): v for k, v in store.items() if k.startswith(prefix)}
-                fields = (store[f"level/{rest[0]}/{field}"] for field in LEVEL_FIELDS)
-                surface._levels[float(rest[0])] = Level(cls.from_arrays(inner), *fields)
-        return surface
+class JoinedSurface(Surface):
+    """Several surfaces side by side, each in its own unit.
+
+    Whatever is computed is computed by the parts and kept there, so it is what each part gives alone, and what was
+    computed for a part (or read from its file) serves here.
+
+    Args:
+        surfaces: the parts, or surfaces that join parts.
+    """
+
+    def __init__(self, surfaces: Sequence[Surface]) -> None:
+        self._parts = tuple(part for s in surfaces for part in s.parts)
+        self.unit = 1.0
+        self.triangulation = _joined_triangulation([p.triangulation for p in self.parts])
+        self.frames = _joined_frames([p.frames for p in self.parts])
+        self.areas = np.concatenate([p.areas for p in self.parts])
+        placed = [p.vertices for p in self.parts if p.vertices is not None]
+        self.vertices = np.concatenate(placed) if len(placed) == len(self.parts) else None
+        self._levels = {}
+
+    @property
+    def parts(self) -> tuple[Surface, ...]:
+        """The surfaces that this one joins."""
+        return self._parts
+
+    def pairs(self, radius: float | None = None) -> Pairs:
+        """The pairs of the parts."""
+        pairs = [p.pairs(radius) for p in self.parts]
+        vertices, before = _shifts([p.areas.size for p in self.parts]), _shifts([p.centre.size for p in pairs])
+        start = [p.start[:-1] + e for p, e in zip(pairs, before)] + [before[-1:]]
+        shifts = (("centre", vertices), ("source", vertices), ("mirror", before))
+        fields = {k: np.concatenate([getattr(p, k) + s for p, s in zip(pairs, by)]) for k, by in shifts}
+        fields |= {k: np.concatenate([getattr(p, k) for p in pairs]) for k in ("offset", "transport")}
+        return Pairs(start=np.concatenate(start), **fields)
+
+    def delaunay(self) -> tuple[Triangulation, Frames]:
+        """The Delaunay triangulations of the parts."""
+        triangulations, angles = zip(*(p.delaunay() for p in self.parts))
+        return _joined_triangulation(triangulations), _joined_frames(angles)
+
+    def laplacian(self, spin: int = 0) -> sparse.csr_matrix:
+        """The Laplacians of the parts as blocks."""
+        return sparse.block_diag([p.laplacian(spin) for p in self.parts], format="csr")  # pyright: ignore
+
+    def modes(self, spin: int, count: int) -> tuple[Modes, ...]:
+        """The modes of the parts, as many of each as it has alone."""
+        found = [(p.modes(spin, count), v) for p, v in zip(self.parts, _shifts([p.areas.size for p in self.parts]))]
+        return tuple(m._replace(vertices=m.vertices + first) for modes, first in found for m in modes)
+
+    def _decimated(self, factor: float) -> Level:
+        levels = [p.level(factor) for p in self.parts]
+        vertices, kept = _shifts([p.areas.size for p in self.parts]), _shifts([x.kept.size for x in levels])
+        shifts = (("kept", vertices), ("fine", vertices), ("coarse", kept))
+        fields = {k: np.concatenate([getattr(x, k) + s for x, s in zip(levels, by)]) for k, by in shifts}
+        fields |= {k: np.concatenate([getattr(x, k) for x in levels]) for k in ("gauge", "weight", "transport")}
+        return Level(surface=JoinedSurface([x.surface for x in levels]), **fields)
+
+
+def _shifts(sizes: Sequence[int]) -> Ints:
+    """Where each part begins, and the end of the last."""
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+
+
+def _joined_triangulation(parts: Sequence[Triangulation]) -> Triangulation:
+    vertices, sides = _shifts([p.vertex_count for p in parts]), _shifts([p.faces.size for p in parts])
+    faces = np.concatenate([p.faces + v for p, v in zip(parts, vertices)])
+    twin = np.concatenate([np.where(p.twin < 0, -1, p.twin + h) for p, h in zip(parts, sides)])
+    return Triangulation(faces, np.concatenate([p.lengths for p in parts]), twin, int(vertices[-1]))
+
+
+def _joined_frames(parts: Sequence[Frames]) -> Frames:
+    angle, back, scale = (np.concatenate([getattr(p, k) for p in parts]) for k in ("angle", "back", "scale"))
+    sides = _shifts([p.angle.size for p in parts])
+    return Frames(angle, back, scale, np.concatenate([p.first + h for p, h in zip(parts, sides)]))

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from pdegcnn_examples.datasets import digits as module
-from pdegcnn_examples.datasets import mnist, rotated_digits, rotated_mnist
 
 import pdegcnn as pg
+from pdegcnn_examples.datasets import digits as module
+from pdegcnn_examples.datasets import mnist, rotated_digits, rotated_mnist
 
 
 @pytest.mark.parametrize("source", [*module.SOURCES, None])

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from pdegcnn_examples.datasets import LatLonField, earth_land, earth_temperature, earth_wind
 
 LAT, LON = np.linspace(90, -90, 19), np.arange(0, 360, 10.0)
@@ -38,6 +41,63 @@ def test_points_that_are_no_vectors():
     field = LatLonField(torch.zeros(2, 4), torch.tensor([-45.0, 45]), torch.arange(4) * 90)
     with pytest.raises(ValueError, match=r"points: expected unit vectors \[..., 3\], got shape \(5, 2\)"):
         field.at(torch.zeros(5, 2))
+
+
+@given(
+    kind=st.sampled_from([torch.int8, torch.int16, torch.int32, torch.int64, torch.bool, torch.float16]),
+    longitude=st.floats(0, 359),
+    latitude=st.floats(-90, 90),
+)
+@example(kind=torch.int16, longitude=45.0, latitude=0.0)
+def test_whole_numbers_are_interpolated_as_floats(kind, longitude, latitude):
+    """Heights, basin numbers and masks give what the same numbers in floating point give."""
+    values = torch.tensor([[0, 1, 0, 1], [1, 1, 0, 0], [0, 1, 1, 0]]) * (1 if kind == torch.bool else 100)
+    lat, lon = torch.tensor([-45, 0, 45]), torch.arange(4) * 90
+    there = unit(np.array([latitude]), np.array([longitude]))
+    wanted = LatLonField(values.double(), lat, lon).at(there)
+    got = LatLonField(values.to(kind), lat, lon).at(there)
+    torch.testing.assert_close(got.double(), wanted, atol=0.2 if kind == torch.float16 else 1e-4, rtol=0)
+
+
+EAST = np.arange(4) * 90.0
+
+
+@pytest.mark.parametrize(
+    ("name", "lat", "lon"),
+    [
+        ("longitudes", [-45, 0, 45], [*EAST, 360]),  # the first meridian again
+        ("longitudes", [-45, 0, 45], np.linspace(0, 360, 1441)),
+        ("longitudes", [-45, 0, 45], EAST[::-1]),
+        ("longitudes", [-45, 0, 45], EAST / 2),
+        ("longitudes", [-45, 0, 45], [0, 90, np.nan, 270]),
+        ("latitudes", [0, -45, 45], EAST),
+        ("latitudes", [-45, 0, 0], EAST),
+        ("latitudes", [-95, 0, 45], EAST),
+        ("latitudes", [-45, 0, np.nan], EAST),
+        ("values", [45], EAST),
+        ("values", [-45, 0, 45], [0]),
+        ("values", [], EAST),
+    ],
+)
+def test_fields_that_are_laid_out_otherwise_are_refused_by_name(name, lat, lon):
+    field = LatLonField(torch.zeros(len(lat), len(lon)), *(torch.tensor(np.array(x, float)) for x in (lat, lon)))
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        field.at(unit(np.zeros(1), np.zeros(1)))
+
+
+def test_parts_and_points_of_other_kinds_are_refused_by_name():
+    field = LatLonField(torch.zeros(2, 4), torch.tensor([-45, 45]), torch.from_numpy(EAST))
+    there = unit(np.zeros(1), np.zeros(1))
+    for name in field._fields:
+        for wrong in (getattr(field, name) + 0j, getattr(field, name).numpy()):
+            with pytest.raises(TypeError, match=f"^{name}: expected a real torch.Tensor"):
+                field._replace(**{name: wrong}).at(there)
+    for wrong in (there + 0j, there.numpy()):
+        with pytest.raises(TypeError, match="^points: expected a real"):
+            field.at(wrong)
+    for wrong in (0 * there, 3 * there, there * torch.nan):
+        with pytest.raises(ValueError, match="^points: expected vectors of length 1"):
+            field.at(wrong)
 
 
 def test_files_are_read(tmp_path):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, camvid, davis
 from PIL import Image
+
+from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, camvid, davis
 
 
 @pytest.fixture

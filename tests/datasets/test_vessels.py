@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pdegcnn_examples.datasets import drawn_vessels, drive, find_field
-from pdegcnn_examples.datasets._images import read_image
 from PIL import Image
+
+from pdegcnn_examples.datasets import drawn_vessels, drive, find_field
+from pdegcnn_examples.datasets._images import read_picture
 
 HEIGHT, WIDTH = 40, 36
 
@@ -126,8 +127,16 @@ def test_pictures_without_contrast(image):
         find_field(image)
 
 
+def test_other_values():
+    with pytest.raises(ValueError, match="^image: expected finite"):
+        find_field(np.full((50, 50), np.nan))
+    for wrong in (np.eye(50) + 1j, np.full((50, 50), "a")):
+        with pytest.raises(TypeError, match="^image: expected an array of real numbers"):
+            find_field(wrong)
+
+
 def test_other_shapes():
-    for shape in ((50,), (8, 50, 3), (2, 50, 50, 3)):
+    for shape in ((50,), (8, 50, 3), (2, 50, 50, 3), (50, 50, 4)):
         with pytest.raises(ValueError, match="^image: expected"):
             find_field(np.ones(shape))
 
@@ -152,5 +161,5 @@ def test_deep_pixels_are_scaled_not_cut(tmp_path, kind):
     deep = (values * 65535).round().astype(np.uint16) if kind == "I;16" else values.astype(np.float32)
     Image.fromarray(deep).save(tmp_path / "deep.tif")
     assert Image.open(tmp_path / "deep.tif").mode == kind
-    read = read_image(tmp_path / "deep.tif", "RGB")
+    read = read_picture(tmp_path / "deep.tif")
     assert read.shape == (16, 16, 3) and np.array_equal(read[..., 1].ravel(), np.arange(256))

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-from pdegcnn_examples.datasets import rotated_digits
 
 import pdegcnn as pg
+from pdegcnn_examples.datasets import rotated_digits
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+
 from pdegcnn_examples.plots import networks as plot
 
 
@@ -36,6 +37,16 @@ def test_kernels_show_the_best_turn_and_the_box():
     box = figure.axes[0].patches[-1]
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (-1.5, -1.5, 3, 3)
     figure.canvas.draw()
+
+
+def test_whole_numbers_show_what_floats_show():
+    """Unsigned numbers have no minus sign, and costs get one."""
+    cost = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
+    shown = [plot.kernels({"k": k}).axes[0].images[0].get_array() for k in (cost, cost.astype(float))]
+    np.testing.assert_allclose(*shown, rtol=1e-6)
+    for wrong in (cost + 0j, torch.zeros(1, 1, 4, 4, dtype=torch.complex64), cost.astype(str)):
+        with pytest.raises(TypeError, match=r"costs\['k'\]: expected an array of real numbers"):
+            plot.kernels({"k": wrong})
 
 
 def test_predictions_into_a_given_figure():

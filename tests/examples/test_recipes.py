@@ -6,14 +6,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from pdegcnn_examples import fundus
-from pdegcnn_examples.datasets import drawn_vessels
-from pdegcnn_examples.networks.digits import NETS
-from pdegcnn_examples.training import read_weights
 from PIL import Image
 from scipy import ndimage
 
 import pdegcnn as pg
+from pdegcnn_examples import fundus
+from pdegcnn_examples.datasets import drawn_vessels
+from pdegcnn_examples.networks.digits import NETS
+from pdegcnn_examples.training import read_weights
 
 
 @pytest.fixture

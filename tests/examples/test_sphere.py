@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from pdegcnn_examples.datasets import made_up_planets
-from pdegcnn_examples.plots.spheres import random_rotations
 from safetensors.torch import load_file
 from scipy.spatial.transform import Rotation
 
 import pdegcnn as pg
+from pdegcnn_examples.datasets import made_up_planets
+from pdegcnn_examples.plots.spheres import random_rotations
 
 NAMES = ("spherical_digits", "land_sea", "wind", "sphere_detection")
 

@@ -73,7 +73,7 @@ def test_flat_surfaces_keep_their_geometry(mesh: pg.Mesh) -> None:
     else:  # a linear function of position is interpolated exactly inside, its gradient everywhere
         x, y, _ = mesh.frames_in_space()
         field = torch.complex(x[:, 0], y[:, 0])[None, None]
-        kept = torch.from_numpy(mesh.surface.level(4.0, mesh.sizes).kept)
+        kept = torch.from_numpy(mesh.surface.level(4.0).kept)
         torch.testing.assert_close(gauge.Unpool(4.0)({1: field[..., kept]}, mesh)[1], field)
         height = mesh.vertices[None, :, 0].unsqueeze(0)
         torch.testing.assert_close(gauge.Unpool(4.0)({0: height[..., kept]}, mesh)[0], height)
@@ -85,7 +85,7 @@ def test_pooling_commutes_with_changes_of_gauge(mesh: pg.Mesh, dtype: torch.dtyp
     angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64)
     turned, x = mesh.with_gauge(angles), features(mesh, dtype)
     pool, unpool = gauge.Pool(3.0), gauge.Unpool(3.0)
-    kept = angles[torch.from_numpy(mesh.surface.level(3.0, mesh.sizes).kept)]
+    kept = angles[torch.from_numpy(mesh.surface.level(3.0).kept)]
     down = pool(x, mesh)
     close(pool(gauge.transform(x, angles), turned), gauge.transform(down, kept), bound)
     close(unpool(gauge.transform(down, kept), turned), gauge.transform(unpool(down, mesh), angles), bound)
@@ -100,7 +100,7 @@ def test_bundle_signals_turn_with_their_frames(mesh: pg.Mesh, mode: str) -> None
     u = torch.randn(2, 3, mesh.directions, mesh.vertex_count, dtype=torch.float64)
     angles = torch.randint(mesh.directions, (mesh.vertex_count,)).double() * (2 * math.pi / mesh.directions)
     turned, pool, unpool = mesh.with_gauge(angles), gauge.Pool(4.0, mode), gauge.Unpool(4.0)
-    kept = angles[torch.from_numpy(mesh.surface.level(4.0, mesh.sizes).kept)]
+    kept = angles[torch.from_numpy(mesh.surface.level(4.0).kept)]
     down = pool(u, mesh)
     mesh.coarsen(4.0).check_signal("down", down)
     torch.testing.assert_close(pool(turn_fibre(u, -angles), turned), turn_fibre(down, -kept))
@@ -127,7 +127,7 @@ def test_means_are_the_adjoint_of_interpolation_and_keep_mass(mesh: pg.Mesh) -> 
     assert inner(pool(u, mesh), v, small) == pytest.approx(inner(u, unpool(v, mesh), mesh.areas), rel=1e-10)
     for before, after in ((x[0], down[0]), (u.sum(2), pool(u, mesh).sum(2))):
         torch.testing.assert_close((after * small).sum(-1), (before * mesh.areas).sum(-1))
-    kept = torch.from_numpy(mesh.surface.level(4.0, mesh.sizes).kept)
+    kept = torch.from_numpy(mesh.surface.level(4.0).kept)
     for k in SPINS:  # the vertices that both meshes have keep their values
         torch.testing.assert_close(up[k][..., kept], y[k])
         assert up[k].abs().max() <= y[k].abs().max() * (1 + 1e-12)
@@ -142,7 +142,7 @@ def test_labels_and_rigid_motion_change_nothing() -> None:
     new = torch.randperm(mesh.vertex_count)
     vertices = torch.empty_like(mesh.vertices).index_copy_(0, new, 2.5 * mesh.vertices @ turn.T + 3)
     other = pg.Mesh.from_arrays(vertices, new[mesh.faces].roll(1, dims=1).flip(0), directions=6)
-    kept, theirs = (m.surface.level(4.0, m.sizes).kept for m in (mesh, other))
+    kept, theirs = (m.surface.level(4.0).kept for m in (mesh, other))
     place = {int(v): i for i, v in enumerate(theirs)}
     order = torch.tensor([place[int(new[v])] for v in kept])
     assert {int(new[v]) for v in kept} == {int(v) for v in theirs}
@@ -185,8 +185,9 @@ def test_unions_are_coarsened_each_for_itself_and_levels_are_kept_in_the_file(tm
     both.coarsen(3.0).coarsen(2.0)
     both.save(tmp_path / "levels.npz")
     read = pg.Mesh.load(tmp_path / "levels.npz")
-    assert set(read.surface._levels) == {3.0}
-    assert set(read.surface._levels[3.0].surface._levels) == {2.0}
+    for part in read.surface.parts:
+        assert set(part._levels) == {3.0}
+        assert set(part._levels[3.0].surface._levels) == {2.0}
     close(gauge.Pool(3.0)(joined, read), down, 1e-15)
     assert torch.equal(read.coarsen(3.0).coarsen(2.0).gauge, both.coarsen(3.0).coarsen(2.0).gauge)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from pdegcnn_examples.training import write_result, write_weights
 
 import pdegcnn as pg
 from pdegcnn.models import pretrained
 from pdegcnn.models.pretrained import FOLDER, pretrained_names
+from pdegcnn_examples.training import write_result, write_weights
 from tools import publish_weights
 
 ROOT = Path(__file__).parents[2]

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from pdegcnn_examples.networks import vessels
 from torch import nn
 
 from pdegcnn.models import tiled
+from pdegcnn_examples.networks import vessels
 
 
 @pytest.mark.parametrize("shape", [(50, 41), (32, 32), (7, 90)])

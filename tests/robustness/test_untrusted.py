@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pdegcnn_examples
 import pytest
 import torch
-from pdegcnn_examples import training
-from pdegcnn_examples.training.files import read_checkpoint
 
 import pdegcnn as pg
+import pdegcnn_examples
+from pdegcnn_examples import training
+from pdegcnn_examples.training.files import read_checkpoint
 
 from .calls import MESH
 

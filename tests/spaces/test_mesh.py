@@ -154,6 +154,14 @@ def test_turning_by_any_angle_composes() -> None:
     torch.testing.assert_close(back, u)
 
 
+def test_turning_by_whole_steps_is_exact_beside_other_turns() -> None:
+    u = torch.randn(1, 2, 5, 7)
+    u[..., 0, :3] = math.inf
+    steps = torch.tensor([0, 1, -2, 0.3, 0.4, 0.5, 4]).double()
+    alone = pg.spaces.mesh.turn_fibre(u[..., :3], steps[:3] * (2 * math.pi / 5))
+    assert torch.equal(pg.spaces.mesh.turn_fibre(u, steps * (2 * math.pi / 5))[..., :3], alone)
+
+
 def test_union_is_block_diagonal() -> None:
     parts = [bumpy_sphere(1, directions=4), sheet(3, 4, 0.1, directions=4)]
     both = pg.Mesh.union(parts)
@@ -184,6 +192,106 @@ def test_saved_mesh_comes_back_with_what_was_computed(tmp_path: Path) -> None:
     torus(4, 4).save(tmp_path / "torus")
     assert pg.Mesh.load(tmp_path / "torus.npz").vertex_count == 16
     assert {p.name for p in tmp_path.iterdir()} == {"mesh.npz", "torus.npz"}
+
+
+RADII = (1.5, np.float64(1.5), np.float32(1.5), np.array(1.5), torch.tensor(1.5))
+WHOLE = (2, 2.0, np.int64(2), np.float32(2), torch.tensor(2))
+
+
+@pytest.mark.parametrize("alike", [RADII, WHOLE], ids=["halves", "whole"])
+def test_numbers_of_any_library_name_the_same_work(alike: tuple, tmp_path: Path) -> None:
+    mesh, like = bumpy_sphere(1), torch.empty(0, dtype=torch.float64)
+    first = mesh.neighbours(alike[0], like), mesh.coarsen(alike[0])
+    for number in alike:
+        mesh.prepare(radii=(number,), factors=(number,))
+        assert mesh.neighbours(number, like) is first[0]
+        assert mesh.coarsen(number).surface is first[1].surface
+        assert pg.gauge.GaugeConv({0: 1}, {0: 1}, radius=number).radius == pg.gauge.Pool(number).factor == alike[0]
+    for spin, count in ((1, 3), (np.int64(1), np.int32(3)), (np.array(1), torch.tensor(3))):
+        mesh.prepare(spins=(spin,), bases={int(spin): count})
+        assert mesh.modes(spin, count, like) is mesh.modes(1, 3, like)
+    names = [{type(k) for k in kept} for kept in (mesh.surface._pairs, mesh.surface._levels, mesh.surface._laplacians)]
+    assert names == [{float}, {float}, {int}] and list(mesh.surface._bases) == [(1, 3)]
+    mesh.save(tmp_path / "mesh.npz")
+    assert set(pg.Mesh.load(tmp_path / "mesh.npz").surface._pairs) == {float(alike[0])}
+
+
+@pytest.mark.parametrize("radius", [0, -1.0, math.nan, math.inf, "2", True, np.bool_(True), np.ones(2)])
+def test_what_is_no_radius_is_named(radius: object) -> None:
+    for run in (
+        lambda: MESH_CASES[0].prepare(radii=(radius,)),
+        lambda: MESH_CASES[0].neighbours(radius, torch.ones(1)),
+    ):
+        with pytest.raises((ValueError, TypeError), match="radius: expected a"):
+            run()
+
+
+@pytest.mark.parametrize("name", ["mesh", "mesh.npz", "mesh.v1", "two words", ".hidden", "é" * 100, "mesh.NPZ"])
+def test_a_file_is_read_by_the_name_it_was_written_by(name: str, tmp_path: Path) -> None:
+    (tmp_path / "mesh").mkdir()  # a folder of the same name is not in the way
+    for path in (tmp_path / name, str(tmp_path / name)):
+        for mesh in (torus(4, 4), MESH_CASES[1]):  # the second is written over the first
+            mesh.save(path)
+            assert pg.Mesh.load(path).vertex_count == mesh.vertex_count
+    assert all(p.suffix == ".npz" for p in tmp_path.iterdir() if p.is_file())
+    with pytest.raises(FileNotFoundError, match="path: expected a file of Mesh.save, got '.*nowhere', which does not"):
+        pg.Mesh.load(str(tmp_path / "nowhere"))
+
+
+def flipped_sheet() -> pg.Mesh:
+    """Long triangles, so that the Delaunay triangulation has other edges."""
+    mesh = sheet(4, 5)
+    return pg.Mesh.from_arrays(mesh.vertices * torch.tensor([1.0, 0.3, 1.0]) + mesh.vertices[:, [1, 2, 0]], mesh.faces)
+
+
+@pytest.mark.parametrize("way", ["file", "pickle", "union", "device"])
+def test_nothing_that_was_computed_is_computed_again(way: str, tmp_path: Path, monkeypatch) -> None:
+    """Neither for a mesh nor for a coarser one nor for a union; the numbers are the same to the bit."""
+    wanted = {"radii": (None, 1.7), "spins": (0, 1), "bases": {1: 4, 0: 30}}
+    two = pg.Mesh.union([bumpy_sphere(0), sheet(3, 3)]).with_gauge(torch.rand(21))
+    for mesh in (flipped_sheet(), two, pg.Mesh.from_arrays(bumpy_sphere(1).vertices * 0.1, bumpy_sphere(1).faces)):
+        mesh.prepare(**wanted, factors=(2,)).coarsen(2).prepare(**wanted)
+        again = {
+            "file": lambda m: (m.save(tmp_path / "mesh"), pg.Mesh.load(tmp_path / "mesh"))[1],
+            "pickle": lambda m: pickle.loads(pickle.dumps(m)),
+            "union": lambda m: pg.Mesh.union([m, MESH_CASES[0]]).surface.parts,
+            "device": lambda m: m.to("cpu"),
+        }[way](mesh)
+        with monkeypatch.context() as patch:
+            for name in ("geodesic_pairs", "intrinsic_delaunay", "connection_laplacian", "eigenmodes", "decimate"):
+                patch.setattr(f"pdegcnn.surface.surface.{name}", None)
+            if way == "union":
+                theirs = pg.Mesh(pg.surface.JoinedSurface(again[: len(mesh.sizes)]), mesh.directions, mesh.gauge)
+            else:
+                theirs = again
+            same(mesh, theirs.prepare(**wanted, factors=(2,)))
+            same(mesh.coarsen(2), theirs.coarsen(2).prepare(**wanted))
+
+
+def same(a: pg.Mesh, b: pg.Mesh) -> None:
+    """All operators are equal to the bit."""
+    like = torch.empty(0, dtype=torch.float64)
+    assert a.sizes == b.sizes and a.directions == b.directions
+    pairs = [(a.neighbours(r, like), b.neighbours(r, like)) for r in (None, 1.7)]
+    for x, y in ((a.areas, b.areas), (a.gauge, b.gauge), (a.vertices, b.vertices), (a.faces, b.faces)):
+        assert torch.equal(x, y)
+    for spin, count in ((1, 4), (0, 30)):
+        pairs.append((a.laplacian(spin, like)[0], b.laplacian(spin, like)[0]))
+        pairs += zip(a.modes(spin, count, like), b.modes(spin, count, like))
+    assert all(torch.equal(x, y) for one, other in pairs for x, y in zip(one, other))
+
+
+def test_unions_that_were_written_as_one_surface_are_read_as_several(tmp_path: Path) -> None:
+    parts = [bumpy_sphere(1, directions=4), sheet(3, 4, 0.1, directions=4)]
+    union = pg.Mesh.union(parts)
+    t = union.surface.triangulation
+    old = {"faces": t.faces, "lengths": t.lengths, "unit": 1.0, "vertex_count": 54, "vertices": union.vertices.numpy()}
+    np.savez(tmp_path / "old.npz", gauge=union.gauge.numpy(), directions=4, sizes=np.array([42, 12]), **old)
+    read = pg.Mesh.load(tmp_path / "old")
+    assert (
+        read.sizes == (42, 12) and torch.equal(read.vertices, union.vertices) and torch.equal(read.faces, union.faces)
+    )
+    torch.testing.assert_close(read.areas, union.areas)
 
 
 def test_preparing_computes_what_layers_use_and_shows_a_bar_only_if_asked(capfd, monkeypatch) -> None:

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import torch
-from pdegcnn_examples.training import Settings, distributed, fit, world_size
 from torch import nn
 
 import pdegcnn as pg
+from pdegcnn_examples.training import Settings, distributed, fit, world_size
 
 HOW = {"epochs": 6, "batch": 8, "rate": 0.02, "clip": 1.0}
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pdegcnn_examples.training import read_weights
 
+from pdegcnn_examples.training import read_weights
 from tests.training import program
 
 PROGRAM = Path(__file__).with_name("program.py")

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from pdegcnn_examples.training import write_file, write_result
 from pdegcnn_examples.training.result_file import FIELDS, ROOT, command
-
 from tools import results_page
 
 ABOUT = {"seed": 1, "parameters": 10, "seconds": 2.0, "epochs": 3, "data": "none"}

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from pdegcnn_examples.training import LossAlone, Settings, fit, read_weights
-from pdegcnn_examples.training.settings import SCHEDULES
 from torch import nn
 
 import pdegcnn as pg
+from pdegcnn_examples.training import LossAlone, Settings, fit, read_weights
+from pdegcnn_examples.training.settings import SCHEDULES
 
 
 class Line:

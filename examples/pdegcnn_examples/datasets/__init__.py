@@ -1,6 +1,6 @@
 """Small data sets that examples and tests can rely on, and loaders for real ones in a folder of the user's."""
 
-from pdegcnn_examples.datasets._images import read_image
+from pdegcnn_examples.datasets._images import read_labels, read_picture
 from pdegcnn_examples.datasets.digits import Digits, Split, mnist, rotated_digits, rotated_mnist
 from pdegcnn_examples.datasets.drawn import drawn_clip, drawn_scene
 from pdegcnn_examples.datasets.planets import MONTHS, Planets, made_up_planets
@@ -37,7 +37,8 @@ __all__ = [
     "find_field",
     "made_up_planets",
     "mnist",
-    "read_image",
+    "read_labels",
+    "read_picture",
     "rotated_digits",
     "rotated_mnist",
     "spherical_digits",

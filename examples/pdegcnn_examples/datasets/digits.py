@@ -144,8 +144,9 @@ def _read(path: Path) -> Digits:
     """The digits of one file."""
     x, y, angles = read_arrays(path, ("x", "y", "angle_deg"))
     _check_digits(path, ("x", "y"), x, y)
-    if angles.shape != x.shape[:1] or angles.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: expected angle_deg of {len(x)} numbers, got shape {angles.shape} {angles.dtype}")
+    if angles.shape != x.shape[:1] or angles.dtype.kind not in "fiu" or not np.isfinite(angles).all():
+        got = f"shape {angles.shape} {angles.dtype}"
+        raise ValueError(f"{path}: expected angle_deg of {len(x)} numbers, all finite, got {got}")
     return _digits(x.astype(np.float32) / 255, y, angles)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder
-from pdegcnn_examples.datasets._images import read_image
+from pdegcnn_examples.datasets._images import read_labels, read_picture
 
 CAMVID_CLASSES = (
     "sky",
@@ -127,11 +127,10 @@ def _scenes(root: Path, limit: int | None) -> Scenes:
     if limit is not None and limit < len(pictures):
         pictures = [pictures[i] for i in np.linspace(0, len(pictures) - 1, limit).round().astype(int)]
     images, labels = _pairs([(p, root / "labels" / f"{p.stem}.png") for p in pictures])
-    if int(labels.max()) > CAMVID_VOID:
-        wrong = pictures[int(labels.flatten(1).amax(1).argmax())]
-        raise ValueError(
-            f"{root / 'labels' / wrong.stem}.png: expected labels 0..{CAMVID_VOID}, got {int(labels.max())}"
-        )
+    for number in (labels.max(), labels.min()):
+        if not 0 <= int(number) <= CAMVID_VOID:
+            wrong = pictures[int((labels == number).flatten(1).any(1).int().argmax())]
+            raise ValueError(f"{root / 'labels' / wrong.stem}.png: expected labels 0..{CAMVID_VOID}, got {int(number)}")
     return Scenes(images, labels)
 
 
@@ -150,8 +149,8 @@ def _pairs(paths: Sequence[tuple[Path, Path]], shrink: int = 1) -> tuple[Tensor,
         if not label.is_file():
             raise FileNotFoundError(f"folder: expected {label} beside {picture}, but it is missing")
         image, values = (
-            torch.from_numpy(read_image(picture, "RGB")).movedim(-1, 0),
-            torch.from_numpy(read_image(label, "L")),
+            torch.from_numpy(read_picture(picture)).movedim(-1, 0),
+            torch.from_numpy(read_labels(label).astype(np.int32)),
         )
         first = values.shape if first is None else first
         for path, size in ((picture, image.shape[-2:]), (label, values.shape)):

@@ -101,7 +101,9 @@ def _read(path: Path, rotated: bool) -> SphericalDigits:
     if y.shape != (count,) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() > 9:
         raise ValueError(f"{path}: expected y of {count} integers in 0..9, got shape {y.shape} {y.dtype}")
     rotations = arrays["rot"] if rotated else _random_rotations(count, 0)
-    if rotations.shape != (count, 3, 3) or not np.allclose(rotations @ rotations.swapaxes(1, 2), np.eye(3), atol=1e-4):
+    fits = rotations.shape == (count, 3, 3) and rotations.dtype.kind in "fiu"
+    orthogonal = fits and np.allclose(rotations @ rotations.swapaxes(1, 2), np.eye(3), atol=1e-4)
+    if not orthogonal or (np.linalg.det(rotations) < 0).any():
         raise ValueError(f"{path}: expected rot of {count} rotation matrices, got shape {rotations.shape}")
     return _bundle(arrays["nr"] / np.float32(255), arrays["r"] / np.float32(255) if rotated else None, y, rotations)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder
-from pdegcnn_examples.datasets._images import read_image
+from pdegcnn_examples.datasets._images import read_labels, read_picture
 
 DRIVE_HELP = (
     "expected a folder 'drive' with {training,test}/{images,manual1,fov}/NN.png (photographs, vessels and fields of "
@@ -76,7 +76,7 @@ def _read_part(root: Path, numbers: range) -> Fundus:
         for path in paths:
             if not path.is_file():
                 raise FileNotFoundError(f"folder: {DRIVE_HELP}; {path} is missing")
-        image, vessel, field = read_image(paths[0], "RGB"), _read_mask(paths[1]), _read_mask(paths[2])
+        image, vessel, field = read_picture(paths[0]), _read_mask(paths[1]), _read_mask(paths[2])
         for path, found in zip(paths, (image, vessel, field)):
             wanted = image.shape[:2] if not images else images[0].shape[:2]
             if found.shape[:2] != wanted:
@@ -91,7 +91,7 @@ def _read_part(root: Path, numbers: range) -> Fundus:
 
 def _read_mask(path: Path) -> np.ndarray:
     """A black and white image as bool."""
-    grey = read_image(path, "L")
+    grey = read_labels(path)
     values = np.unique(grey)
     if len(values) != 2 or values[0] != 0:
         raise ValueError(f"{path}: expected a black and white image, got {len(values)} grey values from {values[0]}")
@@ -120,11 +120,18 @@ def find_field(image: np.ndarray) -> Field:
         image: (H,W,3) or (H,W), uint8 or float.
 
     Raises:
-        ValueError: another shape, fewer than 16 pixels a side, or a picture without contrast.
+        TypeError: if the image is no array of real numbers.
+        ValueError: another shape, fewer than 16 pixels a side, values that are not finite, or a picture without
+            contrast.
     """
-    if image.ndim not in (2, 3) or min(image.shape[:2]) < 16:
+    image = np.asarray(image)
+    if image.dtype.kind not in "fiub":
+        raise TypeError(f"image: expected an array of real numbers, got dtype {image.dtype}")
+    if image.ndim not in (2, 3) or min(image.shape[:2]) < 16 or image.shape[2:] not in ((), (3,)):
         raise ValueError(f"image: expected (H,W,3) or (H,W) of at least 16 pixels a side, got shape {image.shape}")
     light = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(light).all():
+        raise ValueError("image: expected finite values, got NaN or infinity")
     light = light.max(-1) if light.ndim == 3 else light
     height, width = light.shape
     light = ndimage.gaussian_filter(light, max(height, width) / 300, mode="nearest")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -168,7 +169,11 @@ def _figure(figure: Any, size: tuple[float, float]) -> Any:
 
 
 def _array(name: str, value: ArrayLike, ndim: int, layout: str) -> np.ndarray:
-    array = value.detach().cpu().float().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    array = value.detach().cpu() if isinstance(value, Tensor) else value
+    array = np.asarray(array.float() if isinstance(array, Tensor) and array.dtype == torch.bfloat16 else array)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers {layout}, got dtype {array.dtype}")
+    array = array.astype(np.float64 if array.dtype == np.float64 else np.float32)  # whole numbers have no minus sign
     if array.ndim != ndim or array.size == 0:
         raise ValueError(f"{name}: expected a non-empty array {layout}, got shape {array.shape}")
     return array

@@ -75,12 +75,12 @@ class History(Callback):
         """Add the loss of a step."""
         self.total, self.count, self.rate = self.total + outputs["mean"], self.count + 1, outputs["rate"]
 
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
         """Close the row."""
         self.step = trainer.global_step
         row: Row = {"epoch": math.ceil(self.step / self.steps), "step": self.step}
         row |= {"seconds": round(self.clock.seconds, 3), "rate": self.rate, "loss": self.total / max(1, self.count)}
-        row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name != "loss"}
+        row |= module.scores
         self.total, self.count = 0.0, 0
         self.rows.append(row)
         self.done = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs

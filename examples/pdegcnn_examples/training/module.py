@@ -35,6 +35,7 @@ class TaskModule(LightningModule):
         super().__init__()
         self.network, self.task, self.settings, self.clock = network, task, settings, clock
         self.about, self.averages = dict(about), None
+        self.scores: dict[str, float] = {}
         self.sharded = settings.sharded and world_size() > 1
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TaskModule:
@@ -48,6 +49,7 @@ class TaskModule(LightningModule):
     def configure_model(self) -> None:
         """Spread the weights over the processes, if there are several and the settings say so."""
         if self.sharded:
+            assert self.device_mesh is not None
             # the root stays whole between forward and backward: one exchange a step, whatever the task calls
             fully_shard(self.network, mesh=self.device_mesh["data_parallel"], reshard_after_forward=False)
 
@@ -79,6 +81,7 @@ class TaskModule(LightningModule):
             network.train()  # some layers hold more in eval mode than the average keeps
         if self.settings.patience is not None and self.settings.score not in found:
             raise ValueError(f"score: expected one of {', '.join(found) or 'no scores'}, got {self.settings.score!r}")
+        self.scores = found
         self.log_dict(found, batch_size=1, logger=False)  # the row of the epoch is logged
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
