@@ -56,3 +56,25 @@ def test_every_dependency_is_pinned() -> None:
         asked |= {re.sub(r"[-_.]+", "-", name).lower() for name in found} - {"pdegcnn"}
     assert len(asked) > 20
     assert asked <= pins, f"no version of {sorted(asked - pins)} in constraints.txt"
+
+
+IMPORTS = """
+import sys
+
+import pdegcnn as pg
+
+assert not {"torch", "scipy", "e3nn"} & sys.modules.keys(), "import pdegcnn takes other packages along"
+assert set(pg.__all__) <= set(dir(pg))
+for name in pg.__all__:
+    getattr(pg, name)
+assert "e3nn" not in sys.modules, "e3nn takes as long to import as torch"
+assert pg.SE2 is pg.spaces.SE2 and pg.load is pg.io.load and pg.ops is sys.modules["pdegcnn.ops"]
+assert str(pg.sphere.irreps(1)) == "1x0e+1x1o" and "e3nn" in sys.modules
+assert not hasattr(pg, "nothing")
+"""
+
+
+def test_parts_are_imported_on_first_use() -> None:
+    """So ``import pdegcnn`` takes no longer than ``import torch``: ``tools/import_time.py`` measures it."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -21,7 +21,8 @@ def draw(models: dict[str, nn.Module], digits: Digits, space: Any) -> Figure:
     """Three panels: orientation channels around each PDE term, learned kernels, predictions on one digit turned."""
     model = models["PDE-G-CNN"].eval()
     figure = Figure(figsize=(12.5, 12.5), layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(6.2, 2.8, 2.6), hspace=0.04)
+    parts: Any = figure.subfigures(3, 1, height_ratios=(6.2, 2.8, 2.6), hspace=0.04)
+    top, middle, bottom = parts
     with torch.no_grad():
         digit = _directed_digit(digits)
         layer, lifted = _first_layer(model, digits.images[digit][None])
