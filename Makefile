@@ -67,5 +67,5 @@ $(ESCNN)/.stamp-setup: tests/escnn/requirements.txt
 	@touch $@
 
 clean: ## remove .venv, caches and what the demo wrote
-	rm -rf $(VENV) $(ESCNN) demo build dist docs/_build docs/api .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ESCNN) demo .demo-training build dist docs/_build docs/api .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -132,6 +132,31 @@ class Averages(WeightAveraging):
         """Leave the weights as they are: the average is what the training gives."""
 
 
+class Best(Callback):
+    """The weights of the best score so far, kept in the checkpoints: no other file must fit to them."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.score, self.weights = name, -math.inf, {}
+
+    def on_validation_end(self, trainer: Trainer, module: Any) -> None:
+        """Copy the weights, or their average, if they are better; every process takes part where they are sharded."""
+        if not self.weights or module.scores[self.name] > self.score:
+            self.score = module.scores[self.name]
+            averages = module.averages
+            state = (
+                trainer.strategy.lightning_module_state_dict() if averages is None else averages.network.state_dict()
+            )
+            self.weights = {name: value.detach().clone() for name, value in state.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Score and weights."""
+        return {"score": self.score, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from them."""
+        self.score, self.weights = state_dict["score"], state_dict["weights"]
+
+
 class WholeFiles(TorchCheckpointIO):
     """Checkpoints that are whole or not there, and that hold nothing but tensors and plain values."""
 

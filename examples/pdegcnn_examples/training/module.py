@@ -146,6 +146,11 @@ class Batches:
         """Do nothing."""
 
 
+def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of the network alone, out of that of its module."""
+    return {name.removeprefix("network."): value for name, value in state.items()}
+
+
 def parameter_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Weights that decay, and others: vectors (norms, biases, powers) and what PDE terms learn about geometry."""
     chosen = [p for p in model.parameters() if p.requires_grad]

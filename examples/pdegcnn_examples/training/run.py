@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
 
-from pdegcnn_examples.training.callbacks import Averages, Clock, History, Resumable, WholeFiles
+from pdegcnn_examples.training.callbacks import Averages, Best, Clock, History, Resumable, WholeFiles
 from pdegcnn_examples.training.files import read_checkpoint, write_weights
-from pdegcnn_examples.training.module import Batches, TaskModule
+from pdegcnn_examples.training.module import Batches, TaskModule, network_state
 from pdegcnn_examples.training.processes import rank, world_size
 from pdegcnn_examples.training.settings import PRECISIONS, Settings
 from pdegcnn_examples.training.task import Task, TrainingResult
@@ -62,35 +62,32 @@ def fit(
     clock.steps = settings.epochs * len(batches)
     history = History(folder, clock, len(batches))
     module.averages = Averages(settings.average) if settings.average else None
-    best = _best(settings, folder)
+    best = Best(settings.score) if settings.patience is not None else None
     last = Resumable(folder, settings.save_seconds, history)
-    callbacks = [clock, *([module.averages] if module.averages else []), history, *best, last]
+    callbacks = [clock, module.averages, best, _early_stopping(settings), history, last]
     with _quiet():
-        trainer = _trainer(settings, folder, device, callbacks)
+        trainer = _trainer(settings, folder, device, [one for one in callbacks if one is not None])
         start = last.path if last.path.exists() else None
         if start is not None:
             read_checkpoint(start)  # names a damaged file, whichever way the strategy reads it
         trainer.fit(module, batches, [0], ckpt_path=start, weights_only=True)
     result = model if module.averages is None else module.averages.network
-    if settings.patience is not None or sharded:
-        path = Path(best[-1].best_model_path) if best else last.path  # type: ignore[attr-defined]
-        state = read_checkpoint(path)["state_dict"]
-        result = whole if sharded else result
-        result.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    if sharded:  # the last checkpoint has gathered what every process needs
+        result, found = whole, read_checkpoint(last.path)
+        state = found["state_dict"] if best is None else found["callbacks"][best.state_key]["weights"]
+        result.load_state_dict(network_state(state))
+    elif best is not None:
+        result.load_state_dict(network_state(best.weights))
     if rank() == 0:
         write_weights(folder / "weights.safetensors", result.state_dict())
     return TrainingResult(result.to(device).eval(), history.rows, clock.seconds, history.step)
 
 
-def _best(settings: Settings, folder: Path) -> list[Callback]:
-    """Early stopping, and a file of the best weights."""
+def _early_stopping(settings: Settings) -> EarlyStopping | None:
+    """Lightning's early stopping; it looks before the epoch is closed, whose row knows whether it is the last."""
     if settings.patience is None:
-        return []
-    kind: dict[str, Any] = {"monitor": settings.score, "mode": "max"}
-    file = {"dirpath": str(folder), "filename": "best", "enable_version_counter": False}
-    # both look before the epoch is closed, so that its row knows whether it is the last
-    stop = EarlyStopping(patience=settings.patience, check_on_train_epoch_end=False, **kind)
-    return [stop, ModelCheckpoint(save_on_train_epoch_end=False, **file, **kind)]
+        return None
+    return EarlyStopping(settings.score, patience=settings.patience, mode="max", check_on_train_epoch_end=False)
 
 
 def _trainer(settings: Settings, folder: Path, device: torch.device, callbacks: list[Callback]) -> Trainer:
