@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, _fft
 from pdegcnn.gauge.features import Features, check_features, check_spins
+from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
 from pdegcnn.nn.mixing import BatchNorm
 
 
@@ -142,10 +143,11 @@ class Regular(_Pointwise):
         return from_directions(u, list(self.channels))
 
 
-class SpinNorm(_Pointwise):
+class SpinNorm(Normalisation, _Pointwise):
     """Batch norm for spin 0; other spins are divided by their root mean square and scaled, so that directions stay.
 
-    Running means are kept for evaluation, as in ``torch.nn.BatchNorm1d``.
+    Running means are kept for evaluation, as in ``torch.nn.BatchNorm1d``. After
+    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` means are those of all processes.
     """
 
     def __init__(
@@ -160,7 +162,8 @@ class SpinNorm(_Pointwise):
         super().__init__(channels)
         _checks.number("eps", eps, 0.0, math.inf, open_low=True)
         _checks.number("momentum", momentum, 0.0, 1.0)
-        self.eps, self.momentum = eps, momentum
+        self.eps = eps
+        self.momentum: float | None = momentum
         factory = {"device": device, "dtype": dtype}
         scalars = self.channels.get(0)
         self.scalar = BatchNorm(scalars, eps=eps, momentum=momentum, **factory) if scalars else None
@@ -169,11 +172,18 @@ class SpinNorm(_Pointwise):
             if spin:
                 self.scale[str(spin)] = nn.Parameter(torch.ones(channels_, **factory))
                 self.register_buffer(f"spin{spin}_running_mean", torch.ones(channels_, **factory))
+        self.batches = 0
+        self.stand_in = StandIn(self)
 
     def reset_parameters(self) -> None:
         """Unit scales and statistics."""
         for scale in self.scale.values():
             nn.init.ones_(scale)
+        self.reset_running_stats()
+
+    def reset_running_stats(self) -> None:
+        """Unit statistics."""
+        self.batches = 0
         for buffer in self.buffers(recurse=False):
             nn.init.ones_(buffer)
 
@@ -182,15 +192,29 @@ class SpinNorm(_Pointwise):
         out = check_features("features", features, self.channels, weight=next(self.parameters()))
         if self.scalar is not None:
             out[0] = self.scalar(out[0])
+        training, share = self._takes_statistics(), self.momentum
+        if training and share is None:  # the mean over batches, as torch's update_bn asks for
+            self.batches += 1
+            share = 1 / self.batches
         for key, scale in self.scale.items():
             z, running = out[int(key)], getattr(self, f"spin{key}_running_mean")
-            training = self.training and z.shape[0] > 0  # no batch, no statistics, as in torch's batch norm
-            square = (z.real**2 + z.imag**2).mean((0, 2)) if training else running
-            if training:
+            group = self._processes() if training else None
+            square = running
+            if training and (z.shape[0] or group is not None):  # no batch, no statistics, as in torch's batch norm
+                square = _mean_square(z, group)
                 with torch.no_grad():
-                    running.lerp_(square.to(running.dtype), self.momentum)
+                    running.lerp_(square.to(running.dtype), share)
             out[int(key)] = z * (scale / (square + self.eps).sqrt())[:, None]
         return out
+
+
+def _mean_square(z: Tensor, group: Any) -> Tensor:
+    """Mean square moduli ``[C]`` of ``z [B,C,V]``, over the processes of ``group`` unless it is None."""
+    square = z.real**2 + z.imag**2
+    if group is None:
+        return square.mean((0, 2))
+    sums = sum_over(group, torch.cat((square.sum((0, 2)), square.new_tensor([square[:, 0].numel()]))))
+    return sums[:-1] / sums[-1].detach().clamp_min(1)
 
 
 def length(z: Tensor) -> Tensor:

@@ -326,7 +326,7 @@ def as_metric(metric: Tensor | Metric, dim: int, channels: int) -> Metric:
         metric = metric[None]
     matrix = metric.ndim == 3
     shape = (dim, dim) if matrix else (dim,)
-    if tuple(metric.shape[1:]) != shape or metric.shape[0] not in (1, channels):
+    if tuple(metric.shape[1:]) != shape or (metric.shape[0] != 1 and metric.shape[0] != channels):
         raise ValueError(
             f"metric: expected weights [{dim}] or [{channels},{dim}] or matrices [{channels},{dim},{dim}], "
             f"got shape {tuple(metric.shape)}"

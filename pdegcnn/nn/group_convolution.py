@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived, Table
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.spaces import GridSpace
 
 
-class GroupConv(nn.Module):
+class GroupConv(Derived):
     """Channel-mixing group convolution with trainable filters, turned to each orientation.
 
     Args:
@@ -63,14 +64,15 @@ class GroupConv(nn.Module):
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         _checks.flag("bias", bias)
         self.filters = _checks.choice("filters", filters, tuple(BASES))
-        basis = lifting_basis(space, k, filters)
-        self.register_buffer(
-            "basis", basis.to(device=device, dtype=dtype or torch.get_default_dtype()), persistent=False
-        )
-        shape = (out_channels, in_channels, sizes[0], basis.shape[1])
+        self.taps = k
+        self._build(torch.empty(0, device=device, dtype=dtype))
+        shape = (out_channels, in_channels, sizes[0], self.basis.shape[1])
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
+
+    def _tables(self) -> list[Table]:
+        return [("basis", None, lambda: lifting_basis(self.space, self.taps, self.filters))]
 
     def reset_parameters(self) -> None:
         """Uniform, of a variance that keeps the scale of white noise; bias zero."""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from pdegcnn import _checks
 from pdegcnn.nn.mixing import BatchNorm, ChannelMix
@@ -17,22 +13,6 @@ from pdegcnn.nn.parameters import Power
 from pdegcnn.nn.terms import TERMS, build_term
 from pdegcnn.pde import SPLITTINGS, evolve, solver
 from pdegcnn.spaces import Space
-
-STREAM_ABOVE = 2**25
-"""Signals of more numbers are taken a few channels at a time in evaluation mode without gradients."""
-
-
-def _groups(u: Tensor) -> list[slice]:
-    """Channels of ``u`` in groups of about a quarter of ``STREAM_ABOVE`` numbers."""
-    channels = u.shape[1]
-    size = max(1, STREAM_ABOVE * channels // (4 * u.numel()))
-    return [slice(start, start + size) for start in range(0, channels, size)]
-
-
-def _of_channels(term: nn.Module, channels: int, group: slice, u: Tensor, time: float) -> Tensor:
-    """A term on some of its channels; all its parameters have one entry per channel, but for those it shares."""
-    chosen = {n: p[group] if p.ndim and p.shape[0] == channels else p for n, p in term.named_parameters()}
-    return functional_call(term, chosen, (u, time))
 
 
 class PDELayer(nn.Module):
@@ -149,35 +129,8 @@ class PDELayer(nn.Module):
         """Solve the equation from ``u``, mix and normalise."""
         self.space.check_signal("u", u)
         _checks.channels("u", u, self.in_channels, self.space.layout)
-        if self._may_stream(u) and u.numel() > STREAM_ABOVE:
-            return self._stream(u)
         u = self.mix(evolve(u, list(self.terms.values()), self.splitting, self.iterations))
         return u if self.norm is None else self.norm(u)
-
-    def _may_stream(self, u: Tensor) -> bool:
-        if self.training or torch.is_grad_enabled() or u.is_meta or _checks.is_compiling():
-            return False
-        return not torch.is_autocast_enabled(u.device.type)
-
-    def _stream(self, u: Tensor) -> Tensor:
-        """The same a few channels at a time: a large signal needs the memory of input and output only.
-
-        Terms keep channels apart, so each group is evolved alone and added to all outputs at once.
-        """
-        out = u.new_zeros(u.shape[0], self.out_channels, *u.shape[2:])
-        mixed = out.flatten(2)
-        for group in _groups(u):
-            steps = [partial(_of_channels, term, self.in_channels, group) for term in self.terms.values()]
-            part = evolve(u[:, group], steps, self.splitting, self.iterations).flatten(2)
-            mixed.baddbmm_(self.mix.weight[:, group].expand(len(u), -1, -1), part)
-        for group in _groups(out):
-            if self.mix.bias is not None:
-                out[:, group] += self.mix.bias[group].view(-1, *(1,) * (u.ndim - 2))
-            if self.norm is not None:
-                rest = (self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias)
-                mean, variance, scale, bias = (None if x is None else x[group] for x in rest)
-                out[:, group] = F.batch_norm(out[:, group], mean, variance, scale, bias, mean is None, 0, self.norm.eps)
-        return out
 
     def extra_repr(self) -> str:
         """Space, channels and splitting."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived, Table
 from pdegcnn.functional import cake_lift
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.nn._precision import in_parameter_precision
@@ -38,7 +39,7 @@ def _family(space: Space, table: dict[type[Space], Any]) -> Any:
     raise TypeError(f"space: expected one of {', '.join(f.__name__ for f in table)}, got {type(space).__name__}")
 
 
-class PlanarLift(Lift):
+class PlanarLift(Derived, Lift):
     """Correlate an image with a trainable filter turned to each orientation, or with fixed cake wavelets.
 
     Args:
@@ -91,13 +92,15 @@ class PlanarLift(Lift):
             self.register_buffer("basis", None, persistent=False)
             functions = 2
         else:
-            basis = lifting_basis(space, kernel_size, filters)
-            functions = basis.shape[1]
-            self.register_buffer(
-                "basis", basis.to(device=device, dtype=dtype or torch.get_default_dtype()), persistent=False
-            )
+            self._build(torch.empty(0, device=device, dtype=dtype))
+            functions = self.get_buffer("basis").shape[1]
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, functions, device=device, dtype=dtype))
         self.reset_parameters()
+
+    def _tables(self) -> list[Table]:
+        if self.filters == "cake":
+            return []
+        return [("basis", None, lambda: lifting_basis(self.space, self.kernel_size, self.filters))]
 
     def reset_parameters(self) -> None:
         """Uniform, of a variance that keeps the scale of white noise."""

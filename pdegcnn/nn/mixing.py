@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived, Table
+from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
 from pdegcnn.spaces import Space
 
 HALF = (torch.float16, torch.bfloat16)
@@ -107,15 +110,37 @@ class _WeightedNorm(torch.autograd.Function):
         return grad_u, None, rate * along, total, None
 
 
-class BatchNorm(_BatchNorm):
+def _between_processes(
+    u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float, group: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `_WeightedNorm`, over the signals of all processes of ``group``; and how many numbers a channel has there."""
+    line = weights.expand(u.shape[2:]).flatten()
+    count = u.new_tensor([u.shape[0] * len(line)])
+    sums = sum_over(group, torch.cat(((u.flatten(2) @ line).sum(0), count)))
+    count = sums[-1].detach().clamp_min(1)
+    mean = sums[:-1] / count
+    centred = u - _per_channel(mean, u)
+    variance = sum_over(group, (centred.square().flatten(2) @ line).sum(0)) / count
+    factor = _per_channel(scale * (variance + eps).rsqrt(), u)
+    return torch.addcmul(_per_channel(shift, u), centred, factor), mean, variance, count
+
+
+class BatchNorm(Derived, Normalisation, _NormBase):
     """``torch.nn.BatchNorm2d`` for signals ``[B,C,...]`` of any rank: one mean and variance per channel.
+
+    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` leaves it in its place and has it take means and variances over
+    all processes.
 
     Args:
         num_features: channels C.
         space: where the signals live; if its points stand for different areas, as on the sphere, means and variances
             are integrals, so that they do not change when a signal is rotated.
-        options: ``eps``, ``momentum``, ``affine``, ``track_running_stats``, ``device`` and ``dtype`` as in
-            ``torch.nn.BatchNorm2d``.
+        eps: added to variances.
+        momentum: share of a batch in the running statistics; None: they are the mean of those of all batches.
+        affine: learn a scale and a shift.
+        track_running_stats: keep statistics for evaluation.
+        device: where parameters and statistics live.
+        dtype: their dtype.
 
     Raises:
         TypeError: ``space`` is no space, or a number is none.
@@ -124,27 +149,37 @@ class BatchNorm(_BatchNorm):
 
     point_weights: Tensor | None
 
-    def __init__(self, num_features: int, space: Space | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        space: Space | None = None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         _checks.positive_int("num_features", num_features)
         if space is not None:
             _checks.kind("space", space, Space, "a space or None")
-        _checks.number("eps", options.get("eps", 1e-5), 0.0, math.inf, open_low=True)
-        if options.get("momentum") is not None:
-            _checks.number("momentum", options["momentum"], 0.0, 1.0)
-        super().__init__(num_features, **options)
+        _checks.number("eps", eps, 0.0, math.inf, open_low=True)
+        if momentum is not None:
+            _checks.number("momentum", momentum, 0.0, 1.0)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
         self.space = space
-        weights = None if space is None else space.point_weights
-        if weights is not None:
-            dtype = options.get("dtype") or torch.get_default_dtype()
-            weights = torch.empty(weights.shape, device=options.get("device"), dtype=dtype)
-        self.register_buffer("point_weights", weights, persistent=False)
-        self.reset_parameters()
+        self.register_buffer("point_weights", None, persistent=False)
+        self._build(torch.empty(0, device=device, dtype=dtype))
+        self.stand_in = StandIn(self)
 
-    def reset_parameters(self) -> None:
-        """Unit scale, no shift, no statistics; the points' weights (again, after a move from the meta device)."""
-        super().reset_parameters()
-        if getattr(self, "point_weights", None) is not None and not self.point_weights.is_meta:  # type: ignore[union-attr]
-            self.point_weights.copy_(self.space.point_weights)  # type: ignore[union-attr]
+    def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.promote_types(dtype, torch.float32)
+
+    def _tables(self) -> list[Table]:
+        space = self.space
+        if space is None or space.point_weights is None:
+            return []
+        return [("point_weights", None, lambda: cast(Tensor, space.point_weights))]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Normalise ``input``."""
@@ -152,25 +187,48 @@ class BatchNorm(_BatchNorm):
         like = self.weight if self.running_mean is None else self.running_mean
         if like is not None and not (input.dtype in HALF and input.device == like.device):
             _checks.for_weights("input", input, like)
-        training = self.training or self.running_mean is None
-        if self.point_weights is None or not training or not input.shape[0]:
-            return super().forward(input)
         self._check_input_dim(input)
+        training = self._takes_statistics() or self.running_mean is None
+        group = self._processes() if training else None
+        if group is None and (self.point_weights is None or not training or not input.shape[0]):
+            return self._evenly(input, training)
+        if _checks.autocasts(input.device):
+            with torch.autocast(input.device.type, enabled=False):  # as torch's, which half precision would spoil
+                return self._by_area(input, group)
+        return self._by_area(input, group)
+
+    def _by_area(self, input: Tensor, group: Any) -> Tensor:  # noqa: A002
+        """Normalise by the batch's own statistics, or those of the processes of ``group``; in float32 at least."""
         u = input.to(torch.promote_types(input.dtype, torch.float32))
-        weights = self.point_weights.to(u.dtype)
+        weights = u.new_ones(()) if self.point_weights is None else self.point_weights.to(u.dtype)
         scale = u.new_ones(u.shape[1]) if self.weight is None else self.weight.to(u.dtype)
         shift = u.new_zeros(u.shape[1]) if self.bias is None else self.bias.to(u.dtype)
-        normal, mean, variance = _WeightedNorm.apply(u, weights, scale, shift, self.eps)  # type: ignore[misc]
+        count: Any = u.numel() // u.shape[1]
+        if group is None:
+            normal, mean, variance = _WeightedNorm.apply(u, weights, scale, shift, self.eps)  # type: ignore[misc]
+        else:
+            normal, mean, variance, count = _between_processes(u, weights, scale, shift, self.eps, group)
         if self.running_mean is not None and self.running_var is not None:
-            self._remember(mean.detach(), variance.detach(), u.numel() // u.shape[1])
+            self._remember(mean.detach(), variance.detach(), count)
         return normal.to(input.dtype)
 
-    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Running statistics as in ``torch.nn.BatchNorm2d``."""
-        assert self.running_mean is not None and self.running_var is not None
+    def _evenly(self, u: Tensor, training: bool) -> Tensor:
+        """Torch's batch norm, where all points count alike or the statistics are given."""
+        takes = self._takes_statistics()
+        kept = (self.running_mean, self.running_var) if not takes or self.track_running_stats else (None, None)
+        share = self._share() if takes and self.track_running_stats else 0.0
+        return F.batch_norm(u, *kept, self.weight, self.bias, training, share, self.eps)
+
+    def _share(self) -> float:
+        """Count a batch, and give its share in the running statistics."""
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        share = 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
+        return 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
+
+    def _remember(self, mean: Tensor, variance: Tensor, count: Any) -> None:
+        """Running statistics as in ``torch.nn.BatchNorm2d``."""
+        assert self.running_mean is not None and self.running_var is not None
+        share = self._share()
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
         unbiased = variance * (count / max(count - 1, 1))
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
@@ -180,3 +238,6 @@ class BatchNorm(_BatchNorm):
             raise ValueError(f"u: expected a signal [B,C,...] of rank three or more, got shape {tuple(input.shape)}")
         if input.shape[1] != self.num_features:
             raise ValueError(f"u: expected {self.num_features} channels, got shape {tuple(input.shape)}")
+
+    def __repr__(self) -> str:
+        return f"{self._get_name()}({self.extra_repr()})"

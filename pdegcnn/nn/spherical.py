@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional, sphere
+from pdegcnn._derived import Derived
 from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
 from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
@@ -35,7 +36,7 @@ class HarmonicBasis(Tables):
         return [("functions", self._shape, self._make)]
 
 
-class SphereLift(Lift):
+class SphereLift(Derived, Lift):
     """Correlate a spherical signal with trainable filters in every rotation: ``int f(x) psi(R^-1 x) dx``.
 
     In the harmonic domain this is ``W^l_mn = sqrt(4 pi/(2l+1)) f_lm conj(psi_ln)``: exact for band-limited signals, and

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived
 from pdegcnn.kernels.sphere_filters import degree_profiles
 from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
@@ -18,7 +19,7 @@ from pdegcnn.spaces import SO3, RotationSpace
 from pdegcnn.spaces.so3 import from_real_fibre, to_real_fibre
 
 
-class SphereConv(nn.Module):
+class SphereConv(Derived):
     """Group convolution that mixes channels, for spherical networks in the classical sense.
 
     By Schur's lemma a linear map commutes with rotations exactly if it acts on each degree alone and leaves the order m

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived
 from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.spaces import SO3, RotationSpace
@@ -17,7 +18,7 @@ SMALLEST = 1e-6
 """Added to lengths in square, so that the gradient at zero is finite."""
 
 
-class _DegreeGain(nn.Module):
+class _DegreeGain(Derived):
     """Every degree l (and fibre order n) of every channel, times a gain made of the lengths of all of them.
 
     A rotation mixes the 2l + 1 coefficients of degree l and order n along the fibre among themselves and keeps their

@@ -10,14 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived
+from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.parameters import MetricParameter, Power
 from pdegcnn.pde import solver
 from pdegcnn.pde.kernel_cache import KernelCache
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.spaces import GridSpace, Mesh, Space
+
+STREAM_ABOVE = 2**25
+"""Signals of more numbers are solved a few channels at a time where no gradients are recorded."""
 
 
-class Convection(nn.Module):
+class Convection(Derived):
     """Transport along a learned left-invariant vector per channel; see :func:`pdegcnn.functional.convection`.
 
     Args:
@@ -42,16 +47,15 @@ class Convection(nn.Module):
     @in_parameter_precision
     def forward(self, u: Tensor, time: float = 1.0) -> Tensor:
         """Solve for a step of length ``time``."""
-        _checks.channels("u", _checks.tensor("u", u), len(self.vector), self.space.layout)
-        run = solver(self.space, "convection").convection
-        return run(u, self.space, self.vector, time=time, **_with_plan(self))
+        _checks.channels("u", _checks.tensor("u", u), self.channels, self.space.layout)
+        return _solve(self, solver(self.space, "convection").convection, u, self.vector, time=time)
 
     def extra_repr(self) -> str:
         """Space, channels and options."""
         return _describe(self.space, self.channels, self.options)
 
 
-class _MetricTerm(nn.Module):
+class _MetricTerm(Derived):
     """A term driven by a learned metric per channel and a power."""
 
     name: str
@@ -68,7 +72,7 @@ class _MetricTerm(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        self.space, self.channels, self.options = space, channels, options
+        self.space, self.channels, self.options = space, _checks.positive_int("channels", channels), options
         self.plan = _prepare(space, self.name, options, device, dtype)
         self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
         self.alpha = alpha
@@ -84,8 +88,7 @@ class _MetricTerm(nn.Module):
         return {"cache": self.cache} if isinstance(self.space, GridSpace) and not self.training else {}
 
     def _check(self, u: Tensor) -> None:
-        """One metric for each channel; `PDELayer` may have put fewer in the place of the layer's own."""
-        _checks.channels("u", _checks.tensor("u", u), len(self.metric.raw), self.space.layout)
+        _checks.channels("u", _checks.tensor("u", u), self.channels, self.space.layout)
 
     def power(self) -> float | Tensor:
         """The power alpha."""
@@ -114,7 +117,8 @@ class Diffusion(_MetricTerm):
         """Solve for a step of length ``time``."""
         self._check(u)
         run = solver(self.space, self.name).diffusion
-        return run(u, self.space, self.metric(), alpha=self.power(), time=time, **_with_plan(self), **self._cache())
+        whole = isinstance(self.space, Mesh)  # where one table of a profile serves all channels
+        return _solve(self, run, u, self.metric(), whole=whole, alpha=self.power(), time=time, **self._cache())
 
 
 class ConvectionDiffusion(_MetricTerm):
@@ -146,7 +150,7 @@ class ConvectionDiffusion(_MetricTerm):
         """Solve for a step of length ``time``."""
         self._check(u)
         run = solver(self.space, self.name).convection_diffusion
-        return run(u, self.space, self.vector, self.metric(), alpha=self.power(), time=time, **_with_plan(self))
+        return _solve(self, run, u, self.vector, self.metric(), alpha=self.power(), time=time)
 
 
 class Morphology(_MetricTerm):
@@ -174,8 +178,8 @@ class Morphology(_MetricTerm):
         """Solve for a step of length ``time``."""
         self._check(u)
         run = solver(self.space, self.name).morphology
-        options = _with_plan(self) | self._cache()
-        return run(u, self.space, self.metric(), sign=self.sign, alpha=self.power(), time=time, **options)
+        options = {"sign": self.sign, "alpha": self.power(), "time": time, **self._cache()}
+        return _solve(self, run, u, self.metric(), **options)
 
     def extra_repr(self) -> str:
         """Sign, space, channels and options."""
@@ -194,8 +198,34 @@ def _prepare(space: Space, term: str, options: dict[str, Any], device: Any, dtyp
     return chosen.prepare(space, term, device=device, dtype=dtype, **options)
 
 
-def _with_plan(term: Any) -> dict[str, Any]:
-    return term.options if term.plan is None else term.options | {"plan": term.plan}
+def _solve(
+    term: Any, run: Callable[..., Tensor], u: Tensor, *parameters: Any, whole: bool = False, **options: Any
+) -> Tensor:
+    """What the solver ``run`` of ``term`` gives for a signal and parameters.
+
+    Solvers need memory of several signals. They keep channels apart, so without gradients a large signal is solved a
+    few channels at a time. It is solved ``whole`` where the channels share something, as a kernel size that depends on
+    all of them, and where the modules of a plan would be called more than once.
+    """
+    options |= term.options if term.plan is None else term.options | {"plan": term.plan}
+    whole = whole or term.plan is not None or options.get("kernel_size") == "auto" or torch.is_grad_enabled()
+    if whole or not _checks.has_values(u) or u.numel() <= STREAM_ABOVE:
+        return run(u, term.space, *parameters, **options)
+    options.pop("cache", None)
+    size, out = max(1, STREAM_ABOVE * u.shape[1] // (4 * u.numel())), None
+    for group in [slice(start, start + size) for start in range(0, u.shape[1], size)]:
+        part = run(u[:, group], term.space, *(_of_channels(p, group) for p in parameters), **options)
+        out = part.new_empty(u.shape) if out is None else out
+        out[:, group] = part
+    assert out is not None
+    return out
+
+
+def _of_channels(parameter: Tensor | Metric, group: slice) -> Any:
+    """The vectors or the metric of some channels; one entry serves all."""
+    if isinstance(parameter, Tensor):
+        return parameter if len(parameter) == 1 else parameter[group]
+    return type(parameter)(**{name: _of_channels(value, group) for name, value in vars(parameter).items()})
 
 
 def _describe(space: Space, channels: int, options: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
     if vector.ndim == 1:
         vector = vector[None]
     channels = u.shape[1]
-    if vector.ndim != 2 or vector.shape[1] != dim or vector.shape[0] not in (1, channels):
+    if vector.ndim != 2 or vector.shape[1] != dim or (vector.shape[0] != 1 and vector.shape[0] != channels):
         raise ValueError(f"vector: expected shape [{dim}] or [{channels},{dim}], got {tuple(vector.shape)}")
     _checks.same_kind("vector", vector, "u", u)
     if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
@@ -33,7 +33,7 @@ def check_metric_kind(metric: Metric, u: Tensor) -> Metric:
     """
     for value in vars(metric).values():
         _checks.same_kind("metric", value, "u", wide(u) if value.dtype == torch.float32 else u)
-        if value.shape[0] not in (1, u.shape[1]):
+        if value.shape[0] != 1 and value.shape[0] != u.shape[1]:  # "in" cannot compare sizes that a trace left open
             raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
     return metric
 

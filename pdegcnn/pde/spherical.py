@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._derived import lasting
 from pdegcnn.kernels.metric import Metric, as_metric
 from pdegcnn.kernels.morphological import morphological_kernel, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
@@ -103,7 +104,7 @@ def _harmonics(space: S2 | SO3, like: Tensor) -> GroupHarmonics | SphereHarmonic
 @lru_cache(maxsize=16)
 def _cached(make: Callable[..., nn.Module], space: Any, *args: Any) -> nn.Module:
     *arguments, dtype, device = args
-    return make(space, *arguments, torch.empty(0, dtype=dtype, device=device))
+    return lasting(lambda: make(space, *arguments, torch.empty(0, dtype=dtype, device=device)))
 
 
 def _plan(given: nn.Module | None, space: S2 | SO3, like: Tensor) -> Any:

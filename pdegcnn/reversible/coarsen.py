@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks as check
+from pdegcnn._derived import Derived, Table
 from pdegcnn.ops.wavelet import analyse, synthesise
 from pdegcnn.reversible.transition import Transition, round_to
 
@@ -29,7 +31,7 @@ def _merge_check(x: Tensor, dims: int) -> None:
         raise ValueError(f"x: expected a multiple of {2**dims} channels to refine, got shape {tuple(x.shape)}")
 
 
-class Wavelet(Transition):
+class Wavelet(Derived, Transition):
     """The periodic discrete wavelet transform: [B,C,*space] to [B,2^dims C,*space/2], and back.
 
     Output channels are ordered by band first: the first C are the low-pass ones; bit ``i`` of the band number (the
@@ -60,11 +62,15 @@ class Wavelet(Transition):
     def __init__(self, name: str = "haar", dims: int = 2, device: torch.device | str | None = None) -> None:
         super().__init__()
         self.name, self.dims = name, check.choice("dims", dims, (1, 2, 3))
-        analysis, synthesis = _filters(name)
-        self.register_buffer("analysis", analysis.to(device), persistent=False)
-        self.register_buffer("synthesis", synthesis.to(device), persistent=False)
+        self._build(torch.empty(0, device=device))
         self.bit_exact = name in ("haar", "db1")
         self.headroom = 2.0 ** (dims / 2)  # the first shear of an axis adds tan(pi/8) = sqrt(2) - 1 of the other entry
+
+    def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.float64
+
+    def _tables(self) -> list[Table]:
+        return [("analysis", None, lambda: _filters(self.name)[0]), ("synthesis", None, lambda: _filters(self.name)[1])]
 
     def extra_repr(self) -> str:
         """Name and number of axes."""
@@ -150,7 +156,7 @@ def _filters(name: str) -> tuple[Tensor, Tensor]:
     return analysis, torch.tensor([wavelet.rec_lo, wavelet.rec_hi], dtype=torch.float64)
 
 
-class LearnableOrthogonal(Transition):
+class LearnableOrthogonal(Derived, Transition):
     """Space to depth followed by a learnable orthogonal mixing of the 2^dims pixels of a block.
 
     The mixing is ``Q = Haar expm(A - A^T)``, orthogonal for every A; it starts as the Haar transform. Layout and
@@ -166,12 +172,11 @@ class LearnableOrthogonal(Transition):
         super().__init__()
         self.dims = check.choice("dims", dims, (1, 2, 3))
         self.skew = nn.Parameter(torch.empty(2**dims, 2**dims, device=device, dtype=dtype))
-        one = _filters("haar")[0]
-        haar = one
-        for _ in range(dims - 1):
-            haar = torch.kron(haar, one)
-        self.register_buffer("haar", haar.to(device=device, dtype=self.skew.dtype), persistent=False)
+        self._build(self.skew)
         self.reset_parameters()
+
+    def _tables(self) -> list[Table]:
+        return [("haar", None, lambda: reduce(torch.kron, [_filters("haar")[0]] * self.dims))]
 
     def reset_parameters(self) -> None:
         """Start as the Haar transform."""

@@ -42,7 +42,8 @@ def concrete(x: Tensor) -> bool:
 
 def evaluate(layer: nn.Module, index: int, y: Tensor, values: dict[str, Tensor] | None = None) -> Tensor:
     """``f(y)`` in the dtype of y; checks what the layer returned."""
-    version = y._version if concrete(y) else None  # in a trace versions are not known
+    counted = concrete(y) and not y.is_inference()  # neither a trace nor inference mode knows versions
+    version = y._version if counted else None
     out = layer(y) if values is None else functional_call(layer, values, (y,))
     name = f"layers[{index}] ({type(layer).__name__})"
     if not isinstance(out, Tensor):

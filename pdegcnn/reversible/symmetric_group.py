@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks as check
+from pdegcnn._derived import Derived, Table
 from pdegcnn.reversible.symmetric import ACTIVATIONS, IN_PLACE, symmetric_vjp, unfolding_bound
 
 
@@ -37,7 +38,7 @@ def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) ->
     return out.reshape(orientations, size * size, size * size)
 
 
-class SymmetricGroupConv(nn.Module):
+class SymmetricGroupConv(Derived):
     """``f(u) = -K^T act(K u + b)`` on signals [B,channels,Or,H,W], with K a group convolution on SE(2).
 
     K maps ``channels`` to ``rank`` regular fields with a kernel [rank,channels,Or,k,k] that is turned with the
@@ -81,9 +82,11 @@ class SymmetricGroupConv(nn.Module):
         shape = (self.rank, self.channels, self.orientations, kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(self.rank, device=device, dtype=dtype))
-        turn = turning(self.orientations, kernel_size).to(device=device, dtype=self.weight.dtype)
-        self.register_buffer("turn", turn, persistent=False)
+        self._build(self.weight)
         self.reset_parameters()
+
+    def _tables(self) -> list[Table]:
+        return [("turn", None, lambda: turning(self.orientations, self.kernel_size))]
 
     def reset_parameters(self) -> None:
         """Random K of spectral norm at most ``init_norm``; b = 0."""

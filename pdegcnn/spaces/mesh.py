@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _fft
+from pdegcnn._derived import lasting
 from pdegcnn._files import write_file
 from pdegcnn.spaces.base import Space
 from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
@@ -23,9 +25,9 @@ from pdegcnn.surface.checks import (
     check_glueing,
     check_lengths,
     edge_lengths,
-    import_trimesh,
-    repair_arrays,
 )
+from pdegcnn.surface.files import read_surface
+from pdegcnn.surface.repair import cut_edges, repaired
 from pdegcnn.surface.surface import JoinedSurface, Surface
 
 
@@ -82,18 +84,37 @@ class Mesh(Space):
             directions: number N of directions in each tangent plane; 1 for functions of position alone (whose metrics
                 should then be isotropic, for the one direction is that of the gauge).
             unit: length that vectors, metrics and radii are measured in; None: the mean edge length.
-            repair: drop degenerate faces and isolated vertices and orient faces alike (needs ``trimesh``).
+            repair: make vertices at one place one (nearer than 1e-6 of the surface's diameter and 0.01 of its shortest
+                side), drop degenerate and repeated faces and isolated vertices, orient faces alike.
+                :attr:`vertex_map` says what became of each vertex.
 
         Raises:
             TypeError: wrong dtypes.
             ValueError: wrong shapes, or a surface that is not an oriented manifold (with or without boundary); the
                 message names the defect and the vertices, edges or faces.
+
+        Warns:
+            UserWarning: edges of the boundary lie on each other, but have vertices of their own, as in a list of
+                separate triangles: the surface is cut there. ``repair=True`` joins them.
         """
-        if repair:
-            vertices, faces = repair_arrays(vertices, faces)
+        return cls._placed(vertices, faces, None, repair, directions, unit)
+
+    @classmethod
+    def _placed(cls, vertices: Any, faces: Any, known: Any, repair: bool, directions: int, unit: float | None) -> Mesh:
+        """The mesh of :meth:`from_arrays`; ``known``: the row of ``vertices`` that each vertex of a file became."""
+        if _checks.flag("repair", repair):
+            vertices, faces, kept = repaired(vertices, faces)
+            known = kept if known is None else np.where(known < 0, -1, kept[known])
         vertices, faces = check_arrays(vertices, faces)
         _check_unit(unit)
-        return cls(Surface(faces, edge_lengths(vertices, faces), vertices, len(vertices), unit), directions)
+        lengths = edge_lengths(vertices, faces)
+        surface = Surface(faces, lengths, vertices, len(vertices), unit, known)
+        cut = cut_edges(vertices, faces, surface.triangulation.twin < 0)
+        if len(cut):
+            message = f"edges {cut[:8].tolist()}" + (f" and {len(cut) - 8} more" if len(cut) > 8 else "")
+            message = f"vertices: expected one vertex at each place, got {message} that lie on others, unconnected"
+            warnings.warn(f"{message}: the surface is cut there; repair=True joins it", stacklevel=3)
+        return cls(surface, directions)
 
     @classmethod
     def from_lengths(cls, faces: Any, lengths: Any, *, directions: int = 8, unit: float | None = None) -> Mesh:
@@ -125,18 +146,26 @@ class Mesh(Space):
         return cls(surface, directions)
 
     @classmethod
-    def from_file(cls, path: str | Path, **options: Any) -> Mesh:
-        """A mesh from a file that ``trimesh`` reads (OBJ, PLY, STL, OFF, ...); options as in :meth:`from_arrays`.
+    def from_file(
+        cls, path: str | Path, *, directions: int = 8, unit: float | None = None, repair: bool = False
+    ) -> Mesh:
+        """A mesh from a file (OBJ; with ``trimesh`` also PLY, STL, OFF, GLB, ...); options as in :meth:`from_arrays`.
+
+        The faces of all objects, groups and materials are one surface, connected where they share positions. Normals
+        and texture coordinates do not cut it. Where a format repeats positions for each face (STL) or texture (glTF),
+        those at one place are one vertex; the distance is relative to the surface, so the unit does not matter.
+        Positions without a face are left out; :attr:`vertex_map` and :attr:`source_vertices` connect the vertices with
+        those of the file. Polygons are cut into triangles.
 
         Raises:
-            ImportError: ``trimesh`` is not installed.
+            ImportError: ``trimesh`` is not installed, and the file is no OBJ file.
             FileNotFoundError: there is no such file.
+            ValueError: as :meth:`from_arrays`, or a file without faces.
+
+        Warns:
+            UserWarning: as :meth:`from_arrays`.
         """
-        trimesh = import_trimesh()
-        if not Path(path).exists():
-            raise FileNotFoundError(f"path: expected a mesh file, got {str(path)!r}, which does not exist")
-        read = trimesh.load(path, process=Path(path).suffix.lower() == ".stl", force="mesh")
-        return cls.from_arrays(np.asarray(read.vertices, dtype=np.float64), np.asarray(read.faces), **options)
+        return cls._placed(*read_surface(path), repair, directions, unit)
 
     @classmethod
     def union(cls, meshes: Sequence[Mesh]) -> Mesh:
@@ -212,6 +241,24 @@ class Mesh(Space):
     def faces(self) -> Tensor:
         """Vertices of each face, ``[F,3]``, long."""
         return torch.from_numpy(self.surface.triangulation.faces).to(self._device)
+
+    @property
+    def vertex_map(self) -> Tensor:
+        """The vertex that each vertex of the file or arrays became, ``[n]`` long; -1 for those left out."""
+        known = self.surface.vertex_map
+        return (torch.arange(self.vertex_count) if known is None else torch.from_numpy(known)).to(self._device)
+
+    @property
+    def source_vertices(self) -> Tensor:
+        """The vertex of the file or arrays that each vertex was, the first of those merged, ``[V]`` long.
+
+        ``values[mesh.source_vertices]`` takes values for each vertex of the file to the vertices of the mesh.
+        """
+        known = self.vertex_map
+        first = torch.full((self.vertex_count,), known.numel(), device=known.device)
+        used = known >= 0
+        numbers = torch.arange(known.numel(), device=known.device)
+        return first.scatter_reduce(0, known[used], numbers[used], "amin")
 
     @property
     def areas(self) -> Tensor:
@@ -403,7 +450,7 @@ class Mesh(Space):
         dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
         key = (*name, like.device, dtype)
         if key not in self._kept:
-            self._kept[key] = build((like.device, dtype))
+            self._kept[key] = lasting(build, (like.device, dtype))
         return self._kept[key]
 
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:

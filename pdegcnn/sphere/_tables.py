@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._derived import Derived
 from pdegcnn.sphere._legendre import Array, legendre_block
 from pdegcnn.sphere.grid import SphereGrid
 
@@ -46,36 +46,11 @@ def analysis_table(grid: SphereGrid, lmax: int, orders: range, spin: int = 0, ri
     return table
 
 
-class Tables(nn.Module):
-    """A module whose float64-made tables are non-persistent buffers of the working dtype.
+class Tables(Derived):
+    """A module of tables in float32, or float64 in a module of that dtype, so that ``.double()`` gains accuracy."""
 
-    Changing the dtype rebuilds them, so that ``.double()`` gains accuracy. `_tables` yields names, shapes and makers.
-    """
-
-    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
-        raise NotImplementedError
-
-    def _build(self, like: Tensor) -> None:
-        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        for name, shape, make in self._tables():
-            if like.is_meta:
-                value = torch.empty(shape, dtype=dtype, device="meta")
-            else:
-                value = torch.from_numpy(np.ascontiguousarray(make())).to(device=like.device, dtype=dtype)
-            self.register_buffer(name, value, persistent=False)
-
-    def _first(self) -> Tensor:
-        return next(self.buffers())
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Tables:
-        old = self._first()
-        new = fn(torch.empty(0, dtype=old.dtype, device=old.device))
-        if new.dtype != old.dtype or (old.is_meta and not new.is_meta):
-            self._build(new)
-            for child in self.children():
-                child._apply(fn)
-            return self
-        return super()._apply(fn, *args, **kwargs)
+    def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 class TableModule(Tables):
@@ -104,6 +79,7 @@ class TableModule(Tables):
     def check_kind(self, name: str, value: Tensor) -> None:
         """Raise unless ``value`` has the tables' precision and device."""
         table = self._first()
+        assert table is not None
         real = value.real.dtype if value.is_complex() else value.dtype
         if table.dtype != real or table.device != value.device:
             raise TypeError(

@@ -28,6 +28,8 @@ def to_arrays(surface: Surface) -> dict[str, Any]:
     store["vertex_count"] = t.vertex_count
     if surface.vertices is not None:
         store["vertices"] = surface.vertices
+    if surface.vertex_map is not None:
+        store["vertex_map"] = surface.vertex_map
     if delaunay is t:
         store["delaunay/same"] = True
     elif delaunay is not None:
@@ -51,7 +53,8 @@ def from_arrays(store: dict[str, Any]) -> Surface:
         parts = _named(groups["part"], 1)
         return JoinedSurface([from_arrays(parts[str(i)]) for i in range(len(parts))])
     vertices, count = store.get("vertices"), int(store["vertex_count"])
-    surface = Surface(store["faces"], store["lengths"], vertices, count, float(store["unit"]))
+    unit, vertex_map = float(store["unit"]), store.get("vertex_map")
+    surface = Surface(store["faces"], store["lengths"], vertices, count, unit, vertex_map)
     if "same" in (a := groups["delaunay"]):
         surface._delaunay = surface.triangulation, surface.frames
     elif a:

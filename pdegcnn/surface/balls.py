@@ -11,6 +11,8 @@ from pdegcnn.surface.triangulation import Complexes, Ints, Triangulation
 
 SLACK = 1.6
 """Paths may leave the ball by this factor: a vertex near by may be reached through one further away."""
+TIE = 1e-9
+"""Distances that differ by a smaller share are equal: rounding must not decide what lies within a radius."""
 PIECE = 2_000_000
 """Candidates expanded at a time."""
 
@@ -46,21 +48,48 @@ def geodesic_pairs(triangulation: Triangulation, frames: Frames, radius: float |
     """
     t, n = triangulation, triangulation.vertex_count
     edges = _directed_edges(t, frames)
-    level = edges if radius is None else tuple(x[np.abs(edges[2]) <= SLACK * radius] for x in edges)
+    if radius is not None:  # a longer edge leads out of every ball
+        edges = tuple(x[np.abs(edges[2]) <= 2 * SLACK * radius * (1 + TIE)] for x in edges)
+    level = edges if radius is None else _within(edges, radius)
     found = [(np.arange(n), np.arange(n), np.zeros(n, complex), np.ones(n, complex)), level]
     depth = [np.zeros(n, dtype=np.int64), np.ones(level[0].size, dtype=np.int64)]
-    seen = level[0] * n + level[1]
+    seen = _Seen(level[0] * n + level[1])
     start = np.searchsorted(edges[0], np.arange(n + 1))
     while radius is not None and level[0].size:
         level = _step(level, edges, start, n, seen)
-        seen = np.sort(np.concatenate((seen, level[0] * n + level[1])))
-        near = np.abs(level[2]) <= SLACK * radius
-        level = tuple(x[near] for x in level)
+        seen.add(level[0] * n + level[1])
+        level = _within(level, radius)
         found.append(level)
         depth.append(np.full(level[0].size, len(depth)))
     centre, source, offset, transport = (np.concatenate(x) for x in zip(*found))
     order = np.lexsort((source, np.concatenate(depth), centre))
     return _symmetric(centre[order], source[order], offset[order], transport[order], n, radius)
+
+
+class _Seen:
+    """A growing set of keys: sorted arrays, each at most half of the one before, so that small additions are cheap."""
+
+    def __init__(self, keys: Ints) -> None:
+        self.parts = [np.sort(keys)]
+
+    def add(self, keys: Ints) -> None:
+        """Add keys that are new."""
+        self.parts.append(np.sort(keys))
+        while len(self.parts) > 1 and 2 * self.parts[-1].size > self.parts[-2].size:
+            self.parts[-2:] = [np.sort(np.concatenate(self.parts[-2:]), kind="stable")]
+
+    def holds(self, keys: Ints) -> np.ndarray:
+        """Whether each of ``keys`` is in the set."""
+        found = np.zeros(keys.size, dtype=bool)
+        for part in self.parts:
+            if part.size:
+                found |= part[np.minimum(np.searchsorted(part, keys), part.size - 1)] == keys
+        return found
+
+
+def _within(level: tuple, radius: float) -> tuple[np.ndarray, ...]:
+    near = np.abs(level[2]) <= SLACK * radius * (1 + TIE)
+    return tuple(x[near] for x in level)
 
 
 def _directed_edges(t: Triangulation, frames: Frames) -> tuple[np.ndarray, ...]:
@@ -75,7 +104,7 @@ def _directed_edges(t: Triangulation, frames: Frames) -> tuple[np.ndarray, ...]:
     return tail[order], head[order], offset[order], transport[order]
 
 
-def _step(level: tuple, edges: tuple, start: Ints, n: int, seen: Ints) -> tuple[np.ndarray, ...]:
+def _step(level: tuple, edges: tuple, start: Ints, n: int, seen: _Seen) -> tuple[np.ndarray, ...]:
     """Pairs one edge further away, averaged over the ways to reach them."""
     sizes = np.diff(start)[level[1]]
     pieces, total = [], np.concatenate(([0], np.cumsum(sizes)))
@@ -91,7 +120,7 @@ def _step(level: tuple, edges: tuple, start: Ints, n: int, seen: Ints) -> tuple[
         edge = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + start[part[1]][which]
         key = part[0][which] * n + edges[1][edge]
         fresh = edges[1][edge] != part[0][which]
-        fresh &= seen[np.minimum(np.searchsorted(seen, key), seen.size - 1)] != key
+        fresh &= ~seen.holds(key)
         which, edge, key = which[fresh], edge[fresh], key[fresh]
         offset = part[2][which] + part[3][which] * edges[2][edge]
         pieces.append(_average(key, offset, part[3][which] * edges[3][edge]))
@@ -107,12 +136,15 @@ def _average(key: Ints, offset: Complexes, turn: Complexes) -> tuple[np.ndarray,
     """One log map (mean) and transport (sum) for each key, over the ways that agree with the shortest by half its
     length: a way around a handle is another geodesic.
     """
-    order = np.lexsort((np.abs(offset).round(9), key))
+    order = np.argsort(key, kind="stable")
     key, offset, turn = key[order], offset[order], turn[order]
     new = np.concatenate(([True], key[1:] != key[:-1])) if key.size else np.zeros(0, bool)
-    slot = np.cumsum(new) - 1
-    shortest = offset[new][slot]
-    alike = np.abs(offset - shortest) <= np.abs(shortest) / 2
+    slot, begin = np.cumsum(new) - 1, np.flatnonzero(new)
+    length = np.abs(offset)
+    least = np.minimum.reduceat(length, begin) if key.size else length
+    shortest = np.flatnonzero(length <= least[slot] * (1 + TIE))
+    shortest = offset[shortest[np.searchsorted(shortest, begin)]][slot]  # the first of them
+    alike = np.abs(offset - shortest) <= np.abs(shortest) / 2 * (1 + TIE)
     slot = slot[alike]
     return key[new], _sum(slot, offset[alike]) / np.bincount(slot), _sum(slot, turn[alike])
 
@@ -134,7 +166,9 @@ def _symmetric(
     between = (offset - turn * offset[mirror]) / 2
     if radius is not None:
         length = (np.abs(offset) + np.abs(offset[mirror])) / 2
-        keep &= (length <= radius * (1 + 1e-9)) & (np.abs(between) >= length / 2)  # else they go different ways
+        keep &= (length <= radius * (1 + TIE)) & (
+            np.abs(between) >= length / 2 * (1 - TIE)
+        )  # else they go different ways
     centre, source, between, turn = (x[keep] for x in (centre, source, between, turn))
     start = np.searchsorted(centre, np.arange(n + 1))
     return Pairs(start, centre, source, between, turn, _mirror(centre, source, n))

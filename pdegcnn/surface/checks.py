@@ -1,10 +1,13 @@
-"""Defects of meshes, each named with the indices where it occurs, and their repair."""
+"""Defects of meshes, each named with the indices where it occurs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from pdegcnn.surface.triangulation import Floats, Ints, Triangulation
 
@@ -28,16 +31,21 @@ def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
         ValueError: wrong shapes, non-finite vertices, indices out of range, degenerate faces, edges with more than two
             faces, faces of different orientation, isolated vertices, vertices where two sheets touch; with indices.
     """
-    vertices, faces = as_rows("vertices", vertices, "[V,3] float", "f"), as_rows("faces", faces, "[F,3] long", "iu")
-    vertices, faces = vertices.astype(np.float64), faces.astype(np.int64)
-    bad = np.flatnonzero(~np.isfinite(vertices).all(1))
-    if bad.size:
-        raise ValueError(f"vertices: expected finite coordinates, got NaN or infinity at vertices {_shown(bad)}")
+    vertices, faces = as_positions(vertices), as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
     check_faces(faces, len(vertices))
     lengths = edge_lengths(vertices, faces)
     check_lengths(lengths)
     check_glueing(faces, len(vertices))
     return vertices, faces
+
+
+def as_positions(vertices: Any) -> Floats:
+    """Vertices ``[V,3]`` as a float64 array, if they are finite, else an error."""
+    vertices = as_rows("vertices", vertices, "[V,3] float", "f").astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(vertices).all(1))
+    if bad.size:
+        raise ValueError(f"vertices: expected finite coordinates, got NaN or infinity at vertices {_shown(bad)}")
+    return vertices
 
 
 def as_rows(name: str, value: Any, wanted: str, kinds: str) -> Any:
@@ -66,9 +74,7 @@ def edge_lengths(vertices: Floats, faces: Ints) -> Floats:
 
 def check_faces(faces: Ints, vertex_count: int) -> None:
     """Raise for indices out of range, repeated corners and isolated vertices."""
-    bad = np.flatnonzero(((faces < 0) | (faces >= vertex_count)).any(1))
-    if bad.size:
-        raise ValueError(f"faces: expected indices in [0, {vertex_count - 1}], got others in faces {_shown(bad)}")
+    check_indices(faces, vertex_count)
     bad = np.flatnonzero((faces == np.roll(faces, 1, axis=1)).any(1))
     if bad.size:
         raise ValueError(f"faces: expected no degenerate face, got repeated corners in faces {_shown(bad)}")
@@ -77,13 +83,24 @@ def check_faces(faces: Ints, vertex_count: int) -> None:
         raise ValueError(f"faces: expected no isolated vertex, got no face at vertices {_shown(bad)}")
 
 
+def check_indices(faces: Ints, vertex_count: int) -> None:
+    """Raise for indices out of range."""
+    bad = np.flatnonzero(((faces < 0) | (faces >= vertex_count)).any(1))
+    if bad.size:
+        raise ValueError(f"faces: expected indices in [0, {vertex_count - 1}], got others in faces {_shown(bad)}")
+
+
+def has_area(lengths: Floats) -> NDArray[np.bool_]:
+    """Whether lengths ``[F,3]`` are those of proper triangles."""
+    with np.errstate(invalid="ignore"):
+        return (lengths > 0).all(1) & (lengths.sum(1) - 2 * lengths.max(1) > FLATNESS * lengths.max(1))
+
+
 def check_lengths(lengths: Floats) -> None:
     """Raise for lengths that are not those of proper triangles."""
     if lengths.ndim != 2 or lengths.shape[1] != 3:
         raise ValueError(f"lengths: expected [F,3] float, got shape {lengths.shape}")
-    with np.errstate(invalid="ignore"):
-        proper = lengths.sum(1) - 2 * lengths.max(1) > FLATNESS * lengths.max(1)
-    bad = np.flatnonzero(~proper | ~(lengths > 0).all(1))
+    bad = np.flatnonzero(~has_area(lengths))
     if bad.size:
         raise ValueError(f"faces: expected no degenerate face, got zero area in faces {_shown(bad)}")
 
@@ -115,38 +132,8 @@ def check_glueing(faces: Ints, vertex_count: int) -> None:
 def _fans(triangulation: Triangulation) -> Ints:
     """Number of connected fans of faces at each vertex."""
     after = triangulation.twin[triangulation.previous]  # the next half-edge around the same tail
-    label = np.arange(after.size)
-    jump = np.where(after < 0, label, after)
-    backwards = np.where(triangulation.twin < 0, label, triangulation.next[triangulation.twin])
-    for _ in range(int(np.bincount(triangulation.tail).max()) + 1):
-        label = np.minimum(label, np.minimum(label[jump], label[backwards]))
+    joined = np.flatnonzero(after >= 0)
+    links: Any = sparse.coo_matrix((np.ones(joined.size, dtype=np.int8), (joined, after[joined])), (after.size,) * 2)
+    label = connected_components(links, directed=False)[1].astype(np.int64)
     fans = np.unique(triangulation.tail * after.size + label)
     return np.bincount(fans // after.size, minlength=triangulation.vertex_count)
-
-
-def repair_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
-    """Drop degenerate and repeated faces and isolated vertices, and orient faces alike, by ``trimesh``.
-
-    Edges of more than two faces are beyond repair: :func:`check_arrays` then says where they are.
-
-    Raises:
-        ImportError: ``trimesh`` is not installed.
-    """
-    trimesh = import_trimesh()
-    vertices, faces = as_rows("vertices", vertices, "[V,3] float", "f"), as_rows("faces", faces, "[F,3] long", "iu")
-    mesh = trimesh.Trimesh(vertices, faces, process=False)
-    lengths = edge_lengths(np.asarray(mesh.vertices), np.asarray(mesh.faces))
-    proper = lengths.sum(1) - 2 * lengths.max(1) > FLATNESS * lengths.max(1)
-    mesh.update_faces(proper & mesh.unique_faces())
-    mesh.remove_unreferenced_vertices()
-    trimesh.repair.fix_winding(mesh)
-    return np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
-
-
-def import_trimesh() -> Any:
-    """The package ``trimesh``, or an error that says how to get it."""
-    try:
-        import trimesh
-    except ImportError as error:
-        raise ImportError("reading and repairing meshes needs trimesh: pip install 'pdegcnn[mesh]'") from error
-    return trimesh

@@ -9,21 +9,27 @@ area of a vertex as the error.
 
 from __future__ import annotations
 
+import cmath
 import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from pdegcnn.surface.frames import Frames
+from pdegcnn.surface.halfedges import HalfEdges, Side, Ties, after, before, corner
+from pdegcnn.surface.halving import middles
+from pdegcnn.surface.located import Located
 from pdegcnn.surface.triangulation import Complexes, Floats, Ints, Triangulation
 
-SLACK = 1e-9
-"""As in the intrinsic Delaunay triangulation: pairs of triangles on one circle are left alone."""
-STRAIGHT = math.pi / 4
+AREA_TIE = 1e-8
+"""Areas that differ by a smaller share are equal; see the rule of ties in :mod:`pdegcnn.surface.halfedges`."""
+WEIGHT_TIE = 1e-6
+"""As ``AREA_TIE``, of the cotangent weights of edges (as angles, in radians)."""
+NOTHING = 1e-9
+"""Weights below this share are rounding."""
+STRAIGHT = math.pi / 4 * (1 + 1e-6)
 """Boundary vertices whose angle differs from a straight one by more are corners, and stay."""
 TRIES = 4
 """A vertex that cannot be removed is tried again this often."""
@@ -60,84 +66,66 @@ def decimate(triangulation: Triangulation, frames: Frames, factor: float, sizes:
     The vertex of least area goes first, so that those that stay are spread evenly. Corners of the boundary stay, as do
     vertices whose removal would leave no surface: there are then more vertices than asked for.
     """
-    work = _Decimator(triangulation, frames)
+    work, ties = _Decimator(triangulation, frames), Ties(AREA_TIE)
     part = np.repeat(np.arange(len(sizes)), sizes).tolist()
     surplus = [int(size - max(4, round(size / factor))) for size in sizes]
-    heap = [(work.area(v), v, 0) for v in range(triangulation.vertex_count)]
+    late = (~middles(triangulation)).tolist()
+    heap = [(late[v], ties.snap(work.cost(v)), v, 0) for v in range(triangulation.vertex_count)]
     heapq.heapify(heap)
     while heap and any(s > 0 for s in surplus):
-        cost, v, tries = heapq.heappop(heap)
+        _, cost, v, tries = heapq.heappop(heap)
         if surplus[part[v]] <= 0:
             continue
-        area = work.area(v)
-        if tries == 0 and area > cost * (1 + 1e-9):
-            heapq.heappush(heap, (area, v, 0))
+        fresh = work.cost(v)
+        if tries == 0 and fresh > cost + AREA_TIE:
+            heapq.heappush(heap, (late[v], ties.snap(fresh), v, 0))
         elif work.remove(v):
             surplus[part[v]] -= 1
         elif tries < TRIES:
-            heapq.heappush(heap, (2 * cost, v, tries + 1))
+            heapq.heappush(heap, (late[v], cost + math.log(2), v, tries + 1))
     return work.result()
 
 
-def _corner(a: float, b: float, opposite: float) -> float:
-    return math.acos(min(1.0, max(-1.0, (a * a + b * b - opposite * opposite) / (2 * a * b))))
+class _Decimator(HalfEdges):
+    """Half-edge lists from which vertices are taken. A triangle that is gone has tails -1.
 
-
-def _next(h: int) -> int:
-    return h - 2 if h % 3 == 2 else h + 1
-
-
-def _previous(h: int) -> int:
-    return h + 2 if h % 3 == 0 else h - 1
-
-
-class _Decimator:
-    """Half-edge lists that are changed in place; plain Python numbers. A triangle that is gone has tails -1."""
+    ``degree`` counts the triangles around each vertex, ``edges`` holds a number for each pair of neighbours: hubs of
+    thousands of edges cost no more than other vertices.
+    """
 
     def __init__(self, t: Triangulation, frames: Frames) -> None:
+        super().__init__(t, frames)
         self.count = t.vertex_count
-        self.tail, self.twin, self.length = t.tail.tolist(), t.twin.tolist(), t.lengths.ravel().tolist()
-        self.angle, self.scale = frames.angle.tolist(), frames.scale.tolist()
         self.out, self.boundary = frames.first.tolist(), t.on_boundary.tolist()
-        self.rows: list[tuple[int, Sequence[int], list[float], list[float]]] = []
+        self.degree = np.bincount(t.tail, minlength=self.count).tolist()
+        self.edges = set((np.minimum(t.tail, t.head) * self.count + np.maximum(t.tail, t.head)).tolist())
+        self.points = Located()
+
+    def edge(self, v: int, w: int) -> int:
+        """The number of a pair of vertices."""
+        return min(v, w) * self.count + max(v, w)
+
+    def turn(self, h: int) -> float:
+        """Angle to add when a vector moves from the head of a half-edge to its tail."""
+        back, ahead = self.twin[h], after(h)
+        return self.angle[h] - (self.angle[back] if back >= 0 else self.angle[ahead] + self.span(ahead)) - math.pi
 
     def fan(self, v: int) -> list[int]:
         """Half-edges from v, counter-clockwise; at the boundary from the rightmost."""
         start = h = self.out[v]
         found = [h]
-        while (h := self.twin[_previous(h)]) >= 0 and h != start:
+        while (h := self.twin[before(h)]) >= 0 and h != start:
             found.append(h)
         return found
 
-    def neighbours(self, v: int) -> list[int]:
-        """Vertices that share an edge with v, counter-clockwise."""
-        fan = self.fan(v)
-        last = [self.tail[_previous(fan[-1])]] if self.boundary[v] else []
-        return [self.tail[_next(h)] for h in fan] + last
+    def cost(self, v: int) -> float:
+        """Logarithm of the area of the triangles around v; of twice that at the boundary, where half are missing."""
+        area = sum(0.5 * self.length[h] * self.length[before(h)] * math.sin(self.corner[h]) for h in self.fan(v))
+        return math.log(max(2 * area if self.boundary[v] else area, 1e-300))
 
-    def corner(self, h: int) -> float:
-        """Angle of the triangle at the tail."""
-        return _corner(self.length[h], self.length[_previous(h)], self.length[_next(h)])
-
-    def span(self, h: int) -> float:
-        """Polar angle from a half-edge to the next around its tail."""
-        after = self.twin[_previous(h)]
-        if after < 0:
-            return self.scale[self.tail[h]] * self.corner(h)
-        return (self.angle[after] - self.angle[h]) % (2 * math.pi)
-
-    def area(self, v: int) -> float:
-        """Area of the triangles around v; twice that at the boundary, where half of them are missing."""
-        area = sum(0.5 * self.length[h] * self.length[_previous(h)] * math.sin(self.corner(h)) for h in self.fan(v))
-        return 2 * area if self.boundary[v] else area
-
-    def weight(self, h: int) -> float:
-        """Sum of the cotangents opposite to an inner edge: negative where it is not Delaunay."""
-        total = 0.0
-        for side in (h, self.twin[h]):
-            angle = self.corner(_previous(side))
-            total += math.cos(angle) / max(math.sin(angle), 1e-300)
-        return total
+    def lone(self, v: int) -> bool:
+        """Whether v is inside and has too few triangles to lose one."""
+        return not self.boundary[v] and self.degree[v] <= 3
 
     def may_flip(self, h: int, slack: float = -1e-6) -> bool:
         """Whether the triangles at h are a convex quadrangle whose other diagonal is no edge yet.
@@ -147,137 +135,152 @@ class _Decimator:
         t = self.twin[h]
         if t < 0:
             return False
-        a, b, c, d = self.tail[h], self.tail[t], self.tail[_previous(h)], self.tail[_previous(t)]
-        if c == d or any(not self.boundary[v] and len(self.fan(v)) <= 3 for v in (a, b)):
+        a, b, c, d = self.tail[h], self.tail[t], self.tail[before(h)], self.tail[before(t)]
+        if c == d or self.lone(a) or self.lone(b):
             return False
-        at_a, at_b = self.corner(h) + self.corner(_next(t)), self.corner(_next(h)) + self.corner(t)
+        at_a, at_b = self.corner[h] + self.corner[after(t)], self.corner[after(h)] + self.corner[t]
         convex = at_a < math.pi * (1 + slack) and at_b < math.pi * (1 - 1e-6)
-        return convex and d not in self.neighbours(c)
+        return convex and self.edge(c, d) not in self.edges
 
     def flip(self, h: int) -> tuple[int, ...]:
-        """Replace the edge a-b of half-edge h by c-d; returns the four half-edges around."""
+        """As of :class:`HalfEdges`; keeps degrees, edges and the places of removed vertices up to date."""
         t = self.twin[h]
-        f, g = h - h % 3, t - t % 3
-        h1, h2, t1, t2 = _next(h), _previous(h), _next(t), _previous(t)
-        ab, bc, ca, ad, db = (self.length[x] for x in (h, h1, h2, t1, t2))
-        at_a = _corner(ab, ca, bc) + _corner(ab, ad, db)
-        cd = math.sqrt(max(ca * ca + ad * ad - 2 * ca * ad * math.cos(at_a), 0.0))
-        c, d = self.tail[h2], self.tail[t2]
-        at_c = self.angle[h2] + self.span(h2) * _corner(ca, cd, ad) / self.corner(h2)
-        at_d = self.angle[t2] + self.span(t2) * _corner(db, cd, bc) / self.corner(t2)
-        moved = {t2: f + 1, h1: f + 2, h2: g + 1, t1: g + 2}
-        sides = {new: (self.tail[x], self.length[x], self.angle[x], self.twin[x]) for x, new in moved.items()}
-        sides |= {f: (c, cd, at_c, g), g: (d, cd, at_d, f)}
-        self._write({n: (*x[:3], moved.get(x[3], x[3]) if n not in (f, g) else x[3]) for n, x in sides.items()})
-        return f + 1, f + 2, g + 1, g + 2
+        h1, h2, t1, t2 = after(h), before(h), after(t), before(t)
+        a, b, c, d = self.tail[h], self.tail[t], self.tail[h2], self.tail[t2]
+        if h // 3 in self.points.lists or t // 3 in self.points.lists:
+            up = cmath.rect(self.length[h2], self.corner[h])
+            layout = 0j, complex(self.length[h]), up, cmath.rect(self.length[t1], -self.corner[t1])
+            turns = self.turn(h1), -self.turn(h2), self.turn(t1), -self.turn(t2)
+            self.points.flip((a, b, c, d), layout, turns, (h // 3, t // 3))
+        self.edges.remove(self.edge(a, b))
+        self.edges.add(self.edge(c, d))
+        for v, more in ((a, -1), (b, -1), (c, 1), (d, 1)):
+            self.degree[v] += more
+        return super().flip(h)
 
-    def _write(self, sides: dict[int, tuple[int, float, float, int]]) -> None:
-        """Set tail, length, polar angle and twin of half-edges, and what refers to them."""
-        for h, (tail, length, angle, twin) in sides.items():
-            self.tail[h], self.length[h], self.angle[h], self.twin[h] = tail, length, angle, twin
-            if twin >= 0:
-                self.twin[twin] = h
+    def _write(self, sides: dict[int, Side]) -> None:
+        super()._write(sides)
+        for h, (tail, *_, twin) in sides.items():
             if twin < 0 or not self.boundary[tail]:
                 self.out[tail] = h
 
     def remove(self, v: int) -> bool:
         """Take v out of the surface, unless that leaves none."""
         fan = self.fan(v)
-        if self.boundary[v] and abs(sum(map(self.corner, fan)) - math.pi) > STRAIGHT:
+        if self.boundary[v] and abs(sum(self.corner[h] for h in fan) - math.pi) > STRAIGHT:
             return False
         faces = 2 if self.boundary[v] else 3
-        while len(fan) > faces:
-            inner = [h for h in fan if self.may_flip(h, slack=1e-6)]
-            if not inner:
-                break
-            self.flip(min(inner, key=self.weight))
-            fan = self.fan(v)
+        self._thin(v, fan, faces)
+        fan = self.fan(v)
         close = self._close_boundary if self.boundary[v] else self._close
         removed = len(fan) == faces and close(v, fan)
-        self._legalise([h - h % 3 for h in (fan[:1] if removed else fan)])
+        self.legalise([h - h % 3 + k for h in (fan[:1] if removed else fan) for k in range(3)])
         return removed
+
+    def _thin(self, v: int, fan: list[int], faces: int) -> None:
+        """Flip edges at v until ``faces`` triangles are left or none may be flipped, those of least weight first.
+
+        A flip changes the weights of the two edges beside it, which are then looked at anew.
+        """
+        ties, heap = Ties(WEIGHT_TIE), []
+        spokes: dict[int, tuple[float, int]] = {}  # by the vertex at the other end: weight and half-edge
+
+        def offer(h: int) -> None:
+            if self.twin[h] >= 0:
+                sine, product = self.weight(h)
+                head = self.tail[after(h)]
+                spokes[head] = ties.snap(math.atan2(sine, product + NOTHING)), h
+                heapq.heappush(heap, (spokes[head][0], head))
+
+        for h in fan:
+            offer(h)
+        while heap and self.degree[v] > faces:
+            weight, head = heapq.heappop(heap)
+            known, h = spokes.get(head, (None, -1))
+            if known != weight or not self.may_flip(h, slack=1e-6):
+                continue
+            del spokes[head]
+            *_, to_v, from_v = self.flip(h)
+            for beside in (from_v, self.twin[to_v]):
+                if beside >= 0:
+                    offer(beside)
 
     def _close(self, v: int, fan: list[int]) -> bool:
         """Replace three triangles around an inner vertex by one."""
-        around = [self.tail[_next(h)] for h in fan]
-        outer = [_next(h) for h in fan]
+        around = [self.tail[after(h)] for h in fan]
+        outer = [after(h) for h in fan]
         a, b, c = (self.length[h] for h in outer)
-        lone = any(not self.boundary[w] and len(self.fan(w)) <= 3 for w in around)
-        if lone or 2 * max(a, b, c) >= (a + b + c) * (1 - 1e-6):
+        if any(map(self.lone, around)) or 2 * max(a, b, c) >= (a + b + c) * (1 - 1e-6):
             return False
         spokes = [self.length[h] * complex(math.cos(self.angle[h]), math.sin(self.angle[h])) for h in fan]
         shares = [max((q.conjugate() * r).imag, 0.0) for q, r in zip(spokes[1:] + spokes[:1], spokes[2:] + spokes[:2])]
-        self._note(v, around, shares, [self.angle[h] - self.angle[self.twin[h]] - math.pi for h in fan])
-        self._replace(fan, [(self.tail[h], self.length[h], self.angle[h], self.twin[h]) for h in outer])
+        self._note(v, fan, around, shares, [self.turn(h) for h in fan])
+        self._replace(v, fan, [(self.tail[h], self.length[h], self.angle[h], self.twin[h]) for h in outer])
+        for w in around:
+            self.degree[w] -= 1
         return True
 
     def _close_boundary(self, v: int, fan: list[int]) -> bool:
         """Replace two triangles at a vertex of the boundary by one; the boundary becomes straight there."""
         first, second = fan
-        last = _previous(second)
-        a, c, b = self.tail[_next(first)], self.tail[_next(second)], self.tail[last]
-        va, vb, outer = self.length[first], self.length[last], (_next(first), _next(second))
-        chord = math.sqrt(va * va + vb * vb - 2 * va * vb * math.cos(self.corner(first) + self.corner(second)))
+        last = before(second)
+        a, c, b = self.tail[after(first)], self.tail[after(second)], self.tail[last]
+        va, vb, outer = self.length[first], self.length[last], (after(first), after(second))
+        at_v = self.corner[first] + self.corner[second]
+        chord = math.sqrt((va - vb) ** 2 + 4 * va * vb * math.sin(at_v / 2) ** 2)
         sides = (self.length[outer[0]], self.length[outer[1]], chord)
-        lone = not self.boundary[c] and len(self.fan(c)) <= 3
-        if lone or b in self.neighbours(a) or 2 * max(sides) >= sum(sides) * (1 - 1e-6):
+        if self.lone(c) or self.edge(a, b) in self.edges or 2 * max(sides) >= sum(sides) * (1 - 1e-6):
             return False
-        at_b = self.angle[last] + self.scale[b] * (self.corner(last) - _corner(chord, sides[1], sides[0]))
-        towards_b = self.angle[second] + self.span(second)
-        from_a = self.angle[outer[0]] + self.span(outer[0])
-        turns = [self.angle[first] - from_a - math.pi, towards_b - self.angle[last] - math.pi]
-        self._note(v, (a, b), [vb, va], turns)
+        at_b = self.angle[last] + self.scale[b] * (self.corner[last] - corner(chord, sides[1], sides[0]))
+        self._note(v, fan, (a, c, b), [vb, 0.0, va], [self.turn(first), self.turn(second), -self.turn(last)])
         kept = [(self.tail[h], self.length[h], self.angle[h], self.twin[h]) for h in outer]
-        self._replace(fan, [*kept, (b, chord, at_b, -1)])
+        self._replace(v, fan, [*kept, (b, chord, at_b, -1)])
+        self.edges.add(self.edge(a, b))
+        self.degree[c] -= 1
         return True
 
-    def _note(self, v: int, around: Sequence[int], shares: list[float], turns: list[float]) -> None:
-        self.rows.append((v, around, [s / sum(shares) for s in shares], turns))
+    def _note(self, v: int, fan: list[int], around: Sequence[int], shares: list[float], turns: list[float]) -> None:
+        """Hand over the points around v, and v itself, to the triangle ``around`` that comes."""
+        total = sum(shares)
+        places = {w: (share / total, turn) for w, share, turn in zip(around, shares, turns)}
+        self.points.remove(v, places, [h // 3 for h in fan], fan[0] // 3)
 
-    def _replace(self, fan: list[int], sides: list[tuple[int, float, float, int]]) -> None:
-        """One triangle instead of those of ``fan``."""
+    def _replace(self, v: int, fan: list[int], sides: list[tuple[int, float, float, int]]) -> None:
+        """One triangle instead of those of ``fan`` around v; of its sides tail, length, polar angle and twin."""
+        for h in fan:
+            f = h - h % 3
+            for k in range(3):
+                if v in (self.tail[f + k], self.tail[f + (k + 1) % 3]):
+                    self.edges.discard(self.edge(self.tail[f + k], self.tail[f + (k + 1) % 3]))
         for h in fan:
             f = h - h % 3
             self.tail[f] = self.tail[f + 1] = self.tail[f + 2] = -1
         first = fan[0] - fan[0] % 3
-        self._write({first + k: side for k, side in enumerate(sides)})
-
-    def _legalise(self, faces: list[int]) -> None:
-        """Flip edges around new triangles until they are Delaunay."""
-        stack = [f + k for f in faces for k in range(3)]
-        while stack:
-            h = stack.pop()
-            if self.twin[h] >= 0 and self.weight(h) < -SLACK and self.may_flip(h):
-                stack.extend(self.flip(h))
+        x, y, z = (side[1] for side in sides)
+        corners = corner(x, z, y), corner(y, x, z), corner(z, y, x)
+        self._write({first + k: (w, n, corners[k], angle, twin) for k, (w, n, angle, twin) in enumerate(sides)})
 
     def result(self) -> Decimation:
         """The triangulation that is left, and the interpolation from it."""
         tail, alive = np.array(self.tail), np.array(self.tail[::3]) >= 0
         sides = np.repeat(alive, 3)
-        removed = np.array([row[0] for row in self.rows], dtype=np.int64)
-        kept = np.setdiff1d(np.arange(self.count), removed)
+        pairs = [
+            (v, w, weight, turn)
+            for face in self.points.lists.values()
+            for v, place in face
+            for w, (weight, turn) in place.items()
+            if weight > NOTHING
+        ]
+        gone, near = np.array([p[:2] for p in pairs], dtype=np.int64).reshape(-1, 2).T
+        weight, turn = np.array([p[2:] for p in pairs], dtype=np.float64).reshape(-1, 2).T
+        kept = np.setdiff1d(np.arange(self.count), gone)
         label = np.full(self.count, -1)
         label[kept] = np.arange(kept.size)
-        faces = label[tail[sides]].reshape(-1, 3)
-        lengths = np.array(self.length)[sides].reshape(-1, 3)
-        pairs = _interpolation(self.rows, kept, label, self.count)
-        return Decimation(kept, faces, lengths, np.array(self.angle)[sides], *pairs)
-
-
-def _interpolation(rows: list[Any], kept: Ints, label: Ints, count: int) -> tuple[Any, ...]:
-    """Pairs (fine, coarse) with weights and transports: removed vertices are replaced by theirs until none is left."""
-    fine = np.array([row[0] for row in rows for _ in row[1]], dtype=np.int64)
-    near = np.array([w for row in rows for w in row[1]], dtype=np.int64)
-    weight = np.array([s for row in rows for s in row[2]])
-    turn = np.exp(1j * np.array([x for row in rows for x in row[3]]))
-    used = weight > 0
-    index = (np.concatenate((kept, fine[used])), np.concatenate((kept, near[used])))
-    ones = np.ones(kept.size)
-    shares: Any = sparse.csr_matrix((np.concatenate((ones, weight[used])), index), shape=(count, count))
-    turned: Any = sparse.csr_matrix((np.concatenate((ones, (weight * turn)[used])), index), shape=(count, count))
-    while (label[shares.indices] < 0).any():
-        shares, turned = shares @ shares, turned @ turned
-    shares.sort_indices()
-    places = np.repeat(np.arange(count), np.diff(shares.indptr))
-    angle = np.angle(np.asarray(turned[places, shares.indices]).ravel())
-    return places, label[shares.indices], shares.data, np.exp(1j * angle)
+        faces, lengths = label[tail[sides]].reshape(-1, 3), np.array(self.length)[sides].reshape(-1, 3)
+        fine, coarse = np.concatenate((kept, gone)), label[np.concatenate((kept, near))]
+        weight = np.concatenate((np.ones(kept.size), weight))
+        weight /= np.bincount(fine, weight)[fine]
+        transport = np.exp(1j * np.concatenate((np.zeros(kept.size), turn)))
+        order = np.lexsort((coarse, fine))
+        lists = fine[order], coarse[order], weight[order], transport[order]
+        return Decimation(kept, faces, lengths, np.array(self.angle)[sides], *lists)

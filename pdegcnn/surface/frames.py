@@ -37,7 +37,7 @@ class Frames:
 
 
 def frames(triangulation: Triangulation) -> Frames:
-    """Walk around all vertices at once, adding up corners counter-clockwise."""
+    """Add up corners counter-clockwise around all vertices at once."""
     t = triangulation
     tail, corners = t.tail, t.corners
     total = np.bincount(tail, corners, t.vertex_count)
@@ -48,17 +48,31 @@ def frames(triangulation: Triangulation) -> Frames:
     listed = halfedges.reshape(-1, 3).T.ravel()[::-1]  # the last assignment stays: faces that list a vertex first
     first[tail[listed]] = listed
     first[tail[t.twin < 0]] = halfedges[t.twin < 0]  # at the boundary the rightmost edge
-    angle = np.zeros(tail.size)
-    here, sum_here = first.copy(), np.zeros(t.vertex_count)
-    while here.size:
-        angle[here] = sum_here
-        sum_here = sum_here + corners[here]
-        here = t.twin[t.previous[here]]
-        going = here >= 0
-        here, sum_here = here[going], sum_here[going]
-        going = here != first[tail[here]]
-        here, sum_here = here[going], sum_here[going]
+    angle = _sums_before(first, np.where(t.twin >= 0, t.next[t.twin], -1), corners)
     angle *= scale[tail]
     turned = angle[t.next] + corners[t.next] * scale[t.head]
     back = np.where(t.twin >= 0, angle[t.twin], turned)
     return Frames(angle, back, scale, first)
+
+
+def _sums_before(first: Ints, right: Ints, corners: Floats) -> Floats:
+    """Sum of the corners between the first half-edge around each tail and each half-edge, ``[3F]``.
+
+    Args:
+        first: first half-edge around each vertex, ``[V]``.
+        right: the next half-edge clockwise, ``[3F]``, or -1.
+        corners: between each half-edge and the next counter-clockwise, ``[3F]``.
+
+    Every pass doubles the length of the sums, so that many corners at one vertex take few passes.
+    """
+    right = right.copy()
+    right[first] = -1
+    total = np.where(right >= 0, corners[right], 0.0)
+    going = np.flatnonzero(right >= 0)
+    while going.size:
+        over = right[going]
+        more, beyond = total[over], right[over]
+        total[going] += more
+        right[going] = beyond
+        going = going[beyond >= 0]
+    return total

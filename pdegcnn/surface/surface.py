@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,16 +44,23 @@ class Surface:
         lengths: ``[F,3]``, checked.
         vertices: positions ``[V,3]``, or None for a surface given by its lengths.
         unit: the unit of length; the mean edge length if None.
+        vertex_map: the vertex that each vertex of the file or arrays became, -1 for none; None: each is itself.
     """
 
     def __init__(
-        self, faces: Ints, lengths: Floats, vertices: Floats | None, vertex_count: int, unit: float | None = None
+        self,
+        faces: Ints,
+        lengths: Floats,
+        vertices: Floats | None,
+        vertex_count: int,
+        unit: float | None = None,
+        vertex_map: Ints | None = None,
     ) -> None:
         plain = Triangulation.build(faces, lengths, vertex_count)
         if unit is None:
-            weight = np.where(plain.twin < 0, 1.0, 0.5)  # every edge counts once
-            unit = float(weight @ lengths.ravel() / weight.sum())
-        self.unit, self.vertices, self.lengths = unit, vertices, lengths
+            once = lengths.ravel()[plain.twin < np.arange(plain.twin.size)]  # every edge
+            unit = math.fsum(once.tolist()) / once.size  # the same in any order and on any number of threads
+        self.unit, self.vertices, self.lengths, self.vertex_map = unit, vertices, lengths, vertex_map
         self.triangulation = Triangulation(faces, lengths / unit, plain.twin, vertex_count)
         self.frames: Frames = frames(self.triangulation)
         self.areas = vertex_areas(self.triangulation)
@@ -135,6 +143,7 @@ class JoinedSurface(Surface):
         self.areas = np.concatenate([p.areas for p in self.parts])
         placed = [p.vertices for p in self.parts if p.vertices is not None]
         self.vertices = np.concatenate(placed) if len(placed) == len(self.parts) else None
+        self.vertex_map = _joined_map(self.parts)
         self._levels = {}
 
     @property
@@ -178,6 +187,15 @@ class JoinedSurface(Surface):
 def _shifts(sizes: Sequence[int]) -> Ints:
     """Where each part begins, and the end of the last."""
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+
+
+def _joined_map(parts: Sequence[Surface]) -> Ints | None:
+    """Return the vertex maps of the parts one after another; None if every vertex is itself."""
+    if all(p.vertex_map is None for p in parts):
+        return None
+    maps = [np.arange(p.areas.size) if p.vertex_map is None else p.vertex_map for p in parts]
+    vertices = _shifts([p.areas.size for p in parts])
+    return np.concatenate([np.where(m < 0, -1, m + first) for m, first in zip(maps, vertices)])
 
 
 def _joined_triangulation(parts: Sequence[Triangulation]) -> Triangulation:

@@ -27,7 +27,7 @@ PADS = tuple(
     for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular")
     for n in (1, 2, 3)
 )
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+NORMS = (BatchNorm, _BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 def _numbers(value: Any, count: int) -> tuple[int, ...]:

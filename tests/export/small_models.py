@@ -11,6 +11,7 @@ from pdegcnn.models import MODELS
 
 GRID = pg.sphere.SphereGrid.gauss_legendre(4)
 TINY = {"terms": ("convection", "dilation"), "kernel_size": 3}
+LINEAR, MORPHOLOGY = {"terms": ("convection",)}, {"terms": ("dilation",), "kernel_size": 3}
 SMALL: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "rotated_digits": (lambda: MODELS["rotated_digits"](3, channels=(2, 2), size=8, **TINY), (2, 1, 12, 12)),
     "vessel_segmentation": (lambda: MODELS["vessel_segmentation"](2, layers=3, channels=2, **TINY), (2, 2, 9, 8)),
@@ -21,13 +22,13 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: MODELS["equivariant_hyperbolic_segmenter"](2, 2, 2, 1, orientations=4, **TINY), (2, 2, 8, 7),
     ),
     "spherical_classifier": (
-        lambda: MODELS["spherical_classifier"](GRID, 3, channels=(2, 2), fibre=3, **TINY), (2, 1, 4, 8),
+        lambda: MODELS["spherical_classifier"](GRID, 3, channels=(2, 2), fibre=3, **LINEAR), (2, 1, 4, 8),
     ),
     "spherical_segmenter": (
         lambda: MODELS["spherical_segmenter"](GRID, width=2, levels=2, fibre=3, **TINY), (2, 1, 4, 8),
     ),
     "spherical_detector": (
-        lambda: MODELS["spherical_detector"](GRID, 2, width=2, layers=1, fibre=3, **TINY), (2, 1, 4, 8),
+        lambda: MODELS["spherical_detector"](GRID, 2, width=2, layers=1, fibre=3, **MORPHOLOGY), (2, 1, 4, 8),
     ),
 }  # fmt: skip
 """Builder and shape of an input."""

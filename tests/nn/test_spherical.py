@@ -250,15 +250,6 @@ def test_meta_device_then_real() -> None:
     assert real(torch.randn(1, 1, *SO3.grid.shape)).isfinite().all()
 
 
-def test_one_graph_for_compile_and_export() -> None:
-    net = model().eval()
-    x = torch.randn(1, 1, *SO3.grid.shape)
-    with torch.no_grad():
-        expected = net(x)
-        torch.testing.assert_close(torch.compile(net, fullgraph=True, backend="aot_eager")(x), expected)
-        torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), expected)
-
-
 REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "grid": (lambda: pg.S2(64), TypeError, "grid: expected a SphereGrid such as gauss_legendre.64., got int"),
     "fibre": (lambda: pg.SO3(SMALL, 0), ValueError, "fibre: expected a positive int, got 0"),

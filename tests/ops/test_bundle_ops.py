@@ -151,6 +151,14 @@ def test_flow(backend, mesh, reach):
     )
 
 
+@pytest.mark.parametrize("backend", registry.available("geodesic_flow", "cpu"))
+def test_paths_along_the_boundary_stay_on_it_whatever_the_rounding(backend):
+    """A direction just below the boundary edge is that of the edge."""
+    mesh, u = sheet(4, 5, directions=4), torch.randn(1, 1, 4, 20, dtype=torch.float64)
+    ahead, below = (torch.tensor([[0.7, turn, 0.0]], dtype=torch.float64) for turn in (0.0, -1e-14))
+    torch.testing.assert_close(geodesic_flow(u, mesh, below, backend), geodesic_flow(u, mesh, ahead, backend))
+
+
 def test_bad_input_is_named():
     u, lists, matrix = case(MESHES["open"], torch.float32)
     law, profile, mesh = torch.tensor([1.0, 1.0]), torch.ones(8), MESHES["open"]

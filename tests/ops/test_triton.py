@@ -21,6 +21,7 @@ POINTERS |= dict.fromkeys(("fields", "values", "offset", "turn", "matrix", "tabl
 POINTERS |= dict.fromkeys(("taps", "start", "order", "readers", "owner", "columns", "steps"), "*i64")
 PARTS = ("test_backends.py", "test_ring_morphology.py", "test_laws.py", "test_torch_machinery.py", "interpreted.py")
 CHOSEN = "triton and not dilation_laws and (not test_torch_machinery or second_derivatives or functional_grad)"
+CHOSEN += " and not (two_convolutions and (float64 or float16))"  # the pair has the arithmetic of each, tested in all
 SIZES = {
     "NONE": 255,
     "KINDS": 2,

@@ -14,6 +14,10 @@ from pdegcnn.ops import _jit
 from pdegcnn.spaces.mesh import Mesh
 
 LOOPS = str(Path(__file__).with_name("loops.py"))
+TIE = 1e-9
+"""Directions nearer than this (radians) below the reference edge of a vertex are along it: rounding must not decide
+whether a path along the boundary leaves the surface at once.
+"""
 MOST_TRIANGLES = 10_000
 """A path that crosses more ends where it is: it would be thousands of edges long."""
 
@@ -184,6 +188,8 @@ def flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str) -> Tensor:
     direction = torch.arange(count, device=u.device, dtype=torch.float64) * step
     vertex = torch.arange(vertices, device=u.device).repeat(channels * count)
     angle = (heading[:, None] + direction)[:, :, None] + t.gauge  # [C,N,V], in the mesh's own gauge
+    below = torch.remainder(angle.detach(), 2 * math.pi) > 2 * math.pi - TIE
+    angle = torch.where(below, angle - angle.detach(), angle)
     radius = radius[:, None, None].expand(angle.shape).flatten()
     with torch.no_grad():
         end = find(t, vertex, radius, angle.flatten(), backend)

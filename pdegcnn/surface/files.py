@@ -1,0 +1,144 @@
+"""Meshes out of files: positions and triangles, each position once.
+
+``trimesh`` reads all formats but OBJ. Of an OBJ file it makes one vertex for each pair of position and normal or
+texture coordinate, which cuts the surface along seams. It also drops positions without a face.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdegcnn.surface.repair import weld, without_isolated
+from pdegcnn.surface.triangulation import Floats, Ints
+
+SHARED = (".obj", ".ply", ".off", ".3mf")
+"""Formats in which faces refer to positions; in others a position is written anew for each face, normal or texture."""
+
+
+def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
+    """Positions ``[V,3]`` and triangles ``[F,3]`` of a file, and the vertex that each position of the file became.
+
+    Positions without a face become none (-1). In formats that repeat positions (STL, glTF, ...) those at one place
+    become one vertex; see :func:`pdegcnn.surface.repair.weld`.
+
+    Raises:
+        ImportError: ``trimesh`` is not installed, and the file is no OBJ file.
+        FileNotFoundError: there is no such file.
+        ValueError: a file without triangles, or an OBJ file that cannot be understood; the message names the line.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"path: expected a mesh file, got {str(path)!r}, which does not exist")
+    kind = Path(path).suffix.lower()
+    vertices, faces = _read_obj(Path(path)) if kind == ".obj" else _read_by_trimesh(path, kind)
+    if not len(faces):
+        raise ValueError(f"path: expected a file with faces, got {str(path)!r} without")
+    label = np.arange(len(vertices))
+    if kind not in SHARED and np.isfinite(vertices).all():
+        vertices, faces, label = weld(vertices, faces)
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError(f"path: expected faces of {len(vertices)} positions, got others in {str(path)!r}")
+    vertices, faces, kept = without_isolated(vertices, faces)
+    return vertices, faces, kept[label]
+
+
+def _read_by_trimesh(path: str | Path, kind: str) -> tuple[Floats, Ints]:
+    trimesh = import_trimesh()
+    options = {"fix_texture": False} if kind == ".ply" else {}
+    read = trimesh.load(path, process=False, force="mesh", **options)
+    if getattr(read, "faces", None) is None:
+        return np.empty((0, 3)), np.empty((0, 3), dtype=np.int64)
+    return np.array(read.vertices, dtype=np.float64), np.array(read.faces, dtype=np.int64)
+
+
+def import_trimesh() -> Any:
+    """The package ``trimesh``, or an error that says how to get it."""
+    try:
+        import trimesh
+    except ImportError as error:
+        raise ImportError("reading meshes needs trimesh: pip install 'pdegcnn[mesh]'") from error
+    return trimesh
+
+
+def _read_obj(path: Path) -> tuple[Floats, Ints]:
+    """Positions and faces of all objects, groups and materials; polygons are cut into triangles.
+
+    Negative indices count back from the position listed last before the face.
+    """
+    positions: list[list[float]] = []
+    polygons: dict[int, list[list[int]]] = {}  # by number of corners
+    places: dict[int, list[int]] = {}
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\\\r\n", " ").replace("\\\n", " ")
+    count = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        word, *rest = line.split("#", 1)[0].split() or [""]
+        try:
+            if word == "v":
+                positions.append([float(x) for x in rest[:3]])
+            elif word == "f":
+                corners = [int(x.split("/", 1)[0]) for x in rest]
+                corners = [x - 1 if x > 0 else len(positions) + x if x < 0 else -1 for x in corners]
+                polygons.setdefault(len(corners), []).append(corners)
+                places.setdefault(len(corners), []).append(count)
+                count += 1
+        except ValueError as error:
+            raise ValueError(
+                f"path: expected numbers in line {number} of {str(path)!r}, got {line.strip()!r}"
+            ) from error
+        if word == "v" and len(positions[-1]) < 3 or word == "f" and len(rest) < 3:
+            raise ValueError(f"path: expected three numbers in line {number} of {str(path)!r}, got {line.strip()!r}")
+    vertices = np.array(positions, dtype=np.float64).reshape(-1, 3)
+    for corners in polygons.values():
+        if np.min(corners) < 0 or np.max(corners) >= len(vertices):
+            raise ValueError(f"path: expected faces of {len(vertices)} positions, got others in {str(path)!r}")
+    triangles = [_triangles(vertices, np.array(p)) for p in polygons.values()]
+    if not triangles:
+        return vertices, np.empty((0, 3), dtype=np.int64)
+    order = np.concatenate([np.repeat(places[n], n - 2) for n in polygons])
+    return vertices, np.concatenate(triangles)[np.argsort(order, kind="stable")]
+
+
+def _triangles(vertices: Floats, polygons: Ints) -> Ints:
+    """Polygons ``[P,n]`` cut into triangles ``[P (n-2), 3]``: fans of the first corner where these do not fold over."""
+    count, size = polygons.shape
+    fans = np.stack((np.repeat(polygons[:, :1], size - 2, 1), polygons[:, 1:-1], polygons[:, 2:]), 2)
+    if size == 3:
+        return fans.reshape(-1, 3)
+    corners = vertices[fans]
+    normals = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
+    whole = normals.sum(1)
+    size_of = np.linalg.norm(whole, axis=1, keepdims=True)
+    bad = ((normals * whole[:, None]).sum(2) <= 1e-9 * size_of**2).any(1)
+    for p in np.flatnonzero(bad):
+        fans[p] = polygons[p][_ears(vertices[polygons[p]], whole[p])]
+    return fans.reshape(-1, 3)
+
+
+def _ears(points: Floats, normal: Floats) -> Ints:
+    """A polygon cut into triangles, ear by ear (Meisters 1975), the best shaped first."""
+    left, found = list(range(len(points))), []
+    axis = normal / (np.linalg.norm(normal) or 1.0)
+
+    def area(a: Any, b: Any, c: Any) -> Any:
+        return np.cross(b - a, c - a) @ axis
+
+    def shape(k: int) -> float:
+        """Area by the square of the longest side; -inf if another corner lies inside."""
+        ear = [left[j % len(left)] for j in (k - 1, k, k + 1)]
+        a, b, c = points[ear]
+        others = points[[x for x in left if x not in ear]]
+        if ((area(a, b, others) > 0) & (area(b, c, others) > 0) & (area(c, a, others) > 0)).any():
+            return -math.inf
+        return area(a, b, c) / max(((b - a) ** 2).sum(), ((c - b) ** 2).sum(), ((a - c) ** 2).sum(), 1e-300)
+
+    shapes = [shape(k) for k in range(len(left))]
+    while len(left) > 3:
+        k = int(np.flatnonzero(np.array(shapes) >= max(shapes) - 1e-9)[0])
+        found.append((left[k - 1], left[k], left[(k + 1) % len(left)]))
+        del left[k], shapes[k]
+        for beside in (k - 1, k % len(left)):
+            shapes[beside] = shape(beside)
+    return np.array([*found, left])

@@ -1,0 +1,190 @@
+"""What files say is what is read: one surface, in any unit, with a map from the vertices of the file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pdegcnn as pg
+from pdegcnn.surface.repair import oriented
+
+VERTICES, FACES = pg.surface.icosphere(1)
+
+
+def obj(folder: Path, *lines: str) -> Path:
+    path = folder / "surface.obj"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def positions(vertices: np.ndarray = VERTICES) -> list[str]:
+    return ["v {:.17g} {:.17g} {:.17g}".format(*x) for x in vertices]
+
+
+def faces(corner: Callable[[int, int, int], str], rows: np.ndarray = FACES) -> list[str]:
+    """Lines of faces; the text of a corner by vertex, face and number of the corner of all."""
+    return [
+        "f " + " ".join(corner(int(v) + 1, i + 1, 3 * i + k + 1) for k, v in enumerate(f)) for i, f in enumerate(rows)
+    ]
+
+
+def same_surface(mesh: pg.Mesh, vertices: np.ndarray = VERTICES, rows: np.ndarray = FACES) -> None:
+    assert np.array_equal(mesh.vertices.numpy(), vertices)
+    assert np.array_equal(mesh.faces.numpy(), rows)
+
+
+def test_normals_textures_materials_and_objects_do_not_cut_an_obj(tmp_path: Path) -> None:
+    normals = ["vn 0 0 1"] * len(FACES)
+    textures = ["vt 0.1 0.2"] * (3 * len(FACES))
+    for corner in (
+        lambda v, f, k: f"{v}",
+        lambda v, f, k: f"{v}//{f}",
+        lambda v, f, k: f"{v}/{k}",
+        lambda v, f, k: f"{v}/{k}/{f}",
+        lambda v, f, k: f"{v - 1 - len(VERTICES)}/{k}",
+    ):
+        lines = faces(corner)
+        half = len(lines) // 2
+        groups = ["o one", "usemtl red", *lines[:half], "o two", "g part", "usemtl blue", "s off", *lines[half:]]
+        same_surface(pg.Mesh.from_file(obj(tmp_path, "mtllib none.mtl", *positions(), *normals, *textures, *groups)))
+
+
+def test_negative_indices_count_from_where_they_stand(tmp_path: Path) -> None:
+    lines = ["v 0 0 0", "v 1 0 0", "v 0 1 0", "f -3 -2 -1", "v 1 1 0 0.5 0.5 0.5 # coloured", "f -2 \\", "-3 -1"]
+    same_surface(
+        pg.Mesh.from_file(obj(tmp_path, *lines)),
+        np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]]),
+        np.array([[0, 1, 2], [2, 1, 3]]),
+    )
+
+
+@given(seed=st.integers(0, 2**32 - 1), corners=st.integers(4, 9), notch=st.booleans())
+def test_polygons_are_cut_into_triangles_that_cover_them(
+    tmp_path_factory, seed: int, corners: int, notch: bool
+) -> None:
+    draw = np.random.default_rng(seed)
+    angle = 2 * np.pi * (np.arange(corners) + draw.uniform(-0.2, 0.2, corners)) / corners
+    radius = np.where((np.arange(corners) == 1) & notch, 0.15, 1.0)
+    points = np.stack((radius * np.cos(angle), radius * np.sin(angle), 0 * angle), 1)
+    line = "f " + " ".join(str(k + 1) for k in range(corners))
+    mesh = pg.Mesh.from_file(obj(tmp_path_factory.mktemp("polygon"), *positions(points), line))
+    x, y, ahead = points[:, 0], points[:, 1], np.roll(points, -1, axis=0)
+    assert float(mesh.areas.sum()) * mesh.unit**2 == pytest.approx((x * ahead[:, 1] - y * ahead[:, 0]).sum() / 2)
+    assert len(mesh.faces) == corners - 2
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6])
+@pytest.mark.parametrize("kind", ["stl", "stl_ascii", "glb"])
+def test_formats_that_repeat_positions_give_one_surface_in_any_unit(tmp_path: Path, kind: str, unit: float) -> None:
+    soup = trimesh.Trimesh(unit * VERTICES[FACES].reshape(-1, 3), np.arange(FACES.size).reshape(-1, 3), process=False)
+    path = tmp_path / f"surface.{kind.split('_')[0]}"
+    soup.export(path, file_type=kind)
+    mesh = pg.Mesh.from_file(path)
+    assert mesh.vertex_count == len(VERTICES)
+    assert not mesh.surface.triangulation.on_boundary.any()
+    assert mesh.vertex_map.shape == (FACES.size,)
+    torch.testing.assert_close(
+        mesh.vertices[mesh.vertex_map], torch.from_numpy(soup.vertices), rtol=1e-5, atol=1e-5 * unit
+    )
+
+
+@pytest.mark.parametrize("kind", ["obj", "ply", "off"])
+def test_values_of_a_file_find_their_vertices(tmp_path: Path, kind: str) -> None:
+    """Positions without a face are left out, wherever they stand."""
+    spare = np.array([[5.0, 5, 5]])
+    vertices = np.concatenate((spare, VERTICES[:7], spare, VERTICES[7:], spare))
+    place = np.concatenate((np.arange(1, 8), np.arange(9, len(VERTICES) + 2)))
+    path = tmp_path / f"surface.{kind}"
+    if kind == "obj":
+        path = obj(tmp_path, *positions(vertices), *faces(lambda v, f, k: f"{v}", place[FACES]))
+    else:
+        trimesh.Trimesh(vertices, place[FACES], process=False).export(path)
+    mesh = pg.Mesh.from_file(path)
+    assert np.array_equal(mesh.source_vertices, place)
+    expected = np.full(len(vertices), -1)
+    expected[place] = np.arange(len(place))
+    assert np.array_equal(mesh.vertex_map, expected)
+    mesh.with_gauge(torch.ones(len(place))).with_directions(3).save(tmp_path / "mesh.npz")
+    assert torch.equal(pg.Mesh.load(tmp_path / "mesh.npz").vertex_map, mesh.vertex_map)
+    values = np.arange(len(vertices))[mesh.source_vertices]
+    np.testing.assert_allclose(vertices[values], mesh.vertices, atol=1e-6)
+
+
+def test_textured_ply_files_stay_whole(tmp_path: Path) -> None:
+    text = ["ply", "format ascii 1.0", "element vertex 4"]
+    text += [f"property float {x}" for x in "xyz"] + ["element face 2", "property list uchar int vertex_indices"]
+    text += ["property list uchar float texcoord", "end_header", "0 0 0", "1 0 0", "0 1 0", "1 1 0"]
+    text += ["3 0 1 2 6 0 0 1 0 0 1", "3 2 1 3 6 0.5 0.5 0.2 0.2 0.1 0.1"]
+    (tmp_path / "surface.ply").write_text("\n".join(text) + "\n")
+    assert pg.Mesh.from_file(tmp_path / "surface.ply").vertex_count == 4
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_repair_joins_triangles_that_share_nothing(unit: float, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    shift = unit * 10 * draw.normal(size=3)
+    order = draw.permutation(len(FACES))
+    turned = np.where(draw.random((len(FACES), 1)) < 0.3, FACES[:, ::-1], FACES)[order]
+    soup = (unit * VERTICES + shift)[turned].reshape(-1, 3)
+    soup = soup + 1e-9 * unit * draw.uniform(-1, 1, soup.shape)
+    mesh = pg.Mesh.from_arrays(soup, np.arange(len(soup)).reshape(-1, 3), repair=True)
+    assert (mesh.vertex_count, len(mesh.faces)) == (len(VERTICES), len(FACES))
+    assert not mesh.surface.triangulation.on_boundary.any()
+    np.testing.assert_allclose(mesh.vertices[mesh.vertex_map], soup, atol=1e-8 * unit)
+    assert np.array_equal(mesh.vertex_map[mesh.source_vertices], np.arange(mesh.vertex_count))
+
+
+def test_repair_keeps_details_far_smaller_than_the_surface() -> None:
+    """The distance of what is merged is small beside the sides of faces too."""
+    small = 1e-7 * VERTICES
+    vertices, rows = np.concatenate((VERTICES, small)), np.concatenate((FACES, FACES + len(VERTICES)))
+    assert pg.Mesh.from_arrays(vertices, rows, repair=True).vertex_count == 2 * len(VERTICES)
+
+
+def test_surfaces_cut_along_edges_are_reported() -> None:
+    soup = VERTICES[FACES].reshape(-1, 3), np.arange(FACES.size).reshape(-1, 3)
+    with pytest.warns(
+        UserWarning, match=r"vertices: expected one vertex at each place, got edges .* repair=True joins"
+    ) as told:
+        pg.Mesh.from_arrays(*soup)
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pg.Mesh.from_arrays(VERTICES, FACES)
+        two = np.concatenate((VERTICES, VERTICES)), np.concatenate((FACES, FACES + len(VERTICES)))
+        pg.Mesh.from_arrays(*two)  # closed surfaces that lie on each other are not cut
+
+
+def test_repaired_faces_follow_the_many() -> None:
+    turned = FACES.copy()
+    turned[:5] = turned[:5, ::-1]
+    assert np.array_equal(oriented(turned, len(VERTICES)), FACES)
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    nan = np.where(np.arange(len(VERTICES))[:, None] == 3, np.nan, VERTICES)
+    point = np.zeros((3, 3))
+    for run, message in (
+        (lambda: pg.Mesh.from_arrays(nan, FACES, repair=True), r"vertices: expected finite .* at vertices \[3\]"),
+        (lambda: pg.Mesh.from_arrays(VERTICES, FACES + 1, repair=True), r"faces: expected indices in \[0, 41\]"),
+        (lambda: pg.Mesh.from_arrays(point, [[0, 1, 2]]), r"faces: .*zero area in faces \[0\]"),
+        (lambda: pg.Mesh.from_arrays(point, [[0, 1, 2]], repair=True), "faces: expected a face with an area, got 1"),
+        (lambda: pg.Mesh.from_file(obj(tmp_path, *positions())), "path: expected a file with faces"),
+        (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0", "f 1 1 1")), "path: expected three numbers in line 1"),
+        (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 x")), "path: expected numbers in line 1"),
+        (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 0", "f 1 2 3")), "path: expected faces of 1 positions"),
+        (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 nan", "v 1 0 0", "v 0 1 0", "f 1 2 3")), "expected finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run()
+    with pytest.raises(TypeError, match="repair: expected True or False"):
+        pg.Mesh.from_arrays(VERTICES, FACES, repair=1)  # pyright: ignore[reportArgumentType]
