@@ -21,13 +21,19 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "pdegcnn needs Python 3.10 or newer, $(PYTHON) is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV)
 
-# .stamp-NAME: the extra NAME of pyproject.toml is installed, with the pinned versions.
-$(VENV)/.stamp-%: pyproject.toml constraints.txt | $(BIN)/python
+# The library and the examples are installed, with the pinned versions: what the demo needs.
+$(VENV)/.stamp-examples: pyproject.toml examples/pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing pdegcnn and its examples into $(VENV) (a few minutes the first time) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast]' -e ./examples
+	@touch $@
+
+# .stamp-NAME: so is the extra NAME of pyproject.toml.
+$(VENV)/.stamp-%: $(VENV)/.stamp-examples pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'Installing the extra "$*" into $(VENV) (a few minutes the first time) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
-demo: $(VENV)/.stamp-demo ## train on rotated digits beside a plain CNN (about 3 minutes), write demo/
+demo: $(VENV)/.stamp-examples ## train on rotated digits beside a plain CNN (about 3 minutes), write demo/
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py
 
 lint: $(VENV)/.stamp-test ## check style, formatting and the direction of imports
@@ -61,5 +67,5 @@ $(ESCNN)/.stamp-setup: tests/escnn/requirements.txt
 	@touch $@
 
 clean: ## remove .venv, caches and what the demo wrote
-	rm -rf $(VENV) $(ESCNN) demo build dist docs/_build docs/api .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ESCNN) demo .demo-training build dist docs/_build docs/api .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

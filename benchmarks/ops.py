@@ -1,8 +1,8 @@
 """Side-by-side times and memory of the operators and of whole networks.
 
-    python benchmarks/ops.py            # table, plot and CSV into docs/benchmarks/, about seven minutes
-    python benchmarks/ops.py --quick    # the small sizes only, half a minute
-    python benchmarks/readme_table.py   # the README's table from the CSV
+    python -m benchmarks.ops            # table, plot and CSV into docs/benchmarks/, about seven minutes
+    python -m benchmarks.ops --quick    # the small sizes only, half a minute
+    python -m tools.readme_table        # the README's table from the CSV
 
 Versions of one operator take turns, and the medians are printed, so that ratios hold on a busy machine too; with
 OMP_NUM_THREADS=1 the times are processor times, which other programs do not lengthen. Memory is
@@ -21,16 +21,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import baselines
-import ops_report
 import torch
 
 import pdegcnn as pg
+from benchmarks import baselines
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.expanded import expand
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
+from tools import ops_report
 
 Versions = dict[str, tuple[Callable, tuple[torch.Tensor, ...]]]
 STANDARD, TAPS = (4, 16, 8, 64, 64), (5, 5, 5)
@@ -224,7 +224,7 @@ class Bench:
 
 
 def in_fresh_process(device: str, *what: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--device", device, "--one", *what]
+    command = [sys.executable, "-m", "benchmarks.ops", "--device", device, "--one", *what]
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # freed memory goes back at once
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONWARNINGS"] = "ignore"  # of the notebooks' kernels
-sys.path.insert(0, str(Path(__file__).parent))  # `site_api`; the notebooks find `pictures` by the path below
 HERE = Path(__file__).parent
+# the notebooks find `pictures` here and `examples` in the project's folder
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-import site_api
-
 import pdegcnn
+
+spec = importlib.util.spec_from_file_location("site_api", HERE / "site_api.py")
+site_api = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(site_api)
 
 project = "pdegcnn"
 author = copyright = "the pdegcnn developers"

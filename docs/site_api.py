@@ -36,8 +36,6 @@ ROOMS = (
     "io",
     "export",
     "interop",
-    "data",
-    "plot",
 )
 """Order of the pages; a room that is missing here comes last."""
 

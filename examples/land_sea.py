@@ -15,24 +15,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import _plain_cnn
-import sphere_picture
 import torch
-from _common import add_band, load_or_exit, parameters, parse, parser, table, train, write_folder
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import pdegcnn as pg
-from pdegcnn.data import earth_land, earth_temperature
+from pdegcnn_examples.command_line import add_band, load_or_exit, parse, parser
+from pdegcnn_examples.datasets import earth_land, earth_temperature
+from pdegcnn_examples.datasets.planets import MONTHS, Planets, made_up_planets
+from pdegcnn_examples.networks.panoramas import UNet
+from pdegcnn_examples.output import table, write_folder
+from pdegcnn_examples.plots import spheres
+from pdegcnn_examples.training import parameters, recipe
 
-MONTHS = 6
 RATES = {"PDE-G-CNN": 0.02, "plain U-Net": 0.003, "point by point": 0.01}
 FILES = {"PDE-G-CNN": "pdegcnn", "plain U-Net": "unet", "point by point": "points"}
 ROWS = {
@@ -46,54 +47,12 @@ ROWS = {
 EAST = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
 
 
-class Planets(NamedTuple):
-    """Coefficients of temperatures [N,6,L,L] and of what is positive on land [N,1,L,L]; labels count where
-    ``side . p > 0`` (everywhere if ``side`` is None)."""
-
-    temperature: Tensor
-    land: Tensor
-    side: Tensor | None
-
-
 class Samples(NamedTuple):
     """Temperatures [N,6,nlat,nlon], land (0 or 1) and areas that labels count for, both [N,1,nlat,nlon]."""
 
     temperature: Tensor
     land: Tensor
     area: Tensor
-
-
-def random_field(count: int, band: int, slope: float, generator: torch.Generator) -> Tensor:
-    """Coefficients [count,band,band] of random fields whose power per coefficient falls as ``(l + 1)^-slope``."""
-    shape = (count, band, band)
-    wave = torch.complex(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)) / 2**0.5
-    wave[..., 0] = wave[..., 0].real * 2**0.5
-    degree = torch.arange(band)
-    return (wave * (degree + 1.0)[:, None] ** (-slope / 2)).tril() * (degree > 0)[:, None]
-
-
-def made_up_planets(count: int, band: int, seed: int) -> Planets:
-    """Random planets, three tenths of each land."""
-    generator = torch.Generator().manual_seed(seed)
-    grid = pg.sphere.SphereGrid.gauss_legendre(2 * band)
-    analysis, synthesis = pg.sphere.RealSHT(grid, lmax=band - 1), pg.sphere.InverseRealSHT(grid, lmax=band - 1)
-    land = random_field(count, band, 3.0, generator)
-    height = synthesis(land)
-    order = height.flatten(1).argsort(1, descending=True)
-    share = (grid.weights.flatten().float() / (4 * math.pi))[order].cumsum(1)
-    level = height.flatten(1).gather(1, order).gather(1, (share < 0.3).sum(1, keepdim=True))
-    land[:, 0, 0] -= level[:, 0] * math.sqrt(4 * math.pi)
-    height = height - level[..., None]
-    degree = torch.arange(band)
-    blur = torch.exp(-degree * (degree + 1) * 0.006)[:, None]
-    continents, relief = (synthesis(analysis(part) * blur) for part in ((height > 0).float(), height.clamp(min=0)))
-    z = grid.xyz[..., 2].float()
-    weather = synthesis(random_field(count * MONTHS, band, 2.5, generator)).unflatten(0, (count, MONTHS))
-    weather = weather / weather.std()
-    season = torch.cos(2 * math.pi * (torch.arange(MONTHS) / 12 + 0.1))[:, None, None]
-    response = 0.25 + 0.75 * continents
-    steady = 27 - 45 * z**2 - 8 * relief / relief.std()
-    return Planets(analysis(steady[:, None] + 20 * season * z * response[:, None] + 2 * weather), land[:, None], None)
 
 
 def earth(folder: Path | None, band: int) -> tuple[Planets, Planets]:
@@ -135,7 +94,7 @@ def build(name: str, grid: pg.sphere.SphereGrid) -> nn.Module:
     if name == "PDE-G-CNN":
         return pg.models.spherical_segmenter(grid, MONTHS, 1, width=8, levels=3)
     if name == "plain U-Net":
-        return _plain_cnn.UNet(MONTHS, 1)
+        return UNet(MONTHS, 1)
     return nn.Sequential(nn.Conv2d(MONTHS, 32, 1), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1))
 
 
@@ -165,9 +124,9 @@ def measure(
     def loss(batch: Tensor) -> Tensor:
         return area_loss(model(first.temperature[batch]), first, batch)
 
-    count, options = len(first.land), {"seconds": chosen.seconds, "seed": chosen.seed, "top": RATES[name], "batch": 8}
-    per_epoch = train(f"{name}, {chosen.train}", model, loss, count, **options)
-    turns, some = sphere_picture.random_rotations(3, seed=1), tests[0].temperature[:4]
+    how = recipe.on_the_clock(chosen.seconds, chosen.seed, RATES[name], batch=8)
+    done = recipe.train_alone(f"{name}, {chosen.train}", model, loss, len(first.land), how, chosen)
+    turns, some = spheres.random_rotations(3, seed=1), tests[0].temperature[:4]
     errors = [pg.testing.equivariance_error(model, some, pg.S2(grid), rotation=r) for r in turns]
     (upright, _), (rotated, area) = (score(model, test) for test in tests)
     return model, {
@@ -176,15 +135,15 @@ def measure(
         "area_rotated": area,
         "parameters": parameters(model),
         "equivariance_error": sum(errors) / len(errors),
-        "seconds_per_epoch": per_epoch,
+        "seconds_per_epoch": recipe.seconds_per_epoch(done, how, len(first.land)),
     }
 
 
 def picture(models: dict[str, nn.Module], planets: Planets, statistics: Any, grid: pg.sphere.SphereGrid) -> Figure:
     """One test planet upright and turned, always seen from the same side of the planet."""
-    turn = sphere_picture.random_rotations(2, seed=5)[1:]
+    turn = spheres.random_rotations(2, seed=5)[1:]
     one = Planets(planets.temperature[:1], planets.land[:1], None)
-    front = sphere_picture.view_from(1.2, -1.3 if planets.side is not None else 0.7)
+    front = spheres.view_from(1.2, -1.3 if planets.side is not None else 0.7)
     figure = Figure(figsize=(3 + 2.3 * len(models), 4.9), layout="constrained")
     for row, (label, rotation) in enumerate({"upright": None, "turned": turn}.items()):
         samples = standardised(sampled(one, grid, rotation), statistics)
@@ -200,7 +159,7 @@ def picture(models: dict[str, nn.Module], planets: Planets, statistics: Any, gri
                 columns.append((f"{name}: chance of land", chance, {"cmap": "Greens", "vmin": 0, "vmax": 1.3}))
         for column, (title, values, options) in enumerate(columns):
             axis = figure.add_subplot(2, len(columns), row * len(columns) + column + 1)
-            sphere_picture.draw_sphere(axis, values, grid, view, **options)
+            spheres.draw_sphere(axis, values, grid, view, **options)
             if row == 0:
                 axis.set_title(title, fontsize=9)
             if column == 0:
@@ -240,11 +199,11 @@ def main() -> None:
     first, last, source = load(chosen)
     grid = pg.sphere.SphereGrid.gauss_legendre(chosen.band)
     count = len(first.land)
-    turns = sphere_picture.random_rotations(2 * count, seed=chosen.seed + 1) if chosen.train == "rotated" else None
+    turns = spheres.random_rotations(2 * count, seed=chosen.seed + 1) if chosen.train == "rotated" else None
     training = sampled(first, grid, turns)
     mean = (training.temperature * training.area).mean((0, 2, 3), keepdim=True) / training.area.mean()
     statistics = mean, (training.temperature - mean).std((0, 2, 3), keepdim=True)
-    tests = sampled(last, grid), sampled(last, grid, sphere_picture.random_rotations(4 * len(last.land), seed=7))
+    tests = sampled(last, grid), sampled(last, grid, spheres.random_rotations(4 * len(last.land), seed=7))
     training, upright, rotated = (standardised(samples, statistics) for samples in (training, *tests))
     print(f"{len(training.land)} planets to train ({chosen.train}), {len(last.land)} to test ({source})")
     models, results = {}, {}

@@ -1,6 +1,5 @@
 """Train the network of the rotated digits as a Lightning module: the library's layers are plain torch modules.
 
-    pip install 'pdegcnn[lightning]'
     python examples/lightning_digits.py --epochs 5
 
 Trains on digits inside a package, keeps the best weights on digits held out of the training set, and tests those.
@@ -18,18 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import check_out, load_or_exit, parameters, write_folder
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import pdegcnn as pg
-from pdegcnn.data import Digits, rotated_digits
+from pdegcnn_examples.command_line import check_out, load_or_exit
+from pdegcnn_examples.datasets import Digits, rotated_digits
+from pdegcnn_examples.output import write_folder
+from pdegcnn_examples.training import parameters
 
 try:
     import lightning
     from lightning.pytorch.callbacks import ModelCheckpoint
 except ModuleNotFoundError as error:
-    sys.exit(f"this example needs Lightning, but {error.name} is not installed: pip install 'pdegcnn[lightning]'")
+    sys.exit(f"this example needs Lightning, but {error.name} is not installed: pip install lightning")
 
 
 class DigitModule(lightning.LightningModule):

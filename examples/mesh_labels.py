@@ -13,17 +13,19 @@ and the length of the spin-2 field.
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
-import _common
 import torch
-from _surfaces import DATA, cortex, cortex_folder, gradient, paint, waves
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
+from pdegcnn_examples.command_line import load_or_exit, parse, parser
+from pdegcnn_examples.output import table, write_folder
+from pdegcnn_examples.plots.surfaces import paint
+from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, gradient, waves
+from pdegcnn_examples.training import Settings, parameters, recipe
 
 CLASSES = 3
 ROWS = {
@@ -134,17 +136,17 @@ def mean_of_neighbours(x: Tensor, mesh: pg.Mesh) -> Tensor:
     return total / (near.start.diff() - 1)
 
 
-def train(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor, given: Any) -> tuple[int, float]:
+def train(
+    name: str, model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor, given: Any
+) -> tuple[int, float]:
     """At most ``given.seconds`` and ``given.steps``; returns the steps made and the seconds of each."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    model(fields, mesh)  # builds the operators
-    start, made = time.monotonic(), 0
-    while made < given.steps and (time.monotonic() < start + given.seconds or made == 0):
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(model(fields, mesh), labels[None]).backward()
-        optimiser.step()
-        made += 1
-    pace = (time.monotonic() - start) / made
+
+    def loss(chosen: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(model(fields, mesh), labels[None])
+
+    how = Settings(1, 1, 1e-2, 0.0, "constant", seconds=given.seconds, seed=given.seed)
+    done = recipe.train_alone(name, model, loss, given.steps, how, given)
+    model.train()
     for module in model.modules():  # statistics of the trained network
         if hasattr(module, "momentum"):
             module.momentum = 0.5
@@ -152,7 +154,7 @@ def train(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Te
         for _ in range(4):
             model(fields, mesh)
     model.eval()
-    return made, pace
+    return done.steps, done.seconds / done.steps
 
 
 def accuracy(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor) -> float:
@@ -185,16 +187,16 @@ def picture(mesh: pg.Mesh, columns: dict[str, Tensor], path: Path) -> None:
 
 def narrower(build: Any, limit: int) -> nn.Module:
     """The widest network of at most ``limit`` parameters."""
-    return build(max(w for w in range(4, 200) if _common.parameters(build(w)) <= limit))
+    return build(max(w for w in range(4, 200) if parameters(build(w)) <= limit))
 
 
 def main() -> None:
-    parser = _common.parser(__doc__, out="mesh_labels", seconds=60, data=DATA)
-    parser.add_argument("--steps", type=int, default=300, help="of training at most (default: %(default)s)")
-    given = _common.parse(parser)
+    made = parser(__doc__, out="mesh_labels", seconds=60, data=DATA)
+    made.add_argument("--steps", type=int, default=300, help="of training at most (default: %(default)s)")
+    given = parse(made)
     torch.manual_seed(given.seed)
     if given.data is not None:
-        folder = _common.load_or_exit(lambda: cortex_folder(given.data))
+        folder = load_or_exit(lambda: cortex_folder(given.data))
         surface, (learn, test) = "fsaverage5, left to right", [cortex(folder, side) for side in ("left", "right")]
     else:
         size = 2 if given.smoke else 4
@@ -202,7 +204,7 @@ def main() -> None:
     learn, test = ((mesh, classes(values)) for mesh, values in (learn, test))
     inputs = [bending(mesh) for mesh, _ in (learn, test)]
     gauge = GaugeNet()
-    limit = _common.parameters(gauge)
+    limit = parameters(gauge)
     models = {
         "gauge": gauge,
         "graph": narrower(GraphNet, limit),
@@ -212,20 +214,20 @@ def main() -> None:
     columns = {"classes": test[1]}
     print(f"{surface}: {learn[0].vertex_count} vertices")
     for name, model in models.items():
-        steps, pace = train(model, inputs[0], *learn, given)
+        steps, pace = train(name, model, inputs[0], *learn, given)
         scores = [accuracy(model, x, *data) for x, data in zip(inputs, (learn, test))]
         by_gauge, by_rotation = change(model, inputs[1], test[0])
-        results[name] = {"parameters": _common.parameters(model), "learned": scores[0], "other": scores[1]}
+        results[name] = {"parameters": parameters(model), "learned": scores[0], "other": scores[1]}
         results[name] |= {"by_gauge": by_gauge, "by_rotation": by_rotation, "pace": pace, "steps": steps}
         with torch.no_grad():
             columns[f"{name}: {100 * scores[1]:.1f} %"] = model(inputs[1], test[0])[0].argmax(0)
-    print(_common.table(results, ROWS, width=19))
+    print(table(results, ROWS, width=19))
 
     def fill(folder: Path) -> None:
         (folder / "results.json").write_text(json.dumps({"surface": surface, "networks": results}, indent=2))
         picture(test[0], columns, folder / "mesh_labels.png")
 
-    _common.write_folder(given.out, fill)
+    write_folder(given.out, fill)
     print(f"wrote {given.out / 'mesh_labels.png'}")
 
 

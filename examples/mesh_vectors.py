@@ -15,14 +15,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import _common
 import matplotlib
 import torch
-from _surfaces import DATA, cortex, cortex_folder, gradient, paint, waves
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
+from pdegcnn_examples.command_line import load_or_exit, parse, parser
+from pdegcnn_examples.output import table, write_folder
+from pdegcnn_examples.plots.surfaces import paint
+from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, gradient, waves
+from pdegcnn_examples.training import parameters, recipe
 
 NOISE, KNOWN, PATCHES, MISSING = 0.5, 0.4, 6, 0.2
 """Noise by root mean square of the field, share of vertices known outside of the patches, number and area of these."""
@@ -119,7 +122,7 @@ def measure(model: Smoother, test: tuple[Tensor, ...], mesh: pg.Mesh, angles: Te
         other = model(turned[1], mask, mesh.with_gauge(angles))
     expected = pg.gauge.transform({1: out[:, None]}, angles)[1][:, 0]
     return {
-        "parameters": _common.parameters(model),
+        "parameters": parameters(model),
         "error": error(out, field, torch.ones_like(mask)),
         "error_known": error(out, field, mask),
         "error_gaps": error(out, field, (mask == 0) & ~patch),
@@ -160,7 +163,7 @@ def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Te
     """Train and measure every network."""
     draw = torch.Generator().manual_seed(given.seed)
     if given.data is not None:
-        folder = _common.load_or_exit(lambda: cortex_folder(given.data))
+        folder = load_or_exit(lambda: cortex_folder(given.data))
         mesh, _ = cortex(folder, "left")
     else:
         mesh, _ = waves(2 if given.smoke else 4, given.seed, 0.15)
@@ -172,17 +175,16 @@ def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Te
     columns = {"given: noisy, with gaps": (noisy[0] * mask[0], mask[0]), "true": (field[0], torch.ones_like(mask[0]))}
     for kind in KINDS:
         torch.manual_seed(given.seed)
-        model, steps = Smoother(kind), 0
+        model = Smoother(kind)
 
         def loss(chosen: Tensor, model: Smoother = model) -> Tensor:
-            nonlocal steps
-            steps += 1
             clean = learn[chosen]
-            noisy, mask, _ = spoil(clean, mesh, draw)
+            noisy, mask, _ = spoil(clean, mesh, torch.default_generator)
             return (model(noisy, mask, mesh) - clean).abs().square().mean()
 
-        _common.train(kind, model, loss, len(learn), seconds=given.seconds, seed=given.seed, top=0.03, batch=2)
-        results[kind] = measure(model.eval(), spoiled, mesh, angles) | {"steps": steps}
+        how = recipe.on_the_clock(given.seconds, given.seed, 0.03, batch=2)
+        done = recipe.train_alone(kind, model, loss, len(learn), how, given)
+        results[kind] = measure(model, spoiled, mesh, angles) | {"steps": done.steps}
         with torch.no_grad():
             out = model(noisy[:1], mask[:1], mesh)[0]
         columns[f"{kind}: error {results[kind]['error']:.3f}"] = (out, torch.ones_like(mask[0]))
@@ -190,17 +192,17 @@ def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Te
 
 
 def main() -> None:
-    given = _common.parse(_common.parser(__doc__, out="mesh_vectors", seconds=60, data=DATA))
+    given = parse(parser(__doc__, out="mesh_vectors", seconds=60, data=DATA))
     results, mesh, columns, field = run(given)
     surface = "fsaverage5, left" if given.data is not None else "waves on a sphere"
     print(f"{surface}, {mesh.vertex_count} vertices; errors by the length of the field (root mean square)")
-    print(_common.table(results, ROWS))
+    print(table(results, ROWS))
 
     def fill(folder: Path) -> None:
         (folder / "results.json").write_text(json.dumps({"surface": surface, "networks": results}, indent=2))
         picture(mesh, columns, field, folder / "mesh_vectors.png", (15, 180) if given.data is not None else (20, -60))
 
-    _common.write_folder(given.out, fill)
+    write_folder(given.out, fill)
     print(f"wrote {given.out / 'mesh_vectors.png'}")
 
 

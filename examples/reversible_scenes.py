@@ -1,43 +1,30 @@
 """Reversible networks on pictures: segmentation, equivariant segmentation, depth, classification.
 
     python examples/reversible_scenes.py --task segmentation                  # drawn scenes
-    python examples/reversible_scenes.py --task segmentation --data FOLDER    # CamVid, see pdegcnn.data.camvid
+    python examples/reversible_scenes.py --task segmentation --data FOLDER    # CamVid, see datasets.camvid
 
 Drawn discs and squares at known depths stand in for photographs. Each task trains a fully hyperbolic network and the
 same network under plain autograd, from the same start, and prints what both reach, their seconds and their memory.
 """
 
 import argparse
+import math
 import os
-import time
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pdegcnn.data import CAMVID_CLASSES, CAMVID_VOID, camvid
 from pdegcnn.models import equivariant_hyperbolic_segmenter, hyperbolic_classifier, hyperbolic_segmenter
 from pdegcnn.reversible import memory_estimate
+from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, camvid, drawn_scene
+from pdegcnn_examples.output import training_folder
+from pdegcnn_examples.training import Settings, recipe
 
 TARGET = {"segmentation": "mask", "equivariant": "mask", "depth": "depth", "classification": "label"}
 DENSE = ("segmentation", "equivariant")
-
-
-def scene(size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Three shapes in front of a wall, far ones hidden by near ones; depth is exact."""
-    rows, columns = np.mgrid[:size, :size]
-    image, mask = np.full((size, size), 0.5), np.zeros((size, size), int)
-    depth = np.ones((size, size))
-    for distance in sorted(rng.uniform(0.2, 0.9, 3), reverse=True):
-        kind, radius = rng.integers(2), size * 0.16 / (0.4 + distance)
-        i, j = rng.uniform(0, size, 2)
-        di, dj = np.abs(rows - i), np.abs(columns - j)
-        inside = (di**2 + dj**2 < radius**2) if kind == 0 else (np.maximum(di, dj) < radius)
-        image[inside], mask[inside], depth[inside] = 1 - distance, 1 + kind, distance
-    image = image + rng.normal(0, 0.05, image.shape)
-    label = np.array(np.bincount(mask.ravel(), minlength=3)[1:].argmax())
-    return {"image": image[None], "mask": mask, "depth": depth, "label": label}
 
 
 def load(args: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int]:
@@ -46,7 +33,7 @@ def load(args: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor, torch.Te
         train, held = camvid(args.data, args.count)
         return train.images - 0.5, train.labels, held.images - 0.5, held.labels, len(CAMVID_CLASSES)
     rng = np.random.default_rng(0)
-    items = [scene(args.size, rng) for _ in range(args.count or 64)]
+    items = [drawn_scene(args.size, rng) for _ in range(args.count or 64)]
     x = torch.as_tensor(np.stack([item["image"] for item in items]), dtype=torch.float32)
     target = torch.as_tensor(np.stack([item[TARGET[args.task]] for item in items]))
     target = target.float() if args.task == "depth" else target.long()
@@ -85,19 +72,20 @@ def score(task: str, out: torch.Tensor, target: torch.Tensor, classes: int) -> s
     return f"pixel accuracy {right:.3f} (commonest class {common:.3f}), mean IoU {overlap:.3f}"
 
 
-def train(model: torch.nn.Module, task: str, x: torch.Tensor, target: torch.Tensor, steps: int, batch: int) -> tuple:
-    """Train; return the mean loss of the last tenth of the steps and the seconds of a step."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    draw = torch.Generator().manual_seed(0)
-    start, values = time.perf_counter(), []
-    for _ in range(steps):
-        chosen = torch.randperm(len(x), generator=draw)[:batch]
-        value = objective(task, model(x[chosen]), target[chosen])
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        values.append(float(value.detach()))
-    return float(np.mean(values[-max(1, steps // 10) :])), (time.perf_counter() - start) / steps
+def train(
+    way: str, model: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, args: argparse.Namespace
+) -> tuple[float, float]:
+    """Train by random pictures; return the mean loss of the last tenth of the steps and the seconds of a step."""
+    epochs = min(10, args.steps)
+    how = Settings(epochs, args.batch, 5e-3, 0.0, "constant")
+
+    def loss(chosen: torch.Tensor) -> torch.Tensor:
+        chosen = chosen % len(x)
+        return objective(args.task, model(x[chosen]), target[chosen])
+
+    count = args.batch * math.ceil(args.steps / epochs)
+    done = recipe.train_alone(f"{args.task}, {way}", model, loss, count, how, args)
+    return done.history[-1]["loss"], done.seconds / done.steps
 
 
 def main() -> None:
@@ -110,6 +98,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="number of pictures (default: 64 drawn ones, all of CamVid)")
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--depth", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("reversible_scenes"), help=argparse.SUPPRESS)
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that everything runs")
     args = parser.parse_args()
     if args.smoke:
@@ -127,11 +116,12 @@ def main() -> None:
     for way in ("plain", "reversible"):
         model.load_state_dict(start)
         model.stack.memory = way
-        value, seconds = train(model.train(), args.task, x, target, args.steps, args.batch)
+        value, seconds = train(way, model, x, target, args)
         with torch.no_grad():
             out = torch.cat([model.eval()(part) for part in held_x.split(args.batch)])
         print(f"{way:>10}: loss {value:.3f}, held out: {score(args.task, out, held, classes)}")
         print(f"{'':>12}{1e3 * seconds:.0f} ms and {getattr(memory, way) / 1e6:.1f} MB (estimated) a step")
+    shutil.rmtree(training_folder(args.out))
     print(f"with checkpoints every square root of the depth: {memory.checkpoint_sqrt / 1e6:.1f} MB")
     print(f"load average {os.getloadavg()[0]:.1f}")
 

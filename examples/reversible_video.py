@@ -1,7 +1,7 @@
 """Segment a whole clip in one go: learn the moving object from every fourth mask, find it in all frames.
 
     python examples/reversible_video.py                                            # moving shapes
-    python examples/reversible_video.py --data FOLDER --clip camel --shrink 2      # DAVIS, see pdegcnn.data.davis
+    python examples/reversible_video.py --data FOLDER --clip camel --shrink 2      # DAVIS, see datasets.davis
 
 The 3D network sees all frames at once. First a table of the memory of one training step, each way in a fresh process:
 plain autograd, checkpoints, reversible, reversible with block-low-rank layers. Then the last one is trained.
@@ -9,42 +9,30 @@ plain autograd, checkpoints, reversible, reversible with block-low-rank layers. 
 
 import argparse
 import json
+import math
 import os
+import shutil
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from _memory import elsewhere, measure
 
-from pdegcnn.data import Clip, davis
 from pdegcnn.models import video_segmenter
 from pdegcnn.models.hyperbolic import hyperbolic_segmenter
-from pdegcnn.recipes import parameters, write_result
 from pdegcnn.reversible import memory_estimate
+from pdegcnn_examples.datasets import Clip, davis, drawn_clip
+from pdegcnn_examples.memory import elsewhere, measure
+from pdegcnn_examples.output import training_folder
+from pdegcnn_examples.training import Settings, parameters, recipe, write_result
 
 WAYS = ("plain", "checkpoint_sqrt", "reversible", "reversible + block-low-rank")
 EVERY = 4
 
 
-def drawn(frames: int, size: int) -> Clip:
-    """A disc that moves and one that stands still, of the same grey, in noise: only motion tells them apart."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:size, :size]
-
-    def disc(i: float, j: float) -> np.ndarray:
-        return np.hypot(rows - i, columns - j) < size / 8
-
-    masks = np.stack([disc(size * 0.3, size * (0.2 + 0.6 * t / frames)) for t in range(frames)])
-    video = 0.6 * (masks | disc(size * 0.7, size * 0.5)) + rng.normal(0, 0.15, masks.shape)
-    return Clip(torch.as_tensor(video, dtype=torch.float32)[None], torch.as_tensor(masks).long())
-
-
 def load(args: argparse.Namespace) -> Clip:
     if args.data is None:
-        return drawn(args.frames or 16, args.size)
+        return drawn_clip(args.frames or 16, args.size)
     try:
         (clip,) = davis(args.data, [args.clip], args.frames, args.shrink).values()
     except (FileNotFoundError, ValueError) as error:
@@ -121,6 +109,7 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=1)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--result", type=Path, help="file of the result, for the table of results")
+    parser.add_argument("--out", type=Path, default=Path("reversible_video"), help=argparse.SUPPRESS)
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that everything runs")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -134,23 +123,26 @@ def main() -> None:
     print(f"clip {tuple(clip.frames.shape)}, object {float(clip.masks.float().mean()):.3f} of the pixels")
     figures = table(args, clip)
     model = build(WAYS[-1], len(clip.frames), args)
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    start, value = time.perf_counter(), torch.zeros(())
-    for _ in range(args.steps):
-        value = objective(model, clip)
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-    passed = time.perf_counter() - start
+    how = Settings(min(10, args.steps), 1, 5e-3, 0.0, "constant")
+    count = math.ceil(args.steps / how.epochs)
+    done = recipe.train_alone("clip", model, lambda _: objective(model, clip), count, how, args)
+    shutil.rmtree(training_folder(args.out))
+    pace = done.seconds / done.steps
     found, everything = overlap(model, clip)
-    print(f"{args.steps} steps: loss {float(value.detach()):.3f}, {passed / args.steps:.2f} s each")
+    print(f"{done.steps} steps: loss {done.history[-1]['loss']:.3f}, {pace:.2f} s each")
     print(f"frames without a mask: IoU {found:.3f} (marking everything: {everything:.3f})")
     print(f"load average {os.getloadavg()[0]:.1f}")
     if args.result:
-        figures |= {"iou": found, "iou_of_marking_everything": everything, "step_seconds": passed / args.steps}
+        figures |= {"iou": found, "iou_of_marking_everything": everything, "step_seconds": pace}
         size = " x ".join(map(str, clip.frames.shape[1:]))
         data = f"DAVIS 2016, {args.clip}, {size}" if args.data else f"moving shapes, {size}"
-        about = {"seed": 0, "parameters": parameters(model), "seconds": passed, "epochs": args.steps, "data": data}
+        about = {
+            "seed": 0,
+            "parameters": parameters(model),
+            "seconds": done.seconds,
+            "epochs": done.steps,
+            "data": data,
+        }
         name = f"{args.clip if args.data else 'shapes'}: {WAYS[-1]}, width {args.width}"
         write_result(args.result, "whole_clip", name, figures, **about)
 

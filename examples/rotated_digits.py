@@ -1,6 +1,6 @@
 """Recipe: rotated handwritten digits, 12,000 to train and 50,000 to test.
 
-    python examples/rotated_digits.py --data DIR --net small   # DIR: see pdegcnn.data.rotated_mnist
+    python examples/rotated_digits.py --data DIR --net small   # DIR: see datasets.rotated_mnist
     torchrun --nproc-per-node 2 examples/rotated_digits.py --data DIR --net large
 
 Without data, digits inside a package stand in. A run that was killed goes on where it was when started again. All
@@ -13,19 +13,18 @@ import argparse
 import os
 from typing import Any
 
-import _recipe
 import numpy as np
 import torch
-from _common import load_or_exit
-from _digit_nets import NETS, SPACE
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 import pdegcnn as pg
-from pdegcnn.data import Digits, Split, rotated_digits, rotated_mnist
-from pdegcnn.recipes import own_device, processes, rank, world
+from pdegcnn_examples.command_line import load_or_exit
+from pdegcnn_examples.datasets import Digits, Split, rotated_digits, rotated_mnist
+from pdegcnn_examples.networks.digits import NETS, SPACE
+from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
 OWN: dict[str, dict[str, Any]] = {
     "small": {"epochs": 40, "seconds": 600.0, "rate": 0.02},
@@ -59,7 +58,7 @@ class DigitTask:
     """Cross-entropy on augmented digits; accuracy on digits held out, if any."""
 
     def __init__(self, train: Digits, held: Digits | None, strength: float) -> None:
-        device = own_device()
+        device = local_device()
         self.images, self.labels = train.images.to(device), train.labels.to(device)
         self.held, self.strength, self.count = held, strength, len(train.labels)
 
@@ -79,9 +78,9 @@ class DigitTask:
 @torch.no_grad()
 def accuracy(model: nn.Module, digits: Digits, batch: int = 250) -> float:
     """The fraction of ``digits`` that a model in eval mode names rightly; processes share the work."""
-    device = own_device()
+    device = local_device()
     metric = MulticlassAccuracy(10, average="micro").to(device)
-    mine = slice(rank(), None, world())
+    mine = slice(rank(), None, world_size())
     for x, y in zip(digits.images[mine].split(batch), digits.labels[mine].split(batch)):
         metric.update(model(x.to(device)), y.to(device))
     return float(metric.compute())
@@ -89,7 +88,7 @@ def accuracy(model: nn.Module, digits: Digits, batch: int = 250) -> float:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    made = _recipe.parser(__doc__, out="runs/rotated_digits", data="folder with rotmnist_{train12k,test50k}.npz")
+    made = recipe.parser(__doc__, out="runs/rotated_digits", data="folder with rotmnist_{train12k,test50k}.npz")
     made.add_argument("--net", choices=tuple(NETS), default="small", help="network (%(default)s)")
     made.add_argument("--validation", type=int, default=0, help="training digits held out for scores (%(default)s)")
     made.add_argument("--augmentation", type=float, default=1.0, help="strength, 0 for none (%(default)s)")
@@ -121,27 +120,27 @@ def load(chosen: argparse.Namespace) -> tuple[Split, str]:
 def main() -> None:
     """Train a network, test it, write its result."""
     chosen = arguments()
-    how = _recipe.settings(chosen, batch=64, average=0.998, weight_decay=0.01, clip=5.0, **OWN[chosen.net])
+    how = recipe.settings(chosen, batch=64, average=0.998, weight_decay=0.01, clip=5.0, **OWN[chosen.net])
     split, name = load(chosen)
-    with processes():
-        _recipe.start()
+    with distributed():
+        recipe.start()
         torch.manual_seed(chosen.seed)
         model = NETS[chosen.net]()
         held = Digits(*(part[: chosen.validation] for part in split.train)) if chosen.validation else None
         train = Digits(*(part[chosen.validation :] for part in split.train))
         if chosen.weights:
             model.load_state_dict(load_file(chosen.weights.name))
-            print(f"test accuracy {accuracy(model.to(own_device()).eval(), split.test):.4%}")
+            print(f"test accuracy {accuracy(model.to(local_device()).eval(), split.test):.4%}")
             return
-        outcome = _recipe.train(model, DigitTask(train, held, chosen.augmentation), how, chosen)
-        figures = {"test_error": 1 - accuracy(outcome.model, split.test)}
-        some = split.test.images[:64].to(own_device())
+        done = recipe.train(
+            chosen.net, model.to(local_device()), DigitTask(train, held, chosen.augmentation), how, chosen
+        )
+        figures = {"test_error": 1 - accuracy(done.model, split.test)}
+        some = split.test.images[:64].to(local_device())
         for angle in (90, 45):
-            figures[f"invariance_error_{angle}"] = pg.testing.equivariance_error(
-                outcome.model, some, SPACE, angle=angle
-            )
+            figures[f"invariance_error_{angle}"] = pg.testing.equivariance_error(done.model, some, SPACE, angle=angle)
         network = {"net": chosen.net, "validation": chosen.validation, "augmentation": chosen.augmentation}
-        _recipe.finish(chosen, "rotated_digits", chosen.net, outcome, how, figures, data=name, network=network)
+        recipe.finish(chosen, "rotated_digits", chosen.net, done, how, figures, data=name, network=network)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import _plain_cnn
 import numpy as np
-import sphere_picture
 import torch
-from _common import add_band, load_or_exit, parameters, parse, parser, table, train, write_folder
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
@@ -32,10 +29,15 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn.data import mnist
-from pdegcnn.data.digits import load_upright
 from pdegcnn.models import SphericalBoxes, average_precision, detection_loss, find_boxes
 from pdegcnn.models.spherical_detection import PRIOR
+from pdegcnn_examples.command_line import add_band, load_or_exit, parse, parser
+from pdegcnn_examples.datasets import mnist
+from pdegcnn_examples.datasets.digits import load_upright
+from pdegcnn_examples.networks.panoramas import UNet
+from pdegcnn_examples.output import table, write_folder
+from pdegcnn_examples.plots import spheres
+from pdegcnn_examples.training import parameters, recipe
 
 FIBRE, CLASSES = 8, 10
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003}
@@ -70,7 +72,7 @@ class PlainDetector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = _plain_cnn.UNet(1, (CLASSES + 2) * FIBRE)
+        self.net = UNet(1, (CLASSES + 2) * FIBRE)
         nn.init.constant_(self.net.out[-1].bias[: CLASSES * FIBRE], PRIOR)  # type: ignore[index]
 
     def forward(self, u: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ def scenes(
     fine = pg.sphere.SphereGrid.gauss_legendre(2 * (grid.band + 1))
     analysis, synthesis = pg.sphere.RealSHT(fine, lmax=grid.band), pg.sphere.InverseRealSHT(grid)
     found: dict[str, Scenes] = {}
-    turns = sphere_picture.random_rotations(count, seed).numpy()
+    turns = spheres.random_rotations(count, seed).numpy()
     signals, boxes = {mode: [] for mode in MODES}, {mode: [] for mode in MODES}
     for turn in turns:
         chosen = random.integers(0, len(images), random.integers(1, 4))
@@ -172,15 +174,16 @@ def measure(
     def loss(batch: Tensor) -> Tensor:
         return detection_loss(model(signals[batch]), space, [boxes[i] for i in batch.tolist()])
 
-    options = {"seconds": chosen.seconds, "seed": chosen.seed, "top": RATES[name], "batch": 8}
-    per_epoch = train(f"{name}, {mode}", model, loss, len(boxes), **options)
-    found: dict[str, Any] = {"parameters": parameters(model), "seconds_per_epoch": per_epoch}
+    how = recipe.on_the_clock(chosen.seconds, chosen.seed, RATES[name], batch=8)
+    done = recipe.train_alone(f"{name}, {mode}", model, loss, len(boxes), how, chosen)
+    found: dict[str, Any] = {"parameters": parameters(model)}
+    found["seconds_per_epoch"] = recipe.seconds_per_epoch(done, how, len(boxes))
     for test in MODES if mode == "upright" else ("rotated",):
         there = data[1][test]
         here = detect(model, there.signals, space, 0.05)
         found[f"boxes_{mode}_{test}"] = average_precision(here, there.boxes, labelled=False)
         found[f"digits_{mode}_{test}"] = average_precision(here, there.boxes)
-    turns = sphere_picture.random_rotations(3, seed=1)
+    turns = spheres.random_rotations(3, seed=1)
     x = data[1]["upright"].signals[:4]
     found["equivariance_error"] = sum(
         pg.testing.equivariance_error(lambda u: model(u).sigmoid(), x, space, rotation=r) for r in turns
@@ -217,7 +220,7 @@ def view_of_two(centres: np.ndarray) -> np.ndarray:
     near = centres @ centres.T - 3 * np.eye(len(centres))
     first, second = np.unravel_index(near.argmax(), near.shape)
     x, y, z = (centres[first] + centres[second]) / np.linalg.norm(centres[first] + centres[second])
-    return sphere_picture.view_from(math.acos(z), math.atan2(y, x))
+    return spheres.view_from(math.acos(z), math.atan2(y, x))
 
 
 def picture(models: dict[str, nn.Module], test: dict[str, Scenes], space: pg.SO3, title: str) -> Figure:
@@ -228,14 +231,14 @@ def picture(models: dict[str, nn.Module], test: dict[str, Scenes], space: pg.SO3
     crowded = sorted(range(len(test["upright"].boxes)), key=lambda i: -len(test["upright"].boxes[i].labels))
     for column, (mode, index) in enumerate(columns):
         scene, there = test[mode].signals[crowded[index]], test[mode].boxes[crowded[index]]
-        fine, grid = sphere_picture.refine(scene, space.grid)
+        fine, grid = spheres.refine(scene, space.grid)
         axes[0, column].imshow(fine[0].numpy(), cmap="gray", aspect="auto")
         axes[0, column].set_title(f"{mode} scene {index + 1}", fontsize=10)
-        sphere_picture.bare(axes[0, column])
+        spheres.bare(axes[0, column])
         view = view_of_two(there.rotations[:, :, 2].numpy())
         for row, (name, model) in enumerate(models.items(), 1):
             axis = axes[row, column]
-            sphere_picture.draw_sphere(axis, fine[0], grid, view, cmap="gray")
+            spheres.draw_sphere(axis, fine[0], grid, view, cmap="gray")
             draw_boxes(axis, there, view, "tab:green", 0.8, labels=False)
             draw_boxes(axis, detect(model, scene[None], space, 0.2)[0], view, "tab:orange", 1.2, labels=True)
             if column == 0:

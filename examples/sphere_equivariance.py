@@ -15,12 +15,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import sphere_picture
 import torch
-from land_sea import random_field
 from torch import Tensor
 
 import pdegcnn as pg
+from pdegcnn_examples.datasets.planets import random_field
+from pdegcnn_examples.plots.spheres import random_rotations
 
 GRIDS = {
     "Gauss f32": (pg.sphere.SphereGrid.gauss_legendre, torch.float32),
@@ -89,7 +89,7 @@ def error(name: str, column: str, band: int) -> float:
     make, dtype = GRIDS[column]
     torch.manual_seed(0)
     space, layer = layers(make(band), dtype)[name]
-    u, turns = signal(space, band, dtype), sphere_picture.random_rotations(3, seed=1)
+    u, turns = signal(space, band, dtype), random_rotations(3, seed=1)
     both = pg.SO3(space.grid, FIBRE)
     return sum(pg.testing.equivariance_error(layer, u, both, rotation=r) for r in turns) / len(turns)
 

@@ -21,21 +21,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import _digits_picture
-import _plain_cnn
-import _recipe
-import _spherical_cnn
 import numpy as np
-import sphere_picture
 import torch
-from _common import load_or_exit, parameters, parse, parser, table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import pdegcnn as pg
-from pdegcnn.data import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
-from pdegcnn.data.sphere_digits import BANDLIMIT
-from pdegcnn.recipes import Settings, fit, own_device, write_file, write_json, write_result
+from pdegcnn_examples.command_line import load_or_exit, parse, parser
+from pdegcnn_examples.datasets import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
+from pdegcnn_examples.datasets.sphere_digits import BANDLIMIT
+from pdegcnn_examples.networks import panoramas, spherical_cnn
+from pdegcnn_examples.output import table
+from pdegcnn_examples.plots import spherical_digits as plot
+from pdegcnn_examples.plots.spheres import random_rotations
+from pdegcnn_examples.training import Settings, local_device, parameters, recipe, write_file, write_json, write_result
 
 BATCH, MOST_EPOCHS = 32, 1000
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003, "spherical CNN": 0.01}
@@ -70,7 +69,7 @@ class Digits:
 
     def loss(self, model: nn.Module, chosen: Tensor, random: np.random.Generator) -> Tensor:
         """Loss of the digits ``chosen``."""
-        device = own_device()
+        device = local_device()
         logits = model(self.signals[chosen].to(device))
         return cross_entropy(logits, self.labels[chosen].to(device), label_smoothing=0.05)
 
@@ -87,8 +86,8 @@ def build(
     if name == "PDE-G-CNN":
         return pg.models.spherical_classifier(grid, classes=10, **fibre, **({"terms": terms} if terms else {}))
     if name == "spherical CNN":
-        return _spherical_cnn.classifier(grid, **fibre)
-    return _plain_cnn.classifier(grid.shape)
+        return spherical_cnn.classifier(grid, **fibre)
+    return panoramas.classifier(grid.shape)
 
 
 @torch.no_grad()
@@ -119,13 +118,13 @@ def prepare(parts: Sequence[SphericalDigits], grid: pg.sphere.SphereGrid) -> lis
 def accuracy(model: nn.Module, signals: Tensor, labels: Tensor) -> float:
     """The fraction of ``signals`` that the model names rightly."""
     model.eval()
-    guesses = [model(x.to(own_device())).argmax(1).cpu() for x in signals.split(100)]
+    guesses = [model(x.to(local_device())).argmax(1).cpu() for x in signals.split(100)]
     return float((torch.cat(guesses) == labels).double().mean())
 
 
 def invariance_error(model: nn.Module, signals: Tensor, grid: pg.sphere.SphereGrid) -> float:
     """Mean relative change of the logits under three random rotations."""
-    turns = sphere_picture.random_rotations(3, seed=1)
+    turns = random_rotations(3, seed=1)
     return sum(pg.testing.equivariance_error(model, signals, pg.S2(grid), rotation=r) for r in turns) / len(turns)
 
 
@@ -134,23 +133,20 @@ def measure(name: str, mode: str, data: list[Signals], chosen: argparse.Namespac
     train, test, *held = data
     grid = pg.sphere.SphereGrid.gauss_legendre(chosen.band)
     torch.manual_seed(chosen.seed)
-    model = build(name, grid, chosen.directions, chosen.terms).to(own_device())
+    model = build(name, grid, chosen.directions, chosen.terms).to(local_device())
     folder = f"{FILES[name]}_{mode}_band{chosen.band}"
     folder += f"_directions{chosen.directions}" if chosen.directions else ""
     folder += "_" + "-".join(chosen.terms) if chosen.terms and name == "PDE-G-CNN" else ""
     of_mode = [(getattr(part, mode), part.labels) for part in (train, *held)]
     task = Digits(*of_mode[0], of_mode[1] if held else None)
-    try:
-        done = fit(model, task, settings(name, chosen), chosen.out / folder)
-    except ValueError as error:
-        raise SystemExit(f"--out: {error}") from error
+    done = recipe.train(f"{name}, {mode}", model, task, settings(name, chosen), chosen, chosen.out / folder)
     epochs = done.steps * BATCH / task.count
     found = {"parameters": parameters(model), f"{mode}_seconds": done.seconds, f"{mode}_epochs": epochs}
     found["seconds_per_epoch"] = done.seconds / epochs
     for part, before in zip((test, *held), ("", "validation_")):
         for shown in ("rotated", "upright")[: 1 + (mode == "upright")]:
             found[f"{before}{mode}_{shown}"] = accuracy(done.model, getattr(part, shown), part.labels)
-    found["equivariance_error"] = invariance_error(done.model, test.upright[:16].to(own_device()), grid)
+    found["equivariance_error"] = invariance_error(done.model, test.upright[:16].to(local_device()), grid)
     return done.model.cpu(), found
 
 
@@ -167,7 +163,7 @@ def write(
     write_json(chosen.out / "results.json", {**about, "networks": results})
     last = {name: model for (name, _), model in models.items()}
     mode, grid = list(models)[-1][1], pg.sphere.SphereGrid.gauss_legendre(chosen.band)
-    shown = _digits_picture.picture(last, test.upright, test.labels, grid, f"trained on {mode} digits")
+    shown = plot.picture(last, test.upright, test.labels, grid, f"trained on {mode} digits")
     write_file(chosen.out / "spherical_digits.png", lambda fresh: shown.savefig(fresh, dpi=110))
 
 
@@ -243,7 +239,7 @@ def main() -> None:
         f"{len(data[0].labels)} digits to train, {len(data[1].labels)} to test ({source}), band {chosen.band}, "
         f"{chosen.seconds:g} s for each network"
     )
-    _recipe.start()
+    recipe.start()
     names = CHOICES[chosen.net]
     models, results = {}, {name: {} for name in names}
     for mode in ("rotated", "upright") if chosen.train == "both" else (chosen.train,):

@@ -1,6 +1,6 @@
 """Recipe: street scenes (CamVid), a reversible hyperbolic network beside a plain one of as many parameters.
 
-    python examples/street_scenes.py --data DIR --net hyperbolic       # DIR: see pdegcnn.data.camvid
+    python examples/street_scenes.py --data DIR --net hyperbolic       # DIR: see datasets.camvid
     python examples/street_scenes.py --data DIR --net plain
 
 Both have the same loop, loss and pictures. The memory of a training step is measured in a process of its own. Without
@@ -15,51 +15,20 @@ import os
 import sys
 from typing import Any
 
-import _recipe
 import numpy as np
 import torch
-from _common import load_or_exit
-from _memory import elsewhere, measure
-from reversible_scenes import scene
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from pdegcnn.data import CAMVID_CLASSES, CAMVID_VOID, Scenes, SceneSplit, camvid
 from pdegcnn.models import hyperbolic_segmenter
-from pdegcnn.recipes import own_device, processes, rank, world
+from pdegcnn_examples.command_line import load_or_exit
+from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, Scenes, SceneSplit, camvid, drawn_scene
+from pdegcnn_examples.memory import elsewhere, measure
+from pdegcnn_examples.networks.scenes import PlainNet
+from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
 OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "plain": {"rate": 0.005}}
 """Settings of each network; all else is shared."""
-
-
-class PlainNet(nn.Module):
-    """An encoder and decoder of convolution, batch norm, ReLU; halved by pooling, enlarged bilinearly, summed."""
-
-    def __init__(self, in_channels: int, classes: int, width: int) -> None:
-        super().__init__()
-        self.down = nn.ModuleList([_two(in_channels, width), _two(width, 2 * width)])
-        self.bottom = _two(2 * width, 4 * width)
-        self.up = nn.ModuleList([_two(4 * width, 2 * width), _two(2 * width, width)])
-        self.head = nn.Conv2d(width, classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B,classes,H,W]."""
-        kept = []
-        for layer in self.down:
-            kept.append(layer(x))
-            x = F.max_pool2d(kept[-1], 2)
-        x = self.bottom(x)
-        for layer, fine in zip(self.up, reversed(kept)):
-            x = layer(F.interpolate(x, fine.shape[-2:], mode="bilinear", align_corners=False)) + fine
-        return self.head(x)
-
-
-def _two(before: int, after: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a in (before, after):
-        layers += [nn.Conv2d(a, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 def build(name: str, channels: int, classes: int) -> nn.Module:
@@ -82,21 +51,23 @@ class SceneTask:
         images = torch.where(mirror[:, None, None, None], images.flip(-1), images)
         labels = torch.where(mirror[:, None, None], labels.flip(-1), labels)
         images = images * float(np.exp(random.normal(0, 0.1)))
-        return F.cross_entropy(model(images.to(own_device())), labels.to(own_device()), ignore_index=CAMVID_VOID)
+        return F.cross_entropy(model(images.to(local_device())), labels.to(local_device()), ignore_index=CAMVID_VOID)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Mean intersection over union and pixel accuracy on the validation part; processes share the work."""
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex  # not to measure memory
+
         kind = {"num_classes": self.classes, "ignore_index": CAMVID_VOID}
         metrics = {
-            "mean_iou": MulticlassJaccardIndex(average="macro", **kind).to(own_device()),
-            "pixel_accuracy": MulticlassAccuracy(average="micro", **kind).to(own_device()),
+            "mean_iou": MulticlassJaccardIndex(average="macro", **kind).to(local_device()),
+            "pixel_accuracy": MulticlassAccuracy(average="micro", **kind).to(local_device()),
         }
-        mine = slice(rank(), None, world())
+        mine = slice(rank(), None, world_size())
         for x, y in zip(self.val.images[mine].split(4), self.val.labels[mine].split(4)):
-            found = model(x.to(own_device()) - 0.5).argmax(1)
+            found = model(x.to(local_device()) - 0.5).argmax(1)
             for metric in metrics.values():
-                metric.update(found, y.to(own_device()))
+                metric.update(found, y.to(local_device()))
         return {name: float(metric.compute()) for name, metric in metrics.items()}
 
 
@@ -106,7 +77,7 @@ def load(chosen: argparse.Namespace) -> tuple[SceneSplit, int, str]:
         split = load_or_exit(lambda: camvid(chosen.data, 8 if chosen.smoke else None))
         return split, len(CAMVID_CLASSES), "CamVid at 240 x 180, train and val"
     random, size, count = np.random.default_rng(0), 16 if chosen.smoke else 48, 16 if chosen.smoke else 160
-    drawn = [scene(size, random) for _ in range(count)]
+    drawn = [drawn_scene(size, random) for _ in range(count)]
     images = torch.from_numpy(np.stack([np.repeat(s["image"], 3, 0) for s in drawn])).float()
     labels = torch.from_numpy(np.stack([s["mask"] for s in drawn])).long()
     held = count // 4
@@ -125,11 +96,11 @@ def one(chosen: argparse.Namespace, task: SceneTask, batch: int) -> None:
 
 def main() -> None:
     """Train a network, test it, write its result."""
-    made = _recipe.parser(__doc__, out="runs/street_scenes", data="folder with CamVid (default: drawn scenes)")
+    made = recipe.parser(__doc__, out="runs/street_scenes", data="folder with CamVid (default: drawn scenes)")
     made.add_argument("--net", choices=tuple(OWN), default="hyperbolic", help="network (%(default)s)")
     made.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     chosen = made.parse_args()
-    how = _recipe.settings(
+    how = recipe.settings(
         chosen, **({"epochs": 60, "batch": 4, "average": 0.99, "clip": 1.0, "score": "mean_iou"} | OWN[chosen.net])
     )
     split, classes, name = load(chosen)
@@ -137,15 +108,15 @@ def main() -> None:
     if chosen.one:
         one(chosen, task, how.batch)
         return
-    with processes():
-        _recipe.start()
+    with distributed():
+        recipe.start()
         torch.manual_seed(chosen.seed)
-        outcome = _recipe.train(build(chosen.net, 3, classes), task, how, chosen)
-        figures = task.evaluate(outcome.model)
+        done = recipe.train(chosen.net, build(chosen.net, 3, classes).to(local_device()), task, how, chosen)
+        figures = task.evaluate(done.model)
         if rank() == 0 and (found := elsewhere([*sys.argv[1:], "--one"])):
             figures |= dict(zip(("memory_mb", "step_seconds"), found))
         network = {"net": chosen.net}
-        _recipe.finish(chosen, "street_scenes", chosen.net, outcome, how, figures, data=name, network=network)
+        recipe.finish(chosen, "street_scenes", chosen.net, done, how, figures, data=name, network=network)
 
 
 if __name__ == "__main__":

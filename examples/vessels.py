@@ -1,6 +1,6 @@
 """Recipe: vessels in photographs of the retina (DRIVE, official split).
 
-    python examples/vessels.py train --data DIR --net pde --out runs/vessels       # DIR: see pdegcnn.data.drive
+    python examples/vessels.py train --data DIR --net pde --out runs/vessels       # DIR: see datasets.drive
     python examples/vessels.py evaluate --data DIR --weights runs/vessels/weights.safetensors
     python examples/vessels.py predict --weights runs/vessels/weights.safetensors --images FOLDER --out masks
 
@@ -19,21 +19,28 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import _fundus
-import _recipe
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _common import load_or_exit
-from _vessel_nets import NETS, SPACE
 from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
 import pdegcnn as pg
-from pdegcnn.data import Fundus, FundusSplit, drawn_vessels, drive
-from pdegcnn.data._images import read_picture
-from pdegcnn.recipes import Outcome, own_device, processes, rank, read_weights, write_file, write_json
+from pdegcnn_examples import fundus
+from pdegcnn_examples.command_line import load_or_exit
+from pdegcnn_examples.datasets import Fundus, FundusSplit, drawn_vessels, drive, read_picture
+from pdegcnn_examples.networks.vessels import NETS, SPACE
+from pdegcnn_examples.training import (
+    TrainingResult,
+    distributed,
+    local_device,
+    rank,
+    read_weights,
+    recipe,
+    write_file,
+    write_json,
+)
 
 OWN: dict[str, dict[str, Any]] = {
     "pde": {"rate": 0.02},
@@ -54,12 +61,12 @@ class Picture(NamedTuple):
     vessels: Tensor
 
 
-def pictures(fundus: Fundus) -> list[Picture]:
+def pictures(photographs: Fundus) -> list[Picture]:
     """Photographs as networks see them. Their scale is not changed, so that vessels stay as the observer drew them."""
     made = []
-    for image, vessels, field in zip(*fundus):
-        ready = _fundus.prepare(image, diameter=_fundus.DIAMETER)
-        labels = _fundus._cut(torch.stack((vessels, field)).float(), ready.box) > 0.5
+    for image, vessels, field in zip(*photographs):
+        ready = fundus.prepare(image, diameter=fundus.DIAMETER)
+        labels = fundus.cut(torch.stack((vessels, field)).float(), ready.box) > 0.5
         made.append(Picture(ready.pixels, labels[1], labels[0]))
     return made
 
@@ -73,8 +80,8 @@ class VesselTask:
     def loss(self, model: nn.Module, chosen: Tensor, random: np.random.Generator) -> Tensor:
         """Loss of as many patches as ``chosen`` has numbers; the number says which photograph."""
         cut = [self._cut(self.train[int(i) % len(self.train)], random) for i in chosen]
-        pixels = recolour(torch.cat([p for p, _ in cut]), random).to(own_device())
-        target, weight = torch.cat([t for _, t in cut]).to(own_device()).unbind(1)
+        pixels = recolour(torch.cat([p for p, _ in cut]), random).to(local_device())
+        target, weight = torch.cat([t for _, t in cut]).to(local_device()).unbind(1)
         out = model(pixels)[:, 0]
         entropy = F.binary_cross_entropy_with_logits(out, target, reduction="none")
         chance = out.sigmoid()
@@ -119,7 +126,7 @@ def recolour(pixels: Tensor, random: np.random.Generator) -> Tensor:
 
 def predictions(model: nn.Module, chosen: list[Picture]) -> tuple[Tensor, Tensor]:
     """Chances and truth of all pixels in the fields of view, one after the other."""
-    found = [_fundus.probability(model, p.pixels)[p.field] for p in chosen]
+    found = [fundus.probability(model, p.pixels)[p.field] for p in chosen]
     return torch.cat(found), torch.cat([p.vessels[p.field] for p in chosen])
 
 
@@ -152,7 +159,7 @@ def turned(model: nn.Module, picture: Picture, threshold: float) -> dict[str, fl
     pixels = (picture.pixels * picture.field)[None]
 
     def segment(x: Tensor) -> Tensor:
-        return torch.cat([_fundus.probability(model, p)[None, None] for p in x])
+        return torch.cat([fundus.probability(model, p)[None, None] for p in x])
 
     figures = {}
     for angle in (90, 45):
@@ -183,7 +190,7 @@ def load_model(weights: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise SystemExit(f"--weights: expected weights and, beside them, {config_of(weights).name}: {error}") from error
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise SystemExit(f"--weights: {weights} was not written by 'vessels.py train' ({error})") from error
-    return model.to(own_device()).eval(), config
+    return model.to(local_device()).eval(), config
 
 
 def load(chosen: argparse.Namespace) -> tuple[FundusSplit, str]:
@@ -208,31 +215,31 @@ def spread(chosen: list[Picture], count: int) -> list[Picture]:
 def train(chosen: argparse.Namespace) -> None:
     """Train on some photographs, choose the threshold on them, test on the others."""
     own = {"epochs": 60, "batch": 8, "average": 0.998, "clip": 5.0, "score": "auc"} | OWN[chosen.net]
-    how = _recipe.settings(chosen, **own)
+    how = recipe.settings(chosen, **own)
     split, name = load(chosen)
     available = pictures(split.train)
     if not 0 <= chosen.validation < len(available):
         raise SystemExit(f"--validation: expected 0 to {len(available) - 1} photographs, got {chosen.validation}")
     held = available[len(available) - chosen.validation :]
     used = spread(available[: len(available) - chosen.validation], chosen.photographs)
-    with processes():
-        _recipe.start()
+    with distributed():
+        recipe.start()
         torch.manual_seed(chosen.seed)
         task = VesselTask(used, held, 16 if chosen.smoke else PATCHES, 32 if chosen.smoke else PATCH)
-        outcome = _recipe.train(NETS[chosen.net](), task, how, chosen)
+        done = recipe.train(chosen.net, NETS[chosen.net]().to(local_device()), task, how, chosen)
         if rank() == 0:
-            conclude(chosen, how, outcome, used, pictures(split.test), name)
+            conclude(chosen, how, done, used, pictures(split.test), name)
 
 
-def conclude(chosen: argparse.Namespace, how: Any, outcome: Outcome, used: list, test: list, name: str) -> None:
+def conclude(chosen: argparse.Namespace, how: Any, done: TrainingResult, used: list, test: list, name: str) -> None:
     """Threshold, scores, result file and the settings beside the weights."""
-    threshold, _ = best_threshold(*predictions(outcome.model, spread(used, 5)))
-    figures = scores(outcome.model, test, threshold) | turned(outcome.model, test[0], threshold)
+    threshold, _ = best_threshold(*predictions(done.model, spread(used, 5)))
+    figures = scores(done.model, test, threshold) | turned(done.model, test[0], threshold)
     network = {"net": chosen.net, "photographs": len(used), "validation": chosen.validation, "threshold": threshold}
     few = f", {len(used)} photograph{'s' if len(used) > 1 else ''}"
     row = chosen.net + (few if chosen.photographs < 20 else "")
     write_json(config_of(chosen.out / "weights.safetensors"), network | {"trained_on": name, "seed": chosen.seed})
-    _recipe.finish(chosen, "vessels", row, outcome, how, figures, data=name, network=network)
+    recipe.finish(chosen, "vessels", row, done, how, figures, data=name, network=network)
 
 
 def evaluate(chosen: argparse.Namespace) -> None:
@@ -277,10 +284,10 @@ def predict_one(
 ) -> tuple[float, float]:
     """Write ``out``'s two images; gives the diameter of the field of view and the share of vessels in it."""
     image = torch.from_numpy(read_picture(path)).movedim(-1, 0).float() / 255
-    ready = _fundus.prepare(image, diameter, angle)
-    chance = _fundus.probability(model, ready.pixels)
-    full = _fundus.restore(chance, ready, tuple(image.shape[-2:]))
-    field = _fundus.restore(torch.ones_like(chance), ready, tuple(image.shape[-2:])) > 0.5
+    ready = fundus.prepare(image, diameter, angle)
+    chance = fundus.probability(model, ready.pixels)
+    full = fundus.restore(chance, ready, tuple(image.shape[-2:]))
+    field = fundus.restore(torch.ones_like(chance), ready, tuple(image.shape[-2:])) > 0.5
     mask = (full >= threshold) & field
     for kind, values in (("probability", full * 255), ("mask", mask * 255.0)):
         picture = Image.fromarray(values.round().to(torch.uint8).numpy())
@@ -294,7 +301,7 @@ def arguments() -> argparse.Namespace:
     data = "folder with DRIVE (default: drawn pictures)"
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     programs = made.add_subparsers(dest="program", required=True)
-    one = programs.add_parser("train", parents=[_recipe.parser("", out="runs/vessels", data=data, add_help=False)])
+    one = programs.add_parser("train", parents=[recipe.parser("", out="runs/vessels", data=data, add_help=False)])
     one.add_argument("--net", choices=tuple(NETS), default="pde", help="network (%(default)s)")
     one.add_argument("--images", dest="photographs", type=int, default=20, help="training photographs (%(default)s)")
     one.add_argument("--validation", type=int, default=0, help="training photographs held out (%(default)s)")

@@ -21,17 +21,19 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import _plain_cnn
 import numpy as np
-import sphere_picture
 import torch
-from _common import add_band, load_or_exit, parameters, parse, parser, table, train, write_folder
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn.data import earth_wind
+from pdegcnn_examples.command_line import add_band, load_or_exit, parse, parser
+from pdegcnn_examples.datasets import earth_wind
+from pdegcnn_examples.networks.panoramas import UNet
+from pdegcnn_examples.output import table, write_folder
+from pdegcnn_examples.plots import spheres
+from pdegcnn_examples.training import parameters, recipe
 
 RATES = {"PDE-G-CNN": 0.02, "plain U-Net": 0.003}
 FILES = {"PDE-G-CNN": "pdegcnn", "plain U-Net": "unet"}
@@ -74,7 +76,7 @@ class VectorLift(nn.Module):
 def build(name: str, grid: pg.sphere.SphereGrid, width: int = 16) -> nn.Module:
     """The network called ``name``: winds [B,2,nlat,nlon] -> divergence and vorticity [B,2,nlat,nlon]."""
     if name == "plain U-Net":
-        return _plain_cnn.UNet(2, 2)
+        return UNet(2, 2)
     space = pg.SO3(grid, fibre=8)
     return nn.Sequential(
         VectorLift(space),
@@ -141,7 +143,7 @@ def errors(model: nn.Module, samples: Samples, grid: pg.sphere.SphereGrid) -> li
 @torch.no_grad()
 def equivariance(model: nn.Module, winds: Tensor, scale: Samples, grid: pg.sphere.SphereGrid) -> float:
     """Mean relative difference of the map of a turned wind and the turned map, under three random rotations."""
-    total, turns = 0.0, sphere_picture.random_rotations(3, seed=1)
+    total, turns = 0.0, spheres.random_rotations(3, seed=1)
     space, share = pg.S2(grid), grid.weights.float()
     plain = model.eval()(scaled(sampled(winds, grid), scale).wind)
     for r in turns:
@@ -161,9 +163,10 @@ def measure(
     def loss(batch: Tensor) -> Tensor:
         return ((model(first.wind[batch]) - first.target[batch]).square() * share).mean()
 
-    options = {"seconds": chosen.seconds, "seed": chosen.seed, "top": RATES[name], "batch": 16}
-    per_epoch = train(name, model, loss, len(first.wind), **options)
-    found: dict[str, float] = {"parameters": parameters(model), "seconds_per_epoch": per_epoch}
+    how = recipe.on_the_clock(chosen.seconds, chosen.seed, RATES[name], batch=16)
+    done = recipe.train_alone(name, model, loss, len(first.wind), how, chosen)
+    found: dict[str, float] = {"parameters": parameters(model)}
+    found["seconds_per_epoch"] = recipe.seconds_per_epoch(done, how, len(first.wind))
     for label, samples in zip(("upright", "rotated"), tests):
         found |= {f"{what}_{label}": error for what, error in zip(TARGETS, errors(model, samples, grid))}
     return model, found
@@ -171,8 +174,8 @@ def measure(
 
 def draw_arrows(axis: Any, wind: Tensor, grid: pg.sphere.SphereGrid, view: np.ndarray) -> None:
     """Arrows of the wind [2,nlat,nlon] on the sphere that ``view`` sees."""
-    points, seen = sphere_picture.disc(view, pixels=15)
-    theta, phi = (sphere_picture.sample(part, grid, points) for part in wind)
+    points, seen = spheres.disc(view, pixels=15)
+    theta, phi = (spheres.sample(part, grid, points) for part in wind)
     across = np.maximum(np.hypot(points[..., 0], points[..., 1]), 1e-9)
     east = np.stack((-points[..., 1] / across, points[..., 0] / across, 0 * across), -1)
     arrows = (theta[..., None] * np.cross(east, points) + phi[..., None] * east) @ view.T
@@ -184,20 +187,20 @@ def draw_arrows(axis: Any, wind: Tensor, grid: pg.sphere.SphereGrid, view: np.nd
 
 def picture(models: dict[str, nn.Module], winds: Tensor, scale: Samples, grid: pg.sphere.SphereGrid) -> Figure:
     """One test wind upright and turned, always seen from the same side of the planet, near its pole."""
-    turn = sphere_picture.random_rotations(2, seed=5)[1:]
-    front = sphere_picture.view_from(0.5, 0.7)
+    turn = spheres.random_rotations(2, seed=5)[1:]
+    front = spheres.view_from(0.5, 0.7)
     figure = Figure(figsize=(2.4 * (2 + len(models)), 4.9), layout="constrained")
     axes = figure.subplots(2, 2 + len(models))
     for line, label, rotation in zip(axes, ("upright", "turned"), (None, turn)):
         samples = scaled(sampled(winds[:1], grid, rotation), scale)
         view = front if rotation is None else front @ rotation[0].numpy().T
-        sphere_picture.draw_sphere(line[0], samples.wind[0].square().sum(0).sqrt(), grid, view, cmap="viridis")
+        spheres.draw_sphere(line[0], samples.wind[0].square().sum(0).sqrt(), grid, view, cmap="viridis")
         draw_arrows(line[0], samples.wind[0], grid, view)
         with torch.no_grad():
             maps = {name: model.eval()(samples.wind)[0, 1] for name, model in models.items()}
         for axis, values in zip(line[1:], (samples.target[0, 1], *maps.values())):
-            fine, fine_grid = sphere_picture.refine(values, grid)
-            sphere_picture.draw_sphere(axis, fine, fine_grid, view, cmap="RdBu_r", vmin=-3, vmax=3)
+            fine, fine_grid = spheres.refine(values, grid)
+            spheres.draw_sphere(axis, fine, fine_grid, view, cmap="RdBu_r", vmin=-3, vmax=3)
         line[0].set_ylabel(label, fontsize=11)
     for axis, title in zip(axes[0], ("wind and its speed", "vorticity", *(f"vorticity by {n}" for n in models))):
         axis.set_title(title, fontsize=9)
@@ -226,7 +229,7 @@ def main() -> None:
     first, last, source = load(chosen)
     grid = pg.sphere.SphereGrid.gauss_legendre(chosen.band)
     scale = sampled(first, grid)
-    turns = sphere_picture.random_rotations(4 * len(last), seed=7)
+    turns = spheres.random_rotations(4 * len(last), seed=7)
     training, *tests = (scaled(s, scale) for s in (scale, sampled(last, grid), sampled(last, grid, turns)))
     print(
         f"{len(first)} winds to train (upright), {len(last)} to test ({source}), {chosen.seconds:g} s for each network"

@@ -20,6 +20,9 @@ def text(name: str) -> str:
 
 def test_one_version_everywhere() -> None:
     assert re.search(r'^version = "(.+)"$', text("pyproject.toml"), flags=re.M)[1] == pg.__version__  # type: ignore[index]
+    examples = text("examples/pyproject.toml")
+    assert re.search(r'^version = "(.+)"$', examples, flags=re.M)[1] == pg.__version__  # type: ignore[index]
+    assert re.search(r'"pdegcnn\[fast\]==(.+)"', examples)[1] == pg.__version__  # type: ignore[index]
     assert re.search(r"^version: (.+)$", text("CITATION.cff"), flags=re.M)[1] == pg.__version__  # type: ignore[index]
     assert re.search(r"^## \[(.+?)\]", text("CHANGELOG.md"), flags=re.M)[1] == pg.__version__  # type: ignore[index]
 
@@ -45,8 +48,33 @@ def test_the_wheel_is_typed_and_says_what_it_needs(tmp_path: Path) -> None:
 def test_every_dependency_is_pinned() -> None:
     """Also those of the extras; pip would otherwise take what came out yesterday."""
     pins = {re.sub(r"[-_.]+", "-", n).lower() for n in re.findall(r"^([\w.-]+)==", text("constraints.txt"), flags=re.M)}
-    block = re.search(r"^dependencies = .*?^\[tool", text("pyproject.toml"), flags=re.M | re.S)
-    assert block
-    asked = {re.sub(r"[-_.]+", "-", n).lower() for n in re.findall(r'"([A-Za-z][\w.-]*)(?:\[\w+\])?[>=]=', block[0])}
+    asked: set[str] = set()
+    for project in ("pyproject.toml", "examples/pyproject.toml"):
+        block = re.search(r"^dependencies = .*?^\[tool", text(project), flags=re.M | re.S)
+        assert block
+        found = re.findall(r'"([A-Za-z][\w.-]*)(?:\[\w+\])?[>=]=', block[0])
+        asked |= {re.sub(r"[-_.]+", "-", name).lower() for name in found} - {"pdegcnn"}
     assert len(asked) > 20
     assert asked <= pins, f"no version of {sorted(asked - pins)} in constraints.txt"
+
+
+IMPORTS = """
+import sys
+
+import pdegcnn as pg
+
+assert not {"torch", "scipy", "e3nn"} & sys.modules.keys(), "import pdegcnn takes other packages along"
+assert set(pg.__all__) <= set(dir(pg))
+for name in pg.__all__:
+    getattr(pg, name)
+assert "e3nn" not in sys.modules, "e3nn takes as long to import as torch"
+assert pg.SE2 is pg.spaces.SE2 and pg.load is pg.io.load and pg.ops is sys.modules["pdegcnn.ops"]
+assert str(pg.sphere.irreps(1)) == "1x0e+1x1o" and "e3nn" in sys.modules
+assert not hasattr(pg, "nothing")
+"""
+
+
+def test_parts_are_imported_on_first_use() -> None:
+    """So ``import pdegcnn`` takes no longer than ``import torch``: ``tools/import_time.py`` measures it."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_map
 
 from pdegcnn import _checks
@@ -24,6 +23,9 @@ from pdegcnn._modules import evaluating
 from pdegcnn.export.folding import fold
 from pdegcnn.export.real import RealInterpreter
 from pdegcnn.export.rewriting import PlainInterpreter, Rewritten
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 __all__ = ["program", "to_onnx", "to_plain"]
 
@@ -120,7 +122,7 @@ def _open_batch(model: Any, inputs: tuple[Any, ...], batch: bool) -> tuple[tuple
     if not batch:
         return inputs, None
     twice = tree_map(lambda v: torch.cat((v, v)) if isinstance(v, Tensor) and len(v) == 1 else v, inputs)
-    size = Dim("batch")
+    size = torch.export.Dim("batch")
     return twice, tree_map(lambda v: {0: size} if isinstance(v, Tensor) else None, twice)
 
 

@@ -7,14 +7,16 @@ each the channels one after another. Its vectors are (y, z, x) of ours, for its 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from e3nn import o3
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.sphere.rotation import check_coefficients, check_rotation, from_e3nn, to_e3nn
+
+if TYPE_CHECKING:
+    from e3nn import o3
 
 __all__ = ["from_irreps", "irreps", "rotation_to_e3nn", "to_irreps"]
 
@@ -24,6 +26,8 @@ def irreps(channels: int, lmax: int) -> o3.Irreps:
     _checks.positive_int("channels", channels)
     if isinstance(lmax, bool) or not isinstance(lmax, int) or lmax < 0:
         raise ValueError(f"lmax: expected an int >= 0, got {lmax!r}")
+    from e3nn import o3  # takes as long to import as torch
+
     made: Any = o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(lmax + 1)])
     return made
 

@@ -15,6 +15,7 @@ from pdegcnn.models.planar import rotated_digits, vessel_segmentation
 from pdegcnn.models.spherical import spherical_classifier, spherical_segmenter
 from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision, box_area, box_iou
 from pdegcnn.models.spherical_detection import detection_loss, find_boxes, spherical_detector
+from pdegcnn.models.tiles import tiled
 
 # each network remembers how it was built, so that it can be saved and built again
 rotated_digits = recorded(rotated_digits)
@@ -57,6 +58,7 @@ __all__ = [
     "spherical_classifier",
     "spherical_detector",
     "spherical_segmenter",
+    "tiled",
     "vessel_segmentation",
     "video_segmenter",
 ]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from e3nn import o3
 from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn.sphere.grid import SphereGrid
 from pdegcnn.sphere.rotation import check_coefficients, from_e3nn, to_e3nn
 from pdegcnn.sphere.sht import InverseRealSHT, RealSHT
+
+if TYPE_CHECKING:
+    from e3nn import o3
 
 MOST = 2**20
 """Highest degree that `irreps` writes down."""
@@ -21,6 +24,8 @@ def irreps(lmax: int) -> o3.Irreps:
     """The irreps 0e + 1o + 2e + ... of degree up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
     if isinstance(lmax, bool) or not isinstance(lmax, int) or not 0 <= lmax <= MOST:
         raise ValueError(f"lmax: expected an int >= 0, got {lmax!r} (the most is {MOST})")
+    from e3nn import o3  # takes as long to import as torch
+
     return o3.Irreps.spherical_harmonics(lmax)
 
 
@@ -45,6 +50,8 @@ def clebsch_gordan_product(a: Tensor, b: Tensor, lmax: int | None = None) -> Ten
         raise TypeError(f"lmax: expected an int from 0 to {highest} or None, got {lmax!r}")
     if not 0 <= top <= highest:
         raise ValueError(f"lmax: expected 0 to {highest}, the degree of the product, got {lmax}")
+    from e3nn import o3  # takes as long to import as torch
+
     out = []
     for degree in range(top + 1):
         total = first.new_zeros(*torch.broadcast_shapes(first.shape[:-1], second.shape[:-1]), 2 * degree + 1)

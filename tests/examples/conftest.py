@@ -12,10 +12,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture
 def module(monkeypatch):
-    """Imports a module of the examples; no data sets are found by the environment."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    """Imports an example; no data sets are found by the environment."""
     monkeypatch.delenv("PDEGCNN_DATA", raising=False)
-    return importlib.import_module
+    return lambda name: importlib.import_module(f"examples.{name}")
 
 
 @pytest.fixture

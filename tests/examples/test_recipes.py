@@ -1,12 +1,7 @@
 """The recipes run from the command line on data that come with them, go on after a stop, and say what is wrong."""
 
 import argparse
-import csv
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +10,10 @@ from PIL import Image
 from scipy import ndimage
 
 import pdegcnn as pg
-from pdegcnn.data import drawn_vessels
-from pdegcnn.recipes import read_weights
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from pdegcnn_examples import fundus
+from pdegcnn_examples.datasets import drawn_vessels
+from pdegcnn_examples.networks.digits import NETS
+from pdegcnn_examples.training import read_weights
 
 
 @pytest.fixture
@@ -53,9 +48,8 @@ def test_rotated_digits(run, tmp_path, digits, net):
     assert "--out: folder" in run("rotated_digits.py", *common, "--out", out, "--rate", 0.3)
 
 
-def test_digit_networks_are_as_small_as_promised(module):
-    nets = module("_digit_nets").NETS
-    counts = {name: sum(p.numel() for p in nets[name]().parameters()) for name in ("small", "large", "cnn", "gcnn")}
+def test_digit_networks_are_as_small_as_promised():
+    counts = {name: sum(p.numel() for p in NETS[name]().parameters()) for name in ("small", "large", "cnn", "gcnn")}
     assert counts["small"] <= 3000 and counts["large"] <= 30000 and counts["cnn"] <= 30000
     assert counts["gcnn"] == pytest.approx(12700, rel=0.1)
 
@@ -73,22 +67,6 @@ def test_augmentation_moves_a_little_and_turns(module):
         change = made.sum((1, 2, 3)) / images.sum((1, 2, 3)) - 1
         assert (change.abs() < (0.05 if strength == 0 else 0.4)).all()
         assert (made[0] - made[1]).abs().max() > 0.3
-
-
-def test_two_processes_share_a_recipe(run, tmp_path, digits):
-    """Shares differ in batch statistics and dropout; the loss curve is that of one process within 10 %."""
-    options = ["--smoke", "--net", "cnn", "--data", digits, "--augmentation", 0, "--batch", 32, "--epochs", 3, "--out"]
-    run("rotated_digits.py", *options, tmp_path / "one")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", EXAMPLES / "rotated_digits.py"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
-    command = list(map(str, [*launcher, *options, tmp_path / "two"]))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    tables = [list(csv.DictReader((tmp_path / name / "history.csv").open())) for name in ("one", "two")]
-    losses = [[float(row["loss"]) for row in rows] for rows in tables]
-    assert losses[1] == pytest.approx(losses[0], rel=0.1) and len(losses[0]) == 3
-    result = json.loads((tmp_path / "two" / "result.json").read_text())
-    assert result["machine"]["processes"] == 2 and result["command"].startswith("torchrun --nproc-per-node 2 ")
 
 
 @pytest.fixture
@@ -109,7 +87,7 @@ def cameras(tmp_path):
     return folder
 
 
-def test_vessels_from_training_to_masks(run, cameras, tmp_path, module, monkeypatch):
+def test_vessels_from_training_to_masks(run, cameras, tmp_path, monkeypatch):
     out = tmp_path / "run"
     trained = run("vessels.py", "train", "--smoke", "--images", 1, "--out", out)
     result = json.loads((out / "result.json").read_text())
@@ -118,7 +96,7 @@ def test_vessels_from_training_to_masks(run, cameras, tmp_path, module, monkeypa
     weights = out / "weights.safetensors"
     tested = run("vessels.py", "evaluate", "--smoke", "--weights", weights)
     assert float(tested.split("auc")[1].split()[0]) == pytest.approx(result["figures"]["auc"], abs=1e-4)
-    monkeypatch.setattr(module("_fundus"), "DIAMETER", 150.0)
+    monkeypatch.setattr(fundus, "DIAMETER", 150.0)
     done = run("vessels.py", "predict", "--weights", weights, "--images", cameras, "--out", tmp_path / "masks")
     assert "2 of 6 photographs" in done and "broken.png: expected a readable image" in done
     assert "dark.png: image: expected a photograph with a lit field of view" in done
@@ -163,9 +141,8 @@ def test_thresholds_are_the_best(module):
     )
 
 
-def test_turned_photographs_prepare_to_turned_ones(module):
+def test_turned_photographs_prepare_to_turned_ones():
     """Field of view, box and contrast know no direction: a quarter turn commutes to rounding."""
-    fundus = module("_fundus")
     image = drawn_vessels(1, 150).images[0]
     a, b = fundus.prepare(image), fundus.prepare(image.rot90(1, (1, 2)).contiguous())
     assert a.pixels.shape[-1] % 2 == 0 and a.diameter == pytest.approx(b.diameter, rel=1e-3)
@@ -176,18 +153,17 @@ def test_turned_photographs_prepare_to_turned_ones(module):
     assert ((back > 0.5) ^ truth).float().mean() < 0.02
 
 
-def test_mirrored_photographs_have_mirrored_vessels(module):
+def test_mirrored_photographs_have_mirrored_vessels():
     """A network of convolutions has a handedness; what is told of a photograph has none."""
     torch.manual_seed(0)
-    fundus, model, pixels = module("_fundus"), torch.nn.Conv2d(3, 1, 3, padding=1), torch.randn(3, 20, 24)
+    model, pixels = torch.nn.Conv2d(3, 1, 3, padding=1), torch.randn(3, 20, 24)
     chances = fundus.probability(model, pixels)
     torch.testing.assert_close(fundus.probability(model, pixels.flip(-1)).flip(-1), chances)
     assert (chances - model(pixels[None])[0, 0].sigmoid()).abs().max() > 0.01
 
 
-def test_a_cut_field_of_view_has_no_dark_edge(module):
+def test_a_cut_field_of_view_has_no_dark_edge():
     """A picture that is field of view throughout, and is made smaller: its border is as bright as the rest."""
-    fundus = module("_fundus")
     rows, columns = np.mgrid[:900, :1200]
     image = torch.from_numpy(0.5 + 0.05 * np.sin(rows / 9) * np.sin(columns / 9)).float().expand(3, -1, -1)
     ready = fundus.prepare(image)
@@ -195,9 +171,8 @@ def test_a_cut_field_of_view_has_no_dark_edge(module):
     assert ready.pixels[1][border].mean().abs() < 0.5  # in deviations
 
 
-def test_contrast_reaches_to_the_rim(module):
+def test_contrast_reaches_to_the_rim():
     """Light that falls off at the border of the field of view takes no contrast from what lies within."""
-    fundus = module("_fundus")
     size = round(fundus.DIAMETER) + 24
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     depth = fundus.DIAMETER / 2 - np.hypot(rows, columns)

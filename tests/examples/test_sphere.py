@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from scipy.spatial.transform import Rotation
 
 import pdegcnn as pg
+from pdegcnn_examples.datasets import made_up_planets
+from pdegcnn_examples.plots.spheres import random_rotations
 
 NAMES = ("spherical_digits", "land_sea", "wind", "sphere_detection")
 
@@ -102,10 +104,10 @@ def test_land_sea(example, tmp_path, capsys):
 
 
 def test_made_up_planets_are_three_tenths_land_and_turn_as_one(module):
-    land_sea, picture = (module(name) for name in ("land_sea", "sphere_picture"))
-    planets = land_sea.made_up_planets(3, 16, seed=4)
+    land_sea = module("land_sea")
+    planets = made_up_planets(3, 16, seed=4)
     grid = pg.sphere.SphereGrid.gauss_legendre(32)
-    rotations = picture.random_rotations(3, seed=2)
+    rotations = random_rotations(3, seed=2)
     plain, turned = land_sea.sampled(planets, grid), land_sea.sampled(planets, grid, rotations)
     share = grid.weights / (4 * torch.pi)
     torch.testing.assert_close((plain.land * share).sum((1, 2, 3)), torch.full((3,), 0.3).double(), atol=0.01, rtol=0)
@@ -114,10 +116,10 @@ def test_made_up_planets_are_three_tenths_land_and_turn_as_one(module):
 
 
 def test_labels_count_on_one_side_of_the_earth_only(module):
-    land_sea, picture = (module(name) for name in ("land_sea", "sphere_picture"))
+    land_sea = module("land_sea")
     grid = pg.sphere.SphereGrid.gauss_legendre(16)
-    planets = land_sea.made_up_planets(2, 8, seed=4)._replace(side=land_sea.EAST)
-    rotations = picture.random_rotations(2, seed=2)
+    planets = made_up_planets(2, 8, seed=4)._replace(side=land_sea.EAST)
+    rotations = random_rotations(2, seed=2)
     for turns in (None, rotations):
         area = land_sea.sampled(planets, grid, turns).area
         assert area.sum((1, 2, 3)) / grid.weights.numel() == pytest.approx([0.5, 0.5], abs=0.03)
@@ -228,7 +230,7 @@ def rotations(count):
 
 def write_spherical_mnist(folder, rotations):
     """A tiny set in the layout of spherical MNIST: smooth blobs near the pole."""
-    from pdegcnn.data.sphere_digits import _grid
+    from pdegcnn_examples.datasets.sphere_digits import _grid
 
     points, random = torch.from_numpy(_grid()), np.random.default_rng(0)
     centre = torch.nn.functional.normalize(torch.tensor([0.3, 0.1, 1.0], dtype=torch.float64), dim=0)
@@ -246,7 +248,7 @@ def write_spherical_mnist(folder, rotations):
 
 def test_real_digits_are_rotated_as_their_rotations_say(module, tmp_path):
     digits = module("spherical_digits")
-    rotations = module("sphere_picture").random_rotations(6, seed=3).numpy()
+    rotations = random_rotations(6, seed=3).numpy()
     write_spherical_mnist(tmp_path, rotations)
     split = digits.spherical_mnist(tmp_path)
     assert split.test.rotated is None

@@ -1,6 +1,5 @@
 """Weights in the package: they load, give what was recorded, come with the wheel; damage is seen."""
 
-import importlib
 import inspect
 import json
 import shutil
@@ -15,15 +14,11 @@ import torch
 import pdegcnn as pg
 from pdegcnn.models import pretrained
 from pdegcnn.models.pretrained import FOLDER, pretrained_names
+from pdegcnn_examples.training import write_result, write_weights
+from tools import publish_weights
 
 ROOT = Path(__file__).parents[2]
 NAMES = pretrained_names("rotated_digits")
-
-
-@pytest.fixture
-def publish(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    return importlib.import_module("publish_weights")
 
 
 def test_there_are_some():
@@ -31,18 +26,18 @@ def test_there_are_some():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_logits_are_those_recorded(name, publish):
+def test_logits_are_those_recorded(name):
     description = json.loads((FOLDER / f"rotated_digits_{name}.json").read_text())
     model = pg.models.rotated_digits(pretrained=name)
     assert not model.training
-    logits = model(publish.probe())
+    logits = model(publish_weights.probe())
     expected = torch.tensor(description["check"]["logits"])
     torch.testing.assert_close(logits, expected, atol=2e-4, rtol=2e-4)  # other processors add in another order
     assert (logits[0] - logits[1]).abs().max() > 0.1
     assert sum(p.numel() for p in model.parameters()) == description["parameters"]
     assert "CC BY-SA 3.0" in description["licence"] and description["commit"] and description["figures"]
     double = pg.models.rotated_digits(pretrained=name, dtype=torch.float64)
-    torch.testing.assert_close(double(publish.probe().double()).float(), expected, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(double(publish_weights.probe().double()).float(), expected, atol=2e-3, rtol=2e-3)
 
 
 def test_unknown_names_and_other_arguments():
@@ -88,20 +83,18 @@ def test_the_wheel_holds_them(tmp_path):
     assert wheel.stat().st_size < 2_000_000
 
 
-def test_publishing_a_run(publish, tmp_path, monkeypatch, capsys):
+def test_publishing_a_run(tmp_path, monkeypatch, capsys):
     """The one command that puts a run's weights into the package."""
-    from pdegcnn.recipes import write_result, write_weights
-
     torch.manual_seed(0)
-    model = publish.NETS["small"]()
+    model = publish_weights.NETS["small"]()
     write_weights(tmp_path / "run" / "weights.safetensors", model.state_dict())
     about = {"seed": 0, "parameters": 2864, "seconds": 1.0, "epochs": 1, "data": "digits"}
     write_result(tmp_path / "run" / "result.json", "rotated_digits", "small", {"test_error": 0.9}, **about)
     monkeypatch.setattr(sys, "argv", ["publish", str(tmp_path / "run"), "small", "--to", str(tmp_path / "to")])
-    publish.main()
+    publish_weights.main()
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "to")
     again = pg.models.rotated_digits(pretrained="small")
-    assert torch.equal(again(publish.probe()), model.eval()(publish.probe()))
+    assert torch.equal(again(publish_weights.probe()), model.eval()(publish_weights.probe()))
     monkeypatch.setattr(sys, "argv", ["publish", str(tmp_path / "run"), "large", "--to", str(tmp_path / "to")])
     with pytest.raises(SystemExit, match="expected a run of --net large"):
-        publish.main()
+        publish_weights.main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ import pytest
 import torch
 
 import pdegcnn as pg
-from pdegcnn.recipes import checkpoint
+import pdegcnn_examples
+from pdegcnn_examples import training
+from pdegcnn_examples.training.files import read_checkpoint
 
 from .calls import MESH
 
-SOURCES = sorted(Path(pg.__file__).parent.rglob("*.py"))
+SOURCES = [p for module in (pg, pdegcnn_examples) for p in sorted(Path(module.__file__).parent.rglob("*.py"))]
 
 
 class Trap:
@@ -48,15 +49,14 @@ def test_networks(tmp_path: Path, mark: Path) -> None:
 
 
 def test_checkpoints(tmp_path: Path, mark: Path) -> None:
-    model = torch.nn.Linear(2, 2)
-    checkpoint.save(tmp_path, 1, {"model": model.state_dict()}, {"state": {}}, {"step": 1})
-    found = checkpoint.latest(tmp_path)
-    assert found is not None
-    torch.save(Trap(mark), found / "optimizer.pt")
-    with pytest.raises(ValueError, match=r"optimizer|checkpoint|damaged"):
-        checkpoint.load(found, torch.device("cpu"))
+    for content in (Trap(mark), {"state_dict": {}, "loops": Trap(mark)}):
+        torch.save(content, tmp_path / "last.ckpt")
+        with pytest.raises(ValueError, match="expected a readable checkpoint, got a damaged one"):
+            read_checkpoint(tmp_path / "last.ckpt")
+        task = training.LossAlone(8, lambda chosen: torch.zeros((), requires_grad=True))
+        with pytest.raises(ValueError, match="expected a readable checkpoint, got a damaged one"):
+            training.fit(torch.nn.Linear(2, 2), task, training.Settings(1), tmp_path)
     assert not mark.exists()
-    assert json.loads((found / "state.json").read_text())["step"] == 1
 
 
 def test_meshes(tmp_path: Path, mark: Path) -> None:

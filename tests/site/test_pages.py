@@ -74,8 +74,6 @@ def test_api_pages_hold_every_public_name() -> None:
 def test_gallery_shows_every_example() -> None:
     sections = PAGES["gallery.md"].split("\n## ")[1:]
     for path in sorted((ROOT / "examples").glob("*.py")):
-        if path.name == "publish_weights.py" or '__name__ == "__main__"' not in path.read_text(encoding="utf-8"):
-            continue  # a tool that shows nothing, and what examples share
         (section,) = [s for s in sections if f"`python examples/{path.name}`" in s.splitlines()[2]]
         assert "](images/" in section or "{code-cell}" in section, f"{path.name} has no picture"
 

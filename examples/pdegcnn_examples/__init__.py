@@ -1,0 +1,1 @@
+"""What the examples of pdegcnn share: training, data sets, baselines and drawing. Not part of the library."""

@@ -1,0 +1,46 @@
+"""Small data sets that examples and tests can rely on, and loaders for real ones in a folder of the user's."""
+
+from pdegcnn_examples.datasets._images import read_labels, read_picture
+from pdegcnn_examples.datasets.digits import Digits, Split, mnist, rotated_digits, rotated_mnist
+from pdegcnn_examples.datasets.drawn import drawn_clip, drawn_scene
+from pdegcnn_examples.datasets.planets import MONTHS, Planets, made_up_planets
+from pdegcnn_examples.datasets.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, Scenes, SceneSplit, camvid, davis
+from pdegcnn_examples.datasets.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
+from pdegcnn_examples.datasets.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
+from pdegcnn_examples.datasets.vessels import Field, Fundus, FundusSplit, drawn_vessels, drive, find_field
+
+__all__ = [
+    "CAMVID_CLASSES",
+    "CAMVID_VOID",
+    "MONTHS",
+    "Clip",
+    "Digits",
+    "Field",
+    "Fundus",
+    "FundusSplit",
+    "LatLonField",
+    "Planets",
+    "SceneSplit",
+    "Scenes",
+    "SphericalDigits",
+    "SphericalSplit",
+    "Split",
+    "camvid",
+    "davis",
+    "drawn_clip",
+    "drawn_scene",
+    "drawn_vessels",
+    "drive",
+    "earth_land",
+    "earth_temperature",
+    "earth_wind",
+    "find_field",
+    "made_up_planets",
+    "mnist",
+    "read_labels",
+    "read_picture",
+    "rotated_digits",
+    "rotated_mnist",
+    "spherical_digits",
+    "spherical_mnist",
+]

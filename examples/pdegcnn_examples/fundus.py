@@ -1,0 +1,126 @@
+"""From any photograph of a retina to what the networks are trained on, and back: field of view, scale, contrast."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor, nn
+
+from pdegcnn.models import tiled
+from pdegcnn_examples.datasets import find_field
+
+DIAMETER = 540.0
+"""Pixels across the field of view to which photographs are resized: that of DRIVE."""
+ANGLE = 45.0
+"""Degrees that DRIVE's field of view spans."""
+BORDER = 12
+"""Pixels around the field of view that the network sees."""
+RIM = 6
+"""Pixels along the border of the field of view where light falls off: they count in no mean or deviation."""
+
+
+class Prepared(NamedTuple):
+    """A photograph as networks see it: pixels [3,h,w] (even, square, centred on the field) and field [h,w].
+
+    ``box`` is the part of the photograph (top, left, bottom, right; may reach beyond it) that it was made from,
+    ``diameter`` that of the photograph's field of view in its pixels.
+    """
+
+    pixels: Tensor
+    field: Tensor
+    box: tuple[int, int, int, int]
+    diameter: float
+
+
+def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) -> Prepared:
+    """Find the field of view, resize it to ``DIAMETER`` and even out brightness and contrast.
+
+    Args:
+        image: photograph [3,H,W] in [0,1].
+        diameter: of the field of view in pixels; found if None.
+        angle: degrees that the camera's field of view spans.
+    """
+    found = find_field(image.movedim(0, -1).numpy())
+    diameter = diameter or found.diameter
+    scale = DIAMETER / diameter * angle / ANGLE
+    scale = 1.0 if abs(scale - 1) < 0.03 else scale
+    mask = torch.from_numpy(found.mask)
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    tall, wide = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+    side = max(tall, wide) + 2 * round(BORDER / scale)
+    side += side % 2
+    top = int(rows[0]) - (side - tall) // 2
+    left = int(columns[0]) - (side - wide) // 2
+    box = (top, left, top + side, left + side)
+    size = max(16, 2 * round(side * scale / 2))
+    pixels = _resize(_extended(image, box), size)
+    inside = _resize(cut(mask[None].float(), box), size)[0] > 0.5
+    return Prepared(even_out(pixels, inside), inside, box, diameter)
+
+
+def restore(values: Tensor, prepared: Prepared, shape: tuple[int, int]) -> Tensor:
+    """Values [h,w] of a prepared photograph, resized to the photograph's ``shape``; 0 outside the field of view."""
+    top, left, bottom, right = prepared.box
+    full = _resize((values * prepared.field)[None], bottom - top)[0]
+    out = torch.zeros(shape)
+    a, b, c, d = max(0, top), max(0, left), min(shape[0], bottom), min(shape[1], right)
+    out[a:c, b:d] = full[a - top : c - top, b - left : d - left]
+    return out.clamp(0, 1)
+
+
+def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
+    """Subtract each channel's local mean and divide by its local deviation, over the field of view without its rim.
+
+    Deviations below a quarter of the channel's typical one, or below the noise of 8 bits, are not enlarged further.
+    """
+    sigma = DIAMETER / 25
+    within = inside.numpy()
+    core = np.asarray(ndimage.distance_transform_edt(within)) > RIM
+    weight = (core if core.any() else within).astype(np.float32)
+    total = ndimage.gaussian_filter(weight, sigma, mode="constant") + 1e-6
+    evened = []
+    for channel in pixels.numpy():
+        mean = ndimage.gaussian_filter(channel * weight, sigma, mode="constant") / total
+        centred = (channel - mean) * within
+        deviation = np.sqrt(ndimage.gaussian_filter(centred**2 * weight, sigma, mode="constant") / total)
+        typical = float(np.median(deviation[within])) if within.any() else 0.0
+        evened.append(np.clip(centred / np.maximum(deviation, max(0.25 * typical, 0.01)), -5, 5))
+    return torch.from_numpy(np.stack(evened)).float()
+
+
+@torch.no_grad()
+def probability(model: nn.Module, pixels: Tensor, tile: int = 320, margin: int = 64) -> Tensor:
+    """Chances [h,w] of vessels in prepared ``pixels`` [3,h,w]; the model is in eval mode.
+
+    Vessels have no handedness, but networks that commute with turns may have: logits are means over the photograph and
+    its mirror image, so that a mirrored photograph has the mirrored vessels.
+    """
+    both = torch.stack((pixels, pixels.flip(-1))).to(next(model.parameters()).device)
+    first, second = tiled(model, both, tile, margin)[:, 0]
+    return ((first + second.flip(-1)) / 2).sigmoid().cpu()
+
+
+def cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    """The part of [C,H,W] in a box, zeros where it reaches beyond."""
+    top, left, bottom, right = box
+    height, width = image.shape[-2:]
+    return F.pad(image, (-left, right - width, -top, bottom - height))
+
+
+def _extended(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    """The part of [C,H,W] in a box; beyond the image its nearest pixels: a cut field of view gets no dark edge."""
+    top, left, bottom, right = box
+    rows = torch.arange(top, bottom).clamp(0, image.shape[-2] - 1)
+    columns = torch.arange(left, right).clamp(0, image.shape[-1] - 1)
+    return image[:, rows][:, :, columns]
+
+
+def _resize(image: Tensor, size: int) -> Tensor:
+    """[C,h,h] to [C,size,size]; means over pixels where it becomes smaller."""
+    if image.shape[-1] == size:
+        return image
+    return F.interpolate(image[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]

@@ -1,0 +1,1 @@
+"""Networks that the examples train: of the library beside plain ones, at equal footing."""

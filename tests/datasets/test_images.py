@@ -1,0 +1,155 @@
+"""Pictures are read as viewers show them, label files as the numbers in them, whatever the file's kind."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pdegcnn_examples.datasets import camvid
+from pdegcnn_examples.datasets._images import read_labels, read_picture
+
+ORIENTATION = 0x0112
+STORED = {  # what a file of each EXIF orientation holds of the picture that is shown
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a, -1),
+}
+KINDS = {  # greatest label and Pillow's image of an array of labels
+    "1 bit": (1, lambda a: Image.fromarray(a > 0)),
+    "8 bits": (255, lambda a: Image.fromarray(a.astype(np.uint8))),
+    "16 bits": (65535, lambda a: Image.fromarray(a.astype(np.uint16))),
+    "32 bits": (2**31 - 1, lambda a: Image.fromarray(a.astype(np.int32))),
+    "palette": (255, lambda a: _palette(a)),
+    "grey colours": (255, lambda a: Image.fromarray(np.stack([a.astype(np.uint8)] * 3, -1))),
+}
+
+
+def _palette(numbers: np.ndarray) -> Image.Image:
+    image = Image.fromarray(numbers.astype(np.uint8)).convert("P")
+    image.putpalette([255 - i // 3 for i in range(768)])  # other colours than the numbers
+    return image
+
+
+def _save(image: Image.Image, path, orientation: int, **options) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image.save(path, exif=exif, **options)
+
+
+@given(orientation=st.integers(1, 8), format=st.sampled_from(["jpg", "png", "tif", "webp"]), seed=st.integers(0, 99))
+@example(orientation=3, format="jpg", seed=0)
+@example(orientation=6, format="tif", seed=0)
+def test_pictures_are_upright(tmp_path_factory, orientation, format, seed) -> None:
+    shown = np.random.default_rng(seed).integers(0, 256, (2, 3, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+    path = tmp_path_factory.mktemp("pictures") / f"a.{format}"
+    exact = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}
+    _save(Image.fromarray(np.ascontiguousarray(STORED[orientation](shown))), path, orientation, **exact.get(format, {}))
+    read = read_picture(path)
+    assert read.shape == shown.shape and np.abs(read.astype(int) - shown).max() <= (4 if format == "jpg" else 0)
+
+
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    orientation=st.integers(1, 8),
+    options=st.sampled_from([("tif", {}), ("tif", {"compression": "tiff_lzw"}), ("png", {})]),
+    seed=st.integers(0, 99),
+)
+@example(kind="16 bits", orientation=1, options=("png", {}), seed=0)
+@example(kind="8 bits", orientation=6, options=("tif", {}), seed=0)
+def test_labels_are_the_numbers_in_the_file(tmp_path_factory, kind, orientation, options, seed) -> None:
+    most, image = KINDS[kind]
+    format, saving = options if kind != "32 bits" else ("tif", options[1])
+    shown = np.random.default_rng(seed).integers(0, most + 1, (4, 7))
+    path = tmp_path_factory.mktemp("labels") / f"a.{format}"
+    _save(image(np.ascontiguousarray(STORED[orientation](shown))), path, orientation, **saving)
+    read = read_labels(path)
+    assert read.dtype == np.int64 and np.array_equal(read, shown)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_labels_of_few_bits(tmp_path, bits) -> None:
+    """PNG keeps them packed; readers commonly stretch them to 0..255."""
+    shown = np.random.default_rng(0).integers(0, 2**bits, (5, 8))
+    packed = np.packbits((shown[..., None] >> np.arange(bits)[::-1] & 1).reshape(5, -1).astype(np.uint8), axis=1)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 5, bits, 0, 0, 0, 0))
+    lines = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed)))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + lines + chunk(b"IEND", b""))
+    assert np.array_equal(read_labels(tmp_path / "a.png"), shown)
+
+
+def test_colours_of_every_mode(tmp_path) -> None:
+    """A palette's colours; transparency on black; grey values of any depth in the same scale."""
+    shade = np.array([[0, 51], [102, 255]])
+    grey = {
+        "L.png": shade.astype(np.uint8),
+        "I16.png": (shade * 257).astype(np.uint16),
+        "I32.tif": (shade * 257).astype(np.int32),
+        "F.tif": (shade / 255).astype(np.float32),
+        "RGB.png": np.stack([shade.astype(np.uint8)] * 3, -1),
+    }
+    for name, values in grey.items():
+        Image.fromarray(values).save(tmp_path / name)
+        assert np.array_equal(read_picture(tmp_path / name), np.stack([shade] * 3, -1)), name
+    colours = _palette(shade)
+    colours.save(tmp_path / "P.png")
+    assert np.array_equal(read_picture(tmp_path / "P.png")[..., 0], 255 - shade)
+    clear = np.stack([np.full((2, 2), 200), shade], -1).astype(np.uint8)
+    Image.fromarray(clear).save(tmp_path / "LA.png")
+    assert np.array_equal(read_picture(tmp_path / "LA.png")[..., 1], (200 * shade + 127) // 255)
+    Image.fromarray(np.stack([255 - shade] * 3 + [0 * shade], -1).astype(np.uint8), "CMYK").save(tmp_path / "C.tif")
+    assert np.array_equal(read_picture(tmp_path / "C.tif")[..., 2], shade)
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "message"),
+    [
+        (np.zeros((2, 2), np.float32), "F", "whole numbers"),
+        (np.stack([np.eye(2), 0 * np.eye(2), 0 * np.eye(2)], -1).astype(np.uint8), "RGB", "colours"),
+        (np.stack([np.eye(2), np.eye(2)], -1).astype(np.uint8), "LA", "colours"),
+        (np.zeros((2, 2, 4), np.uint8), "CMYK", "colours"),
+    ],
+)
+def test_other_label_files_are_refused_by_name(tmp_path, values, mode, message) -> None:
+    Image.fromarray(values, mode).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=rf"a.tif: expected labels as .*{message}"):
+        read_labels(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("values", [np.full((2, 2), 70000, np.int32), np.full((2, 2), 255.0, np.float32)])
+def test_grey_values_of_unknown_scale_are_refused_by_name(tmp_path, values) -> None:
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a.tif: expected grey values in \[0, "):
+        read_picture(tmp_path / "a.tif")
+
+
+def test_labels_lie_on_what_is_shown(tmp_path) -> None:
+    """The photograph carries an orientation, its labels none, and have 16 bits."""
+    shown = np.zeros((16, 24, 3), np.uint8)
+    shown[:8] = 220
+    for part in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / part / kind).mkdir(parents=True)
+        stored = np.ascontiguousarray(STORED[6](shown))
+        _save(Image.fromarray(stored), tmp_path / part / "images" / "a.jpg", 6, quality=95)
+        Image.fromarray((shown[..., 0] > 0).astype(np.uint16) * 11).save(tmp_path / part / "labels" / "a.png")
+    scenes = camvid(tmp_path).train
+    assert scenes.images.shape == (1, 3, 16, 24) and scenes.labels.unique().tolist() == [0, 11]
+    assert (
+        scenes.images[0, 0][scenes.labels[0] == 11].mean()
+        > 0.8
+        > 0.1
+        > scenes.images[0, 0][scenes.labels[0] == 0].mean()
+    )
