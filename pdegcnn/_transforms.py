@@ -120,6 +120,8 @@ def needs_rule(*tensors: Tensor) -> bool:
 
     For the operator's own registration, where torch has taken off the wrappers of all transforms but one.
     """
+    if forward_ad._current_level < 0 and not any(map(is_functorch_wrapped_tensor, tensors)):
+        return False  # found out first, as it is usual
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors):
         return True
     return torch.is_grad_enabled() and any(is_wrapped(x) and x.requires_grad for x in tensors)
@@ -129,6 +131,8 @@ def differentiated(*tensors: Tensor) -> bool:
     """Whether ``torch.func.grad``, ``jvp`` and their kin, or dual numbers, differentiate by one of the tensors."""
     if torch.compiler.is_compiling():
         return False
+    if forward_ad._current_level < 0 and not any(map(is_functorch_wrapped_tensor, tensors)):
+        return False  # found out first, as it is usual
     wrapped = any(is_wrapped(x) for x in tensors)
     return (wrapped and not levels().isdisjoint((GRAD, JVP))) or has_tangent(*tensors)
 

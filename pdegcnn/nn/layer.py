@@ -127,8 +127,9 @@ class PDELayer(nn.Module):
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
         """Solve the equation from ``u``, mix and normalise; on ``mesh`` in place of the constructor's mesh if given."""
-        (self.space if mesh is None else mesh).check_signal("u", u)
-        _checks.channels("u", u, self.in_channels, self.space.layout)
+        (mesh if isinstance(self.space, Mesh) and isinstance(mesh, Mesh) else self.space).check_signal("u", u)
+        if u.shape[1] != self.in_channels:
+            _checks.channels("u", u, self.in_channels, self.space.layout)
         steps: list[Step] = list(self.terms.values())
         if mesh is not None:
             steps = [partial(term, mesh=mesh) for term in self.terms.values()]

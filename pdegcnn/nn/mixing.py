@@ -190,7 +190,8 @@ class BatchNorm(Derived, Normalisation, _NormBase):
             _checks.channels("input", _checks.tensor("input", input), self.num_features)
         else:
             _checks.weighted("input", input, self.num_features, like)
-        self._check_input_dim(input)
+        if input.ndim < 3:
+            self._check_input_dim(input)
         takes = self._takes_statistics()
         training = takes or self.running_mean is None
         group = self._processes() if training else None

@@ -30,7 +30,7 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
         differentiate = make_autograd_impl(made._opoverload, made)
 
         def guarded(keys: Any, *args: Any, **options: Any) -> Any:
-            if _transforms.needs_rule(*(x for x in args if isinstance(x, Tensor))):
+            if _transforms.needs_rule(*[x for x in args if isinstance(x, Tensor)]):
                 raise NotImplementedError(
                     f"{name}: expected a derivative by torch.autograd, for this operator knows no other; got one by "
                     "torch.func or by dual numbers. Call the functions of pdegcnn.functional, uncompiled, or use "

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft, _transforms
+from pdegcnn import _checks, _fft
 from pdegcnn.spaces.base import HomogeneousSpace
 
 
@@ -55,13 +55,12 @@ class GridSpace(HomogeneousSpace):
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KO,KH,KW,dim]``."""
 
-    @_transforms.constants()
     def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """How much of a grid cell each tap stands for, ``[KO,1,1]``: a tap met twice around the circle counts half."""
-        weights = torch.ones(sizes[0], 1, 1, dtype=like.dtype, device=like.device)
+        weights = [1.0] * sizes[0]
         if sizes[0] == self.orientations + 1:
             weights[0] = weights[-1] = 0.5
-        return weights
+        return torch.tensor(weights, dtype=like.dtype, device=like.device)[:, None, None]
 
     def offsets(self, sizes: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Tap positions: orientation steps ``[KO]`` and image offsets (x, y) ``[KH,KW,2]``, in float64."""

@@ -381,3 +381,23 @@ def test_errors_name_argument_expectation_and_value(name: str) -> None:
     build, error, message = CASES[name]
     with pytest.raises(error, match=message):
         build()
+
+
+@pytest.mark.parametrize("term", ["convection", "diffusion", "dilation", "erosion"])
+def test_one_layer_solves_on_every_mesh_of_a_data_set(term):
+    """``layer(u, mesh)`` is what a layer built for that mesh gives with the same parameters."""
+    first, second = (pg.Mesh.from_arrays(*pg.surface.icosphere(n)) for n in (0, 1))
+    layer = pg.nn.PDELayer(first, 2, 3, (term,), kernel_size=3, dtype=torch.float64).eval()
+    alone = pg.nn.PDELayer(second, 2, 3, (term,), kernel_size=3, dtype=torch.float64).eval()
+    alone.load_state_dict(layer.state_dict())
+    u = torch.rand(2, 2, second.orientations, second.vertex_count, dtype=torch.float64)
+    assert torch.equal(layer(u, second), alone(u))
+    with pytest.raises(ValueError, match="u: expected"):
+        layer(u)
+
+
+def test_a_mesh_at_the_call_is_refused_elsewhere():
+    layer = pg.nn.PDELayer(pg.SE2(4), 2, 2, ("dilation",))
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(0))
+    with pytest.raises(TypeError, match="mesh: expected None for a term on SE2"):
+        layer(torch.rand(1, 2, 4, 5, 6), mesh)

@@ -7,6 +7,7 @@ taps (the value ``taps`` itself says that none won); gradients of any order foll
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from types import ModuleType
 
 import torch
@@ -19,6 +20,7 @@ from pdegcnn.ops.morphology import portable
 _MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
 
 
+@cache
 def _module(backend: str) -> ModuleType:
     return importlib.import_module(f"pdegcnn.ops.morphology.{_MODULES[backend]}")
 
