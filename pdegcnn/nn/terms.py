@@ -266,8 +266,8 @@ def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Ten
 
     Solvers need memory of several signals.
     """
-    small = u.numel() <= STREAM_ABOVE or torch.is_grad_enabled()
-    if small or not (solver.channels_are_independent and _checks.has_values(u)):
+    whole = torch.is_grad_enabled() or not (solver.channels_are_independent and _checks.has_values(u))
+    if whole or u.numel() <= STREAM_ABOVE:  # in this order: a trace must not learn sizes from the comparison
         return run(u, parameter, *rest)
     size, out = max(1, STREAM_ABOVE * u.shape[1] // (4 * u.numel())), None
     for group in [slice(start, start + size) for start in range(0, u.shape[1], size)]:
