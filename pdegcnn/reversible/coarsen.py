@@ -63,7 +63,8 @@ class Wavelet(Derived, Transition):
         super().__init__()
         self.name, self.dims = name, check.choice("dims", dims, (1, 2, 3))
         self._build(torch.empty(0, device=device))
-        self._same = torch.equal(*_filters(name))
+        with torch.device("cpu"):
+            self._same = torch.equal(*_filters(name))
         self.bit_exact = name in ("haar", "db1")
         self.headroom = 2.0 ** (dims / 2)  # the first shear of an axis adds tan(pi/8) = sqrt(2) - 1 of the other entry
 

@@ -60,7 +60,7 @@ def both(tmp_path_factory):
     digits(folder / "rotmnist")
     example = [str(ROOT / "examples" / "rotated_digits.py"), "--smoke", "--net", "cnn", "--data", str(folder)]
     example += ["--augmentation", "0", "--batch", "32", "--epochs", "3", "--out", str(folder / "example")]
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = start(folder / "two", "--example", *example, launcher=launcher)
     program.main([str(folder / "one")])
     _, errors = two.communicate()
