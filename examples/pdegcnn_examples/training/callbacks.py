@@ -136,12 +136,14 @@ class Best(Callback):
     """The weights of the best score so far, kept in the checkpoints: no other file must fit to them."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.score, self.weights = name, -math.inf, {}
+        self.name, self.weights = name, {}
+        self.score: float | None = None
 
     def on_validation_end(self, trainer: Trainer, module: Any) -> None:
         """Copy the weights, or their average, if they are better; every process takes part where they are sharded."""
-        if not self.weights or module.scores[self.name] > self.score:
-            self.score = module.scores[self.name]
+        score = module.scores[self.name]
+        if self.score is None or score > self.score:  # alike in all processes, though only the first gets whole weights
+            self.score = score
             averages = module.averages
             state = (
                 trainer.strategy.lightning_module_state_dict() if averages is None else averages.network.state_dict()
