@@ -1,6 +1,6 @@
-"""What reversible networks save: inference beside a U-Net, and block-low-rank layers on large volumes (Linux).
+"""What reversible networks save: inference beside a U-Net, training steps, and block-low-rank layers on large volumes.
 
-    python benchmarks/reversible_models.py       # into docs/benchmarks/reversible_models.md, about 2 minutes
+    python benchmarks/reversible_models.py       # into docs/benchmarks/reversible_models.md, about 10 minutes (Linux)
 
 Peaks of the resident set beyond parameters and input, each in a fresh process. Where a step does not fit, the estimate
 of `pdegcnn.reversible.memory_estimate` stands alone, and says so.
@@ -9,6 +9,7 @@ of `pdegcnn.reversible.memory_estimate` stands alone, and says so.
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +19,13 @@ LEVELS, CLASSES = 3, 12
 IMAGE = [1, 3, 360, 480]
 VOLUME = {"width": 12, "depth": 4, "levels": 3}
 SIDES = (32, 64, 248)
+NETWORKS = {
+    "unet": "U-Net",
+    "hyperbolic": "hyperbolic",
+    "low rank": "hyperbolic, block-low-rank",
+    "low rank, one layer": "hyperbolic, block-low-rank, one layer a level",
+    "equivariant": "equivariant, 4 orientations, symmetric layers",
+}
 
 
 def unet(width: int):
@@ -57,23 +65,33 @@ def resident(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-def one(kind: str, size: int) -> dict:
+def network(kind: str, width: int):
+    """An image network by its key in NETWORKS; the equivariant one has ``width`` planes at the top, 4 a channel."""
+    from pdegcnn.models import equivariant_hyperbolic_segmenter, hyperbolic_segmenter
+
+    if kind == "unet":
+        return unet(width)
+    if kind == "equivariant":
+        options = {"orientations": 4, "layer": "symmetric", "kernel_size": 3, "rank": width // 4}
+        return equivariant_hyperbolic_segmenter(3, CLASSES, width // 4, 1, LEVELS, **options)
+    depth, rank = (1 if kind.endswith("one layer") else 2), (width if kind.startswith("low rank") else None)
+    return hyperbolic_segmenter(3, CLASSES, width, depth, LEVELS, rank=rank)
+
+
+def one(kind: str, size: int, shape: list[int]) -> dict:
     """Measure in this process; ``size`` is the width of an image network, or the side of a volume."""
     import torch
 
-    from pdegcnn.models import hyperbolic_segmenter, video_segmenter
+    from pdegcnn.models import video_segmenter
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    if kind != "volume":
-        rank = size if kind == "low rank" else None
-        model = unet(size) if kind == "unet" else hyperbolic_segmenter(3, CLASSES, size, 2, LEVELS, rank=rank)
-        x = torch.randn(IMAGE)
-        training = False
-    else:
+    training = kind == "volume"
+    if training:
         model = video_segmenter(VOLUME["width"], 2, VOLUME["width"], VOLUME["depth"], VOLUME["levels"], rank=8)
         x = torch.randn(1, VOLUME["width"], size, size, size)
-        training = True
+    else:
+        model, x = network(kind, size), torch.randn(shape)
 
     def run(x):
         with torch.set_grad_enabled(training):
@@ -81,40 +99,102 @@ def one(kind: str, size: int) -> dict:
             if training:
                 out.square().mean().backward()
 
-    run(x[..., :128, :160] if not training else x[..., :16, :16, :16])  # loads the code
+    run(x[..., :16, :16, :16] if training else x[..., :128, :160])  # loads the code
     model.zero_grad(set_to_none=True)
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again from here
-    before, start = resident("VmRSS"), time.process_time()
-    run(x)
+    seconds = []
+    for _ in range(1 if training else int(os.environ.get("RUNS", "1"))):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again from here
+        before, start = resident("VmRSS"), time.process_time()
+        run(x)
+        seconds.append(time.process_time() - start)
     count = sum(p.numel() for p in model.parameters())
-    return {"peak": (resident("VmHWM") - before) / 1e6, "seconds": time.process_time() - start, "parameters": count}
+    return {"peak": (resident("VmHWM") - before) / 1e6, "seconds": min(seconds), "parameters": count}
 
 
-def measure(kind: str, size: int) -> dict:
+def process(kind: str, size: int, shape: list[int], **environment: str) -> dict:
     """One run in a fresh process."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run([sys.executable, __file__, "--one", kind, str(size)], env=env, capture_output=True, text=True)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, __file__, "--one", kind, str(size), json.dumps(shape)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{kind}, {size}: the process ended with {done.returncode}\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def measure(kind: str, size: int, shape: list[int] = IMAGE) -> dict:
+    """The peak with an allocator that gives memory back at once, the time with the usual one."""
+    found = process(kind, size, shape, MALLOC_MMAP_THRESHOLD_="65536")
+    if kind != "volume":
+        found["seconds"] = process(kind, size, shape, RUNS="3")["seconds"]
+    return found
+
+
 def inference(widths: list[int]) -> list[str]:
     """The table of image networks."""
-    names = {"unet": "U-Net", "hyperbolic": "hyperbolic", "low rank": "hyperbolic, block-low-rank"}
-    lines = ["| network | top width | peak MB | of the U-Net | parameters | seconds |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| network | top width | peak MB | of the U-Net | parameters | seconds | of the U-Net |",
+        "|---|---|---|---|---|---|---|",
+    ]
     beside = {}
     for width in widths:
-        for kind, name in names.items():
+        for kind, name in NETWORKS.items():
             if kind == "hyperbolic" and width > widths[0]:
                 continue  # a kernel alone has 4,000 channels squared
             found = measure(kind, width)
             beside = found if kind == "unet" else beside
             lines.append(
-                f"| {name} | {width} | {found['peak']:.0f} | {found['peak'] / beside['peak']:.2f} "
-                f"| {found['parameters']:,} | {found['seconds']:.2f} |"
+                f"| {name} | {width} | {found['peak']:.0f} | {found['peak'] / beside['peak']:.2f} | "
+                f"{found['parameters']:,} | {found['seconds']:.2f} | {found['seconds'] / beside['seconds']:.2f} |"
             )
             print(lines[-1], flush=True)
+    return lines
+
+
+def sizes(width: int, largest: int) -> list[str]:
+    """The table of peaks over the side of a square image."""
+    lines = ["| side | U-Net MB | block-low-rank MB | of the U-Net | two states MB |", "|---|---|---|---|---|"]
+    side = 256
+    while side <= largest:
+        shape = [1, 3, side, side]
+        unet, low = (
+            process(kind, width, shape, MALLOC_MMAP_THRESHOLD_="65536")["peak"]
+            for kind in ("unet", "low rank, one layer")
+        )
+        states = 2 * 4 * width * side * side / 1e6
+        lines.append(f"| {side} | {unet:.0f} | {low:.0f} | {low / unet:.2f} | {states:.0f} |")
+        print(lines[-1], flush=True)
+        side *= 2
+    return lines
+
+
+def training() -> list[str]:
+    """The table of training steps of examples/street_scenes.py, one after the other in this process."""
+    import torch
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+    import street_scenes  # pyright: ignore
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    x, wanted = torch.randn(4, 3, 180, 240), torch.randint(0, 11, (4, 180, 240))
+    models = {name: street_scenes.build(name, 3, 11) for name in ("plain", "hyperbolic")}
+    rows = {"encoder and decoder": ("plain", "")}
+    rows |= {f"hyperbolic, `memory={m!r}`": ("hyperbolic", m) for m in ("plain", "reversible")}
+    rows["hyperbolic, `exact=True`"] = ("hyperbolic", "exact")
+    times = {label: [] for label in rows}
+    for _ in range(6):
+        for label, (name, memory) in rows.items():
+            model = models[name]
+            if memory:
+                model.stack.memory, model.stack.exact = memory.replace("exact", "reversible"), memory == "exact"
+            start = time.process_time()
+            torch.nn.functional.cross_entropy(model(x), wanted).backward()
+            times[label].append(time.process_time() - start)
+    median = {label: statistics.median(found[1:]) for label, found in times.items()}
+    first = median["encoder and decoder"]
+    lines = ["| network | seconds | of the encoder and decoder |", "|---|---|---|"]
+    lines += [f"| {label} | {value:.2f} | {value / first:.2f} |" for label, value in median.items()]
+    print(*lines, sep="\n", flush=True)
     return lines
 
 
@@ -146,27 +226,38 @@ def volumes(largest: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--one", nargs=2)
+    parser.add_argument("--one", nargs=3)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--largest", type=int, default=64, help="largest side of a volume that is really run")
+    parser.add_argument("--largest-image", type=int, default=4096, help="largest side of an image")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmarks")
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.one[0], int(args.one[1]))))
+        print(json.dumps(one(args.one[0], int(args.one[1]), json.loads(args.one[2]))))
         return
     load = os.getloadavg()[0]
     text = [
         "# Reversible networks: inference and large volumes",
         "",
-        f"Made by `benchmarks/reversible_models.py`, one core, a fresh process for each measured figure, load average "
-        f"{load:.1f}. Peaks are beyond parameters and input.",
+        f"Made by `benchmarks/reversible_models.py`, one core, a fresh process for each measured figure, processor "
+        f"seconds, load average {load:.1f}. Peaks are beyond parameters and input.",
         "",
         f"## Inference on {IMAGE}",
         "",
         f"{LEVELS} coarsenings, two layers a level on the way down and up; block-low-rank with as many channels inside "
-        "a layer as the top has.",
+        "a layer as the top has. Widths are equal; that the networks are equally accurate is not shown here.",
         "",
         *inference(args.widths),
+        "",
+        f"## Inference over the size of the image, top width {args.widths[0]}",
+        "",
+        *sizes(args.widths[0], args.largest_image),
+        "",
+        "## A training step on [4, 3, 180, 240]",
+        "",
+        "The two networks of `examples/street_scenes.py`, of about as many parameters, in turn in one process.",
+        "",
+        *training(),
         "",
         "## A training step on volumes",
         "",

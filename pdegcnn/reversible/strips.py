@@ -31,14 +31,16 @@ def least_rows(shape: Sequence[int], channels: int, dims: int) -> int:
     return ONEDNN_FROM // max(1, channels * (shape[1 - dims] if dims > 1 else 1)) + 1
 
 
-def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, axis: int, halo: int, least: int = 1) -> Iterator[Piece]:
-    """``function(x)``, strip by strip along ``axis`` (negative); about a tenth of the rows is evaluated twice.
+def in_strips(
+    function: Callable[[Tensor], Tensor], x: Tensor, axis: int, halo: int, least: int = 1, rows: int = 20
+) -> Iterator[Piece]:
+    """``function(x)``, strip by strip of about ``rows`` rows (for each one of the halo) along ``axis`` (negative).
 
     An output row depends on ``halo`` rows on each side of it, and on where the border is only within them. An input of
     fewer than ``least`` rows is not worth a run of its own.
     """
     size = x.shape[axis]
-    count = 1 + size // max(20 * halo, 16)
+    count = 1 + size // (rows * max(1, halo))
     while count > 1 and size // count + halo < max(least, 2 * halo + 1):
         count -= 1
     for place in range(count):

@@ -136,7 +136,7 @@ def symmetric_pieces(y: Tensor, kernel: Tensor, bias: Tensor, activation: str, u
 
     lanes = math.lcm(LANES, unit)
     if dims == 2 and SMALL_BELOW * rank <= channels and 8 * lanes <= channels:
-        z = assembled(in_strips(inner, y, -dims, pad[0], least_rows(y.shape, channels, dims)), y, -dims)
+        z = assembled(in_strips(inner, y, -dims, pad[0], least_rows(y.shape, channels, dims), 10), y, -dims)
         group = lanes * (channels // (8 * lanes))
         for first in range(0, channels, group):
             last = min(first + group, channels)
