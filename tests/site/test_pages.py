@@ -63,7 +63,7 @@ def test_api_pages_hold_every_public_name() -> None:
     api = site_api()
     assert sorted(api.public_modules()) == sorted(name.strip(".") for name in public_modules())
     described = {api.room(module) for module in api.public_modules()}
-    assert described >= {name for name in PACKAGES if not name.startswith("_")}
+    assert described >= {name for name in PACKAGES if not name.startswith("_")} - {"data"}  # another name of a package
     assert set(api.rooms()) == described
     for module in api.public_modules():
         loaded = importlib.import_module(module)
