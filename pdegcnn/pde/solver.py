@@ -56,10 +56,6 @@ class Options:
             return False
         return True
 
-    def only(self, names: Sequence[str]) -> Options:
-        """Return the options called ``names``, all others None."""
-        return Options(**{name: getattr(self, name) for name in names})
-
 
 def refuse_unknown(options: Options, known: Collection[str], terms: str, space: Space) -> None:
     """Raise ``ValueError`` for an option that is given and not one of those that ``terms`` have on ``space``."""
