@@ -212,6 +212,7 @@ def dilation(
     kernel_size: KernelSize | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
+    oversample: int | tuple[int, int] | None = None,
 ) -> Tensor:
     """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
 
@@ -244,7 +245,7 @@ def dilation(
         >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
         tensor([[[[0.0000, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
-    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid, oversample=oversample)
     return _morphology(u, space, metric, "dilation", options, time, alpha, +1)
 
 
@@ -258,6 +259,7 @@ def erosion(
     kernel_size: KernelSize | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
+    oversample: int | tuple[int, int] | None = None,
 ) -> Tensor:
     """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
 
@@ -267,7 +269,7 @@ def erosion(
         >>> bool((pg.functional.erosion(u, pg.SE2(8), torch.ones(3)) <= u).all())
         True
     """
-    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid, oversample=oversample)
     return _morphology(u, space, metric, "erosion", options, time, alpha, -1)
 
 

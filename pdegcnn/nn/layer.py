@@ -43,6 +43,8 @@ class PDELayer(nn.Module):
         boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
         subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
             with rotations better, at several times the cost.
+        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space);
+            see :func:`pdegcnn.functional.dilation`.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
         iterations: number of splitting steps.
         batch_norm: normalise the output; otherwise the mixing has a bias.
@@ -81,6 +83,7 @@ class PDELayer(nn.Module):
         diffusion: str | None = None,
         boundary: str | None = None,
         subgrid: str | None = None,
+        oversample: int | tuple[int, int] | None = None,
         splitting: str = "lie",
         iterations: int = 1,
         batch_norm: bool = True,
@@ -100,7 +103,9 @@ class PDELayer(nn.Module):
         self.splitting = _checks.choice("splitting", splitting, tuple(SPLITTINGS))
         self.iterations = _checks.positive_int("iterations", iterations)
         self.power = Power(alpha, **factory) if learn_alpha else None
-        options = Options(kernel_size=kernel_size, distance=distance, boundary=boundary, subgrid=subgrid)
+        options = Options(
+            kernel_size=kernel_size, distance=distance, boundary=boundary, subgrid=subgrid, oversample=oversample
+        )
         solvers = {solver_class(space, term) for term in terms}
         known = {name for solver in solvers for names in solver.OPTIONS.values() for name in names}
         refuse_unknown(options, known, ", ".join(terms), space)

@@ -231,6 +231,7 @@ class Morphology(MetricTerm):
         kernel_size: as in the function.
         distance: as in the function.
         subgrid: as in the function.
+        oversample: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -246,11 +247,12 @@ class Morphology(MetricTerm):
         kernel_size: KernelSize | None = None,
         distance: str | None = None,
         subgrid: str | None = None,
+        oversample: int | tuple[int, int] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         name = "dilation" if _checks.choice("sign", sign, (+1, -1)) == 1 else "erosion"
-        options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+        options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid, oversample=oversample)
         super().__init__(name, space, channels, options, alpha, metric, device, dtype)
         self.sign = sign
 

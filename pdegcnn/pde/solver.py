@@ -32,6 +32,7 @@ class Options:
         distance: approximation of the distance that the kernel is a function of.
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
+        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
     """
 
     method: str | None = None
@@ -39,8 +40,11 @@ class Options:
     distance: str | None = None
     boundary: str | None = None
     subgrid: str | None = None
+    oversample: int | tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.oversample, list):
+            object.__setattr__(self, "oversample", tuple(self.oversample))
         if isinstance(self.kernel_size, list):
             object.__setattr__(self, "kernel_size", tuple(self.kernel_size))
 
