@@ -1,9 +1,10 @@
-"""Recipe: street scenes (CamVid), a reversible hyperbolic network beside a plain one of as many parameters.
+"""Recipe: street scenes (CamVid), a reversible hyperbolic network beside plain ones of as many parameters.
 
     python examples/street_scenes.py --data DIR --net hyperbolic       # DIR: see datasets.camvid
+    python examples/street_scenes.py --data DIR --net unet
     python examples/street_scenes.py --data DIR --net plain
 
-Both have the same loop, loss and pictures. The memory of a training step is measured in a process of its own. Without
+All have the same loop, loss and pictures. The memory of a training step is measured in a process of its own. Without
 data, drawn discs and squares stand in.
 """
 
@@ -27,14 +28,16 @@ from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.scenes import PlainNet
 from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
-OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "plain": {"rate": 0.005}}
+OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "unet": {"rate": 0.005}, "plain": {"rate": 0.005}}
 """Settings of each network; all else is shared."""
 
 
 def build(name: str, channels: int, classes: int) -> nn.Module:
-    """The network called ``name``; both have about 320 thousand parameters with three channels and eleven classes."""
+    """The network called ``name``; all have about 330 thousand parameters with three channels and eleven classes."""
     if name == "hyperbolic":
         return hyperbolic_segmenter(channels, classes, width=8, depth=2, levels=2)
+    if name == "unet":
+        return PlainNet(channels, classes, width=27, concatenate=True)
     return PlainNet(channels, classes, width=28)
 
 
