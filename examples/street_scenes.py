@@ -21,24 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pdegcnn.models import hyperbolic_segmenter
 from pdegcnn_examples.command_line import load_or_exit
 from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, Scenes, SceneSplit, camvid, drawn_scene
 from pdegcnn_examples.memory import elsewhere, measure
-from pdegcnn_examples.networks.scenes import PlainNet
+from pdegcnn_examples.networks.scenes import NETS
 from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
 OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "unet": {"rate": 0.005}, "plain": {"rate": 0.005}}
 """Settings of each network; all else is shared."""
-
-
-def build(name: str, channels: int, classes: int) -> nn.Module:
-    """The network called ``name``; all have about 330 thousand parameters with three channels and eleven classes."""
-    if name == "hyperbolic":
-        return hyperbolic_segmenter(channels, classes, width=8, depth=2, levels=2)
-    if name == "unet":
-        return PlainNet(channels, classes, width=27, concatenate=True)
-    return PlainNet(channels, classes, width=28)
 
 
 class SceneTask:
@@ -90,7 +80,7 @@ def load(chosen: argparse.Namespace) -> tuple[SceneSplit, int, str]:
 def one(chosen: argparse.Namespace, task: SceneTask, batch: int) -> None:
     """Print the megabytes and seconds of one training step, the second of this process."""
     torch.manual_seed(0)
-    model, random = build(chosen.net, 3, task.classes), np.random.default_rng(0)
+    model, random = NETS[chosen.net](3, task.classes), np.random.default_rng(0)
     for size in (1, batch):
         model.zero_grad()
         found = measure(lambda size=size: task.loss(model, torch.arange(min(size, task.count)), random).backward())
@@ -114,7 +104,7 @@ def main() -> None:
     with distributed():
         recipe.start()
         torch.manual_seed(chosen.seed)
-        done = recipe.train(chosen.net, build(chosen.net, 3, classes).to(local_device()), task, how, chosen)
+        done = recipe.train(chosen.net, NETS[chosen.net](3, classes).to(local_device()), task, how, chosen)
         figures = task.evaluate(done.model)
         if rank() == 0 and (found := elsewhere([*sys.argv[1:], "--one"])):
             figures |= dict(zip(("memory_mb", "step_seconds"), found))

@@ -77,4 +77,11 @@ class Steerable(nn.Module):
         return self.head(torch.amax(features, dim=(-2, -1)))
 
 
+def hyperbolic() -> nn.Module:
+    """A reversible hyperbolic classifier of block-low-rank layers, as many parameters as ``cnn`` to two percent."""
+    return pg.models.hyperbolic_classifier(1, 10, width=8, depth=2, levels=2, rank=9)
+
+
 NETS = {"small": small, "large": large, "cnn": cnn, "gcnn": gcnn, "escnn": Steerable}
+UPRIGHT_NETS = {"hyperbolic": hyperbolic, "plain": cnn}
+"""Networks for digits that are not turned."""

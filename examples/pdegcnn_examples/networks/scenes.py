@@ -1,10 +1,12 @@
-"""Plain networks for pictures, beside the reversible ones."""
+"""Networks for pictures, [B,C,H,W] to [B,classes,H,W]: a reversible one beside plain ones of as many parameters."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pdegcnn.models import hyperbolic_segmenter
 
 
 class PlainNet(nn.Module):
@@ -41,3 +43,21 @@ def _two(before: int, after: int) -> nn.Sequential:
     for a in (before, after):
         layers += [nn.Conv2d(a, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def hyperbolic(channels: int, classes: int) -> nn.Module:
+    """A fully hyperbolic network; 335 thousand parameters with three channels and eleven classes."""
+    return hyperbolic_segmenter(channels, classes, width=8, depth=2, levels=2)
+
+
+def plain(channels: int, classes: int) -> nn.Module:
+    """An encoder and decoder; 327 thousand parameters with three channels and eleven classes."""
+    return PlainNet(channels, classes, width=28)
+
+
+def unet(channels: int, classes: int) -> nn.Module:
+    """A U-Net; 337 thousand parameters with three channels and eleven classes."""
+    return PlainNet(channels, classes, width=27, concatenate=True)
+
+
+NETS = {"hyperbolic": hyperbolic, "unet": unet, "plain": plain}
