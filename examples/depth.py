@@ -92,10 +92,10 @@ def load(chosen: argparse.Namespace) -> tuple[DepthSplit, str]:
     return DepthSplit(*parts), f"rendered rooms, {size[1]} x {size[0]}"
 
 
-def real(smoke: bool) -> Depths | None:
+def real() -> Depths | None:
     """The photograph of scikit-image, about as large as the rooms; None where it is not installed."""
     try:
-        return motorcycle(20 if smoke else 7)
+        return motorcycle(7)
     except (ImportError, FileNotFoundError):
         return None
 
@@ -128,14 +128,14 @@ def train(chosen: argparse.Namespace) -> None:
             return
         figures = {f"val_{k}": v for k, v in task.evaluate(done.model).items()}
         if not chosen.choosing:
-            figures |= figures_of(task, done.model, split.test, real(chosen.smoke))
+            figures |= figures_of(task, done.model, split.test, real())
         recipe.finish(chosen, "depth", chosen.net, done, how, figures, data=name, network={"net": chosen.net})
 
 
 def picture(chosen: argparse.Namespace) -> None:
     """Draw rooms of the test part and the photograph: input, truth and what each run predicts."""
     split, _ = load(chosen)
-    task, photograph = DepthTask(split), real(chosen.smoke)
+    task, photograph = DepthTask(split), real()
     shown = Depths(*(part[: chosen.count] for part in split.test))
     found = {}
     for run in chosen.runs:

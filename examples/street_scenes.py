@@ -51,10 +51,10 @@ class SceneTask:
         """Mean intersection over union and pixel accuracy on the validation part; processes share the work."""
         from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex  # not to measure memory
 
-        kind = {"num_classes": self.classes, "ignore_index": CAMVID_VOID}
+        count, void = self.classes, CAMVID_VOID
         metrics = {
-            "mean_iou": MulticlassJaccardIndex(average="macro", **kind).to(local_device()),
-            "pixel_accuracy": MulticlassAccuracy(average="micro", **kind).to(local_device()),
+            "mean_iou": MulticlassJaccardIndex(count, average="macro", ignore_index=void).to(local_device()),
+            "pixel_accuracy": MulticlassAccuracy(count, average="micro", ignore_index=void).to(local_device()),
         }
         mine = slice(rank(), None, world_size())
         for x, y in zip(self.val.images[mine].split(4), self.val.labels[mine].split(4)):
