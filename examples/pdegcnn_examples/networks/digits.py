@@ -79,7 +79,7 @@ class Steerable(nn.Module):
 
 def hyperbolic() -> nn.Module:
     """A reversible hyperbolic classifier of block-low-rank layers, as many parameters as ``cnn`` to two percent."""
-    return pg.models.hyperbolic_classifier(1, 10, width=8, depth=2, levels=2, rank=9)
+    return pg.models.hyperbolic_classifier(1, 10, width=8, depth=2, levels=2, rank=9, batch_norm=True)
 
 
 NETS = {"small": small, "large": large, "cnn": cnn, "gcnn": gcnn, "escnn": Steerable}
