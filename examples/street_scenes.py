@@ -4,6 +4,7 @@
     python examples/street_scenes.py --data DIR --net unet
     python examples/street_scenes.py --data DIR --net plain
 
+With ``--choosing``, a sixth of the training part is held out, and the validation part is left alone.
 All have the same loop, loss and pictures. The memory of a training step is measured in a process of its own. Without
 data, drawn discs and squares stand in.
 """
@@ -27,7 +28,7 @@ from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.scenes import NETS
 from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
-OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "unet": {"rate": 0.005}, "plain": {"rate": 0.005}}
+OWN: dict[str, dict[str, Any]] = {name: {"rate": 0.005} for name in NETS}
 """Settings of each network; all else is shared."""
 
 
@@ -64,11 +65,25 @@ class SceneTask:
         return {name: float(metric.compute()) for name, metric in metrics.items()}
 
 
+def shrunk(scenes: Scenes, factor: int) -> Scenes:
+    """Means over blocks of ``factor`` pixels a side, with the label of each block's first pixel."""
+    images = F.avg_pool2d(scenes.images, factor)
+    height, width = images.shape[-2:]
+    return Scenes(images, scenes.labels[:, ::factor, ::factor][:, :height, :width])
+
+
 def load(chosen: argparse.Namespace) -> tuple[SceneSplit, int, str]:
     """Pictures, number of classes, name of the set."""
     if chosen.data or os.environ.get("PDEGCNN_DATA"):
         split = load_or_exit(lambda: camvid(chosen.data, 8 if chosen.smoke else None))
-        return split, len(CAMVID_CLASSES), "CamVid at 240 x 180, train and val"
+        if chosen.choosing:
+            order = torch.randperm(len(split.train.labels), generator=torch.Generator().manual_seed(0))
+            held = len(order) // 6
+            split = SceneSplit(*(Scenes(*(x[part] for x in split.train)) for part in (order[held:], order[:held])))
+        split = SceneSplit(*(shrunk(part, chosen.shrink) for part in split))
+        height, width = split.train.labels.shape[1:]
+        parts = "a part of train" if chosen.choosing else "train and val"
+        return split, len(CAMVID_CLASSES), f"CamVid at {width} x {height}, {parts}"
     random, size, count = np.random.default_rng(0), 16 if chosen.smoke else 48, 16 if chosen.smoke else 160
     drawn = [drawn_scene(size, random) for _ in range(count)]
     images = torch.from_numpy(np.stack([np.repeat(s["image"], 3, 0) for s in drawn])).float()
@@ -91,6 +106,8 @@ def main() -> None:
     """Train a network, test it, write its result."""
     made = recipe.parser(__doc__, out="runs/street_scenes", data="folder with CamVid (default: drawn scenes)")
     made.add_argument("--net", choices=tuple(OWN), default="hyperbolic", help="network (%(default)s)")
+    made.add_argument("--shrink", type=int, default=1, help="means over blocks of so many pixels (%(default)s)")
+    made.add_argument("--choosing", action="store_true", help="leave the validation part alone")
     made.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     chosen = made.parse_args()
     how = recipe.settings(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pdegcnn_examples import memory
 from pdegcnn_examples.datasets import upright_digits
 from pdegcnn_examples.networks.digits import UPRIGHT_NETS
 from pdegcnn_examples.networks.scenes import NETS
@@ -61,6 +62,22 @@ def test_depth_from_training_to_picture(run, tmp_path):
     missing = run("depth.py", "picture", "--smoke", "--runs", tmp_path / "depth-plain", "--picture", picture)
     assert "--runs: expected weights.safetensors" in missing
     assert "--data: folder: expected a folder 'nyu'" in run("depth.py", "train", "--data", tmp_path)
+
+
+def test_street_scenes_for_choosing(run, tmp_path, monkeypatch):
+    """Smaller pictures, labels of their blocks' first pixels; the validation part is not even looked at."""
+    monkeypatch.setattr(memory, "elsewhere", lambda _: None)  # another test measures
+    random = np.random.default_rng(0)
+    for part, high in (("train", 11), ("val", 1)):
+        for kind, values in (("images", (12, 17, 3)), ("labels", (12, 17))):
+            (tmp_path / "camvid" / part / kind).mkdir(parents=True)
+            for i in range(8):
+                pixels = Image.fromarray(random.integers(0, high, values).astype(np.uint8))
+                pixels.save(tmp_path / "camvid" / part / kind / f"{i}.{'jpg' if kind == 'images' else 'png'}")
+    options = ("--shrink", 2, "--choosing", "--epochs", 1, "--net", "bare", "--batch", 3)
+    run("street_scenes.py", "--smoke", "--data", tmp_path, "--out", tmp_path / "run", *options)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["data"] == "CamVid at 8 x 6, a part of train" and result["row"] == "bare"
 
 
 def test_scores_of_depths(module):

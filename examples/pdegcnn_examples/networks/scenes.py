@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,9 +47,9 @@ def _two(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def hyperbolic(channels: int, classes: int) -> nn.Module:
+def hyperbolic(channels: int, classes: int, batch_norm: bool = True) -> nn.Module:
     """A fully hyperbolic, block-low-rank network; 335 thousand parameters with three channels and eleven classes."""
-    return hyperbolic_segmenter(channels, classes, width=16, depth=2, levels=2, rank=47, batch_norm=True)
+    return hyperbolic_segmenter(channels, classes, width=16, depth=2, levels=2, rank=47, batch_norm=batch_norm)
 
 
 def plain(channels: int, classes: int) -> nn.Module:
@@ -60,4 +62,5 @@ def unet(channels: int, classes: int) -> nn.Module:
     return PlainNet(channels, classes, width=27, concatenate=True)
 
 
-NETS = {"hyperbolic": hyperbolic, "unet": unet, "plain": plain}
+NETS = {"hyperbolic": hyperbolic, "bare": partial(hyperbolic, batch_norm=False), "unet": unet, "plain": plain}
+"""``bare``: the hyperbolic network without batch norm."""
