@@ -27,9 +27,9 @@ from pdegcnn_examples.networks.scenes import NETS
 from pdegcnn_examples.plots.depth import depth_pictures
 from pdegcnn_examples.training import distributed, local_device, rank, read_weights, recipe, write_file
 
-OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "unet": {"rate": 0.005}, "plain": {"rate": 0.005}}
+OWN: dict[str, dict[str, Any]] = {name: {"rate": 0.005} for name in NETS}
 """Settings of each network; all else is shared."""
-SIZE, COUNTS = (72, 96), (600, 100, 100)
+SIZE, COUNTS = (48, 64), (400, 100, 100)
 """Height and width of the rooms, and how many there are to train on, to choose by and to test on."""
 
 
@@ -95,7 +95,7 @@ def load(chosen: argparse.Namespace) -> tuple[DepthSplit, str]:
 def real() -> Depths | None:
     """The photograph of scikit-image, about as large as the rooms; None where it is not installed."""
     try:
-        return motorcycle(7)
+        return motorcycle(10)
     except (ImportError, FileNotFoundError):
         return None
 
@@ -115,7 +115,7 @@ def figures_of(task: DepthTask, model: nn.Module, test: Depths, photograph: Dept
 
 def train(chosen: argparse.Namespace) -> None:
     """Train a network, test it, write its result."""
-    own = {"epochs": 30, "batch": 8, "average": 0.99, "clip": 1.0, "score": "delta_125"} | OWN[chosen.net]
+    own = {"epochs": 15, "batch": 8, "average": 0.99, "clip": 1.0, "score": "delta_125"} | OWN[chosen.net]
     how = recipe.settings(chosen, **own)
     split, name = load(chosen)
     task = DepthTask(split)
