@@ -18,6 +18,7 @@ from pdegcnn.nn.lift import GridLift
 from pdegcnn.reversible import (
     CyclicSpaceToDepth,
     Inverse,
+    NormalizedSymmetricConv,
     ReversibleStack,
     SymmetricConv,
     SymmetricGroupConv,
@@ -128,13 +129,16 @@ class _Pooled(nn.Module):
         return self.linear(y.flatten(2).mean(2))
 
 
-def _levels(width: int, depth: int, levels: int, dims: int, rank: int | None, h: float, up: bool, **kind) -> list:
+def _levels(
+    width: int, depth: int, levels: int, dims: int, rank: int | None, h: float, batch_norm: bool, up: bool, **kind
+) -> list:
     """Layers going down ``levels`` coarsenings and, with ``up``, back again."""
+    one = NormalizedSymmetricConv if check.flag("batch_norm", batch_norm) else SymmetricConv
 
     def layers(channels: int) -> list[nn.Module]:
         r = None if rank is None else min(rank, channels)
         norm = 0.05**0.5 / h
-        return [SymmetricConv(channels, 3, dims, r, init_norm=norm, **kind) for _ in range(depth)]
+        return [one(channels, 3, dims, r, init_norm=norm, **kind) for _ in range(depth)]
 
     split = Wavelet("haar", dims, device=kind.get("device"))
     out = layers(width)
@@ -166,6 +170,7 @@ def hyperbolic_classifier(
     dims: int = 2,
     rank: int | None = None,
     h: float = 0.5,
+    batch_norm: bool = False,
     exact: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -173,12 +178,13 @@ def hyperbolic_classifier(
     """A fully hyperbolic classifier, [B,in_channels,*space] to [B,classes].
 
     ``depth`` symmetric layers per level (``rank``: block-low-rank), Haar coarsening between ``levels`` + 1 levels,
-    channels times 2^dims each. Source: arXiv 1905.10484, figure 2. Raises ValueError or TypeError for sizes < 1.
+    channels times 2^dims each. ``batch_norm``: layers with batch norm inside, which learn much faster from images.
+    Source: arXiv 1905.10484, figure 2. Raises ValueError or TypeError for sizes < 1.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
     kind = {"device": device, "dtype": dtype}
-    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, False, **kind), h, exact)
+    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, False, **kind), h, exact)
     opening = CONV[dims](in_channels, width, 1, **kind)
     closing = _Pooled(width * 2 ** (dims * levels), classes, device, dtype)
     return HyperbolicNetwork(opening, stack, closing, 2**levels, dims, dense=False)
@@ -194,6 +200,7 @@ def hyperbolic_segmenter(
     dims: int = 2,
     rank: int | None = None,
     h: float = 0.5,
+    batch_norm: bool = False,
     exact: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -211,7 +218,7 @@ def hyperbolic_segmenter(
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
     kind = {"device": device, "dtype": dtype}
-    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, True, **kind), h, exact)
+    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, True, **kind), h, exact)
     opening, closing = CONV[dims](in_channels, width, 1, **kind), CONV[dims](width, classes, 1, **kind)
     return HyperbolicNetwork(opening, stack, closing, 2**levels, dims, dense=True)
 
