@@ -25,12 +25,14 @@ from pdegcnn.pde.arguments import HALF, check_may_look, spread, wide, wide_metri
 from pdegcnn.pde.grid_interpolation import shifted, turned
 from pdegcnn.pde.grid_lattice import SAMPLES, Reach, passes, read
 from pdegcnn.pde.kernel_cache import KernelCache
-from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
+from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import GridSpace
 
 METHODS = {"convection": ("cubic", "linear", "spectral"), "diffusion": ("kernel", "spectral")}
 BOUNDARY = "replicate"
 """What lies outside the image unless the caller says otherwise: so constants stay constant."""
+RIGHT_ANGLE = math.pi / 2
+"""Radians of orientation in a window whose radius is given in pixels alone."""
 SINKHORN_STEPS = 30
 """Each halves the remaining imbalance between orientations, a percent at first."""
 RADIUS = (2 * math.pi / 3, 3.0)
@@ -47,9 +49,9 @@ class GridSolver(Solver):
 
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
-        "diffusion": ("method", "kernel_size", "distance", "boundary"),
-        "dilation": ("kernel_size", "distance", "oversample"),
-        "erosion": ("kernel_size", "distance", "oversample"),
+        "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
+        "dilation": ("kernel_size", "radius", "distance", "oversample"),
+        "erosion": ("kernel_size", "radius", "distance", "oversample"),
     }
     space: GridSpace
 
@@ -63,7 +65,7 @@ class GridSolver(Solver):
         distance = DEFAULT_DISTANCE if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
         self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
-        self.reach = _fixed_reach(self.space, options.kernel_size, self.term)
+        self.reach = _fixed_reach(self.space, options, self.term)
         self.caches = [KernelCache() for _ in self.passes]
         if self.term != "convection" and self.method != "spectral" and self.reach is not None:
             self._build(like)
@@ -224,11 +226,12 @@ def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
         return _enclosing_reach(u, metric, radius, DEFAULT_DISTANCE)
 
 
-def _fixed_reach(space: GridSpace, kernel_size: KernelSize | None, term: str) -> Reach | None:
+def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
     """Return the reach of a window that does not depend on values, None for ``"auto"``."""
+    kernel_size, radius = options.kernel_size, options.reach(RIGHT_ANGLE)
     if kernel_size is None:
-        turn, pixels = RADIUS if term in ("dilation", "erosion") else DIFFUSION_RADIUS
-        return Reach(turn, pixels, pixels)
+        turn, pixels = radius or (RADIUS if term in ("dilation", "erosion") else DIFFUSION_RADIUS)
+        return Reach(min(turn, math.pi), pixels, pixels)
     if isinstance(kernel_size, str):
         if kernel_size == "auto":
             return None

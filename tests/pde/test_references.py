@@ -1,6 +1,6 @@
 """The solvers on grids against solutions written without them, at settings where the error is known to be small.
 
-Convergence is a law: with finer orientations the error of the defaults falls. Bounds are one and a half times what was measured.
+Convergence is a law: with finer orientations the error of the defaults falls.
 """
 
 from __future__ import annotations
