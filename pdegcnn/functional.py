@@ -79,9 +79,10 @@ def convection(
         time: length of the step, not negative.
         method: on grids ``"cubic"`` (default: trigonometric interpolation between orientations, cubic between pixels),
             ``"linear"`` interpolation (never leaves the range of ``u``, but smooths), or ``"spectral"`` (phase shifts,
-            exact for what the samples resolve, periodic; the step's inverse is its adjoint). On SO(3) ``"spectral"``, exact for band-limited signals; on a mesh ``"linear"``, along geodesics.
-        boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; default, but of spectral), ``"zeros"``
-            or ``"periodic"`` (default and only choice of spectral).
+            exact for what the samples resolve, periodic; the step's inverse is its adjoint). On SO(3)
+            ``"spectral"``, exact for band-limited signals; on a mesh ``"linear"``, along geodesics.
+        boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
+            ``"periodic"`` (default and only choice of spectral).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
     Returns:
@@ -238,8 +239,8 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on grids a radius of (2 pi / 3, 3)); odd, or one per axis (orientations first), or ``"auto"``: every tap that could win, chosen
-            from metric, power and the range of ``u``.
+            unless given (on grids a radius of (2 pi / 3, 3)); odd, or one per axis (orientations first), or ``"auto"``:
+            every tap that could win, chosen from metric, power and the range of ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels, in radians on S2 and SO(3), in units of a
             mesh; or (radians of orientation, that), where one number stands for (pi/2, that).
         distance: on grids ``"half_angle"`` (default), ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``; on S2

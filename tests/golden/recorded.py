@@ -95,7 +95,7 @@ def function_cases() -> dict[str, Callable[[], list[Tensor]]]:
                         options = {k: v for k, v in options.items() if k == "time"}
                     old = RECORDED.get(term, {}) if on_grid(name) else {}
 
-                    def run(term=term, space=space, shape=shape, w=weights, options={**options, **old}):
+                    def run(term=term, space=space, shape=shape, w=weights, options=options | old):
                         u, w = wave(2, 2, *shape).requires_grad_(), w.clone().requires_grad_()
                         out = getattr(pg.functional, term)(u, space, w, **options)
                         return [out, *torch.autograd.grad((out * wave(*out.shape, phase=2.0)).sum(), (u, w))]
