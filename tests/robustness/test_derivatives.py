@@ -20,8 +20,8 @@ from pdegcnn.ops.convection import convection
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
+from pdegcnn.ops.morphology import custom_op as morphology_op
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
-from pdegcnn.ops.morphology import op as morphology_op
 
 from .calls import COEFFICIENTS, FUNCTIONS, LAYERS, MESH, R2, S2, SE2, SO3, find
 from .derivatives import along, faults, of_layer
@@ -243,7 +243,7 @@ def test_an_operator_itself_refuses_what_it_has_no_rule_for(backend: str) -> Non
 
 def test_what_is_kept_is_made_outside_of_transforms() -> None:
     """Tables that a first call inside a transform makes serve later calls."""
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(0), directions=4)
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(0), orientations=4)
     u = draw(1, 2, 4, 12)
     run = lambda z: F.dilation(z, mesh, weights(3), kernel_size=3).square().sum()  # noqa: E731
     torch.func.grad(run)(u)
