@@ -262,7 +262,7 @@ def dilation(
         >>> import torch, pdegcnn as pg
         >>> u = torch.tensor([[[[0.0, 0.0, 0.0, 4.0, 0.0]]]])
         >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
-        tensor([[[[0.0000, 3.0000, 3.7500, 4.0000, 3.7500]]]])
+        tensor([[[[1.7500, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
     options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample)
     return _morphology(u, space, metric, "dilation", options, time, alpha, +1)
