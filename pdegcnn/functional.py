@@ -77,7 +77,11 @@ def convection(
             unit of length.
         time: length of the step, not negative.
         method: on grids ``"linear"`` interpolation (default) or ``"spectral"`` (phase shifts, no interpolation,
-            periodic). On SO(3) ``"spectral"``, exact for band-limited signals; on a mesh ``"linear"``, along geodesics.
+            periodic). On SO(3) ``"spectral"`` (default): exact for band-limited signals on the orders that the fibre
+            holds, up to ``(fibre - 1) // 2``. A tilt carries orders beyond them, up to the degree; a fibre of fewer
+            than ``2 band + 1`` samples cuts those, and with them a part of the norm. ``"galerkin"`` restricts the
+            generator to the orders held instead: it keeps norms and is a group in ``time``, but is not exact on such
+            a fibre. On a mesh ``"linear"``, along geodesics.
         boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; default of linear), ``"zeros"``
             or ``"periodic"`` (default and only choice of spectral).
 
@@ -212,6 +216,7 @@ def dilation(
     kernel_size: KernelSize | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
+    oversample: int | tuple[int, int] | None = None,
 ) -> Tensor:
     """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
 
@@ -229,10 +234,16 @@ def dilation(
         distance: on grids ``"half_angle"`` (default), ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``; on S2
             and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
         subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
-            samples, for alpha > 1/2.
+            samples, for alpha > 1/2. Alone it comes nearer to the supremum, but what it adds beyond the band folds
+            back: several layers on rough signals commute with rotations worse. With ``oversample`` it lowers that
+            error too.
+        oversample: how many times finer samples are compared, one factor or (orientations, space): the signal is
+            sampled on a finer grid by its coefficients, dilated there, and taken back to the band. On S2 and SO(3)
+            over a grid of rings; the window keeps its size in radians.
 
     Returns:
-        A signal like ``u``, nowhere less than it. Nothing outside the image ever wins.
+        A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band).
+        Nothing outside the image ever wins.
 
     Raises:
         ValueError: wrong shapes, values out of range, or options that the space does not have.
@@ -244,7 +255,7 @@ def dilation(
         >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
         tensor([[[[0.0000, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
-    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid, oversample=oversample)
     return _morphology(u, space, metric, "dilation", options, time, alpha, +1)
 
 
@@ -258,6 +269,7 @@ def erosion(
     kernel_size: KernelSize | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
+    oversample: int | tuple[int, int] | None = None,
 ) -> Tensor:
     """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
 
@@ -267,7 +279,7 @@ def erosion(
         >>> bool((pg.functional.erosion(u, pg.SE2(8), torch.ones(3)) <= u).all())
         True
     """
-    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid, oversample=oversample)
     return _morphology(u, space, metric, "erosion", options, time, alpha, -1)
 
 

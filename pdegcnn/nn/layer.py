@@ -38,11 +38,14 @@ class PDELayer(nn.Module):
         metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
             leave diffusion to ``"spd"``, for it needs a symmetric one).
         distance: approximation of the distance that kernels are functions of; solver's default if None.
-        convection: method of the convection solver, ``"linear"`` or ``"spectral"`` on grids.
+        convection: method of the convection solver, ``"linear"`` or ``"spectral"`` on grids, ``"spectral"`` or
+            ``"galerkin"`` on SO(3).
         diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
         boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
         subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
             with rotations better, at several times the cost.
+        oversample: let dilation and erosion compare samples so many times finer, one factor or (orientations, space):
+            what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
         iterations: number of splitting steps.
         batch_norm: normalise the output; otherwise the mixing has a bias.
@@ -81,6 +84,7 @@ class PDELayer(nn.Module):
         diffusion: str | None = None,
         boundary: str | None = None,
         subgrid: str | None = None,
+        oversample: int | tuple[int, int] | None = None,
         splitting: str = "lie",
         iterations: int = 1,
         batch_norm: bool = True,
@@ -100,7 +104,9 @@ class PDELayer(nn.Module):
         self.splitting = _checks.choice("splitting", splitting, tuple(SPLITTINGS))
         self.iterations = _checks.positive_int("iterations", iterations)
         self.power = Power(alpha, **factory) if learn_alpha else None
-        options = Options(kernel_size=kernel_size, distance=distance, boundary=boundary, subgrid=subgrid)
+        options = Options(
+            kernel_size=kernel_size, distance=distance, boundary=boundary, subgrid=subgrid, oversample=oversample
+        )
         solvers = {solver_class(space, term) for term in terms}
         known = {name for solver in solvers for names in solver.OPTIONS.values() for name in names}
         refuse_unknown(options, known, ", ".join(terms), space)

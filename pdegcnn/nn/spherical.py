@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from pdegcnn import _checks, functional, sphere
 from pdegcnn._derived import Derived
 from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
-from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.lift import Lift
 from pdegcnn.nn.project import Project
+from pdegcnn.pde.sphere_oversample import Finer, transforms
 from pdegcnn.spaces import S2, SO3, RotationSpace
 from pdegcnn.spaces.s2 import check_base, grid_spacing
 from pdegcnn.sphere._tables import Array, Tables
@@ -232,20 +232,6 @@ class SpectralResample(nn.Module):
         return f"{self.source} -> {self.target}"
 
 
-def _finer(space: RotationSpace, factor: int, device: Any, dtype: Any) -> tuple[RotationSpace, nn.Sequential]:
-    """The space over a grid and fibre ``factor`` times finer, and the exact way there for band-limited signals."""
-    _checks.positive_int("oversample", factor)
-    space.grid.require_rings("space.grid")
-    fine = sphere.SphereGrid.gauss_legendre(factor * (space.grid.band + 1))
-    lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
-    if not isinstance(space, SO3):
-        there = nn.Sequential(sphere.RealSHT(space.grid, **kind), sphere.InverseRealSHT(fine, lmax, **kind))
-        return S2(fine), there
-    nmax, fibre = min((space.fibre - 1) // 2, lmax), factor * space.fibre
-    down = sphere.SO3FFT(space.grid, space.fibre, **kind)
-    return SO3(fine, fibre), nn.Sequential(down, sphere.InverseSO3FFT(fine, fibre, lmax, nmax, **kind))
-
-
 class SphereActivation(nn.Module):
     """A pointwise function between finer samples: sample ``oversample`` times finer, apply, return by truncation.
 
@@ -276,22 +262,12 @@ class SphereActivation(nn.Module):
         if not callable(function):
             raise TypeError(f"function: expected a function of a tensor, got {type(function).__name__}")
         self.oversample = _checks.positive_int("oversample", oversample)
-        self.fine, self.up = _finer(space, oversample, device, dtype)
-        lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
-        if isinstance(space, SO3):
-            nmax = min((space.fibre - 1) // 2, lmax)
-            self.back: nn.Module = sphere.SO3FFT(self.fine.grid, oversample * space.fibre, lmax, nmax, **kind)
-            self.out: nn.Module = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
-        else:
-            self.back, self.out = (
-                sphere.RealSHT(self.fine.grid, lmax, **kind),
-                sphere.InverseRealSHT(space.grid, **kind),
-            )
+        self.finer = Finer(space, (oversample, oversample), device=device, dtype=dtype)
 
     def forward(self, u: Tensor) -> Tensor:
         """Apply the function."""
         self.space.check_signal("u", u)
-        return self.out(self.back(self.function(self.up(u)))).to(u.dtype)
+        return self.finer.down(self.function(self.finer.up(u))).to(u.dtype)
 
     def extra_repr(self) -> str:
         """Space, function and oversampling."""
@@ -319,13 +295,15 @@ class Integrate(nn.Module):
         self.oversample = _checks.positive_int("oversample", oversample)
         if oversample > 1 and mode != "max":
             raise ValueError(f"oversample: expected 1 for mode='mean', which is exact, got {oversample}")
-        self.finer = _finer(space, oversample, device, dtype)[1] if oversample > 1 else None
+        self.finer = None
+        if oversample > 1:
+            self.finer = Finer(space, (oversample, oversample), device=device, dtype=dtype, back=False)
 
     def forward(self, u: Tensor) -> Tensor:
         """Reduce ``u``, also (but for ``oversample``) a spherical signal ``[B,C,*grid.shape]`` of an SO(3) space."""
         if self.finer is not None:
             self.space.check_signal("u", u)
-            return self.finer(u).to(u.dtype).flatten(2).amax(2)
+            return self.finer.up(u).to(u.dtype).flatten(2).amax(2)
         if _checks.tensor("u", u).ndim == self.space.signal_ndim:
             self.space.check_signal("u", u)
         else:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
 from pdegcnn.kernels.sphere_filters import degree_profiles
-from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.spherical import HarmonicBasis, resolved_orders
+from pdegcnn.pde.sphere_oversample import transforms
 from pdegcnn.spaces import SO3, RotationSpace
 from pdegcnn.spaces.so3 import from_real_fibre, to_real_fibre
 

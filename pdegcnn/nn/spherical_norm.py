@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
-from pdegcnn.nn._harmonics import transforms
 from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.pde.sphere_oversample import transforms
 from pdegcnn.spaces import SO3, RotationSpace
 
 SMALLEST = 1e-6

@@ -32,6 +32,7 @@ class Options:
         distance: approximation of the distance that the kernel is a function of.
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
+        oversample: by how much finer samples dilation and erosion compare.
     """
 
     method: str | None = None
@@ -39,10 +40,12 @@ class Options:
     distance: str | None = None
     boundary: str | None = None
     subgrid: str | None = None
+    oversample: int | tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.kernel_size, list):
-            object.__setattr__(self, "kernel_size", tuple(self.kernel_size))
+        for name in ("kernel_size", "oversample"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def given(self) -> dict[str, object]:
         """Return the options that are not None."""
@@ -113,6 +116,11 @@ class Solver(Derived, ABC):
     def channels_are_independent(self) -> bool:
         """Whether some channels of a signal, solved alone, give what they give beside the others, to the bit."""
         return False
+
+    @property
+    def expansion(self) -> float:
+        """How many samples are compared for each sample of a signal."""
+        return 1.0
 
     @property
     def power_range(self) -> tuple[float, float, bool]:

@@ -32,7 +32,7 @@ CHUNK = 2**18
 """So many elements are computed at once, to save memory."""
 
 
-def window(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[float, float]:
+def window(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
     """Greatest distance on the sphere and greatest twist (radians) of a window of ``sizes`` = (fibre, sphere) steps."""
     reach = min(sizes[1] / 2 * grid_spacing(space.grid), math.pi)
     if isinstance(space, S2):
@@ -40,7 +40,13 @@ def window(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[float, float]:
     return reach, min(sizes[0] / 2 * (2 * math.pi / space.fibre), math.pi)
 
 
-def neighbour_lists(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+def steps(space: S2 | SO3, extent: tuple[float, float]) -> tuple[float, float]:
+    """Sizes in steps of (fibre, sphere) of the window with this greatest distance and twist (radians)."""
+    turn = 2 * extent[1] * space.fibre / (2 * math.pi) if isinstance(space, SO3) else 1.0
+    return turn, 2 * extent[0] / grid_spacing(space.grid)
+
+
+def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
     """Taps (ring, fibre shift, ring shift) ``[S,3]``, where each ring's list starts ``[G+1]``, and elements ``[S,4]``.
 
     The element of a tap h of the centre g (first fibre sample) is the quaternion ``h^-1 g``. The centre comes first,
@@ -113,7 +119,7 @@ class Neighbours(Tables):
     taps: Tensor
     start: Tensor
 
-    def __init__(self, space: S2 | SO3, sizes: tuple[int, int], distance: str, like: Tensor) -> None:
+    def __init__(self, space: S2 | SO3, sizes: tuple[float, float], distance: str, like: Tensor) -> None:
         super().__init__()
         self.space, self.sizes, self.distance = space, sizes, distance
         self.exact = distance == "exact" and isinstance(space, SO3)

@@ -76,8 +76,9 @@ def function_cases() -> dict[str, Callable[[], list[Tensor]]]:
                 for options in ({}, {"alpha": 0.75, "time": 0.6}):
                     if term == "convection":
                         options = {k: v for k, v in options.items() if k == "time"}
+                    then = {"method": "galerkin"} if (name, term) == ("SO3", "convection") else {}
 
-                    def run(term=term, space=space, shape=shape, w=weights, options=options):
+                    def run(term=term, space=space, shape=shape, w=weights, options=options | then):
                         u, w = wave(2, 2, *shape).requires_grad_(), w.clone().requires_grad_()
                         out = getattr(pg.functional, term)(u, space, w, **options)
                         return [out, *torch.autograd.grad((out * wave(*out.shape, phase=2.0)).sum(), (u, w))]
@@ -108,10 +109,11 @@ def layer_cases() -> dict[str, Callable[[], list[Tensor]]]:
     """Return lift, PDE layer and projection of every space, gauge and reversible layers."""
     made: dict[str, Callable[[], list[Tensor]]] = {}
     for name, (space, shape, _) in spaces().items():
+        then = {"convection": "galerkin"} if name == "SO3" else {}
         for training in (False, True):
             made[f"PDELayer {name} training={training}"] = (
-                lambda name=name, space=space, shape=shape, training=training: trained(
-                    lambda: pg.nn.PDELayer(space, 2, 3, terms(name, space)), (2, 2, *shape), training=training
+                lambda name=name, space=space, shape=shape, then=then, training=training: trained(
+                    lambda: pg.nn.PDELayer(space, 2, 3, terms(name, space), **then), (2, 2, *shape), training=training
                 )
             )
         if name not in ("S2", "S2 points"):
@@ -161,11 +163,11 @@ def network_cases() -> dict[str, Callable[[], list[Tensor]]]:
         "hyperbolic_classifier": (lambda: models.hyperbolic_classifier(1, 3, width=4), (2, 1, 16, 16)),
         "hyperbolic_segmenter": (lambda: models.hyperbolic_segmenter(1, 3, width=4), (1, 1, 16, 16)),
         "spherical_classifier": (
-            lambda: models.spherical_classifier(grid, channels=(2, 2), fibre=4),
+            lambda: models.spherical_classifier(grid, channels=(2, 2), fibre=4, convection="galerkin"),
             (1, 1, *grid.shape),
         ),
         "spherical_segmenter": (
-            lambda: models.spherical_segmenter(grid, width=2, levels=2, fibre=4),
+            lambda: models.spherical_segmenter(grid, width=2, levels=2, fibre=4, convection="galerkin"),
             (1, 1, *grid.shape),
         ),
     }
