@@ -29,7 +29,7 @@ __all__ = [
     "group_convolution",
     "morphological_convolution",
     "project",
-    "project_fibre",
+    "project",
     "resample",
 ]
 
@@ -193,7 +193,7 @@ def convection_diffusion(
 
     Example:
         >>> import torch, pdegcnn as pg
-        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), fibre=5)
+        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), orientations=5)
         >>> u, c = torch.rand(1, 1, 5, 4, 8), torch.tensor([0.5, 0.0, 0.2])
         >>> v = pg.functional.convection_diffusion(u, space, c, torch.tensor([1.0, 2.0, 1.0]))
         >>> bool(v.var() < u.var())
@@ -428,8 +428,8 @@ def project(
     return grid.amax(2)
 
 
-def project_fibre(u: Tensor, space: RotationSpace, mode: str = "max", *, oversample: int = 1) -> Tensor:
-    """From a signal on SO(3) to the sphere, ``[B,C,fibre,*grid.shape] -> [B,C,*grid.shape]``; on S2 nothing changes.
+def project(u: Tensor, space: RotationSpace, mode: str = "max", *, oversample: int = 1) -> Tensor:
+    """From a signal on SO(3) to the sphere, ``[B,C,Or,*grid.shape] -> [B,C,*grid.shape]``; on S2 nothing changes.
 
     Args:
         u: signal on ``space``.
@@ -453,9 +453,9 @@ def project_fibre(u: Tensor, space: RotationSpace, mode: str = "max", *, oversam
     if oversample > 1:
         wide = u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
         waves = _fft.apply(torch.fft.rfft, wide, dim=2)
-        if space.fibre % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
+        if space.orientations % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
             waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
-        u = (_fft.apply(torch.fft.irfft, waves, n=oversample * space.fibre, dim=2) * oversample).to(u.dtype)
+        u = (_fft.apply(torch.fft.irfft, waves, n=oversample * space.orientations, dim=2) * oversample).to(u.dtype)
     return u.amax(2)
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from pdegcnn import _checks as check
-from pdegcnn.nn import ChannelMix, Lift, PDELayer, Project
-from pdegcnn.nn.lift import PlanarLift
-from pdegcnn.nn.project import PlanarProject
+from pdegcnn.nn import ChannelLinear, Lift, PDELayer, Project
+from pdegcnn.nn.lift import GridLift
+from pdegcnn.nn.project import GridProject
 from pdegcnn.reversible import (
     CyclicSpaceToDepth,
     Inverse,
@@ -89,13 +89,13 @@ def _halo(module: nn.Module) -> int | None:
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if type(module) in CONV.values():
             alone = {*module.kernel_size, *module.stride} == {1} and not any(module.padding)
             return 0 if alone else None
-        case PlanarLift() if type(module) is PlanarLift:
+        case GridLift() if type(module) is GridLift:
             local = module.padding == "same" and module.filters != "cake" and module.boundary != "periodic"
             return module.kernel_size // 2 if local else None
         case nn.Sequential() if type(module) is nn.Sequential:
             halos = [_halo(part) for part in module.children()]
             return None if None in halos else sum(halo or 0 for halo in halos)
-        case PlanarProject() | ChannelMix() if type(module) in (PlanarProject, ChannelMix):
+        case GridProject() | ChannelLinear() if type(module) in (GridProject, ChannelLinear):
             return 0 if getattr(module, "mode", "max") == "max" else None
     return None
 
@@ -280,6 +280,6 @@ def equivariant_hyperbolic_segmenter(
     for level in range(1, levels + 1):
         down += [split, *(one(width * 4**level) for _ in range(depth))]
         up = [Inverse(split), *(one(width * 4 ** (level - 1)) for _ in range(depth)), *up]
-    closing = nn.Sequential(Project(space, mode="max"), ChannelMix(width, classes, **kind))
+    closing = nn.Sequential(Project(space, mode="max"), ChannelLinear(width, classes, **kind))
     opening = Lift(space, in_channels, width, kernel_size=5, **kind)
     return HyperbolicNetwork(opening, ReversibleStack([*down, *up], h, exact), closing, 2**levels, 2, dense=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 from pdegcnn import _checks
 from pdegcnn.models.pretrained import read_pretrained
-from pdegcnn.nn import BatchNorm, ChannelMix, Lift, PDELayer, Project, Resample
+from pdegcnn.nn import BatchNorm, ChannelLinear, Lift, PDELayer, Project, Resample
 from pdegcnn.spaces import SE2, GridSpace
 
 TERMS = ("convection", "dilation", "erosion")
@@ -187,5 +187,5 @@ def vessel_segmentation(
             PDELayer(space, channels, channels, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options)
         )
     stack += [nn.Dropout(dropout), Project(space, mode="max")]
-    stack.append(ChannelMix(channels, out_channels, bias=logits, **factory))
+    stack.append(ChannelLinear(channels, out_channels, bias=logits, **factory))
     return nn.Sequential(*stack) if logits else nn.Sequential(*stack, nn.Sigmoid())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.nn import BatchNorm, ChannelMix, Integrate, Lift, PDELayer, Project, SpectralResample
+from pdegcnn.nn import BatchNorm, ChannelLinear, GlobalPool, Lift, PDELayer, Project, SpectralResample
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere import SphereGrid
 
@@ -83,7 +83,7 @@ def spherical_classifier(
         layers.append(PDELayer(coarse, before, after, terms, **pde))
     layers += [Project(coarse, mode="max"), nn.Dropout(dropout)]
     layers.append(Lift(coarse, channels[-1], classes, kernel_size=template, **factory))
-    layers.append(Integrate(coarse, mode="max", oversample=2, **factory))
+    layers.append(GlobalPool(coarse, mode="max", oversample=2, **factory))
     return nn.Sequential(*layers)
 
 
@@ -159,7 +159,7 @@ def spherical_segmenter(
     if grid != fine.grid:
         layers.append(SpectralResample(S2(grid), S2(fine.grid), **factory))
     layers += [Lift(fine, in_channels, width, **factory), BatchNorm(width, fine, **factory), below]
-    layers += [Project(fine, mode="max"), ChannelMix(width, out_channels, **factory)]
+    layers += [Project(fine, mode="max"), ChannelLinear(width, out_channels, **factory)]
     if grid != fine.grid:
         layers.append(SpectralResample(S2(fine.grid), S2(grid), **factory))
     return nn.Sequential(*layers)

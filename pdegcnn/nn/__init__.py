@@ -2,13 +2,13 @@
 
 from pdegcnn.nn.group_convolution import GroupConv
 from pdegcnn.nn.layer import PDELayer
-from pdegcnn.nn.lift import LIFTS, Lift, PlanarLift
+from pdegcnn.nn.lift import LIFTS, Lift, GridLift
 from pdegcnn.nn.mesh import MeshLift, MeshProject
-from pdegcnn.nn.mixing import BatchNorm, ChannelMix
-from pdegcnn.nn.parameters import MetricParameter, Power
-from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
+from pdegcnn.nn.mixing import BatchNorm, ChannelLinear
+from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
+from pdegcnn.nn.project import PROJECTS, GridProject, Project
 from pdegcnn.nn.resample import MaxPool, Resample
-from pdegcnn.nn.spherical import Integrate, SpectralResample, SphereActivation, SphereLift, SphereProject
+from pdegcnn.nn.spherical import GlobalPool, SpectralResample, SphereActivation, SphereLift, SphereProject
 from pdegcnn.nn.spherical_convolution import SphereConv
 from pdegcnn.nn.spherical_norm import SphereGated, SphereNormReLU
 from pdegcnn.nn.terms import TERMS, Convection, ConvectionDiffusion, Diffusion, Morphology
@@ -22,12 +22,12 @@ __all__ = [
     "PROJECTS",
     "TERMS",
     "BatchNorm",
-    "ChannelMix",
+    "ChannelLinear",
     "Convection",
     "ConvectionDiffusion",
     "Diffusion",
     "GroupConv",
-    "Integrate",
+    "GlobalPool",
     "Lift",
     "MaxPool",
     "MeshLift",
@@ -35,9 +35,9 @@ __all__ = [
     "MetricParameter",
     "Morphology",
     "PDELayer",
-    "PlanarLift",
-    "PlanarProject",
-    "Power",
+    "GridLift",
+    "GridProject",
+    "LearnableAlpha",
     "Project",
     "Resample",
     "SphereActivation",

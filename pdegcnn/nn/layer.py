@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.nn.mixing import BatchNorm, ChannelMix
-from pdegcnn.nn.parameters import Power
+from pdegcnn.nn.mixing import BatchNorm, ChannelLinear
+from pdegcnn.nn.parameters import LearnableAlpha
 from pdegcnn.nn.terms import TERMS
 from pdegcnn.pde import SPLITTINGS, KernelSize, Options, evolve, solver_class
 from pdegcnn.pde.solver import refuse_unknown
@@ -103,7 +103,7 @@ class PDELayer(nn.Module):
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.splitting = _checks.choice("splitting", splitting, tuple(SPLITTINGS))
         self.iterations = _checks.positive_int("iterations", iterations)
-        self.power = Power(alpha, **factory) if learn_alpha else None
+        self.power = LearnableAlpha(alpha, **factory) if learn_alpha else None
         options = Options(
             kernel_size=kernel_size, distance=distance, boundary=boundary, subgrid=subgrid, oversample=oversample
         )
@@ -121,7 +121,7 @@ class PDELayer(nn.Module):
             if self.power is not None and name != "convection":
                 # one power serves all terms; past nn.Module's registration, so that the state holds it once
                 self.terms[name].__dict__["alpha"] = self.power
-        self.mix = ChannelMix(in_channels, out_channels, bias=not batch_norm, **factory)
+        self.mix = ChannelLinear(in_channels, out_channels, bias=not batch_norm, **factory)
         self.norm = BatchNorm(out_channels, space, **factory) if batch_norm else None
 
     def reset_parameters(self) -> None:

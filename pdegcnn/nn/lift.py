@@ -22,7 +22,7 @@ class Lift(nn.Module):
     """Lift a signal on the base to the space; which module does it depends on the space (see ``LIFTS``).
 
     ``Lift(space, in_channels, out_channels, ...)`` gives the lift of that space, for SE(2) and the plane a
-    :class:`PlanarLift`.
+    :class:`GridLift`.
     """
 
     def __new__(cls, space: Space | None = None, *args: Any, **kwargs: Any) -> Lift:
@@ -39,7 +39,7 @@ def _family(space: Space, table: dict[type[Space], Any]) -> Any:
     raise TypeError(f"space: expected one of {', '.join(f.__name__ for f in table)}, got {type(space).__name__}")
 
 
-class PlanarLift(Derived, Lift):
+class GridLift(Derived, Lift):
     """Correlate an image with a trainable filter turned to each orientation, or with fixed cake wavelets.
 
     Args:
@@ -141,4 +141,4 @@ class PlanarLift(Derived, Lift):
         )
 
 
-LIFTS: dict[type[Space], type[Lift]] = {GridSpace: PlanarLift}
+LIFTS: dict[type[Space], type[Lift]] = {GridSpace: GridLift}

@@ -34,7 +34,7 @@ class MeshLift(Lift):
         dtype: their dtype.
 
     Shape:
-        ``[B,C,V] -> [B,C',N,V]``.
+        ``[B,C,V] -> [B,C',Or,V]``.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class MeshLift(Lift):
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
         _checks.odd("kernel_size", (kernel_size,))
-        highest = (space.directions - 1) // 2
+        highest = (space.orientations - 1) // 2
         self.frequencies = min(3, highest) if frequencies is None else frequencies
         if isinstance(self.frequencies, bool) or not isinstance(self.frequencies, int):
             raise TypeError(f"frequencies: expected an int from 0 to {highest} or None, got {frequencies!r}")
         if not 0 <= self.frequencies <= highest:
             raise ValueError(
-                f"frequencies: expected 0 to {highest} on {space.directions} directions, got {self.frequencies}"
+                f"frequencies: expected 0 to {highest} on {space.orientations} directions, got {self.frequencies}"
             )
         self.radial = (kernel_size + 1) // 2
         factory = {"device": device, "dtype": dtype}
@@ -105,7 +105,7 @@ class MeshLift(Lift):
 
 
 class MeshProject(Project):
-    """``[B,C,N,V] -> [B,C,V]``: the maximum or mean over directions.
+    """``[B,C,Or,V] -> [B,C,V]``: the maximum or mean over directions.
 
     Args:
         space: the mesh.

@@ -19,7 +19,7 @@ HALF = (torch.float16, torch.bfloat16)
 """What torch's batch norm takes beside statistics of float32."""
 
 
-class ChannelMix(nn.Module):
+class ChannelLinear(nn.Module):
     """Affine combination of channels at every point: ``[B,C,...] -> [B,C',...]`` on any space.
 
     Args:

@@ -21,7 +21,7 @@ class Project(nn.Module):
         return object.__new__(cls)
 
 
-class PlanarProject(Project):
+class GridProject(Project):
     """``[B,C,Or,H,W] -> [B,C,H,W]``; see :func:`pdegcnn.functional.project`.
 
     Args:
@@ -49,4 +49,4 @@ class PlanarProject(Project):
         return ", ".join([str(self.space), f"mode={self.mode!r}", *(f"{k}={v}" for k, v in self.options.items())])
 
 
-PROJECTS: dict[type[Space], type[Project]] = {GridSpace: PlanarProject}
+PROJECTS: dict[type[Space], type[Project]] = {GridSpace: GridProject}

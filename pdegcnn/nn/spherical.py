@@ -18,7 +18,7 @@ from pdegcnn.nn.lift import Lift
 from pdegcnn.nn.project import Project
 from pdegcnn.pde.sphere_oversample import Finer, transforms
 from pdegcnn.spaces import S2, SO3, RotationSpace
-from pdegcnn.spaces.s2 import check_base, grid_spacing
+from pdegcnn.spaces.s2 import check_base, point_spacing
 from pdegcnn.sphere._tables import Array, Tables
 
 FILTERS = ("steerable", "spectral", "cake")
@@ -56,7 +56,7 @@ class SphereLift(Derived, Lift):
         dtype: their dtype.
 
     Shape:
-        ``[B,C,*grid.shape] -> [B,C',fibre,*grid.shape]`` (``[B,C',*grid.shape]`` on the sphere).
+        ``[B,C,*grid.shape] -> [B,C',Or,*grid.shape]`` (``[B,C',*grid.shape]`` on the sphere).
 
     Raises:
         ValueError: sizes that do not fit, or more orders than the fibre resolves (``2 N + 1 > fibre``).
@@ -64,7 +64,7 @@ class SphereLift(Derived, Lift):
     Example:
         >>> import torch, pdegcnn as pg
         >>> grid = pg.sphere.SphereGrid.gauss_legendre(8)
-        >>> pg.nn.Lift(pg.SO3(grid, fibre=4), 2, 3)(torch.rand(1, 2, 8, 16)).shape
+        >>> pg.nn.Lift(pg.SO3(grid, orientations=4), 2, 3)(torch.rand(1, 2, 8, 16)).shape
         torch.Size([1, 3, 4, 8, 16])
     """
 
@@ -91,7 +91,7 @@ class SphereLift(Derived, Lift):
         self.orders = resolved_orders(space, orders)
         self.analysis = sphere.RealSHT(space.grid, **kind)
         self.synthesis = (
-            sphere.InverseSO3FFT(space.grid, space.fibre, nmax=self.orders, **kind)
+            sphere.InverseSO3FFT(space.grid, space.orientations, nmax=self.orders, **kind)
             if isinstance(space, SO3)
             else sphere.InverseRealSHT(space.grid, **kind)
         )
@@ -101,7 +101,7 @@ class SphereLift(Derived, Lift):
         self.reset_parameters()
 
     def _functions(self) -> tuple[Callable[[], Array], tuple[int, ...]]:
-        lmax, spacing = self.analysis.lmax, grid_spacing(self.space.grid)
+        lmax, spacing = self.analysis.lmax, point_spacing(self.space.grid)
         knots = (self.kernel_size + 1) // 2
         if self.filters == "steerable":
             shape = knots, self.orders + 1, lmax + 1
@@ -109,7 +109,7 @@ class SphereLift(Derived, Lift):
         if self.filters == "spectral":
             shape = self.kernel_size, self.orders + 1, lmax + 1
             return partial(spectral_basis, lmax, self.orders, self.kernel_size), shape
-        fibre = self.space.fibre if isinstance(self.space, SO3) else 1
+        fibre = self.space.orientations if isinstance(self.space, SO3) else 1
         return partial(cake_basis, lmax, self.orders, fibre), (2, self.orders + 1, lmax + 1)
 
     def _weights(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -164,7 +164,7 @@ def resolved_orders(space: RotationSpace, orders: int | None) -> int:
         if orders not in (None, 0):
             raise ValueError(f"orders: expected 0 on {space}, whose filters are zonal, got {orders}")
         return 0
-    most = min((space.fibre - 1) // 2, space.grid.band)
+    most = min((space.orientations - 1) // 2, space.grid.band)
     if orders is None:
         return most
     if isinstance(orders, bool) or not isinstance(orders, int) or orders < 0:
@@ -178,7 +178,7 @@ def resolved_orders(space: RotationSpace, orders: int | None) -> int:
 
 
 class SphereProject(Project):
-    """From SO(3) back to the sphere, ``[B,C,fibre,*grid.shape] -> [B,C,*grid.shape]``; on S2 nothing changes.
+    """From SO(3) back to the sphere, ``[B,C,Or,*grid.shape] -> [B,C,*grid.shape]``; on S2 nothing changes.
 
     Args:
         space: SO(3) or the sphere.
@@ -194,7 +194,7 @@ class SphereProject(Project):
 
     def forward(self, u: Tensor) -> Tensor:
         """Project ``u``."""
-        return functional.project_fibre(u, self.space, self.mode, oversample=self.oversample)
+        return functional.project(u, self.space, self.mode, oversample=self.oversample)
 
     def extra_repr(self) -> str:
         """Space and mode."""
@@ -274,7 +274,7 @@ class SphereActivation(nn.Module):
         return f"{self.space}, {getattr(self.function, '__name__', self.function)}, oversample={self.oversample}"
 
 
-class Integrate(nn.Module):
+class GlobalPool(nn.Module):
     """Invariants ``[B,C]`` of signals: the area-weighted mean, or the maximum, over the sphere (and the fibre).
 
     Args:

@@ -27,10 +27,10 @@ def solver_class(space: Space, term: str) -> type[Solver]:
     """
     if not isinstance(space, Space):
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
-    if term in space.missing:
-        raise ValueError(f"terms: {term} cannot exist on {space}: {space.missing[term]}")
-    if term not in space.terms:
-        raise ValueError(f"terms: expected one of {', '.join(map(repr, space.terms))} on {space}, got {term!r}")
+    if term in space.unsupported_terms:
+        raise ValueError(f"terms: {term} cannot exist on {space}: {space.unsupported_terms[term]}")
+    if term not in space.supported_terms:
+        raise ValueError(f"terms: expected one of {', '.join(map(repr, space.supported_terms))} on {space}, got {term!r}")
     for family, solver in SOLVERS.items():
         if isinstance(space, family):
             return solver

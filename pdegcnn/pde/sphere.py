@@ -22,7 +22,7 @@ from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.sphere_subpixel import NewtonStep
 from pdegcnn.pde.sphere_window import Neighbours, steps, window
 from pdegcnn.spaces import S2, SO3
-from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.spaces.s2 import point_spacing
 
 LINEAR = ("convection", "diffusion", "convection_diffusion")
 
@@ -178,7 +178,7 @@ def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
     _checks.odd("kernel_size", sizes)
     if isinstance(space, S2):
         return 1, sizes[0]
-    return min(sizes[0], space.fibre + 1 - space.fibre % 2), sizes[1]
+    return min(sizes[0], space.orientations + 1 - space.orientations % 2), sizes[1]
 
 
 def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float) -> tuple[int, int]:
@@ -191,10 +191,10 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, t
         # no distance is below the least weight times the rotation angle, which bounds tilt and twist
         least = torch.linalg.eigvalsh(metric.gram())[:, 0].clamp_min(torch.finfo(radius.dtype).tiny).sqrt()
         angle = min(float((radius / least).amax()), math.pi)
-    sphere_steps = 2 * math.ceil(angle / grid_spacing(space.grid)) + 1
+    sphere_steps = 2 * math.ceil(angle / point_spacing(space.grid)) + 1
     if isinstance(space, S2):
         return 1, sphere_steps
-    return window_sizes(space, (2 * math.ceil(angle * space.fibre / (2 * math.pi)) + 1, sphere_steps))
+    return window_sizes(space, (2 * math.ceil(angle * space.orientations / (2 * math.pi)) + 1, sphere_steps))
 
 
 def _power(alpha: Alpha) -> Alpha:

@@ -36,7 +36,7 @@ def finer_space(space: RotationSpace, factors: tuple[int, int]) -> S2 | SO3:
     """Return the space over a Gauss-Legendre grid for ``factors[1]`` times the band, and a finer fibre."""
     space.grid.require_rings("space.grid")
     grid = sphere.SphereGrid.gauss_legendre(factors[1] * (space.grid.band + 1))
-    return SO3(grid, factors[0] * space.fibre) if isinstance(space, SO3) else S2(grid)
+    return SO3(grid, factors[0] * space.orientations) if isinstance(space, SO3) else S2(grid)
 
 
 def transforms(
@@ -52,13 +52,13 @@ def transforms(
     """
     target = target or source
     if isinstance(source, SO3) and isinstance(target, SO3):
-        analysis = sphere.SO3FFT(source.grid, source.fibre, nmax=nmax, **options)
-        return analysis, sphere.InverseSO3FFT(target.grid, target.fibre, nmax=nmax, **options)
+        analysis = sphere.SO3FFT(source.grid, source.orientations, nmax=nmax, **options)
+        return analysis, sphere.InverseSO3FFT(target.grid, target.orientations, nmax=nmax, **options)
     return sphere.RealSHT(source.grid, **options), sphere.InverseRealSHT(target.grid, **options)
 
 
 def _samples(space: RotationSpace) -> int:
-    return math.prod(space.grid.shape) * (space.fibre if isinstance(space, SO3) else 1)
+    return math.prod(space.grid.shape) * (space.orientations if isinstance(space, SO3) else 1)
 
 
 class Finer(nn.Module):
@@ -85,7 +85,7 @@ class Finer(nn.Module):
         self.space = finer_space(space, factors)
         band: dict[str, Any] = {"lmax": space.grid.band, "device": device, "dtype": dtype}
         if isinstance(space, SO3):
-            band["nmax"] = min((space.fibre - 1) // 2, space.grid.band)
+            band["nmax"] = min((space.orientations - 1) // 2, space.grid.band)
         self.up = nn.Sequential(*transforms(space, self.space, **band))
         """From samples on the space to finer ones of the same band-limited function."""
         self.down = nn.Sequential(*transforms(self.space, space, **band)) if back else nn.Identity()

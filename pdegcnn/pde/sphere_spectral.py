@@ -99,7 +99,7 @@ class FrameGenerators(TableModule):
 
 
 class GroupHarmonics(nn.Module):
-    """Transforms and generators of SO(3) signals ``[B,C,fibre,*grid.shape]``; all derived, nothing to save.
+    """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all derived, nothing to save.
 
     Args:
         space: the space.
@@ -110,8 +110,8 @@ class GroupHarmonics(nn.Module):
     def __init__(self, space: SO3, like: Tensor, exact: bool = False) -> None:
         super().__init__()
         kind = {"device": like.device, "dtype": like.dtype}
-        self.analysis = sphere.SO3FFT(space.grid, space.fibre, **kind)
-        self.synthesis = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
+        self.analysis = sphere.SO3FFT(space.grid, space.orientations, **kind)
+        self.synthesis = sphere.InverseSO3FFT(space.grid, space.orientations, **kind)
         self.generators = FrameGenerators(space.grid, self.analysis.nmax, like)
         few = exact and self.analysis.nmax < self.analysis.lmax
         self.every_order = FrameGenerators(space.grid, self.analysis.lmax, like, products=False) if few else None

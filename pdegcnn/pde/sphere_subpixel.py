@@ -24,7 +24,7 @@ from pdegcnn.ops.ring_morphology import winning_taps
 from pdegcnn.pde.sphere_spectral import FrameGenerators
 from pdegcnn.pde.sphere_window import ENTRIES, Neighbours
 from pdegcnn.spaces import S2, SO3
-from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
 Array = NDArray[np.float64]
@@ -59,7 +59,7 @@ class NewtonStep(Tables):
         self._build(like)
         kind = {"device": like.device, "dtype": like.dtype}
         grid, group = self.space.grid, isinstance(self.space, SO3)
-        fibre = self.space.fibre if isinstance(self.space, SO3) else 5
+        fibre = self.space.orientations if isinstance(self.space, SO3) else 5
         self.analysis = sphere.SO3FFT(grid, fibre, **kind) if group else sphere.RealSHT(grid, **kind)
         nmax = min((fibre - 1) // 2, grid.band)
         self.synthesis = sphere.InverseSO3FFT(grid, fibre, nmax=nmax, **kind)
@@ -195,8 +195,8 @@ class NewtonStep(Tables):
     def _reach(self, u: Tensor) -> Tensor:
         """Greatest step along each frame vector."""
         if isinstance(self.space, SO3):
-            return CAP * self.space.grid_steps.to(u)
-        return torch.full((2,), CAP * grid_spacing(self.space.grid), dtype=u.dtype, device=u.device)
+            return CAP * self.space.grid_spacing.to(u)
+        return torch.full((2,), CAP * point_spacing(self.space.grid), dtype=u.dtype, device=u.device)
 
 
 def _turned(first: Tensor, second: Tensor, angle: Tensor, pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:

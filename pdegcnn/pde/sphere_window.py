@@ -20,7 +20,7 @@ from pdegcnn.kernels.metric import Axisymmetric, Metric
 from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, exact_squared_distance
 from pdegcnn.ops.ring_morphology import ring_morphology
 from pdegcnn.spaces import S2, SO3
-from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
 Array = NDArray[np.float64]
@@ -34,16 +34,16 @@ CHUNK = 2**18
 
 def window(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
     """Greatest distance on the sphere and greatest twist (radians) of a window of ``sizes`` = (fibre, sphere) steps."""
-    reach = min(sizes[1] / 2 * grid_spacing(space.grid), math.pi)
+    reach = min(sizes[1] / 2 * point_spacing(space.grid), math.pi)
     if isinstance(space, S2):
         return reach, 0.0
-    return reach, min(sizes[0] / 2 * (2 * math.pi / space.fibre), math.pi)
+    return reach, min(sizes[0] / 2 * (2 * math.pi / space.orientations), math.pi)
 
 
 def steps(space: S2 | SO3, extent: tuple[float, float]) -> tuple[float, float]:
     """Sizes in steps of (fibre, sphere) of the window with this greatest distance and twist (radians)."""
-    turn = 2 * extent[1] * space.fibre / (2 * math.pi) if isinstance(space, SO3) else 1.0
-    return turn, 2 * extent[0] / grid_spacing(space.grid)
+    turn = 2 * extent[1] * space.orientations / (2 * math.pi) if isinstance(space, SO3) else 1.0
+    return turn, 2 * extent[0] / point_spacing(space.grid)
 
 
 def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
@@ -58,7 +58,7 @@ def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[NDArra
     points = xyz.reshape(-1, 3)
     centres = np.arange(rings) * length
     reach, twist = window(space, sizes)
-    fibre = space.fibre if isinstance(space, SO3) else 1
+    fibre = space.orientations if isinstance(space, SO3) else 1
     ring, near = _pairs(points, centres, 2 * math.sin(reach / 2) * (1 + EDGE) + EDGE)
     frames = torch.from_numpy(_frames(points))
     spin = np.pi * np.arange(fibre) / fibre
@@ -173,8 +173,8 @@ class Neighbours(Tables):
             return torch.stack((weight, weight, zero, zero, zero, zero), -1)
         gram = gram[:, None]
         if not isinstance(metric, Axisymmetric):
-            step = 2 * math.pi / self.space.fibre
-            angle = torch.arange(self.space.fibre, dtype=gram.dtype, device=gram.device) * step
+            step = 2 * math.pi / self.space.orientations
+            angle = torch.arange(self.space.orientations, dtype=gram.dtype, device=gram.device) * step
             c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
             turn = torch.stack((c, -s, zero, s, c, zero, zero, zero, one), -1).view(-1, 3, 3)
             gram = turn @ gram @ turn.mT

@@ -30,9 +30,9 @@ class Space(ABC):
 
     dim: ClassVar[int]
     """Dimension of the frame that carries vectors."""
-    terms: ClassVar[tuple[str, ...]] = ("convection", "diffusion", "dilation", "erosion")
+    supported_terms: ClassVar[tuple[str, ...]] = ("convection", "diffusion", "dilation", "erosion")
     """PDE terms that exist on this space."""
-    missing: ClassVar[dict[str, str]] = {}
+    unsupported_terms: ClassVar[dict[str, str]] = {}
     """Terms that cannot exist, and why."""
 
     @property
@@ -46,12 +46,12 @@ class Space(ABC):
         return self.dim
 
     @property
-    def grid_steps(self) -> Tensor:
+    def grid_spacing(self) -> Tensor:
         """Length of a grid step along each frame vector, ``[dim]``, float64: how far a new layer convects."""
         return torch.ones(self.dim, dtype=torch.float64)
 
     @property
-    def metric_units(self) -> Tensor:
+    def metric_scale(self) -> Tensor:
         """Length along each frame vector that a new layer's metric takes as about one, ``[metric_dim]``, float64."""
         return torch.ones(self.metric_dim, dtype=torch.float64)
 
@@ -65,10 +65,10 @@ class Space(ABC):
         """Move a signal of this space, or of its base, or leave an invariant ``[B,K]`` as it is."""
 
     @abstractmethod
-    def interior(self, signal: Tensor, **motion: object) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: object) -> Tensor:
         """Weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
 
-    def resolve(self, signal: Tensor, **motion: object) -> Tensor:
+    def band_limit(self, signal: Tensor, **motion: object) -> Tensor:
         """What the samples of a signal say about the function that a motion moves: the signal itself by default."""
         return signal
 

@@ -32,7 +32,7 @@ from pdegcnn.surface.surface import JoinedSurface, Surface
 
 
 class Mesh(Space):
-    """A surface given by triangles; signals ``[B,C,N,V]`` over N directions in the tangent plane of each of V vertices.
+    """A surface given by triangles; signals ``[B,C,Or,V]`` over N directions in the tangent plane of each of V vertices.
 
     Each vertex has a reference direction; direction ``i`` is turned from there by ``2 pi i / N``, counter-clockwise
     seen from outside. The choice of reference directions is the **gauge**. The frame of vectors and metrics is
@@ -48,9 +48,9 @@ class Mesh(Space):
 
     Example:
         >>> import pdegcnn as pg
-        >>> mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), directions=8)
+        >>> mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), orientations=8)
         >>> mesh.vertex_count, mesh.layout
-        (162, '[B,C,N,V]')
+        (162, '[B,C,Or,V]')
     """
 
     dim: ClassVar[int] = 3
@@ -64,11 +64,11 @@ class Mesh(Space):
 
     @property
     def layout(self) -> str:
-        """``[B,C,N,V]``."""
-        return "[B,C,N,V]"
+        """``[B,C,Or,V]``."""
+        return "[B,C,Or,V]"
 
     @property
-    def grid_steps(self) -> Tensor:
+    def grid_spacing(self) -> Tensor:
         """The unit of length twice, and a step of directions."""
         return torch.tensor([1.0, 1.0, 2 * math.pi / self.directions], dtype=torch.float64)
 
@@ -176,10 +176,10 @@ class Mesh(Space):
         """
         if not meshes or not all(isinstance(m, Mesh) for m in meshes):
             raise TypeError(f"meshes: expected a sequence of Mesh, got {[type(m).__name__ for m in meshes]}")
-        if len({m.directions for m in meshes}) > 1:
-            raise ValueError(f"meshes: expected equal directions, got {[m.directions for m in meshes]}")
+        if len({m.orientations for m in meshes}) > 1:
+            raise ValueError(f"meshes: expected equal directions, got {[m.orientations for m in meshes]}")
         surface = meshes[0].surface if len(meshes) == 1 else JoinedSurface([m.surface for m in meshes])
-        return cls(surface, meshes[0].directions, torch.cat([m.gauge for m in meshes])).to(meshes[0]._device)
+        return cls(surface, meshes[0].orientations, torch.cat([m.gauge for m in meshes])).to(meshes[0]._device)
 
     def save(self, path: str | Path) -> None:
         """Write the mesh and all that was computed of it to a NumPy archive (``.npz`` is added to names without it),
@@ -272,7 +272,7 @@ class Mesh(Space):
         moved._kept = self._kept
         return moved
 
-    def with_directions(self, directions: int) -> Mesh:
+    def with_orientations(self, directions: int) -> Mesh:
         """The same surface and gauge with another number of directions; geometry is shared."""
         return self._alike(directions, self.gauge)
 
@@ -336,7 +336,7 @@ class Mesh(Space):
         Vertices are removed within the surface, those of least area first, and the rest joined by geodesic edges: flat
         surfaces stay flat, the boundary keeps its corners. The rest keeps its positions and reference directions. Its
         unit is its own mean edge, as larger pixels are those of a coarser image. The meshes of a union are coarsened
-        each for itself. :class:`pdegcnn.gauge.Pool` and ``Unpool`` take signals there and back.
+        each for itself. :class:`pdegcnn.gauge.MeshPool` and ``Unpool`` take signals there and back.
 
         Raises:
             ValueError: a factor that is not above 1.
@@ -365,7 +365,7 @@ class Mesh(Space):
         return self.keep(("interpolation", factor), like, build)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if it is laid out ``[B,C,N,V]`` with this mesh's directions and vertices, else raise."""
+        """Return ``u`` if it is laid out ``[B,C,Or,V]`` with this mesh's directions and vertices, else raise."""
         super().check_signal(name, u)
         if tuple(u.shape[2:]) != (self.directions, self.vertex_count):
             raise ValueError(
@@ -471,7 +471,7 @@ class Mesh(Space):
     def transform(self, signal: Tensor, **motion: Any) -> Tensor:
         """Move a signal by an isometry of the mesh onto itself: ``symmetry=`` image of each vertex, ``[V]`` long.
 
-        Takes lifted signals ``[B,C,N,V]``, functions ``[B,C,V]`` and invariants ``[B,K]``. Turns between directions
+        Takes lifted signals ``[B,C,Or,V]``, functions ``[B,C,V]`` and invariants ``[B,K]``. Turns between directions
         that are no multiples of ``2 pi / N`` use Fourier interpolation.
 
         Raises:
@@ -502,13 +502,13 @@ class Mesh(Space):
         turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
         return torch.from_numpy(to), torch.from_numpy(turn)
 
-    def interior(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
         """One: an isometry moves the whole mesh."""
         return torch.ones((), dtype=signal.dtype, device=signal.device)
 
     def __repr__(self) -> str:
         faces = len(self.surface.triangulation.faces)
-        return f"Mesh(vertices={self.vertex_count}, faces={faces}, directions={self.directions})"
+        return f"Mesh(vertices={self.vertex_count}, faces={faces}, orientations={self.directions})"
 
     def __deepcopy__(self, memo: Any) -> Mesh:
         return self  # immutable, and large
@@ -518,7 +518,7 @@ class Mesh(Space):
 
 
 def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
-    """Turn the directions of ``u [B,C,N,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
+    """Turn the directions of ``u [B,C,Or,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
 
     Exact at vertices that turn by multiples of ``2 pi / N``, else by Fourier interpolation.
     """

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from pdegcnn import _checks, sphere
 from pdegcnn.spaces.rotations import RotationSpace, grid_turn
-from pdegcnn.spaces.s2 import check_base, check_grid, grid_spacing, turn_base
+from pdegcnn.spaces.s2 import check_base, check_grid, point_spacing, turn_base
 
 
 @dataclass(frozen=True)
 class SO3(RotationSpace):
-    """The rotation group SO(3); signals ``[B,C,fibre,*grid.shape]`` over grid points and tangent directions.
+    """The rotation group SO(3); signals ``[B,C,Or,*grid.shape]`` over grid points and tangent directions.
 
     The sample (k, p) belongs to ``R = Rz(phi) Ry(theta) Rz(2 pi k / fibre)``, whose third column is the point p and
     whose first column is a direction at p. The left-invariant frame is (tilt, tilt, spin), see
@@ -30,14 +30,14 @@ class SO3(RotationSpace):
 
     Example:
         >>> import torch, pdegcnn as pg
-        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), fibre=4)
+        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), orientations=4)
         >>> space.check_signal("u", torch.zeros(2, 3, 4, 8, 16)).shape
         torch.Size([2, 3, 4, 8, 16])
     """
 
     grid: sphere.SphereGrid
     fibre: int = 16
-    terms: ClassVar[tuple[str, ...]] = (*RotationSpace.terms, "convection_diffusion")
+    supported_terms: ClassVar[tuple[str, ...]] = (*RotationSpace.supported_terms, "convection_diffusion")
 
     def __post_init__(self) -> None:
         check_grid(self.grid)
@@ -45,19 +45,19 @@ class SO3(RotationSpace):
 
     @property
     def layout(self) -> str:
-        """``[B,C,fibre,nlat,nlon]``, or ``[B,C,fibre,P]`` on grids without equal rings."""
-        return "[B,C,fibre,nlat,nlon]" if len(self.grid.shape) == 2 else "[B,C,fibre,P]"
+        """``[B,C,Or,nlat,nlon]``, or ``[B,C,Or,P]`` on grids without equal rings."""
+        return "[B,C,Or,nlat,nlon]" if len(self.grid.shape) == 2 else "[B,C,Or,P]"
 
     @property
-    def grid_steps(self) -> Tensor:
+    def grid_spacing(self) -> Tensor:
         """The grid's spacing twice, and a step of the fibre, in radians."""
-        spacing = grid_spacing(self.grid)
+        spacing = point_spacing(self.grid)
         return torch.tensor([spacing, spacing, 2 * math.pi / self.fibre], dtype=torch.float64)
 
     @property
-    def metric_units(self) -> Tensor:
+    def metric_scale(self) -> Tensor:
         """The grid's spacing twice, and one radian of spin (as on SE(2))."""
-        spacing = grid_spacing(self.grid)
+        spacing = point_spacing(self.grid)
         return torch.tensor([spacing, spacing, 1.0], dtype=torch.float64)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class SO3(RotationSpace):
             return sphere.InverseSO3FFT(self.grid, self.fibre, **kind)(turned).to(signal.dtype)
 
     def __str__(self) -> str:
-        return f"SO3({self.grid.name}{self.grid.shape}, fibre={self.fibre})"
+        return f"SO3({self.grid.name}{self.grid.shape}, orientations={self.fibre})"
 
 
 def to_real_fibre(columns: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ def plain_mean(call: Call) -> str | None:
     true = (x * (weights / weights.mean())).flatten(2).mean(2)
     is_plain = torch.allclose(out.reshape(x.shape[:2]), plain, rtol=1e-4, atol=1e-6)
     if is_plain and not torch.allclose(plain, true, rtol=1e-4, atol=1e-6):
-        better = "pdegcnn.nn.Integrate" if isinstance(space, RotationSpace) else "pdegcnn.gauge.GlobalPool"
+        better = "pdegcnn.nn.GlobalPool" if isinstance(space, RotationSpace) else "pdegcnn.gauge.GlobalPool"
         return f"mean not weighted by area: points stand for different areas; use {better}"
     return None
 
@@ -181,7 +181,7 @@ def flattening(call: Call) -> str | None:
     if x is None or not isinstance(out, Tensor) or out.ndim > 2 or x.ndim < 3:
         return None
     if isinstance(call.module, nn.Flatten) and math.prod(x.shape[2:]) > 1:
-        return "places become features in a fixed frame; reduce the grid first (mean, maximum, pdegcnn.nn.Integrate)"
+        return "places become features in a fixed frame; reduce the grid first (mean, maximum, pdegcnn.nn.GlobalPool)"
     return None
 
 
@@ -198,7 +198,7 @@ def wrong_axis(call: Call) -> str | None:
         what = "directions" if a < first else "the grid"
         return (
             f"acts along axis {a} of {tuple(x.shape)}, an axis of {what}, not along channels (axis 1): "
-            f"use pdegcnn.nn.ChannelMix, or an operation with dim=1"
+            f"use pdegcnn.nn.ChannelLinear, or an operation with dim=1"
         )
     return None
 
@@ -269,7 +269,7 @@ def gauge_dependence(call: Call) -> str | None:
         return None
     if any(u.is_complex() for u in tensors(list(call.args))):
         return "depends on the reference directions: acts on real and imaginary parts of a spin, or mixes spins"
-    return "depends on the reference directions: treats directions (axis 2 of [B,C,N,V]) one by one"
+    return "depends on the reference directions: treats directions (axis 2 of [B,C,Or,V]) one by one"
 
 
 def sampling(call: Call) -> str | None:

@@ -65,13 +65,13 @@ def equivariance_error(
             x = signal.still()
             turned = space.transform(x, **motion)
         elif isinstance(x, Tensor):
-            x = space.resolve(x, **motion)
+            x = space.band_limit(x, **motion)
             turned = space.transform(x, **motion)
         else:
             x, turned = _in_both_positions(x, space, motion)
-        moved = space.resolve(model(turned), **motion)
+        moved = space.band_limit(model(turned), **motion)
         expected = space.transform(model(x), **motion)
-    weight = space.interior(expected, **motion)
+    weight = space.comparison_weights(expected, **motion)
     return _relative(moved * weight, expected * weight)
 
 

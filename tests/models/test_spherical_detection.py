@@ -9,7 +9,7 @@ import pdegcnn as pg
 from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision, box_area, box_iou
 from pdegcnn.models.spherical_detection import detection_loss, find_boxes, spherical_detector
 
-SPACE = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(16), fibre=8)
+SPACE = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(16), orientations=8)
 
 
 def turns(count, seed=0, spread=3.0):

@@ -38,7 +38,7 @@ EXACT_ON_BASE: dict[str, Callable[[], nn.Module]] = {
     "norms": lambda: thresholds(pg.nn.SphereNormReLU(BASE, 2)),
     "convolution-s2": lambda: pg.nn.SphereConv(BASE, 2, 3),
     "diffusion-s2": lambda: pg.nn.PDELayer(BASE, 2, 3, ("diffusion",)),
-    "invariants": lambda: pg.nn.Integrate(BASE),
+    "invariants": lambda: pg.nn.GlobalPool(BASE),
 }
 EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
     **{t: lambda t=t: pg.nn.PDELayer(SO3, 2, 3, (t,)) for t in ("convection", "diffusion", "convection_diffusion")},
@@ -53,7 +53,7 @@ EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
     "square": lambda: pg.nn.SphereActivation(SO3, torch.square, 2),
     "gated": lambda: pg.nn.SphereActivation(SO3, lambda u: u[:, :1] * u[:, 1:], 2),
     "norms": lambda: thresholds(pg.nn.SphereNormReLU(SO3, 2)),
-    "integrate": lambda: pg.nn.Integrate(SO3),
+    "integrate": lambda: pg.nn.GlobalPool(SO3),
 }
 
 
@@ -88,7 +88,7 @@ def test_the_whole_network_nearly_commutes(distance: str, metric: str) -> None:
     errors = []
     for size in (8, 16):
         torch.manual_seed(3)
-        space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(size), fibre=8)
+        space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(size), orientations=8)
         model = nn.Sequential(
             pg.nn.Lift(space, 1, 3),
             pg.nn.PDELayer(space, 3, 3, alpha=0.9, distance=distance, metric=metric),
@@ -124,7 +124,7 @@ def test_batch_norm_is_that_of_torch_where_points_are_equal() -> None:
 
 def test_gradients_of_batch_norm() -> None:
     norm = pg.nn.BatchNorm(2, SO3).double()
-    u = torch.randn(2, 2, SO3.fibre, *SO3.grid.shape, dtype=torch.float64)[:, :, :3].requires_grad_()
+    u = torch.randn(2, 2, SO3.orientations, *SO3.grid.shape, dtype=torch.float64)[:, :, :3].requires_grad_()
     nn.init.normal_(norm.weight)
 
     def by_definition(u: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -159,7 +159,7 @@ def test_cake_lift_loses_nothing() -> None:
 
 def test_lift_is_the_correlation_integral() -> None:
     """Against quadrature: the value at R is the integral of the signal times the filter moved by R."""
-    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), fibre=7)
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), orientations=7)
     lift = pg.nn.Lift(space, 1, 1, kernel_size=7).double()
     x = spherical(pg.S2(space.grid), channels=1)
     out = lift(x)
@@ -184,7 +184,7 @@ def test_convolution_holds_every_linear_layer() -> None:
     conv = pg.nn.SphereConv(SO3, 1, 1, knots=6, bias=False).double()
     step = pg.nn.Convection(SO3, 1).double()
     x = spherical(SO3, channels=1, batch=1)
-    columns = pg.sphere.SO3FFT(SO3.grid, SO3.fibre, dtype=torch.float64)
+    columns = pg.sphere.SO3FFT(SO3.grid, SO3.orientations, dtype=torch.float64)
     u, v = (to_real_fibre(columns(signal))[0, 0] for signal in (x, step(x)))  # [l,m,n]
     with torch.no_grad():
         for degree in range(6):
@@ -204,7 +204,7 @@ def test_norm_and_finer_maximum() -> None:
 
 
 def model(dtype: torch.dtype = torch.float32) -> nn.Module:
-    layers = [pg.nn.Lift(SO3, 1, 3), pg.nn.PDELayer(SO3, 3, 2), pg.nn.Project(SO3, mode="max"), pg.nn.Integrate(SO3)]
+    layers = [pg.nn.Lift(SO3, 1, 3), pg.nn.PDELayer(SO3, 3, 2), pg.nn.Project(SO3, mode="max"), pg.nn.GlobalPool(SO3)]
     return nn.Sequential(*layers).to(dtype)
 
 
@@ -307,7 +307,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "target: expected a space like SO3",
     ),
-    "integrate": (lambda: pg.nn.Integrate(pg.R2()), TypeError, "space: expected S2 or SO3, got R2"),
+    "integrate": (lambda: pg.nn.GlobalPool(pg.R2()), TypeError, "space: expected S2 or SO3, got R2"),
     "norms of points": (
         lambda: pg.nn.SphereNormReLU(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), 1),
         ValueError,
@@ -319,12 +319,12 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "u: expected 3 channels",
     ),
     "fine mean": (
-        lambda: pg.nn.Integrate(SO3, oversample=2),
+        lambda: pg.nn.GlobalPool(SO3, oversample=2),
         ValueError,
         "oversample: expected 1 for mode='mean', which is exact, got 2",
     ),
     "fine points": (
-        lambda: pg.nn.Integrate(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), "max", oversample=2),
+        lambda: pg.nn.GlobalPool(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), "max", oversample=2),
         ValueError,
         "space.grid: expected a grid of rings",
     ),
@@ -354,7 +354,7 @@ def test_finer_maximum_is_more_invariant(space: pg.S2 | pg.SO3) -> None:
     turned = space.transform(u, rotation=random_rotation())
     errors = []
     for oversample in (1, 2, 4):
-        greatest = pg.nn.Integrate(space, "max", oversample=oversample, dtype=u.dtype)
+        greatest = pg.nn.GlobalPool(space, "max", oversample=oversample, dtype=u.dtype)
         errors.append(float((greatest(u) - greatest(turned)).norm() / greatest(u).norm()))
     assert errors[1] < 0.5 * errors[0] and errors[2] < 0.5 * errors[1]
 

@@ -53,12 +53,12 @@ def test_lengths_sum_to_the_mean_square(space: pg.S2 | pg.SO3) -> None:
     """Parseval: the squared lengths, 2l + 1 times each, sum to the integral of the square."""
     u = spherical(space, 3, 2)
     group = isinstance(space, pg.SO3)
-    transform = pg.sphere.SO3FFT(space.grid, space.fibre) if group else pg.sphere.RealSHT(space.grid)
+    transform = pg.sphere.SO3FFT(space.grid, space.orientations) if group else pg.sphere.RealSHT(space.grid)
     z = transform.double()(u)
     lengths = coefficient_lengths(z if group else z[..., None])
     degree = torch.arange(lengths.shape[-2], dtype=u.dtype)
     total = ((2 * degree + 1)[:, None] * lengths.square()).sum((-2, -1))
-    torch.testing.assert_close(total, 4 * math.pi * pg.nn.Integrate(space)(u.square()), atol=1e-9, rtol=0)
+    torch.testing.assert_close(total, 4 * math.pi * pg.nn.GlobalPool(space)(u.square()), atol=1e-9, rtol=0)
 
 
 def legendre() -> tuple[pg.S2, Tensor]:

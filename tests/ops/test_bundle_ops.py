@@ -27,7 +27,7 @@ BACKENDS = registry.available("gather_morphology")
 def case(mesh, dtype: torch.dtype) -> tuple[torch.Tensor, Bundle, torch.Tensor]:
     torch.manual_seed(2)
     wide = torch.promote_types(dtype, torch.float32)
-    u = torch.randn(2, 3, mesh.directions, mesh.vertex_count).mul(8).round().div(8).to(dtype)  # eighths: ties
+    u = torch.randn(2, 3, mesh.orientations, mesh.vertex_count).mul(8).round().div(8).to(dtype)  # eighths: ties
     lower = 0.3 * torch.randn(3, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
     return u, bundle(mesh, 1.7, u), lower @ lower.mT
 
@@ -143,7 +143,7 @@ def test_mean_under_opcheck_and_compile(backend):
 @pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
 @pytest.mark.parametrize("backend", [b for b in registry.available("geodesic_flow") if b != "torch"])
 def test_flow(backend, mesh, reach):
-    u = torch.randn(2, 3, mesh.directions, mesh.vertex_count, dtype=torch.float64)
+    u = torch.randn(2, 3, mesh.orientations, mesh.vertex_count, dtype=torch.float64)
     mesh = mesh.with_gauge(torch.randn(mesh.vertex_count))
     shift = torch.randn(3, 3, dtype=torch.float64)
     shift[:, :2] *= reach

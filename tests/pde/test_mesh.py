@@ -30,7 +30,7 @@ TERMS: dict[str, Callable[[Tensor, pg.Mesh], Tensor]] = {
 
 def signal(mesh: pg.Mesh, batch: int = 2, **kind) -> Tensor:
     kind.setdefault("dtype", torch.float64)
-    return torch.randn(batch, 2, mesh.directions, mesh.vertex_count, **kind)
+    return torch.randn(batch, 2, mesh.orientations, mesh.vertex_count, **kind)
 
 
 def relative(a: Tensor, b: Tensor) -> float:
@@ -54,7 +54,7 @@ def test_constants_bounds_and_order(term: str, mesh: pg.Mesh) -> None:
 @pytest.mark.parametrize("term", TERMS)
 def test_gauges_by_whole_steps_are_exact(term: str, dtype: torch.dtype, bound: float, mesh: pg.Mesh) -> None:
     u, run = signal(mesh, dtype=dtype), TERMS[term]
-    angles = torch.randint(mesh.directions, (mesh.vertex_count,)).double() * (2 * math.pi / mesh.directions)
+    angles = torch.randint(mesh.orientations, (mesh.vertex_count,)).double() * (2 * math.pi / mesh.orientations)
     turned = run(turn_fibre(u, -angles), mesh.with_gauge(angles))
     assert relative(turned, turn_fibre(run(u, mesh), -angles)) < bound
 
@@ -71,7 +71,7 @@ def test_errors_of_other_gauges_fall_with_the_number_of_directions(term: str) ->
     image, slope = mesh.vertices[:, 0], 0.7 * torch.randn(mesh.vertex_count, dtype=torch.complex128)
     angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64)
     for count in (8, 32):
-        fine = mesh.with_directions(count)
+        fine = mesh.with_orientations(count)
         turned = fine.with_gauge(angles)
         taps = (5 * count // 8) // 2 * 2 + 1  # the same angle
         options = {} if term == "convection" else {"kernel_size": (taps, 3)}
@@ -87,7 +87,7 @@ def test_errors_of_other_gauges_fall_with_the_number_of_directions(term: str) ->
 @pytest.mark.parametrize("term", TERMS)
 def test_isometries_of_an_icosphere(term: str) -> None:
     """A fifth of a turn about a vertex maps the mesh onto itself; with five directions no interpolation is needed."""
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), directions=5)
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), orientations=5)
     x, y, axis = (v[0] for v in mesh.frames_in_space())
     spin = torch.stack((x, y, axis), dim=1)
     c, s = math.cos(2 * math.pi / 5), math.sin(2 * math.pi / 5)
@@ -177,7 +177,7 @@ def test_convection_of_the_flat_torus_tends_to_that_of_se2() -> None:
 
 def on_sphere(subdivisions: int, directions: int, **options) -> tuple[pg.Mesh, Tensor]:
     """An icosphere, and the rotation (forward, left, normal) of every direction at every vertex, ``[N,V,3,3]``."""
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), directions=directions, **options)
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), orientations=directions, **options)
     point, (x, _, _) = mesh.vertices, mesh.frames_in_space()
     x = torch.nn.functional.normalize(x - (x * point).sum(1, keepdim=True) * point, dim=1)
     y = torch.linalg.cross(point, x)
@@ -258,7 +258,7 @@ def test_great_circle_returns() -> None:
     """Once around a sphere: back at the start, up to the polyhedron's own geometry."""
 
     def error(subdivisions: int) -> float:
-        mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), directions=4, unit=1.0)
+        mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), orientations=4, unit=1.0)
         u = mesh.vertices.T[None, :, None].expand(1, 3, 4, -1).contiguous()
         around = torch.tensor([[-2 * math.pi, 0.0, 0.0]], dtype=torch.float64).expand(3, 3)
         return float((F.convection(u, mesh, around) - u).abs().mean())

@@ -13,7 +13,7 @@ import pdegcnn as pg
 import pdegcnn.functional as F
 
 BAND = 3
-EXACT = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(BAND + 1), fibre=2 * BAND + 1)
+EXACT = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(BAND + 1), orientations=2 * BAND + 1)
 """Resolves every function below, so that the spherical layer's linear terms are exact on it."""
 
 
@@ -34,7 +34,7 @@ def rotations(points: Tensor, count: int) -> Tensor:
 
 def icosphere(subdivisions: int, directions: int) -> pg.Mesh:
     """An icosphere whose reference directions are those of SO(3)."""
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), directions=directions)
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), orientations=directions)
     x, y, _ = mesh.frames_in_space()
     south, _ = frames(mesh.vertices)
     return mesh.with_gauge(torch.atan2((south * y).sum(1), (south * x).sum(1)))
@@ -127,7 +127,7 @@ def test_morphology(term: str, alpha: float) -> None:
     def error(subdivisions: int) -> float:
         directions = 6 * 2**subdivisions
         mesh = icosphere(subdivisions, directions)
-        space = pg.SO3(pg.sphere.SphereGrid.icosahedral(subdivisions), fibre=directions)
+        space = pg.SO3(pg.sphere.SphereGrid.icosahedral(subdivisions), orientations=directions)
         place = torch.cdist(mesh.vertices, space.grid.xyz).argmin(1)
         assert (space.grid.xyz[place] - mesh.vertices).norm(dim=1).max() < 1e-9
         u = functions(rotations(space.grid.xyz, directions), slice(1, 2))[:, None] / (25 * mesh.unit)

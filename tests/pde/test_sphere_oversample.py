@@ -30,7 +30,7 @@ KIND: dict[str, Any] = {"dtype": torch.float64}
 
 
 def shape_of(space: pg.S2 | pg.SO3) -> tuple[int, ...]:
-    return (space.fibre, *space.grid.shape) if isinstance(space, pg.SO3) else space.grid.shape
+    return (space.orientations, *space.grid.shape) if isinstance(space, pg.SO3) else space.grid.shape
 
 
 def between(space: pg.S2 | pg.SO3, factors: tuple[int, int]) -> tuple[Any, Any, Any]:
@@ -40,9 +40,9 @@ def between(space: pg.S2 | pg.SO3, factors: tuple[int, int]) -> tuple[Any, Any, 
         up = sphere.RealSHT(space.grid, **KIND), sphere.InverseRealSHT(grid, lmax, **KIND)
         down = sphere.RealSHT(grid, lmax, **KIND), sphere.InverseRealSHT(space.grid, lmax, **KIND)
         return pg.S2(grid), lambda u: up[1](up[0](u)), lambda u: down[1](down[0](u))
-    fine, nmax = pg.SO3(grid, factors[0] * space.fibre), min((space.fibre - 1) // 2, lmax)
-    up = sphere.SO3FFT(space.grid, space.fibre, **KIND), sphere.InverseSO3FFT(grid, fine.fibre, lmax, nmax, **KIND)
-    down = sphere.SO3FFT(grid, fine.fibre, lmax, nmax, **KIND), sphere.InverseSO3FFT(space.grid, space.fibre, **KIND)
+    fine, nmax = pg.SO3(grid, factors[0] * space.orientations), min((space.orientations - 1) // 2, lmax)
+    up = sphere.SO3FFT(space.grid, space.orientations, **KIND), sphere.InverseSO3FFT(grid, fine.orientations, lmax, nmax, **KIND)
+    down = sphere.SO3FFT(grid, fine.orientations, lmax, nmax, **KIND), sphere.InverseSO3FFT(space.grid, space.orientations, **KIND)
     return fine, lambda u: up[1](up[0](u)), lambda u: down[1](down[0](u))
 
 
@@ -54,7 +54,7 @@ def rough(space: pg.S2 | pg.SO3, channels: int = 2) -> Tensor:
         noise = torch.complex(*torch.randn(2, 1, channels, band + 1, band + 1, **KIND))
         u = sphere.InverseRealSHT(space.grid, **KIND)(noise * fade[:, None])
     else:
-        synthesis = sphere.InverseSO3FFT(space.grid, space.fibre, **KIND)
+        synthesis = sphere.InverseSO3FFT(space.grid, space.orientations, **KIND)
         noise = torch.complex(*torch.randn(2, 1, channels, band + 1, band + 1, 2 * synthesis.nmax + 1, **KIND))
         u = synthesis(noise * fade[:, None, None])
     return u / u.std()
@@ -62,7 +62,7 @@ def rough(space: pg.S2 | pg.SO3, channels: int = 2) -> Tensor:
 
 def step_weights(space: pg.S2 | pg.SO3) -> Tensor:
     """Weights for which a step of the grid costs about one, as in a new layer."""
-    return 1 / space.metric_units
+    return 1 / space.metric_scale
 
 
 @pytest.mark.parametrize("subgrid", [None, "newton"])

@@ -47,7 +47,7 @@ def test_every_defect_is_named_with_its_place(name: str) -> None:
 def test_arguments_out_of_range_are_named() -> None:
     faces, lengths = pg.surface.flat_torus(3, 4)
     for run, message in (
-        (lambda: pg.Mesh.from_arrays(TETRAHEDRON, FACES, directions=0), "directions: expected a positive int, got 0"),
+        (lambda: pg.Mesh.from_arrays(TETRAHEDRON, FACES, orientations=0), "directions: expected a positive int, got 0"),
         (lambda: pg.Mesh.from_arrays(TETRAHEDRON, FACES, unit=-1.0), "unit: expected a value in"),
         (lambda: pg.Mesh.from_lengths(faces, lengths[:-1]), r"lengths: expected shape \(24, 3\)"),
         (lambda: pg.Mesh.from_lengths(faces, lengths * [1, 1.01, 1]), "lengths: expected one length for each edge"),
@@ -77,11 +77,11 @@ def test_repair() -> None:
 
 
 def test_float32_tensors_and_files(tmp_path: Path) -> None:
-    mesh = pg.Mesh.from_arrays(torch.tensor(TETRAHEDRON, dtype=torch.float32), torch.tensor(FACES), directions=4)
+    mesh = pg.Mesh.from_arrays(torch.tensor(TETRAHEDRON, dtype=torch.float32), torch.tensor(FACES), orientations=4)
     assert mesh.vertices.dtype == torch.float64
     assert torch.equal(mesh.faces, torch.tensor(FACES))
     trimesh.Trimesh(TETRAHEDRON, FACES, process=False).export(tmp_path / "tetrahedron.ply")
-    read = pg.Mesh.from_file(tmp_path / "tetrahedron.ply", directions=4)
+    read = pg.Mesh.from_file(tmp_path / "tetrahedron.ply", orientations=4)
     torch.testing.assert_close(read.vertices, mesh.vertices)
 
 
@@ -206,7 +206,7 @@ def test_numbers_of_any_library_name_the_same_work(alike: tuple, tmp_path: Path)
         mesh.prepare(radii=(number,), factors=(number,))
         assert mesh.neighbours(number, like) is first[0]
         assert mesh.coarsen(number).surface is first[1].surface
-        assert pg.gauge.GaugeConv({0: 1}, {0: 1}, radius=number).radius == pg.gauge.Pool(number).factor == alike[0]
+        assert pg.gauge.GaugeConv({0: 1}, {0: 1}, radius=number).radius == pg.gauge.MeshPool(number).factor == alike[0]
     for spin, count in ((1, 3), (np.int64(1), np.int32(3)), (np.array(1), torch.tensor(3))):
         mesh.prepare(spins=(spin,), bases={int(spin): count})
         assert mesh.modes(spin, count, like) is mesh.modes(1, 3, like)
@@ -261,7 +261,7 @@ def test_nothing_that_was_computed_is_computed_again(way: str, tmp_path: Path, m
             for name in ("geodesic_pairs", "intrinsic_delaunay", "connection_laplacian", "eigenmodes", "decimate"):
                 patch.setattr(f"pdegcnn.surface.surface.{name}", None)
             if way == "union":
-                theirs = pg.Mesh(pg.surface.JoinedSurface(again[: len(mesh.sizes)]), mesh.directions, mesh.gauge)
+                theirs = pg.Mesh(pg.surface.JoinedSurface(again[: len(mesh.sizes)]), mesh.orientations, mesh.gauge)
             else:
                 theirs = again
             same(mesh, theirs.prepare(**wanted, factors=(2,)))
@@ -320,5 +320,5 @@ def test_copies_devices_and_precision() -> None:
     assert mesh.neighbours(1.5, like.bfloat16()).offset.dtype == torch.complex64
     assert mesh.neighbours(1.5, like.double()).offset.dtype == torch.complex128
     assert mesh.to("cpu").areas.device.type == "cpu"
-    assert mesh.with_directions(3).directions == 3
+    assert mesh.with_orientations(3).directions == 3
     assert "42" in repr(mesh)

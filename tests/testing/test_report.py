@@ -103,7 +103,7 @@ def test_a_model_without_fault_has_none() -> None:
     x = spherical(S2, channels=3, band=3.0, dtype=torch.float32)
     assert report(pg.models.spherical_classifier(GRID, in_channels=3, channels=(4, 4)), x, S2).ok
     features = {0: torch.randn(2, 3, MESH.vertex_count)}
-    assert report(GaugeNet(pg.gauge.Gated({0: 4, 1: 4})), (features, MESH), MESH).ok
+    assert report(GaugeNet(pg.gauge.GatedNonlinearity({0: 4, 1: 4})), (features, MESH), MESH).ok
 
 
 def test_unsampled_angle_is_named_for_every_layer_it_harms() -> None:

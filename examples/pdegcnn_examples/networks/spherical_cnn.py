@@ -26,5 +26,5 @@ def classifier(
         layers += [pg.nn.SphereConv(coarse, before, after, knots=3, orders=1, bias=False)]
         layers += [pg.nn.BatchNorm(after, coarse), pg.nn.SphereActivation(coarse, torch.relu)]
     layers += [pg.nn.Project(coarse, mode="max"), nn.Dropout(0.1)]
-    layers += [pg.nn.Lift(coarse, channels[-1], classes, kernel_size=9), pg.nn.Integrate(coarse, "max", oversample=2)]
+    layers += [pg.nn.Lift(coarse, channels[-1], classes, kernel_size=9), pg.nn.GlobalPool(coarse, "max", oversample=2)]
     return nn.Sequential(*layers)

@@ -56,5 +56,5 @@ def classifier(
         )
     last = spaces[-1]
     layers += [pg.nn.Project(last, mode="mean"), nn.Dropout(0.1), pg.nn.Lift(last, channels[-1], classes, 9)]
-    layers.append(pg.nn.Integrate(last, mode="max", oversample=2))
+    layers.append(pg.nn.GlobalPool(last, mode="max", oversample=2))
     return nn.Sequential(*layers)
