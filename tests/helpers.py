@@ -40,12 +40,12 @@ def sheet(rows: int, columns: int, step: float = 1.0, **options) -> pg.Mesh:
     return pg.Mesh.from_arrays(vertices.astype(float), faces, **options)
 
 
-def torus(rows: int, columns: int, directions: int = 8, step: float = 1.0, unit: float = 1.0) -> pg.Mesh:
+def torus(rows: int, columns: int, orientations: int = 8, step: float = 1.0, unit: float = 1.0) -> pg.Mesh:
     """The periodic grid whose mesh layers are those of SE(2) in pixels."""
-    return pg.Mesh.from_lengths(*pg.surface.flat_torus(rows, columns, step), orientations=directions, unit=unit)
+    return pg.Mesh.from_lengths(*pg.surface.flat_torus(rows, columns, step), orientations=orientations, unit=unit)
 
 
-MESH_CASES = [bumpy_sphere(1, directions=8), sheet(4, 5, directions=5)]
+MESH_CASES = [bumpy_sphere(1, orientations=8), sheet(4, 5, orientations=5)]
 """Small closed and open surfaces."""
 SPACE_CASES = [*GRID_CASES, *SPHERE_CASES, *MESH_CASES]
 """At least one of every listed space."""

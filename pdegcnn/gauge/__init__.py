@@ -10,8 +10,8 @@ from pdegcnn.gauge.convolution import GaugeConv
 from pdegcnn.gauge.diffusion import Diffusion
 from pdegcnn.gauge.features import Features, transform
 from pdegcnn.gauge.heads import GlobalPool, SpinMix
-from pdegcnn.gauge.nonlinearity import GatedNonlinearity, NormReLU, TensorProduct, RegularReLU, SpinNorm
-from pdegcnn.gauge.pooling import MeshPool, Unpool
+from pdegcnn.gauge.nonlinearity import GatedNonlinearity, NormReLU, RegularReLU, SpinNorm, TensorProduct
+from pdegcnn.gauge.pooling import MeshPool, MeshUnpool
 
 __all__ = [
     "Diffusion",

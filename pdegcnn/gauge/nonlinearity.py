@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks, _fft
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
-from pdegcnn.nn.mixing import BatchNorm
+from pdegcnn.nn.normalization import BatchNorm
 
 
 class _Pointwise(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,11 @@ from pdegcnn.nn import BatchNorm, Lift, PDELayer, SphereConv
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere import SphereGrid
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pdegcnn.nn.layer import LayerOptions
 
 __all__ = ["detection_loss", "find_boxes", "spherical_detector"]
 
@@ -35,9 +40,12 @@ def spherical_detector(
     layers: int = 2,
     fibre: int = 8,
     terms: Sequence[str] = ("convection", "dilation", "erosion"),
-    device: Any = None,
-    dtype: Any = None,
-    **options: Any,
+    metric: str = "diagonal",
+    kernel_size: int | Sequence[int] | None = None,
+    alpha: float = 0.65,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
     """Maps on SO(3) that :func:`find_boxes` reads: they turn with the signal, up to sampling.
 
@@ -52,6 +60,9 @@ def spherical_detector(
         layers: PDE layers.
         fibre: directions per point.
         terms: terms of the PDE layers.
+        metric: form of their metrics.
+        kernel_size: their windows in grid steps.
+        alpha: their power.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`.
@@ -60,11 +71,11 @@ def spherical_detector(
         ``[B,in_channels,*grid.shape] -> [B,classes+2,fibre,*grid.shape]``: logits of each class, and of the half-angles
         over pi/2.
     """
-    space, factory = SO3(grid, fibre), {"device": device, "dtype": dtype}
+    space, factory = SO3(grid, _checks.positive_int("fibre", fibre)), {"device": device, "dtype": dtype}
+    own: dict[str, Any] = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory}
     _checks.positive_int("classes", classes)
     inside = [
-        PDELayer(space, width, width, terms, **factory, **options)
-        for _ in range(_checks.positive_int("layers", layers))
+        PDELayer(space, width, width, terms, **own, **options) for _ in range(_checks.positive_int("layers", layers))
     ]
     first = [Lift(space, in_channels, width, **factory), BatchNorm(width, space, **factory)]
     head = SphereConv(space, width, classes + 2, **factory)
@@ -171,7 +182,12 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
             near = bell * (bell >= NEAR)
             errors = errors + ((angles[b] - half.to(maps)[:, None]).abs().sum(0) * near).sum() / near.sum()
             count += 1
-    area = (space.grid.weights / space.grid.weights.mean()).to(maps).expand(space.orientations, *space.grid.shape).flatten()
+    area = (
+        (space.grid.weights / space.grid.weights.mean())
+        .to(maps)
+        .expand(space.orientations, *space.grid.shape)
+        .flatten()
+    )
     chance = logits.sigmoid()
     present = torch.where(heat == 1, (1 - chance).square() * nn.functional.softplus(-logits), 0)
     absent = (1 - heat) ** 4 * chance.square() * nn.functional.softplus(logits) * area

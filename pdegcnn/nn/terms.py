@@ -14,7 +14,7 @@ from pdegcnn._derived import Derived
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
-from pdegcnn.pde import KernelSize, Options, Solver, solver_for
+from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import Mesh, Space
 
@@ -79,6 +79,7 @@ class Convection(Term):
         channels: number of channels C.
         method: as in the function.
         boundary: as in the function.
+        padding_mode: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -90,10 +91,12 @@ class Convection(Term):
         *,
         method: str | None = None,
         boundary: str | None = None,
+        padding_mode: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__("convection", space, channels, Options(method=method, boundary=boundary), device, dtype)
+        options = Options(method=method, boundary=_checks.border(boundary, padding_mode))
+        super().__init__("convection", space, channels, options, device, dtype)
         self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -148,8 +151,10 @@ class Diffusion(MetricTerm):
         metric: form of the metric, ``"diagonal"`` or ``"spd"``.
         method: as in the function.
         kernel_size: as in the function.
+        radius: as in the function.
         distance: as in the function.
         boundary: as in the function.
+        padding_mode: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -163,12 +168,15 @@ class Diffusion(MetricTerm):
         metric: str = "diagonal",
         method: str | None = None,
         kernel_size: KernelSize | None = None,
+        radius: Radius | None = None,
         distance: str | None = None,
         boundary: str | None = None,
+        padding_mode: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        options = Options(method=method, kernel_size=kernel_size, distance=distance, boundary=boundary)
+        outside = _checks.border(boundary, padding_mode)
+        options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
         super().__init__("diffusion", space, channels, options, alpha, metric, device, dtype)
 
     @in_parameter_precision
@@ -229,6 +237,7 @@ class Morphology(MetricTerm):
         alpha: power in [1/2, 1], or a learned :class:`~pdegcnn.nn.parameters.LearnableAlpha`.
         metric: form of the metric.
         kernel_size: as in the function.
+        radius: as in the function.
         distance: as in the function.
         subgrid: as in the function.
         oversample: as in the function.
@@ -245,6 +254,7 @@ class Morphology(MetricTerm):
         alpha: float | LearnableAlpha = 0.65,
         metric: str = "diagonal",
         kernel_size: KernelSize | None = None,
+        radius: Radius | None = None,
         distance: str | None = None,
         subgrid: str | None = None,
         oversample: int | tuple[int, int] | None = None,
@@ -252,7 +262,9 @@ class Morphology(MetricTerm):
         dtype: torch.dtype | None = None,
     ) -> None:
         name = "dilation" if _checks.choice("sign", sign, (+1, -1)) == 1 else "erosion"
-        options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid, oversample=oversample)
+        options = Options(
+            kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample
+        )
         super().__init__(name, space, channels, options, alpha, metric, device, dtype)
         self.sign = sign
 

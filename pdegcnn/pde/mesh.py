@@ -35,9 +35,9 @@ class MeshSolver(Solver):
 
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
-        "diffusion": ("method", "kernel_size", "distance", "boundary"),
-        "dilation": ("kernel_size", "distance"),
-        "erosion": ("kernel_size", "distance"),
+        "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
+        "dilation": ("kernel_size", "radius", "distance"),
+        "erosion": ("kernel_size", "radius", "distance"),
     }
     space: Mesh
 
@@ -49,7 +49,11 @@ class MeshSolver(Solver):
         if options.distance is not None:
             _checks.choice("distance", options.distance, DISTANCES)
         size = 5 if options.kernel_size is None else options.kernel_size
-        self.reach = None if isinstance(size, str) and size == "auto" else kernel_reach(self.space, size)
+        radii = options.reach(math.pi / 2)
+        if radii is not None:
+            self.reach = reach_within(self.space, *radii)
+        else:
+            self.reach = None if isinstance(size, str) and size == "auto" else kernel_reach(self.space, size)
 
     @property
     def channels_are_independent(self) -> bool:
@@ -116,6 +120,12 @@ def kernel_reach(space: Mesh, kernel_size: KernelSize) -> tuple[int, float]:
     return min(sizes[0], around), sizes[1] / 2
 
 
+def reach_within(space: Mesh, angle: float, radius: float) -> tuple[int, float]:
+    """Steps of directions and radius in units of a window of ``angle`` radians and ``radius`` units."""
+    around = space.orientations + 1 - space.orientations % 2
+    return min(2 * int(angle * space.orientations / (2 * math.pi) + 1e-6) + 1, around), radius
+
+
 def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, float]:
     """Steps of directions and radius in units that hold the balls of ``radius [C]`` in the metric: ``"auto"``.
 
@@ -130,7 +140,9 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
         raise ValueError(
             f"metric: expected one whose balls have a finite radius, got {reach} for radii {radius.tolist()}"
         )
-    steps = int(turn * space.orientations / (2 * math.pi) + 0.5 + 1e-6)  # a tap's turn is off whole steps by up to a half
+    steps = int(
+        turn * space.orientations / (2 * math.pi) + 0.5 + 1e-6
+    )  # a tap's turn is off whole steps by up to a half
     return kernel_reach(space, (2 * steps + 1, 2 * max(math.ceil(reach + 1e-6 - 0.5), 0) + 1))
 
 

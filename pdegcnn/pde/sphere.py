@@ -20,7 +20,7 @@ from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
 from pdegcnn.pde.sphere_oversample import Finer, factors_of
 from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.sphere_subpixel import NewtonStep
-from pdegcnn.pde.sphere_window import Neighbours, steps, window
+from pdegcnn.pde.sphere_window import Neighbours, window
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 
@@ -37,8 +37,8 @@ class SphereSolver(Solver):
         "convection": ("method",),
         "diffusion": ("method",),
         "convection_diffusion": ("method",),
-        "dilation": ("kernel_size", "distance", "subgrid", "oversample"),
-        "erosion": ("kernel_size", "distance", "subgrid", "oversample"),
+        "dilation": ("kernel_size", "radius", "distance", "subgrid", "oversample"),
+        "erosion": ("kernel_size", "radius", "distance", "subgrid", "oversample"),
     }
     HAS_TABLES = True
     space: S2 | SO3
@@ -50,19 +50,24 @@ class SphereSolver(Solver):
         distance = DEFAULT_ROTATION_DISTANCE if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, ROTATION_DISTANCES)
         self.subgrid = _checks.choice("subgrid", options.subgrid, (None, "newton"))
-        if self.subgrid and self.distance == "exact" and isinstance(space, SO3):
+        if self.subgrid and self.distance == "exact" and space.has_orientations:
             raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
         self.harmonics = self.window = self.finer = None
         if self.term in LINEAR:
-            group = isinstance(space, SO3)
             exact = self.term == "convection" and options.method != "galerkin"
-            self.harmonics = GroupHarmonics(space, like, exact) if group else SphereHarmonics(space, like)
+            self.harmonics = (
+                GroupHarmonics(space, like, exact) if isinstance(space, SO3) else SphereHarmonics(space, like)
+            )
             return
         factors = factors_of(space, options.oversample)
         if factors != (1, 1):
             self.finer = Finer(space, factors, device=like.device, dtype=like.dtype)
         if not (isinstance(size, str) and size == "auto"):
-            sizes = steps(self.compared, window(space, window_sizes(space, size)))
+            reach = options.reach(math.pi / 2)
+            sizes = window_sizes(space, size) if reach is None else window_steps(space, *reach)
+            if self.finer is not None:
+                length, angle = window(space, sizes)
+                sizes = window_steps(self.compared, angle, length)
             self.window = Window(self.compared, sizes, self.distance, self.subgrid, like)
 
     @property
@@ -170,15 +175,22 @@ def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
         raise ValueError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
     if not isinstance(kernel_size, (int, Sequence)):
         raise TypeError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
-    names = "(fibre, sphere)" if isinstance(space, SO3) else "(sphere,)"
-    count = 2 if isinstance(space, SO3) else 1
+    names = "(orientations, sphere)" if space.has_orientations else "(sphere,)"
+    count = 2 if space.has_orientations else 1
     sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(kernel_size)
     if isinstance(kernel_size, bool) or len(sizes) != count:
         raise ValueError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
     _checks.odd("kernel_size", sizes)
-    if isinstance(space, S2):
+    if not space.has_orientations:
         return 1, sizes[0]
     return min(sizes[0], space.orientations + 1 - space.orientations % 2), sizes[1]
+
+
+def window_steps(space: S2 | SO3, angle: float, length: float) -> tuple[float, float]:
+    """Steps of the orientations (1 on the sphere) and of the grid that a window of such radii in radians is wide."""
+    if not space.has_orientations:
+        return 1, 2 * length / point_spacing(space.grid)
+    return angle * space.orientations / math.pi, 2 * length / point_spacing(space.grid)
 
 
 def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float) -> tuple[int, int]:
@@ -192,7 +204,7 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, t
         least = torch.linalg.eigvalsh(metric.gram())[:, 0].clamp_min(torch.finfo(radius.dtype).tiny).sqrt()
         angle = min(float((radius / least).amax()), math.pi)
     sphere_steps = 2 * math.ceil(angle / point_spacing(space.grid)) + 1
-    if isinstance(space, S2):
+    if not space.has_orientations:
         return 1, sphere_steps
     return window_sizes(space, (2 * math.ceil(angle * space.orientations / (2 * math.pi)) + 1, sphere_steps))
 

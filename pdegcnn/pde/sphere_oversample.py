@@ -23,20 +23,20 @@ def factors_of(space: RotationSpace, oversample: int | tuple[int, int] | None) -
         if len(oversample) != 2:
             raise ValueError(f"oversample: expected an int or two of them (orientations, space), got {oversample!r}")
         turns, steps = (_checks.positive_int("oversample", factor) for factor in oversample)
-        if not isinstance(space, SO3) and turns != 1:
+        if not space.has_orientations and turns != 1:
             raise ValueError(
                 f"oversample: expected (1, factor) on {space}, which has no orientations, got {oversample}"
             )
         return turns, steps
     factor = _checks.positive_int("oversample", oversample)
-    return (factor if isinstance(space, SO3) else 1), factor
+    return (factor if space.has_orientations else 1), factor
 
 
 def finer_space(space: RotationSpace, factors: tuple[int, int]) -> S2 | SO3:
     """Return the space over a Gauss-Legendre grid for ``factors[1]`` times the band, and a finer fibre."""
     space.grid.require_rings("space.grid")
     grid = sphere.SphereGrid.gauss_legendre(factors[1] * (space.grid.band + 1))
-    return SO3(grid, factors[0] * space.orientations) if isinstance(space, SO3) else S2(grid)
+    return SO3(grid, factors[0] * space.orientations) if space.has_orientations else S2(grid)
 
 
 def transforms(
@@ -51,14 +51,14 @@ def transforms(
         options: ``lmax``, ``device`` and ``dtype`` of the transforms.
     """
     target = target or source
-    if isinstance(source, SO3) and isinstance(target, SO3):
+    if source.has_orientations:
         analysis = sphere.SO3FFT(source.grid, source.orientations, nmax=nmax, **options)
         return analysis, sphere.InverseSO3FFT(target.grid, target.orientations, nmax=nmax, **options)
     return sphere.RealSHT(source.grid, **options), sphere.InverseRealSHT(target.grid, **options)
 
 
 def _samples(space: RotationSpace) -> int:
-    return math.prod(space.grid.shape) * (space.orientations if isinstance(space, SO3) else 1)
+    return math.prod(space.grid.shape) * space.orientations
 
 
 class Finer(nn.Module):
@@ -84,7 +84,7 @@ class Finer(nn.Module):
         super().__init__()
         self.space = finer_space(space, factors)
         band: dict[str, Any] = {"lmax": space.grid.band, "device": device, "dtype": dtype}
-        if isinstance(space, SO3):
+        if space.has_orientations:
             band["nmax"] = min((space.orientations - 1) // 2, space.grid.band)
         self.up = nn.Sequential(*transforms(space, self.space, **band))
         """From samples on the space to finer ones of the same band-limited function."""

@@ -101,6 +101,7 @@ class FrameGenerators(TableModule):
 class GroupHarmonics(nn.Module):
     """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all derived, nothing to save.
 
+
     Args:
         space: the space.
         like: a tensor of the wanted dtype and device.

@@ -40,6 +40,16 @@ class Space(ABC):
     def layout(self) -> str:
         """Axes of a signal, for example ``[B,C,Or,H,W]``."""
 
+    orientations: int = 1
+    """Number of samples of the axis of orientations; 1 for spaces without such an axis."""
+    has_orientations: ClassVar[bool] = False
+    """Whether axis 2 of a signal is that of orientations."""
+
+    @property
+    def base_ndim(self) -> int:
+        """Number of axes of a signal after the batch, the channels and the orientations."""
+        return self.signal_ndim - 2 - self.has_orientations
+
     @property
     def metric_dim(self) -> int:
         """Dimension that invariant metrics have: that of the group, unless the space admits fewer."""

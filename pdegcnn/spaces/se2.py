@@ -41,6 +41,7 @@ class SE2(GridSpace):
 
     orientations: int = 8
     dim: ClassVar[int] = 3
+    has_orientations: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _checks.positive_int("orientations", self.orientations)

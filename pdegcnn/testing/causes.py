@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
-from pdegcnn.nn.mixing import BatchNorm
+from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.spaces import GridSpace, Mesh, RotationSpace
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.motion import GaugeMotion, GridMotion, RelabelMotion, RotationMotion, tensors
@@ -122,8 +122,8 @@ def normalisation(call: Call) -> str | None:
         return "batch norm over the grid: its means are not weighted by area; use pdegcnn.nn.BatchNorm(channels, space)"
     if isinstance(m, BatchNorm) and m.point_weights is None and space.point_weights is not None:
         return "batch norm over the grid: means are not weighted by area; pass the space, BatchNorm(channels, space)"
-    orientations = getattr(space, "orientations", 1)
-    if isinstance(space, (GridSpace, Mesh)) and x.shape[1] % orientations == 0 and orientations > 1:
+    orientations = space.orientations
+    if not isinstance(space, RotationSpace) and x.shape[1] % orientations == 0 and orientations > 1:
         return (
             f"batch norm over channels times {orientations} orientations: statistics and scales of their own for each; "
             "use pdegcnn.nn.BatchNorm on [B,C,Or,H,W]"

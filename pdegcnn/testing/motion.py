@@ -143,9 +143,8 @@ class RotationMotion(Motion):
         for space in self.spaces:
             if not isinstance(space, RotationSpace):
                 continue
-            base = len(space.grid.shape)
-            fibre = tuple(u.shape[2:-base])
-            if tuple(u.shape[-base:]) == space.grid.shape and fibre in ((), (getattr(space, "fibre", 0),)):
+            base, lifted = len(space.grid.shape), (space.orientations,) * space.has_orientations
+            if tuple(u.shape[-base:]) == space.grid.shape and tuple(u.shape[2:-base]) in ((), lifted):
                 return space
         raise UnknownSignal(f"shape {tuple(u.shape)} is that of no grid in the model")
 

@@ -310,7 +310,11 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "features: expected spin 2 among the spins",
     ),
-    "widths": (lambda: gauge.TensorProduct({0: 2, 1: 3}), ValueError, "channels: expected as many channels for every spin"),
+    "widths": (
+        lambda: gauge.TensorProduct({0: 2, 1: 3}),
+        ValueError,
+        "channels: expected as many channels for every spin",
+    ),
     "samples": (lambda: gauge.RegularReLU(SPINS, 4), ValueError, "samples: expected more than 4"),
     "gates": (lambda: gauge.GatedNonlinearity({1: 2}), ValueError, "channels: expected spin 0 for the gates"),
     "mix": (lambda: gauge.SpinMix({0: 2}, {1: 2}), ValueError, "out_channels: expected spins among"),

@@ -17,7 +17,7 @@ from pdegcnn.surface.checks import check_glueing, check_lengths
 
 from ..helpers import bumpy_sphere, sheet, torus
 
-MESHES = {"closed": bumpy_sphere(2, directions=6), "open": sheet(7, 9, directions=5), "flat": torus(8, 10)}
+MESHES = {"closed": bumpy_sphere(2, orientations=6), "open": sheet(7, 9, orientations=5), "flat": torus(8, 10)}
 SPINS = (0, 1, 2)
 
 
@@ -170,7 +170,7 @@ def test_pooled_tangent_fields_of_a_sphere_stay_close_and_tend_to_it() -> None:
 
 
 def test_unions_are_coarsened_each_for_itself_and_levels_are_kept_in_the_file(tmp_path: Path) -> None:
-    parts = [bumpy_sphere(1, directions=4), sheet(5, 6, 0.1, directions=4)]
+    parts = [bumpy_sphere(1, orientations=4), sheet(5, 6, 0.1, orientations=4)]
     both, coarse = pg.Mesh.union(parts), [m.coarsen(3.0) for m in parts]
     assert both.coarsen(3.0).sizes == tuple(m.vertex_count for m in coarse)
     fields = [features(m) for m in parts]
@@ -211,7 +211,11 @@ def test_bad_input_is_named() -> None:
         (lambda: gauge.MeshPool(4, "max")(x, mesh), ValueError, "signal: expected spin 0 alone for mode='max'"),
         (lambda: gauge.MeshPool(4)({0: x[0][..., 1:]}, mesh), ValueError, r"signal\[0\]: expected shape"),
         (lambda: gauge.MeshUnpool(4)(x, mesh), ValueError, r"signal\[0\]: expected shape \[B,C,40\]"),
-        (lambda: gauge.MeshPool(4)(torch.zeros(1, 1, 2, 162), mesh), ValueError, "signal: expected 6 directions and 162"),
+        (
+            lambda: gauge.MeshPool(4)(torch.zeros(1, 1, 2, 162), mesh),
+            ValueError,
+            "signal: expected 6 directions and 162",
+        ),
         (lambda: gauge.MeshUnpool(4)(x, pg.SE2(8)), TypeError, "mesh: expected a pdegcnn.Mesh, got SE2"),
     ):
         with pytest.raises(error, match=message):

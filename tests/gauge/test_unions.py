@@ -37,7 +37,9 @@ PAIRS = [("closed", "open"), ("open", "closed"), ("pieces", "open"), ("open", "p
 
 def on_bundle(run: Callable[[Tensor, pg.Mesh], Tensor]) -> Callable:
     """An operation on ``[B,C,Or,V]`` as one on features: directions stand for spins."""
-    return lambda x, mesh: {0: run(torch.stack([*x.values(), *x.values()], 2).real[:, :, :4], mesh.with_orientations(4))}
+    return lambda x, mesh: {
+        0: run(torch.stack([*x.values(), *x.values()], 2).real[:, :, :4], mesh.with_orientations(4))
+    }
 
 
 def on_gauge(name: str) -> Callable:
@@ -52,7 +54,7 @@ def on_space(build: Callable[[pg.Mesh], torch.nn.Module]) -> Callable:
     def run(x: gauge.Features, mesh: pg.Mesh) -> gauge.Features:
         torch.manual_seed(3)
         layer = build(mesh.with_orientations(4)).double().eval()
-        if isinstance(layer, pg.nn.Lift):
+        if isinstance(layer, pg.nn.MeshLift):
             return {0: layer(x[0])}
         return on_bundle(lambda u, _: layer(u))(x, mesh)
 
@@ -122,7 +124,7 @@ def test_the_implicit_step_ends_for_each_mesh_by_itself(spin: int) -> None:
 
 def test_infinite_values_turn_into_directions_of_their_own_mesh_alone() -> None:
     """A flat surface needs no interpolation between directions; one beside it that does must not bring any."""
-    flat, round_ = sheet(5, 5, directions=4), bumpy_sphere(1, directions=4)
+    flat, round_ = sheet(5, 5, orientations=4), bumpy_sphere(1, orientations=4)
     u = torch.zeros(1, 1, 4, 25)
     u[..., 0, :] = -math.inf
     v = torch.zeros(1, 1, 4, round_.vertex_count)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import pdegcnn as pg
-from pdegcnn.nn.parameters import MetricParameter, Power
+from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.spaces import GridSpace
 
 from ..helpers import GRID_CASES, MESH_CASES, SPHERE_CASES, signal
@@ -53,13 +53,13 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     ),
     "PDELayer-S2": (lambda **k: pg.nn.PDELayer(S2, 2, 3, pg.S2.supported_terms, learn_alpha=True, **k), (2, 2, 8, 16)),
     "SphereConv": (lambda **k: pg.nn.SphereConv(SO3, 2, 3, **k), (2, 2, 5, 6, 12)),
-    "SphereProject": (lambda **k: pg.nn.Project(SO3, mode="max", oversample=2), (2, 2, 5, 6, 12)),
+    "Project-SO3": (lambda **k: pg.nn.Project(SO3, mode="max", oversample=2), (2, 2, 5, 6, 12)),
     "SphereActivation": (lambda **k: pg.nn.SphereActivation(SO3, **k), (2, 2, 5, 6, 12)),
     "SphereGated": (lambda **k: pg.nn.SphereGated(SO3, 2, **k), (2, 2, 5, 6, 12)),
     "SphereNormReLU": (lambda **k: pg.nn.SphereNormReLU(SO3, 2, **k), (2, 2, 5, 6, 12)),
     "SpectralResample": (lambda **k: pg.nn.SpectralResample(S2, pg.S2(SO3.grid), **k), (2, 2, 8, 16)),
     "GlobalPool": (lambda **k: pg.nn.GlobalPool(SO3), (2, 2, 5, 6, 12)),
-    "Integrate-fine": (lambda **k: pg.nn.GlobalPool(SO3, "max", oversample=2, **k), (2, 2, 5, 6, 12)),
+    "GlobalPool-fine": (lambda **k: pg.nn.GlobalPool(SO3, "max", oversample=2, **k), (2, 2, 5, 6, 12)),
     "spherical_classifier": (
         lambda **k: pg.models.spherical_classifier(S2.grid, in_channels=2, channels=(2, 3), fibre=5, **k),
         (2, 2, 8, 16),
@@ -244,11 +244,11 @@ def test_published_sizes() -> None:
 
 
 def test_power_and_metric_start_where_they_should() -> None:
-    assert Power(0.65)().item() == pytest.approx(0.65)
+    assert LearnableAlpha(0.65)().item() == pytest.approx(0.65)
     metric = MetricParameter(pg.SE2(8), 4)()
     assert ((metric.weights >= 0.5) & (metric.weights <= 1.5)).all()
     with pytest.raises(ValueError, match="alpha: expected a value in .* to learn from"):
-        Power(0.5)
+        LearnableAlpha(0.5)
 
 
 def test_resampling_keeps_constants_means_and_symmetry() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import pdegcnn as pg
-from pdegcnn.nn.spherical import FILTERS
+from pdegcnn.nn.lift import SPHERE_FILTERS as FILTERS
 from pdegcnn.spaces.so3 import to_real_fibre
 from pdegcnn.testing import equivariance_error
 
@@ -31,7 +31,7 @@ def thresholds(layer: nn.Module) -> nn.Module:
 EXACT_ON_BASE: dict[str, Callable[[], nn.Module]] = {
     **{f"lift-{f}": lambda f=f: pg.nn.Lift(SO3, 2, 3, filters=f) for f in FILTERS},
     **{f"zonal-{f}": lambda f=f: pg.nn.Lift(BASE, 2, 3, filters=f) for f in FILTERS},
-    "few-orders": lambda: pg.nn.Lift(SO3, 2, 3, orders=1),
+    "few-orders": lambda: pg.nn.Lift(SO3, 2, 3, max_frequency=1),
     "shrink": lambda: pg.nn.SpectralResample(BASE, pg.S2(SMALL)),
     "square": lambda: pg.nn.SphereActivation(BASE, torch.square, 2),
     "gated": lambda: pg.nn.SphereActivation(BASE, lambda u: u[:, :1] * u[:, 1:], 2),
@@ -48,7 +48,7 @@ EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
         for m in ("spd", "axisymmetric")
     },
     "convolution": lambda: pg.nn.SphereConv(SO3, 2, 3),
-    "convolution-few-orders": lambda: pg.nn.SphereConv(SO3, 2, 3, 2, orders=1),
+    "convolution-few-orders": lambda: pg.nn.SphereConv(SO3, 2, 3, 2, max_frequency=1),
     "mean": lambda: pg.nn.Project(SO3, mode="mean"),
     "square": lambda: pg.nn.SphereActivation(SO3, torch.square, 2),
     "gated": lambda: pg.nn.SphereActivation(SO3, lambda u: u[:, :1] * u[:, 1:], 2),
@@ -181,7 +181,7 @@ def test_lift_is_the_correlation_integral() -> None:
 
 def test_convolution_holds_every_linear_layer() -> None:
     """Convection is one such map: with a knot for every degree some weights give it exactly."""
-    conv = pg.nn.SphereConv(SO3, 1, 1, knots=6, bias=False).double()
+    conv = pg.nn.SphereConv(SO3, 1, 1, num_radial=6, bias=False).double()
     step = pg.nn.Convection(SO3, 1).double()
     x = spherical(SO3, channels=1, batch=1)
     columns = pg.sphere.SO3FFT(SO3.grid, SO3.orientations, dtype=torch.float64)
@@ -252,9 +252,17 @@ def test_meta_device_then_real() -> None:
 
 REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "grid": (lambda: pg.S2(64), TypeError, "grid: expected a SphereGrid such as gauss_legendre.64., got int"),
-    "fibre": (lambda: pg.SO3(SMALL, 0), ValueError, "fibre: expected a positive int, got 0"),
-    "orders": (lambda: pg.nn.Lift(SO3, 1, 1, orders=3), ValueError, "orders: expected at most 2 .* 2 N . 1 samples"),
-    "zonal orders": (lambda: pg.nn.Lift(S2, 1, 1, orders=1), ValueError, "orders: expected 0 on S2.*zonal"),
+    "fibre": (lambda: pg.SO3(SMALL, 0), ValueError, "orientations: expected a positive int, got 0"),
+    "orders": (
+        lambda: pg.nn.Lift(SO3, 1, 1, max_frequency=3),
+        ValueError,
+        "max_frequency: expected at most 2 .* 2 N . 1 orientations",
+    ),
+    "zonal orders": (
+        lambda: pg.nn.Lift(S2, 1, 1, max_frequency=1),
+        ValueError,
+        "max_frequency: expected 0 on S2.*zonal",
+    ),
     "filters": (lambda: pg.nn.Lift(SO3, 1, 1, filters="bspline"), ValueError, "filters: expected one of"),
     "fibre samples": (
         lambda: pg.nn.Project(SO3)(torch.zeros(1, 1, 4, *SO3.grid.shape)),

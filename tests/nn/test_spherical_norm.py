@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn.nn.spherical_norm import coefficient_lengths
+from pdegcnn.nn.nonlinearity import coefficient_lengths
 from pdegcnn.testing import equivariance_error
 
 from ..helpers import random_rotation, spherical
@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "fibre": (
         lambda: pg.nn.SphereGated(pg.SO3(GRIDS[0], 5), 1)(torch.zeros(1, 1, 4, *GRIDS[0].shape)),
         ValueError,
-        "u: expected 5 fibre samples",
+        "u: expected 5 orientations",
     ),
 }
 

@@ -9,18 +9,18 @@ import torch
 
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.gather_mean import custom_op as mean_op
 from pdegcnn.ops.gather_mean import gather_mean
-from pdegcnn.ops.gather_mean import op as mean_op
 from pdegcnn.ops.gather_mean import reference as mean_reference
+from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
-from pdegcnn.ops.gather_morphology import op as morphology_op
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
 from pdegcnn.ops.geodesic_flow import geodesic_flow
 
 from ..helpers import bumpy_sphere, sheet
 
 DTYPES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2}
-MESHES = {"closed": bumpy_sphere(1, directions=6), "open": sheet(3, 4, directions=5)}
+MESHES = {"closed": bumpy_sphere(1, orientations=6), "open": sheet(3, 4, orientations=5)}
 BACKENDS = registry.available("gather_morphology")
 
 
@@ -158,7 +158,7 @@ def test_flow(backend, mesh, reach):
 @pytest.mark.parametrize("backend", registry.available("geodesic_flow", "cpu"))
 def test_paths_along_the_boundary_stay_on_it_whatever_the_rounding(backend):
     """A direction just below the boundary edge is that of the edge."""
-    mesh, u = sheet(4, 5, directions=4), torch.randn(1, 1, 4, 20, dtype=torch.float64)
+    mesh, u = sheet(4, 5, orientations=4), torch.randn(1, 1, 4, 20, dtype=torch.float64)
     ahead, below = (torch.tensor([[0.7, turn, 0.0]], dtype=torch.float64) for turn in (0.0, -1e-14))
     torch.testing.assert_close(geodesic_flow(u, mesh, below, backend), geodesic_flow(u, mesh, ahead, backend))
 

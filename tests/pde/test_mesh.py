@@ -16,7 +16,7 @@ from pdegcnn.testing import equivariance_error
 
 from ..helpers import bumpy_sphere, sheet, smooth, torus
 
-MESHES = {"closed": bumpy_sphere(1), "open": sheet(4, 5, directions=5)}
+MESHES = {"closed": bumpy_sphere(1), "open": sheet(4, 5, orientations=5)}
 VECTOR = torch.tensor([[0.7, 0.3, 0.2], [-1.3, 0.4, -0.5]], dtype=torch.float64)
 WEIGHTS = torch.tensor([[0.9, 1.4, 1.1], [0.6, 0.8, 0.7]], dtype=torch.float64)
 TERMS: dict[str, Callable[[Tensor, pg.Mesh], Tensor]] = {
@@ -107,7 +107,7 @@ def test_isometries_of_an_icosphere(term: str) -> None:
 
 
 def test_signals_and_layers_move_with_shifts_of_the_torus() -> None:
-    mesh = torus(10, 11, directions=4)
+    mesh = torus(10, 11, orientations=4)
     r, c = torch.meshgrid(torch.arange(10), torch.arange(11), indexing="ij")
     image = ((r + 3) % 10 * 11 + (c - 2) % 11).flatten()
     model = nn.Sequential(pg.nn.Lift(mesh, 2, 3), pg.nn.PDELayer(mesh, 3, 2), pg.nn.Project(mesh)).double()
@@ -146,7 +146,7 @@ def test_convection_of_the_flat_torus_tends_to_that_of_se2() -> None:
     n = 20
     u = compact(n)
     shift = torch.tensor([[2.0, 0.0, 0.0], [0.0, -3.0, math.pi / 4]], dtype=torch.float64)
-    mesh = torus(n, n, directions=4)
+    mesh = torus(n, n, orientations=4)
     expected = F.convection(u[:, :, ::2], pg.SE2(4), shift * torch.tensor([1, 1, 0.0]), boundary="periodic")
     out = F.convection(u[:, :, ::2].flatten(-2), mesh, shift * torch.tensor([1, 1, 0.0])).unflatten(-1, (n, n))
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
@@ -237,7 +237,7 @@ def test_diffusion_on_the_icosphere_damps_harmonics_by_their_degree() -> None:
 
 
 def test_path_across_a_sheet_is_straight_and_ends_at_the_boundary() -> None:
-    mesh = sheet(6, 9, directions=4, unit=1.0)
+    mesh = sheet(6, 9, orientations=4, unit=1.0)
     place = (
         mesh.vertices[:, :2].T.expand(1, 2, 2).reshape(1, 2, 1, -1) if False else mesh.vertices[:, :2].T[None, :, None]
     )
@@ -268,7 +268,7 @@ def test_great_circle_returns() -> None:
 
 @pytest.mark.parametrize("term", ["convection", "diffusion", "dilation"])
 def test_gradients_in_signal_parameters_and_power(term: str) -> None:
-    mesh = bumpy_sphere(0, directions=4)
+    mesh = bumpy_sphere(0, orientations=4)
     u = signal(mesh, batch=1).requires_grad_()
     w = (VECTOR if term == "convection" else WEIGHTS).clone().requires_grad_()
     alpha = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
@@ -305,7 +305,7 @@ def test_opening_is_idempotent_for_balls_that_are_symmetric() -> None:
 
 @pytest.mark.parametrize("term", ["diffusion", "dilation"])
 def test_functions_of_position_need_no_gauge_where_the_metric_is_isotropic(term: str) -> None:
-    mesh = bumpy_sphere(1, directions=1)
+    mesh = bumpy_sphere(1, orientations=1)
     u, weights = signal(mesh), torch.tensor([0.8, 0.8, 1.0], dtype=torch.float64)
     expected = getattr(F, term)(u, mesh, weights, kernel_size=3)
     assert (expected != u).any()
@@ -340,7 +340,7 @@ U = torch.zeros(1, 2, 8, 42)
 W = torch.ones(2, 3)
 M = MESHES["closed"]
 CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
-    "vertices": (lambda: F.dilation(U[..., :-1], M, W), ValueError, "u: expected 8 directions and 42 vertices"),
+    "vertices": (lambda: F.dilation(U[..., :-1], M, W), ValueError, "u: expected 8 orientations and 42 vertices"),
     "vector": (lambda: F.convection(U, M, torch.ones(2)), ValueError, r"vector: expected shape \[3\] or \[2,3\]"),
     "vector nan": (lambda: F.convection(U, M, W * math.nan), ValueError, "vector: expected finite values"),
     "metric": (lambda: F.diffusion(U, M, -W), ValueError, "metric: expected positive weights"),
@@ -371,7 +371,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "metric: expected one of 'diagonal', 'axisymmetric', 'spd'",
     ),
     "lift": (lambda: pg.nn.Lift(M, 1, 2)(torch.zeros(1, 1, 7)), ValueError, "u: expected 1 channels and 42 vertices"),
-    "frequencies": (lambda: pg.nn.Lift(M, 1, 2, frequencies=4), ValueError, "frequencies: expected 0 to 3"),
+    "frequencies": (lambda: pg.nn.Lift(M, 1, 2, max_frequency=4), ValueError, "max_frequency: expected 0 to 3"),
     "project": (lambda: pg.nn.Project(M, "dilated"), ValueError, "mode: expected one of 'max', 'mean'"),
 }
 

@@ -40,9 +40,16 @@ def between(space: pg.S2 | pg.SO3, factors: tuple[int, int]) -> tuple[Any, Any, 
         up = sphere.RealSHT(space.grid, **KIND), sphere.InverseRealSHT(grid, lmax, **KIND)
         down = sphere.RealSHT(grid, lmax, **KIND), sphere.InverseRealSHT(space.grid, lmax, **KIND)
         return pg.S2(grid), lambda u: up[1](up[0](u)), lambda u: down[1](down[0](u))
-    fine, nmax = pg.SO3(grid, factors[0] * space.orientations), min((space.orientations - 1) // 2, lmax)
-    up = sphere.SO3FFT(space.grid, space.orientations, **KIND), sphere.InverseSO3FFT(grid, fine.orientations, lmax, nmax, **KIND)
-    down = sphere.SO3FFT(grid, fine.orientations, lmax, nmax, **KIND), sphere.InverseSO3FFT(space.grid, space.orientations, **KIND)
+    count = space.orientations
+    fine, nmax = pg.SO3(grid, factors[0] * count), min((count - 1) // 2, lmax)
+    up = (
+        sphere.SO3FFT(space.grid, count, **KIND),
+        sphere.InverseSO3FFT(grid, fine.orientations, lmax, nmax, **KIND),
+    )
+    down = (
+        sphere.SO3FFT(grid, fine.orientations, lmax, nmax, **KIND),
+        sphere.InverseSO3FFT(space.grid, count, **KIND),
+    )
     return fine, lambda u: up[1](up[0](u)), lambda u: down[1](down[0](u))
 
 

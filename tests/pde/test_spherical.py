@@ -63,8 +63,8 @@ def test_convection_is_a_unitary_group(space: pg.SO3, seed: int, s: float, t: fl
 
 def with_more_directions(u: torch.Tensor, few: pg.SO3, many: pg.SO3) -> torch.Tensor:
     """The same function on a fibre that resolves every order."""
-    columns = pg.sphere.SO3FFT(few.grid, few.fibre, dtype=u.dtype)(u)
-    more = pg.sphere.InverseSO3FFT(many.grid, many.fibre, nmax=(columns.shape[-1] - 1) // 2, dtype=u.dtype)
+    columns = pg.sphere.SO3FFT(few.grid, few.orientations, dtype=u.dtype)(u)
+    more = pg.sphere.InverseSO3FFT(many.grid, many.orientations, nmax=(columns.shape[-1] - 1) // 2, dtype=u.dtype)
     return more(columns)
 
 
@@ -76,8 +76,8 @@ def test_convection_is_exact_on_the_orders_that_a_small_fibre_holds(seed: int, s
     got = convection(u, few, c)
     moved = convection(with_more_directions(u, few, FULL), FULL, c)
     nmax = min((count - 1) // 2, FULL.grid.band)
-    held = pg.sphere.SO3FFT(FULL.grid, FULL.fibre, nmax=nmax, dtype=torch.float64)(moved)
-    expected = pg.sphere.InverseSO3FFT(few.grid, few.fibre, dtype=torch.float64)(held)
+    held = pg.sphere.SO3FFT(FULL.grid, FULL.orientations, nmax=nmax, dtype=torch.float64)(moved)
+    expected = pg.sphere.InverseSO3FFT(few.grid, few.orientations, dtype=torch.float64)(held)
     torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
     area = few.grid.weights
     assert (got**2 * area).sum() <= (u**2 * area).sum() * (1 + 1e-12)  # what is cut is lost

@@ -19,7 +19,7 @@ from ..helpers import bumpy_sphere
 torch.manual_seed(0)
 SE2, R2, GRID = pg.SE2(4), pg.R2(), pg.sphere.SphereGrid.gauss_legendre(4)
 S2, SO3 = pg.S2(GRID), pg.SO3(GRID, 3)
-MESH = bumpy_sphere(0, directions=4)
+MESH = bumpy_sphere(0, orientations=4)
 ROOMS: dict[str, ModuleType] = {
     name: getattr(pg, name) for name in ("functional", "nn", "gauge", "models", "reversible", "kernels", "sphere")
 }
@@ -46,17 +46,14 @@ LAYERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "nn.GlobalPool": ({"space": SO3, "mode": "mean"}, (BALL,)),
     "nn.Lift": ({"space": SE2, "kernel_size": 3, "filters": "bspline", **IO}, (IMAGE,)),
     "nn.GridLift": ({"space": SE2, "kernel_size": 3, **IO}, (IMAGE,)),
-    "nn.MeshLift": ({"space": MESH, "kernel_size": 3, **IO}, (FLAT,)),
+    "nn.MeshLift": ({"space": MESH, "radius": 1.5, **IO}, (FLAT,)),
     "nn.SphereLift": ({"space": SO3, "kernel_size": 3, **IO}, (SPHERE,)),
     "nn.MaxPool": ({"kernel_size": 2}, (SQUARE,)),
     "nn.Project": ({"space": SE2, "mode": "max"}, (LIFTED,)),
-    "nn.GridProject": ({"space": SE2, "mode": "mean"}, (LIFTED,)),
-    "nn.MeshProject": ({"space": MESH, "mode": "max"}, (BUNDLE,)),
-    "nn.SphereProject": ({"space": SO3, "mode": "max", "oversample": 2}, (BALL,)),
     "nn.PDELayer": ({"space": SE2, "kernel_size": 3, "alpha": 0.7, **IO}, (LIFTED,)),
     "nn.Resample": ({"size": 5}, (LIFTED,)),
     "nn.SphereActivation": ({"space": SO3, "oversample": 2}, (BALL,)),
-    "nn.SphereConv": ({"space": SO3, "knots": 2, **IO}, (BALL,)),
+    "nn.SphereConv": ({"space": SO3, "num_radial": 2, **IO}, (BALL,)),
     "nn.SphereGated": ({"space": SO3, "channels": 2}, (BALL,)),
     "nn.SphereNormReLU": ({"space": SO3, "channels": 2}, (BALL,)),
     "nn.SpectralResample": ({"source": S2, "target": pg.S2(pg.sphere.SphereGrid.gauss_legendre(3))}, (SPHERE,)),
@@ -121,8 +118,14 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "functional.erosion": {"u": SPHERE, "space": S2, "metric": torch.ones(2, 1), "alpha": 0.7, "kernel_size": 3},
     "functional.group_convolution": {"u": LIFTED, "kernel": torch.randn(2, 4, 3, 3, 3), "boundary": "zeros"},
     "functional.morphological_convolution": {"u": LIFTED, "kernel": torch.rand(2, 4, 3, 3, 3), "sign": 1},
-    "functional.project": {"u": LIFTED, "space": SE2, "mode": "dilated", "longitudinal": 2.0, "lateral": 1.0},
-    "functional.project": {"u": BALL, "space": SO3, "mode": "max", "oversample": 2},
+    "functional.project": {
+        "u": LIFTED,
+        "space": SE2,
+        "mode": "dilated",
+        "oversample": 2,
+        "longitudinal": 2.0,
+        "lateral": 1.0,
+    },
     "functional.resample": {"u": IMAGE, "size": 5},
     "gauge.transform": {"features": SPINS, "angles": torch.randn(12)},
     "kernels.as_metric": {"metric": W, "dim": 3, "channels": 2},
@@ -143,17 +146,19 @@ CORNERS, TRIANGLES = torch.rand(4, 3, dtype=torch.float64), torch.tensor([[0, 2,
 MAKERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "SE2": (pg.SE2, {"orientations": 4}),
     "S2": (pg.S2, {"grid": GRID}),
-    "SO3": (pg.SO3, {"grid": GRID, "fibre": 3}),
+    "SO3": (pg.SO3, {"grid": GRID, "orientations": 3}),
     "SphereGrid.gauss_legendre": (GRIDS.gauss_legendre, {"bandlimit": 4, "nlon": 8}),
     "SphereGrid.equiangular": (GRIDS.equiangular, {"bandlimit": 4, "kind": "full_band"}),
     "SphereGrid.reduced_gauss": (GRIDS.reduced_gauss, {"bandlimit": 4, "tolerance": 1e-6, "spacing": "even"}),
     "SphereGrid.icosahedral": (GRIDS.icosahedral, {"subdivisions": 1}),
     "SphereGrid.healpix": (GRIDS.healpix, {"nside": 2, "nest": True}),
-    "Mesh.from_arrays": (pg.Mesh.from_arrays, {"vertices": CORNERS, "faces": TRIANGLES, "directions": 4, "unit": 1.0}),
-    "Mesh.from_lengths": (
-        pg.Mesh.from_lengths, {"faces": TRIANGLES, "lengths": torch.ones(4, 3), "directions": 4, "unit": 1.0},
+    "Mesh.from_arrays": (
+        pg.Mesh.from_arrays, {"vertices": CORNERS, "faces": TRIANGLES, "orientations": 4, "unit": 1.0},
     ),
-    "Mesh.with_orientations": (MESH.with_orientations, {"directions": 3}),
+    "Mesh.from_lengths": (
+        pg.Mesh.from_lengths, {"faces": TRIANGLES, "lengths": torch.ones(4, 3), "orientations": 4, "unit": 1.0},
+    ),
+    "Mesh.with_orientations": (MESH.with_orientations, {"orientations": 3}),
     "Mesh.coarsen": (MESH.coarsen, {"factor": 2.0}),
     "nn.MetricParameter": (pg.nn.MetricParameter, {"space": SE2, "channels": 2, "form": "spd"}),
     "nn.LearnableAlpha": (pg.nn.LearnableAlpha, {"initial": 0.7}),
