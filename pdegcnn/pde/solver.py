@@ -35,7 +35,7 @@ class Options:
         distance: approximation of the distance that the kernel is a function of.
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
-        oversample: by how much finer samples dilation and erosion compare.
+        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
     """
 
     method: str | None = None
