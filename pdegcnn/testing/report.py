@@ -42,8 +42,8 @@ class Finding:
         remaining: error of the model if this layer and all before it were exact: what is less than at the layer before
             is what this one contributes. NaN where it is not measured: in layers whose parts are, on meshes, and in
             models that commute.
-        remedies: of the three layers that contribute most: arguments that lower the layer's error, with the error and the
-            time that each gives.
+        remedies: of the three layers that contribute most: arguments that lower the layer's error, with its error and
+            time with each.
     """
 
     name: str
