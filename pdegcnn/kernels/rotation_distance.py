@@ -6,19 +6,19 @@ With weights per radian of tilt and of twist, every coordinate norm agrees with 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pdegcnn import _transforms
+from pdegcnn._typing import Array
 from pdegcnn.spaces import RotationSpace
 
-Array = NDArray[np.float64]
 REFUSAL = "distance='exact': expected at most second derivatives in the metric, got a third; take another distance"
 
 COORDINATES: dict[str, Callable[[RotationSpace, Tensor], Tensor]] = {
@@ -51,8 +51,8 @@ def geodesics(tilt: float, ratio: float) -> tuple[Array, Array, Array]:
     least = np.sin(tilt / 2)  # = sin(tau) sin(phi)
     z = np.linspace(0, 2, _SAMPLES)
     w = np.arccosh(1 / least) * np.sin(np.pi * z / 2)
-    tau = np.arcsin(np.minimum(least * np.cosh(w), 1))
-    tau = np.where(z > 1, np.pi - tau, tau)
+    tau: Array = np.arcsin(np.minimum(least * np.cosh(w), 1))
+    tau: Array = np.where(z > 1, np.pi - tau, tau)
     sine, cosine = 1 / np.cosh(w), np.tanh(w) * np.array([[1.0], [-1.0]])
     sigma = tau * cosine * (ratio - 1)
     twist = 2 * np.unwrap(np.arctan2(np.sin(tau) * cosine, np.cos(tau)) + sigma, axis=-1)
@@ -68,7 +68,8 @@ def energies(tilt: float, twists: Array, ratio: float) -> tuple[Array, Array]:
     result = np.zeros((2, len(twists)))
     cost = ratio * first + second  # squared length in units of c
     for row in range(2):
-        turns = np.arange(np.floor(twist[row].min() / (2 * np.pi)) - 1, np.ceil(twist[row].max() / (2 * np.pi)) + 1)
+        least, most = float(twist[row].min()), float(twist[row].max())
+        turns = np.arange(math.floor(least / (2 * math.pi)) - 1.0, math.ceil(most / (2 * math.pi)) + 1.0)
         wanted = twists[:, None] + 2 * np.pi * turns  # [T,turns]
         above = twist[row] >= wanted[..., None]
         where, turn, left = np.nonzero(above[..., 1:] != above[..., :-1])
