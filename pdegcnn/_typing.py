@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 Device = torch.device | str | None
 DType = torch.dtype | None
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 Reals = NDArray[np.floating[Any]]
-Indices = NDArray[np.int64]
+Ints = NDArray[np.int64]
+Complexes = NDArray[np.complex128]
+Numbers = Tensor | ArrayLike
 
 
 class Factory(TypedDict):
@@ -66,14 +68,16 @@ if TYPE_CHECKING:
         apply: Callable[..., Any]
         vmap: Callable[..., Any]
 
+    def block_diag(*tensors: Tensor) -> Tensor: ...
     def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]: ...
     def from_numpy(array: NDArray[Any]) -> Tensor: ...
     def tensordot(a: Tensor, b: Tensor, dims: int) -> Tensor: ...
 else:
     fft, linalg, Function = torch.fft, torch.linalg, torch.autograd.Function
-    broadcast_tensors, from_numpy, tensordot = torch.broadcast_tensors, torch.from_numpy, torch.tensordot
+    block_diag, broadcast_tensors, tensordot = torch.block_diag, torch.broadcast_tensors, torch.tensordot
+    from_numpy = torch.from_numpy
 
 
 def tolist(tensor: Tensor) -> list[Any]:
     """The entries of a tensor as numbers in nested lists."""
-    return cast(list[Any], tensor.tolist())  # pyright: ignore[reportUnknownMemberType] - torch says no more than list
+    return cast("list[Any]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType] - torch says no more than list
