@@ -131,7 +131,7 @@ def table(args: argparse.Namespace, clip: Clip) -> dict[str, float]:
     shape = (1, *clip.frames.shape)
     print(f"{'':28}{'parameters':>12}{'estimated':>12}{'measured':>10}{'step':>8}")
     figures = {}
-    for way in WAYS:
+    for way in WAYS if args.net != WAYS[-1] else WAYS[-1:]:
         model = build(way, len(clip.frames), args)
         line = f"{way:28}{parameters(model):>12,}"
         before = {"plain": "plain_", args.net: ""}.get(way)
