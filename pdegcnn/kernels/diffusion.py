@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import from_numpy
 
 Nodes = tuple[Tensor, Tensor, Tensor]
 """Angles u ``[N]``, logarithms of e ``[M]`` and weights ``[N,M]`` of sum about one, float64."""
@@ -19,7 +20,7 @@ def _nodes(angles: int, rates: int) -> Nodes:
     x, w = np.polynomial.legendre.leggauss(angles)
     grid = np.linspace(-12.0, 3.5, rates)
     weight = np.outer(w / 2, np.exp(grid - np.exp(grid)) * (grid[1] - grid[0]))
-    return torch.from_numpy((x + 1) * np.pi / 2), torch.from_numpy(grid), torch.from_numpy(weight)
+    return from_numpy((x + 1) * np.pi / 2), from_numpy(grid), from_numpy(weight)
 
 
 COARSE, FINE = _nodes(24, 24), _nodes(48, 192)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any, TypedDict
 
 import torch
@@ -13,7 +14,7 @@ from pdegcnn import _checks
 from pdegcnn.nn.linear import ChannelLinear
 from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.nn.parameters import LearnableAlpha
-from pdegcnn.nn.terms import TERMS
+from pdegcnn.nn.terms import TERMS, is_solved
 from pdegcnn.pde import SPLITTINGS, KernelSize, Options, Radius, evolve, solver_class
 from pdegcnn.pde.solver import refuse_unknown
 from pdegcnn.pde.splitting import Step
@@ -58,14 +59,15 @@ class PDELayer(nn.Module):
         metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
             leave diffusion to ``"spd"``, for it needs a symmetric one).
         distance: approximation of the distance that kernels are functions of; solver's default if None.
-        convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids.
+        convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids,
+            ``"spectral"`` or ``"galerkin"`` on SO(3).
         diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
         boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
         subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
             with rotations better, at several times the cost.
-        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space);
-            see :func:`pdegcnn.functional.dilation`.
+        oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
+            what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
         iterations: number of splitting steps.
         batch_norm: normalise the output; otherwise the mixing has a bias.
@@ -135,18 +137,18 @@ class PDELayer(nn.Module):
             subgrid=subgrid,
             oversample=oversample,
         )
-        solvers = {solver_class(space, term) for term in terms}
-        known = {name for solver in solvers for names in solver.OPTIONS.values() for name in names}
+        known = {option for term in terms for names in _options(term, space).values() for option in names}
         refuse_unknown(options, known, ", ".join(terms), space)
         methods = {"convection": convection, "diffusion": diffusion}
         self.terms = nn.ModuleDict()
         for name in terms:
-            given = _options_of(name, space, options, methods.get(name))
-            if name != "convection":
-                symmetric = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
-                given |= {"alpha": alpha, "metric": symmetric}
+            given, takes = _given(name, space, options, methods.get(name)), signature(TERMS[name]).parameters
+            if "alpha" in takes:
+                given["alpha"] = alpha
+            if "metric" in takes:
+                given["metric"] = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
             self.terms[name] = TERMS[name](space, in_channels, **given, **factory)
-            if self.power is not None and name != "convection":
+            if self.power is not None and "alpha" in takes:
                 # one power serves all terms; past nn.Module's registration, so that the state holds it once
                 self.terms[name].__dict__["alpha"] = self.power
         self.mix = ChannelLinear(in_channels, out_channels, bias=not batch_norm, **factory)
@@ -184,9 +186,19 @@ def _check_terms(terms: Any) -> None:
         raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
 
 
-def _options_of(term: str, space: Space, options: Options, method: str | None) -> dict[str, Any]:
+def _options(term: str, space: Space) -> Mapping[str, Collection[str]]:
+    """Return the names of the options of a term by its name, and of the terms that its solver solves too.
+
+    A term without a solver, which acts on every space, has the options of its constructor.
+    """
+    if term in TERMS and not is_solved(TERMS[term]):
+        return {term: signature(TERMS[term]).parameters}
+    return solver_class(space, term).OPTIONS
+
+
+def _given(term: str, space: Space, options: Options, method: str | None) -> dict[str, Any]:
     """Return those of a layer's options that a term has; exact solvers have neither a kernel nor a border."""
     if method == "spectral":
         return {"method": method}
-    given = {name: v for name, v in options.given().items() if name in solver_class(space, term).OPTIONS[term]}
+    given = {name: v for name, v in options.given().items() if name in _options(term, space)[term]}
     return given if method is None else given | {"method": method}

@@ -50,10 +50,12 @@ SAMPLES = (Pass(((0.0, 0.0),)),)
 def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
     """Factors along orientations and space, else raise."""
     if isinstance(value, (tuple, list)):
-        if space.dim == 2 or len(value) != 2:
-            known = "a positive int" if space.dim == 2 else "a positive int or two of them (orientations, space)"
-            raise ValueError(f"oversample: expected {known} on {space}, got {value!r}")
-        return _checks.positive_int("oversample", value[0]), _checks.positive_int("oversample", value[1])
+        if len(value) != 2:
+            raise ValueError(f"oversample: expected an int or two of them (orientations, space), got {value!r}")
+        turns, cells = (_checks.positive_int("oversample", factor) for factor in value)
+        if space.dim == 2 and turns != 1:
+            raise ValueError(f"oversample: expected (1, factor) on {space}, which has no orientations, got {value}")
+        return turns, cells
     factor = _checks.positive_int("oversample", value)
     return factor, factor
 
