@@ -100,6 +100,7 @@ COARSE = {k: u[..., : MESH.coarsen(2.0).vertex_count] for k, u in SPINS.items()}
 CHANNELS, W = dict.fromkeys(SPINS, 2), torch.ones(2, 3)
 COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
 SQUARE = torch.randn(2, 2, 6, 6)
+LATITUDES, LONGITUDES = torch.tensor([90, 45, 0, -45, -90]), torch.arange(8) * 45
 IO = {"in_channels": 2, "out_channels": 3}
 
 
@@ -145,7 +146,7 @@ PUBLIC_LAYERS = [
     layer("gauge.MeshPool", {"factor": 2.0, "mode": "mean"}, SPINS, MESH),
     layer("gauge.TensorProduct", {"channels": CHANNELS}, SPINS),
     layer("gauge.RegularReLU", {"channels": CHANNELS, "samples": 9}, SPINS, exact=False),
-    layer("gauge.SpinMix", {"in_channels": CHANNELS, "out_channels": {0: 2, 1: 4}}, SPINS),
+    layer("gauge.SpinMix", {"in_channels": CHANNELS, "out_channels": {0: 2, 1: 4, 2: 3}}, SPINS),
     layer("gauge.SpinNorm", {"channels": CHANNELS}, SPINS),
     layer("gauge.MeshUnpool", {"factor": 2.0}, COARSE, MESH),
     layer("reversible.CyclicSpaceToDepth", {"orientations": 4}, torch.randn(2, 2, 4, 6, 8)),
@@ -213,6 +214,8 @@ def with_metric(space: Space, form: str) -> tuple[str, ...]:
     )
 
 
+UNCOMPILED: dict[Space, dict[str, str]] = {MESH: {"compile": "diffusion"}}
+"""Spaces on which one of the terms cannot be compiled in one graph."""
 FORMS = [
     (space, form) for space in EXAMPLES.values() for form in METRICS
     if form != "diagonal" and space.metric_dim in METRICS[form].dims
@@ -225,7 +228,7 @@ SPACED_TERMS = [
 """Every term on every space, with every form of the metric, alone: for laws that say which term breaks them."""
 PDE_LAYERS = [
     *(
-        pde(s, s.supported_terms, "all terms", {"compile": "diffusion"} if s is MESH else {}, learn_alpha=True, alpha=0.7)
+        pde(s, s.supported_terms, "all terms", UNCOMPILED.get(s), learn_alpha=True, alpha=0.7)
         for s in EXAMPLES.values()
     ),
     pde(MESH, ("convection", "dilation", "erosion"), "terms of one graph"),
@@ -244,6 +247,7 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
+    pde(S2, ("dilation",), "finer samples", oversample=2),
 ]  # fmt: skip
 """PDE layers with one option each: metric, method, distance, border, window, splitting, subgrid."""
 VARIANTS = [
@@ -289,7 +293,11 @@ LAYERS = [*PUBLIC_LAYERS, *VARIANTS]
 """What the laws of layers walk over."""
 KINDS = [
     *PUBLIC_LAYERS,
-    *(c for c in PDE_LAYERS if c.name.endswith(("all terms", "one graph", "randers", "spectral", "newton"))),
+    *(
+        c
+        for c in PDE_LAYERS
+        if c.name.endswith(("all terms", "one graph", "randers", "spectral", "newton", "finer samples"))
+    ),
 ]
 """What the laws that take longer walk over: every layer once, every term on every space, and every kind of solver."""
 
@@ -318,6 +326,9 @@ FUNCTIONS = [
     function("kernels.diffusion_profile", squared_distance=torch.rand(4), alpha=0.7, dim=3, time=1.0),
     function("kernels.morphological_kernel", squared_distance=torch.rand(4), alpha=0.7, time=1.0),
     function("reversible.stability_report", stack=STACK, y=IMAGE, v=IMAGE),
+    function("sphere.area_mean", values=SPHERE, grid=GRID),
+    function("sphere.regrid", values=torch.randn(2, 5, 8), latitudes=LATITUDES, longitudes=LONGITUDES, grid=GRID),
+    function("sphere.to_latlon", signal=SPHERE, grid=GRID, latitudes=LATITUDES, longitudes=LONGITUDES),
     function("sphere.to_e3nn", c=COEFFICIENTS),
     function("sphere.from_e3nn", x=torch.randn(2, 16)),
     function("sphere.irreps", lmax=3),
@@ -370,6 +381,7 @@ ELSEWHERE = {
     **{f"models.{n}": "tests/models/test_spherical_detection.py"
        for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
     "models.tiled": "tests/models/test_tiles.py",
+    "sphere.grid_of": "gives a grid: tests/sphere/test_latlon.py",
     "sphere.SphereGrid": "tests/sphere/test_grid.py",
     **{f"sphere.{n}": "tests/sphere/test_vector.py" for n in ("curl", "divergence", "gradient")},
 }  # fmt: skip

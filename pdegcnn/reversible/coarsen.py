@@ -208,7 +208,7 @@ class LearnableOrthogonal(Derived, Transition):
 
     def matrix(self) -> Tensor:
         """The orthogonal matrix Q [2^dims, 2^dims]."""
-        skew = self.skew.to(torch.promote_types(self.skew.dtype, torch.float32))  # in half precision the gradient is NaN
+        skew = self.skew.to(torch.promote_types(self.skew.dtype, torch.float32))  # gradients are NaN in half precision
         return (self.haar.to(skew.dtype) @ torch.linalg.matrix_exp(skew - skew.T)).to(self.skew.dtype)
 
     def forward(self, x: Tensor) -> Tensor:

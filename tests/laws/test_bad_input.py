@@ -53,7 +53,7 @@ OTHERS = [*WRONG_NUMBERS, object(), "nonsense", int, [1, "a"], {"a": 1}]
 def malformed_tensors(x: Tensor) -> list[Any]:
     """The same numbers in another layout, and other numbers and shapes."""
     if not (x.is_floating_point() or x.is_complex()):
-        return [-x, x + 100, x * 2**40, x.mT, x.int(), *malformed_tensors(x.double())]
+        return [-x, x + 100, x * 2**40, x if x.ndim < 2 else x.mT, x.int(), *malformed_tensors(x.double())]
     variants = {
         "non-contiguous": lambda: (
             x.mT.contiguous().mT if x.ndim > 1 else (torch.stack((x, x), 1)[:, 0] if x.ndim else x)
@@ -420,6 +420,7 @@ EMPTY = {
     "on S2": (pg.nn.PDELayer(S2, 2, 2, ("dilation", "diffusion"), kernel_size="auto"), (0, 2, *S2.grid.shape)),
     "on SO(3)": (pg.nn.PDELayer(SO3, 2, 2, kernel_size="auto"), (0, 2, 3, *SO3.grid.shape)),
     "between samples": (pg.nn.PDELayer(SO3, 2, 2, ("erosion",), subgrid="newton"), (0, 2, 3, *SO3.grid.shape)),
+    "finer samples": (pg.nn.PDELayer(SO3, 2, 2, ("dilation",), oversample=2), (0, 2, 3, *SO3.grid.shape)),
     "on a mesh": (pg.nn.PDELayer(MESH, 2, 2, kernel_size="auto"), (0, 2, 4, MESH.vertex_count)),
     "cake wavelets": (pg.nn.Lift(SE2, 2, 3, filters="cake"), (0, 2, 6, 7)),
 }

@@ -37,6 +37,7 @@ def _forward(
     winner2,
     channels,
     orientations,
+    stride,
     height,
     width,
     KO: tl.constexpr,
@@ -55,13 +56,14 @@ def _forward(
     signal, o = plane // orientations, plane % orientations
     at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     h, w = at // width, at % width
-    first = u + signal.to(tl.int64) * orientations * pixels
+    planes = stride * orientations
+    first = u + signal.to(tl.int64) * planes * pixels
     entry = (signal % channels * orientations + o) * (KO * KH * KW)
     best = tl.full([BLOCK], float("-inf"), WIDE)
     index = tl.full([BLOCK], KO * KH * KW, tl.int32)
     best2, index2 = best, index
     for a in range(KO):
-        source = first + (o + a + KO * orientations - KO // 2) % orientations * pixels
+        source = first + (stride * o + a + KO * planes - KO // 2) % planes * pixels
         for i in range(KH):
             row = h + i - KH // 2
             in_row = (at < pixels) & (row >= 0) & (row < height)
@@ -91,6 +93,7 @@ def _backward_signal(
     winner,
     grad_u,
     orientations,
+    stride,
     height,
     width,
     KO: tl.constexpr,
@@ -102,15 +105,17 @@ def _backward_signal(
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
-    signal, o = plane // orientations, plane % orientations
+    planes = stride * orientations
+    signal, o = plane // planes, plane % planes
     at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     h, w = at // width, at % width
     total = tl.zeros([BLOCK], WIDE)
     for a in range(KO):
-        first = (signal * orientations + (o - a + KO * orientations + KO // 2) % orientations).to(tl.int64) * pixels
+        centre = (o - a + KO * planes + KO // 2) % planes
+        first = (signal * orientations + centre // stride).to(tl.int64) * pixels
         for i in range(KH):
             row = h - i + KH // 2
-            in_row = (at < pixels) & (row >= 0) & (row < height)
+            in_row = (at < pixels) & (row >= 0) & (row < height) & (centre % stride == 0)
             for j in tl.static_range(KW):
                 column = w - j + KW // 2
                 here = in_row & (column >= 0) & (column < width)
@@ -160,14 +165,16 @@ def forward_pair(u: Tensor, kernels: list[Tensor], keep: bool, index_dtype: torc
 def _run(
     u: Tensor, kernels: list[Tensor], sign: int, keep: bool, index_dtype: torch.dtype
 ) -> list[tuple[Tensor, Tensor]]:
-    batch, channels, orientations, height, width = u.shape
-    outs = [torch.empty_like(u) for _ in kernels]
-    winners = [torch.empty(u.shape if keep else (0,), dtype=index_dtype, device=u.device) for _ in kernels]
+    batch, channels, planes, height, width = u.shape
+    orientations = kernels[0].shape[1]
+    shape = (batch, channels, orientations, height, width)
+    outs = [u.new_empty(shape) for _ in kernels]
+    winners = [torch.empty(shape if keep else (0,), dtype=index_dtype, device=u.device) for _ in kernels]
     grid = (batch * channels * orientations * triton.cdiv(height * width, BLOCK),)
     with torch.cuda.device_of(u):
         _forward[grid](
             *(u, kernels[0], kernels[-1], outs[0], outs[-1], winners[0], winners[-1]),
-            *(channels, orientations, height, width, *kernels[0].shape[2:]),
+            *(channels, orientations, planes // orientations, height, width, *kernels[0].shape[2:]),
             SIGN=sign,
             KEEP=keep,
             PAIR=len(kernels) == 2,
@@ -177,15 +184,15 @@ def _run(
     return list(zip(outs, winners))
 
 
-def backward(grad: Tensor, winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+def backward(grad: Tensor, winner: Tensor, sizes: list[int], stride: int) -> tuple[Tensor, Tensor]:
     """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
     batch, channels, orientations, height, width = grad.shape
     planes, number = batch * channels * orientations, sizes[0] * sizes[1] * sizes[2]
-    grad_u = torch.empty_like(grad)
+    grad_u = grad.new_empty(batch, channels, stride * orientations, height, width)
     sums = torch.empty(batch, channels, orientations, *sizes, dtype=torch.float64, device=grad.device)
     with torch.cuda.device_of(grad):
-        _backward_signal[(planes * triton.cdiv(height * width, BLOCK),)](
-            *(grad, winner, grad_u, orientations, height, width, *sizes),
+        _backward_signal[(stride * planes * triton.cdiv(height * width, BLOCK),)](
+            *(grad, winner, grad_u, orientations, stride, height, width, *sizes),
             WIDE=wide(grad.dtype),
             BLOCK=BLOCK,
         )
