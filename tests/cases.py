@@ -247,7 +247,7 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
-    pde(S2, ("dilation",), "finer samples", oversample=2),
+    pde(S2, ("dilation",), "finer samples", {"hooks": "pieces"}, oversample=2),
 ]  # fmt: skip
 """PDE layers with one option each: metric, method, distance, border, window, splitting, subgrid."""
 VARIANTS = [
