@@ -223,9 +223,12 @@ FORMS = [
 """Forms of the metric that exist on each space, but for the usual one."""
 SPACED_TERMS = [
     *(pde(s, (t,), t) for s in EXAMPLES.values() for t in s.supported_terms),
-    *(pde(s, (t,), f"{t} {form}", metric=form) for s, form in FORMS for t in with_metric(s, form)),
+    *(
+        pde(s, (t,), f"{t} {form}", metric=form) for s, form in FORMS if isinstance(s, RotationSpace)
+        for t in with_metric(s, form) if t not in ("dilation", "erosion")
+    ),
 ]
-"""Every term on every space, with every form of the metric, alone: for laws that say which term breaks them."""
+"""Every term on every space alone, and linear terms on spheres with every form of the metric: these are exact there."""
 PDE_LAYERS = [
     *(
         pde(s, s.supported_terms, "all terms", UNCOMPILED.get(s), learn_alpha=True, alpha=0.7)
@@ -234,8 +237,9 @@ PDE_LAYERS = [
     pde(MESH, ("convection", "dilation", "erosion"), "terms of one graph"),
     *(pde(s, with_metric(s, form), form, metric=form, batch_norm=False) for s, form in FORMS),
     *(
-        pde(s, ("convection", "diffusion"), "spectral", convection="spectral", diffusion="spectral", kernel_size=5)
+        pde(s, linear, "spectral", kernel_size=5, **dict.fromkeys(linear, "spectral"))
         for s in EXAMPLES.values() if isinstance(s, GridSpace)
+        for linear in [tuple(t for t in ("convection", "diffusion") if t in s.supported_terms)]
     ),
     *(pde(SE2, ("diffusion", "dilation", "erosion"), d, distance=d) for d in DISTANCES),
     *(

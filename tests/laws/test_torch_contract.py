@@ -40,6 +40,7 @@ from ..cases import (
 from ..cases import CASES as EVERY_CASE
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+NAMES = {c.name for c in KINDS}
 EVERY_LAYER = pytest.mark.parametrize("case", LAYERS, ids=str)
 EVERY_KIND = pytest.mark.parametrize("case", KINDS, ids=str)
 
@@ -101,7 +102,7 @@ def on_device(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-@EVERY_LAYER
+@pytest.mark.parametrize("case", [c for c in LAYERS if c.name in NAMES or c.make is not pg.nn.PDELayer], ids=str)
 def test_state_and_copies(case: Case) -> None:
     """The state holds parameters and statistics only; copies compute the same to the bit."""
     layer = case.build()
