@@ -105,7 +105,7 @@ def moved(clip: Clip, chosen: torch.Tensor, levels: int) -> tuple[Clip, torch.Te
     A network that coarsens time knows each frame's place within its coarsest step. If masks were always at the same
     place, what it says at the others would not matter to the loss.
     """
-    start = int(torch.randint(2**levels, ()))
+    start = int(torch.randint(min(2**levels, int(chosen.max()) + 1), ()))
     shorter = Clip(clip.frames[:, start:], clip.masks[start:])
     return shorter, chosen[chosen >= start] - start
 
