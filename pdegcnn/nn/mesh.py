@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.nn.lift import Lift
 from pdegcnn.nn.project import Project
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import mix, to_rows
-from pdegcnn.ops.transport_gather.stencils import filter_stencil
+from pdegcnn.pde.mesh_stencils import filter_stencil
 from pdegcnn.spaces import Mesh
 
 
@@ -85,7 +86,7 @@ class MeshLift(Lift):
                 f"got shape {tuple(u.shape)}"
             )
         _checks.same_kind("u", u, "the weights", self.weight)
-        wide = torch.promote_types(u.dtype, torch.float32)
+        wide = wide_dtype(u.dtype)
         rows, radius = to_rows(u.to(wide)), self.kernel_size / 2
         angles = self.space.angles.to(u.device)
         lifted = (rows @ self.centre.to(wide).mT).transpose(1, 2).unsqueeze(2)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._derived import Table
+from pdegcnn._dtypes import HALF, wide_dtype, widen
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric
@@ -20,7 +21,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import grid_spectral
-from pdegcnn.pde.arguments import HALF, check_may_look, spread, wide, wide_metric
+from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
 from pdegcnn.spaces import GridSpace
@@ -64,7 +65,7 @@ class GridSolver(Solver):
             self._build(like)
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
-        return torch.promote_types(dtype, torch.float32)
+        return wide_dtype(dtype)
 
     def _tables(self) -> list[Table]:
         sizes, exact = self.sizes, torch.empty(0, dtype=torch.float64)
@@ -132,7 +133,7 @@ class GridSolver(Solver):
         self, build: Callable[..., Tensor], metric: Metric, sizes: Sizes, like: Tensor, alpha: Alpha, time: float
     ) -> Tensor:
         """Return the kernel of every channel of ``like``, from the cache in evaluation mode."""
-        taps = self.space.taps(sizes, wide(like)) if self.sizes is None else self.get_buffer("taps")
+        taps = self.space.taps(sizes, widen(like)) if self.sizes is None else self.get_buffer("taps")
         arguments = self.space, metric, taps, alpha, time, self.distance
         if self.training:
             kernel = build(*arguments).to(like.dtype)
@@ -189,7 +190,7 @@ def _sizes_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
     check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         power = float(alpha) if isinstance(alpha, Tensor) else alpha
-        radius = wide(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
+        radius = widen(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
         return _enclosing_sizes(u, space, metric, radius, DEFAULT_DISTANCE)
 
 
@@ -213,6 +214,6 @@ def _enclosing_sizes(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor
 
 def _in_float32(solver: Any, u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:
     """Run a spectral solver, in float32 for half-precision signals (there is no half-precision eigendecomposition)."""
-    if u.dtype in (torch.float16, torch.bfloat16):
-        return solver(u.float(), space, parameter.float(), *rest).to(u.dtype)
+    if u.dtype in HALF:
+        return solver(widen(u), space, widen(parameter), *rest).to(u.dtype)
     return solver(u, space, parameter, *rest)

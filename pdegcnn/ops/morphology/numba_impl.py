@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -34,7 +35,7 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch
     """Values, and the winning taps where ``keep`` (else an empty tensor)."""
     loops = _jit.specialise(LOOPS, rows, kernel.shape[-1])
     planes = _jit.array(u.flatten(0, 1))
-    out = torch.empty(planes.shape, dtype=torch.promote_types(u.dtype, torch.float32))
+    out = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
     winner = torch.empty(out.shape if keep else (1, 1, 1, 1), dtype=index_dtype)
     _jit.parallel(loops.forward, out.shape[0], planes, _jit.array(kernel), out.numpy(), winner.numpy(), keep, sign)
     return out.view(u.shape).to(u.dtype), winner.view(u.shape) if keep else winner.new_empty(0)
@@ -46,7 +47,7 @@ def backward(grad: Tensor, winner: Tensor, sizes: list[int]) -> tuple[Tensor, Te
     planes = _jit.array(grad.flatten(0, 1))
     batch, channels, orientations = grad.shape[:3]
     taps = sizes[0] * sizes[1] * sizes[2]
-    grad_u = torch.empty(planes.shape, dtype=torch.promote_types(grad.dtype, torch.float32))
+    grad_u = torch.empty(planes.shape, dtype=wide_dtype(grad.dtype))
     sums = torch.empty(batch * channels, orientations, taps, dtype=torch.float64)
     winners = winner.contiguous().flatten(0, 1).numpy()
     _jit.parallel(loops.backward, batch * channels, planes, winners, tuple(sizes), grad_u.numpy(), sums.numpy())

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype
+
 CHUNK = 2**17
 """Outputs worked on at once on a CPU, so that they stay in its cache."""
 
 
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Values, and the winning taps where ``keep`` (else an empty tensor)."""
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     taps = kernel.shape[2] * kernel.shape[3] * kernel.shape[4]
     weights = kernel.to(dtype)
     out = torch.empty_like(u)
@@ -68,7 +70,7 @@ def sources(winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
 
 def backward(grad: Tensor, winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
-    dtype = torch.promote_types(grad.dtype, torch.float32)
+    dtype = wide_dtype(grad.dtype)
     source, entry, won = sources(winner, sizes)
     flow = torch.where(won, grad.to(dtype), 0)
     grad_u = torch.zeros(grad.shape, dtype=dtype, device=grad.device).flatten(2)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype
+
 
 def forward(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, sign: int, keep: bool, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     source, weights = sign * u.to(dtype), kernel.to(dtype)
     fibre, _, length = u.shape[2:]
     counts = start.diff()
@@ -47,7 +49,7 @@ def sources(winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
     """Gradient in u, and the sum of ``grad`` over the places each kernel entry won, ``[C,kernels,S]``."""
-    dtype = torch.promote_types(grad.dtype, torch.float32)
+    dtype = wide_dtype(grad.dtype)
     position, entry, won = sources(winner, taps, start, kernels)
     flow = torch.where(won, grad.to(dtype), 0)
     grad_u = torch.zeros(grad.shape, dtype=dtype, device=grad.device).flatten(2)
