@@ -16,10 +16,10 @@ from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops._operator import index_dtype
 from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
 from pdegcnn.ops.convection import reference as _convection
-from pdegcnn.ops.convection.custom_op import BOUNDARIES
 from pdegcnn.ops.gather_mean import reference as _mean
 from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
 from pdegcnn.ops.group_convolution import reference as _group
+from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.sphere._constants import _MAKERS
 
 SLOTS = 32

@@ -14,7 +14,7 @@ from pdegcnn._derived import Derived, Table
 from pdegcnn.functional import cake_lift
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.nn._precision import in_parameter_precision
-from pdegcnn.ops.group_convolution.reference import BOUNDARIES, pad
+from pdegcnn.ops.padding import BOUNDARIES, pad
 from pdegcnn.spaces import GridSpace, Space
 
 

@@ -18,8 +18,8 @@ from pdegcnn.kernels.metric import PLANE_ONLY, Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
-from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_spectral
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.kernel_cache import KernelCache

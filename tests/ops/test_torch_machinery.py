@@ -53,7 +53,7 @@ def test_opcheck_morphology(backend, keep):
     torch.library.opcheck(morphology_op.morphology, (u, kernel, 1, keep, backend))
     torch.library.opcheck(morphology_op.morphology_pair, (u, kernel, kernel, keep, backend))
     winner = morphology_op.morphology(u, kernel, 1, True, backend)[1]
-    torch.library.opcheck(morphology_op.morphology_backward, (u, winner, list(kernel.shape[2:]), backend))
+    torch.library.opcheck(morphology_op.morphology_backward, (u, winner, u, kernel, 1, backend))
 
 
 @pytest.mark.parametrize("backend", [b for b in registry.available("convection") if b != "torch"])

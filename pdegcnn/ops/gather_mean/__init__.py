@@ -13,6 +13,8 @@ from pdegcnn.ops.gather_mean import reference as _reference
 
 __all__ = ["gather_mean"]
 
+BACKENDS = _backend.declare("gather_mean", "numba", "torch")
+
 
 def gather_mean(
     u: Tensor,

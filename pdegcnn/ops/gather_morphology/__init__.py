@@ -12,6 +12,8 @@ from pdegcnn.ops.gather_morphology import custom_op as _op
 
 __all__ = ["gather_morphology"]
 
+BACKENDS = _backend.declare("gather_morphology", "numba", "triton", "torch")
+
 
 def gather_morphology(
     u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, taps: int, sign: int = +1, backend: str | None = None

@@ -14,6 +14,8 @@ from pdegcnn.ops.geodesic_flow.geodesic_tracing import HalfEdges
 
 __all__ = ["HalfEdges", "geodesic_flow"]
 
+BACKENDS = _backend.declare("geodesic_flow", "numba", "torch")
+
 
 def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str | None = None) -> Tensor:
     """``out(v, i) = u`` at the point reached from v along the geodesic of the given displacement, in its frame.

@@ -24,18 +24,18 @@ def row_value(best, p, k):
 
 
 @njit(cache=True, nogil=True)
-def row_index(best, index, p, k, tap):
-    """Improve ``best`` by one row of taps and note in ``index`` which won."""
+def row_index(best, index, p, k, row):
+    """Improve ``best`` by one row of taps and note in ``index`` where it won."""
     for w in range(best.size):
         for j in range(k.size):
             value = p[w + j] - k[j]
-            index[w] = tap + j if value > best[w] else index[w]
+            index[w] = row if value > best[w] else index[w]
             best[w] = value if value > best[w] else best[w]
 
 
 # rows: end
 @njit(cache=True, nogil=True)
-def row_nan(best, index, p, k, tap):
+def row_nan(best, index, p, k, row):
     """Any tap may give NaN here; a NaN that is met first stays."""
     for j in range(k.size):
         if k[j] != np.inf:
@@ -43,7 +43,7 @@ def row_nan(best, index, p, k, tap):
                 value = p[w + j] - k[j]
                 if value > best[w] or (np.isnan(value) and not np.isnan(best[w])):
                     best[w] = value
-                    index[w] = tap + j
+                    index[w] = row
 
 
 @njit(cache=True, nogil=True)
@@ -114,7 +114,7 @@ def classify(kind, k, low, high, nans):
 
 @njit(cache=True, nogil=True)
 def forward(u, kernel, out, winner, keep, sign, start, stop):
-    """Planes ``start`` to ``stop`` of u [B*C,Or,H,W] with kernel [C,Or,KO,KH,KW]; winning taps where ``keep``."""
+    """Planes ``start`` to ``stop`` of u [B*C,Or,H,W] with kernel [C,Or,KO,KH,KW]; winning rows where ``keep``."""
     _, orientations, height, width = u.shape
     channels, _, ko, kh, kw = kernel.shape
     columns, rows = width + kw - 1, height + kh - 1
@@ -134,16 +134,16 @@ def forward(u, kernel, out, winner, keep, sign, start, stop):
                 size = (lines * columns + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
                 best, index = best_buffer[:size], index_buffer[:size]
                 best[:] = -np.inf
-                index[:] = ko * kh * kw
+                index[:] = ko * kh
                 for a in range(ko):
                     plane = (o + a - ko // 2) % orientations * rows
                     for i in range(kh):
                         base = (plane + top + i) * columns
                         p = frame[base : base + best.size + kw - 1]
                         if kind[a, i] == 2:
-                            row_nan(best, index, p, k[a, i], (a * kh + i) * kw)
+                            row_nan(best, index, p, k[a, i], np.int32(a * kh + i))
                         elif kind[a, i] == 1 and keep:
-                            row_index(best, index, p, k[a, i], (a * kh + i) * kw)
+                            row_index(best, index, p, k[a, i], np.int32(a * kh + i))
                         elif kind[a, i] == 1:
                             row_value(best, p, k[a, i])
                 for h in range(lines):
@@ -153,30 +153,46 @@ def forward(u, kernel, out, winner, keep, sign, start, stop):
 
 
 @njit(cache=True, nogil=True)
-def backward(grad, winner, sizes, grad_u, grad_kernel, start, stop):
+def column(p, k, kw):
+    """The first greatest of ``p[j] - k[j]``, or the first NaN, among taps that are present."""
+    best, found = -np.inf, 0
+    for j in range(kw):
+        value = p[j] - k[j]
+        if k[j] != np.inf and (value > best or (np.isnan(value) and not np.isnan(best))):
+            best, found = value, j
+    return found
+
+
+@njit(cache=True, nogil=True)
+def backward(grad, winner, u, kernel, sign, grad_u, grad_kernel, start, stop):
     """Send grad [B*C,Or,H,W] to the winning taps: into grad_u, and summed into grad_kernel [B*C,Or,taps]."""
     _, orientations, height, width = grad.shape
-    ko, kh, kw = sizes
-    taps = ko * kh * kw
+    channels, _, ko, kh, kw = kernel.shape
     columns, rows = width + kw - 1, height + kh - 1
     frame = np.empty(orientations * rows * columns, grad.dtype)
-    offset = np.empty(taps, np.int64)
-    sums = np.empty(taps, np.float64)
+    signal = np.full(orientations * rows * columns, -np.inf).astype(u.dtype)
+    offset = np.empty(ko * kh, np.int64)
+    sums = np.empty((ko * kh, kw), np.float64)
+    one = u.dtype.type(sign)
     for n in range(start, stop):
         frame[:] = 0
+        fill_frame(signal, u[n], one, kh // 2, kw // 2, columns)
         for o in range(orientations):
             sums[:] = 0
-            for t in range(taps):
-                plane = (o + t // (kh * kw) - ko // 2) % orientations
-                offset[t] = (plane * rows + t // kw % kh) * columns + t % kw
+            k = kernel[n % channels, o].reshape(-1, kw)
+            for t in range(ko * kh):
+                plane = (o + t // kh - ko // 2) % orientations
+                offset[t] = (plane * rows + t % kh) * columns
             for h in range(height):
                 for w in range(width):
                     t = winner[n, o, h, w]
-                    if t < taps:
+                    if t < ko * kh:
                         g = grad[n, o, h, w]
-                        frame[offset[t] + h * columns + w] += g
-                        sums[t] += g
-            grad_kernel[n, o] = sums
+                        at = offset[t] + h * columns + w
+                        j = column(signal[at : at + kw], k[t], kw)
+                        frame[at + j] += g
+                        sums[t, j] += g
+            grad_kernel[n, o] = sums.reshape(-1)
         for o in range(orientations):
             for h in range(height):
                 base = (o * rows + h + kh // 2) * columns + kw // 2
