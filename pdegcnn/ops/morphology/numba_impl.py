@@ -26,6 +26,7 @@ def rows(width: int) -> str:
     return (
         f"{head}def row_value(best, p, k):\n{load}{loop}{last}\n\n"
         f"{head}def row_index(best, index, p, k, row):\n{load}{loop}{note}{last}\n\n"
+        f"WIDTH, VECTOR = np.uint64({width}), {1 << (width - 1).bit_length()}\n\n\n"
     )
 
 
