@@ -23,10 +23,10 @@ def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
 
 def _bundle(mesh: Mesh, like: Tensor, radius: float) -> Bundle:
     pairs = mesh.neighbours(radius, like.double())
-    step = 2 * math.pi / mesh.directions
+    step = 2 * math.pi / mesh.orientations
     angle = pairs.transport.angle()
     angle = torch.where(pairs.mirror < torch.arange(angle.numel(), device=like.device), -angle[pairs.mirror], angle)
-    if mesh.directions == 1:  # functions of position: there is nothing to turn
+    if mesh.orientations == 1:  # functions of position: there is nothing to turn
         angle = torch.zeros_like(angle)
     steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions
     turn = angle - steps * step

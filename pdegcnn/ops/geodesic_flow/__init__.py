@@ -27,7 +27,7 @@ def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str 
     (Polthier & Schmies 1998).
 
     Args:
-        u: signal [B,C,N,V].
+        u: signal [B,C,Or,V].
         half_edges: tables of the mesh with V vertices.
         shift: [C,3], of the dtype of ``u`` (float32 for half precision).
         backend: ``"numba"`` or ``"torch"`` for the tracing; by default the fastest that runs here.
@@ -38,9 +38,9 @@ def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str 
     Raises:
         ValueError: shapes that do not fit.
     """
-    _checks.signal("u", u, 4, "[B,C,N,V]")
+    _checks.signal("u", u, 4, "[B,C,Or,V]")
     if u.shape[3] != half_edges.scale.numel():
-        raise ValueError(f"u: expected {half_edges.scale.numel()} vertices in [B,C,N,V], got shape {tuple(u.shape)}")
+        raise ValueError(f"u: expected {half_edges.scale.numel()} vertices in [B,C,Or,V], got shape {tuple(u.shape)}")
     _checks.tensor("shift", shift)
     if tuple(shift.shape) != (u.shape[1], 3):
         raise ValueError(f"shift: expected shape [{u.shape[1]},3], got {tuple(shift.shape)}")

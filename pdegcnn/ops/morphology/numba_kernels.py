@@ -70,7 +70,7 @@ def line_back(grad, winner, signal, k, offset, frame, sums, base, none):
         row = np.uint64(winner[w])
         if row < none:
             at = offset[row] + base + w
-            j = first_greatest(signal, k, at, row * np.uint64(VECTOR))
+            j = first_greatest(signal, k, at, row * np.uint64(VECTOR))  # pyright: ignore[reportCallIssue]
             frame[at + j] += grad[w]
             sums[row * WIDTH + j] += grad[w]
 
