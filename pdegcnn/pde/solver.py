@@ -35,6 +35,7 @@ class Options:
         distance: approximation of the distance that the kernel is a function of.
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
+        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
     """
 
     method: str | None = None
@@ -43,9 +44,10 @@ class Options:
     distance: str | None = None
     boundary: str | None = None
     subgrid: str | None = None
+    oversample: int | tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("kernel_size", "radius"):
+        for name in ("kernel_size", "radius", "oversample"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.radius is not None and self.kernel_size is not None:
@@ -141,6 +143,11 @@ class Solver(Derived, ABC):
     def channels_are_independent(self) -> bool:
         """Whether some channels of a signal, solved alone, give what they give beside the others, to the bit."""
         return False
+
+    @property
+    def expansion(self) -> float:
+        """How many samples are compared for each sample of a signal."""
+        return 1.0
 
     @property
     def power_range(self) -> tuple[float, float, bool]:

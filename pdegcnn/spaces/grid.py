@@ -55,6 +55,13 @@ class GridSpace(HomogeneousSpace):
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KO,KH,KW,dim]``."""
 
+    @abstractmethod
+    def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
+        """The same for taps at ``steps [KO]`` orientations and (x, y) = ``image [KH,KW,2]`` pixels from the centre.
+
+        Pixels may differ between orientations, ``[KO,KH,KW,2]``. Float64 as the arguments are.
+        """
+
     def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """How much of a grid cell each tap stands for, ``[KO,1,1]``: a tap met twice around the circle counts half."""
         weights = [1.0] * sizes[0]
@@ -68,6 +75,13 @@ class GridSpace(HomogeneousSpace):
         steps, rows, columns = [torch.arange(n, **kind) - n // 2 for n in sizes]
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         return steps, torch.stack((x, y), dim=-1)
+
+    def chord(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and columns ``[..., Or]`` in pixels from each element of the grid to the one ``exp(c)`` further."""
+        x, y = self.exp(c)[..., :2, None].unbind(-2)
+        angles = self.angles.to(c)
+        cosine, sine = torch.cos(angles), torch.sin(angles)
+        return x * sine + y * cosine, x * cosine - y * sine
 
     def transform(self, signal: Tensor, **motion: Any) -> Tensor:
         """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns),
@@ -90,10 +104,11 @@ class GridSpace(HomogeneousSpace):
             return signal
         turned = signal
         if signal.ndim == 5:
-            turned = _turn_fibre(signal, math.radians(angle))
+            turned = turn_orientations(signal, math.radians(angle))
         if angle % 90 == 0 and (signal.shape[-1] == signal.shape[-2] or angle % 180 == 0):
             return torch.rot90(turned, -round(angle / 90), dims=(-2, -1))
-        return _rotate_image(turned, math.radians(angle))
+        points = pixel_positions(turned.shape[-2:])
+        return sample_image(turned, rotation(torch.tensor(-math.radians(angle), dtype=torch.float64), points))
 
     def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
         """One on the disk that a rotation keeps inside the image, zero outside; all ones for exact motions."""
@@ -107,7 +122,7 @@ class GridSpace(HomogeneousSpace):
         return (y[:, None] ** 2 + x[None, :] ** 2 <= radius**2).to(signal.dtype)
 
 
-def _turn_fibre(u: Tensor, angle: float) -> Tensor:
+def turn_orientations(u: Tensor, angle: float) -> Tensor:
     """Shift the orientation axis of [B,C,Or,H,W] by ``angle`` radians: out(theta) = u(theta - angle)."""
     count = u.shape[2]
     steps = angle * count / (2 * math.pi)
@@ -121,17 +136,22 @@ def _turn_fibre(u: Tensor, angle: float) -> Tensor:
     return _fft.apply(torch.fft.irfft, spectrum * phase[:, None, None], n=count, dim=2)
 
 
-def _rotate_image(u: Tensor, angle: float) -> Tensor:
-    """Rotate the image axes about the centre by cubic splines: out(p) = u(R^-1 p)."""
+def pixel_positions(size: Sequence[int]) -> Tensor:
+    """Positions (x, y) of pixels from the image centre, ``[H,W,2]``, float64."""
+    rows, columns = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((x, y), dim=-1)
+
+
+def sample_image(u: Tensor, points: Tensor) -> Tensor:
+    """Cubic splines through the image axes of ``u``, at positions ``points [H',W',2]``, (x, y) from the centre."""
     height, width = u.shape[-2:]
-    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
-    c, s = math.cos(angle), math.sin(angle)
-    where = np.stack((-s * x + c * y + (height - 1) / 2, c * x + s * y + (width - 1) / 2))
+    where = np.stack((points[..., 1] + (height - 1) / 2, points[..., 0] + (width - 1) / 2))
     planes = u.detach().cpu().double().reshape(-1, height, width).numpy()
     from scipy import ndimage  # a quarter of the time of importing the spaces
 
-    turned = np.stack([ndimage.map_coordinates(plane, where, order=3, mode="nearest") for plane in planes])
-    return torch.from_numpy(turned).reshape(u.shape).to(u)
+    found = np.stack([ndimage.map_coordinates(plane, where, order=3, mode="nearest") for plane in planes])
+    return torch.from_numpy(found).reshape(*u.shape[:-2], *points.shape[:-1]).to(u)
 
 
 def normalise_sizes(kernel_size: int | Sequence[int], count: int, names: str) -> tuple[int, ...]:

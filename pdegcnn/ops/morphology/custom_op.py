@@ -18,15 +18,22 @@ from pdegcnn.ops.morphology import torch_impl
 
 @operator("pdegcnn::morphology")
 def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
-    """Value [B,C,Or,H,W] and rows of the winning taps of the same shape (empty unless ``keep``)."""
+    """Value [B,C,Or,H,W] and rows of the winning taps of the same shape (empty unless ``keep``).
+
+    u may have more planes, a whole number for each orientation of the kernel.
+    """
     dtype = _row_dtype(kernel)
     return implementation("morphology", backend).forward(u.contiguous(), kernel.contiguous(), sign, keep, dtype)
 
 
 @morphology.register_fake
 def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
-    out = u.new_empty(u.shape)
-    return out, out.new_empty(u.shape if keep else (0,), dtype=_row_dtype(kernel))
+    out = u.new_empty(_out_shape(u, kernel))
+    return out, out.new_empty(out.shape if keep else (0,), dtype=_row_dtype(kernel))
+
+
+def _out_shape(u: Tensor, kernel: Tensor) -> tuple[int, ...]:
+    return (*u.shape[:2], kernel.shape[1], *u.shape[3:])
 
 
 def _row_dtype(kernel: Tensor) -> Any:
@@ -44,7 +51,7 @@ def morphology_backward(
 
 @morphology_backward.register_fake
 def _(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> tuple[Tensor, Tensor]:
-    return grad.new_empty(grad.shape), grad.new_empty(kernel.shape)
+    return grad.new_empty(u.shape), grad.new_empty(kernel.shape)
 
 
 def _parts(needs: Any, u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> list[Part]:

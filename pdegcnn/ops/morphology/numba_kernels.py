@@ -18,20 +18,20 @@ FLAGS = {"contract", "nsz"}
 
 # rows: generic
 @njit(cache=True, nogil=True)
-def row_value(best, p, k):
-    """Improve ``best`` by one row of taps."""
+def row_value(best, p, k, step):
+    """Improve ``best`` by one row of taps, which are ``step`` numbers apart."""
     for w in range(best.size):
         for j in range(k.size):
-            value = p[w + j] - k[j]
+            value = p[w + j * step] - k[j]
             best[w] = value if value > best[w] else best[w]
 
 
 @njit(cache=True, nogil=True)
-def row_index(best, index, p, k, row):
+def row_index(best, index, p, k, step, row):
     """Improve ``best`` by one row of taps and note in ``index`` where it won."""
     for w in range(best.size):
         for j in range(k.size):
-            value = p[w + j] - k[j]
+            value = p[w + j * step] - k[j]
             index[w] = row if value > best[w] else index[w]
             best[w] = value if value > best[w] else best[w]
 
@@ -76,12 +76,12 @@ def line_back(grad, winner, signal, k, offset, frame, sums, base, none):
 
 
 @njit(cache=True, nogil=True)
-def row_nan(best, index, p, k, row):
+def row_nan(best, index, p, k, step, row):
     """Any tap may give NaN here; a NaN that is met first stays."""
     for j in range(k.size):
         if k[j] != np.inf:
             for w in range(best.size):
-                value = p[w + j] - k[j]
+                value = p[w + j * np.int64(step)] - k[j]
                 if value > best[w] or (np.isnan(value) and not np.isnan(best[w])):
                     best[w] = value
                     index[w] = row
@@ -136,15 +136,39 @@ def scaled(out, u, factor):
 
 
 @njit(cache=True, nogil=True)
-def fill_frame(frame, u, sign, top, left, columns):
-    """Write sign * u [Or,H,W] into the frame; return its smallest and largest value and whether NaN occurs."""
-    orientations, height, width = u.shape
-    for o in range(orientations):
+def fill_frame(frame, u, b, c, count, sign, kernel):
+    """Write sign * u of ``count`` signals from b on into the frame; return bounds and whether NaN occurs.
+
+    The frame is a line of planes and rows with their signals innermost. Between them lies what is outside: half a
+    kernel of rows and columns, which serves both neighbours. The lower bound is that of the planes where outputs are.
+    """
+    _, _, planes, height, width = u.shape
+    top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
+    columns = width + left
+    bound, low, high, nans = np.inf, np.inf, -np.inf, False
+    for n in range(count):
+        for o in range(planes):
+            least, most, odd = extremes(u[b + n, c, o].reshape(-1))
+            low, high, nans = min(low, least), max(high, most), nans or odd
+            if o % (planes // kernel.shape[1]) == 0:
+                bound = min(bound, sign * least, sign * most)
+    for o in range(planes):
         for h in range(height):
-            start = (o * (height + 2 * top) + h + top) * columns + left
-            scaled(frame[start : start + width], u[o, h], sign)
-    low, high, nans = extremes(u.reshape(-1))
-    return min(sign * low, sign * high), max(sign * low, sign * high), nans
+            start = ((o * (height + top) + h + top) * columns + left) * count
+            if count == 1:
+                scaled(frame[start : start + width], u[b, c, o, h], sign)
+            else:
+                for n in range(count):
+                    for w in range(width):
+                        frame[start + w * count + n] = sign * u[b + n, c, o, h, w]
+    return u.dtype.type(bound), max(sign * low, sign * high), nans
+
+
+@njit(cache=True, nogil=True)
+def frame_size(planes, height, width, kernel, count):
+    """Length of the frame for ``count`` signals, with some room for whole vectors at its end."""
+    top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
+    return ((planes * (height + top) + top) * (width + left) + 2 * left) * count + VECTOR + LANES
 
 
 @njit(cache=True, nogil=True)
@@ -169,77 +193,122 @@ def classify(kind, k, low, high, nans):
 
 
 @njit(cache=True, nogil=True)
-def forward(u, kernel, out, winner, keep, sign, start, stop):
-    """Planes ``start`` to ``stop`` of u [B*C,Or,H,W] with kernel [C,Or,KO,KH,KW]; winning rows where ``keep``."""
-    _, orientations, height, width = u.shape
-    channels, _, ko, kh, kw = kernel.shape
-    columns, rows = width + kw - 1, height + kh - 1
-    frame = np.full(orientations * rows * columns + kw + LANES, -np.inf).astype(u.dtype)
-    block = max(1, BLOCK // columns)
-    best_buffer = np.empty(block * columns + LANES, u.dtype)
-    index_buffer = np.empty(block * columns + LANES, np.int32)
+def convolve_rows(frame, k, kind, plane, first, lines, height, line, step, best, index, keep):
+    """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
+
+    ``plane`` is the place of the first pixel, ``line`` the length of a row. Tap rows that lie outside are passed over,
+    but for the rest of a vector, which reads what is outside.
+    """
+    kh, top, left = k.shape[0], k.shape[0] // 2, k.shape[1] // 2
+    for i in range(kh):
+        if kind[i] == 0:
+            continue
+        low, high = max(first, top - i) - first, min(first + lines, height + top - i) - first
+        if low >= high:
+            continue
+        low, high = low * line // LANES * LANES, min((high * line + LANES - 1) // LANES * LANES, best.size)
+        base = plane + (first + i - top) * line + low - left * np.int64(step)
+        p = frame[base : base + high - low + (k.shape[1] - 1) * np.int64(step)]
+        if kind[i] == 2:
+            row_nan(best[low:high], index[low:high], p, k[i], step, index.dtype.type(keep + i))
+        elif keep >= 0:
+            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type(keep + i))
+        else:
+            row_value(best[low:high], p, k[i], step)
+
+
+@njit(cache=True, nogil=True)
+def forward(u, kernel, out, winner, keep, sign, together, start, stop):
+    """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winning rows where ``keep``.
+
+    Items ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
+    """
+    batch, _, planes, height, width = u.shape
+    _, orientations, ko, kh, kw = kernel.shape
+    parts, top, left = -(-batch // together), kh // 2, kw // 2
+    line, step, one = (width + left) * together, np.uint64(together), u.dtype.type(sign)
+    frame = np.full(frame_size(planes, height, width, kernel, together), -np.inf).astype(u.dtype)
+    block = max(1, BLOCK // line)
+    best_buffer, index_buffer = np.empty(block * line + LANES, u.dtype), np.empty(block * line + LANES, np.int32)
     kind = np.empty((ko, kh), np.int64)
-    one = u.dtype.type(sign)
-    for n in range(start, stop):
-        low, high, nans = fill_frame(frame, u[n], one, kh // 2, kw // 2, columns)
+    for item in range(start, stop):
+        c, b = item // parts, min(item % parts * together, batch - together)
+        low, high, nans = fill_frame(frame, u, b, c, together, one, kernel)
         for o in range(orientations):
-            k = kernel[n % channels, o]
+            k = kernel[c, o]
             classify(kind, k, low, high, nans)
-            for top in range(0, height, block):
-                lines = min(block, height - top)
-                size = (lines * columns + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
+            for first in range(0, height, block):
+                lines = min(block, height - first)
+                size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
                 best, index = best_buffer[:size], index_buffer[:size]
                 best[:] = -np.inf
                 index[:] = ko * kh
                 for a in range(ko):
-                    plane = (o + a - ko // 2) % orientations * rows
-                    for i in range(kh):
-                        base = (plane + top + i) * columns
-                        p = frame[base : base + best.size + kw - 1]
-                        if kind[a, i] == 2:
-                            row_nan(best, index, p, k[a, i], np.int32(a * kh + i))
-                        elif kind[a, i] == 1 and keep:
-                            row_index(best, index, p, k[a, i], np.int32(a * kh + i))
-                        elif kind[a, i] == 1:
-                            row_value(best, p, k[a, i])
-                for h in range(lines):
-                    scaled(out[n, o, top + h], best[h * columns : h * columns + width], one)
-                    if keep:
-                        scaled(winner[n, o, top + h], index[h * columns : h * columns + width], np.int32(1))
+                    plane = (
+                        ((planes // orientations * o + a - ko // 2) % planes * (height + top) + top) * (width + left)
+                        + left
+                    ) * together
+                    number = a * kh if keep else -1 - kh
+                    convolve_rows(frame, k[a], kind[a], plane, first, lines, height, line, step, best, index, number)
+                write_rows(out, b, c, o, first, lines, together, best, one, line)
+                if keep:
+                    write_rows(winner, b, c, o, first, lines, together, index, np.int32(1), line)
+
+
+@njit(cache=True, nogil=True)
+def write_rows(out, b, c, o, first, lines, count, values, factor, line):
+    """Write factor * values, rows of length ``line`` with their signals innermost, into ``lines`` rows of out."""
+    width = out.shape[4]
+    for h in range(lines):
+        row = values[h * line : h * line + width * count]
+        for n in range(count):
+            if count == 1:
+                scaled(out[b, c, o, first + h], row, factor)
+            else:
+                for w in range(width):
+                    out[b + n, c, o, first + h, w] = factor * row[w * count + n]
+
+
+@njit(cache=True, nogil=True)
+def plane_back(grad, winner, signal, k, offset, frame, sums, columns, ordinary):
+    """Send grad [H,W] of one orientation to what won."""
+    none = np.uint64(offset.size)
+    for h in range(grad.shape[0]):
+        base = np.uint64(h * columns)
+        if ordinary:
+            line_back(grad[h], winner[h], signal, k, offset, frame, sums, base, none)
+        else:
+            line_nan_back(grad[h], winner[h], signal, k, offset, frame, sums, base, none)
 
 
 @njit(cache=True, nogil=True)
 def backward(grad, winner, u, kernel, sign, grad_u, grad_kernel, start, stop):
-    """Send grad [B*C,Or,H,W] to the winning taps: into grad_u, and summed into grad_kernel [B*C,Or,taps]."""
-    _, orientations, height, width = grad.shape
-    channels, _, ko, kh, kw = kernel.shape
-    columns, rows = width + kw - 1, height + kh - 1
-    frame = np.empty(orientations * rows * columns, grad.dtype)
-    signal = np.full(orientations * rows * columns + VECTOR, -np.inf).astype(u.dtype)
+    """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into grad_kernel [B,C,Or,taps]."""
+    _, channels, planes, height, width = u.shape
+    _, orientations, ko, kh, kw = kernel.shape
+    top, left = kh // 2, kw // 2
+    columns, rows = width + left, height + top
+    signal = np.full(frame_size(planes, height, width, kernel, 1), -np.inf).astype(u.dtype)
+    frame = np.empty(signal.size, grad.dtype)
     padded = np.full((ko * kh, VECTOR), np.inf).astype(u.dtype)
-    offset, none = np.empty(ko * kh, np.uint64), np.uint64(ko * kh)
-    sums, kind = np.empty(ko * kh * kw, np.float64), np.empty((ko, kh), np.int64)
+    offset, sums, kind = np.empty(ko * kh, np.uint64), np.empty(ko * kh * kw, np.float64), np.empty((ko, kh), np.int64)
     one = u.dtype.type(sign)
     for n in range(start, stop):
         frame[:] = 0
-        low, high, nans = fill_frame(signal, u[n], one, kh // 2, kw // 2, columns)
+        b, c = n // channels, n % channels
+        low, high, nans = fill_frame(signal, u, b, c, 1, one, kernel)
         for o in range(orientations):
             sums[:] = 0
-            k = kernel[n % channels, o]
+            k = kernel[c, o]
             classify(kind, k, low, high, nans)
             padded[:, :kw] = k.reshape(-1, kw)
-            ordinary = high < np.inf and not (kind == 2).any()
             for t in range(ko * kh):
-                plane = (o + t // kh - ko // 2) % orientations
-                offset[t] = (plane * rows + t % kh) * columns
+                offset[t] = ((planes // orientations * o + t // kh - ko // 2) % planes * rows + t % kh) * columns
+            ordinary = high < np.inf and not (kind == 2).any()
+            costs = padded.reshape(-1) if ordinary else k.reshape(-1)
+            plane_back(grad[b, c, o], winner[b, c, o], signal, costs, offset, frame, sums, columns, ordinary)
+            grad_kernel[b, c, o] = sums
+        for o in range(planes):
             for h in range(height):
-                g, index, base = grad[n, o, h], winner[n, o, h], np.uint64(h * columns)
-                if ordinary:
-                    line_back(g, index, signal, padded.reshape(-1), offset, frame, sums, base, none)
-                else:
-                    line_nan_back(g, index, signal, k.reshape(-1), offset, frame, sums, base, none)
-            grad_kernel[n, o] = sums
-        for o in range(orientations):
-            for h in range(height):
-                base = (o * rows + h + kh // 2) * columns + kw // 2
-                scaled(grad_u[n, o, h], frame[base : base + width], one * one)
+                base = (o * rows + h + top) * columns + left
+                scaled(grad_u[b, c, o, h], frame[base : base + width], grad.dtype.type(1))

@@ -20,8 +20,8 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch
     dtype = wide_dtype(u.dtype)
     rows = kernel.shape[2] * kernel.shape[3]
     weights = kernel.to(dtype)
-    out = torch.empty_like(u)
-    winner = torch.full(u.shape if keep else (0,), rows, dtype=index_dtype, device=u.device)
+    out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
+    winner = torch.full(out.shape if keep else (0,), rows, dtype=index_dtype, device=u.device)
     ordinary = not bool(u.isnan().any() | kernel.isnan().any() | (kernel == -torch.inf).any())
     absent = (kernel == torch.inf).flatten(2).any(1).any(0).tolist()
     step = u.shape[1] if u.device.type != "cpu" else max(1, CHUNK * u.shape[1] // max(u.numel(), 1))
@@ -40,10 +40,11 @@ def _best(u: Tensor, weights: Tensor, winner: Tensor | None, absent: list[bool],
     height, width = u.shape[-2:]
     ko, kh, kw = weights.shape[-3:]
     padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
-    best, value = torch.full_like(u, -torch.inf), torch.empty_like(u)
-    wins = torch.empty(u.shape, dtype=torch.bool, device=u.device)
+    stride = u.shape[2] // weights.shape[1]
+    best = u.new_full((*u.shape[:2], weights.shape[1], height, width), -torch.inf)
+    value, wins = torch.empty_like(best), torch.empty(best.shape, dtype=torch.bool, device=u.device)
     for a in range(ko):
-        turned = padded.roll(ko // 2 - a, dims=2)
+        turned = padded.roll(ko // 2 - a, dims=2)[:, :, ::stride]
         for t, (i, j) in enumerate(product(range(kh), range(kw)), a * kh * kw):
             weight = weights[:, :, a, i, j, None, None]
             torch.sub(turned[..., i : i + height, j : j + width], weight, out=value)
@@ -58,8 +59,8 @@ def _best(u: Tensor, weights: Tensor, winner: Tensor | None, absent: list[bool],
     return best
 
 
-def _places(rows: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Per output: flat position in [Or*H] of the line that a row of taps reads, that of the row in [Or*KO*KH], and
+def _places(rows: Tensor, sizes: Sequence[int], planes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per output: flat position in [planes*H] of the line that a row of taps reads, that of the row in [Or*KO*KH], and
     whether the row exists and its line is inside.
     """
     orientations, height, _ = rows.shape[-3:]
@@ -67,7 +68,7 @@ def _places(rows: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]
     row = rows.long()
     inner = row.clamp(max=ko * kh - 1)
     o = torch.arange(orientations, device=rows.device)[:, None, None]
-    plane = (o + inner // kh - ko // 2) % orientations
+    plane = (planes // orientations * o + inner // kh - ko // 2) % planes
     line = torch.arange(height, device=rows.device)[:, None] + inner % kh - kh // 2
     exists = (row < ko * kh) & (line >= 0) & (line < height)
     return plane * height + line.clamp(0, height - 1), o * (ko * kh) + inner, exists
@@ -77,15 +78,15 @@ def winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
     """Numbers of the winning taps, int64 like ``rows``, which hold the rows that they are in; none is KO*KH*KW."""
     ko, kh, kw = kernel.shape[2:]
     width = u.shape[-1]
-    line, entry, exists = _places(rows, kernel.shape[2:])
+    line, entry, exists = _places(rows, kernel.shape[2:], u.shape[2])
     signal, weights = (sign * widen(u)).flatten(2), widen(kernel).flatten(1).expand(u.shape[0], -1, -1)
-    best = torch.full(u.shape, -torch.inf, dtype=signal.dtype, device=u.device)
-    taps = torch.full(u.shape, ko * kh * kw, device=u.device)
+    best = torch.full(rows.shape, -torch.inf, dtype=signal.dtype, device=u.device)
+    taps = torch.full(rows.shape, ko * kh * kw, device=u.device)
     for j in range(kw):
         column = torch.arange(width, device=u.device) + (j - kw // 2)
         place = line * width + column.clamp(0, width - 1)
-        weight = weights.gather(2, (entry * kw + j).flatten(2)).view(u.shape)
-        value = signal.gather(2, place.flatten(2)).view(u.shape) - weight
+        weight = weights.gather(2, (entry * kw + j).flatten(2)).view(rows.shape)
+        value = signal.gather(2, place.flatten(2)).view(rows.shape) - weight
         absent = (weight == torch.inf) | ~exists | (column < 0) | (column >= width)
         value = torch.where(absent, -torch.inf, value)
         wins = (value > best) | (value.isnan() & ~best.isnan())
@@ -94,10 +95,10 @@ def winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
     return taps
 
 
-def _sources(taps: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Per output: flat source position in [Or*H*W], flat kernel position in [Or*(taps)], and whether a tap won."""
+def _sources(taps: Tensor, sizes: Sequence[int], planes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per output: flat source position in [planes*H*W], flat kernel position in [Or*(taps)], and whether a tap won."""
     kw, width = sizes[2], taps.shape[-1]
-    line, entry, won = _places(taps // kw, sizes)
+    line, entry, won = _places(taps // kw, sizes, planes)
     tap = taps % kw
     column = (torch.arange(width, device=taps.device) + tap - kw // 2).clamp(0, width - 1)
     return line * width + column, entry * kw + tap, won
@@ -106,18 +107,18 @@ def _sources(taps: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor
 def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
     """Gradients in u and kernel."""
     sizes = kernel.shape[2:]
-    source, entry, won = _sources(winning_taps(rows, u, kernel, sign), sizes)
+    source, entry, won = _sources(winning_taps(rows, u, kernel, sign), sizes, u.shape[2])
     flow = torch.where(won, widen(grad), 0)
-    grad_u = torch.zeros_like(flow).flatten(2)
+    grad_u = flow.new_zeros(u.shape).flatten(2)
     grad_u.scatter_add_(2, source.flatten(2), flow.flatten(2))
     sums = torch.zeros(*grad.shape[:2], kernel[0].numel(), dtype=torch.float64, device=grad.device)
     sums.scatter_add_(2, entry.flatten(2), flow.double().flatten(2))
-    return grad_u.view(grad.shape).to(grad.dtype), -sign * sums.sum(0).view(kernel.shape).to(grad.dtype)
+    return grad_u.view(u.shape).to(grad.dtype), -sign * sums.sum(0).view(kernel.shape).to(grad.dtype)
 
 
 def read(taps: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
     """The value of every output at its winning tap; differentiable torch."""
-    source, entry, won = _sources(taps, kernel.shape[2:])
+    source, entry, won = _sources(taps, kernel.shape[2:], u.shape[2])
     from_u = u.flatten(2).gather(2, source.flatten(2))
     from_kernel = kernel.flatten(1).expand(u.shape[0], -1, -1).gather(2, entry.flatten(2))
-    return torch.where(won, (from_u - sign * from_kernel).view(u.shape), -sign * torch.inf)
+    return torch.where(won, (from_u - sign * from_kernel).view(taps.shape), -sign * torch.inf)

@@ -40,6 +40,7 @@ def _forward(
     winner2,
     channels,
     orientations,
+    stride,
     height,
     width,
     KO: tl.constexpr,
@@ -58,13 +59,14 @@ def _forward(
     signal, o = plane // orientations, plane % orientations
     at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     h, w = at // width, at % width
-    first = u + signal.to(tl.int64) * orientations * pixels
+    planes = stride * orientations
+    first = u + signal.to(tl.int64) * planes * pixels
     entry = (signal % channels * orientations + o) * (KO * KH * KW)
     best = tl.full([BLOCK], float("-inf"), WIDE)
     index = tl.full([BLOCK], KO * KH * KW, tl.int32)
     best2, index2 = best, index
     for a in range(KO):
-        source = first + (o + a + KO * orientations - KO // 2) % orientations * pixels
+        source = first + (stride * o + a + KO * planes - KO // 2) % planes * pixels
         for i in range(KH):
             row = h + i - KH // 2
             in_row = (at < pixels) & (row >= 0) & (row < height)
@@ -94,6 +96,7 @@ def _backward_signal(
     winner,
     grad_u,
     orientations,
+    stride,
     height,
     width,
     KO: tl.constexpr,
@@ -105,15 +108,17 @@ def _backward_signal(
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
-    signal, o = plane // orientations, plane % orientations
+    planes = stride * orientations
+    signal, o = plane // planes, plane % planes
     at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     h, w = at // width, at % width
     total = tl.zeros([BLOCK], WIDE)
     for a in range(KO):
-        first = (signal * orientations + (o - a + KO * orientations + KO // 2) % orientations).to(tl.int64) * pixels
+        centre = (o - a + KO * planes + KO // 2) % planes
+        first = (signal * orientations + centre // stride).to(tl.int64) * pixels
         for i in range(KH):
             row = h - i + KH // 2
-            in_row = (at < pixels) & (row >= 0) & (row < height)
+            in_row = (at < pixels) & (row >= 0) & (row < height) & (centre % stride == 0)
             for j in tl.static_range(KW):
                 column = w - j + KW // 2
                 here = in_row & (column >= 0) & (column < width)
@@ -163,37 +168,37 @@ def forward_pair(u: Tensor, kernels: list[Tensor], keep: bool, row_dtype: torch.
 def _run(
     u: Tensor, kernels: list[Tensor], sign: int, keep: bool, row_dtype: torch.dtype
 ) -> list[tuple[Tensor, Tensor]]:
-    batch, channels, orientations, height, width = u.shape
-    outs = [torch.empty_like(u) for _ in kernels]
-    winners = [torch.empty(u.shape if keep else (0,), dtype=torch.int32, device=u.device) for _ in kernels]
+    batch, channels, planes, height, width = u.shape
+    orientations = kernels[0].shape[1]
+    shape = (batch, channels, orientations, height, width)
+    outs = [u.new_empty(shape) for _ in kernels]
+    winners = [torch.empty(shape if keep else (0,), dtype=torch.int32, device=u.device) for _ in kernels]
     grid = (batch * channels * orientations * triton.cdiv(height * width, BLOCK),)
     with torch.cuda.device_of(u):
         _forward[grid](
             *(u, kernels[0], kernels[-1], outs[0], outs[-1], winners[0], winners[-1]),
-            *(channels, orientations, height, width, *kernels[0].shape[2:]),
+            *(channels, orientations, planes // orientations, height, width, *kernels[0].shape[2:]),
             SIGN=sign,
             KEEP=keep,
             PAIR=len(kernels) == 2,
             WIDE=wide(u.dtype),
             BLOCK=BLOCK,
         )
-    return [
-        (out, winner.div(kernels[0].shape[4], rounding_mode="floor").to(row_dtype))
-        for out, winner in zip(outs, winners)
-    ]
+    rows = [winner.div(kernels[0].shape[4], rounding_mode="floor").to(row_dtype) for winner in winners]
+    return list(zip(outs, rows))
 
 
 def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
     """Gradients in u and kernel."""
-    sizes = kernel.shape[2:]
+    sizes, stride = kernel.shape[2:], u.shape[2] // kernel.shape[1]
     winner = torch_impl.winning_taps(rows, u, kernel, sign).to(index_dtype(kernel[0, 0].numel() + 1))
     batch, channels, orientations, height, width = grad.shape
     planes, number = batch * channels * orientations, sizes[0] * sizes[1] * sizes[2]
-    grad_u = torch.empty_like(grad)
+    grad_u = grad.new_empty(batch, channels, stride * orientations, height, width)
     sums = torch.empty(batch, channels, orientations, *sizes, dtype=torch.float64, device=grad.device)
     with torch.cuda.device_of(grad):
-        _backward_signal[(planes * triton.cdiv(height * width, BLOCK),)](
-            *(grad, winner, grad_u, orientations, height, width, *sizes),
+        _backward_signal[(stride * planes * triton.cdiv(height * width, BLOCK),)](
+            *(grad, winner, grad_u, orientations, stride, height, width, *sizes),
             WIDE=wide(grad.dtype),
             BLOCK=BLOCK,
         )
