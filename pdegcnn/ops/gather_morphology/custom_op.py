@@ -62,7 +62,8 @@ def pull(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in u and (with ``metric``, else zero) in the matrix and the law."""
     lists = Bundle(start, columns, offset, turn, steps, areas, most)
-    return torch_impl.backward(grad, lists, matrix, law, winner, taps, sign, metric)
+    module = implementation("gather_morphology", "numba" if backend == "numba" else "torch")
+    return module.backward(grad, lists, matrix, law, winner, taps, sign, metric)
 
 
 @pull.register_fake

@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pdegcnn._dtypes import wide_dtype
+from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn.ops import _jit
 
 BLOCK, FEW = 2048, 512
 """Outputs of one inner loop, and pixels of a plane up to which it takes several signals."""
+PARTS = 8
+"""Most parts that the signals of a channel are cut into for several threads."""
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
+
+
+def vector(width: int) -> int:
+    """Length of the vector that holds a row of taps."""
+    return 1 << (width - 1).bit_length()
 
 
 def rows(width: int) -> str:
@@ -28,7 +36,7 @@ def rows(width: int) -> str:
     return (
         f"{head}def row_value(best, p, k, step):\n{load}{loop}{last}\n\n"
         f"{head}def row_index(best, index, p, k, step, row):\n{load}{loop}{note}{last}\n\n"
-        f"WIDTH, VECTOR = np.uint64({width}), {1 << (width - 1).bit_length()}\n\n\n"
+        f"WIDTH, VECTOR = np.uint64({width}), {vector(width)}\n\n\n"
     )
 
 
@@ -54,9 +62,12 @@ def backward(grad: Tensor, winner: Tensor, u: Tensor, kernel: Tensor, sign: int)
     """Gradients in u and kernel, from the rows of the winning taps."""
     loops = _jit.specialise(LOOPS, rows, kernel.shape[-1])
     batch, channels, orientations = grad.shape[:3]
+    parts, width = min(batch, PARTS), kernel.shape[-1]
+    wide = widen(kernel)
+    costs = F.pad(wide, (0, vector(width) - width), value=torch.inf).flatten(2)
+    ordinary = (wide > -torch.inf).flatten(2).all(2)
     grad_u = torch.empty(u.shape, dtype=wide_dtype(grad.dtype))
-    sums = torch.empty(batch, channels, orientations, kernel[0, 0].numel(), dtype=torch.float64)
-    arrays = (_jit.array(x) for x in (grad, winner, u, kernel))
-    _jit.parallel(loops.backward, batch * channels, *arrays, sign, grad_u.numpy(), sums.numpy())
-    total = sums.sum(0).view(kernel.shape)
-    return grad_u.to(grad.dtype), -sign * total.to(grad.dtype)
+    sums = torch.empty(parts, channels, orientations, kernel[0, 0].numel(), dtype=torch.float64)
+    arrays = (_jit.array(x) for x in (grad, winner, u, wide, costs, ordinary))
+    _jit.parallel(loops.backward, channels * parts, *arrays, sign, grad_u.numpy(), sums.numpy())
+    return grad_u.to(grad.dtype), -sign * sums.sum(0).view(kernel.shape).to(grad.dtype)

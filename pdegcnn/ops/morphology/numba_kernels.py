@@ -64,15 +64,18 @@ def first_greatest(typing, p, k, at, tap):
 
 
 @njit(cache=True, nogil=True)
-def line_back(grad, winner, signal, k, offset, frame, sums, base, none):
-    """Add one line of ``grad`` to what won: to ``frame``, and to the sums of all taps ``k [rows, VECTOR]``."""
-    for w in range(np.uint64(grad.size)):
-        row = np.uint64(winner[w])
-        if row < none:
-            at = offset[row] + base + w
-            j = first_greatest(signal, k, at, row * np.uint64(VECTOR))  # pyright: ignore[reportCallIssue]
-            frame[at + j] += grad[w]
-            sums[row * WIDTH + j] += grad[w]
+def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
+    """Send grad [H,W] of one orientation to what won: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
+    none = np.uint64(offset.size)
+    for h in range(grad.shape[0]):
+        base = np.uint64(h * columns)
+        for w in range(np.uint64(grad.shape[1])):
+            row = np.uint64(winner[h, w])
+            if row < none:
+                at = offset[row] + base + w
+                j = first_greatest(signal, k, at, row * np.uint64(VECTOR))  # pyright: ignore[reportCallIssue]
+                frame[at + j] += grad[h, w]
+                sums[row * WIDTH + j] += grad[h, w]
 
 
 @njit(cache=True, nogil=True)
@@ -88,44 +91,39 @@ def row_nan(best, index, p, k, step, row):
 
 
 @njit(cache=True, nogil=True)
-def line_nan_back(grad, winner, signal, k, offset, frame, sums, base, none):
-    """The same with ``k [rows, taps]``, where a tap may be absent or give NaN; the first NaN of a row wins."""
-    kw = np.int64(WIDTH)
-    for w in range(grad.size):
-        row = np.uint64(winner[w])
-        if row < none:
-            at, tap = np.int64(offset[row] + base) + w, np.int64(row) * kw
-            best, j = -np.inf, 0
-            for i in range(kw):
-                value = signal[at + i] - k[tap + i]
-                if k[tap + i] != np.inf and (value > best or (np.isnan(value) and not np.isnan(best))):
-                    best, j = value, i
-            frame[at + j] += grad[w]
-            sums[tap + j] += grad[w]
+def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
+    """The same where a tap may be absent or give NaN; the first NaN of a row wins."""
+    for h in range(grad.shape[0]):
+        for w in range(grad.shape[1]):
+            row = np.int64(winner[h, w])
+            if row < offset.size:
+                at, tap = np.int64(offset[row]) + h * columns + w, row * VECTOR
+                best, j = -np.inf, 0
+                for i in range(np.int64(WIDTH)):
+                    value = signal[at + i] - k[tap + i]
+                    if k[tap + i] != np.inf and (value > best or (np.isnan(value) and not np.isnan(best))):
+                        best, j = value, i
+                frame[at + j] += grad[h, w]
+                sums[row * np.int64(WIDTH) + j] += grad[h, w]
 
 
-@njit(cache=True, nogil=True)
-def enclose(low, high, odd, u):
-    """Let low and high, elementwise, enclose u where it is a number, and odd be NaN where it is not."""
-    for w in range(np.uint64(low.size)):
-        low[w] = u[w] if u[w] < low[w] else low[w]
-        high[w] = u[w] if u[w] > high[w] else high[w]
-        odd[w] = odd[w] if u[w] == u[w] else u[w]
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
 def extremes(u):
-    """Smallest and largest number, and whether NaN occurs, piece by piece, which compilers turn into vectors."""
-    piece = min(u.size, 256)
-    low, high, odd = (
-        np.full(piece, u.dtype.type(np.inf)),
-        np.full(piece, u.dtype.type(-np.inf)),
-        np.zeros_like(u[:piece]),
-    )
-    for start in range(0, u.size - piece + 1, piece):
-        enclose(low, high, odd, u[start : start + piece])
-    enclose(low, high, odd, u[u.size - piece :])
-    return low.min(), high.max(), np.isnan(odd.sum())
+    """Smallest and largest entry where none is NaN."""
+    low = high = u[0]
+    for w in range(np.uint64(u.size)):
+        low = u[w] if u[w] < low else low
+        high = u[w] if u[w] > high else high
+    return low, high
+
+
+@njit(cache=True, nogil=True)
+def has_nan(u):
+    """Whether an entry is NaN."""
+    count = np.int32(0)
+    for w in range(np.uint64(u.size)):
+        count += np.int32(u[w] != u[w])
+    return count > 0
 
 
 @njit(cache=True, nogil=True)
@@ -145,13 +143,15 @@ def fill_frame(frame, u, b, c, count, sign, kernel):
     _, _, planes, height, width = u.shape
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
     columns = width + left
-    bound, low, high, nans = np.inf, np.inf, -np.inf, False
-    for n in range(count):
-        for o in range(planes):
-            least, most, odd = extremes(u[b + n, c, o].reshape(-1))
-            low, high, nans = min(low, least), max(high, most), nans or odd
-            if o % (planes // kernel.shape[1]) == 0:
-                bound = min(bound, sign * least, sign * most)
+    low, high, nans = np.inf, -np.inf, False
+    stride = planes // kernel.shape[1]
+    for n in range(b, b + count):
+        first, last = extremes(u[n, c].reshape(-1))
+        high, nans = max(high, sign * first, sign * last), nans or has_nan(u[n, c].reshape(-1))
+        for o in range(0, planes if stride > 1 else 1, stride):
+            if stride > 1:
+                first, last = extremes(u[n, c, o].reshape(-1))
+            low = min(low, sign * first, sign * last)
     for o in range(planes):
         for h in range(height):
             start = ((o * (height + top) + h + top) * columns + left) * count
@@ -161,7 +161,7 @@ def fill_frame(frame, u, b, c, count, sign, kernel):
                 for n in range(count):
                     for w in range(width):
                         frame[start + w * count + n] = sign * u[b + n, c, o, h, w]
-    return u.dtype.type(bound), max(sign * low, sign * high), nans
+    return u.dtype.type(low), u.dtype.type(high), nans
 
 
 @njit(cache=True, nogil=True)
@@ -270,45 +270,39 @@ def write_rows(out, b, c, o, first, lines, count, values, factor, line):
 
 
 @njit(cache=True, nogil=True)
-def plane_back(grad, winner, signal, k, offset, frame, sums, columns, ordinary):
-    """Send grad [H,W] of one orientation to what won."""
-    none = np.uint64(offset.size)
-    for h in range(grad.shape[0]):
-        base = np.uint64(h * columns)
-        if ordinary:
-            line_back(grad[h], winner[h], signal, k, offset, frame, sums, base, none)
-        else:
-            line_nan_back(grad[h], winner[h], signal, k, offset, frame, sums, base, none)
+def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start, stop):
+    """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into sums [parts,C,Or,taps].
 
-
-@njit(cache=True, nogil=True)
-def backward(grad, winner, u, kernel, sign, grad_u, grad_kernel, start, stop):
-    """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into grad_kernel [B,C,Or,taps]."""
-    _, channels, planes, height, width = u.shape
+    ``costs`` is the kernel with rows of VECTOR numbers; ``ordinary [C,Or]`` says where it has no NaN and no -inf. Each
+    item is one part of the signals of one channel.
+    """
+    batch, channels, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
-    top, left = kh // 2, kw // 2
+    parts, top, left = sums.shape[0], kh // 2, kw // 2
     columns, rows = width + left, height + top
     signal = np.full(frame_size(planes, height, width, kernel, 1), -np.inf).astype(u.dtype)
     frame = np.empty(signal.size, grad.dtype)
-    padded = np.full((ko * kh, VECTOR), np.inf).astype(u.dtype)
-    offset, sums, kind = np.empty(ko * kh, np.uint64), np.empty(ko * kh * kw, np.float64), np.empty((ko, kh), np.int64)
+    offset = np.empty((orientations, ko * kh), np.uint64)
+    for o in range(orientations):
+        for t in range(ko * kh):
+            offset[o, t] = ((planes // orientations * o + t // kh - ko // 2) % planes * rows + t % kh) * columns
     one = u.dtype.type(sign)
-    for n in range(start, stop):
-        frame[:] = 0
-        b, c = n // channels, n % channels
-        low, high, nans = fill_frame(signal, u, b, c, 1, one, kernel)
-        for o in range(orientations):
-            sums[:] = 0
-            k = kernel[c, o]
-            classify(kind, k, low, high, nans)
-            padded[:, :kw] = k.reshape(-1, kw)
-            for t in range(ko * kh):
-                offset[t] = ((planes // orientations * o + t // kh - ko // 2) % planes * rows + t % kh) * columns
-            ordinary = high < np.inf and not (kind == 2).any()
-            costs = padded.reshape(-1) if ordinary else k.reshape(-1)
-            plane_back(grad[b, c, o], winner[b, c, o], signal, costs, offset, frame, sums, columns, ordinary)
-            grad_kernel[b, c, o] = sums
-        for o in range(planes):
-            for h in range(height):
-                base = (o * rows + h + top) * columns + left
-                scaled(grad_u[b, c, o, h], frame[base : base + width], grad.dtype.type(1))
+    for item in range(start, stop):
+        c, part = item // parts, item % parts
+        sums[part, c] = 0
+        for b in range(batch * part // parts, batch * (part + 1) // parts):
+            frame[:] = 0
+            _, high, nans = fill_frame(signal, u, b, c, 1, one, kernel)
+            for o in range(orientations):
+                if ordinary[c, o] and high < np.inf and not nans:
+                    plane_back(
+                        grad[b, c, o], winner[b, c, o], signal, costs[c, o], offset[o], frame, sums[part, c, o], columns
+                    )
+                else:
+                    plane_nan_back(
+                        grad[b, c, o], winner[b, c, o], signal, costs[c, o], offset[o], frame, sums[part, c, o], columns
+                    )
+            for o in range(planes):
+                for h in range(height):
+                    base = (o * rows + h + top) * columns + left
+                    scaled(grad_u[b, c, o, h], frame[base : base + width], grad.dtype.type(1))
