@@ -165,7 +165,7 @@ def test_lift_is_the_correlation_integral() -> None:
     out = lift(x)
     psi = lift.filter_coefficients()[0, 0]
     kernel = psi.new_zeros(8, 8)
-    kernel[:, : lift.orders + 1] = psi[:, lift.orders :]
+    kernel[:, : lift.max_frequency + 1] = psi[:, lift.max_frequency :]
     for k, i, j in ((0, 0, 0), (2, 3, 5), (6, 7, 1)):
         p = space.grid.xyz[i, j]
         angles = [torch.atan2(p[1], p[0]), torch.acos(p[2]), torch.tensor(2 * torch.pi * k / 7, dtype=torch.float64)]
@@ -267,7 +267,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "fibre samples": (
         lambda: pg.nn.Project(SO3)(torch.zeros(1, 1, 4, *SO3.grid.shape)),
         ValueError,
-        "u: expected 5 fibre samples on axis 2",
+        "u: expected 5 orientations on axis 2",
     ),
     "grid shape": (
         lambda: pg.nn.Lift(SO3, 1, 1)(torch.zeros(1, 1, 8, 16)),
