@@ -92,9 +92,9 @@ TABLES = {
     ),
     "street_scenes": Table(
         "Street scenes (CamVid)",
-        "Reversible hyperbolic networks beside plain ones of as many parameters: 367 pictures of 240 x 180 to train, 101 "
-        "to validate. These trainings had only begun when their budget ended (4 of 60 epochs): read memory and time, not "
-        "accuracy. Memory: peak of a training step beyond parameters, measured in a process of its own. "
+        "Reversible hyperbolic networks beside plain ones of as many parameters: 367 pictures of 240 x 180 to train, "
+        "101 to validate. These trainings had only begun when their budget ended (4 of 60 epochs): read memory and "
+        "time, not accuracy. Memory: peak of a training step beyond parameters, measured in a process of its own. "
         "Networks: `pdegcnn_examples.networks.scenes`.",
         (
             ("mean_iou", "mean IoU (%)", 100, ".1f"),
