@@ -19,7 +19,7 @@ SPACE = pg.SE2(8)
 SIZES = [(9, 9), (8, 8)]
 IMAGE_LAYERS: dict[str, Callable[[], nn.Module]] = {
     **{f"lift-{f}": lambda f=f: pg.nn.Lift(SPACE, 2, 3, filters=f) for f in (*BASES, "cake")},
-    "lift-valid": lambda: pg.nn.Lift(SPACE, 2, 3, padding=0),
+    "lift-valid": lambda: pg.nn.Lift(SPACE, 2, 3, kernel_size=5, padding=0),
     "resample-up": lambda: pg.nn.Resample(12),
     "resample-down": lambda: pg.nn.Resample(5),
 }
