@@ -72,7 +72,7 @@ def smooth(space: GridSpace, size: int) -> Tensor:
     Adelson, *The design and use of steerable filters* (IEEE PAMI 13, 1991).
     """
     grid = _rotated_grid(space, size)
-    radius, phi = grid.norm(dim=-1), torch.atan2(grid[..., 1], grid[..., 0])
+    radius, phi = torch.hypot(grid[..., 0], grid[..., 1]), torch.atan2(grid[..., 1], grid[..., 0])
     scale = SMOOTH * max(size // 2, 1)
     window, functions = torch.exp(-((radius / scale) ** 2) / 2), list[Tensor]()
     for n in range(smooth_orders(space) + 1):
