@@ -184,20 +184,43 @@ def chains(quick: bool) -> list[Row]:
     return rows
 
 
+def picture(rows: Sequence[Row], path: str) -> None:
+    """Draw the worst error of dilation over orientations."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
+    for name in DILATION:
+        mine = [row for row in rows if row.options == name and row.what.startswith("dilation")]
+        counts = [int(row.what.split(":")[0].split()[-1]) for row in mine]
+        axis.plot(counts, [float(row.errors.split()[0]) for row in mine], "o-", label=name)
+    axis.set(xscale="log", yscale="log", xlabel="orientations", ylabel="error / change, worst case")
+    axis.set_xticks([8, 16, 32], ["8", "16", "32"])
+    axis.set_yticks([0.05, 0.1, 0.2, 0.4], [".05", ".1", ".2", ".4"])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one metric, 8 and 16 orientations, one layer")
+    parser.add_argument("--picture", help="file for a picture of the error of dilation over orientations")
     parser.add_argument("--grids", action="store_true", help="without S2 and SO(3)")
     chosen = parser.parse_args(arguments)
     quick = chosen.quick
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print(f"{'':55s}{'options':24s}{'time':>6s}{'train':>7s}  errors")
+    measured: list[Row] = []
     for part in (lambda: dilations(quick), convections, diffusions, lambda: chains(quick)):
         for row in part():
+            measured.append(row)
             times = f"{row.forward:6.1f}{row.training:7.1f}" if row.forward else " " * 13
             print(f"{row.what:55s}{row.options:24s}{times}  {row.errors}", flush=True)
+    if chosen.picture:
+        picture(measured, chosen.picture)
     if not chosen.grids:
         solver_accuracy_sphere.main(["--quick"] if quick else [])
 
