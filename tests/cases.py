@@ -26,6 +26,7 @@ from pdegcnn.nn.lift import SPHERE_FILTERS
 from pdegcnn.spaces import SPACES, GridSpace, Mesh, RotationSpace, Space
 
 from .helpers import bumpy_sphere
+from .toys import Lines
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ SMALL: dict[type[Space], Space] = {
     pg.SE2: pg.SE2(4), pg.S2: pg.S2(GRID), pg.SO3: pg.SO3(GRID, 3), Mesh: MESH,
 }  # fmt: skip
 """Small spaces, for those that need arguments."""
-EXAMPLES: dict[str, Space] = {s.__name__: SMALL[s] if s in SMALL else s() for s in SPACES}
-"""One of every listed space, by the name of its class."""
+EXAMPLES: dict[str, Space] = {s.__name__: SMALL[s] if s in SMALL else s() for s in SPACES} | {"Lines": Lines(4)}
+"""One of every listed space, by the name of its class, and the space that a tutorial defines."""
 R2, SE2, S2, SO3 = (EXAMPLES[name] for name in ("R2", "SE2", "S2", "SO3"))
 PACKAGES: dict[str, ModuleType] = {
     name: getattr(pg, name) for name in ("functional", "nn", "gauge", "models", "reversible", "kernels", "sphere")
@@ -224,8 +225,11 @@ FORMS = [
 SPACED_TERMS = [
     *(pde(s, (t,), t) for s in EXAMPLES.values() for t in s.supported_terms),
     *(
-        pde(s, (t,), f"{t} {form}", metric=form) for s, form in FORMS if isinstance(s, RotationSpace)
-        for t in with_metric(s, form) if t not in ("dilation", "erosion")
+        pde(s, (t,), f"{t} {form}", metric=form)
+        for s, form in FORMS
+        if isinstance(s, RotationSpace)
+        for t in with_metric(s, form)
+        if t not in ("dilation", "erosion")
     ),
 ]
 """Every term on every space alone, and linear terms on spheres with every form of the metric: these are exact there."""
@@ -251,9 +255,14 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
+    *(
+        layer(f"nn.PDELayer {name} reaction", {"space": s, "terms": ("reaction",), **IO}, signal(s),
+              exact=not isinstance(s, RotationSpace))
+        for name, s in EXAMPLES.items()
+    ),
     pde(S2, ("dilation",), "finer samples", {"hooks": "pieces"}, oversample=2),
 ]  # fmt: skip
-"""PDE layers with one option each: metric, method, distance, border, window, splitting, subgrid."""
+"""PDE layers with one option each: metric, method, distance, border, window, splitting, subgrid; a tutorial's term."""
 VARIANTS = [
     *PDE_LAYERS,
     *(layer(f"nn.Lift SE2 {f}", {"space": SE2, "filters": f, **IO}, IMAGE) for f in (*BASES, "cake")),
@@ -300,7 +309,7 @@ KINDS = [
     *(
         c
         for c in PDE_LAYERS
-        if c.name.endswith(("all terms", "one graph", "randers", "spectral", "newton", "finer samples"))
+        if c.name.endswith(("all terms", "one graph", "randers", "spectral", "newton", "finer samples", "reaction"))
     ),
 ]
 """What the laws that take longer walk over: every layer once, every term on every space, and every kind of solver."""
