@@ -25,7 +25,7 @@ from pdegcnn.ops.padding import BOUNDARIES, pad
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import mix, to_rows
 from pdegcnn.pde.mesh_stencils import filter_stencil
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
 from pdegcnn.spaces.s2 import check_base, point_spacing
 from pdegcnn.sphere._tables import Array
 
@@ -419,7 +419,7 @@ def Lift(  # noqa: N802 - reads as the class that it makes
         >>> pg.nn.Lift(pg.SE2(8), 3, 16, kernel_size=7)(torch.rand(1, 3, 32, 32)).shape
         torch.Size([1, 16, 8, 32, 32])
     """
-    layer = next((lift for family, lift in LIFTS.items() if isinstance(space, family)), None)
+    layer = by_family(space, LIFTS)
     if layer is None:
         raise TypeError(f"space: expected one of {', '.join(f.__name__ for f in LIFTS)}, got {type(space).__name__}")
     options = {

@@ -13,7 +13,7 @@ from pdegcnn.pde.mesh import MeshSolver
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Radius, Solver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.pde.splitting import SPLITTINGS, evolve
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
 
 SOLVERS: dict[type[Space], type[Solver]] = {GridSpace: GridSolver, RotationSpace: SphereSolver, Mesh: MeshSolver}
 
@@ -33,10 +33,10 @@ def solver_class(space: Space, term: str) -> type[Solver]:
         raise ValueError(
             f"terms: expected one of {', '.join(map(repr, space.supported_terms))} on {space}, got {term!r}"
         )
-    for family, solver in SOLVERS.items():
-        if isinstance(space, family):
-            return solver
-    raise ValueError(f"space: no solver is listed for {type(space).__name__}")
+    solver = by_family(space, SOLVERS)
+    if solver is None:
+        raise ValueError(f"space: no solver is listed for {type(space).__name__}")
+    return solver
 
 
 def solver_for(

@@ -1,5 +1,10 @@
 """What a signal lives on. One file per space; a new space is a new file and a line in ``SPACES``."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
 from pdegcnn.spaces.base import HomogeneousSpace, Space
 from pdegcnn.spaces.grid import GridSpace
 from pdegcnn.spaces.mesh import Mesh
@@ -10,5 +15,24 @@ from pdegcnn.spaces.se2 import SE2
 from pdegcnn.spaces.so3 import SO3
 
 SPACES: tuple[type[Space], ...] = (R2, SE2, S2, SO3, Mesh)
+Entry = TypeVar("Entry")
 
-__all__ = ["R2", "S2", "SE2", "SO3", "SPACES", "GridSpace", "HomogeneousSpace", "Mesh", "RotationSpace", "Space"]
+
+def by_family(space: Space, table: Mapping[type[Space], Entry]) -> Entry | None:
+    """Return what a table by families of spaces holds for ``space``, or None."""
+    return next((entry for family, entry in table.items() if isinstance(space, family)), None)
+
+
+__all__ = [
+    "R2",
+    "S2",
+    "SE2",
+    "SO3",
+    "SPACES",
+    "GridSpace",
+    "HomogeneousSpace",
+    "Mesh",
+    "RotationSpace",
+    "Space",
+    "by_family",
+]

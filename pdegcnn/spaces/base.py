@@ -83,6 +83,11 @@ class Space(ABC):
         return signal
 
     @property
+    def areas(self) -> Tensor | None:
+        """Area of each base point, float64; None if all are equal."""
+        return None
+
+    @property
     def point_weights(self) -> Tensor | None:
         """Share of each base point in an integral, of mean one, broadcastable to signals; None if all are equal."""
         return None

@@ -95,6 +95,11 @@ class RotationSpace(HomogeneousSpace):
         return self.grid.weights.to(signal).sqrt()
 
     @property
+    def areas(self) -> Tensor:
+        """Area of each grid point in steradians, ``[*grid.shape]``, float64."""
+        return self.grid.weights
+
+    @property
     def point_weights(self) -> Tensor:
         """Area of each grid point over the mean area, ``[*grid.shape]``, float64."""
         weights = self.grid.weights

@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from pdegcnn.nn.normalization import BatchNorm
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.motion import GaugeMotion, GridMotion, RelabelMotion, RotationMotion, tensors
 
@@ -94,16 +94,24 @@ def _vanishes_inside(call: Call) -> bool:
         return False
 
 
+PLAIN_CONVOLUTIONS: dict[type[Space], str] = {
+    RotationSpace: "the longitude-latitude array; use pdegcnn.nn.SphereConv or Lift",
+    Mesh: "the numbers of vertices or directions; use pdegcnn.nn.Lift or pdegcnn.gauge",
+}
+"""What a plain convolution goes over where points are not pixels, and what to use."""
+MEANS: dict[type[Space], str] = {RotationSpace: "pdegcnn.nn.GlobalPool", Mesh: "pdegcnn.gauge.GlobalPool"}
+"""Means weighted by area."""
+
+
 def plain_convolution(call: Call) -> str | None:
     """A convolution with filters of its own in one frame."""
     m = call.module
     if not isinstance(m, _ConvNd) or max(m.kernel_size) == 1:
         return None
     space = call.motion.spaces[0]
-    if isinstance(space, RotationSpace):
-        return "plain convolution over the longitude-latitude array; use pdegcnn.nn.SphereConv or Lift"
-    if isinstance(space, Mesh):
-        return "plain convolution over the numbers of vertices or directions; use pdegcnn.nn.Lift or pdegcnn.gauge"
+    elsewhere = by_family(space, PLAIN_CONVOLUTIONS)
+    if elsewhere is not None:
+        return f"plain convolution over {elsewhere}"
     turned = torch.rot90(m.weight, 1, (-2, -1)) if m.weight.shape[-1] == m.weight.shape[-2] else None
     if m.weight.ndim >= 4 and turned is not None and torch.allclose(turned, m.weight):
         return None
@@ -118,12 +126,12 @@ def normalisation(call: Call) -> str | None:
         return f"layer norm over the last {axes} axes with a weight for each place; use pdegcnn.nn.BatchNorm"
     if not isinstance(m, NORMS) or x is None:
         return None
-    if isinstance(space, RotationSpace) and not isinstance(m, BatchNorm):
+    if space.point_weights is not None and not isinstance(m, BatchNorm):
         return "batch norm over the grid: its means are not weighted by area; use pdegcnn.nn.BatchNorm(channels, space)"
     if isinstance(m, BatchNorm) and m.point_weights is None and space.point_weights is not None:
         return "batch norm over the grid: means are not weighted by area; pass the space, BatchNorm(channels, space)"
     orientations = space.orientations
-    if not isinstance(space, RotationSpace) and x.shape[1] % orientations == 0 and orientations > 1:
+    if space.point_weights is None and x.shape[1] % orientations == 0 and orientations > 1:
         return (
             f"batch norm over channels times {orientations} orientations: statistics and scales of their own for each; "
             "use pdegcnn.nn.BatchNorm on [B,C,Or,H,W]"
@@ -150,29 +158,19 @@ def as_trained(model: Any) -> Any:
 def plain_mean(call: Call) -> str | None:
     """The mean of the samples where the mean of the function is meant."""
     x, out, space = call.x, call.output, call.motion.spaces[0]
-    if x is None or not isinstance(out, Tensor) or isinstance(space, GridSpace):
+    areas = space.areas
+    if areas is None or x is None or not isinstance(out, Tensor):
         return None
-    if not isinstance(space, (RotationSpace, Mesh)) or x.ndim < 3 or x.shape[:2] != out.shape[:2]:
+    if x.ndim < 3 or x.shape[:2] != out.shape[:2] or out.numel() != x.shape[0] * x.shape[1]:
         return None
-    if out.numel() != x.shape[0] * x.shape[1]:
+    if x.shape[-areas.ndim :] != areas.shape:
         return None
-    if tuple(x.shape[-call.grid_axes :]) != _base_shape(space):
-        return None
-    plain, weights = x.flatten(2).mean(2), _areas(space).to(x)
+    plain, weights = x.flatten(2).mean(2), areas.to(x)
     true = (x * (weights / weights.mean())).flatten(2).mean(2)
     is_plain = torch.allclose(out.reshape(x.shape[:2]), plain, rtol=1e-4, atol=1e-6)
     if is_plain and not torch.allclose(plain, true, rtol=1e-4, atol=1e-6):
-        better = "pdegcnn.nn.GlobalPool" if isinstance(space, RotationSpace) else "pdegcnn.gauge.GlobalPool"
-        return f"mean not weighted by area: points stand for different areas; use {better}"
+        return f"mean not weighted by area: points stand for different areas; use {by_family(space, MEANS)}"
     return None
-
-
-def _base_shape(space: RotationSpace | Mesh) -> tuple[int, ...]:
-    return space.grid.shape if isinstance(space, RotationSpace) else (space.vertex_count,)
-
-
-def _areas(space: RotationSpace | Mesh) -> Tensor:
-    return space.grid.weights if isinstance(space, RotationSpace) else space.areas
 
 
 def flattening(call: Call) -> str | None:

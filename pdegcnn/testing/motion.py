@@ -6,13 +6,13 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import gauge
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
 from pdegcnn.spaces.mesh import turn_fibre
 
 EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-3, 0.15
@@ -233,19 +233,34 @@ class SymmetryMotion(Motion):
 
 def choose_motion(space: Space, spaces: list[Space], x: Any, options: dict[str, Any]) -> Motion:
     """The motion that ``options`` name, or the one that the space is checked by unless told otherwise."""
-    if isinstance(space, GridSpace):
-        like = first_tensor(x)
-        square = like.shape[-1] == like.shape[-2]
-        motion: Motion = GridMotion(spaces, options or {"angle": 90 if square else 180}, like)
-    elif isinstance(space, RotationSpace):
-        motion = RotationMotion(spaces, options or {"rotation": _some_rotation()})
-    elif isinstance(space, Mesh) and "symmetry" in options:
-        motion = SymmetryMotion(spaces, options)
-    elif isinstance(space, Mesh):
-        motion = GaugeMotion(spaces, options or {"gauge": _some_gauge(space)})
-    else:
+    choose = by_family(space, MOTIONS)
+    if choose is None:
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
-    return motion
+    return choose(spaces, options, x)
+
+
+def _on_grid(spaces: list[Space], options: dict[str, Any], x: Any) -> Motion:
+    like = first_tensor(x)
+    square = like.shape[-1] == like.shape[-2]
+    return GridMotion(spaces, options or {"angle": 90 if square else 180}, like)
+
+
+def _on_sphere(spaces: list[Space], options: dict[str, Any], _: Any) -> Motion:
+    return RotationMotion(spaces, options or {"rotation": _some_rotation()})
+
+
+def _on_mesh(spaces: list[Space], options: dict[str, Any], _: Any) -> Motion:
+    if "symmetry" in options:
+        return SymmetryMotion(spaces, options)
+    return GaugeMotion(spaces, options or {"gauge": _some_gauge(cast(Mesh, spaces[0]))})
+
+
+MOTIONS: dict[type[Space], Callable[[list[Space], dict[str, Any], Any], Motion]] = {
+    GridSpace: _on_grid,
+    RotationSpace: _on_sphere,
+    Mesh: _on_mesh,
+}
+"""What chooses a motion for each family of spaces, from all spaces of a model, options and the input."""
 
 
 def spaces_of(model: Any, space: Space) -> list[Space]:

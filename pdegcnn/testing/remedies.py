@@ -14,7 +14,6 @@ from pdegcnn.nn.nonlinearity import SphereActivation
 from pdegcnn.nn.pooling import GlobalPool
 from pdegcnn.nn.project import Project
 from pdegcnn.nn.terms import Convection, Morphology
-from pdegcnn.spaces import RotationSpace
 from pdegcnn.testing.call import Call
 
 GAIN = 0.8
@@ -60,7 +59,7 @@ def variants(module: Any) -> Iterator[tuple[str, nn.Module]]:
     """The arguments that may lower the error of a layer, and the layer with them; nothing for unknown layers."""
     if isinstance(module, Morphology):
         changes: list[dict[str, Any]] = [{"oversample": 2}]
-        if isinstance(module.space, RotationSpace) and not module.space.has_orientations:  # too slow to try on SO(3)
+        if module.space.point_weights is not None and not module.space.has_orientations:  # too slow to try on SO(3)
             changes.append({"oversample": 2, "subgrid": "newton"})
         yield from _terms(module, changes)
     elif isinstance(module, Convection):
@@ -75,7 +74,7 @@ def variants(module: Any) -> Iterator[tuple[str, nn.Module]]:
         twin = copy.deepcopy(module)
         if isinstance(module, Project):
             twin.oversample = more
-        elif isinstance(module.space, RotationSpace):
+        else:
             twin = GlobalPool(module.space, "max", oversample=more)
         yield f"oversample={more}", twin
 
