@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
@@ -13,7 +13,8 @@ from pdegcnn.ops.group_convolution import custom_op
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather import custom_op as transport_op
 from pdegcnn.ops.transport_gather import reference as transport_reference
-from pdegcnn.ops.transport_gather.stencils import filter_stencil
+from pdegcnn.pde.mesh_neighbors import bundle
+from pdegcnn.pde.mesh_stencils import filter_stencil
 from tests.helpers import sheet
 
 DTYPES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 3e-3}

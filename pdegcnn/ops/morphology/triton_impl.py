@@ -14,6 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops._operator import index_dtype
+from pdegcnn.ops.morphology import torch_impl
+
 BLOCK = 512
 TAPS, CHUNK = 32, 128
 
@@ -152,24 +155,24 @@ def wide(dtype: torch.dtype) -> tl.dtype:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
-def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Values, and the winning taps where ``keep`` (else an empty tensor)."""
-    return _run(u, [kernel], sign, keep, index_dtype)[0]
+def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
+    return _run(u, [kernel], sign, keep, row_dtype)[0]
 
 
-def forward_pair(u: Tensor, kernels: list[Tensor], keep: bool, index_dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+def forward_pair(u: Tensor, kernels: list[Tensor], keep: bool, row_dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
     """What :func:`forward` gives for sign +1 with the first kernel and for -1 with the second, in one pass."""
-    return _run(u, kernels, 1, keep, index_dtype)
+    return _run(u, kernels, 1, keep, row_dtype)
 
 
 def _run(
-    u: Tensor, kernels: list[Tensor], sign: int, keep: bool, index_dtype: torch.dtype
+    u: Tensor, kernels: list[Tensor], sign: int, keep: bool, row_dtype: torch.dtype
 ) -> list[tuple[Tensor, Tensor]]:
     batch, channels, planes, height, width = u.shape
     orientations = kernels[0].shape[1]
     shape = (batch, channels, orientations, height, width)
     outs = [u.new_empty(shape) for _ in kernels]
-    winners = [torch.empty(shape if keep else (0,), dtype=index_dtype, device=u.device) for _ in kernels]
+    winners = [torch.empty(shape if keep else (0,), dtype=torch.int32, device=u.device) for _ in kernels]
     grid = (batch * channels * orientations * triton.cdiv(height * width, BLOCK),)
     with torch.cuda.device_of(u):
         _forward[grid](
@@ -181,11 +184,14 @@ def _run(
             WIDE=wide(u.dtype),
             BLOCK=BLOCK,
         )
-    return list(zip(outs, winners))
+    rows = [winner.div(kernels[0].shape[4], rounding_mode="floor").to(row_dtype) for winner in winners]
+    return list(zip(outs, rows))
 
 
-def backward(grad: Tensor, winner: Tensor, sizes: list[int], stride: int) -> tuple[Tensor, Tensor]:
-    """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
+def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+    """Gradients in u and kernel."""
+    sizes, stride = kernel.shape[2:], u.shape[2] // kernel.shape[1]
+    winner = torch_impl.winning_taps(rows, u, kernel, sign).to(index_dtype(kernel[0, 0].numel() + 1))
     batch, channels, orientations, height, width = grad.shape
     planes, number = batch * channels * orientations, sizes[0] * sizes[1] * sizes[2]
     grad_u = grad.new_empty(batch, channels, stride * orientations, height, width)
@@ -203,4 +209,4 @@ def backward(grad: Tensor, winner: Tensor, sizes: list[int], stride: int) -> tup
             TAPS=TAPS,
             CHUNK=CHUNK,
         )
-    return grad_u, sums.sum(0).to(grad.dtype)
+    return grad_u, -sign * sums.sum(0).to(grad.dtype)
