@@ -21,8 +21,8 @@ _OPERATORS = sorted((Path(__file__).parents[1] / "pdegcnn" / "ops").glob("*/cust
 _STATE = hashlib.sha256(b"".join(file.read_bytes() for file in _OPERATORS)).hexdigest()[:16]
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"pdegcnn-inductor-{_STATE}"))
 
-settings.register_profile("house", deadline=None, max_examples=20, derandomize=True)
-settings.load_profile("house")
+settings.register_profile("repeatable", deadline=None, max_examples=20, derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

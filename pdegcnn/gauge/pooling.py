@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._dtypes import widen
-from pdegcnn.gauge.features import Features, check_features
+from pdegcnn.gauge.features import Features, check_features, check_mesh
 from pdegcnn.spaces import Mesh
 
 TIE = 1e-9
@@ -120,8 +120,7 @@ class MeshUnpool(nn.Module):
 
     def forward(self, signal: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Features | Tensor:
         """Interpolate to ``mesh``."""
-        if not isinstance(mesh, Mesh):
-            raise TypeError(f"mesh: expected a pdegcnn.Mesh, got {type(mesh).__name__}")
+        check_mesh(mesh)
         fields = _checked(signal, mesh.coarsen(self.factor), mesh)
         if isinstance(fields, Tensor):
             wide = widen(fields)
@@ -143,8 +142,7 @@ class MeshUnpool(nn.Module):
 
 def _checked(signal: Mapping[int, Tensor] | Tensor, where: Mesh, mesh: Mesh) -> Features | Tensor:
     """Features or a signal on the bundle that fit the mesh ``where``, else an error."""
-    if not isinstance(mesh, Mesh):
-        raise TypeError(f"mesh: expected a pdegcnn.Mesh, got {type(mesh).__name__}")
+    check_mesh(mesh)
     if isinstance(signal, Tensor):
         return where.check_signal("signal", signal)
     return check_features("signal", signal, None, where)
