@@ -263,7 +263,8 @@ def dilation(
             space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
             at the samples; on SE(2), unless given, the middle of every cell is read beside the samples, which halves
             the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on
-            a finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in radians.
+            a finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size
+            in radians.
 
     Returns:
         A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band).
