@@ -28,7 +28,7 @@ from benchmarks import baselines
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.group_convolution import group_convolution
-from pdegcnn.ops.group_convolution.expanded import expand
+from pdegcnn.ops.group_convolution.torch_impl import expand
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
 from tools import ops_report
 

@@ -12,15 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pdegcnn.ops._operator import index_dtype
 from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
 from pdegcnn.ops.convection import reference as _convection
-from pdegcnn.ops.convection.op import BOUNDARIES
+from pdegcnn.ops.convection.custom_op import BOUNDARIES
 from pdegcnn.ops.gather_mean import reference as _mean
-from pdegcnn.ops.gather_morphology.op import index_dtype as _gather_index
-from pdegcnn.ops.geodesic_flow import trace as _trace
+from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
 from pdegcnn.ops.group_convolution import reference as _group
-from pdegcnn.ops.morphology.op import index_dtype as _grid_index
-from pdegcnn.ops.ring_morphology.op import index_dtype as _ring_index
 from pdegcnn.sphere._constants import _MAKERS
 
 SLOTS = 32
@@ -42,7 +40,7 @@ def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -
         weight = weights[:, :, a]
         value = field.roll(ko // 2 - a, dims=2)[..., place] - weight
         best = torch.maximum(best, torch.where(weight == torch.inf, -torch.inf, value).amax((3, 4)))
-    index = _grid_index(ko * kh * kw)
+    index = index_dtype(ko * kh * kw + 1)
     return (sign * best).to(u.dtype), torch.zeros(u.shape if keep else (0,), dtype=index, device=u.device)
 
 
@@ -84,7 +82,7 @@ def ring_morphology(
         value = field[:, :, place] - weight
         value = torch.where((weight == torch.inf) | ~exists[:, None, :, None], -torch.inf, value)
         best = torch.maximum(best, value.amax(2))
-    index = _ring_index(longest)
+    index = index_dtype(longest + 1)
     return (sign * best).to(u.dtype), torch.zeros(u.shape if keep else (0,), dtype=index, device=u.device)
 
 
@@ -108,7 +106,7 @@ def gather_morphology(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
             value = field[:, :, source(bundle, pairs[:, slot], direction, step, count)]
             value = value - torch.where(power.isinf(), flat, cost)
             best = torch.maximum(best, torch.where(exists[:, slot], value, -torch.inf))
-    return sign * best, torch.zeros(u.shape, dtype=_gather_index(bundle.most * taps), device=u.device)
+    return sign * best, torch.zeros(u.shape, dtype=index_dtype(bundle.most * taps), device=u.device)
 
 
 def gather_mean(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -137,7 +135,7 @@ def geodesic_landing(
     tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
 ) -> tuple[Tensor, ...]:
     """The paths by plain torch, as long as they are: for frozen programs, where they are constants."""
-    return tuple(_trace.land(_trace._Tables._make(tables), vertex, radius, angle))
+    return tuple(_tracing.land(_tracing._Tables._make(tables), vertex, radius, angle))
 
 
 def sphere_constant(name: str, degree: int) -> Tensor:

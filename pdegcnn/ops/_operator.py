@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -43,3 +46,14 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
         return made
 
     return register
+
+
+@cache
+def implementation(name: str, backend: str) -> ModuleType:
+    """The module of folder ``name`` that holds an operator's version for ``backend``, imported when first used."""
+    return importlib.import_module(f"pdegcnn.ops.{name}.{backend}_impl")
+
+
+def index_dtype(count: int) -> torch.dtype:
+    """Smallest integer type that holds the numbers below ``count``."""
+    return torch.uint8 if count <= 256 else torch.int16 if count <= 2**15 else torch.int32

@@ -103,7 +103,7 @@ def test_programs_run_where_the_library_is_not(tmp_path: Path) -> None:
 
 def test_every_operator_has_a_plain_version() -> None:
     """Of all that are registered, those that only a backward pass calls, and the CUDA ones, are left out."""
-    import pdegcnn.ops.group_convolution.op  # noqa: F401
+    import pdegcnn.ops.group_convolution.custom_op  # noqa: F401
 
     names = {s.partition("::")[2].partition(".")[0] for s in torch._C._dispatch_get_all_op_names() if "pdegcnn::" in s}
     backward = {n for n in names if n.endswith("backward")} | {"group_spread", "group_products", "transport_spread"}

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
-from pdegcnn.ops.gather_morphology import op as morphology_op
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
-from pdegcnn.ops.group_convolution import op
+from pdegcnn.ops.group_convolution import custom_op
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
-from pdegcnn.ops.transport_gather import op as transport_op
+from pdegcnn.ops.transport_gather import custom_op as transport_op
 from pdegcnn.ops.transport_gather import reference as transport_reference
 from pdegcnn.ops.transport_gather.stencils import filter_stencil
 from tests.helpers import sheet
@@ -72,6 +72,6 @@ def test_gather_morphology_triton(dtype, power, sign):
 def test_opcheck_group_convolution_triton():
     u = torch.randn(1, 1, 2, 3, 2, dtype=torch.float64, requires_grad=True)
     kernel = torch.randn(1, 2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
-    torch.library.opcheck(op.correlate, (u, kernel, [1, 0], "triton"))
-    torch.library.opcheck(op.spread, (u, kernel, [1, 0], "triton"))
-    torch.library.opcheck(op.products, (u, torch.ones_like(u), [1, 1], 3, "triton"))
+    torch.library.opcheck(custom_op.correlate, (u, kernel, [1, 0], "triton"))
+    torch.library.opcheck(custom_op.spread, (u, kernel, [1, 0], "triton"))
+    torch.library.opcheck(custom_op.products, (u, torch.ones_like(u), [1, 1], 3, "triton"))

@@ -9,11 +9,11 @@ import torch
 
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.gather_mean import custom_op as mean_op
 from pdegcnn.ops.gather_mean import gather_mean
-from pdegcnn.ops.gather_mean import op as mean_op
 from pdegcnn.ops.gather_mean import reference as mean_reference
+from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
-from pdegcnn.ops.gather_morphology import op as morphology_op
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
 from pdegcnn.ops.geodesic_flow import geodesic_flow
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from pdegcnn.ops.ring_morphology import cpu, op, ring_morphology
+from pdegcnn.ops._operator import index_dtype
+from pdegcnn.ops.ring_morphology import custom_op, numba_impl, ring_morphology
 from pdegcnn.ops.ring_morphology.reference import ring_morphology as reference
 
 from ..helpers import backend_cases
@@ -66,7 +67,7 @@ def test_values_and_gradients(backend, device, dtype):
 @pytest.mark.parametrize("shape, shared", [((5, 2, 2, 3, 4), False), ((9, 2, 3, 4, 1), False), ((5, 2, 4, 3, 1), True)])
 def test_blocks_of_signals_overlap(shape, shared, sign, monkeypatch):
     monkeypatch.setattr(
-        cpu, "WIDE", 2 * max(shape[4], shape[2] if shared else 1)
+        numba_impl, "WIDE", 2 * max(shape[4], shape[2] if shared else 1)
     )  # two signals at a time of an odd number
     u, kernel, taps, start, longest = case(shape, shared, 4, "cpu")
     compare(
@@ -102,8 +103,8 @@ def test_as_a_torch_operator(backend, device, length):
     u, kernel, taps, start, longest = case(shape, False, 1, device, most=most)
     u, kernel = (x + 0.1 * torch.rand_like(x) for x in (u, kernel))  # no ties
     u, kernel = u.requires_grad_(), kernel.requires_grad_()
-    opcheck(op.ring_morphology, (u, kernel, taps, start, longest, 1, True, backend))
-    opcheck(op.ring_morphology, (u.detach(), kernel.detach(), taps, start, longest, -1, False, backend))
+    opcheck(custom_op.ring_morphology, (u, kernel, taps, start, longest, 1, True, backend))
+    opcheck(custom_op.ring_morphology, (u.detach(), kernel.detach(), taps, start, longest, -1, False, backend))
     finite = torch.where(kernel.isinf(), 9.0, kernel).detach().requires_grad_()
     call = lambda u, k: ring_morphology(u, k, taps, start, longest, 1, backend)  # noqa: E731
     assert torch.autograd.gradcheck(call, (u, finite), fast_mode=slow)
@@ -113,7 +114,7 @@ def test_as_a_torch_operator(backend, device, length):
 
 
 def test_index_type_is_the_smallest_that_fits():
-    assert [op.index_dtype(n) for n in (255, 256, 2**15 - 1, 2**15)] == [
+    assert [index_dtype(n) for n in (256, 257, 2**15, 2**15 + 1)] == [
         torch.uint8,
         torch.int16,
         torch.int16,

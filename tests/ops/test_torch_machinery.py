@@ -8,10 +8,10 @@ import torch
 
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
-from pdegcnn.ops.convection import op as convection_op
+from pdegcnn.ops.convection import custom_op as convection_op
 from pdegcnn.ops.group_convolution import group_convolution
+from pdegcnn.ops.morphology import custom_op as morphology_op
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
-from pdegcnn.ops.morphology import op as morphology_op
 
 MORPHOLOGY = registry.available("morphological_convolution")
 CASES = [("morphology", b) for b in MORPHOLOGY] + [("convection", b) for b in registry.available("convection")]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pdegcnn.ops import backend as registry
-from pdegcnn.ops.transport_gather import Stencil, op, reference, transport_gather
+from pdegcnn.ops.transport_gather import Stencil, custom_op, reference, transport_gather
 from pdegcnn.ops.transport_gather.stencils import filter_stencil
 
 from ..helpers import bumpy_sphere, sheet
@@ -46,8 +46,8 @@ def test_derivatives_opcheck_and_compile(backend):
     fields.requires_grad_()
     assert torch.autograd.gradcheck(lambda f: transport_gather(f, stencil, backend), (fields,), fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda f: transport_gather(f, stencil, backend), (fields,), fast_mode=True)
-    torch.library.opcheck(op.gather, (fields, *stencil, backend))
-    torch.library.opcheck(op.spread, (fields.detach()[:, :, 0], *stencil, backend))
+    torch.library.opcheck(custom_op.gather, (fields, *stencil, backend))
+    torch.library.opcheck(custom_op.spread, (fields.detach()[:, :, 0], *stencil, backend))
     compiled = torch.compile(lambda f: transport_gather(f, stencil, backend), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(fields), transport_gather(fields, stencil, backend))
 

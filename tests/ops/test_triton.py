@@ -49,7 +49,7 @@ def launched():
         "AXIS": (1,),
     }
     for operator in (FOLDERS.get(name, name) for name in registry.TRITON):
-        module = importlib.import_module(f"pdegcnn.ops.{operator}.triton")
+        module = importlib.import_module(f"pdegcnn.ops.{operator}.triton_impl")
         for name, function in vars(module).items():
             arguments = getattr(function, "arg_names", [])
             if "BLOCK" in arguments or "CHUNK" in arguments:
@@ -81,7 +81,7 @@ def test_kernels_compile_for_a_gpu(operator, name, variant, wide):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    function = getattr(importlib.import_module(f"pdegcnn.ops.{operator}.triton"), name)
+    function = getattr(importlib.import_module(f"pdegcnn.ops.{operator}.triton_impl"), name)
     constants = {**SIZES, **variant, "WIDE": tl.float64 if wide == "fp64" else tl.float32}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
     pointers = {k: v.replace("fp32", wide) for k, v in POINTERS.items()} | {"sums": "*fp64", "grad_u": f"*{wide}"}
@@ -102,7 +102,7 @@ def test_a_cpu_signal_is_refused_with_a_reason():
 def test_triton_is_not_imported_unless_it_runs():
     code = "import sys, torch, pdegcnn as pg; pg.backends(False); import pdegcnn.ops.morphology as m;"
     code += "m.morphological_convolution(torch.zeros(1, 1, 1, 3, 3), torch.zeros(1, 1, 1, 3, 3));"
-    code += "bad = [n for n in sys.modules if n.startswith('pdegcnn.ops') and n.endswith('.triton')];"
+    code += "bad = [n for n in sys.modules if n.startswith('pdegcnn.ops') and n.endswith('.triton_impl')];"
     code += "assert not bad, bad"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parents[1])
     assert run.returncode == 0, run.stderr

@@ -20,8 +20,8 @@ from pdegcnn.ops.convection import convection
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
+from pdegcnn.ops.morphology import custom_op as morphology_op
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
-from pdegcnn.ops.morphology import op as morphology_op
 
 from .calls import COEFFICIENTS, FUNCTIONS, LAYERS, MESH, R2, S2, SE2, SO3, find
 from .derivatives import along, faults, of_layer

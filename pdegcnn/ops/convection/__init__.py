@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.convection import op as _op
+from pdegcnn.ops.convection import custom_op as _op
 from pdegcnn.ops.convection.reference import convection as _reference
 
 __all__ = ["convection"]

@@ -8,7 +8,7 @@ from torch import Tensor
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.bundle import Bundle
-from pdegcnn.ops.gather_morphology import op as _op
+from pdegcnn.ops.gather_morphology import custom_op as _op
 
 __all__ = ["gather_morphology"]
 

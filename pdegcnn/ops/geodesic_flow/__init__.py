@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.geodesic_flow import trace as _trace
+from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
 from pdegcnn.spaces.mesh import Mesh
 
 __all__ = ["geodesic_flow"]
@@ -44,7 +44,7 @@ def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = No
     chosen = _backend.choose("geodesic_flow", u, backend)
     recorded = torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad)
     if recorded and not _transforms.differentiated(u, shift):  # torch.func knows no checkpoints
-        result = checkpoint(_trace.flow, wide, mesh, shift, chosen, use_reentrant=False)
+        result = checkpoint(_tracing.flow, wide, mesh, shift, chosen, use_reentrant=False)
         assert isinstance(result, Tensor)
         return result.to(u.dtype)
-    return _trace.flow(wide, mesh, shift, chosen).to(u.dtype)
+    return _tracing.flow(wide, mesh, shift, chosen).to(u.dtype)

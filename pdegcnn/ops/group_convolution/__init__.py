@@ -6,9 +6,9 @@ from torch import Tensor
 
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.group_convolution import op as _op
-from pdegcnn.ops.group_convolution.expanded import group_convolution as _expanded
+from pdegcnn.ops.group_convolution import custom_op as _op
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES, pad
+from pdegcnn.ops.group_convolution.torch_impl import group_convolution as _expanded
 
 __all__ = ["group_convolution"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.morphology import op as _op
+from pdegcnn.ops.morphology import custom_op as _op
 
 __all__ = ["dilation_and_erosion", "morphological_convolution"]
 

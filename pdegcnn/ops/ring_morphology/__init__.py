@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.ring_morphology import op as _op
-from pdegcnn.ops.ring_morphology.portable import sources
+from pdegcnn.ops.ring_morphology import custom_op as _op
+from pdegcnn.ops.ring_morphology.torch_impl import sources
 
 __all__ = ["ring_morphology", "winning_taps"]
 

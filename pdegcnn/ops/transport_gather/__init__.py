@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.transport_gather import op as _op
+from pdegcnn.ops.transport_gather import custom_op as _op
 from pdegcnn.ops.transport_gather.reference import transport_gather as _reference
 
 __all__ = ["Stencil", "transport_gather"]

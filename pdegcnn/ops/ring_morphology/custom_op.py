@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
-from pdegcnn.ops._operator import operator
-from pdegcnn.ops.ring_morphology import portable
-
-_MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
-
-
-def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"pdegcnn.ops.ring_morphology.{_MODULES[backend]}")
-
-
-def index_dtype(longest: int) -> torch.dtype:
-    """Smallest integer type that numbers the taps of the longest list and has one number to spare."""
-    return torch.uint8 if longest < 256 else torch.int16 if longest < 2**15 else torch.int32
+from pdegcnn.ops._operator import implementation, index_dtype, operator
+from pdegcnn.ops.ring_morphology import torch_impl
 
 
 @operator("pdegcnn::ring_morphology")
@@ -29,14 +15,16 @@ def ring_morphology(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
     """Value [B,C,F,G,n] and winning taps of the same shape (empty unless ``keep``)."""
-    dtype = index_dtype(longest)
-    return _module(backend).forward(u.contiguous(), kernel.contiguous(), taps, start, sign, keep, dtype)
+    dtype = index_dtype(longest + 1)
+    return implementation("ring_morphology", backend).forward(
+        u.contiguous(), kernel.contiguous(), taps, start, sign, keep, dtype
+    )
 
 
 @ring_morphology.register_fake
 def _(u, kernel, taps, start, longest, sign, keep, backend):
     out = u.new_empty(u.shape)
-    return out, out.new_empty(u.shape if keep else (0,), dtype=index_dtype(longest))
+    return out, out.new_empty(u.shape if keep else (0,), dtype=index_dtype(longest + 1))
 
 
 @operator("pdegcnn::ring_morphology_backward")
@@ -44,7 +32,7 @@ def ring_morphology_backward(
     grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int, backend: str
 ) -> tuple[Tensor, Tensor]:
     """Sum of ``grad`` over the outputs each source won, and over those each kernel entry won."""
-    return _module(backend).backward(grad.contiguous(), winner, taps, start, kernels)
+    return implementation("ring_morphology", backend).backward(grad.contiguous(), winner, taps, start, kernels)
 
 
 @ring_morphology_backward.register_fake
@@ -80,7 +68,7 @@ def _setup_backward(ctx, inputs, output) -> None:
 
 def _double_backward(ctx, grad_u, grad_sums):
     winner, taps, start = ctx.saved_tensors
-    return portable.gather(grad_u, grad_sums, winner, taps, start), None, None, None, None, None
+    return torch_impl.gather(grad_u, grad_sums, winner, taps, start), None, None, None, None, None
 
 
 ring_morphology_backward.register_autograd(_double_backward, setup_context=_setup_backward)
@@ -91,5 +79,5 @@ def by_gathering(
 ) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     winner = _transforms.at_values(ring_morphology, u, kernel, taps, start, longest, sign, True, backend)[1]
-    value = portable.gather(u, -sign * kernel, winner, taps, start)
+    value = torch_impl.gather(u, -sign * kernel, winner, taps, start)
     return torch.where(winner == torch.iinfo(winner.dtype).max, -sign * torch.inf, value)

@@ -1,4 +1,4 @@
-"""Tracing of straightest geodesics, compiled by Numba: the same unfolding as in ``trace.py``, one path at a time."""
+"""Tracing of straightest geodesics, compiled by Numba: the unfolding of ``geodesic_tracing.py``, one path at a time."""
 
 from __future__ import annotations
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import partial
-from types import ModuleType
 
 from torch import Tensor
 
 from pdegcnn import _transforms
-from pdegcnn.ops._operator import operator
+from pdegcnn.ops._operator import implementation, operator
 from pdegcnn.ops.convection import reference
 
 BOUNDARIES = ("zeros", "replicate", "periodic")
-_MODULES = {"numba": "cpu", "triton": "triton"}
-
-
-def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"pdegcnn.ops.convection.{_MODULES[backend]}")
 
 
 @operator("pdegcnn::convection")
 def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
     """Value of u [B,C,Or,H,W] at shift [C,Or,3]; ``boundary`` counts in BOUNDARIES."""
-    return _module(backend).forward(u.contiguous(), shift.contiguous(), boundary)
+    return implementation("convection", backend).forward(u.contiguous(), shift.contiguous(), boundary)
 
 
 @convection.register_fake
@@ -34,7 +27,9 @@ def _(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
 @operator("pdegcnn::convection_backward")
 def convection_backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int, backend: str) -> tuple[Tensor, Tensor]:
     """Gradients in u and shift."""
-    return _module(backend).backward(grad.contiguous(), u.contiguous(), shift.contiguous(), boundary)
+    return implementation("convection", backend).backward(
+        grad.contiguous(), u.contiguous(), shift.contiguous(), boundary
+    )
 
 
 @convection_backward.register_fake

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pdegcnn.ops import _jit
 
-LOOPS = str(Path(__file__).with_name("loops.py"))
+LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 WIDE = 512
 """Outputs of one inner loop: enough to hide what starts it, few enough for the first cache."""
 FEW = 8

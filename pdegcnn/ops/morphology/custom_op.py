@@ -6,40 +6,26 @@ taps (the value ``taps`` itself says that none won); gradients of any order foll
 
 from __future__ import annotations
 
-import importlib
-from functools import cache
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
-from pdegcnn.ops._operator import operator
-from pdegcnn.ops.morphology import portable
-
-_MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
-
-
-@cache
-def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"pdegcnn.ops.morphology.{_MODULES[backend]}")
-
-
-def index_dtype(taps: int) -> torch.dtype:
-    """Smallest integer type that holds the numbers 0 to ``taps``."""
-    return torch.uint8 if taps < 256 else torch.int16 if taps < 2**15 else torch.int32
+from pdegcnn.ops._operator import implementation, index_dtype, operator
+from pdegcnn.ops.morphology import torch_impl
 
 
 @operator("pdegcnn::morphology")
 def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
     """Value [B,C,Or,H,W] and winning taps of the same shape (empty unless ``keep``)."""
     taps = kernel.shape[2] * kernel.shape[3] * kernel.shape[4]
-    return _module(backend).forward(u.contiguous(), kernel.contiguous(), sign, keep, index_dtype(taps))
+    return implementation("morphology", backend).forward(
+        u.contiguous(), kernel.contiguous(), sign, keep, index_dtype(taps + 1)
+    )
 
 
 @morphology.register_fake
 def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
-    dtype = index_dtype(kernel.shape[2] * kernel.shape[3] * kernel.shape[4])
+    dtype = index_dtype(kernel.shape[2] * kernel.shape[3] * kernel.shape[4] + 1)
     out = u.new_empty(u.shape)
     return out, out.new_empty(u.shape if keep else (0,), dtype=dtype)
 
@@ -47,7 +33,7 @@ def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[T
 @operator("pdegcnn::morphology_backward")
 def morphology_backward(grad: Tensor, winner: Tensor, sizes: list[int], backend: str) -> tuple[Tensor, Tensor]:
     """Sum of ``grad`` over the outputs each source won, and over those each kernel entry won."""
-    return _module(backend).backward(grad.contiguous(), winner.contiguous(), sizes)
+    return implementation("morphology", backend).backward(grad.contiguous(), winner.contiguous(), sizes)
 
 
 @morphology_backward.register_fake
@@ -83,7 +69,7 @@ def _setup_backward(ctx, inputs, output) -> None:
 
 def _double_backward(ctx, grad_u, grad_sums):
     (winner,) = ctx.saved_tensors
-    return portable.gather(grad_u, grad_sums, winner, ctx.sizes), None, None, None
+    return torch_impl.gather(grad_u, grad_sums, winner, ctx.sizes), None, None, None
 
 
 morphology_backward.register_autograd(_double_backward, setup_context=_setup_backward)
@@ -113,8 +99,9 @@ def morphology_pair(
     u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Dilation by one kernel, its winning taps, erosion by another of the same size, its winning taps."""
-    module, u, kernels = _module(backend), u.contiguous(), [dilation.contiguous(), erosion.contiguous()]
-    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] * dilation.shape[4])
+    module, u = implementation("morphology", backend), u.contiguous()
+    kernels = [dilation.contiguous(), erosion.contiguous()]
+    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] * dilation.shape[4] + 1)
     if hasattr(module, "forward_pair"):
         first, second = module.forward_pair(u, kernels, keep, dtype)
     else:
@@ -124,7 +111,7 @@ def morphology_pair(
 
 @morphology_pair.register_fake
 def _(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str):
-    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] * dilation.shape[4])
+    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] * dilation.shape[4] + 1)
     shape = u.shape if keep else (0,)
     outs = [u.new_empty(u.shape) for _ in range(2)]
     return outs[0], u.new_empty(shape, dtype=dtype), outs[1], u.new_empty(shape, dtype=dtype)
@@ -153,5 +140,5 @@ def by_gathering(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     sizes = list(kernel.shape[2:])
     winner = _transforms.at_values(morphology, u, kernel, sign, True, backend)[1]
-    value = portable.gather(u, -sign * kernel, winner, sizes)
+    value = torch_impl.gather(u, -sign * kernel, winner, sizes)
     return torch.where(winner == sizes[0] * sizes[1] * sizes[2], -sign * torch.inf, value)

@@ -1,4 +1,4 @@
-"""Loops of the convection operator, compiled by Numba once per dtype (see ``cpu.py``).
+"""Loops of the convection operator, compiled by Numba once per dtype (see ``numba_impl.py``).
 
 The shift is constant on a plane, so trilinear sampling is a blend of four source rows followed by a blend of two
 neighbours in the blended row. Boundaries are numbered 0 zeros, 1 replicate, 2 periodic.

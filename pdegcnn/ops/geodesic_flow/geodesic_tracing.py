@@ -16,7 +16,7 @@ from pdegcnn.ops import _jit
 from pdegcnn.ops._operator import operator
 from pdegcnn.spaces.mesh import Mesh
 
-LOOPS = str(Path(__file__).with_name("loops.py"))
+LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 TIE = 1e-9
 """Directions nearer than this (radians) below the reference edge of a vertex are along it: rounding must not decide
 whether a path along the boundary leaves the surface at once.

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-
 from torch import Tensor
 
-from pdegcnn.ops._operator import operator
-
-_MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
-
-
-def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"pdegcnn.ops.transport_gather.{_MODULES[backend]}")
+from pdegcnn.ops._operator import implementation, operator
 
 
 @operator("pdegcnn::transport_gather")
 def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tensor, backend: str) -> Tensor:
     """Sum over pairs and fields, ``[B,V,K,2,C] -> [B,V,2,C]``."""
-    return _module(backend).gather(fields.contiguous(), start, columns, values)
+    return implementation("transport_gather", backend).gather(fields.contiguous(), start, columns, values)
 
 
 @gather.register_fake
@@ -30,7 +21,7 @@ def _(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tens
 @operator("pdegcnn::transport_spread")
 def spread(grad: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tensor, backend: str) -> Tensor:
     """Adjoint, ``[B,V,2,C] -> [B,V,K,2,C]``."""
-    return _module(backend).spread(grad.contiguous(), start, columns, back)
+    return implementation("transport_gather", backend).spread(grad.contiguous(), start, columns, back)
 
 
 @spread.register_fake

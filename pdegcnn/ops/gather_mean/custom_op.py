@@ -15,7 +15,7 @@ from pdegcnn.ops._operator import operator
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_mean import reference
 
-LOOPS = str(Path(__file__).with_name("loops.py"))
+LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 BLOCK = 256
 """Vertices whose sums are kept together."""
 SYMMETRIC = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))

@@ -1,4 +1,4 @@
-"""Loops of the morphological convolution, compiled by Numba once per kernel width and dtype (see ``cpu.py``).
+"""Loops of the morphological convolution, compiled by Numba once per kernel width and dtype (see ``numba_impl.py``).
 
 A signal's plane is copied into a frame of -inf, and the frame is read as one long line: a tap is then a constant
 offset, and a block of whole rows is one vectorisable loop whose result stays in the first cache.

@@ -1,4 +1,4 @@
-"""Loops of the max-plus convolution on rings, compiled by Numba (see ``cpu.py``).
+"""Loops of the max-plus convolution on rings, compiled by Numba (see ``numba_impl.py``).
 
 Several signals of one channel, which share a kernel, are copied with their numbers innermost and the ring doubled, so
 that a tap is a constant offset and one vectorised loop over the ring and the signals. Four taps go in one loop: what it
@@ -127,7 +127,7 @@ def select(offset, cost, number, taps, k, f, low, high, length, size):
 
 @njit(cache=True, nogil=True)
 def forward_rings(u, kernel, taps, start, out, winner, keep, none, sign, size, first, last):
-    """Convolve u [B,C,F,G,n] with kernel [C,1 or F,S], ``size`` signals of one channel at a time; see ``cpu.py``.
+    """Convolve u [B,C,F,G,n] with kernel [C,1 or F,S], ``size`` signals of one channel at a time.
 
     Blocks ``first`` to ``last`` of ceil(B/size) per channel, the last of which may overlap its neighbour.
     """

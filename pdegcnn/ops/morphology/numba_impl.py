@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pdegcnn.ops import _jit
 
-LOOPS = str(Path(__file__).with_name("loops.py"))
+LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 
 
 def rows(width: int) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pdegcnn.ops import _jit
 
-LOOPS = str(Path(__file__).with_name("loops.py"))
+LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 
 
 def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Tensor:

@@ -6,22 +6,15 @@ gradients of any order are these three again.
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-
 from torch import Tensor
 
-from pdegcnn.ops._operator import operator
-
-
-def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"pdegcnn.ops.group_convolution.{backend}")
+from pdegcnn.ops._operator import implementation, operator
 
 
 @operator("pdegcnn::group_correlate")
 def correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
     """Signal u [B,C,Or,H,W] with kernel [C,Or,KO,KH,KW]; ``padding`` zeros around the image on each side."""
-    return _module(backend).correlate(u.contiguous(), kernel.contiguous(), padding)
+    return implementation("group_convolution", backend).correlate(u.contiguous(), kernel.contiguous(), padding)
 
 
 @correlate.register_fake
@@ -33,7 +26,7 @@ def _(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
 @operator("pdegcnn::group_spread")
 def spread(grad: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
     """Transpose of :func:`correlate` in the signal."""
-    return _module(backend).spread(grad.contiguous(), kernel.contiguous(), padding)
+    return implementation("group_convolution", backend).spread(grad.contiguous(), kernel.contiguous(), padding)
 
 
 @spread.register_fake
@@ -45,7 +38,7 @@ def _(grad: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
 @operator("pdegcnn::group_products")
 def products(grad: Tensor, u: Tensor, padding: list[int], taps: int, backend: str) -> Tensor:
     """Transpose of :func:`correlate` in the kernel, which has ``taps`` orientation taps."""
-    return _module(backend).products(grad.contiguous(), u.contiguous(), padding, taps)
+    return implementation("group_convolution", backend).products(grad.contiguous(), u.contiguous(), padding, taps)
 
 
 @products.register_fake

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
-from pdegcnn.ops._operator import operator
+from pdegcnn.ops._operator import implementation, index_dtype, operator
 from pdegcnn.ops.bundle import Bundle
-from pdegcnn.ops.gather_morphology import portable
-
-_MODULES = {"numba": "cpu", "torch": "portable", "triton": "triton"}
-
-
-def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"pdegcnn.ops.gather_morphology.{_MODULES[backend]}")
-
-
-def index_dtype(slots: int) -> torch.dtype:
-    """Smallest integer type that holds the numbers below ``slots``."""
-    return torch.uint8 if slots <= 256 else torch.int16 if slots <= 2**15 else torch.int32
+from pdegcnn.ops.gather_morphology import torch_impl
 
 
 @operator("pdegcnn::gather_morphology")
@@ -44,7 +30,9 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """Value and winning taps, both [B,C,N,V]."""
     lists = Bundle(start, columns, offset, turn, steps, areas, most)
-    return _module(backend).forward(u, lists, matrix, law, taps, sign, index_dtype(most * taps))
+    return implementation("gather_morphology", backend).forward(
+        u, lists, matrix, law, taps, sign, index_dtype(most * taps)
+    )
 
 
 @search.register_fake
@@ -64,7 +52,7 @@ def _backward(ctx, grad, _):
     winner, *lists, matrix, law = ctx.saved_tensors
     metric = any(ctx.needs_input_grad[8:10])
     bundle = Bundle._make((*lists, ctx.most))
-    found = portable.backward(grad, bundle, matrix, law, winner, ctx.taps, ctx.sign, metric)
+    found = torch_impl.backward(grad, bundle, matrix, law, winner, ctx.taps, ctx.sign, metric)
     return found[0], *(None,) * 7, *found[1:], None, None, None
 
 
@@ -75,4 +63,4 @@ def by_gathering(u: Tensor, *arguments: Any) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     *lists, matrix, law, taps, sign, _ = arguments
     winner = _transforms.at_values(search, u, *arguments)[1]
-    return portable.at_winners(u, Bundle._make(lists), matrix, law, winner, taps, sign)
+    return torch_impl.at_winners(u, Bundle._make(lists), matrix, law, winner, taps, sign)
