@@ -2,90 +2,185 @@
 # (kernels declare tl.constexpr and are launched with plain numbers; Triton has no wheels for some systems)
 """Morphological convolution in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
-One program owns one block of pixels of one plane and walks over the taps in order, so ties go to the first tap as in
-every backend. Gradients are gathered, never scattered: each source looks up the outputs that it may have won, each
-kernel entry sums its own plane, hence no atomics and the same bits in every run.
+The signal is copied once into a frame of infinity that never wins; the kernels of ``triton_source.py`` then find values
+and the row of each winning tap without a mask, and a last pass finds its column. Signals that hold NaN
+or infinity, kernels that hold NaN or -inf, and kernels too large to write out are walked over tap by tap. Gradients
+are gathered, never scattered: hence no atomics in sums and the same bits in every run.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops import _jit
+from pdegcnn.ops.morphology import triton_source
+
 BLOCK = 512
 TAPS, CHUNK = 32, 128
+LANES, STEPS, ROWS = 128, 32, 8
+"""Columns and rows of a strip, and blocks of outputs that one program of the kernel's gradient adds up."""
 
 
-@triton.jit
-def _improve(best, index, value, weight, tap):
-    """The better of ``best`` and ``value - weight``, and the tap it comes from; NaN that is met first stays."""
-    value = tl.where(weight == float("inf"), float("-inf"), value - weight)
-    wins = (value > best) | ((value != value) & (best == best))
-    return tl.where(wins, value, best), tl.where(wins, tap, index)
-
-
-@triton.jit
-def _forward(
+@triton.jit(do_not_specialize=["planes", "orientations", "height", "width", "frame_height", "frame_width"])
+def _fill_frame(
     u,
+    frame,
+    special,
+    planes,
+    orientations,
+    height,
+    width,
+    frame_height,
+    frame_width,
+    TOP: tl.constexpr,
+    LEFT: tl.constexpr,
+    EMPTY: tl.constexpr,
+    CHECK: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Copy planes into their frames of EMPTY; with CHECK, note which signals hold NaN or infinity."""
+    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)  # columns of the frames of all planes
+    plane, x = lane // frame_width, lane % frame_width
+    top = tl.program_id(1) * ROWS
+    p = u + plane.to(tl.int64) * (height * width) + (top - TOP) * width + (x - LEFT)
+    q = frame + plane.to(tl.int64) * (frame_height * frame_width) + top * frame_width + x
+    above = tl.where((x >= LEFT) & (x < width + LEFT) & (plane < planes), height, 0)
+    left = tl.where(plane < planes, frame_height - top, 0)
+    odd = tl.zeros([BLOCK], tl.int32)
+    for r in tl.static_range(ROWS):
+        y = top + r - TOP
+        value = tl.load(p, mask=(y >= 0) & (y < above), other=EMPTY)
+        tl.store(q, value.to(frame.dtype.element_ty), mask=left > r)
+        if CHECK:
+            ordinary = tl.abs(value.to(tl.float32)) < float("inf")
+            odd = tl.where((y >= 0) & (y < above) & ~ordinary, 1, odd)
+        p += width
+        q += frame_width
+    if CHECK:
+        tl.atomic_max(special + plane // orientations, odd, mask=odd > 0)
+
+
+@triton.jit(do_not_specialize=["batch", "channels", "orientations", "height", "width", "frame_height", "frame_width"])
+def _columns(
+    frame,
     kernel,
-    kernel2,
-    out,
-    out2,
     winner,
-    winner2,
+    batch,
     channels,
     orientations,
     height,
     width,
+    frame_height,
+    frame_width,
+    KO: tl.constexpr,
+    KH: tl.constexpr,
+    KW: tl.constexpr,
+    SIGN: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Replace the row of each winning tap by the tap: the first of the row that gives the greatest value."""
+    entry, y = tl.program_id(0), tl.program_id(1) * ROWS
+    lane = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
+    o = entry % orientations
+    b, x = tl.minimum(lane // width, batch - 1), lane % width
+    plane = b * (channels * orientations) + (entry - o)
+    there = winner + (plane + o).to(tl.int64) * (height * width) + (y * width + x)
+    source = frame + plane.to(tl.int64) * (frame_height * frame_width) + (y * frame_width + x)
+    left = tl.where(lane < batch * width, height - y, 0)
+    for r in tl.static_range(ROWS):
+        row = tl.load(there, mask=left > r, other=KO * KH).to(tl.int32)
+        won, row = row < KO * KH, tl.minimum(row, KO * KH - 1)
+        turned = o + row // KH - KO // 2
+        for _ in tl.static_range(KO // 2):
+            turned = tl.where(turned < 0, turned + orientations, turned)
+            turned = tl.where(turned >= orientations, turned - orientations, turned)
+        first = row * KW
+        p, q = source + (turned * frame_height + row % KH) * frame_width, kernel + entry * (KO * KH * KW) + first
+        best = SIGN * tl.load(p) - tl.load(q)
+        tap = first
+        for j in tl.static_range(1, KW):
+            value = SIGN * tl.load(p + j) - tl.load(q + j)
+            tap = tl.where(value > best, first + j, tap)
+            best = tl.maximum(value, best)
+        tap = tl.where(won, tap, KO * KH * KW)
+        tl.store(there, tap.to(winner.dtype.element_ty), mask=left > r)
+        there += width
+        source += frame_width
+
+
+@triton.jit(do_not_specialize=["channels", "orientations", "height", "width", "groups"])
+def _walk(
+    u,
+    kernel,
+    special,
+    out,
+    winner,
+    channels,
+    orientations,
+    height,
+    width,
+    groups,
     KO: tl.constexpr,
     KH: tl.constexpr,
     KW: tl.constexpr,
     SIGN: tl.constexpr,
     KEEP: tl.constexpr,
-    PAIR: tl.constexpr,
+    ALL: tl.constexpr,
+    LINE: tl.constexpr,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Convolution of ``SIGN``; with PAIR also that of the other sign by ``kernel2``, from the same loads of u."""
+    """Tap by tap, with masks and with NaN and infinity as ``reference.py`` has them: a block of pixels of one plane.
+
+    Unless ALL, only the planes whose signal or kernel may give NaN, and ``groups`` programs share a plane.
+    """
     pixels = height * width
-    blocks = tl.cdiv(pixels, BLOCK)
-    plane = tl.program_id(0) // blocks
+    plane = tl.program_id(0) // groups
     signal, o = plane // orientations, plane % orientations
-    at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    h, w = at // width, at % width
-    first = u + signal.to(tl.int64) * orientations * pixels
     entry = (signal % channels * orientations + o) * (KO * KH * KW)
-    best = tl.full([BLOCK], float("-inf"), WIDE)
-    index = tl.full([BLOCK], KO * KH * KW, tl.int32)
-    best2, index2 = best, index
-    for a in range(KO):
-        source = first + (o + a + KO * orientations - KO // 2) % orientations * pixels
-        for i in range(KH):
-            row = h + i - KH // 2
-            in_row = (at < pixels) & (row >= 0) & (row < height)
-            for j in tl.static_range(KW):
-                column = w + j - KW // 2
-                here = in_row & (column >= 0) & (column < width)
-                tap = (a * KH + i) * KW + j
-                x = SIGN * tl.load(source + row * width + column, mask=here, other=0.0).to(WIDE)
-                weight = tl.load(kernel + entry + tap).to(WIDE)
-                best, index = _improve(best, index, tl.where(here, x, float("-inf")), weight, tap)
-                if PAIR:
-                    weight = tl.load(kernel2 + entry + tap).to(WIDE)
-                    best2, index2 = _improve(best2, index2, tl.where(here, -x, float("-inf")), weight, tap)
-    there = plane.to(tl.int64) * pixels + at
-    tl.store(out + there, SIGN * best, mask=at < pixels)
-    if KEEP:
-        tl.store(winner + there, index, mask=at < pixels)
-    if PAIR:
-        tl.store(out2 + there, -SIGN * best2, mask=at < pixels)
+    last = tl.cdiv(pixels, BLOCK)
+    if not ALL:
+        line = tl.arange(0, LINE)
+        k = tl.load(kernel + entry + line, mask=line < KO * KH * KW, other=0.0).to(tl.float32)
+        odd = tl.load(special + signal) | tl.max((~(k > float("-inf"))).to(tl.int32), 0)
+        last = tl.where(odd > 0, last, 0)
+    first = u + signal.to(tl.int64) * orientations * pixels
+    for block in range(tl.program_id(0) % groups, last, groups):
+        at = block * BLOCK + tl.arange(0, BLOCK)
+        h, w = at // width, at % width
+        best = tl.full([BLOCK], float("-inf"), WIDE)
+        index = tl.full([BLOCK], KO * KH * KW, tl.int32)
+        for a in range(KO):
+            source = first + ((o + a + KO * orientations - KO // 2) % orientations).to(tl.int64) * pixels
+            for i in range(KH):
+                row = h + i - KH // 2
+                in_row = (at < pixels) & (row >= 0) & (row < height)
+                for j in range(KW):
+                    column = w + j - KW // 2
+                    here = in_row & (column >= 0) & (column < width)
+                    x = SIGN * tl.load(source + row * width + column, mask=here, other=0.0).to(WIDE)
+                    weight = tl.load(kernel + entry + (a * KH + i) * KW + j).to(WIDE)
+                    value = tl.where(here, x, float("-inf")) - weight
+                    value = tl.where(weight == float("inf"), float("-inf"), value)
+                    wins = (value > best) | ((value != value) & (best == best))
+                    index = tl.where(wins, (a * KH + i) * KW + j, index)
+                    best = tl.where(wins, value, best)
+        there = plane.to(tl.int64) * pixels + at
+        tl.store(out + there, (SIGN * best).to(out.dtype.element_ty), mask=at < pixels)
         if KEEP:
-            tl.store(winner2 + there, index2, mask=at < pixels)
+            tl.store(winner + there, index.to(winner.dtype.element_ty), mask=at < pixels)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["orientations", "height", "width"])
 def _backward_signal(
     grad,
     winner,
@@ -99,6 +194,7 @@ def _backward_signal(
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """What each source won, for kernels too large to write out."""
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
@@ -111,7 +207,7 @@ def _backward_signal(
         for i in range(KH):
             row = h - i + KH // 2
             in_row = (at < pixels) & (row >= 0) & (row < height)
-            for j in tl.static_range(KW):
+            for j in range(KW):
                 column = w - j + KW // 2
                 here = in_row & (column >= 0) & (column < width)
                 place = first + row * width + column
@@ -120,7 +216,7 @@ def _backward_signal(
     tl.store(grad_u + plane.to(tl.int64) * pixels + at, total, mask=at < pixels)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels"])
 def _backward_kernel(
     grad,
     winner,
@@ -131,6 +227,7 @@ def _backward_kernel(
     TAPS: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
+    """What each kernel entry won, for kernels too large to write out."""
     plane = tl.program_id(0).to(tl.int64)
     tap = tl.program_id(1) * TAPS + tl.arange(0, TAPS)
     total = tl.zeros([TAPS], tl.float64)
@@ -147,53 +244,160 @@ def wide(dtype: torch.dtype) -> tl.dtype:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
+def written_out(u: Tensor, size: Sequence[int]) -> bool:
+    """Whether the kernels that are written for one size can run; they number the planes of one signal in 32 bits."""
+    channels, orientations, height, width = u.shape[1:]
+    room = orientations * (height + size[1] + ROWS) * (width + size[2])
+    return size[1] * size[2] <= triton_source.MOST_TAPS and size[0] <= 16 and room < 2**31 and channels < 2**15
+
+
+def strip(height: int) -> int:
+    """Rows of a strip: at most ROWS, and such that the strips cover little more than the image."""
+    return -(-height // -(-height // ROWS))
+
+
+def lanes(count: int) -> int:
+    """Numbers that a program works on side by side, of ``count``."""
+    return min(LANES, max(32, triton.next_power_of_2(count)))
+
+
+@cache
+def _module(name: str, *arguments: object) -> ModuleType:
+    """The kernel ``name`` of ``triton_source.py`` for one size of the kernel and what else it depends on."""
+    return _jit.import_text(f"morphology_{name}", getattr(triton_source, name)(*arguments))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _frame(x: Tensor, size: Sequence[int], dtype: torch.dtype, empty: float, special: Tensor | None = None) -> Tensor:
+    """Planes [B,C,Or,H,W] with half a kernel of ``empty`` around them, as high as whole strips."""
+    height, width = x.shape[-2:]
+    rows = strip(height)
+    room = (-(-height // rows) * rows + size[1] - 1, width + size[2] - 1)
+    frame = torch.empty(*x.shape[:3], *room, dtype=dtype, device=x.device)
+    planes = x.shape[0] * x.shape[1] * x.shape[2]
+    _fill_frame[(triton.cdiv(planes * room[1], LANES), triton.cdiv(room[0], ROWS))](
+        *(x, frame, frame if special is None else special, planes, x.shape[2], height, width, *room),
+        TOP=size[1] // 2,
+        LEFT=size[2] // 2,
+        EMPTY=empty,
+        CHECK=special is not None,
+        ROWS=ROWS,
+        BLOCK=LANES,
+    )
+    return frame
+
+
+def _strips(shape: Sequence[int], block: int) -> tuple[int, int, int]:
+    """Programs of the kernels that hold strips of rows: kernels, strips, blocks of columns of the batch."""
+    batch, channels, orientations, height, width = shape
+    return channels * orientations, triton.cdiv(height, strip(height)), triton.cdiv(batch * width, block)
+
+
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Values, and the winning taps where ``keep`` (else an empty tensor)."""
-    return _run(u, [kernel], sign, keep, index_dtype)[0]
-
-
-def forward_pair(u: Tensor, kernels: list[Tensor], keep: bool, index_dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
-    """What :func:`forward` gives for sign +1 with the first kernel and for -1 with the second, in one pass."""
-    return _run(u, kernels, 1, keep, index_dtype)
-
-
-def _run(
-    u: Tensor, kernels: list[Tensor], sign: int, keep: bool, index_dtype: torch.dtype
-) -> list[tuple[Tensor, Tensor]]:
-    batch, channels, orientations, height, width = u.shape
-    outs = [torch.empty_like(u) for _ in kernels]
-    winners = [torch.empty(u.shape if keep else (0,), dtype=index_dtype, device=u.device) for _ in kernels]
-    grid = (batch * channels * orientations * triton.cdiv(height * width, BLOCK),)
+    size = tuple(kernel.shape[2:])
+    out, winner = torch.empty_like(u), torch.empty(u.shape if keep else (0,), dtype=index_dtype, device=u.device)
     with torch.cuda.device_of(u):
-        _forward[grid](
-            *(u, kernels[0], kernels[-1], outs[0], outs[-1], winners[0], winners[-1]),
-            *(channels, orientations, height, width, *kernels[0].shape[2:]),
+        special = torch.zeros(u.shape[0] * u.shape[1], dtype=torch.int32, device=u.device)
+        whole = written_out(u, size)
+        if whole:
+            # half precision stays packed for values; winners are those of float32
+            dtype = torch.promote_types(u.dtype, torch.float32) if keep or u.dtype == torch.bfloat16 else u.dtype
+            frame = _frame(u, size, dtype, -sign * float("inf"), special)
+            _by_strips(frame, kernel.to(dtype), out, winner, sign, keep)
+        _tap_by_tap(u, kernel, special, out, winner, sign, keep, not whole)
+    return out, winner
+
+
+def _by_strips(frame: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool) -> None:
+    """Values and winners of ordinary signals."""
+    batch, channels, orientations, height, width = out.shape
+    size = tuple(kernel.shape[2:])
+    block = lanes(batch * width)
+    room = frame.shape[-2:]
+    columns = block if frame.dtype.itemsize >= 4 else 2 * block  # two halves fill a register
+    _module("forward", size, strip(height), sign, keep, _name(frame.dtype)).forward[_strips(out.shape, columns)](
+        *(frame, kernel, out, *([winner] if keep else [])),
+        *(batch, channels, orientations, height, width, *room),
+        BLOCK=columns,
+        num_warps=block // 32,
+    )
+    if keep:
+        _columns[_strips(out.shape, block)](
+            *(frame, kernel, winner, batch, channels, orientations, height, width, *room),
+            **dict(zip(("KO", "KH", "KW"), size)),
             SIGN=sign,
-            KEEP=keep,
-            PAIR=len(kernels) == 2,
-            WIDE=wide(u.dtype),
-            BLOCK=BLOCK,
+            ROWS=strip(height),
+            BLOCK=block,
+            num_warps=block // 32,
         )
-    return list(zip(outs, winners))
+
+
+def _tap_by_tap(
+    u: Tensor, kernel: Tensor, special: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool, everything: bool
+) -> None:
+    """Values and winners of the signals that are ``special`` (with ``everything``, of all) and of such kernels."""
+    batch, channels, orientations, height, width = u.shape
+    size = kernel.shape[2:]
+    groups = triton.cdiv(height * width, BLOCK) if everything else min(4, triton.cdiv(height * width, BLOCK))
+    _walk[(batch * channels * orientations * groups,)](
+        *(u, kernel, special, out, winner, channels, orientations, height, width, groups, *size),
+        SIGN=sign,
+        KEEP=keep,
+        ALL=everything,
+        LINE=triton.next_power_of_2(size.numel()),
+        WIDE=wide(u.dtype),
+        BLOCK=BLOCK,
+    )
 
 
 def backward(grad: Tensor, winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
+    grad_u = torch.empty_like(grad)
+    with torch.cuda.device_of(grad):
+        if written_out(grad, sizes):
+            sums = _gather_by_strips(grad, winner, sizes, grad_u)
+        else:
+            sums = _gather_tap_by_tap(grad, winner, sizes, grad_u)
+    return grad_u, sums.sum(0).to(grad.dtype)
+
+
+def _gather_by_strips(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: Tensor) -> Tensor:
+    """Write ``grad_u``; return parts of the kernel's sums, ``[N,C,Or,KO,KH,KW]``."""
+    batch, channels, orientations, height, width = grad.shape
+    dtype, size = torch.promote_types(grad.dtype, torch.float32), tuple(sizes)
+    gradients, winners = _frame(grad, size, dtype, 0.0), _frame(winner, size, winner.dtype, size[0] * size[1] * size[2])
+    block = lanes(batch * width)
+    _module("backward_signal", size, strip(height), _name(dtype)).backward_signal[_strips(grad.shape, block)](
+        *(gradients, winners, grad_u, batch, channels, orientations, height, width, *gradients.shape[-2:]),
+        BLOCK=block,
+        num_warps=block // 32,
+    )
+    pixels, block = height * width, lanes(height * width)
+    length = min(triton.cdiv(pixels, block), STEPS) * block
+    group = max(1, 2 * STEPS * block // length)
+    parts = (triton.cdiv(batch, group), triton.cdiv(pixels, length))
+    sums = torch.empty(parts[0] * parts[1], channels, orientations, *size, dtype=torch.float64, device=grad.device)
+    _module("backward_kernel", size, _name(dtype)).backward_kernel[(channels * orientations * size[0], *parts)](
+        *(grad, winner, sums, batch, channels * orientations, pixels, group, length),
+        BLOCK=block,
+        num_warps=block // 32,
+    )
+    return sums
+
+
+def _gather_tap_by_tap(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: Tensor) -> Tensor:
+    """As :func:`_gather_by_strips`, for kernels too large to write out."""
     batch, channels, orientations, height, width = grad.shape
     planes, number = batch * channels * orientations, sizes[0] * sizes[1] * sizes[2]
-    grad_u = torch.empty_like(grad)
     sums = torch.empty(batch, channels, orientations, *sizes, dtype=torch.float64, device=grad.device)
-    with torch.cuda.device_of(grad):
-        _backward_signal[(planes * triton.cdiv(height * width, BLOCK),)](
-            *(grad, winner, grad_u, orientations, height, width, *sizes),
-            WIDE=wide(grad.dtype),
-            BLOCK=BLOCK,
-        )
-        _backward_kernel[(planes, triton.cdiv(number, TAPS))](
-            *(grad, winner, sums, height * width),
-            NUMBER=number,
-            WIDE=wide(grad.dtype),
-            TAPS=TAPS,
-            CHUNK=CHUNK,
-        )
-    return grad_u, sums.sum(0).to(grad.dtype)
+    _backward_signal[(planes * triton.cdiv(height * width, BLOCK),)](
+        *(grad, winner, grad_u, orientations, height, width, *sizes), WIDE=wide(grad.dtype), BLOCK=BLOCK
+    )
+    _backward_kernel[(planes, triton.cdiv(number, TAPS))](
+        *(grad, winner, sums, height * width), NUMBER=number, WIDE=wide(grad.dtype), TAPS=TAPS, CHUNK=CHUNK
+    )
+    return sums

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize={numbers})
 def {name}(
 {arguments}):
 '''
@@ -39,7 +39,8 @@ SIZES = "batch, channels, orientations, height, width, frame_height, frame_width
 
 def _head(title: str, name: str, arguments: str) -> str:
     lines = "".join(f"    {a},\n" for a in [*arguments.split(", "), "BLOCK: tl.constexpr"])
-    return HEAD.format(title=title, name=name, arguments=lines)
+    numbers = arguments[arguments.index("batch") :].split(", ")
+    return HEAD.format(title=title, name=name, numbers=numbers, arguments=lines)
 
 
 def _stores(rows: int, targets: dict[str, str]) -> Iterator[str]:
