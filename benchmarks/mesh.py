@@ -28,7 +28,7 @@ class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = pg.gauge.GaugeConv(SPINS, SPINS), pg.gauge.GaugeConv(SPINS, SPINS)
-        self.relu = pg.gauge.Regular(SPINS, 7)
+        self.relu = pg.gauge.RegularReLU(SPINS, 7)
 
     def forward(self, x: pg.gauge.Features, mesh: pg.Mesh) -> pg.gauge.Features:
         y = self.second(self.relu(self.first(x, mesh)), mesh)

@@ -171,13 +171,12 @@ def training() -> list[str]:
     """The table of training steps of examples/street_scenes.py, one after the other in this process."""
     import torch
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-    import street_scenes  # pyright: ignore
+    from pdegcnn_examples.networks.scenes import NETS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     x, wanted = torch.randn(4, 3, 180, 240), torch.randint(0, 11, (4, 180, 240))
-    models = {name: street_scenes.build(name, 3, 11) for name in ("plain", "hyperbolic")}
+    models = {name: NETS[name](3, 11) for name in ("plain", "hyperbolic")}
     rows = {"encoder and decoder": ("plain", "")}
     rows |= {f"hyperbolic, `memory={m!r}`": ("hyperbolic", m) for m in ("plain", "reversible")}
     rows["hyperbolic, `exact=True`"] = ("hyperbolic", "exact")

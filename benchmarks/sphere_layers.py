@@ -93,7 +93,7 @@ def median_milliseconds(calls: dict[str, Callable[[], object]], repeats: int) ->
 def costs(quick: bool, repeats: int) -> list[tuple[str, str, float, str]]:
     """Time of one term, forward and forward with backward, on SO(3) and on SE(2) with as many samples."""
     size = 8 if quick else 16
-    group = pg.SO3(SphereGrid.gauss_legendre(size), fibre=8)
+    group = pg.SO3(SphereGrid.gauss_legendre(size), orientations=8)
     plane, shape = pg.SE2(8), (8, size, 2 * size)
     calls: dict[str, Callable[[], object]] = {}
     for term in ("convection", "diffusion", "convection_diffusion", "dilation"):
@@ -104,7 +104,7 @@ def costs(quick: bool, repeats: int) -> list[tuple[str, str, float, str]]:
             ("SE2", plane, {}),
         ):
             unknown = ("metric" in options and term == "convection") or ("subgrid" in options and term != "dilation")
-            if unknown or term not in space.terms:
+            if unknown or term not in space.supported_terms:
                 continue
             layer = pg.nn.PDELayer(space, 8, 8, (term,), batch_norm=False, **options)
             u = torch.randn(8, 8, *shape, requires_grad=True)

@@ -71,7 +71,7 @@ class GaugeNet(nn.Module):
         self.convolutions = nn.ModuleList(pg.gauge.GaugeConv(spins, spins) for _ in range(blocks))
         self.spread = nn.ModuleList(pg.gauge.Diffusion(width, spin=0) for _ in range(blocks))
         self.norms = nn.ModuleList(pg.gauge.SpinNorm(spins) for _ in range(blocks))
-        self.gates = nn.ModuleList(pg.gauge.Gated(spins) for _ in range(blocks))
+        self.gates = nn.ModuleList(pg.gauge.GatedNonlinearity(spins) for _ in range(blocks))
         self.head = nn.Conv1d(width, CLASSES, 1)
 
     def forward(self, fields: pg.gauge.Features, mesh: pg.Mesh) -> Tensor:

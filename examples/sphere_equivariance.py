@@ -47,7 +47,7 @@ def layers(grid: pg.sphere.SphereGrid, dtype: torch.dtype) -> dict[str, tuple[An
         "diffusion on SO(3)": (so3, lambda u: f.diffusion(u, so3, weights)),
         "spectral pooling": (so3, Pooled(pg.nn.SpectralResample(so3, coarse, **kind), coarse, so3, kind)),
         "projection by mean": (so3, pg.nn.Project(so3, mode="mean")),
-        "mean over SO(3)": (so3, pg.nn.Integrate(so3)),
+        "mean over SO(3)": (so3, pg.nn.GlobalPool(so3)),
         "square, oversample 2": (s2, pg.nn.SphereActivation(s2, torch.square, 2, **kind)),
         "ReLU, oversample 1": (s2, pg.nn.SphereActivation(s2, torch.relu, 1, **kind)),
         "ReLU, oversample 2": (s2, pg.nn.SphereActivation(s2, torch.relu, 2, **kind)),

@@ -1,9 +1,11 @@
-"""Recipe: street scenes (CamVid), a reversible hyperbolic network beside a plain one of as many parameters.
+"""Recipe: street scenes (CamVid), a reversible hyperbolic network beside plain ones of as many parameters.
 
     python examples/street_scenes.py --data DIR --net hyperbolic       # DIR: see datasets.camvid
+    python examples/street_scenes.py --data DIR --net unet
     python examples/street_scenes.py --data DIR --net plain
 
-Both have the same loop, loss and pictures. The memory of a training step is measured in a process of its own. Without
+With ``--choosing``, a sixth of the training part is held out, and the validation part is left alone.
+All have the same loop, loss and pictures. The memory of a training step is measured in a process of its own. Without
 data, drawn discs and squares stand in.
 """
 
@@ -20,22 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pdegcnn.models import hyperbolic_segmenter
 from pdegcnn_examples.command_line import load_or_exit
 from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, Scenes, SceneSplit, camvid, drawn_scene
 from pdegcnn_examples.memory import elsewhere, measure
-from pdegcnn_examples.networks.scenes import PlainNet
+from pdegcnn_examples.networks.scenes import NETS
 from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
-OWN: dict[str, dict[str, Any]] = {"hyperbolic": {"rate": 0.005}, "plain": {"rate": 0.005}}
+OWN: dict[str, dict[str, Any]] = {name: {"rate": 0.005} for name in NETS}
 """Settings of each network; all else is shared."""
-
-
-def build(name: str, channels: int, classes: int) -> nn.Module:
-    """The network called ``name``; both have about 320 thousand parameters with three channels and eleven classes."""
-    if name == "hyperbolic":
-        return hyperbolic_segmenter(channels, classes, width=8, depth=2, levels=2)
-    return PlainNet(channels, classes, width=28)
 
 
 class SceneTask:
@@ -58,10 +52,10 @@ class SceneTask:
         """Mean intersection over union and pixel accuracy on the validation part; processes share the work."""
         from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex  # not to measure memory
 
-        kind = {"num_classes": self.classes, "ignore_index": CAMVID_VOID}
+        count, void = self.classes, CAMVID_VOID
         metrics = {
-            "mean_iou": MulticlassJaccardIndex(average="macro", **kind).to(local_device()),
-            "pixel_accuracy": MulticlassAccuracy(average="micro", **kind).to(local_device()),
+            "mean_iou": MulticlassJaccardIndex(count, average="macro", ignore_index=void).to(local_device()),
+            "pixel_accuracy": MulticlassAccuracy(count, average="micro", ignore_index=void).to(local_device()),
         }
         mine = slice(rank(), None, world_size())
         for x, y in zip(self.val.images[mine].split(4), self.val.labels[mine].split(4)):
@@ -71,11 +65,25 @@ class SceneTask:
         return {name: float(metric.compute()) for name, metric in metrics.items()}
 
 
+def shrunk(scenes: Scenes, factor: int) -> Scenes:
+    """Means over blocks of ``factor`` pixels a side, with the label of each block's first pixel."""
+    images = F.avg_pool2d(scenes.images, factor)
+    height, width = images.shape[-2:]
+    return Scenes(images, scenes.labels[:, ::factor, ::factor][:, :height, :width])
+
+
 def load(chosen: argparse.Namespace) -> tuple[SceneSplit, int, str]:
     """Pictures, number of classes, name of the set."""
     if chosen.data or os.environ.get("PDEGCNN_DATA"):
         split = load_or_exit(lambda: camvid(chosen.data, 8 if chosen.smoke else None))
-        return split, len(CAMVID_CLASSES), "CamVid at 240 x 180, train and val"
+        if chosen.choosing:
+            order = torch.randperm(len(split.train.labels), generator=torch.Generator().manual_seed(0))
+            held = len(order) // 6
+            split = SceneSplit(*(Scenes(*(x[part] for x in split.train)) for part in (order[held:], order[:held])))
+        split = SceneSplit(*(shrunk(part, chosen.shrink) for part in split))
+        height, width = split.train.labels.shape[1:]
+        parts = "a part of train" if chosen.choosing else "train and val"
+        return split, len(CAMVID_CLASSES), f"CamVid at {width} x {height}, {parts}"
     random, size, count = np.random.default_rng(0), 16 if chosen.smoke else 48, 16 if chosen.smoke else 160
     drawn = [drawn_scene(size, random) for _ in range(count)]
     images = torch.from_numpy(np.stack([np.repeat(s["image"], 3, 0) for s in drawn])).float()
@@ -87,7 +95,7 @@ def load(chosen: argparse.Namespace) -> tuple[SceneSplit, int, str]:
 def one(chosen: argparse.Namespace, task: SceneTask, batch: int) -> None:
     """Print the megabytes and seconds of one training step, the second of this process."""
     torch.manual_seed(0)
-    model, random = build(chosen.net, 3, task.classes), np.random.default_rng(0)
+    model, random = NETS[chosen.net](3, task.classes), np.random.default_rng(0)
     for size in (1, batch):
         model.zero_grad()
         found = measure(lambda size=size: task.loss(model, torch.arange(min(size, task.count)), random).backward())
@@ -98,6 +106,8 @@ def main() -> None:
     """Train a network, test it, write its result."""
     made = recipe.parser(__doc__, out="runs/street_scenes", data="folder with CamVid (default: drawn scenes)")
     made.add_argument("--net", choices=tuple(OWN), default="hyperbolic", help="network (%(default)s)")
+    made.add_argument("--shrink", type=int, default=1, help="means over blocks of so many pixels (%(default)s)")
+    made.add_argument("--choosing", action="store_true", help="leave the validation part alone")
     made.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     chosen = made.parse_args()
     how = recipe.settings(
@@ -111,7 +121,7 @@ def main() -> None:
     with distributed():
         recipe.start()
         torch.manual_seed(chosen.seed)
-        done = recipe.train(chosen.net, build(chosen.net, 3, classes).to(local_device()), task, how, chosen)
+        done = recipe.train(chosen.net, NETS[chosen.net](3, classes).to(local_device()), task, how, chosen)
         figures = task.evaluate(done.model)
         if rank() == 0 and (found := elsewhere([*sys.argv[1:], "--one"])):
             figures |= dict(zip(("memory_mb", "step_seconds"), found))

@@ -68,7 +68,7 @@ class VectorLift(nn.Module):
 
     def forward(self, wind: Tensor) -> Tensor:
         """Lift ``wind``."""
-        turn = torch.arange(self.space.fibre, device=wind.device) * (2 * math.pi / self.space.fibre)
+        turn = torch.arange(self.space.orientations, device=wind.device) * (2 * math.pi / self.space.orientations)
         directions = torch.stack((turn.cos(), turn.sin())).to(wind)
         return torch.einsum("bc...,cf->bf...", wind, directions)[:, None]
 
@@ -77,13 +77,13 @@ def build(name: str, grid: pg.sphere.SphereGrid, width: int = 16) -> nn.Module:
     """The network called ``name``: winds [B,2,nlat,nlon] -> divergence and vorticity [B,2,nlat,nlon]."""
     if name == "plain U-Net":
         return UNet(2, 2)
-    space = pg.SO3(grid, fibre=8)
+    space = pg.SO3(grid, orientations=8)
     return nn.Sequential(
         VectorLift(space),
-        pg.nn.ChannelMix(1, width, bias=False),
+        pg.nn.ChannelLinear(1, width, bias=False),
         pg.nn.PDELayer(space, width, width, terms=("convection",), batch_norm=False),
         pg.nn.Project(space, mode="mean"),
-        pg.nn.ChannelMix(width, 2, bias=False),
+        pg.nn.ChannelLinear(width, 2, bias=False),
     )
 
 
@@ -148,7 +148,7 @@ def equivariance(model: nn.Module, winds: Tensor, scale: Samples, grid: pg.spher
     plain = model.eval()(scaled(sampled(winds, grid), scale).wind)
     for r in turns:
         turned = scaled(sampled(winds, grid, r.expand(len(winds), 3, 3)), scale).wind
-        moved, expected = space.resolve(model(turned), rotation=r), space.transform(plain, rotation=r)
+        moved, expected = space.band_limit(model(turned), rotation=r), space.transform(plain, rotation=r)
         total += float((((moved - expected).square() * share).sum() / (expected.square() * share).sum()).sqrt())
     return total / len(turns)
 

@@ -200,6 +200,20 @@ def plain_number(name: str, value: Any, low: float, high: float, *, open_low: bo
     return float(value)
 
 
+def border(boundary: Any, padding_mode: Any, default: str | None = None) -> Any:
+    """Return what lies outside an image: ``boundary``, or ``padding_mode``, which is torch's name for it, or a default.
+
+    ``"circular"``, torch's word, becomes ``"periodic"``.
+    """
+    if padding_mode is not None:
+        if boundary is not None:
+            raise ValueError(f"padding_mode: expected None beside boundary={boundary!r}, got {padding_mode!r}")
+        boundary = choice("padding_mode", padding_mode, ("zeros", "replicate", "circular", "periodic"))
+    if boundary is None:
+        return default
+    return "periodic" if isinstance(boundary, str) and boundary == "circular" else boundary
+
+
 def kernel(u: Tensor, kernel: Any, name: str = "kernel") -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,Or,H,W]."""
     alike = isinstance(kernel, Tensor) and kernel.dtype == u.dtype and kernel.device == u.device

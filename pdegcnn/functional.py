@@ -13,10 +13,10 @@ from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
-from pdegcnn.pde import Alpha, KernelSize, Options, Solver, solver_class
+from pdegcnn.pde import Alpha, KernelSize, Options, Radius, Solver, solver_class
 from pdegcnn.pde.arguments import check_metric, check_vector
 from pdegcnn.pde.sphere import SphereSolver
-from pdegcnn.spaces import SO3, GridSpace, RotationSpace, Space
+from pdegcnn.spaces import GridSpace, Space
 
 __all__ = [
     "cake_lift",
@@ -29,11 +29,11 @@ __all__ = [
     "group_convolution",
     "morphological_convolution",
     "project",
-    "project_fibre",
     "resample",
 ]
 
 PLANAR = "R2 or SE2"
+PROJECTIONS = ("max", "mean", "norm", "dilated")
 
 
 @lru_cache(maxsize=32)
@@ -64,6 +64,7 @@ def convection(
     time: float = 1.0,
     method: str | None = None,
     boundary: str | None = None,
+    padding_mode: str | None = None,
 ) -> Tensor:
     """Flow of a left-invariant vector field for a time t: ``u(g exp(-t c))``.
 
@@ -80,6 +81,7 @@ def convection(
             periodic). On SO(3) ``"spectral"``, exact for band-limited signals; on a mesh ``"linear"``, along geodesics.
         boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; default of linear), ``"zeros"``
             or ``"periodic"`` (default and only choice of spectral).
+        padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
     Returns:
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
@@ -97,7 +99,9 @@ def convection(
         >>> moved[0, 0, 0, 2]
         tensor([0., 0., 0., 1., 0.])
     """
-    solver = _solver(u, space, "convection", Options(method=method, boundary=boundary), time)
+    solver = _solver(
+        u, space, "convection", Options(method=method, boundary=_checks.border(boundary, padding_mode)), time
+    )
     return solver.convection(u, check_vector(vector, space.dim, u), time)
 
 
@@ -110,8 +114,10 @@ def diffusion(
     alpha: Alpha = 1.0,
     method: str | None = None,
     kernel_size: KernelSize | None = None,
+    radius: Radius | None = None,
     distance: str | None = None,
     boundary: str | None = None,
+    padding_mode: str | None = None,
 ) -> Tensor:
     """Fractional diffusion ``exp(-t (-Delta)^alpha) u`` with the Laplacian of a left-invariant metric.
 
@@ -128,10 +134,13 @@ def diffusion(
         method: on grids ``"kernel"`` (default: convolution with an approximate kernel of mass one) or ``"spectral"``
             (exact for band-limited periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
             on a mesh ``"kernel"``.
-        kernel_size: extent of the kernel on grids and meshes: 5 unless given, odd, or one per axis, or ``"auto"``.
+        kernel_size: samples across the kernel on grids and meshes: 5 unless given, odd, or one per axis, or ``"auto"``;
+            see :func:`dilation`.
+        radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
         distance: approximation of the distance on grids (``"half_angle"``).
         boundary: what lies outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"`` (spectral:
             periodic).
+        padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
     Returns:
         A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
@@ -147,7 +156,8 @@ def diffusion(
         >>> bool(v.min() >= u.min()), bool(v.max() <= u.max())
         (True, True)
     """
-    options = Options(method=method, kernel_size=kernel_size, distance=distance, boundary=boundary)
+    outside = _checks.border(boundary, padding_mode)
+    options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
     solver = _solver(u, space, "diffusion", options, time)
     solver.check_power(alpha)
     return solver.diffusion(u, check_metric(metric, space.metric_dim, u), alpha, time)
@@ -189,7 +199,7 @@ def convection_diffusion(
 
     Example:
         >>> import torch, pdegcnn as pg
-        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), fibre=5)
+        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), orientations=5)
         >>> u, c = torch.rand(1, 1, 5, 4, 8), torch.tensor([0.5, 0.0, 0.2])
         >>> v = pg.functional.convection_diffusion(u, space, c, torch.tensor([1.0, 2.0, 1.0]))
         >>> bool(v.var() < u.var())
@@ -210,6 +220,7 @@ def dilation(
     time: float = 1.0,
     alpha: Alpha = 0.65,
     kernel_size: KernelSize | None = None,
+    radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
 ) -> Tensor:
@@ -224,8 +235,11 @@ def dilation(
             ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
-        kernel_size: 5 unless given; odd, or one per axis, or ``"auto"``: every tap that could win, chosen from metric,
-            power and the range of ``u``. Taps on grids, grid steps on S2 and SO(3) ((fibre, sphere) on SO(3)).
+        kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
+            unless given; odd, or one per axis (orientations first), or ``"auto"``: every tap that could win, chosen
+            from metric, power and the range of ``u``.
+        radius: radius of the window in place of ``kernel_size``, in pixels, in radians on S2 and SO(3), in units of a
+            mesh; or (radians of orientation, that), where one number stands for (pi/2, that).
         distance: on grids ``"half_angle"`` (default), ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``; on S2
             and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
         subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
@@ -244,7 +258,7 @@ def dilation(
         >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
         tensor([[[[0.0000, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
-    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid)
     return _morphology(u, space, metric, "dilation", options, time, alpha, +1)
 
 
@@ -256,6 +270,7 @@ def erosion(
     time: float = 1.0,
     alpha: Alpha = 0.65,
     kernel_size: KernelSize | None = None,
+    radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
 ) -> Tensor:
@@ -267,7 +282,7 @@ def erosion(
         >>> bool((pg.functional.erosion(u, pg.SE2(8), torch.ones(3)) <= u).all())
         True
     """
-    options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid)
     return _morphology(u, space, metric, "erosion", options, time, alpha, -1)
 
 
@@ -312,14 +327,17 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tens
     return _morphological_convolution(u, kernel, sign)
 
 
-def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros") -> Tensor:
+def group_convolution(
+    u: Tensor, kernel: Tensor, boundary: str | None = None, *, padding_mode: str | None = None
+) -> Tensor:
     """Linear group convolution (correlation) with a kernel that is already turned.
 
     Args:
         u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
         kernel: depthwise ``[C,Or,KO,KH,KW]`` (``[C,KH,KW]`` for an image), or channel-mixing
             ``[Cout,C,Or,KO,KH,KW]``; odd sizes.
-        boundary: outside the image ``"zeros"``, ``"replicate"`` or ``"periodic"``.
+        boundary: outside the image ``"zeros"`` (the default), ``"replicate"`` or ``"periodic"``.
+        padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
     Returns:
         A signal like ``u``, with ``Cout`` channels for a mixing kernel.
@@ -328,9 +346,10 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros") -> Ten
         ValueError: ranks, channels, orientations, sizes or boundary that do not fit.
         TypeError: not floating tensors of one dtype.
     """
+    outside = _checks.border(boundary, padding_mode, "zeros")
     if isinstance(u, Tensor) and u.ndim == 4:
-        return _group_convolution(u.unsqueeze(2), _image_kernel(kernel), boundary).squeeze(2)
-    return _group_convolution(u, kernel, boundary)
+        return _group_convolution(u.unsqueeze(2), _image_kernel(kernel), outside).squeeze(2)
+    return _group_convolution(u, kernel, outside)
 
 
 def _image_kernel(kernel: Tensor) -> Tensor:
@@ -371,80 +390,80 @@ def cake_reconstruct(score: Tensor, space: GridSpace) -> Tensor:
     return grid.to_grid(grid.check_signal("score", score)).sum(2)
 
 
+def check_projection(space: Space, mode: str, oversample: int) -> None:
+    """Raise unless :func:`project` has ``mode`` and ``oversample`` on ``space``."""
+    modes = PROJECTIONS if isinstance(space, GridSpace) else PROJECTIONS[:-1]
+    _checks.choice("mode", mode, modes)
+    if _checks.positive_int("oversample", oversample) > 1 and mode not in ("max", "dilated"):
+        raise ValueError(f"oversample: expected 1 for mode={mode!r}, which is exact, got {oversample}")
+
+
 def project(
     u: Tensor,
-    space: GridSpace,
+    space: Space,
     mode: str = "max",
     *,
+    oversample: int = 1,
     longitudinal: float = 3.0,
     lateral: float = 1.0,
     alpha: float = 2 / 3,
 ) -> Tensor:
-    """From a lifted signal back to an image, ``[B,C,Or,H,W] -> [B,C,H,W]``.
+    """Project a lifted signal to the base of its space, ``[B,C,Or,...] -> [B,C,...]``.
+
+    A signal without orientations (on the plane or the sphere) stays as it is, unless it is dilated.
 
     Args:
-        u: signal on ``space``; on the plane it is returned as it is.
+        u: signal on ``space``.
         space: the space.
-        mode: ``"max"`` or ``"mean"`` over orientations, or ``"dilated"``: each orientation is first dilated along its
-            own direction (anisotropic dilated projection), then the maximum is taken.
+        mode: ``"max"``, ``"mean"`` or ``"norm"`` (root of the mean square) over orientations; on grids also
+            ``"dilated"``: each orientation is first dilated along its own direction (anisotropic dilated projection),
+            then the maximum is taken.
+        oversample: take the maximum over so many times as many orientations, by trigonometric interpolation.
         longitudinal: reach of the dilation along an orientation in pixels (a step of that length costs as one of
             length 1).
         lateral: reach across it.
         alpha: power of the dilation, in [1/2, 1].
 
     Raises:
-        ValueError: unknown mode, lengths that are not positive, or a tensor that is no signal on ``space``.
+        ValueError: if the space does not have the mode, if a length is not positive, if ``oversample`` is below one,
+            or if u is not a signal on ``space``.
 
     Example:
         >>> import torch, pdegcnn as pg
         >>> pg.functional.project(torch.rand(1, 2, 8, 5, 5), pg.SE2(8)).shape
         torch.Size([1, 2, 5, 5])
     """
-    _checks.kind("space", space, GridSpace, PLANAR)
-    grid = space.to_grid(space.check_signal("u", u))
-    _checks.choice("mode", mode, ("max", "mean", "dilated"))
-    if mode == "mean":
-        return grid.mean(2)
+    _checks.kind("space", space, Space, "a space").check_signal("u", u)
+    check_projection(space, mode, oversample)
     if mode == "dilated":
-        _checks.interval("longitudinal", longitudinal, 0.0, float("inf"), open_low=True)
-        _checks.interval("lateral", lateral, 0.0, float("inf"), open_low=True)
-        weights = [1 / longitudinal, 1 / lateral, 1.0][: space.dim]
-        metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
-        size = 2 * max(1, round(2 * max(longitudinal, lateral))) + 1
-        sizes = (1, size, size) if space.dim == 3 else (size, size)
-        grid = space.to_grid(dilation(u, space, metric, alpha=alpha, kernel_size=sizes))
-    return grid.amax(2)
-
-
-def project_fibre(u: Tensor, space: RotationSpace, mode: str = "max", *, oversample: int = 1) -> Tensor:
-    """From a signal on SO(3) to the sphere, ``[B,C,fibre,*grid.shape] -> [B,C,*grid.shape]``; on S2 nothing changes.
-
-    Args:
-        u: signal on ``space``.
-        space: SO(3) or the sphere.
-        mode: ``"max"`` over the fibre, ``"mean"``, or ``"norm"``: the root of the mean square.
-        oversample: for the maximum, by how much finer the fibre is sampled first, by trigonometric interpolation.
-
-    Raises:
-        ValueError: unknown mode, oversampling below one, or a tensor that is no signal on ``space``.
-    """
-    _checks.kind("space", space, RotationSpace, "S2 or SO3")
-    space.check_signal("u", u)
-    _checks.choice("mode", mode, ("max", "mean", "norm"))
-    _checks.positive_int("oversample", oversample)
-    if not isinstance(space, SO3):
+        u = _dilated_along(u, space, longitudinal, lateral, alpha)
+    if not space.has_orientations:
         return u
     if mode == "mean":
         return u.mean(2)
     if mode == "norm":
         return safe_sqrt((u**2).mean(2))
-    if oversample > 1:
-        wide = u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
-        waves = _fft.apply(torch.fft.rfft, wide, dim=2)
-        if space.fibre % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
-            waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
-        u = (_fft.apply(torch.fft.irfft, waves, n=oversample * space.fibre, dim=2) * oversample).to(u.dtype)
-    return u.amax(2)
+    return (u if oversample == 1 else _finer_orientations(u, oversample)).amax(2)
+
+
+def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float, alpha: float) -> Tensor:
+    """Dilate every orientation of u along its own direction."""
+    _checks.interval("longitudinal", longitudinal, 0.0, float("inf"), open_low=True)
+    _checks.interval("lateral", lateral, 0.0, float("inf"), open_low=True)
+    weights = [1 / longitudinal, 1 / lateral, 1.0][: space.dim]
+    metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
+    size = 2 * max(1, round(2 * max(longitudinal, lateral))) + 1
+    sizes = (1, size, size) if space.dim == 3 else (size, size)
+    return dilation(u, space, metric, alpha=alpha, kernel_size=sizes)
+
+
+def _finer_orientations(u: Tensor, factor: int) -> Tensor:
+    """Interpolate axis 2 of u to ``factor`` times as many samples, by trigonometric polynomials."""
+    count, wide = u.shape[2], u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
+    waves = _fft.apply(torch.fft.rfft, wide, dim=2)
+    if count % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
+        waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
+    return (_fft.apply(torch.fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)
 
 
 def resample(u: Tensor, size: int | tuple[int, int]) -> Tensor:

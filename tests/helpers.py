@@ -16,8 +16,8 @@ GRID_CASES = [pg.R2(), pg.SE2(8), pg.SE2(5), pg.SE2(1)]
 """Spaces on a regular grid."""
 SPHERE_CASES = [
     pg.S2(pg.sphere.SphereGrid.gauss_legendre(8)),
-    pg.SO3(pg.sphere.SphereGrid.gauss_legendre(6), fibre=5),
-    pg.SO3(pg.sphere.SphereGrid.equiangular(4), fibre=8),
+    pg.SO3(pg.sphere.SphereGrid.gauss_legendre(6), orientations=5),
+    pg.SO3(pg.sphere.SphereGrid.equiangular(4), orientations=8),
 ]
 """Spaces moved by rotations."""
 
@@ -40,12 +40,12 @@ def sheet(rows: int, columns: int, step: float = 1.0, **options) -> pg.Mesh:
     return pg.Mesh.from_arrays(vertices.astype(float), faces, **options)
 
 
-def torus(rows: int, columns: int, directions: int = 8, step: float = 1.0, unit: float = 1.0) -> pg.Mesh:
+def torus(rows: int, columns: int, orientations: int = 8, step: float = 1.0, unit: float = 1.0) -> pg.Mesh:
     """The periodic grid whose mesh layers are those of SE(2) in pixels."""
-    return pg.Mesh.from_lengths(*pg.surface.flat_torus(rows, columns, step), directions=directions, unit=unit)
+    return pg.Mesh.from_lengths(*pg.surface.flat_torus(rows, columns, step), orientations=orientations, unit=unit)
 
 
-MESH_CASES = [bumpy_sphere(1, directions=8), sheet(4, 5, directions=5)]
+MESH_CASES = [bumpy_sphere(1, orientations=8), sheet(4, 5, orientations=5)]
 """Small closed and open surfaces."""
 SPACE_CASES = [*GRID_CASES, *SPHERE_CASES, *MESH_CASES]
 """At least one of every listed space."""
@@ -67,11 +67,11 @@ def signal(space: GridSpace, size: tuple[int, int] = (9, 9), channels: int = 2, 
 def spherical(space: RotationSpace, channels: int = 2, batch: int = 1, band: float = 1e9, **kind) -> Tensor:
     """Band-limited noise on S2 or SO(3), whose degrees fade beyond ``band``."""
     kind.setdefault("dtype", torch.float64)
-    fibre = (space.fibre,) if isinstance(space, pg.SO3) else ()
+    fibre = (space.orientations,) if isinstance(space, pg.SO3) else ()
     noise = torch.randn(batch, channels, *fibre, *space.grid.shape, **kind)
     if isinstance(space, pg.SO3):
-        analysis = pg.sphere.SO3FFT(space.grid, space.fibre, **kind)
-        synthesis = pg.sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
+        analysis = pg.sphere.SO3FFT(space.grid, space.orientations, **kind)
+        synthesis = pg.sphere.InverseSO3FFT(space.grid, space.orientations, **kind)
     else:
         analysis, synthesis = pg.sphere.RealSHT(space.grid, **kind), pg.sphere.InverseRealSHT(space.grid, **kind)
     degree = torch.arange(analysis.lmax + 1, dtype=kind["dtype"])

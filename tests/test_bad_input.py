@@ -176,7 +176,7 @@ CASES = {
     "project mode": (
         lambda: pg.nn.Project(SPACE, mode="sum"),
         ValueError,
-        "mode: expected one of 'max', 'mean', 'dilated'",
+        "mode: expected one of 'max', 'mean', 'norm', 'dilated'",
     ),
     "project": (lambda: pg.nn.Project(SPACE)(U[:, :, 0]), ValueError, "u: expected a tensor of rank 5"),
     "resample": (lambda: pg.nn.Resample(0), ValueError, "size: expected a positive int, got 0"),

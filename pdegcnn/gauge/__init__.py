@@ -10,21 +10,21 @@ from pdegcnn.gauge.convolution import GaugeConv
 from pdegcnn.gauge.diffusion import Diffusion
 from pdegcnn.gauge.features import Features, transform
 from pdegcnn.gauge.heads import GlobalPool, SpinMix
-from pdegcnn.gauge.nonlinearity import Gated, NormReLU, Product, Regular, SpinNorm
-from pdegcnn.gauge.pooling import Pool, Unpool
+from pdegcnn.gauge.nonlinearity import GatedNonlinearity, NormReLU, RegularReLU, SpinNorm, TensorProduct
+from pdegcnn.gauge.pooling import MeshPool, MeshUnpool
 
 __all__ = [
     "Diffusion",
     "Features",
     "GaugeConv",
-    "Gated",
+    "GatedNonlinearity",
     "GlobalPool",
     "NormReLU",
-    "Pool",
-    "Product",
-    "Regular",
+    "MeshPool",
+    "TensorProduct",
+    "RegularReLU",
     "SpinMix",
     "SpinNorm",
-    "Unpool",
+    "MeshUnpool",
     "transform",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks, _fft
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
-from pdegcnn.nn.mixing import BatchNorm
+from pdegcnn.nn.normalization import BatchNorm
 
 
 class _Pointwise(nn.Module):
@@ -62,7 +62,7 @@ class NormReLU(_Pointwise):
         return out
 
 
-class Gated(_Pointwise):
+class GatedNonlinearity(_Pointwise):
     """Fields times the sigmoid of learned affine combinations of spin 0, which itself passes a ReLU. Exact."""
 
     def __init__(self, channels: Mapping[int, int], *, device: Any = None, dtype: Any = None) -> None:
@@ -84,7 +84,7 @@ class Gated(_Pointwise):
         return out
 
 
-class Product(_Pointwise):
+class TensorProduct(_Pointwise):
     """``f_s + sum w f_m f_n`` over the spins with ``m + n = s`` or ``m - n = s`` (with the conjugate). Exact.
 
     All spins have as many channels; products are taken channel by channel. Polynomial of degree two: keep inputs near
@@ -116,7 +116,7 @@ class Product(_Pointwise):
         return out
 
 
-class Regular(_Pointwise):
+class RegularReLU(_Pointwise):
     """ReLU of the field as a function of direction: sample N angles, ReLU, back to spins.
 
     Equivariant under gauges by multiples of ``2 pi / N``; under others the error falls with N, for the ReLU adds spins
@@ -224,7 +224,7 @@ def length(z: Tensor) -> Tensor:
 
 
 def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
-    """Values at N angles from the reference direction, ``[B,C,N,V]``: ``sum_k Re(z_k e^(-i k theta))``."""
+    """Values at N angles from the reference direction, ``[B,C,Or,V]``: ``sum_k Re(z_k e^(-i k theta))``."""
     total: Any = 0
     for spin, z in fields.items():
         real = z.real.dtype if z.is_complex() else z.dtype
@@ -236,6 +236,6 @@ def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
 
 
 def from_directions(u: Tensor, spins: list[int]) -> Features:
-    """Fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,N,V]`` best."""
+    """Fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,Or,V]`` best."""
     spectrum = _fft.apply(torch.fft.ifft, u, dim=2)  # (1/N) sum_i u_i e^(+i k theta_i)
     return {k: 2 * spectrum[:, :, k] if k else spectrum[:, :, 0].real for k in spins}

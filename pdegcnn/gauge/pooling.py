@@ -32,10 +32,10 @@ class _Pairs(NamedTuple):
     nearest: Tensor
 
 
-class Pool(nn.Module):
+class MeshPool(nn.Module):
     """Take a signal to ``mesh.coarsen(factor)``: means over the vertices around each that stays, transported to it.
 
-    The mean is the adjoint of :class:`Unpool` by vertex areas: constants stay, and the sum weighted by the coarse
+    The mean is the adjoint of :class:`MeshUnpool` by vertex areas: constants stay, and the sum weighted by the coarse
     vertices' shares of the area (``Pool.areas``) is kept exactly. Directions of the bundle are interpolated linearly.
 
     Args:
@@ -44,7 +44,7 @@ class Pool(nn.Module):
 
     Shape:
         ``forward(signal, mesh)``: features (a dictionary from spin to ``[B,C,V]``) or a signal on the bundle
-        ``[B,C,N,V]`` -> the same with the W vertices of ``mesh.coarsen(factor)``.
+        ``[B,C,Or,V]`` -> the same with the W vertices of ``mesh.coarsen(factor)``.
 
     Raises:
         ValueError: shapes that do not fit the mesh; a maximum of spins above 0.
@@ -63,7 +63,7 @@ class Pool(nn.Module):
         if self.mode == "max":
             if set(fields) != {0}:
                 raise ValueError(f"signal: expected spin 0 alone for mode='max', got spins {sorted(fields)}")
-            return {0: self._bundle(fields[0].unsqueeze(2), mesh.with_directions(1)).squeeze(2)}
+            return {0: self._bundle(fields[0].unsqueeze(2), mesh.with_orientations(1)).squeeze(2)}
         count = mesh.coarsen(self.factor).vertex_count
         return {k: self._field(u, k, count, mesh) for k, u in fields.items()}
 
@@ -96,14 +96,14 @@ class Pool(nn.Module):
         return f"{self.factor}, mode={self.mode!r}"
 
 
-class Unpool(nn.Module):
+class MeshUnpool(nn.Module):
     """Take a signal from ``mesh.coarsen(factor)`` to ``mesh``: interpolated linearly and transported.
 
     Constants stay, values stay within their bounds (lengths below the greatest), and the vertices that the two meshes
     share keep theirs.
 
     Args:
-        factor: as of :class:`Pool`.
+        factor: as of :class:`MeshPool`.
 
     Shape:
         ``forward(signal, mesh)``: features or a signal on the bundle over the coarse mesh -> the same over ``mesh``,
@@ -161,8 +161,8 @@ def _pairs(mesh: Mesh, factor: float, like: Tensor) -> _Pairs:
         amount = weight * mesh.areas.to(kind[0])[fine]
         total = double.new_zeros(mesh.coarsen(factor).vertex_count).index_add(0, coarse, amount)
         greatest = double.new_zeros(mesh.vertex_count).scatter_reduce(0, fine, weight, "amax")
-        place = -transport.angle() * (mesh.directions / (2 * math.pi))
-        if mesh.directions == 1:  # functions of position: there is nothing to turn
+        place = -transport.angle() * (mesh.orientations / (2 * math.pi))
+        if mesh.orientations == 1:  # functions of position: there is nothing to turn
             place = torch.zeros_like(place)
         steps = (place + TIE).floor()
         rest = (place - steps).clamp_min(0)
@@ -171,7 +171,7 @@ def _pairs(mesh: Mesh, factor: float, like: Tensor) -> _Pairs:
         shares = (weight.to(kind[1]), (amount / total[coarse]).to(kind[1]))
         return _Pairs(fine, coarse, *shares, steps.long(), rest.to(kind[1]), nearest)
 
-    return mesh.keep(("pooling", factor, mesh.directions), like.real if like.is_complex() else like, build)
+    return mesh.keep(("pooling", factor, mesh.orientations), like.real if like.is_complex() else like, build)
 
 
 def _turned(u: Tensor, source: Tensor, steps: Tensor, way: int, rest: Tensor) -> Tensor:

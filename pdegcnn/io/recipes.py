@@ -40,7 +40,7 @@ def to_json(name: str, value: Any) -> Any:
     if isinstance(value, S2):
         return {TAG: "S2", "grid": to_json(name, value.grid)}
     if isinstance(value, SO3):
-        return {TAG: "SO3", "grid": to_json(name, value.grid), "fibre": value.fibre}
+        return {TAG: "SO3", "grid": to_json(name, value.grid), "fibre": value.orientations}
     if isinstance(value, SphereGrid) and value.name in GRIDS:
         rings, ring = len(value.theta), value.nlon
         if GRIDS[value.name](rings, ring) == value:

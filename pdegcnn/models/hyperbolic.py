@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from pdegcnn import _checks as check
-from pdegcnn.nn import ChannelMix, Lift, PDELayer, Project
-from pdegcnn.nn.lift import PlanarLift
-from pdegcnn.nn.project import PlanarProject
+from pdegcnn.nn import ChannelLinear, Lift, PDELayer, Project
+from pdegcnn.nn.lift import GridLift
 from pdegcnn.reversible import (
     CyclicSpaceToDepth,
     Inverse,
+    NormalizedSymmetricConv,
     ReversibleStack,
     SymmetricConv,
     SymmetricGroupConv,
@@ -28,6 +28,11 @@ from pdegcnn.reversible.contracts import hooked
 from pdegcnn.reversible.engine import concrete
 from pdegcnn.reversible.strips import assembled, in_strips, least_rows
 from pdegcnn.spaces import SE2
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pdegcnn.nn.layer import LayerOptions
 
 __all__ = [
     "HyperbolicNetwork",
@@ -89,13 +94,13 @@ def _halo(module: nn.Module) -> int | None:
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if type(module) in CONV.values():
             alone = {*module.kernel_size, *module.stride} == {1} and not any(module.padding)
             return 0 if alone else None
-        case PlanarLift() if type(module) is PlanarLift:
+        case GridLift() if type(module) is GridLift:
             local = module.padding == "same" and module.filters != "cake" and module.boundary != "periodic"
             return module.kernel_size // 2 if local else None
         case nn.Sequential() if type(module) is nn.Sequential:
             halos = [_halo(part) for part in module.children()]
             return None if None in halos else sum(halo or 0 for halo in halos)
-        case PlanarProject() | ChannelMix() if type(module) in (PlanarProject, ChannelMix):
+        case Project() | ChannelLinear() if type(module) in (Project, ChannelLinear):
             return 0 if getattr(module, "mode", "max") == "max" else None
     return None
 
@@ -124,13 +129,16 @@ class _Pooled(nn.Module):
         return self.linear(y.flatten(2).mean(2))
 
 
-def _levels(width: int, depth: int, levels: int, dims: int, rank: int | None, h: float, up: bool, **kind) -> list:
+def _levels(
+    width: int, depth: int, levels: int, dims: int, rank: int | None, h: float, batch_norm: bool, up: bool, **kind
+) -> list:
     """Layers going down ``levels`` coarsenings and, with ``up``, back again."""
+    one = NormalizedSymmetricConv if check.flag("batch_norm", batch_norm) else SymmetricConv
 
     def layers(channels: int) -> list[nn.Module]:
         r = None if rank is None else min(rank, channels)
         norm = 0.05**0.5 / h
-        return [SymmetricConv(channels, 3, dims, r, init_norm=norm, **kind) for _ in range(depth)]
+        return [one(channels, 3, dims, r, init_norm=norm, **kind) for _ in range(depth)]
 
     split = Wavelet("haar", dims, device=kind.get("device"))
     out = layers(width)
@@ -162,6 +170,7 @@ def hyperbolic_classifier(
     dims: int = 2,
     rank: int | None = None,
     h: float = 0.5,
+    batch_norm: bool = False,
     exact: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -169,12 +178,13 @@ def hyperbolic_classifier(
     """A fully hyperbolic classifier, [B,in_channels,*space] to [B,classes].
 
     ``depth`` symmetric layers per level (``rank``: block-low-rank), Haar coarsening between ``levels`` + 1 levels,
-    channels times 2^dims each. Source: arXiv 1905.10484, figure 2. Raises ValueError or TypeError for sizes < 1.
+    channels times 2^dims each. ``batch_norm``: layers with batch norm inside, which learn much faster from images.
+    Source: arXiv 1905.10484, figure 2. Raises ValueError or TypeError for sizes < 1.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
     kind = {"device": device, "dtype": dtype}
-    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, False, **kind), h, exact)
+    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, False, **kind), h, exact)
     opening = CONV[dims](in_channels, width, 1, **kind)
     closing = _Pooled(width * 2 ** (dims * levels), classes, device, dtype)
     return HyperbolicNetwork(opening, stack, closing, 2**levels, dims, dense=False)
@@ -190,6 +200,7 @@ def hyperbolic_segmenter(
     dims: int = 2,
     rank: int | None = None,
     h: float = 0.5,
+    batch_norm: bool = False,
     exact: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -207,7 +218,7 @@ def hyperbolic_segmenter(
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
     kind = {"device": device, "dtype": dtype}
-    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, True, **kind), h, exact)
+    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, True, **kind), h, exact)
     opening, closing = CONV[dims](in_channels, width, 1, **kind), CONV[dims](width, classes, 1, **kind)
     return HyperbolicNetwork(opening, stack, closing, 2**levels, dims, dense=True)
 
@@ -234,12 +245,14 @@ def equivariant_hyperbolic_segmenter(
     layer: str = "pde",
     terms: Sequence[str] = ("convection", "dilation", "erosion"),
     kernel_size: int = 5,
+    alpha: float = 0.65,
+    metric: str = "diagonal",
     rank: int | None = None,
     h: float = 0.5,
     exact: bool = False,
-    device: Any = None,
-    dtype: Any = None,
-    **options: Any,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Unpack[LayerOptions],
 ) -> HyperbolicNetwork:
     """A segmenter on SE(2): equivariant to quarter turns, reversible and coarsening, [B,Cin,H,W] to [B,classes,H,W].
 
@@ -254,6 +267,7 @@ def equivariant_hyperbolic_segmenter(
         layer: ``"pde"``: :class:`~pdegcnn.nn.PDELayer`; ``"symmetric"``: `SymmetricGroupConv`.
         terms: of the PDE layers.
         kernel_size: of the layers in pixels, odd.
+        alpha, metric: of the PDE layers.
         rank: channels inside the symmetric layers; as many as outside unless told.
         options: further options of the PDE layers.
 
@@ -267,19 +281,28 @@ def equivariant_hyperbolic_segmenter(
         raise ValueError(f"rank: expected None with layer='pde', got {rank}")
     if layer == "symmetric" and options:
         raise ValueError(f"options: expected none with layer='symmetric', got {sorted(options)}")
-    kind = {"device": device, "dtype": dtype}
+    kind: dict[str, Any] = {"device": device, "dtype": dtype}
+    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **kind}
     split, space = CyclicSpaceToDepth(orientations), SE2(orientations)
 
     def one(channels: int) -> nn.Module:
         if layer == "pde":
-            return PDELayer(space, channels, channels, terms, kernel_size=kernel_size, **kind, **options)
+            return PDELayer(space, channels, channels, terms, **own, **options)
         norm = 0.05**0.5 / h
         return SymmetricGroupConv(channels, orientations, kernel_size, rank, init_norm=norm, **kind)
 
+    closing = nn.Sequential(Project(space, mode="max"), ChannelLinear(width, classes, **kind))
+    opening = Lift(space, in_channels, width, kernel_size=5, **kind)
+    layers = _down_and_up(one, split, width, depth, levels)
+    return HyperbolicNetwork(opening, ReversibleStack(layers, h, exact), closing, 2**levels, 2, dense=True)
+
+
+def _down_and_up(
+    one: Callable[[int], nn.Module], split: CyclicSpaceToDepth, width: int, depth: int, levels: int
+) -> list[nn.Module]:
+    """Return ``depth`` layers at every level on the way to the coarsest one and back, with the steps between levels."""
     down, up = [one(width) for _ in range(depth)], []
     for level in range(1, levels + 1):
         down += [split, *(one(width * 4**level) for _ in range(depth))]
         up = [Inverse(split), *(one(width * 4 ** (level - 1)) for _ in range(depth)), *up]
-    closing = nn.Sequential(Project(space, mode="max"), ChannelMix(width, classes, **kind))
-    opening = Lift(space, in_channels, width, kernel_size=5, **kind)
-    return HyperbolicNetwork(opening, ReversibleStack([*down, *up], h, exact), closing, 2**levels, 2, dense=True)
+    return [*down, *up]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from pdegcnn import _checks
 from pdegcnn.models.pretrained import read_pretrained
-from pdegcnn.nn import BatchNorm, ChannelMix, Lift, PDELayer, Project, Resample
+from pdegcnn.nn import BatchNorm, ChannelLinear, Lift, PDELayer, Project, Resample
 from pdegcnn.spaces import SE2, GridSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pdegcnn.nn.layer import LayerOptions
 
 TERMS = ("convection", "dilation", "erosion")
 
@@ -27,11 +33,12 @@ def rotated_digits(
     terms: Sequence[str] = TERMS,
     kernel_size: int | Sequence[int] = 5,
     alpha: float = 0.65,
+    metric: str = "diagonal",
     dropout: float = 0.1,
     pretrained: str | None = None,
-    device: Any = None,
-    dtype: Any = None,
-    **options: Any,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
     """The rotated-digit PDE-G-CNN of Smets et al. (arXiv 2001.09046), invariant to rotations by construction.
 
@@ -49,6 +56,7 @@ def rotated_digits(
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         alpha: their power.
+        metric: form of their metrics.
         dropout: probability before the head.
         pretrained: name of weights that come with the package, ``"small"`` or ``"large"``: they bring their own
             arguments, all but ``device`` and ``dtype`` must be left out. Images are digits of 28x28, white on black, in
@@ -73,7 +81,7 @@ def rotated_digits(
         name: value for name, value in locals().items() if name not in ("pretrained", "device", "dtype", "options")
     }
     if pretrained is not None:
-        return _pretrained(rotated_digits, pretrained, chosen | options, device, dtype)
+        return _pretrained(rotated_digits, pretrained, chosen | dict(options), device, dtype)
     return _digit_network(**chosen, device=device, dtype=dtype, options=options)
 
 
@@ -87,7 +95,7 @@ def _digit_network(
     dropout: float,
     device: Any,
     dtype: Any,
-    options: dict[str, Any],
+    options: LayerOptions,
     **layer: Any,
 ) -> nn.Sequential:
     """The layers of :func:`rotated_digits`."""
@@ -139,11 +147,12 @@ def vessel_segmentation(
     terms: Sequence[str] = TERMS,
     kernel_size: int | Sequence[int] = 5,
     alpha: float = 0.65,
+    metric: str = "diagonal",
     dropout: float = 0.1,
     logits: bool = False,
-    device: Any = None,
-    dtype: Any = None,
-    **options: Any,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
     """The vessel segmentation PDE-G-CNN6 and PDE-G-CNN12 of Smets et al. (arXiv 2001.09046).
 
@@ -158,6 +167,7 @@ def vessel_segmentation(
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         alpha: their power.
+        metric: form of their metrics.
         dropout: probability before the projection.
         logits: leave the sigmoid out.
         device: where the parameters live.
@@ -180,12 +190,10 @@ def vessel_segmentation(
     _checks.number("dropout", dropout, 0.0, 1.0)
     _checks.flag("logits", logits)
     factory = {"device": device, "dtype": dtype}
+    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **factory}
     stack: list[nn.Module] = [Lift(space, in_channels, channels, kernel_size=7, **factory)]
     stack.append(BatchNorm(channels, **factory))
-    for _ in range(layers - 2):
-        stack.append(
-            PDELayer(space, channels, channels, terms, kernel_size=kernel_size, alpha=alpha, **factory, **options)
-        )
+    stack += [PDELayer(space, channels, channels, terms, **own, **options) for _ in range(layers - 2)]
     stack += [nn.Dropout(dropout), Project(space, mode="max")]
-    stack.append(ChannelMix(channels, out_channels, bias=logits, **factory))
+    stack.append(ChannelLinear(channels, out_channels, bias=logits, **factory))
     return nn.Sequential(*stack) if logits else nn.Sequential(*stack, nn.Sigmoid())

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.nn import BatchNorm, ChannelMix, Integrate, Lift, PDELayer, Project, SpectralResample
+from pdegcnn.nn import BatchNorm, ChannelLinear, GlobalPool, Lift, PDELayer, Project, SpectralResample
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere import SphereGrid
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pdegcnn.nn.layer import LayerOptions
 
 TERMS = ("convection", "dilation", "erosion")
 
@@ -19,6 +24,7 @@ TERMS = ("convection", "dilation", "erosion")
 def _pyramid(grid: SphereGrid, fibre: int, levels: int) -> list[SO3]:
     """SO(3) over Gauss-Legendre grids of band-limit L, L/2, L/4, ..., the finest as fine as ``grid``."""
     _checks.kind("grid", grid, SphereGrid, "a pdegcnn.sphere.SphereGrid").require_rings()
+    _checks.positive_int("fibre", fibre)
     finest = grid.band + 1
     if finest >> (levels - 1) < 2:
         raise ValueError(f"grid: expected a band that {levels} levels can halve, got band {grid.band}")
@@ -38,9 +44,9 @@ def spherical_classifier(
     alpha: float = 0.65,
     template: int = 9,
     dropout: float = 0.1,
-    device: Any = None,
-    dtype: Any = None,
-    **options: Any,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
     """A PDE-G-CNN on SO(3) whose logits do not change when the signal is rotated (up to sampling).
 
@@ -83,7 +89,7 @@ def spherical_classifier(
         layers.append(PDELayer(coarse, before, after, terms, **pde))
     layers += [Project(coarse, mode="max"), nn.Dropout(dropout)]
     layers.append(Lift(coarse, channels[-1], classes, kernel_size=template, **factory))
-    layers.append(Integrate(coarse, mode="max", oversample=2, **factory))
+    layers.append(GlobalPool(coarse, mode="max", oversample=2, **factory))
     return nn.Sequential(*layers)
 
 
@@ -119,9 +125,9 @@ def spherical_segmenter(
     metric: str = "axisymmetric",
     kernel_size: int | Sequence[int] = 5,
     alpha: float = 0.65,
-    device: Any = None,
-    dtype: Any = None,
-    **options: Any,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
     """A U-shaped PDE-G-CNN on SO(3): its maps turn with the signal.
 
@@ -159,7 +165,7 @@ def spherical_segmenter(
     if grid != fine.grid:
         layers.append(SpectralResample(S2(grid), S2(fine.grid), **factory))
     layers += [Lift(fine, in_channels, width, **factory), BatchNorm(width, fine, **factory), below]
-    layers += [Project(fine, mode="max"), ChannelMix(width, out_channels, **factory)]
+    layers += [Project(fine, mode="max"), ChannelLinear(width, out_channels, **factory)]
     if grid != fine.grid:
         layers.append(SpectralResample(S2(fine.grid), S2(grid), **factory))
     return nn.Sequential(*layers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,13 @@ from pdegcnn import _checks, functional
 from pdegcnn.models.spherical_boxes import SphericalBoxes, check_boxes
 from pdegcnn.nn import BatchNorm, Lift, PDELayer, SphereConv
 from pdegcnn.spaces import S2, SO3
-from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere import SphereGrid
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pdegcnn.nn.layer import LayerOptions
 
 __all__ = ["detection_loss", "find_boxes", "spherical_detector"]
 
@@ -35,9 +40,12 @@ def spherical_detector(
     layers: int = 2,
     fibre: int = 8,
     terms: Sequence[str] = ("convection", "dilation", "erosion"),
-    device: Any = None,
-    dtype: Any = None,
-    **options: Any,
+    metric: str = "diagonal",
+    kernel_size: int | Sequence[int] | None = None,
+    alpha: float = 0.65,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
     """Maps on SO(3) that :func:`find_boxes` reads: they turn with the signal, up to sampling.
 
@@ -52,6 +60,9 @@ def spherical_detector(
         layers: PDE layers.
         fibre: directions per point.
         terms: terms of the PDE layers.
+        metric: form of their metrics.
+        kernel_size: their windows in grid steps.
+        alpha: their power.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`.
@@ -60,11 +71,11 @@ def spherical_detector(
         ``[B,in_channels,*grid.shape] -> [B,classes+2,fibre,*grid.shape]``: logits of each class, and of the half-angles
         over pi/2.
     """
-    space, factory = SO3(grid, fibre), {"device": device, "dtype": dtype}
+    space, factory = SO3(grid, _checks.positive_int("fibre", fibre)), {"device": device, "dtype": dtype}
+    own: dict[str, Any] = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory}
     _checks.positive_int("classes", classes)
     inside = [
-        PDELayer(space, width, width, terms, **factory, **options)
-        for _ in range(_checks.positive_int("layers", layers))
+        PDELayer(space, width, width, terms, **own, **options) for _ in range(_checks.positive_int("layers", layers))
     ]
     first = [Lift(space, in_channels, width, **factory), BatchNorm(width, space, **factory)]
     head = SphereConv(space, width, classes + 2, **factory)
@@ -93,23 +104,23 @@ def find_boxes(
         ValueError: maps of another shape, numbers out of range.
     """
     _check_maps(maps, space)
-    _checks.interval("radius", radius, grid_spacing(space.grid), math.pi)
+    _checks.interval("radius", radius, point_spacing(space.grid), math.pi)
     _checks.interval("threshold", threshold, 0.0, 1.0)
     _checks.positive_int("most", most)
     batch, classes, points = len(maps), maps.shape[1] - 2, math.prod(space.grid.shape)
-    chance = maps[:, :classes].sigmoid().reshape(batch, classes * space.fibre, points)
+    chance = maps[:, :classes].sigmoid().reshape(batch, classes * space.orientations, points)
     heat, best = chance.max(1)
     reach = torch.full((1,), 1 / radius, dtype=maps.dtype, device=maps.device)
     around = functional.dilation(
         heat.reshape(batch, 1, *space.grid.shape), S2(space.grid), reach, alpha=0.5, kernel_size="auto"
     )
     peaks = (heat >= around.reshape(batch, points)) & (heat >= threshold)
-    angles = (maps[:, classes:].sigmoid() * (math.pi / 2)).reshape(batch, 2, space.fibre, points)
+    angles = (maps[:, classes:].sigmoid() * (math.pi / 2)).reshape(batch, 2, space.orientations, points)
     found = []
     for b in range(batch):
         where = peaks[b].nonzero()[:, 0]
         where = where[heat[b, where].argsort(descending=True)[:most]]
-        labels, turn = best[b, where] // space.fibre, best[b, where] % space.fibre
+        labels, turn = best[b, where] // space.orientations, best[b, where] % space.orientations
         half = angles[b][:, turn, where].T
         found.append(SphericalBoxes(_frames(space, where, turn).to(maps), half, labels, heat[b, where]))
     return found
@@ -124,7 +135,7 @@ def _check_maps(maps: Tensor, space: SO3) -> None:
 def _frames(space: SO3, point: Tensor, turn: Tensor) -> Tensor:
     """The rotations [N,3,3] of samples."""
     p = space.grid.xyz.reshape(-1, 3)[point.cpu()]
-    phi, turns = torch.atan2(p[:, 1], p[:, 0]), turn.cpu().double() * (2 * math.pi / space.fibre)
+    phi, turns = torch.atan2(p[:, 1], p[:, 0]), turn.cpu().double() * (2 * math.pi / space.orientations)
     east = torch.stack((-phi.sin(), phi.cos(), torch.zeros_like(phi)), -1)
     south, cosine, sine = torch.linalg.cross(east, p), turns.cos()[:, None], turns.sin()[:, None]
     return torch.stack((cosine * south + sine * east, cosine * east - sine * south, p), -1)
@@ -171,7 +182,12 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
             near = bell * (bell >= NEAR)
             errors = errors + ((angles[b] - half.to(maps)[:, None]).abs().sum(0) * near).sum() / near.sum()
             count += 1
-    area = (space.grid.weights / space.grid.weights.mean()).to(maps).expand(space.fibre, *space.grid.shape).flatten()
+    area = (
+        (space.grid.weights / space.grid.weights.mean())
+        .to(maps)
+        .expand(space.orientations, *space.grid.shape)
+        .flatten()
+    )
     chance = logits.sigmoid()
     present = torch.where(heat == 1, (1 - chance).square() * nn.functional.softplus(-logits), 0)
     absent = (1 - heat) ** 4 * chance.square() * nn.functional.softplus(logits) * area
@@ -182,7 +198,7 @@ def _bell(space: SO3, rotation: Tensor) -> Tensor:
     """``exp(-(tilt^2 + twist^2)/2)`` ``[fibre*P]`` in units of the target's widths, 1 at the greatest sample."""
     x, y, z = (rotation.detach().cpu().double().mT @ _all_frames(space)).unflatten(1, (3, -1))  # of R^T S, S a sample
     tilt, twist = torch.atan2(torch.hypot(x[2], y[2]), z[2]), torch.atan2(y[0] - x[1], x[0] + y[1])
-    steps = tilt / (TILT * grid_spacing(space.grid)), twist / (TWIST * 2 * math.pi / space.fibre)
+    steps = tilt / (TILT * point_spacing(space.grid)), twist / (TWIST * 2 * math.pi / space.orientations)
     bell = torch.exp(-(steps[0] ** 2 + steps[1] ** 2) / 2)
     bell[bell.argmax()] = 1.0
     return bell
@@ -192,5 +208,5 @@ def _bell(space: SO3, rotation: Tensor) -> Tensor:
 def _all_frames(space: SO3) -> Tensor:
     """The rotations of all samples, ``[3, 3*fibre*P]``: rows, then columns and samples."""
     points = math.prod(space.grid.shape)
-    turn = torch.arange(space.fibre).repeat_interleave(points)
-    return _frames(space, torch.arange(points).repeat(space.fibre), turn).permute(1, 2, 0).reshape(3, -1)
+    turn = torch.arange(space.orientations).repeat_interleave(points)
+    return _frames(space, torch.arange(points).repeat(space.orientations), turn).permute(1, 2, 0).reshape(3, -1)

@@ -1,43 +1,35 @@
 """Modules: lifting, PDE layers, projection, group convolution, normalisation and resizing."""
 
-from pdegcnn.nn.group_convolution import GroupConv
+from pdegcnn.nn.convolution import GroupConv, SphereConv
 from pdegcnn.nn.layer import PDELayer
-from pdegcnn.nn.lift import LIFTS, Lift, PlanarLift
-from pdegcnn.nn.mesh import MeshLift, MeshProject
-from pdegcnn.nn.mixing import BatchNorm, ChannelMix
-from pdegcnn.nn.parameters import MetricParameter, Power
-from pdegcnn.nn.project import PROJECTS, PlanarProject, Project
-from pdegcnn.nn.resample import MaxPool, Resample
-from pdegcnn.nn.spherical import Integrate, SpectralResample, SphereActivation, SphereLift, SphereProject
-from pdegcnn.nn.spherical_convolution import SphereConv
-from pdegcnn.nn.spherical_norm import SphereGated, SphereNormReLU
+from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift
+from pdegcnn.nn.linear import ChannelLinear
+from pdegcnn.nn.nonlinearity import SphereActivation, SphereGated, SphereNormReLU
+from pdegcnn.nn.normalization import BatchNorm
+from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
+from pdegcnn.nn.pooling import GlobalPool, MaxPool
+from pdegcnn.nn.project import Project
+from pdegcnn.nn.resample import Resample, SpectralResample
 from pdegcnn.nn.terms import TERMS, Convection, ConvectionDiffusion, Diffusion, Morphology
-from pdegcnn.spaces import Mesh, RotationSpace
-
-LIFTS |= {RotationSpace: SphereLift, Mesh: MeshLift}
-PROJECTS |= {RotationSpace: SphereProject, Mesh: MeshProject}
 
 __all__ = [
     "LIFTS",
-    "PROJECTS",
     "TERMS",
     "BatchNorm",
-    "ChannelMix",
+    "ChannelLinear",
     "Convection",
     "ConvectionDiffusion",
     "Diffusion",
+    "GlobalPool",
+    "GridLift",
     "GroupConv",
-    "Integrate",
+    "LearnableAlpha",
     "Lift",
     "MaxPool",
     "MeshLift",
-    "MeshProject",
     "MetricParameter",
     "Morphology",
     "PDELayer",
-    "PlanarLift",
-    "PlanarProject",
-    "Power",
     "Project",
     "Resample",
     "SphereActivation",
@@ -45,6 +37,5 @@ __all__ = [
     "SphereGated",
     "SphereLift",
     "SphereNormReLU",
-    "SphereProject",
     "SpectralResample",
 ]

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.nn.mixing import BatchNorm, ChannelMix
-from pdegcnn.nn.parameters import Power
+from pdegcnn.nn.linear import ChannelLinear
+from pdegcnn.nn.normalization import BatchNorm
+from pdegcnn.nn.parameters import LearnableAlpha
 from pdegcnn.nn.terms import TERMS
-from pdegcnn.pde import SPLITTINGS, KernelSize, Options, evolve, solver_class
+from pdegcnn.pde import SPLITTINGS, KernelSize, Options, Radius, evolve, solver_class
 from pdegcnn.pde.solver import refuse_unknown
 from pdegcnn.pde.splitting import Step
 from pdegcnn.spaces import Mesh, Space
+
+
+class LayerOptions(TypedDict, total=False):
+    """Options of :class:`PDELayer` that builders of :mod:`pdegcnn.models` pass on to all their layers."""
+
+    radius: Radius | None
+    learn_alpha: bool
+    distance: str | None
+    convection: str | None
+    diffusion: str | None
+    boundary: str | None
+    padding_mode: str | None
+    subgrid: str | None
+    splitting: str
+    iterations: int
+    batch_norm: bool
 
 
 class PDELayer(nn.Module):
@@ -31,7 +48,9 @@ class PDELayer(nn.Module):
         out_channels: channels C' of the output.
         terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
             ``"erosion"``; on SO(3) also ``"convection_diffusion"``, both at once.
-        kernel_size: taps of the kernels: odd, one per axis, or ``"auto"``; solver's default if None.
+        kernel_size: samples across the kernels: odd, one for all axes or one per axis, or ``"auto"``; the solver's
+            default if None. See :func:`pdegcnn.functional.dilation`.
+        radius: radius of the kernels in physical units, in place of ``kernel_size``.
         alpha: half the power of the gradient and the power of the Laplacian; [1/2, 1] with dilation or erosion, (0, 1]
             otherwise.
         learn_alpha: learn one alpha for the layer, starting from ``alpha``.
@@ -41,6 +60,7 @@ class PDELayer(nn.Module):
         convection: method of the convection solver, ``"linear"`` or ``"spectral"`` on grids.
         diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
         boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
+        padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
         subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
             with rotations better, at several times the cost.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
@@ -73,6 +93,7 @@ class PDELayer(nn.Module):
         terms: Sequence[str] = ("convection", "diffusion", "dilation", "erosion"),
         *,
         kernel_size: KernelSize | None = None,
+        radius: Radius | None = None,
         alpha: float = 0.65,
         learn_alpha: bool = False,
         metric: str = "diagonal",
@@ -80,6 +101,7 @@ class PDELayer(nn.Module):
         convection: str | None = None,
         diffusion: str | None = None,
         boundary: str | None = None,
+        padding_mode: str | None = None,
         subgrid: str | None = None,
         splitting: str = "lie",
         iterations: int = 1,
@@ -99,8 +121,9 @@ class PDELayer(nn.Module):
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.splitting = _checks.choice("splitting", splitting, tuple(SPLITTINGS))
         self.iterations = _checks.positive_int("iterations", iterations)
-        self.power = Power(alpha, **factory) if learn_alpha else None
-        options = Options(kernel_size=kernel_size, distance=distance, boundary=boundary, subgrid=subgrid)
+        self.power = LearnableAlpha(alpha, **factory) if learn_alpha else None
+        outside = _checks.border(boundary, padding_mode)
+        options = Options(kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside, subgrid=subgrid)
         solvers = {solver_class(space, term) for term in terms}
         known = {name for solver in solvers for names in solver.OPTIONS.values() for name in names}
         refuse_unknown(options, known, ", ".join(terms), space)
@@ -115,7 +138,7 @@ class PDELayer(nn.Module):
             if self.power is not None and name != "convection":
                 # one power serves all terms; past nn.Module's registration, so that the state holds it once
                 self.terms[name].__dict__["alpha"] = self.power
-        self.mix = ChannelMix(in_channels, out_channels, bias=not batch_norm, **factory)
+        self.mix = ChannelLinear(in_channels, out_channels, bias=not batch_norm, **factory)
         self.norm = BatchNorm(out_channels, space, **factory) if batch_norm else None
 
     def reset_parameters(self) -> None:

@@ -1,45 +1,40 @@
-"""From images to lifted signals."""
+"""Lift signals from the base of a space to the space: from images, spherical signals, functions on a mesh."""
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdegcnn import _checks
+from pdegcnn import _checks, sphere
 from pdegcnn._derived import Derived, Table
 from pdegcnn.functional import cake_lift
 from pdegcnn.kernels.filters import BASES, lifting_basis
+from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
+from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES, pad
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.ops.transport_gather import transport_gather
+from pdegcnn.ops.transport_gather.mixing import mix, to_rows
+from pdegcnn.ops.transport_gather.stencils import filter_stencil
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces.s2 import check_base, point_spacing
+from pdegcnn.sphere._tables import Array
+
+SPHERE_FILTERS = ("steerable", "spectral", "cake")
 
 
-class Lift(nn.Module):
-    """Lift a signal on the base to the space; which module does it depends on the space (see ``LIFTS``).
-
-    ``Lift(space, in_channels, out_channels, ...)`` gives the lift of that space, for SE(2) and the plane a
-    :class:`PlanarLift`.
-    """
-
-    def __new__(cls, space: Space | None = None, *args: Any, **kwargs: Any) -> Lift:
-        """An instance of the lift that serves ``space``."""
-        if cls is Lift and space is not None:
-            return object.__new__(_family(space, LIFTS))
-        return object.__new__(cls)
+class LiftLayer(nn.Module):
+    """Base class of the lifts of all families of spaces; :func:`Lift` makes the one that serves a space."""
 
 
-def _family(space: Space, table: dict[type[Space], Any]) -> Any:
-    for family, module in table.items():
-        if isinstance(space, family):
-            return module
-    raise TypeError(f"space: expected one of {', '.join(f.__name__ for f in table)}, got {type(space).__name__}")
-
-
-class PlanarLift(Derived, Lift):
+class GridLift(Derived, LiftLayer):
     """Correlate an image with a trainable filter turned to each orientation, or with fixed cake wavelets.
 
     Args:
@@ -50,8 +45,9 @@ class PlanarLift(Derived, Lift):
         filters: ``"steerable"`` (circular harmonics), ``"bspline"``, or ``"cake"``: fixed wavelets that lose nothing,
             whose real and imaginary parts are then mixed to ``out_channels`` by trainable weights.
         padding: ``"same"``, or 0 for the valid part only.
-        boundary: outside the image ``"replicate"`` (nearest pixel), ``"zeros"`` or ``"periodic"`` (cake wavelets:
-            always periodic).
+        boundary: outside the image ``"replicate"`` (nearest pixel, the default), ``"zeros"`` or ``"periodic"`` (cake
+            wavelets are always periodic).
+        padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
         device: where the parameters live.
         dtype: their dtype.
 
@@ -64,6 +60,7 @@ class PlanarLift(Derived, Lift):
         torch.Size([1, 16, 8, 32, 32])
     """
 
+    space: GridSpace
     basis: Tensor | None
 
     def __init__(
@@ -75,9 +72,10 @@ class PlanarLift(Derived, Lift):
         *,
         filters: str = "steerable",
         padding: str | int = "same",
-        boundary: str = "replicate",
-        device: Any = None,
-        dtype: Any = None,
+        boundary: str | None = None,
+        padding_mode: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.space = _checks.kind("space", space, GridSpace, "R2 or SE2")
@@ -87,7 +85,8 @@ class PlanarLift(Derived, Lift):
         _checks.odd("kernel_size", (kernel_size,))
         self.filters = _checks.choice("filters", filters, (*BASES, "cake"))
         self.padding = _checks.choice("padding", padding, ("same", 0))
-        self.boundary = _checks.choice("boundary", boundary, BOUNDARIES)
+        outside = _checks.border(boundary, padding_mode, "replicate")
+        self.boundary = _checks.choice("boundary", outside, BOUNDARIES)
         if filters == "cake":
             self.register_buffer("basis", None, persistent=False)
             functions = 2
@@ -141,4 +140,294 @@ class PlanarLift(Derived, Lift):
         )
 
 
-LIFTS: dict[type[Space], type[Lift]] = {GridSpace: PlanarLift}
+class SphereLift(Derived, LiftLayer):
+    """Correlate a spherical signal with trainable filters in every rotation: ``int f(x) psi(R^-1 x) dx``.
+
+    In the harmonic domain this is ``W^l_mn = sqrt(4 pi/(2l+1)) f_lm conj(psi_ln)``: exact for band-limited signals, and
+    it commutes with rotations exactly. On S2 filters are zonal (n = 0), and the result lives on the sphere again.
+    Source: Cohen et al., *Spherical CNNs* (arXiv 1801.10130); Kostelec & Rockmore (2008).
+
+    Args:
+        space: SO(3) or the sphere.
+        in_channels: channels of the spherical signal.
+        out_channels: channels of the result.
+        kernel_size: odd number of grid steps across a steerable filter.
+        filters: ``"steerable"`` (localised rings times angular harmonics), ``"spectral"`` (piecewise linear profiles
+            over the degree, not localised) or ``"cake"``: fixed wavelets that lose nothing (the mean over orientations
+            of their even part is the signal), whose even and odd parts are mixed by trainable weights.
+        num_radial: number of radial profiles of spectral filters: knots over the degree.
+        max_frequency: highest angular frequency N of the filters; all that the orientations resolve by default.
+        device: where the parameters live.
+        dtype: their dtype.
+
+    Shape:
+        ``[B,C,*grid.shape] -> [B,C',Or,*grid.shape]`` (``[B,C',*grid.shape]`` on the sphere).
+
+    Raises:
+        ValueError: sizes that do not fit, or more frequencies than the orientations resolve (``2 N + 1 > Or``).
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> grid = pg.sphere.SphereGrid.gauss_legendre(8)
+        >>> pg.nn.Lift(pg.SO3(grid, orientations=4), 2, 3)(torch.rand(1, 2, 8, 16)).shape
+        torch.Size([1, 3, 4, 8, 16])
+    """
+
+    space: RotationSpace
+
+    def __init__(
+        self,
+        space: RotationSpace,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 5,
+        *,
+        filters: str = "steerable",
+        num_radial: int = 5,
+        max_frequency: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.space = _checks.kind("space", space, RotationSpace, "S2 or SO3")
+        self.in_channels = _checks.positive_int("in_channels", in_channels)
+        self.out_channels = _checks.positive_int("out_channels", out_channels)
+        self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
+        _checks.odd("kernel_size", (kernel_size,))
+        self.num_radial = _checks.positive_int("num_radial", num_radial)
+        self.filters = _checks.choice("filters", filters, SPHERE_FILTERS)
+        kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        self.max_frequency = resolved_frequency(space, max_frequency)
+        self.analysis = sphere.RealSHT(space.grid, **kind)
+        self.synthesis = (
+            sphere.InverseSO3FFT(space.grid, space.orientations, nmax=self.max_frequency, **kind)
+            if space.has_orientations
+            else sphere.InverseRealSHT(space.grid, **kind)
+        )
+        make, shape = self._functions()
+        self.basis = HarmonicBasis(make, shape, torch.empty(0, **kind))
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *self._weights(shape), **kind))
+        self.reset_parameters()
+
+    def _functions(self) -> tuple[Callable[[], Array], tuple[int, ...]]:
+        lmax, spacing = self.analysis.lmax, point_spacing(self.space.grid)
+        knots = (self.kernel_size + 1) // 2
+        if self.filters == "steerable":
+            shape = knots, self.max_frequency + 1, lmax + 1
+            return partial(localised_basis, lmax, self.max_frequency, knots, spacing), shape
+        if self.filters == "spectral":
+            shape = self.num_radial, self.max_frequency + 1, lmax + 1
+            return partial(spectral_basis, lmax, self.max_frequency, self.num_radial), shape
+        return partial(cake_basis, lmax, self.max_frequency, self.space.orientations), (
+            2,
+            self.max_frequency + 1,
+            lmax + 1,
+        )
+
+    def _weights(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0],) if self.filters == "cake" else (shape[0], 2 * self.max_frequency + 1)
+
+    def reset_parameters(self) -> None:
+        """Uniform, of a variance that keeps the scale of white noise."""
+        bound = math.sqrt(3 / math.prod(self.weight.shape[1:]))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def filter_coefficients(self) -> Tensor:
+        """Harmonic coefficients ``psi_ln`` of the filters, complex ``[C',C,lmax+1,2N+1]``."""
+        functions = self.basis.get_buffer("functions")
+        weight = self.weight.to(functions.dtype)
+        if self.filters == "cake":
+            even, odd = functions[0].mT, functions[1].mT  # [l,n]
+            weight = weight[..., None, None]
+            return full_orders(torch.complex(weight[:, :, 0] * even, -weight[:, :, 1] * odd))
+        cosine, sine = weight[..., self.max_frequency :], weight[..., : self.max_frequency].flip(-1)
+        real = torch.einsum("oikn,knl->oiln", cosine, functions)
+        imaginary = torch.einsum("oikn,knl->oiln", sine, functions[:, 1:])
+        half = torch.complex(real, -nn.functional.pad(imaginary, (1, 0)))
+        share = torch.where(torch.arange(self.max_frequency + 1, device=real.device) > 0, 0.5, 1.0).to(real.dtype)
+        return full_orders(half * share)
+
+    @in_parameter_precision
+    def forward(self, signal: Tensor) -> Tensor:
+        """Lift ``signal``."""
+        layout = "[B,C,nlat,nlon]" if len(self.space.grid.shape) == 2 else "[B,C,P]"
+        _checks.signal("signal", signal, 2 + len(self.space.grid.shape), layout)
+        check_base("signal", signal, self.space.grid)
+        _checks.channels("signal", signal, self.in_channels, layout)
+        _checks.same_kind("signal", signal, "the weights", self.weight)
+        coefficients = self.analysis(signal)
+        degree = torch.arange(coefficients.shape[-1], dtype=coefficients.real.dtype, device=signal.device)
+        scale = (4 * math.pi / (2 * degree + 1)).sqrt()
+        psi = self.filter_coefficients().conj() * scale[:, None]
+        lifted = torch.einsum("bilm,oiln->bolmn", coefficients, psi)
+        return self.synthesis(lifted if self.space.has_orientations else lifted[..., 0]).to(signal.dtype)
+
+    def extra_repr(self) -> str:
+        """Space, channels and filters."""
+        return (
+            f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"filters={self.filters!r}, max_frequency={self.max_frequency}"
+        )
+
+
+class MeshLift(LiftLayer):
+    """Correlate a function on a mesh with trainable filters turned to each direction of each tangent plane.
+
+    Filters are steerable, ``sum_k R_k(r) e^(i k theta)``, so that the lift commutes with every change of gauge by
+    multiples of ``2 pi / Or`` and the responses in between are trigonometric polynomials.
+
+    Args:
+        space: the mesh.
+        in_channels: channels of the function.
+        out_channels: channels of the lifted signal.
+        radius: radius of the filters in units of the mesh.
+        num_radial: number of radial profiles.
+        max_frequency: highest angular frequency k, below Or/2; by default the highest up to 3.
+        device: where the parameters live.
+        dtype: their dtype.
+
+    Shape:
+        ``[B,C,V] -> [B,C',Or,V]``.
+    """
+
+    space: Mesh
+
+    def __init__(
+        self,
+        space: Mesh,
+        in_channels: int,
+        out_channels: int,
+        *,
+        radius: float = 1.5,
+        num_radial: int = 2,
+        max_frequency: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.space = _checks.kind("space", space, Mesh, "a Mesh")
+        self.in_channels = _checks.positive_int("in_channels", in_channels)
+        self.out_channels = _checks.positive_int("out_channels", out_channels)
+        _checks.number("radius", radius, 0.0, math.inf, open_low=True)
+        self.radius, self.num_radial = float(radius), _checks.positive_int("num_radial", num_radial)
+        highest = (space.orientations - 1) // 2
+        self.max_frequency = min(3, highest) if max_frequency is None else max_frequency
+        if isinstance(self.max_frequency, bool) or not isinstance(self.max_frequency, int):
+            raise TypeError(f"max_frequency: expected an int from 0 to {highest} or None, got {max_frequency!r}")
+        if not 0 <= self.max_frequency <= highest:
+            raise ValueError(
+                f"max_frequency: expected 0 to {highest} on {space.orientations} directions, got {self.max_frequency}"
+            )
+        factory = {"device": device, "dtype": dtype}
+        self.centre = nn.Parameter(torch.empty(out_channels, in_channels, **factory))
+        shape = (self.max_frequency + 1, self.num_radial, out_channels, in_channels, 2)
+        self.weight = nn.Parameter(torch.empty(shape, **factory))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform, of a variance that keeps the scale of smooth functions."""
+        inputs = self.in_channels * (1 + self.num_radial * (self.max_frequency + 1))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -math.sqrt(3 / inputs), math.sqrt(3 / inputs))
+
+    @in_parameter_precision
+    def forward(self, u: Tensor) -> Tensor:
+        """Lift the function ``u``."""
+        _checks.signal("u", u, 3, "[B,C,V]")
+        if tuple(u.shape[1:]) != (self.in_channels, self.space.vertex_count):
+            raise ValueError(
+                f"u: expected {self.in_channels} channels and {self.space.vertex_count} vertices in [B,C,V], "
+                f"got shape {tuple(u.shape)}"
+            )
+        _checks.same_kind("u", u, "the weights", self.weight)
+        wide = torch.promote_types(u.dtype, torch.float32)
+        rows, radius = to_rows(u.to(wide)), self.radius
+        angles = self.space.angles.to(u.device)
+        lifted = (rows @ self.centre.to(wide).mT).transpose(1, 2).unsqueeze(2)
+        for k in range(self.max_frequency + 1):
+            stencil = filter_stencil(self.space, 0, k, radius, self.num_radial, rows)
+            field = transport_gather(mix(rows, self.weight[k].to(wide), conjugate=False), stencil)  # [B,V,2,C']
+            waves = torch.stack(((k * angles).cos(), (k * angles).sin())).to(wide)
+            lifted = lifted + torch.einsum("bvpc,pn->bcnv", field, waves)
+        return lifted.to(u.dtype)
+
+    def extra_repr(self) -> str:
+        """Space, channels and filters."""
+        return (
+            f"{self.space}, {self.in_channels}, {self.out_channels}, radius={self.radius}, "
+            f"max_frequency={self.max_frequency}"
+        )
+
+
+LIFTS: dict[type[Space], type[LiftLayer]] = {GridSpace: GridLift, RotationSpace: SphereLift, Mesh: MeshLift}
+"""The lift of each family of spaces."""
+
+
+def Lift(  # noqa: N802 - reads as the class that it makes
+    space: Space,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | None = None,
+    *,
+    filters: str | None = None,
+    padding: str | int | None = None,
+    boundary: str | None = None,
+    padding_mode: str | None = None,
+    radius: float | None = None,
+    num_radial: int | None = None,
+    max_frequency: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> LiftLayer:
+    """Return the layer that lifts signals from the base of ``space`` to ``space``.
+
+    It is a :class:`GridLift`, a :class:`SphereLift` or a :class:`MeshLift`; these say what the options are by default.
+
+    Args:
+        space: the space.
+        in_channels: channels of the signal on the base.
+        out_channels: channels of the lifted signal.
+        kernel_size: odd number of taps across the filters, on grids and spheres.
+        filters: family of filters, on grids and spheres.
+        padding: ``"same"``, or 0 for the valid part only, on grids.
+        boundary: what lies outside the image, on grids.
+        padding_mode: torch's name for ``boundary``.
+        radius: radius of the filters in units of the mesh.
+        num_radial: number of radial profiles, on meshes and for spectral filters on spheres.
+        max_frequency: highest angular frequency of the filters, on spheres and meshes.
+        device: where the parameters live.
+        dtype: their dtype.
+
+    Raises:
+        TypeError: if there is no lift to ``space``.
+        ValueError: if an option is out of range, or if the space has no such option.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.Lift(pg.SE2(8), 3, 16, kernel_size=7)(torch.rand(1, 3, 32, 32)).shape
+        torch.Size([1, 16, 8, 32, 32])
+    """
+    layer = next((lift for family, lift in LIFTS.items() if isinstance(space, family)), None)
+    if layer is None:
+        raise TypeError(f"space: expected one of {', '.join(f.__name__ for f in LIFTS)}, got {type(space).__name__}")
+    options = {
+        "kernel_size": kernel_size,
+        "filters": filters,
+        "padding": padding,
+        "boundary": boundary,
+        "padding_mode": padding_mode,
+        "radius": radius,
+        "num_radial": num_radial,
+        "max_frequency": max_frequency,
+    }
+    given = _known_to(layer, options, space)
+    return layer(space, in_channels, out_channels, **given, device=device, dtype=dtype)
+
+
+def _known_to(layer: type[LiftLayer], options: dict[str, Any], space: Space) -> dict[str, Any]:
+    """Return the options that are not None; raise ``ValueError`` if ``layer`` does not have one of them."""
+    given, known = {name: value for name, value in options.items() if value is not None}, inspect.signature(layer)
+    for name, value in given.items():
+        if name not in known.parameters:
+            raise ValueError(f"{name}: expected None for the lift to {space}, got {value!r}")
+    return given

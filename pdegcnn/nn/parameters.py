@@ -42,7 +42,7 @@ class MetricParameter(nn.Module):
 
     def reset_parameters(self) -> None:
         """Weights log-uniform between 1/2 and 3/2 over the space's units, so that balls hold a few grid points."""
-        units = self.space.metric_units.to(self.raw)
+        units = self.space.metric_scale.to(self.raw)
         with torch.no_grad():
             weights = torch.empty(self.channels, len(units), device=self.raw.device, dtype=self.raw.dtype)
             weights.uniform_(math.log(0.5), math.log(1.5)).sub_(units.log())
@@ -57,7 +57,7 @@ class MetricParameter(nn.Module):
         return f"{self.space}, {self.channels}, form={self.form!r}"
 
 
-class Power(nn.Module):
+class LearnableAlpha(nn.Module):
     """A learnable power alpha in (0.51, 0.99), one number; calling it gives alpha.
 
     Args:

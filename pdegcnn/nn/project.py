@@ -1,33 +1,27 @@
-"""From lifted signals back to the base."""
+"""Project lifted signals back to the base of their space."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
-from pdegcnn.nn.lift import _family
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.functional import PROJECTIONS
+from pdegcnn.spaces import Space
 
 
 class Project(nn.Module):
-    """Project a signal to the base of its space; which module does it depends on the space (see ``PROJECTS``)."""
-
-    def __new__(cls, space: Space | None = None, *args: Any, **kwargs: Any) -> Project:
-        """An instance of the projection that serves ``space``."""
-        if cls is Project and space is not None:
-            return object.__new__(_family(space, PROJECTS))
-        return object.__new__(cls)
-
-
-class PlanarProject(Project):
-    """``[B,C,Or,H,W] -> [B,C,H,W]``; see :func:`pdegcnn.functional.project`.
+    """Project signals to the base of their space; see :func:`pdegcnn.functional.project`.
 
     Args:
-        space: SE(2), or the plane (where it changes nothing but a dilation).
-        mode: ``"max"``, ``"mean"`` or ``"dilated"``.
-        options: ``longitudinal``, ``lateral`` and ``alpha`` of the dilated projection.
+        space: the space.
+        mode: ``"max"``, ``"mean"`` or ``"norm"`` over orientations; on grids also ``"dilated"``.
+        oversample: as in the function.
+        longitudinal: as in the function.
+        lateral: as in the function.
+        alpha: as in the function.
+
+    Shape:
+        ``[B,C,Or,...] -> [B,C,...]``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -35,18 +29,36 @@ class PlanarProject(Project):
         torch.Size([1, 16, 9, 9])
     """
 
-    def __init__(self, space: GridSpace, mode: str = "max", **options: float) -> None:
+    def __init__(
+        self,
+        space: Space,
+        mode: str = "max",
+        *,
+        oversample: int = 1,
+        longitudinal: float = 3.0,
+        lateral: float = 1.0,
+        alpha: float = 2 / 3,
+    ) -> None:
         super().__init__()
-        self.space, self.options = _checks.kind("space", space, GridSpace, "R2 or SE2"), options
-        self.mode = _checks.choice("mode", mode, ("max", "mean", "dilated"))
+        self.space = _checks.kind("space", space, Space, "a space")
+        self.mode = _checks.choice("mode", mode, PROJECTIONS)
+        functional.check_projection(space, mode, oversample)
+        self.oversample = oversample
+        self.longitudinal, self.lateral, self.alpha = longitudinal, lateral, alpha
 
     def forward(self, u: Tensor) -> Tensor:
         """Project ``u``."""
-        return functional.project(u, self.space, self.mode, **self.options)
+        return functional.project(
+            u,
+            self.space,
+            self.mode,
+            oversample=self.oversample,
+            longitudinal=self.longitudinal,
+            lateral=self.lateral,
+            alpha=self.alpha,
+        )
 
     def extra_repr(self) -> str:
         """Space and mode."""
-        return ", ".join([str(self.space), f"mode={self.mode!r}", *(f"{k}={v}" for k, v in self.options.items())])
-
-
-PROJECTS: dict[type[Space], type[Project]] = {GridSpace: PlanarProject}
+        finer = f", oversample={self.oversample}" if self.oversample > 1 else ""
+        return f"{self.space}, mode={self.mode!r}{finer}"

@@ -1,11 +1,14 @@
-"""Resizing and pooling that keep rotations by 90 degrees exact."""
+"""Carry signals to a finer or coarser grid."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import Any
+
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
+from pdegcnn.nn._harmonics import transforms
+from pdegcnn.spaces import RotationSpace
 
 
 class Resample(nn.Module):
@@ -32,38 +35,32 @@ class Resample(nn.Module):
         return f"{self.size}"
 
 
-class MaxPool(nn.Module):
-    """Maximum over windows of the image axes of ``[B,...,H,W]``, refused where it would lose rotations by 90 degrees.
+class SpectralResample(nn.Module):
+    """Carry signals to another grid by their coefficients: truncation shrinks, zero padding enlarges.
+
+    Spectral pooling and unpooling commute with rotations exactly (Rippel et al. 2015, on the sphere).
 
     Args:
-        kernel_size: width of the windows.
-        stride: step from window to window; ``kernel_size`` if None.
-
-    Example:
-        >>> import torch, pdegcnn as pg
-        >>> pg.nn.MaxPool(2)(torch.rand(1, 4, 8, 16, 16)).shape
-        torch.Size([1, 4, 8, 8, 8])
+        source: S2 or SO(3) space of the input.
+        target: space of the same kind and, for SO(3), the same fibre.
+        device: where the tables live.
+        dtype: dtype of the signals.
     """
 
-    def __init__(self, kernel_size: int, stride: int | None = None) -> None:
+    def __init__(self, source: RotationSpace, target: RotationSpace, *, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
-        self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
-        self.stride = _checks.positive_int("stride", kernel_size if stride is None else stride)
+        _checks.kind("source", source, RotationSpace, "S2 or SO3")
+        if type(source) is not type(target) or source.orientations != target.orientations:
+            raise ValueError(f"target: expected a space like {source} over another grid, got {target}")
+        self.source, self.target = source, target
+        lmax = min(source.grid.band, target.grid.band)
+        self.analysis, self.synthesis = transforms(source, target, lmax=lmax, device=device, dtype=dtype)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Pool ``u``."""
-        if _checks.tensor("u", u).ndim < 3:
-            raise ValueError(f"u: expected a tensor [B,...,H,W], got shape {tuple(u.shape)}")
-        _checks.signal("u", u, u.ndim, "[B,...,H,W]")
-        for n in u.shape[-2:]:
-            if n < self.kernel_size or (n - self.kernel_size) % self.stride:
-                raise ValueError(
-                    f"u: expected sizes that windows of {self.kernel_size} at stride {self.stride} fill to the last "
-                    f"pixel, so that pooling is centred, got shape {tuple(u.shape)}; resample first"
-                )
-        pooled = F.max_pool2d(u.flatten(0, -4) if u.ndim > 4 else u, self.kernel_size, self.stride)
-        return pooled.reshape(*u.shape[:-2], *pooled.shape[-2:])
+        """Resample ``u``."""
+        self.source.check_signal("u", u)
+        return self.synthesis(self.analysis(u)).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Window and stride."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+        """Both spaces."""
+        return f"{self.source} -> {self.target}"

@@ -13,8 +13,8 @@ from pdegcnn import _checks
 from pdegcnn._derived import Derived
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import in_parameter_precision
-from pdegcnn.nn.parameters import MetricParameter, Power
-from pdegcnn.pde import KernelSize, Options, Solver, solver_for
+from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
+from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import Mesh, Space
 
@@ -79,6 +79,7 @@ class Convection(Term):
         channels: number of channels C.
         method: as in the function.
         boundary: as in the function.
+        padding_mode: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -90,10 +91,12 @@ class Convection(Term):
         *,
         method: str | None = None,
         boundary: str | None = None,
+        padding_mode: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__("convection", space, channels, Options(method=method, boundary=boundary), device, dtype)
+        options = Options(method=method, boundary=_checks.border(boundary, padding_mode))
+        super().__init__("convection", space, channels, options, device, dtype)
         self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -117,7 +120,7 @@ class MetricTerm(Term):
         space: Space,
         channels: int,
         options: Options,
-        alpha: float | Power,
+        alpha: float | LearnableAlpha,
         metric: str,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
@@ -125,16 +128,16 @@ class MetricTerm(Term):
         super().__init__(name, space, channels, options, device, dtype)
         self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
         self.alpha = alpha
-        if not isinstance(alpha, Power):
+        if not isinstance(alpha, LearnableAlpha):
             self.solver.check_power(alpha)
 
     def power(self) -> float | Tensor:
         """Return the power alpha."""
-        return self.alpha() if isinstance(self.alpha, Power) else self.alpha
+        return self.alpha() if isinstance(self.alpha, LearnableAlpha) else self.alpha
 
     def extra_repr(self) -> str:
         """Space, channels and power."""
-        alpha = "learned" if isinstance(self.alpha, Power) else self.alpha
+        alpha = "learned" if isinstance(self.alpha, LearnableAlpha) else self.alpha
         return f"{super().extra_repr()}, alpha={alpha}"
 
 
@@ -144,12 +147,14 @@ class Diffusion(MetricTerm):
     Args:
         space: the space.
         channels: number of channels C.
-        alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
+        alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.LearnableAlpha`.
         metric: form of the metric, ``"diagonal"`` or ``"spd"``.
         method: as in the function.
         kernel_size: as in the function.
+        radius: as in the function.
         distance: as in the function.
         boundary: as in the function.
+        padding_mode: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -159,16 +164,19 @@ class Diffusion(MetricTerm):
         space: Space,
         channels: int,
         *,
-        alpha: float | Power = 0.65,
+        alpha: float | LearnableAlpha = 0.65,
         metric: str = "diagonal",
         method: str | None = None,
         kernel_size: KernelSize | None = None,
+        radius: Radius | None = None,
         distance: str | None = None,
         boundary: str | None = None,
+        padding_mode: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        options = Options(method=method, kernel_size=kernel_size, distance=distance, boundary=boundary)
+        outside = _checks.border(boundary, padding_mode)
+        options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
         super().__init__("diffusion", space, channels, options, alpha, metric, device, dtype)
 
     @in_parameter_precision
@@ -184,7 +192,7 @@ class ConvectionDiffusion(MetricTerm):
     Args:
         space: the space.
         channels: number of channels C.
-        alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
+        alpha: power in (0, 1], or a learned :class:`~pdegcnn.nn.parameters.LearnableAlpha`.
         metric: form of the metric.
         method: ``"spectral"``, the only one.
         device: where the parameters live.
@@ -196,7 +204,7 @@ class ConvectionDiffusion(MetricTerm):
         space: Space,
         channels: int,
         *,
-        alpha: float | Power = 0.65,
+        alpha: float | LearnableAlpha = 0.65,
         metric: str = "diagonal",
         method: str | None = None,
         device: torch.device | str | None = None,
@@ -226,9 +234,10 @@ class Morphology(MetricTerm):
         space: the space.
         channels: number of channels C.
         sign: +1 for dilation, -1 for erosion.
-        alpha: power in [1/2, 1], or a learned :class:`~pdegcnn.nn.parameters.Power`.
+        alpha: power in [1/2, 1], or a learned :class:`~pdegcnn.nn.parameters.LearnableAlpha`.
         metric: form of the metric.
         kernel_size: as in the function.
+        radius: as in the function.
         distance: as in the function.
         subgrid: as in the function.
         device: where the parameters live.
@@ -241,16 +250,17 @@ class Morphology(MetricTerm):
         channels: int,
         *,
         sign: int = +1,
-        alpha: float | Power = 0.65,
+        alpha: float | LearnableAlpha = 0.65,
         metric: str = "diagonal",
         kernel_size: KernelSize | None = None,
+        radius: Radius | None = None,
         distance: str | None = None,
         subgrid: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         name = "dilation" if _checks.choice("sign", sign, (+1, -1)) == 1 else "erosion"
-        options = Options(kernel_size=kernel_size, distance=distance, subgrid=subgrid)
+        options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid)
         super().__init__(name, space, channels, options, alpha, metric, device, dtype)
         self.sign = sign
 
@@ -287,7 +297,7 @@ def _of_channels(parameter: Tensor | Metric, group: slice) -> Any:
 
 def _within_a_grid_step(vector: Tensor, space: Space) -> None:
     with torch.no_grad():
-        vector.uniform_(-1, 1).mul_(space.grid_steps.to(vector))
+        vector.uniform_(-1, 1).mul_(space.grid_spacing.to(vector))
 
 
 TERMS: dict[str, Callable[..., Term]] = {

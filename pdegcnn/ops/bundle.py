@@ -46,10 +46,10 @@ def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
 
     def build(kind: tuple[torch.device, torch.dtype]) -> Bundle:
         pairs = mesh.neighbours(radius, torch.empty(0, dtype=torch.float64, device=kind[0]))
-        step = 2 * math.pi / mesh.directions
+        step = 2 * math.pi / mesh.orientations
         angle = pairs.transport.angle()
         angle = torch.where(pairs.mirror < torch.arange(angle.numel(), device=kind[0]), -angle[pairs.mirror], angle)
-        if mesh.directions == 1:  # functions of position: there is nothing to turn
+        if mesh.orientations == 1:  # functions of position: there is nothing to turn
             angle = torch.zeros_like(angle)
         steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions
         turn = angle - steps * step
@@ -58,7 +58,7 @@ def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
         most = int(pairs.start.diff().max())
         return Bundle(pairs.start, pairs.source, *lists, mesh.areas.to(*kind), most)
 
-    return mesh.keep(("bundle", radius, mesh.directions), like, build)
+    return mesh.keep(("bundle", radius, mesh.orientations), like, build)
 
 
 def half_steps(count: int, taps: int, dtype: torch.dtype) -> Tensor:

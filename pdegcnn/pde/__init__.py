@@ -10,7 +10,7 @@ import torch
 
 from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.mesh import MeshSolver
-from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
+from pdegcnn.pde.solver import Alpha, KernelSize, Options, Radius, Solver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.pde.splitting import SPLITTINGS, evolve
 from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
@@ -27,10 +27,12 @@ def solver_class(space: Space, term: str) -> type[Solver]:
     """
     if not isinstance(space, Space):
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
-    if term in space.missing:
-        raise ValueError(f"terms: {term} cannot exist on {space}: {space.missing[term]}")
-    if term not in space.terms:
-        raise ValueError(f"terms: expected one of {', '.join(map(repr, space.terms))} on {space}, got {term!r}")
+    if term in space.unsupported_terms:
+        raise ValueError(f"terms: {term} cannot exist on {space}: {space.unsupported_terms[term]}")
+    if term not in space.supported_terms:
+        raise ValueError(
+            f"terms: expected one of {', '.join(map(repr, space.supported_terms))} on {space}, got {term!r}"
+        )
     for family, solver in SOLVERS.items():
         if isinstance(space, family):
             return solver
@@ -49,4 +51,15 @@ def solver_for(
     return solver_class(space, term)(space, term, options, device=device, dtype=dtype)
 
 
-__all__ = ["SOLVERS", "SPLITTINGS", "Alpha", "KernelSize", "Options", "Solver", "evolve", "solver_class", "solver_for"]
+__all__ = [
+    "SOLVERS",
+    "SPLITTINGS",
+    "Alpha",
+    "KernelSize",
+    "Options",
+    "Radius",
+    "Solver",
+    "evolve",
+    "solver_class",
+    "solver_for",
+]

@@ -28,6 +28,10 @@ from pdegcnn.spaces import GridSpace
 METHODS = {"convection": ("linear", "spectral"), "diffusion": ("kernel", "spectral")}
 BOUNDARY = "replicate"
 """What lies outside the image unless the caller says otherwise: so constants stay constant."""
+RIGHT_ANGLE = math.pi / 2
+"""Radians of orientation in a window whose radius is given in pixels alone."""
+EDGE = 1e-6
+"""Slack in samples: rounding must not decide which taps a window holds."""
 SINKHORN_STEPS = 30
 """Each halves the remaining imbalance between orientations, a percent at first."""
 Sizes = tuple[int, int, int]
@@ -42,9 +46,9 @@ class GridSolver(Solver):
 
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
-        "diffusion": ("method", "kernel_size", "distance", "boundary"),
-        "dilation": ("kernel_size", "distance"),
-        "erosion": ("kernel_size", "distance"),
+        "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
+        "dilation": ("kernel_size", "radius", "distance"),
+        "erosion": ("kernel_size", "radius", "distance"),
     }
     space: GridSpace
 
@@ -58,7 +62,11 @@ class GridSolver(Solver):
         distance = DEFAULT_DISTANCE if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
         size = 5 if options.kernel_size is None else options.kernel_size
-        self.sizes = None if isinstance(size, str) and size == "auto" else _fixed_sizes(self.space, size)
+        reach = options.reach(RIGHT_ANGLE)
+        if reach is not None:
+            self.sizes = _sizes_within(self.space, *reach)
+        else:
+            self.sizes = None if isinstance(size, str) and size == "auto" else _fixed_sizes(self.space, size)
         self.cache = KernelCache()
         if self.term != "convection" and self.method != "spectral" and self.sizes is not None:
             self._build(like)
@@ -197,6 +205,13 @@ def _fixed_sizes(space: GridSpace, kernel_size: KernelSize) -> Sizes:
     if isinstance(kernel_size, str):
         raise ValueError(f"kernel_size: expected an odd int, a sequence of them or 'auto', got {kernel_size!r}")
     return space.kernel_sizes(kernel_size)
+
+
+def _sizes_within(space: GridSpace, angle: float, length: float) -> Sizes:
+    """Return the numbers of taps whose distance along each axis is at most ``angle`` and ``length``."""
+    steps = int(angle * space.orientations / (2 * math.pi) + EDGE)
+    pixels = 2 * int(length + EDGE) + 1
+    return space.kernel_sizes((2 * steps + 1, pixels, pixels) if space.dim == 3 else (pixels, pixels))
 
 
 def _enclosing_sizes(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Sizes:

@@ -19,7 +19,9 @@ from pdegcnn.spaces import Space
 Alpha = float | Tensor
 """A fixed or a learned power."""
 KernelSize = int | Sequence[int] | str
-"""Odd numbers of taps, one for all axes or one per axis, or ``"auto"``."""
+"""Odd numbers of samples across the window, one for all axes or one per axis, or ``"auto"``."""
+Radius = float | Sequence[float]
+"""Radius of the window in units of length of the space, or (radians of orientation, units of length)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Options:
 
     Attributes:
         method: how the term is solved.
-        kernel_size: extent of the kernel.
+        kernel_size: number of samples across the kernel.
+        radius: extent of the kernel in physical units, in place of ``kernel_size``.
         distance: approximation of the distance that the kernel is a function of.
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
@@ -36,13 +39,38 @@ class Options:
 
     method: str | None = None
     kernel_size: KernelSize | None = None
+    radius: Radius | None = None
     distance: str | None = None
     boundary: str | None = None
     subgrid: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.kernel_size, list):
-            object.__setattr__(self, "kernel_size", tuple(self.kernel_size))
+        for name in ("kernel_size", "radius"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.radius is not None and self.kernel_size is not None:
+            raise ValueError(f"radius: expected None beside kernel_size={self.kernel_size!r}, got {self.radius!r}")
+
+    def reach(self, angle: float) -> tuple[float, float] | None:
+        """Return ``radius`` as (radians, units of length), or None if it is not given.
+
+        Args:
+            angle: radians for a radius that is one number.
+        """
+        if self.radius is None:
+            return None
+        wanted = "radius: expected a number or two of them (radians, units of length)"
+        if isinstance(self.radius, str) or not isinstance(self.radius, (int, float, tuple)):
+            raise TypeError(f"{wanted}, got {self.radius!r}")
+        if isinstance(self.radius, tuple):
+            if len(self.radius) != 2:
+                raise ValueError(f"{wanted}, got {self.radius!r}")
+            angle, length = self.radius
+        else:
+            length = self.radius
+        for value in (angle, length):
+            _checks.number("radius", value, 0.0, float(2**29))
+        return min(float(angle), 2 * math.pi), float(length)
 
     def given(self) -> dict[str, object]:
         """Return the options that are not None."""

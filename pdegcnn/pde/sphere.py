@@ -21,7 +21,7 @@ from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.sphere_subpixel import NewtonStep
 from pdegcnn.pde.sphere_window import Neighbours
 from pdegcnn.spaces import S2, SO3
-from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.spaces.s2 import point_spacing
 
 LINEAR = ("convection", "diffusion", "convection_diffusion")
 
@@ -36,8 +36,8 @@ class SphereSolver(Solver):
         "convection": ("method",),
         "diffusion": ("method",),
         "convection_diffusion": ("method",),
-        "dilation": ("kernel_size", "distance", "subgrid"),
-        "erosion": ("kernel_size", "distance", "subgrid"),
+        "dilation": ("kernel_size", "radius", "distance", "subgrid"),
+        "erosion": ("kernel_size", "radius", "distance", "subgrid"),
     }
     HAS_TABLES = True
     space: S2 | SO3
@@ -49,13 +49,15 @@ class SphereSolver(Solver):
         distance = DEFAULT_ROTATION_DISTANCE if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, ROTATION_DISTANCES)
         self.subgrid = _checks.choice("subgrid", options.subgrid, (None, "newton"))
-        if self.subgrid and self.distance == "exact" and isinstance(space, SO3):
+        if self.subgrid and self.distance == "exact" and space.has_orientations:
             raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
         self.harmonics = self.window = None
         if self.term in LINEAR:
             self.harmonics = GroupHarmonics(space, like) if isinstance(space, SO3) else SphereHarmonics(space, like)
         elif not (isinstance(size, str) and size == "auto"):
-            self.window = Window(space, window_sizes(space, size), self.distance, self.subgrid, like)
+            reach = options.reach(math.pi / 2)
+            sizes = window_sizes(space, size) if reach is None else window_steps(space, *reach)
+            self.window = Window(space, sizes, self.distance, self.subgrid, like)
 
     @property
     def power_range(self) -> tuple[float, float, bool]:
@@ -103,7 +105,7 @@ class Window(nn.Module):
     """What dilation and erosion derive from space and options: the taps, and the Newton step if asked for."""
 
     def __init__(
-        self, space: S2 | SO3, sizes: tuple[int, int], distance: str, subgrid: str | None, like: Tensor
+        self, space: S2 | SO3, sizes: tuple[float, float], distance: str, subgrid: str | None, like: Tensor
     ) -> None:
         super().__init__()
         self.neighbours = Neighbours(space, sizes, distance, like)
@@ -141,15 +143,22 @@ def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
         raise ValueError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
     if not isinstance(kernel_size, (int, Sequence)):
         raise TypeError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
-    names = "(fibre, sphere)" if isinstance(space, SO3) else "(sphere,)"
-    count = 2 if isinstance(space, SO3) else 1
+    names = "(orientations, sphere)" if space.has_orientations else "(sphere,)"
+    count = 2 if space.has_orientations else 1
     sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(kernel_size)
     if isinstance(kernel_size, bool) or len(sizes) != count:
         raise ValueError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
     _checks.odd("kernel_size", sizes)
-    if isinstance(space, S2):
+    if not space.has_orientations:
         return 1, sizes[0]
-    return min(sizes[0], space.fibre + 1 - space.fibre % 2), sizes[1]
+    return min(sizes[0], space.orientations + 1 - space.orientations % 2), sizes[1]
+
+
+def window_steps(space: S2 | SO3, angle: float, length: float) -> tuple[float, float]:
+    """Steps of the orientations (1 on the sphere) and of the grid that a window of such radii in radians is wide."""
+    if not space.has_orientations:
+        return 1, 2 * length / point_spacing(space.grid)
+    return angle * space.orientations / math.pi, 2 * length / point_spacing(space.grid)
 
 
 def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float) -> tuple[int, int]:
@@ -162,10 +171,10 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, t
         # no distance is below the least weight times the rotation angle, which bounds tilt and twist
         least = torch.linalg.eigvalsh(metric.gram())[:, 0].clamp_min(torch.finfo(radius.dtype).tiny).sqrt()
         angle = min(float((radius / least).amax()), math.pi)
-    sphere_steps = 2 * math.ceil(angle / grid_spacing(space.grid)) + 1
-    if isinstance(space, S2):
+    sphere_steps = 2 * math.ceil(angle / point_spacing(space.grid)) + 1
+    if not space.has_orientations:
         return 1, sphere_steps
-    return window_sizes(space, (2 * math.ceil(angle * space.fibre / (2 * math.pi)) + 1, sphere_steps))
+    return window_sizes(space, (2 * math.ceil(angle * space.orientations / (2 * math.pi)) + 1, sphere_steps))
 
 
 def _power(alpha: Alpha) -> Alpha:

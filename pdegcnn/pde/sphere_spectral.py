@@ -90,13 +90,13 @@ class FrameGenerators(TableModule):
 
 
 class GroupHarmonics(nn.Module):
-    """Transforms and generators of SO(3) signals ``[B,C,fibre,*grid.shape]``; all derived, nothing to save."""
+    """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all derived, nothing to save."""
 
     def __init__(self, space: SO3, like: Tensor) -> None:
         super().__init__()
         kind = {"device": like.device, "dtype": like.dtype}
-        self.analysis = sphere.SO3FFT(space.grid, space.fibre, **kind)
-        self.synthesis = sphere.InverseSO3FFT(space.grid, space.fibre, **kind)
+        self.analysis = sphere.SO3FFT(space.grid, space.orientations, **kind)
+        self.synthesis = sphere.InverseSO3FFT(space.grid, space.orientations, **kind)
         self.generators = FrameGenerators(space.grid, self.analysis.nmax, like)
 
     def _step(self, u: Tensor, matrix: Tensor) -> Tensor:

@@ -23,8 +23,7 @@ from pdegcnn.kernels.rotation_distance import COORDINATES
 from pdegcnn.ops.ring_morphology import winning_taps
 from pdegcnn.pde.sphere_spectral import FrameGenerators
 from pdegcnn.pde.sphere_window import ENTRIES, Neighbours
-from pdegcnn.spaces import S2, SO3
-from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
 Array = NDArray[np.float64]
@@ -53,13 +52,13 @@ class NewtonStep(Tables):
         if neighbours.exact:
             raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
         self.space, self._elements = neighbours.space, neighbours.elements
-        self._distance = neighbours.distance if isinstance(self.space, SO3) else "tilt_twist"
-        self.dims = 3 if isinstance(self.space, SO3) else 2
+        self._distance = neighbours.distance if self.space.has_orientations else "tilt_twist"
+        self.dims = 3 if self.space.has_orientations else 2
         self.pairs = [p for p in ENTRIES if max(p) < self.dims]
         self._build(like)
         kind = {"device": like.device, "dtype": like.dtype}
-        grid, group = self.space.grid, isinstance(self.space, SO3)
-        fibre = self.space.fibre if isinstance(self.space, SO3) else 5
+        grid, group = self.space.grid, self.space.has_orientations
+        fibre = self.space.orientations if self.space.has_orientations else 5
         self.analysis = sphere.SO3FFT(grid, fibre, **kind) if group else sphere.RealSHT(grid, **kind)
         nmax = min((fibre - 1) // 2, grid.band)
         self.synthesis = sphere.InverseSO3FFT(grid, fibre, nmax=nmax, **kind)
@@ -104,7 +103,7 @@ class NewtonStep(Tables):
     def signal_jets(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Frame derivatives of the band-limited u, ``[B,C,dims,F,*grid]`` and ``[B,C,pairs,F,*grid]`` (F = 1 on S2)."""
         columns = self.analysis(u)
-        if isinstance(self.space, S2):
+        if not self.space.has_orientations:
             nmax = self.generators.nmax
             columns = torch.nn.functional.pad(columns[..., None], (nmax, nmax))
         first, second = self.generators.frame()
@@ -113,7 +112,7 @@ class NewtonStep(Tables):
         which = [ENTRIES.index(p) for p in self.pairs]
         curvatures = torch.einsum("ilkn,bclmn->bcilmk", second[which].to(columns.dtype), columns)
         values = self.synthesis(torch.cat((slopes, curvatures), dim=2))
-        if isinstance(self.space, S2):
+        if not self.space.has_orientations:
             values = values[:, :, :, :1]
         return values[:, :, : self.dims], values[:, :, self.dims :]
 
@@ -194,9 +193,9 @@ class NewtonStep(Tables):
 
     def _reach(self, u: Tensor) -> Tensor:
         """Greatest step along each frame vector."""
-        if isinstance(self.space, SO3):
-            return CAP * self.space.grid_steps.to(u)
-        return torch.full((2,), CAP * grid_spacing(self.space.grid), dtype=u.dtype, device=u.device)
+        if self.space.has_orientations:
+            return CAP * self.space.grid_spacing.to(u)
+        return torch.full((2,), CAP * point_spacing(self.space.grid), dtype=u.dtype, device=u.device)
 
 
 def _turned(first: Tensor, second: Tensor, angle: Tensor, pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:

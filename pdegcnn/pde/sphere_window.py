@@ -20,7 +20,7 @@ from pdegcnn.kernels.metric import Axisymmetric, Metric
 from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, exact_squared_distance
 from pdegcnn.ops.ring_morphology import ring_morphology
 from pdegcnn.spaces import S2, SO3
-from pdegcnn.spaces.s2 import grid_spacing
+from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
 Array = NDArray[np.float64]
@@ -32,15 +32,15 @@ CHUNK = 2**18
 """So many elements are computed at once, to save memory."""
 
 
-def window(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[float, float]:
+def window(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
     """Greatest distance on the sphere and greatest twist (radians) of a window of ``sizes`` = (fibre, sphere) steps."""
-    reach = min(sizes[1] / 2 * grid_spacing(space.grid), math.pi)
-    if isinstance(space, S2):
+    reach = min(sizes[1] / 2 * point_spacing(space.grid), math.pi)
+    if not space.has_orientations:
         return reach, 0.0
-    return reach, min(sizes[0] / 2 * (2 * math.pi / space.fibre), math.pi)
+    return reach, min(sizes[0] / 2 * (2 * math.pi / space.orientations), math.pi)
 
 
-def neighbour_lists(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
     """Taps (ring, fibre shift, ring shift) ``[S,3]``, where each ring's list starts ``[G+1]``, and elements ``[S,4]``.
 
     The element of a tap h of the centre g (first fibre sample) is the quaternion ``h^-1 g``. The centre comes first,
@@ -52,7 +52,7 @@ def neighbour_lists(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[NDArray[np
     points = xyz.reshape(-1, 3)
     centres = np.arange(rings) * length
     reach, twist = window(space, sizes)
-    fibre = space.fibre if isinstance(space, SO3) else 1
+    fibre = space.orientations
     ring, near = _pairs(points, centres, 2 * math.sin(reach / 2) * (1 + EDGE) + EDGE)
     frames = torch.from_numpy(_frames(points))
     spin = np.pi * np.arange(fibre) / fibre
@@ -66,7 +66,7 @@ def neighbour_lists(space: S2 | SO3, sizes: tuple[int, int]) -> tuple[NDArray[np
         element[centres[here] == there, 0] = 1, 0, 0, 0
         psi = 2 * np.arctan2(element[..., 3], element[..., 0])
         psi = np.abs(np.remainder(psi + np.pi, 2 * np.pi) - np.pi)
-        keep = psi <= twist * (1 + EDGE) + EDGE if isinstance(space, SO3) else np.ones_like(psi, dtype=bool)
+        keep = psi <= twist * (1 + EDGE) + EDGE if space.has_orientations else np.ones_like(psi, dtype=bool)
         which, shift = np.nonzero(keep)
         parts.append((here[which], there[which], shift, element[which, shift]))
     ring, near, shift, elements = (np.concatenate(column) for column in zip(*parts))
@@ -113,10 +113,10 @@ class Neighbours(Tables):
     taps: Tensor
     start: Tensor
 
-    def __init__(self, space: S2 | SO3, sizes: tuple[int, int], distance: str, like: Tensor) -> None:
+    def __init__(self, space: S2 | SO3, sizes: tuple[float, float], distance: str, like: Tensor) -> None:
         super().__init__()
         self.space, self.sizes, self.distance = space, sizes, distance
-        self.exact = distance == "exact" and isinstance(space, SO3)
+        self.exact = distance == "exact" and space.has_orientations
         with torch.device("cpu"):
             self._taps, self._start, self.elements = neighbour_lists(space, sizes)
         self.longest = int(np.diff(self._start).max())
@@ -129,7 +129,7 @@ class Neighbours(Tables):
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
         count = len(self.elements)
-        if isinstance(self.space, S2):
+        if not self.space.has_orientations:
             return [("position", (1, count), lambda: self._coordinates("tilt_twist")[:1])]
         if self.exact:
             table = ("energies", (2, NODES, NODES, NODES), energy_table)
@@ -150,7 +150,7 @@ class Neighbours(Tables):
         """Squared distances of the taps, ``[C,fibre,S]``, or ``[C,1,S]`` where the fibre does not matter."""
         position = self.get_buffer("position")
         gram = metric.gram()
-        if isinstance(self.space, S2):
+        if not self.space.has_orientations:
             return gram[:, :1] * position**2
         if self.exact:
             if not isinstance(metric, Axisymmetric):
@@ -162,13 +162,13 @@ class Neighbours(Tables):
     def entries(self, metric: Metric) -> Tensor:
         """Entries of the metric in the frame of each fibre sample, ``[C,fibre,6]``; ``[C,1,6]`` if all are alike."""
         gram = metric.gram()
-        if isinstance(self.space, S2):
+        if not self.space.has_orientations:
             weight, zero = gram[:, :1, 0], torch.zeros_like(gram[:, :1, 0])
             return torch.stack((weight, weight, zero, zero, zero, zero), -1)
         gram = gram[:, None]
         if not isinstance(metric, Axisymmetric):
-            step = 2 * math.pi / self.space.fibre
-            angle = torch.arange(self.space.fibre, dtype=gram.dtype, device=gram.device) * step
+            step = 2 * math.pi / self.space.orientations
+            angle = torch.arange(self.space.orientations, dtype=gram.dtype, device=gram.device) * step
             c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
             turn = torch.stack((c, -s, zero, s, c, zero, zero, zero, one), -1).view(-1, 3, 3)
             gram = turn @ gram @ turn.mT
@@ -176,7 +176,7 @@ class Neighbours(Tables):
 
     def as_rings(self, u: Tensor) -> Tensor:
         """View a signal as ``[B,C,F,G,n]``: fibre, rings, points of a ring."""
-        if isinstance(self.space, S2):
+        if not self.space.has_orientations:
             u = u.unsqueeze(2)
         return u.unsqueeze(-1) if len(self.space.grid.shape) == 1 else u
 

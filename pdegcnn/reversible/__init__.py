@@ -2,6 +2,7 @@
 
 from pdegcnn.reversible.coarsen import CyclicSpaceToDepth, LearnableOrthogonal, Wavelet
 from pdegcnn.reversible.memory import MemoryEstimate, memory_estimate
+from pdegcnn.reversible.normalized import NormalizedSymmetricConv
 from pdegcnn.reversible.stability import StabilityReport, depth_smoothness, safe_initialise, stability_report
 from pdegcnn.reversible.stack import ReversibleStack, Telegraph
 from pdegcnn.reversible.symmetric import SymmetricConv
@@ -13,6 +14,7 @@ __all__ = [
     "Inverse",
     "LearnableOrthogonal",
     "MemoryEstimate",
+    "NormalizedSymmetricConv",
     "ReversibleStack",
     "StabilityReport",
     "SymmetricConv",

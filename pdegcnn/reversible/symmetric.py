@@ -108,10 +108,13 @@ def symmetric_vjp(
 
 
 @torch.no_grad()
-def symmetric_value(y: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
-    """``-K^T act(K y + b)`` on [B,C,*space]; nothing is kept for a backward pass: three tensors less at the peak."""
+def symmetric_value(y: Tensor, kernel: Tensor, bias: Tensor, activation: str, first: Tensor | None = None) -> Tensor:
+    """``-K^T act(K y + b)`` on [B,C,*space]; nothing is kept for a backward pass: three tensors less at the peak.
+
+    The kernel ``first``, if given, takes the place of K in front of the activation.
+    """
     pad = tuple(k // 2 for k in kernel.shape[2:])
-    return adjoint(_inner(y, kernel, bias, activation), kernel, pad).neg_()
+    return adjoint(_inner(y, kernel if first is None else first, bias, activation), kernel, pad).neg_()
 
 
 def _inner(y: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
@@ -119,7 +122,9 @@ def _inner(y: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
     return IN_PLACE[activation](CONV[kernel.ndim - 2](y, kernel, bias, padding=pad))
 
 
-def symmetric_pieces(y: Tensor, kernel: Tensor, bias: Tensor, activation: str, unit: int = 1) -> Iterator[Piece]:
+def symmetric_pieces(
+    y: Tensor, kernel: Tensor, bias: Tensor, activation: str, unit: int = 1, first: Tensor | None = None
+) -> Iterator[Piece]:
     """`symmetric_value` piece by piece.
 
     Where K y is small, K runs strip by strip and K^T for an eighth of the channels at a time, a multiple of ``unit``;
@@ -129,18 +134,18 @@ def symmetric_pieces(y: Tensor, kernel: Tensor, bias: Tensor, activation: str, u
     rank, channels = kernel.shape[:2]
 
     def inner(part: Tensor) -> Tensor:
-        return _inner(part, kernel, bias, activation)
+        return _inner(part, kernel if first is None else first, bias, activation)
 
     def whole(part: Tensor) -> Tensor:
-        return symmetric_value(part, kernel, bias, activation)
+        return symmetric_value(part, kernel, bias, activation, first)
 
     lanes = math.lcm(LANES, unit)
     if dims == 2 and SMALL_BELOW * rank <= channels and 8 * lanes <= channels:
         z = assembled(in_strips(inner, y, -dims, pad[0], least_rows(y.shape, channels, dims), 10), y, -dims)
         group = lanes * (channels // (8 * lanes))
-        for first in range(0, channels, group):
-            last = min(first + group, channels)
-            yield Piece(1, first, last, adjoint(z, kernel[:, first:last], pad).neg_())
+        for low in range(0, channels, group):
+            high = min(low + group, channels)
+            yield Piece(1, low, high, adjoint(z, kernel[:, low:high], pad).neg_())
     elif 4 * kernel.numel() > y.numel():  # every strip would have its own copy of K
         yield Piece(1, 0, channels, whole(y))
     else:
@@ -155,8 +160,9 @@ def unfolding_bound(kernel: Tensor) -> Tensor:
     *Fantastic Four*, arXiv 1911.10258, theorem 1 (two of its four unfoldings).
     """
     w = kernel.flatten(2)
+    w = w.float() if w.dtype.itemsize < 4 else w  # torch has no norm of half precision
     norms = (torch.linalg.matrix_norm(m, 2) for m in (w.flatten(1), w.transpose(0, 1).flatten(1)))
-    return math.sqrt(w.shape[2]) * torch.minimum(*norms)
+    return math.sqrt(w.shape[2]) * torch.minimum(*norms).to(kernel.dtype)
 
 
 class SymmetricConv(nn.Module):

@@ -30,9 +30,9 @@ class Space(ABC):
 
     dim: ClassVar[int]
     """Dimension of the frame that carries vectors."""
-    terms: ClassVar[tuple[str, ...]] = ("convection", "diffusion", "dilation", "erosion")
+    supported_terms: ClassVar[tuple[str, ...]] = ("convection", "diffusion", "dilation", "erosion")
     """PDE terms that exist on this space."""
-    missing: ClassVar[dict[str, str]] = {}
+    unsupported_terms: ClassVar[dict[str, str]] = {}
     """Terms that cannot exist, and why."""
 
     @property
@@ -40,18 +40,28 @@ class Space(ABC):
     def layout(self) -> str:
         """Axes of a signal, for example ``[B,C,Or,H,W]``."""
 
+    orientations: int = 1
+    """Number of samples of the axis of orientations; 1 for spaces without such an axis."""
+    has_orientations: ClassVar[bool] = False
+    """Whether axis 2 of a signal is that of orientations."""
+
+    @property
+    def base_ndim(self) -> int:
+        """Number of axes of a signal after the batch, the channels and the orientations."""
+        return self.signal_ndim - 2 - self.has_orientations
+
     @property
     def metric_dim(self) -> int:
         """Dimension that invariant metrics have: that of the group, unless the space admits fewer."""
         return self.dim
 
     @property
-    def grid_steps(self) -> Tensor:
+    def grid_spacing(self) -> Tensor:
         """Length of a grid step along each frame vector, ``[dim]``, float64: how far a new layer convects."""
         return torch.ones(self.dim, dtype=torch.float64)
 
     @property
-    def metric_units(self) -> Tensor:
+    def metric_scale(self) -> Tensor:
         """Length along each frame vector that a new layer's metric takes as about one, ``[metric_dim]``, float64."""
         return torch.ones(self.metric_dim, dtype=torch.float64)
 
@@ -65,10 +75,10 @@ class Space(ABC):
         """Move a signal of this space, or of its base, or leave an invariant ``[B,K]`` as it is."""
 
     @abstractmethod
-    def interior(self, signal: Tensor, **motion: object) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: object) -> Tensor:
         """Weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
 
-    def resolve(self, signal: Tensor, **motion: object) -> Tensor:
+    def band_limit(self, signal: Tensor, **motion: object) -> Tensor:
         """What the samples of a signal say about the function that a motion moves: the signal itself by default."""
         return signal
 

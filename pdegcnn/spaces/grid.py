@@ -95,7 +95,7 @@ class GridSpace(HomogeneousSpace):
             return torch.rot90(turned, -round(angle / 90), dims=(-2, -1))
         return _rotate_image(turned, math.radians(angle))
 
-    def interior(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
         """One on the disk that a rotation keeps inside the image, zero outside; all ones for exact motions."""
         exact = "angle" not in motion or (motion["angle"] % 90 == 0 and signal.shape[-1] == signal.shape[-2])
         if signal.ndim < 4 or exact or motion["angle"] % 180 == 0:

@@ -32,9 +32,9 @@ from pdegcnn.surface.surface import JoinedSurface, Surface
 
 
 class Mesh(Space):
-    """A surface given by triangles; signals ``[B,C,N,V]`` over N directions in the tangent plane of each of V vertices.
+    """A surface given by triangles; signals ``[B,C,Or,V]`` over Or directions in the tangent planes of V vertices.
 
-    Each vertex has a reference direction; direction ``i`` is turned from there by ``2 pi i / N``, counter-clockwise
+    Each vertex has a reference direction; direction ``i`` is turned from there by ``2 pi i / Or``, counter-clockwise
     seen from outside. The choice of reference directions is the **gauge**. The frame of vectors and metrics is
     (forward, sideways, turn) as on SE(2); the unit of length is the mean edge length unless ``unit`` says otherwise, so
     layers do not notice the scale of the mesh. Frames, connection and log maps are intrinsic: they come from edge
@@ -48,40 +48,41 @@ class Mesh(Space):
 
     Example:
         >>> import pdegcnn as pg
-        >>> mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), directions=8)
+        >>> mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), orientations=8)
         >>> mesh.vertex_count, mesh.layout
-        (162, '[B,C,N,V]')
+        (162, '[B,C,Or,V]')
     """
 
     dim: ClassVar[int] = 3
+    has_orientations: ClassVar[bool] = True
 
-    def __init__(self, surface: Surface, directions: int = 8, gauge: Tensor | None = None) -> None:
+    def __init__(self, surface: Surface, orientations: int = 8, gauge: Tensor | None = None) -> None:
         self.surface = surface
-        self.directions = _checks.positive_int("directions", directions)
+        self.orientations = _checks.positive_int("orientations", orientations)
         self.gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
         self._device = torch.device("cpu")
         self._kept: dict[Any, Any] = {}
 
     @property
     def layout(self) -> str:
-        """``[B,C,N,V]``."""
-        return "[B,C,N,V]"
+        """``[B,C,Or,V]``."""
+        return "[B,C,Or,V]"
 
     @property
-    def grid_steps(self) -> Tensor:
+    def grid_spacing(self) -> Tensor:
         """The unit of length twice, and a step of directions."""
-        return torch.tensor([1.0, 1.0, 2 * math.pi / self.directions], dtype=torch.float64)
+        return torch.tensor([1.0, 1.0, 2 * math.pi / self.orientations], dtype=torch.float64)
 
     @classmethod
     def from_arrays(
-        cls, vertices: Any, faces: Any, *, directions: int = 8, unit: float | None = None, repair: bool = False
+        cls, vertices: Any, faces: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False
     ) -> Mesh:
         """A mesh of positions ``vertices [V,3]`` (float) and ``faces [F,3]`` (long, counter-clockwise from outside).
 
         Args:
             vertices: positions, a tensor or array.
             faces: vertex indices.
-            directions: number N of directions in each tangent plane; 1 for functions of position alone (whose metrics
+            orientations: number N of directions in each tangent plane; 1 for functions of position alone (whose metrics
                 should then be isotropic, for the one direction is that of the gauge).
             unit: length that vectors, metrics and radii are measured in; None: the mean edge length.
             repair: make vertices at one place one (nearer than 1e-6 of the surface's diameter and 0.01 of its shortest
@@ -97,10 +98,12 @@ class Mesh(Space):
             UserWarning: edges of the boundary lie on each other, but have vertices of their own, as in a list of
                 separate triangles: the surface is cut there. ``repair=True`` joins them.
         """
-        return cls._placed(vertices, faces, None, repair, directions, unit)
+        return cls._placed(vertices, faces, None, repair, orientations, unit)
 
     @classmethod
-    def _placed(cls, vertices: Any, faces: Any, known: Any, repair: bool, directions: int, unit: float | None) -> Mesh:
+    def _placed(
+        cls, vertices: Any, faces: Any, known: Any, repair: bool, orientations: int, unit: float | None
+    ) -> Mesh:
         """The mesh of :meth:`from_arrays`; ``known``: the row of ``vertices`` that each vertex of a file became."""
         if _checks.flag("repair", repair):
             vertices, faces, kept = repaired(vertices, faces)
@@ -114,10 +117,10 @@ class Mesh(Space):
             message = f"edges {cut[:8].tolist()}" + (f" and {len(cut) - 8} more" if len(cut) > 8 else "")
             message = f"vertices: expected one vertex at each place, got {message} that lie on others, unconnected"
             warnings.warn(f"{message}: the surface is cut there; repair=True joins it", stacklevel=3)
-        return cls(surface, directions)
+        return cls(surface, orientations)
 
     @classmethod
-    def from_lengths(cls, faces: Any, lengths: Any, *, directions: int = 8, unit: float | None = None) -> Mesh:
+    def from_lengths(cls, faces: Any, lengths: Any, *, orientations: int = 8, unit: float | None = None) -> Mesh:
         """A surface that lies nowhere in space: ``faces [F,3]`` and ``lengths [F,3]`` of the sides 01, 12, 20.
 
         Raises:
@@ -143,11 +146,11 @@ class Mesh(Space):
         bad = np.flatnonzero((twin >= 0) & (np.abs(sides - sides[twin]) > 1e-9 * sides))
         if bad.size:
             raise ValueError(f"lengths: expected one length for each edge, got two at faces {(bad // 3)[:8].tolist()}")
-        return cls(surface, directions)
+        return cls(surface, orientations)
 
     @classmethod
     def from_file(
-        cls, path: str | Path, *, directions: int = 8, unit: float | None = None, repair: bool = False
+        cls, path: str | Path, *, orientations: int = 8, unit: float | None = None, repair: bool = False
     ) -> Mesh:
         """A mesh from a file (OBJ; with ``trimesh`` also PLY, STL, OFF, GLB, ...); options as in :meth:`from_arrays`.
 
@@ -165,7 +168,7 @@ class Mesh(Space):
         Warns:
             UserWarning: as :meth:`from_arrays`.
         """
-        return cls._placed(*read_surface(path), repair, directions, unit)
+        return cls._placed(*read_surface(path), repair, orientations, unit)
 
     @classmethod
     def union(cls, meshes: Sequence[Mesh]) -> Mesh:
@@ -176,16 +179,16 @@ class Mesh(Space):
         """
         if not meshes or not all(isinstance(m, Mesh) for m in meshes):
             raise TypeError(f"meshes: expected a sequence of Mesh, got {[type(m).__name__ for m in meshes]}")
-        if len({m.directions for m in meshes}) > 1:
-            raise ValueError(f"meshes: expected equal directions, got {[m.directions for m in meshes]}")
+        if len({m.orientations for m in meshes}) > 1:
+            raise ValueError(f"meshes: expected equal orientations, got {[m.orientations for m in meshes]}")
         surface = meshes[0].surface if len(meshes) == 1 else JoinedSurface([m.surface for m in meshes])
-        return cls(surface, meshes[0].directions, torch.cat([m.gauge for m in meshes])).to(meshes[0]._device)
+        return cls(surface, meshes[0].orientations, torch.cat([m.gauge for m in meshes])).to(meshes[0]._device)
 
     def save(self, path: str | Path) -> None:
         """Write the mesh and all that was computed of it to a NumPy archive (``.npz`` is added to names without it),
         whole or not at all; :meth:`load` reads it.
         """
-        store = {"gauge": self.gauge.numpy(), "directions": self.directions, "sizes": np.array(self.sizes)}
+        store = {"gauge": self.gauge.numpy(), "directions": self.orientations, "sizes": np.array(self.sizes)}
         write_file(_archive(path), lambda fresh: np.savez(fresh, **store, **to_arrays(self.surface)))
 
     @classmethod
@@ -216,14 +219,9 @@ class Mesh(Space):
         return self.surface.triangulation.vertex_count
 
     @property
-    def orientations(self) -> int:
-        """Number N of directions, as on SE(2)."""
-        return self.directions
-
-    @property
     def angles(self) -> Tensor:
         """Angle of each direction from the reference, ``[N]`` radians, float64."""
-        return torch.arange(self.directions, dtype=torch.float64) * (2 * math.pi / self.directions)
+        return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
 
     @property
     def unit(self) -> float:
@@ -267,14 +265,14 @@ class Mesh(Space):
 
     def to(self, device: Any) -> Mesh:
         """The same mesh with its tensors on ``device``; operators follow the signals anyhow."""
-        moved = self._alike(self.directions, self.gauge)
+        moved = self._alike(self.orientations, self.gauge)
         moved._device = torch.device(device)
         moved._kept = self._kept
         return moved
 
-    def with_directions(self, directions: int) -> Mesh:
+    def with_orientations(self, orientations: int) -> Mesh:
         """The same surface and gauge with another number of directions; geometry is shared."""
-        return self._alike(directions, self.gauge)
+        return self._alike(orientations, self.gauge)
 
     def with_gauge(self, angles: Any) -> Mesh:
         """The same surface, the reference direction of each vertex turned by ``+angles [V]`` radians.
@@ -287,10 +285,10 @@ class Mesh(Space):
             raise ValueError(f"angles: expected shape [{self.vertex_count}], got {tuple(angles.shape)}")
         if not bool(angles.isfinite().all()):
             raise ValueError("angles: expected finite values, got NaN or infinity")
-        return self._alike(self.directions, self.gauge + angles)
+        return self._alike(self.orientations, self.gauge + angles)
 
-    def _alike(self, directions: int, gauge: Tensor) -> Mesh:
-        mesh = Mesh(self.surface, directions, gauge)
+    def _alike(self, orientations: int, gauge: Tensor) -> Mesh:
+        mesh = Mesh(self.surface, orientations, gauge)
         mesh._device = self._device
         return mesh
 
@@ -336,7 +334,7 @@ class Mesh(Space):
         Vertices are removed within the surface, those of least area first, and the rest joined by geodesic edges: flat
         surfaces stay flat, the boundary keeps its corners. The rest keeps its positions and reference directions. Its
         unit is its own mean edge, as larger pixels are those of a coarser image. The meshes of a union are coarsened
-        each for itself. :class:`pdegcnn.gauge.Pool` and ``Unpool`` take signals there and back.
+        each for itself. :class:`pdegcnn.gauge.MeshPool` and ``MeshUnpool`` take signals there and back.
 
         Raises:
             ValueError: a factor that is not above 1.
@@ -345,7 +343,7 @@ class Mesh(Space):
         if ("coarse", factor) not in self._kept:
             level = self.surface.level(factor)
             gauge = self.gauge[torch.from_numpy(level.kept)] + torch.from_numpy(level.gauge)
-            self._kept["coarse", factor] = (Mesh(level.surface, self.directions, gauge),)
+            self._kept["coarse", factor] = (Mesh(level.surface, self.orientations, gauge),)
         return self._kept["coarse", factor][0].to(self._device)
 
     def interpolation(self, factor: float, like: Tensor) -> Interpolation:
@@ -365,11 +363,11 @@ class Mesh(Space):
         return self.keep(("interpolation", factor), like, build)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if it is laid out ``[B,C,N,V]`` with this mesh's directions and vertices, else raise."""
+        """Return ``u`` if it is laid out ``[B,C,Or,V]`` with this mesh's directions and vertices, else raise."""
         super().check_signal(name, u)
-        if tuple(u.shape[2:]) != (self.directions, self.vertex_count):
+        if tuple(u.shape[2:]) != (self.orientations, self.vertex_count):
             raise ValueError(
-                f"{name}: expected {self.directions} directions and {self.vertex_count} vertices in {self.layout}, "
+                f"{name}: expected {self.orientations} orientations and {self.vertex_count} vertices in {self.layout}, "
                 f"got shape {tuple(u.shape)}"
             )
         return u
@@ -471,7 +469,7 @@ class Mesh(Space):
     def transform(self, signal: Tensor, **motion: Any) -> Tensor:
         """Move a signal by an isometry of the mesh onto itself: ``symmetry=`` image of each vertex, ``[V]`` long.
 
-        Takes lifted signals ``[B,C,N,V]``, functions ``[B,C,V]`` and invariants ``[B,K]``. Turns between directions
+        Takes lifted signals ``[B,C,Or,V]``, functions ``[B,C,V]`` and invariants ``[B,K]``. Turns between directions
         that are no multiples of ``2 pi / N`` use Fourier interpolation.
 
         Raises:
@@ -502,13 +500,13 @@ class Mesh(Space):
         turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
         return torch.from_numpy(to), torch.from_numpy(turn)
 
-    def interior(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
         """One: an isometry moves the whole mesh."""
         return torch.ones((), dtype=signal.dtype, device=signal.device)
 
     def __repr__(self) -> str:
         faces = len(self.surface.triangulation.faces)
-        return f"Mesh(vertices={self.vertex_count}, faces={faces}, directions={self.directions})"
+        return f"Mesh(vertices={self.vertex_count}, faces={faces}, orientations={self.orientations})"
 
     def __deepcopy__(self, memo: Any) -> Mesh:
         return self  # immutable, and large
@@ -518,7 +516,7 @@ class Mesh(Space):
 
 
 def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
-    """Turn the directions of ``u [B,C,N,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
+    """Turn the directions of ``u [B,C,Or,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
 
     Exact at vertices that turn by multiples of ``2 pi / N``, else by Fourier interpolation.
     """

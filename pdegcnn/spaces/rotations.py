@@ -86,7 +86,7 @@ class RotationSpace(HomogeneousSpace):
         """
         return matrix_to_quaternion(check_rotation("rotation", rotation))
 
-    def interior(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
         """The root of each point's share of the sphere, so that norms are integrals; ones for invariants."""
         base = len(self.grid.shape)
         if tuple(signal.shape[-base:]) != self.grid.shape or signal.ndim < 2 + base:
@@ -99,7 +99,7 @@ class RotationSpace(HomogeneousSpace):
         weights = self.grid.weights
         return weights / weights.mean()
 
-    def resolve(self, signal: Tensor, **motion: Any) -> Tensor:
+    def band_limit(self, signal: Tensor, **motion: Any) -> Tensor:
         """The band-limited function that the samples stand for; the signal itself where the motion is exact."""
         rotation = self._rotation_of(motion)
         if grid_turn(rotation, self.grid) is not None:

@@ -28,13 +28,13 @@ class S2(RotationSpace):
     Example:
         >>> import torch, pdegcnn as pg
         >>> sphere = pg.S2(pg.sphere.SphereGrid.gauss_legendre(8))
-        >>> sphere.layout, sphere.missing["convection"][:31]
+        >>> sphere.layout, sphere.unsupported_terms["convection"][:31]
         ('[B,C,nlat,nlon]', 'no vector field on the sphere i')
     """
 
     grid: sphere.SphereGrid
-    terms: ClassVar[tuple[str, ...]] = ("diffusion", "dilation", "erosion")
-    missing: ClassVar[dict[str, str]] = dict.fromkeys(
+    supported_terms: ClassVar[tuple[str, ...]] = ("diffusion", "dilation", "erosion")
+    unsupported_terms: ClassVar[dict[str, str]] = dict.fromkeys(
         ("convection", "convection_diffusion"),
         "no vector field on the sphere is invariant under rotations; lift to pdegcnn.SO3 for convection",
     )
@@ -53,9 +53,9 @@ class S2(RotationSpace):
         return 1
 
     @property
-    def metric_units(self) -> Tensor:
+    def metric_scale(self) -> Tensor:
         """The grid's spacing in radians."""
-        return torch.tensor([grid_spacing(self.grid)], dtype=torch.float64)
+        return torch.tensor([point_spacing(self.grid)], dtype=torch.float64)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if its last axes are the grid's, else raise."""
@@ -88,7 +88,7 @@ def check_base(name: str, u: Tensor, grid: sphere.SphereGrid) -> None:
         raise ValueError(f"{name}: expected last axes {grid.shape} of the grid {grid.name}, got shape {tuple(u.shape)}")
 
 
-def grid_spacing(grid: sphere.SphereGrid) -> float:
+def point_spacing(grid: sphere.SphereGrid) -> float:
     """Typical distance of neighbouring points in radians: of rings, or the root of a point's share of the sphere."""
     return torch.pi / grid.shape[0] if len(grid.shape) == 2 else float((4 * torch.pi / grid.shape[0]) ** 0.5)
 

@@ -41,6 +41,7 @@ class SE2(GridSpace):
 
     orientations: int = 8
     dim: ClassVar[int] = 3
+    has_orientations: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _checks.positive_int("orientations", self.orientations)
@@ -84,7 +85,7 @@ class SE2(GridSpace):
         return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
 
     @property
-    def grid_steps(self) -> Tensor:
+    def grid_spacing(self) -> Tensor:
         """A pixel, a pixel and an orientation step."""
         return torch.tensor([1.0, 1.0, 2 * math.pi / self.orientations], dtype=torch.float64)
 

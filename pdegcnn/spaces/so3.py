@@ -11,14 +11,14 @@ from torch import Tensor
 
 from pdegcnn import _checks, sphere
 from pdegcnn.spaces.rotations import RotationSpace, grid_turn
-from pdegcnn.spaces.s2 import check_base, check_grid, grid_spacing, turn_base
+from pdegcnn.spaces.s2 import check_base, check_grid, point_spacing, turn_base
 
 
 @dataclass(frozen=True)
 class SO3(RotationSpace):
-    """The rotation group SO(3); signals ``[B,C,fibre,*grid.shape]`` over grid points and tangent directions.
+    """The rotation group SO(3); signals ``[B,C,Or,*grid.shape]`` over grid points and tangent directions.
 
-    The sample (k, p) belongs to ``R = Rz(phi) Ry(theta) Rz(2 pi k / fibre)``, whose third column is the point p and
+    The sample (k, p) belongs to ``R = Rz(phi) Ry(theta) Rz(2 pi k / Or)``, whose third column is the point p and
     whose first column is a direction at p. The left-invariant frame is (tilt, tilt, spin), see
     :class:`~pdegcnn.spaces.RotationSpace`; weights of metrics and vectors are per radian.
 
@@ -26,47 +26,49 @@ class SO3(RotationSpace):
 
     Args:
         grid: points of the sphere, for example ``SphereGrid.gauss_legendre(32)``.
-        fibre: number of sampled directions, at least one; harmonics up to ``(fibre - 1) // 2`` are resolved.
+        orientations: number Or of sampled directions, at least one; harmonics up to ``(Or - 1) // 2`` are resolved.
 
     Example:
         >>> import torch, pdegcnn as pg
-        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), fibre=4)
+        >>> space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), orientations=4)
         >>> space.check_signal("u", torch.zeros(2, 3, 4, 8, 16)).shape
         torch.Size([2, 3, 4, 8, 16])
     """
 
     grid: sphere.SphereGrid
-    fibre: int = 16
-    terms: ClassVar[tuple[str, ...]] = (*RotationSpace.terms, "convection_diffusion")
+    orientations: int = 16
+    has_orientations: ClassVar[bool] = True
+    supported_terms: ClassVar[tuple[str, ...]] = (*RotationSpace.supported_terms, "convection_diffusion")
 
     def __post_init__(self) -> None:
         check_grid(self.grid)
-        _checks.positive_int("fibre", self.fibre)
+        _checks.positive_int("orientations", self.orientations)
 
     @property
     def layout(self) -> str:
-        """``[B,C,fibre,nlat,nlon]``, or ``[B,C,fibre,P]`` on grids without equal rings."""
-        return "[B,C,fibre,nlat,nlon]" if len(self.grid.shape) == 2 else "[B,C,fibre,P]"
+        """``[B,C,Or,nlat,nlon]``, or ``[B,C,Or,P]`` on grids without equal rings."""
+        return "[B,C,Or,nlat,nlon]" if len(self.grid.shape) == 2 else "[B,C,Or,P]"
 
     @property
-    def grid_steps(self) -> Tensor:
+    def grid_spacing(self) -> Tensor:
         """The grid's spacing twice, and a step of the fibre, in radians."""
-        spacing = grid_spacing(self.grid)
-        return torch.tensor([spacing, spacing, 2 * math.pi / self.fibre], dtype=torch.float64)
+        spacing = point_spacing(self.grid)
+        return torch.tensor([spacing, spacing, 2 * math.pi / self.orientations], dtype=torch.float64)
 
     @property
-    def metric_units(self) -> Tensor:
+    def metric_scale(self) -> Tensor:
         """The grid's spacing twice, and one radian of spin (as on SE(2))."""
-        spacing = grid_spacing(self.grid)
+        spacing = point_spacing(self.grid)
         return torch.tensor([spacing, spacing, 1.0], dtype=torch.float64)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if its last axes are the fibre and the grid's, else raise."""
         super().check_signal(name, u)
         check_base(name, u, self.grid)
-        if u.shape[2] != self.fibre:
+        if u.shape[2] != self.orientations:
             raise ValueError(
-                f"{name}: expected {self.fibre} fibre samples on axis 2 of {self.layout}, got shape {tuple(u.shape)}"
+                f"{name}: expected {self.orientations} orientations on axis 2 of {self.layout}, "
+                f"got shape {tuple(u.shape)}"
             )
         return u
 
@@ -86,13 +88,13 @@ class SO3(RotationSpace):
             return signal.roll(steps, dims=-1)
         with torch.no_grad():
             kind = {"device": signal.device, "dtype": torch.float64}
-            columns = sphere.SO3FFT(self.grid, self.fibre, **kind)(signal.double())
+            columns = sphere.SO3FFT(self.grid, self.orientations, **kind)(signal.double())
             real = sphere.rotate_coefficients(to_real_fibre(columns).movedim(-1, 0), rotation.to(**kind))
             turned = from_real_fibre(real.movedim(0, -1))
-            return sphere.InverseSO3FFT(self.grid, self.fibre, **kind)(turned).to(signal.dtype)
+            return sphere.InverseSO3FFT(self.grid, self.orientations, **kind)(turned).to(signal.dtype)
 
     def __str__(self) -> str:
-        return f"SO3({self.grid.name}{self.grid.shape}, fibre={self.fibre})"
+        return f"SO3({self.grid.name}{self.grid.shape}, orientations={self.orientations})"
 
 
 def to_real_fibre(columns: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pdegcnn.spaces import Mesh, RotationSpace
 from pdegcnn.testing.motion import Motion, UnknownSignal, tensors
 
 
@@ -38,8 +37,7 @@ class Call:
     @property
     def grid_axes(self) -> int:
         """Number of last axes over which points lie."""
-        space = self.motion.spaces[0]
-        return len(space.grid.shape) if isinstance(space, RotationSpace) else 1 if isinstance(space, Mesh) else 2
+        return self.motion.spaces[0].base_ndim
 
     def run(self, args: tuple[Any, ...], motion: Motion | None = None) -> Any:
         """The layer on other arguments; as the motion leaves it, if one is given."""

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
-from pdegcnn.nn.mixing import BatchNorm
+from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.spaces import GridSpace, Mesh, RotationSpace
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.motion import GaugeMotion, GridMotion, RelabelMotion, RotationMotion, tensors
@@ -122,8 +122,8 @@ def normalisation(call: Call) -> str | None:
         return "batch norm over the grid: its means are not weighted by area; use pdegcnn.nn.BatchNorm(channels, space)"
     if isinstance(m, BatchNorm) and m.point_weights is None and space.point_weights is not None:
         return "batch norm over the grid: means are not weighted by area; pass the space, BatchNorm(channels, space)"
-    orientations = getattr(space, "orientations", 1)
-    if isinstance(space, (GridSpace, Mesh)) and x.shape[1] % orientations == 0 and orientations > 1:
+    orientations = space.orientations
+    if not isinstance(space, RotationSpace) and x.shape[1] % orientations == 0 and orientations > 1:
         return (
             f"batch norm over channels times {orientations} orientations: statistics and scales of their own for each; "
             "use pdegcnn.nn.BatchNorm on [B,C,Or,H,W]"
@@ -162,7 +162,7 @@ def plain_mean(call: Call) -> str | None:
     true = (x * (weights / weights.mean())).flatten(2).mean(2)
     is_plain = torch.allclose(out.reshape(x.shape[:2]), plain, rtol=1e-4, atol=1e-6)
     if is_plain and not torch.allclose(plain, true, rtol=1e-4, atol=1e-6):
-        better = "pdegcnn.nn.Integrate" if isinstance(space, RotationSpace) else "pdegcnn.gauge.GlobalPool"
+        better = "pdegcnn.nn.GlobalPool" if isinstance(space, RotationSpace) else "pdegcnn.gauge.GlobalPool"
         return f"mean not weighted by area: points stand for different areas; use {better}"
     return None
 
@@ -181,7 +181,7 @@ def flattening(call: Call) -> str | None:
     if x is None or not isinstance(out, Tensor) or out.ndim > 2 or x.ndim < 3:
         return None
     if isinstance(call.module, nn.Flatten) and math.prod(x.shape[2:]) > 1:
-        return "places become features in a fixed frame; reduce the grid first (mean, maximum, pdegcnn.nn.Integrate)"
+        return "places become features in a fixed frame; reduce the grid first (mean, maximum, pdegcnn.nn.GlobalPool)"
     return None
 
 
@@ -198,7 +198,7 @@ def wrong_axis(call: Call) -> str | None:
         what = "directions" if a < first else "the grid"
         return (
             f"acts along axis {a} of {tuple(x.shape)}, an axis of {what}, not along channels (axis 1): "
-            f"use pdegcnn.nn.ChannelMix, or an operation with dim=1"
+            f"use pdegcnn.nn.ChannelLinear, or an operation with dim=1"
         )
     return None
 
@@ -269,7 +269,7 @@ def gauge_dependence(call: Call) -> str | None:
         return None
     if any(u.is_complex() for u in tensors(list(call.args))):
         return "depends on the reference directions: acts on real and imaginary parts of a spin, or mixes spins"
-    return "depends on the reference directions: treats directions (axis 2 of [B,C,N,V]) one by one"
+    return "depends on the reference directions: treats directions (axis 2 of [B,C,Or,V]) one by one"
 
 
 def sampling(call: Call) -> str | None:

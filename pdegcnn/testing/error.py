@@ -42,10 +42,10 @@ def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Spac
         False
     """
     with evaluating(model), torch.no_grad():
-        x = space.resolve(x, **motion)
-        moved = space.resolve(model(space.transform(x, **motion)), **motion)
+        x = space.band_limit(x, **motion)
+        moved = space.band_limit(model(space.transform(x, **motion)), **motion)
         expected = space.transform(model(x), **motion)
-    weight = space.interior(expected, **motion)
+    weight = space.comparison_weights(expected, **motion)
     scale = (expected * weight).norm()
     if not scale > 0:
         raise ValueError("model: expected an output that is not zero, got zeros (or NaN)")

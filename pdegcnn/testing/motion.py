@@ -129,7 +129,7 @@ class GridMotion(Motion):
 
     def weight(self, u: Tensor) -> Tensor:
         """One where the motion keeps the image."""
-        return self.spaces[0].interior(u, **self._options(u))
+        return self.spaces[0].comparison_weights(u, **self._options(u))
 
 
 class RotationMotion(Motion):
@@ -143,9 +143,8 @@ class RotationMotion(Motion):
         for space in self.spaces:
             if not isinstance(space, RotationSpace):
                 continue
-            base = len(space.grid.shape)
-            fibre = tuple(u.shape[2:-base])
-            if tuple(u.shape[-base:]) == space.grid.shape and fibre in ((), (getattr(space, "fibre", 0),)):
+            base, lifted = len(space.grid.shape), (space.orientations,) * space.has_orientations
+            if tuple(u.shape[-base:]) == space.grid.shape and tuple(u.shape[2:-base]) in ((), lifted):
                 return space
         raise UnknownSignal(f"shape {tuple(u.shape)} is that of no grid in the model")
 
@@ -157,12 +156,12 @@ class RotationMotion(Motion):
     def resolve(self, u: Tensor) -> Tensor:
         """The band-limited function."""
         space = self._space(u)
-        return u if space is None else space.resolve(u, **self.options)
+        return u if space is None else space.band_limit(u, **self.options)
 
     def weight(self, u: Tensor) -> Tensor:
         """Roots of areas."""
         space = self._space(u)
-        return u.new_ones(()) if space is None else space.interior(u, **self.options)
+        return u.new_ones(()) if space is None else space.comparison_weights(u, **self.options)
 
 
 class GaugeMotion(Motion):
@@ -288,8 +287,8 @@ def _some_rotation() -> Tensor:
 
 def _some_gauge(mesh: Mesh) -> Tensor:
     """A whole number of direction steps at each vertex, scattered but always the same."""
-    steps = (torch.arange(mesh.vertex_count) * 2654435761 // 1024) % mesh.directions
-    return steps.double() * (2 * math.pi / mesh.directions)
+    steps = (torch.arange(mesh.vertex_count) * 2654435761 // 1024) % mesh.orientations
+    return steps.double() * (2 * math.pi / mesh.orientations)
 
 
 def _short(value: Any) -> str:

@@ -34,16 +34,16 @@ def test_examples_exist(name):
     "grid", [GRID.gauss_legendre(4), GRID.equiangular(4), GRID.reduced_gauss(4)], ids=lambda g: g.name
 )
 def test_rings_carry_everything(grid):
-    space = pg.SO3(grid, fibre=8)
+    space = pg.SO3(grid, orientations=8)
     u = pg.nn.Lift(space, 1, 2)(torch.rand(1, 1, *grid.shape))
     u = pg.nn.SphereActivation(space)(pg.nn.PDELayer(space, 2, 2)(u))
-    assert pg.nn.Integrate(space)(pg.nn.Project(space)(u)).isfinite().all()
+    assert pg.nn.GlobalPool(space)(pg.nn.Project(space)(u)).isfinite().all()
 
 
 def test_points_carry_dilation_but_no_transform():
-    space = pg.SO3(GRID.icosahedral(1), fibre=8)
+    space = pg.SO3(GRID.icosahedral(1), orientations=8)
     u = pg.nn.PDELayer(space, 2, 2, terms=("dilation", "erosion"))(torch.rand(1, 2, 8, *space.grid.shape))
-    assert pg.nn.Integrate(space)(pg.nn.Project(space)(u)).isfinite().all()
+    assert pg.nn.GlobalPool(space)(pg.nn.Project(space)(u)).isfinite().all()
     for term in ("convection", "diffusion"):
         with pytest.raises(ValueError, match="grid of rings"):
             pg.nn.PDELayer(space, 2, 2, terms=(term,))

@@ -194,7 +194,7 @@ def test_the_lift_of_vectors_sees_derivatives_along_the_frame(module):
     """Along R e_x the lifted wind changes by div/2 on the mean over directions, along the other tilt by curl/2."""
     wind = module("wind")
     grid, step = pg.sphere.SphereGrid.gauss_legendre(8), 1e-3
-    space = pg.SO3(grid, fibre=8)
+    space = pg.SO3(grid, orientations=8)
     samples = wind.sampled(wind.made_up_winds(1, 8, seed=0), grid)
     lifted, target = wind.VectorLift(space)(samples.wind.double()), samples.target.double()
 

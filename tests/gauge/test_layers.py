@@ -26,11 +26,11 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "Diffusion-scalar": lambda **k: gauge.Diffusion(3, spin=0, **k),
     "Diffusion-spectral": lambda **k: gauge.Diffusion(3, spin=2, method="spectral", alpha=0.5, modes=12, **k),
     "NormReLU": lambda **k: gauge.NormReLU(SPINS, **k),
-    "Gated": lambda **k: gauge.Gated(SPINS, **k),
-    "Product": lambda **k: gauge.Product(SPINS, **k),
+    "Gated": lambda **k: gauge.GatedNonlinearity(SPINS, **k),
+    "Product": lambda **k: gauge.TensorProduct(SPINS, **k),
     "SpinNorm": lambda **k: gauge.SpinNorm(SPINS, **k),
     "SpinMix": lambda **k: gauge.SpinMix(SPINS, {0: 2, 1: 4}, **k),
-    "Regular": lambda **k: gauge.Regular(SPINS, 9),
+    "Regular": lambda **k: gauge.RegularReLU(SPINS, 9),
 }
 ON_MESH = ("GaugeConv", "Diffusion")
 MESHES = {"closed": bumpy_sphere(1), "open": sheet(4, 5)}
@@ -65,7 +65,7 @@ def test_regular_nonlinearity_is_exact_for_its_angles_and_better_with_more() -> 
     mesh, errors = MESHES["closed"], []
     x = features(mesh)
     for samples in (5, 9, 33):
-        layer = gauge.Regular(SPINS, samples)
+        layer = gauge.RegularReLU(SPINS, samples)
         steps = torch.randint(samples, (mesh.vertex_count,)).double() * (2 * torch.pi / samples)
         assert error(layer(gauge.transform(x, steps)), gauge.transform(layer(x), steps)) < 1e-12
         angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64)
@@ -246,7 +246,7 @@ def test_house_rules(name: str) -> None:
 
 def test_every_public_layer_is_tested() -> None:
     public = {v for v in vars(gauge).values() if isinstance(v, type) and issubclass(v, nn.Module)}
-    pools = {gauge.GlobalPool, gauge.Pool, gauge.Unpool}  # test_pooling.py
+    pools = {gauge.GlobalPool, gauge.MeshPool, gauge.MeshUnpool}  # test_pooling.py
     assert public == {type(build()) for build in LAYERS.values()} | pools
 
 
@@ -310,9 +310,13 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "features: expected spin 2 among the spins",
     ),
-    "widths": (lambda: gauge.Product({0: 2, 1: 3}), ValueError, "channels: expected as many channels for every spin"),
-    "samples": (lambda: gauge.Regular(SPINS, 4), ValueError, "samples: expected more than 4"),
-    "gates": (lambda: gauge.Gated({1: 2}), ValueError, "channels: expected spin 0 for the gates"),
+    "widths": (
+        lambda: gauge.TensorProduct({0: 2, 1: 3}),
+        ValueError,
+        "channels: expected as many channels for every spin",
+    ),
+    "samples": (lambda: gauge.RegularReLU(SPINS, 4), ValueError, "samples: expected more than 4"),
+    "gates": (lambda: gauge.GatedNonlinearity({1: 2}), ValueError, "channels: expected spin 0 for the gates"),
     "mix": (lambda: gauge.SpinMix({0: 2}, {1: 2}), ValueError, "out_channels: expected spins among"),
     "pool": (lambda: gauge.GlobalPool("sum"), ValueError, "mode: expected one of 'mean', 'max'"),
 }

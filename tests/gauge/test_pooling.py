@@ -17,7 +17,7 @@ from pdegcnn.surface.checks import check_glueing, check_lengths
 
 from ..helpers import bumpy_sphere, sheet, torus
 
-MESHES = {"closed": bumpy_sphere(2, directions=6), "open": sheet(7, 9, directions=5), "flat": torus(8, 10)}
+MESHES = {"closed": bumpy_sphere(2, orientations=6), "open": sheet(7, 9, orientations=5), "flat": torus(8, 10)}
 SPINS = (0, 1, 2)
 
 
@@ -74,9 +74,9 @@ def test_flat_surfaces_keep_their_geometry(mesh: pg.Mesh) -> None:
         x, y, _ = mesh.frames_in_space()
         field = torch.complex(x[:, 0], y[:, 0])[None, None]
         kept = torch.from_numpy(mesh.surface.level(4.0).kept)
-        torch.testing.assert_close(gauge.Unpool(4.0)({1: field[..., kept]}, mesh)[1], field)
+        torch.testing.assert_close(gauge.MeshUnpool(4.0)({1: field[..., kept]}, mesh)[1], field)
         height = mesh.vertices[None, :, 0].unsqueeze(0)
-        torch.testing.assert_close(gauge.Unpool(4.0)({0: height[..., kept]}, mesh)[0], height)
+        torch.testing.assert_close(gauge.MeshUnpool(4.0)({0: height[..., kept]}, mesh)[0], height)
 
 
 @pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str)
@@ -84,22 +84,22 @@ def test_flat_surfaces_keep_their_geometry(mesh: pg.Mesh) -> None:
 def test_pooling_commutes_with_changes_of_gauge(mesh: pg.Mesh, dtype: torch.dtype, bound: float) -> None:
     angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64)
     turned, x = mesh.with_gauge(angles), features(mesh, dtype)
-    pool, unpool = gauge.Pool(3.0), gauge.Unpool(3.0)
+    pool, unpool = gauge.MeshPool(3.0), gauge.MeshUnpool(3.0)
     kept = angles[torch.from_numpy(mesh.surface.level(3.0).kept)]
     down = pool(x, mesh)
     close(pool(gauge.transform(x, angles), turned), gauge.transform(down, kept), bound)
     close(unpool(gauge.transform(down, kept), turned), gauge.transform(unpool(down, mesh), angles), bound)
     torch.testing.assert_close(turned.coarsen(3.0).gauge, mesh.coarsen(3.0).gauge + kept)
-    maximum = gauge.Pool(3.0, "max")({0: x[0]}, turned)
-    assert torch.equal(maximum[0], gauge.Pool(3.0, "max")({0: x[0]}, mesh)[0])
+    maximum = gauge.MeshPool(3.0, "max")({0: x[0]}, turned)
+    assert torch.equal(maximum[0], gauge.MeshPool(3.0, "max")({0: x[0]}, mesh)[0])
 
 
 @pytest.mark.parametrize("mode", ["mean", "max"])
 @pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
 def test_bundle_signals_turn_with_their_frames(mesh: pg.Mesh, mode: str) -> None:
-    u = torch.randn(2, 3, mesh.directions, mesh.vertex_count, dtype=torch.float64)
-    angles = torch.randint(mesh.directions, (mesh.vertex_count,)).double() * (2 * math.pi / mesh.directions)
-    turned, pool, unpool = mesh.with_gauge(angles), gauge.Pool(4.0, mode), gauge.Unpool(4.0)
+    u = torch.randn(2, 3, mesh.orientations, mesh.vertex_count, dtype=torch.float64)
+    angles = torch.randint(mesh.orientations, (mesh.vertex_count,)).double() * (2 * math.pi / mesh.orientations)
+    turned, pool, unpool = mesh.with_gauge(angles), gauge.MeshPool(4.0, mode), gauge.MeshUnpool(4.0)
     kept = angles[torch.from_numpy(mesh.surface.level(4.0).kept)]
     down = pool(u, mesh)
     mesh.coarsen(4.0).check_signal("down", down)
@@ -115,15 +115,15 @@ def test_bundle_signals_turn_with_their_frames(mesh: pg.Mesh, mode: str) -> None
 
 @pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
 def test_means_are_the_adjoint_of_interpolation_and_keep_mass(mesh: pg.Mesh) -> None:
-    pool, unpool = gauge.Pool(4.0), gauge.Unpool(4.0)
+    pool, unpool = gauge.MeshPool(4.0), gauge.MeshUnpool(4.0)
     small = pool.areas(mesh)
     assert float(small.sum()) == pytest.approx(float(mesh.areas.sum()))
     x, y = features(mesh), features(mesh.coarsen(4.0))
     down, up = pool(x, mesh), unpool(y, mesh)
     for k in SPINS:
         assert inner(down[k], y[k], small) == pytest.approx(inner(x[k], up[k], mesh.areas), rel=1e-10)
-    u = torch.randn(1, 2, mesh.directions, mesh.vertex_count, dtype=torch.float64)
-    v = torch.randn(1, 2, mesh.directions, small.numel(), dtype=torch.float64)
+    u = torch.randn(1, 2, mesh.orientations, mesh.vertex_count, dtype=torch.float64)
+    v = torch.randn(1, 2, mesh.orientations, small.numel(), dtype=torch.float64)
     assert inner(pool(u, mesh), v, small) == pytest.approx(inner(u, unpool(v, mesh), mesh.areas), rel=1e-10)
     for before, after in ((x[0], down[0]), (u.sum(2), pool(u, mesh).sum(2))):
         torch.testing.assert_close((after * small).sum(-1), (before * mesh.areas).sum(-1))
@@ -136,12 +136,12 @@ def test_means_are_the_adjoint_of_interpolation_and_keep_mass(mesh: pg.Mesh) -> 
 def test_labels_and_rigid_motion_change_nothing() -> None:
     """On a surface without symmetry, where no two areas are equal."""
     mesh = MESHES["closed"]
-    mesh = pg.Mesh.from_arrays(mesh.vertices + 0.02 * torch.randn(mesh.vertex_count, 3), mesh.faces, directions=6)
+    mesh = pg.Mesh.from_arrays(mesh.vertices + 0.02 * torch.randn(mesh.vertex_count, 3), mesh.faces, orientations=6)
     turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
     turn = turn * torch.linalg.det(turn)
     new = torch.randperm(mesh.vertex_count)
     vertices = torch.empty_like(mesh.vertices).index_copy_(0, new, 2.5 * mesh.vertices @ turn.T + 3)
-    other = pg.Mesh.from_arrays(vertices, new[mesh.faces].roll(1, dims=1).flip(0), directions=6)
+    other = pg.Mesh.from_arrays(vertices, new[mesh.faces].roll(1, dims=1).flip(0), orientations=6)
     kept, theirs = (m.surface.level(4.0).kept for m in (mesh, other))
     place = {int(v): i for i, v in enumerate(theirs)}
     order = torch.tensor([place[int(new[v])] for v in kept])
@@ -149,7 +149,7 @@ def test_labels_and_rigid_motion_change_nothing() -> None:
     u = torch.randn(1, 2, mesh.vertex_count, dtype=torch.float64)
     moved = torch.empty_like(u).index_copy_(2, new, u)
     for mode in ("mean", "max"):
-        pool = gauge.Pool(4.0, mode)
+        pool = gauge.MeshPool(4.0, mode)
         torch.testing.assert_close(pool({0: moved}, other)[0][..., order], pool({0: u}, mesh)[0])
 
 
@@ -161,7 +161,7 @@ def test_pooled_tangent_fields_of_a_sphere_stay_close_and_tend_to_it() -> None:
         x, y, _ = mesh.frames_in_space()
         wind = torch.linalg.cross(torch.tensor([[0.3, -0.5, 0.8]], dtype=torch.float64), mesh.vertices)
         field = torch.complex((wind * x).sum(1), (wind * y).sum(1))[None, None]
-        back = gauge.Unpool()(gauge.Pool()({1: field}, mesh), mesh)[1]
+        back = gauge.MeshUnpool()(gauge.MeshPool()({1: field}, mesh), mesh)[1]
         return float((back - field).norm() / field.norm())
 
     coarse, fine = error(2), error(4)
@@ -170,13 +170,13 @@ def test_pooled_tangent_fields_of_a_sphere_stay_close_and_tend_to_it() -> None:
 
 
 def test_unions_are_coarsened_each_for_itself_and_levels_are_kept_in_the_file(tmp_path: Path) -> None:
-    parts = [bumpy_sphere(1, directions=4), sheet(5, 6, 0.1, directions=4)]
+    parts = [bumpy_sphere(1, orientations=4), sheet(5, 6, 0.1, orientations=4)]
     both, coarse = pg.Mesh.union(parts), [m.coarsen(3.0) for m in parts]
     assert both.coarsen(3.0).sizes == tuple(m.vertex_count for m in coarse)
     fields = [features(m) for m in parts]
     joined = {k: torch.cat([f[k] for f in fields], dim=2) for k in SPINS}
-    down = gauge.Pool(3.0)(joined, both)
-    alone = [gauge.Pool(3.0)(f, m) for f, m in zip(fields, parts)]
+    down = gauge.MeshPool(3.0)(joined, both)
+    alone = [gauge.MeshPool(3.0)(f, m) for f, m in zip(fields, parts)]
     close(down, {k: torch.cat([f[k] for f in alone], dim=2) for k in SPINS}, 1e-12)
     conv = gauge.GaugeConv(dict.fromkeys(SPINS, 3), {0: 2, 1: 2}, dtype=torch.float64)
     each = [conv(f, m) for f, m in zip(alone, coarse)]
@@ -188,7 +188,7 @@ def test_unions_are_coarsened_each_for_itself_and_levels_are_kept_in_the_file(tm
     for part in read.surface.parts:
         assert set(part._levels) == {3.0}
         assert set(part._levels[3.0].surface._levels) == {2.0}
-    close(gauge.Pool(3.0)(joined, read), down, 1e-15)
+    close(gauge.MeshPool(3.0)(joined, read), down, 1e-15)
     assert torch.equal(read.coarsen(3.0).coarsen(2.0).gauge, both.coarsen(3.0).coarsen(2.0).gauge)
 
 
@@ -197,8 +197,8 @@ def test_gradients(mode: str) -> None:
     mesh = MESHES["open"]
     u = torch.randn(1, 1, 5, mesh.vertex_count, dtype=torch.float64, requires_grad=True)
     x = torch.randn(1, 1, mesh.coarsen(4.0).vertex_count, dtype=torch.complex128, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda u: gauge.Pool(4.0, mode)(u, mesh), u, fast_mode=True)
-    assert torch.autograd.gradcheck(lambda x: gauge.Unpool(4.0)({1: x}, mesh)[1], x, fast_mode=True)
+    assert torch.autograd.gradcheck(lambda u: gauge.MeshPool(4.0, mode)(u, mesh), u, fast_mode=True)
+    assert torch.autograd.gradcheck(lambda x: gauge.MeshUnpool(4.0)({1: x}, mesh)[1], x, fast_mode=True)
 
 
 def test_bad_input_is_named() -> None:
@@ -206,13 +206,17 @@ def test_bad_input_is_named() -> None:
     for run, error, message in (
         (lambda: mesh.coarsen(1), ValueError, r"factor: expected a value in \(1.0, inf\], got 1"),
         (lambda: mesh.coarsen("4"), TypeError, "factor: expected a number"),
-        (lambda: gauge.Pool(0.5), ValueError, "factor: expected a value"),
-        (lambda: gauge.Pool(4, "sum"), ValueError, "mode: expected one of 'mean', 'max'"),
-        (lambda: gauge.Pool(4, "max")(x, mesh), ValueError, "signal: expected spin 0 alone for mode='max'"),
-        (lambda: gauge.Pool(4)({0: x[0][..., 1:]}, mesh), ValueError, r"signal\[0\]: expected shape"),
-        (lambda: gauge.Unpool(4)(x, mesh), ValueError, r"signal\[0\]: expected shape \[B,C,40\]"),
-        (lambda: gauge.Pool(4)(torch.zeros(1, 1, 2, 162), mesh), ValueError, "signal: expected 6 directions and 162"),
-        (lambda: gauge.Unpool(4)(x, pg.SE2(8)), TypeError, "mesh: expected a pdegcnn.Mesh, got SE2"),
+        (lambda: gauge.MeshPool(0.5), ValueError, "factor: expected a value"),
+        (lambda: gauge.MeshPool(4, "sum"), ValueError, "mode: expected one of 'mean', 'max'"),
+        (lambda: gauge.MeshPool(4, "max")(x, mesh), ValueError, "signal: expected spin 0 alone for mode='max'"),
+        (lambda: gauge.MeshPool(4)({0: x[0][..., 1:]}, mesh), ValueError, r"signal\[0\]: expected shape"),
+        (lambda: gauge.MeshUnpool(4)(x, mesh), ValueError, r"signal\[0\]: expected shape \[B,C,40\]"),
+        (
+            lambda: gauge.MeshPool(4)(torch.zeros(1, 1, 2, 162), mesh),
+            ValueError,
+            "signal: expected 6 directions and 162",
+        ),
+        (lambda: gauge.MeshUnpool(4)(x, pg.SE2(8)), TypeError, "mesh: expected a pdegcnn.Mesh, got SE2"),
     ):
         with pytest.raises(error, match=message):
             run()

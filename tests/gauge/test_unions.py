@@ -36,8 +36,10 @@ PAIRS = [("closed", "open"), ("open", "closed"), ("pieces", "open"), ("open", "p
 
 
 def on_bundle(run: Callable[[Tensor, pg.Mesh], Tensor]) -> Callable:
-    """An operation on ``[B,C,N,V]`` as one on features: directions stand for spins."""
-    return lambda x, mesh: {0: run(torch.stack([*x.values(), *x.values()], 2).real[:, :, :4], mesh.with_directions(4))}
+    """An operation on ``[B,C,Or,V]`` as one on features: directions stand for spins."""
+    return lambda x, mesh: {
+        0: run(torch.stack([*x.values(), *x.values()], 2).real[:, :, :4], mesh.with_orientations(4))
+    }
 
 
 def on_gauge(name: str) -> Callable:
@@ -51,8 +53,8 @@ def on_space(build: Callable[[pg.Mesh], torch.nn.Module]) -> Callable:
 
     def run(x: gauge.Features, mesh: pg.Mesh) -> gauge.Features:
         torch.manual_seed(3)
-        layer = build(mesh.with_directions(4)).double().eval()
-        if isinstance(layer, pg.nn.Lift):
+        layer = build(mesh.with_orientations(4)).double().eval()
+        if isinstance(layer, pg.nn.MeshLift):
             return {0: layer(x[0])}
         return on_bundle(lambda u, _: layer(u))(x, mesh)
 
@@ -62,12 +64,12 @@ def on_space(build: Callable[[pg.Mesh], torch.nn.Module]) -> Callable:
 OPERATIONS: dict[str, Callable[[gauge.Features, pg.Mesh], gauge.Features]] = {
     **{name: on_gauge(name) for name in LAYERS},
     "spectral-scalar": lambda x, mesh: gauge.Diffusion(3, 0, method="spectral", modes=5, dtype=torch.float64)(x, mesh),
-    "Pool": gauge.Pool(2.0),
-    "Pool-max": lambda x, mesh: gauge.Pool(2.0, "max")({0: x[0]}, mesh),
-    "Pool-bundle": on_bundle(gauge.Pool(2.0)),
-    "Unpool": lambda x, mesh: gauge.Unpool(2.0)(gauge.Pool(2.0)(x, mesh), mesh),
-    "Unpool-bundle": on_bundle(lambda u, mesh: gauge.Unpool(2.0)(gauge.Pool(2.0)(u, mesh), mesh)),
-    "areas": lambda x, mesh: {0: gauge.Pool(2.0).areas(mesh).view(1, 1, -1)},
+    "Pool": gauge.MeshPool(2.0),
+    "Pool-max": lambda x, mesh: gauge.MeshPool(2.0, "max")({0: x[0]}, mesh),
+    "Pool-bundle": on_bundle(gauge.MeshPool(2.0)),
+    "Unpool": lambda x, mesh: gauge.MeshUnpool(2.0)(gauge.MeshPool(2.0)(x, mesh), mesh),
+    "Unpool-bundle": on_bundle(lambda u, mesh: gauge.MeshUnpool(2.0)(gauge.MeshPool(2.0)(u, mesh), mesh)),
+    "areas": lambda x, mesh: {0: gauge.MeshPool(2.0).areas(mesh).view(1, 1, -1)},
     "convection": on_bundle(lambda u, mesh: convection(u, mesh, VECTOR)),
     "diffusion": on_bundle(lambda u, mesh: diffusion(u, mesh, METRIC, kernel_size=3)),
     "diffusion-auto": on_bundle(lambda u, mesh: diffusion(u, mesh, METRIC, kernel_size="auto", time=0.3)),
@@ -122,12 +124,12 @@ def test_the_implicit_step_ends_for_each_mesh_by_itself(spin: int) -> None:
 
 def test_infinite_values_turn_into_directions_of_their_own_mesh_alone() -> None:
     """A flat surface needs no interpolation between directions; one beside it that does must not bring any."""
-    flat, round_ = sheet(5, 5, directions=4), bumpy_sphere(1, directions=4)
+    flat, round_ = sheet(5, 5, orientations=4), bumpy_sphere(1, orientations=4)
     u = torch.zeros(1, 1, 4, 25)
     u[..., 0, :] = -math.inf
     v = torch.zeros(1, 1, 4, round_.vertex_count)
-    alone = gauge.Pool(3.0)(u, flat)
-    both = gauge.Pool(3.0)(torch.cat((u, v), -1), pg.Mesh.union([flat, round_]))
+    alone = gauge.MeshPool(3.0)(u, flat)
+    both = gauge.MeshPool(3.0)(torch.cat((u, v), -1), pg.Mesh.union([flat, round_]))
     assert torch.equal(both[..., : alone.shape[-1]], alone)
 
 

@@ -89,7 +89,7 @@ def function_cases() -> dict[str, Callable[[], list[Tensor]]]:
 def terms(name: str, space: Any) -> list[str]:
     """Return the terms of a layer; points of the sphere carry no exact transform, so no diffusion."""
     chosen = ("convection", "diffusion", "dilation", "erosion")
-    return [t for t in chosen if t in space.terms and (name, t) != ("S2 points", "diffusion")]
+    return [t for t in chosen if t in space.supported_terms and (name, t) != ("S2 points", "diffusion")]
 
 
 def trained(build: Callable[[], nn.Module], *shapes: tuple[int, ...], training: bool = False) -> list[Tensor]:

@@ -9,7 +9,7 @@ import pdegcnn as pg
 from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision, box_area, box_iou
 from pdegcnn.models.spherical_detection import detection_loss, find_boxes, spherical_detector
 
-SPACE = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(16), fibre=8)
+SPACE = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(16), orientations=8)
 
 
 def turns(count, seed=0, spread=3.0):
@@ -158,7 +158,7 @@ def test_the_loss_is_least_where_the_boxes_are():
     ("call", "message"),
     [
         (lambda: find_boxes(torch.zeros(1, 2, 8, 16, 32), SPACE), "maps: expected at least one class"),
-        (lambda: find_boxes(torch.zeros(1, 5, 7, 16, 32), SPACE), "maps: expected 8 fibre samples"),
+        (lambda: find_boxes(torch.zeros(1, 5, 7, 16, 32), SPACE), "maps: expected 8 orientations"),
         (lambda: find_boxes(torch.zeros(1, 5, 8, 16, 32), SPACE, radius=0.0), "radius"),
         (lambda: find_boxes(torch.zeros(1, 5, 8, 16, 32), SPACE, threshold=2.0), "threshold"),
         (lambda: box_iou(turns(2), halves(3), turns(2), halves(2)), r"half_angles: expected \[N,2\]"),

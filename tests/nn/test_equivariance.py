@@ -24,8 +24,8 @@ IMAGE_LAYERS: dict[str, Callable[[], nn.Module]] = {
     "resample-down": lambda: pg.nn.Resample(5),
 }
 LIFTED_LAYERS: dict[str, Callable[[], nn.Module]] = {
-    **{t: lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,)) for t in SPACE.terms},
-    **{f"{t}-spd": lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,), metric="spd") for t in SPACE.terms},
+    **{t: lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,)) for t in SPACE.supported_terms},
+    **{f"{t}-spd": lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,), metric="spd") for t in SPACE.supported_terms},
     **{
         f"{t}-spectral": lambda t=t: pg.nn.PDELayer(SPACE, 2, 3, (t,), **{t: "spectral"})
         for t in ("convection", "diffusion")
@@ -122,7 +122,7 @@ def directional(image: torch.Tensor, space: pg.SE2, scale: int) -> torch.Tensor:
     return image[:, :, None] + 2 * (angles.cos() * dx[:, :, None] + angles.sin() * dy[:, :, None])
 
 
-@pytest.mark.parametrize("term", SPACE.terms)
+@pytest.mark.parametrize("term", SPACE.supported_terms)
 def test_errors_between_grid_angles_fall_with_resolution(term: str) -> None:
     """The same image, vector and metric in pixels half as large and twice the orientations, turned by 30 degrees."""
     centres = 8 * torch.rand(6, 2, dtype=torch.float64) - 4

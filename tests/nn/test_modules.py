@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import pdegcnn as pg
-from pdegcnn.nn.parameters import MetricParameter, Power
+from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.spaces import GridSpace
 
 from ..helpers import GRID_CASES, MESH_CASES, SPHERE_CASES, signal
@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
     "PDELayer-plane-randers": (lambda **k: pg.nn.PDELayer(pg.R2(), 2, 3, metric="randers", **k), (2, 2, 8, 7)),
     "PDELayer-plane-finsler": (lambda **k: pg.nn.PDELayer(pg.R2(), 2, 3, metric="finsler", **k), (2, 2, 8, 7)),
     "GroupConv": (lambda **k: pg.nn.GroupConv(SPACE, 2, 3, 3, **k), (2, 2, 4, 8, 7)),
-    "ChannelMix": (lambda **k: pg.nn.ChannelMix(2, 3, **k), (2, 2, 4, 8, 7)),
+    "ChannelLinear": (lambda **k: pg.nn.ChannelLinear(2, 3, **k), (2, 2, 4, 8, 7)),
     "Lift-mesh": (lambda **k: pg.nn.Lift(MESH, 2, 3, **k), (2, 2, 42)),
     "PDELayer-mesh": (lambda **k: pg.nn.PDELayer(MESH, 2, 3, kernel_size=3, **k), (2, 2, 8, 42)),
     "PDELayer-mesh-spd": (
@@ -51,15 +51,15 @@ LAYERS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
         lambda **k: pg.nn.PDELayer(SO3, 2, 3, ("convection_diffusion",), metric="spd", learn_alpha=True, **k),
         (2, 2, 5, 6, 12),
     ),
-    "PDELayer-S2": (lambda **k: pg.nn.PDELayer(S2, 2, 3, pg.S2.terms, learn_alpha=True, **k), (2, 2, 8, 16)),
+    "PDELayer-S2": (lambda **k: pg.nn.PDELayer(S2, 2, 3, pg.S2.supported_terms, learn_alpha=True, **k), (2, 2, 8, 16)),
     "SphereConv": (lambda **k: pg.nn.SphereConv(SO3, 2, 3, **k), (2, 2, 5, 6, 12)),
-    "SphereProject": (lambda **k: pg.nn.Project(SO3, mode="max", oversample=2), (2, 2, 5, 6, 12)),
+    "Project-SO3": (lambda **k: pg.nn.Project(SO3, mode="max", oversample=2), (2, 2, 5, 6, 12)),
     "SphereActivation": (lambda **k: pg.nn.SphereActivation(SO3, **k), (2, 2, 5, 6, 12)),
     "SphereGated": (lambda **k: pg.nn.SphereGated(SO3, 2, **k), (2, 2, 5, 6, 12)),
     "SphereNormReLU": (lambda **k: pg.nn.SphereNormReLU(SO3, 2, **k), (2, 2, 5, 6, 12)),
     "SpectralResample": (lambda **k: pg.nn.SpectralResample(S2, pg.S2(SO3.grid), **k), (2, 2, 8, 16)),
-    "Integrate": (lambda **k: pg.nn.Integrate(SO3), (2, 2, 5, 6, 12)),
-    "Integrate-fine": (lambda **k: pg.nn.Integrate(SO3, "max", oversample=2, **k), (2, 2, 5, 6, 12)),
+    "GlobalPool": (lambda **k: pg.nn.GlobalPool(SO3), (2, 2, 5, 6, 12)),
+    "GlobalPool-fine": (lambda **k: pg.nn.GlobalPool(SO3, "max", oversample=2, **k), (2, 2, 5, 6, 12)),
     "spherical_classifier": (
         lambda **k: pg.models.spherical_classifier(S2.grid, in_channels=2, channels=(2, 3), fibre=5, **k),
         (2, 2, 8, 16),
@@ -148,11 +148,11 @@ def test_without_initial_values(name: str) -> None:
     assert repr(layer) == repr(build().eval())
 
 
-@pytest.mark.parametrize("build", [pg.nn.GroupConv, pg.nn.PlanarLift, pg.nn.PDELayer])
+@pytest.mark.parametrize("build", [pg.nn.GroupConv, pg.nn.GridLift, pg.nn.PDELayer])
 def test_skipped_initial_values(build: type[nn.Module]) -> None:
     layer, fresh = torch.nn.utils.skip_init(build, SPACE, 2, 2), build(SPACE, 2, 2)
     layer.load_state_dict(fresh.state_dict())
-    u = torch.randn(1, 2, 9, 9) if build is pg.nn.PlanarLift else torch.randn(1, 2, 4, 9, 9)
+    u = torch.randn(1, 2, 9, 9) if build is pg.nn.GridLift else torch.randn(1, 2, 4, 9, 9)
     assert torch.equal(layer.eval()(u), fresh.eval()(u))
 
 
@@ -244,11 +244,11 @@ def test_published_sizes() -> None:
 
 
 def test_power_and_metric_start_where_they_should() -> None:
-    assert Power(0.65)().item() == pytest.approx(0.65)
+    assert LearnableAlpha(0.65)().item() == pytest.approx(0.65)
     metric = MetricParameter(pg.SE2(8), 4)()
     assert ((metric.weights >= 0.5) & (metric.weights <= 1.5)).all()
     with pytest.raises(ValueError, match="alpha: expected a value in .* to learn from"):
-        Power(0.5)
+        LearnableAlpha(0.5)
 
 
 def test_resampling_keeps_constants_means_and_symmetry() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import pdegcnn as pg
-from pdegcnn.nn.spherical import FILTERS
+from pdegcnn.nn.lift import SPHERE_FILTERS as FILTERS
 from pdegcnn.spaces.so3 import to_real_fibre
 from pdegcnn.testing import equivariance_error
 
@@ -31,14 +31,14 @@ def thresholds(layer: nn.Module) -> nn.Module:
 EXACT_ON_BASE: dict[str, Callable[[], nn.Module]] = {
     **{f"lift-{f}": lambda f=f: pg.nn.Lift(SO3, 2, 3, filters=f) for f in FILTERS},
     **{f"zonal-{f}": lambda f=f: pg.nn.Lift(BASE, 2, 3, filters=f) for f in FILTERS},
-    "few-orders": lambda: pg.nn.Lift(SO3, 2, 3, orders=1),
+    "few-orders": lambda: pg.nn.Lift(SO3, 2, 3, max_frequency=1),
     "shrink": lambda: pg.nn.SpectralResample(BASE, pg.S2(SMALL)),
     "square": lambda: pg.nn.SphereActivation(BASE, torch.square, 2),
     "gated": lambda: pg.nn.SphereActivation(BASE, lambda u: u[:, :1] * u[:, 1:], 2),
     "norms": lambda: thresholds(pg.nn.SphereNormReLU(BASE, 2)),
     "convolution-s2": lambda: pg.nn.SphereConv(BASE, 2, 3),
     "diffusion-s2": lambda: pg.nn.PDELayer(BASE, 2, 3, ("diffusion",)),
-    "invariants": lambda: pg.nn.Integrate(BASE),
+    "invariants": lambda: pg.nn.GlobalPool(BASE),
 }
 EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
     **{t: lambda t=t: pg.nn.PDELayer(SO3, 2, 3, (t,)) for t in ("convection", "diffusion", "convection_diffusion")},
@@ -48,12 +48,12 @@ EXACT_ON_GROUP: dict[str, Callable[[], nn.Module]] = {
         for m in ("spd", "axisymmetric")
     },
     "convolution": lambda: pg.nn.SphereConv(SO3, 2, 3),
-    "convolution-few-orders": lambda: pg.nn.SphereConv(SO3, 2, 3, 2, orders=1),
+    "convolution-few-orders": lambda: pg.nn.SphereConv(SO3, 2, 3, 2, max_frequency=1),
     "mean": lambda: pg.nn.Project(SO3, mode="mean"),
     "square": lambda: pg.nn.SphereActivation(SO3, torch.square, 2),
     "gated": lambda: pg.nn.SphereActivation(SO3, lambda u: u[:, :1] * u[:, 1:], 2),
     "norms": lambda: thresholds(pg.nn.SphereNormReLU(SO3, 2)),
-    "integrate": lambda: pg.nn.Integrate(SO3),
+    "integrate": lambda: pg.nn.GlobalPool(SO3),
 }
 
 
@@ -88,7 +88,7 @@ def test_the_whole_network_nearly_commutes(distance: str, metric: str) -> None:
     errors = []
     for size in (8, 16):
         torch.manual_seed(3)
-        space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(size), fibre=8)
+        space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(size), orientations=8)
         model = nn.Sequential(
             pg.nn.Lift(space, 1, 3),
             pg.nn.PDELayer(space, 3, 3, alpha=0.9, distance=distance, metric=metric),
@@ -124,7 +124,7 @@ def test_batch_norm_is_that_of_torch_where_points_are_equal() -> None:
 
 def test_gradients_of_batch_norm() -> None:
     norm = pg.nn.BatchNorm(2, SO3).double()
-    u = torch.randn(2, 2, SO3.fibre, *SO3.grid.shape, dtype=torch.float64)[:, :, :3].requires_grad_()
+    u = torch.randn(2, 2, SO3.orientations, *SO3.grid.shape, dtype=torch.float64)[:, :, :3].requires_grad_()
     nn.init.normal_(norm.weight)
 
     def by_definition(u: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -159,7 +159,7 @@ def test_cake_lift_loses_nothing() -> None:
 
 def test_lift_is_the_correlation_integral() -> None:
     """Against quadrature: the value at R is the integral of the signal times the filter moved by R."""
-    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), fibre=7)
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), orientations=7)
     lift = pg.nn.Lift(space, 1, 1, kernel_size=7).double()
     x = spherical(pg.S2(space.grid), channels=1)
     out = lift(x)
@@ -181,10 +181,10 @@ def test_lift_is_the_correlation_integral() -> None:
 
 def test_convolution_holds_every_linear_layer() -> None:
     """Convection is one such map: with a knot for every degree some weights give it exactly."""
-    conv = pg.nn.SphereConv(SO3, 1, 1, knots=6, bias=False).double()
+    conv = pg.nn.SphereConv(SO3, 1, 1, num_radial=6, bias=False).double()
     step = pg.nn.Convection(SO3, 1).double()
     x = spherical(SO3, channels=1, batch=1)
-    columns = pg.sphere.SO3FFT(SO3.grid, SO3.fibre, dtype=torch.float64)
+    columns = pg.sphere.SO3FFT(SO3.grid, SO3.orientations, dtype=torch.float64)
     u, v = (to_real_fibre(columns(signal))[0, 0] for signal in (x, step(x)))  # [l,m,n]
     with torch.no_grad():
         for degree in range(6):
@@ -204,7 +204,7 @@ def test_norm_and_finer_maximum() -> None:
 
 
 def model(dtype: torch.dtype = torch.float32) -> nn.Module:
-    layers = [pg.nn.Lift(SO3, 1, 3), pg.nn.PDELayer(SO3, 3, 2), pg.nn.Project(SO3, mode="max"), pg.nn.Integrate(SO3)]
+    layers = [pg.nn.Lift(SO3, 1, 3), pg.nn.PDELayer(SO3, 3, 2), pg.nn.Project(SO3, mode="max"), pg.nn.GlobalPool(SO3)]
     return nn.Sequential(*layers).to(dtype)
 
 
@@ -252,9 +252,17 @@ def test_meta_device_then_real() -> None:
 
 REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "grid": (lambda: pg.S2(64), TypeError, "grid: expected a SphereGrid such as gauss_legendre.64., got int"),
-    "fibre": (lambda: pg.SO3(SMALL, 0), ValueError, "fibre: expected a positive int, got 0"),
-    "orders": (lambda: pg.nn.Lift(SO3, 1, 1, orders=3), ValueError, "orders: expected at most 2 .* 2 N . 1 samples"),
-    "zonal orders": (lambda: pg.nn.Lift(S2, 1, 1, orders=1), ValueError, "orders: expected 0 on S2.*zonal"),
+    "fibre": (lambda: pg.SO3(SMALL, 0), ValueError, "orientations: expected a positive int, got 0"),
+    "orders": (
+        lambda: pg.nn.Lift(SO3, 1, 1, max_frequency=3),
+        ValueError,
+        "max_frequency: expected at most 2 .* 2 N . 1 orientations",
+    ),
+    "zonal orders": (
+        lambda: pg.nn.Lift(S2, 1, 1, max_frequency=1),
+        ValueError,
+        "max_frequency: expected 0 on S2.*zonal",
+    ),
     "filters": (lambda: pg.nn.Lift(SO3, 1, 1, filters="bspline"), ValueError, "filters: expected one of"),
     "fibre samples": (
         lambda: pg.nn.Project(SO3)(torch.zeros(1, 1, 4, *SO3.grid.shape)),
@@ -307,7 +315,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "target: expected a space like SO3",
     ),
-    "integrate": (lambda: pg.nn.Integrate(pg.R2()), TypeError, "space: expected S2 or SO3, got R2"),
+    "integrate": (lambda: pg.nn.GlobalPool(pg.R2()), TypeError, "space: expected S2 or SO3, got R2"),
     "norms of points": (
         lambda: pg.nn.SphereNormReLU(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), 1),
         ValueError,
@@ -319,12 +327,12 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "u: expected 3 channels",
     ),
     "fine mean": (
-        lambda: pg.nn.Integrate(SO3, oversample=2),
+        lambda: pg.nn.GlobalPool(SO3, oversample=2),
         ValueError,
         "oversample: expected 1 for mode='mean', which is exact, got 2",
     ),
     "fine points": (
-        lambda: pg.nn.Integrate(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), "max", oversample=2),
+        lambda: pg.nn.GlobalPool(pg.S2(pg.sphere.SphereGrid.icosahedral(2)), "max", oversample=2),
         ValueError,
         "space.grid: expected a grid of rings",
     ),
@@ -354,7 +362,7 @@ def test_finer_maximum_is_more_invariant(space: pg.S2 | pg.SO3) -> None:
     turned = space.transform(u, rotation=random_rotation())
     errors = []
     for oversample in (1, 2, 4):
-        greatest = pg.nn.Integrate(space, "max", oversample=oversample, dtype=u.dtype)
+        greatest = pg.nn.GlobalPool(space, "max", oversample=oversample, dtype=u.dtype)
         errors.append(float((greatest(u) - greatest(turned)).norm() / greatest(u).norm()))
     assert errors[1] < 0.5 * errors[0] and errors[2] < 0.5 * errors[1]
 

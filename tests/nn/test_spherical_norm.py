@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn.nn.spherical_norm import coefficient_lengths
+from pdegcnn.nn.nonlinearity import coefficient_lengths
 from pdegcnn.testing import equivariance_error
 
 from ..helpers import random_rotation, spherical
@@ -53,12 +53,12 @@ def test_lengths_sum_to_the_mean_square(space: pg.S2 | pg.SO3) -> None:
     """Parseval: the squared lengths, 2l + 1 times each, sum to the integral of the square."""
     u = spherical(space, 3, 2)
     group = isinstance(space, pg.SO3)
-    transform = pg.sphere.SO3FFT(space.grid, space.fibre) if group else pg.sphere.RealSHT(space.grid)
+    transform = pg.sphere.SO3FFT(space.grid, space.orientations) if group else pg.sphere.RealSHT(space.grid)
     z = transform.double()(u)
     lengths = coefficient_lengths(z if group else z[..., None])
     degree = torch.arange(lengths.shape[-2], dtype=u.dtype)
     total = ((2 * degree + 1)[:, None] * lengths.square()).sum((-2, -1))
-    torch.testing.assert_close(total, 4 * math.pi * pg.nn.Integrate(space)(u.square()), atol=1e-9, rtol=0)
+    torch.testing.assert_close(total, 4 * math.pi * pg.nn.GlobalPool(space)(u.square()), atol=1e-9, rtol=0)
 
 
 def legendre() -> tuple[pg.S2, Tensor]:
@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "fibre": (
         lambda: pg.nn.SphereGated(pg.SO3(GRIDS[0], 5), 1)(torch.zeros(1, 1, 4, *GRIDS[0].shape)),
         ValueError,
-        "u: expected 5 fibre samples",
+        "u: expected 5 orientations",
     ),
 }
 

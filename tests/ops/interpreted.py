@@ -49,7 +49,7 @@ def test_transport_gather_triton(dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_gather_morphology_triton(dtype, power, sign):
     torch.manual_seed(0)
-    mesh, wide = sheet(3, 4, directions=3), torch.promote_types(dtype, torch.float32)
+    mesh, wide = sheet(3, 4, orientations=3), torch.promote_types(dtype, torch.float32)
     u = torch.randn(1, 2, 3, 12).mul(8).round().div(8).to(dtype)  # eighths: ties
     lists = bundle(mesh, 1.2, u)
     double = Bundle(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))

@@ -20,14 +20,14 @@ from pdegcnn.ops.geodesic_flow import geodesic_flow
 from ..helpers import bumpy_sphere, sheet
 
 DTYPES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2}
-MESHES = {"closed": bumpy_sphere(1, directions=6), "open": sheet(3, 4, directions=5)}
+MESHES = {"closed": bumpy_sphere(1, orientations=6), "open": sheet(3, 4, orientations=5)}
 BACKENDS = registry.available("gather_morphology")
 
 
 def case(mesh, dtype: torch.dtype) -> tuple[torch.Tensor, Bundle, torch.Tensor]:
     torch.manual_seed(2)
     wide = torch.promote_types(dtype, torch.float32)
-    u = torch.randn(2, 3, mesh.directions, mesh.vertex_count).mul(8).round().div(8).to(dtype)  # eighths: ties
+    u = torch.randn(2, 3, mesh.orientations, mesh.vertex_count).mul(8).round().div(8).to(dtype)  # eighths: ties
     lower = 0.3 * torch.randn(3, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
     return u, bundle(mesh, 1.7, u), lower @ lower.mT
 
@@ -143,7 +143,7 @@ def test_mean_under_opcheck_and_compile(backend):
 @pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
 @pytest.mark.parametrize("backend", [b for b in registry.available("geodesic_flow") if b != "torch"])
 def test_flow(backend, mesh, reach):
-    u = torch.randn(2, 3, mesh.directions, mesh.vertex_count, dtype=torch.float64)
+    u = torch.randn(2, 3, mesh.orientations, mesh.vertex_count, dtype=torch.float64)
     mesh = mesh.with_gauge(torch.randn(mesh.vertex_count))
     shift = torch.randn(3, 3, dtype=torch.float64)
     shift[:, :2] *= reach
@@ -158,7 +158,7 @@ def test_flow(backend, mesh, reach):
 @pytest.mark.parametrize("backend", registry.available("geodesic_flow", "cpu"))
 def test_paths_along_the_boundary_stay_on_it_whatever_the_rounding(backend):
     """A direction just below the boundary edge is that of the edge."""
-    mesh, u = sheet(4, 5, directions=4), torch.randn(1, 1, 4, 20, dtype=torch.float64)
+    mesh, u = sheet(4, 5, orientations=4), torch.randn(1, 1, 4, 20, dtype=torch.float64)
     ahead, below = (torch.tensor([[0.7, turn, 0.0]], dtype=torch.float64) for turn in (0.0, -1e-14))
     torch.testing.assert_close(geodesic_flow(u, mesh, below, backend), geodesic_flow(u, mesh, ahead, backend))
 

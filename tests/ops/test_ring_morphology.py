@@ -16,7 +16,7 @@ from .test_backends import DTYPES, PLAIN, SEEDS, compare, interpreted
 CASES = pytest.mark.parametrize("backend, device", backend_cases("ring_morphology"))
 shapes = st.tuples(*[st.integers(1, n) for n in (2, 3, 6, 5, 9)])
 SMALL = [((1, 2, 2, 3, 4), False, 1, 3), ((2, 1, 3, 2, 3), True, -1, 4), ((2, 1, 2, 2, 3), False, -1, 6)]
-"""Shapes [B,C,fibre,rings,length], shared kernel, sign and seed for interpreted Triton."""
+"""Shapes [B,C,Or,rings,length], shared kernel, sign and seed for interpreted Triton."""
 
 
 def lists(shape, most, fill=0.8):

@@ -24,7 +24,7 @@ SPACES = {
     "S2 points": (pg.S2(POINTS), POINTS.shape),
     "SO3": (pg.SO3(RINGS, 3), (3, *RINGS.shape)),
     "SO3 points": (pg.SO3(POINTS, 3), (3, *POINTS.shape)),
-    "Mesh": (pg.Mesh.from_arrays(*pg.surface.icosphere(0), directions=3), (3, 12)),
+    "Mesh": (pg.Mesh.from_arrays(*pg.surface.icosphere(0), orientations=3), (3, 12)),
 }
 TERMS: dict[str, tuple[Any, dict[str, str], tuple[str, ...]]] = {
     "dilation": (pg.functional.dilation, {}, tuple(SPACES)),

@@ -16,7 +16,7 @@ from pdegcnn.testing import equivariance_error
 
 from ..helpers import bumpy_sphere, sheet, smooth, torus
 
-MESHES = {"closed": bumpy_sphere(1), "open": sheet(4, 5, directions=5)}
+MESHES = {"closed": bumpy_sphere(1), "open": sheet(4, 5, orientations=5)}
 VECTOR = torch.tensor([[0.7, 0.3, 0.2], [-1.3, 0.4, -0.5]], dtype=torch.float64)
 WEIGHTS = torch.tensor([[0.9, 1.4, 1.1], [0.6, 0.8, 0.7]], dtype=torch.float64)
 TERMS: dict[str, Callable[[Tensor, pg.Mesh], Tensor]] = {
@@ -30,7 +30,7 @@ TERMS: dict[str, Callable[[Tensor, pg.Mesh], Tensor]] = {
 
 def signal(mesh: pg.Mesh, batch: int = 2, **kind) -> Tensor:
     kind.setdefault("dtype", torch.float64)
-    return torch.randn(batch, 2, mesh.directions, mesh.vertex_count, **kind)
+    return torch.randn(batch, 2, mesh.orientations, mesh.vertex_count, **kind)
 
 
 def relative(a: Tensor, b: Tensor) -> float:
@@ -54,7 +54,7 @@ def test_constants_bounds_and_order(term: str, mesh: pg.Mesh) -> None:
 @pytest.mark.parametrize("term", TERMS)
 def test_gauges_by_whole_steps_are_exact(term: str, dtype: torch.dtype, bound: float, mesh: pg.Mesh) -> None:
     u, run = signal(mesh, dtype=dtype), TERMS[term]
-    angles = torch.randint(mesh.directions, (mesh.vertex_count,)).double() * (2 * math.pi / mesh.directions)
+    angles = torch.randint(mesh.orientations, (mesh.vertex_count,)).double() * (2 * math.pi / mesh.orientations)
     turned = run(turn_fibre(u, -angles), mesh.with_gauge(angles))
     assert relative(turned, turn_fibre(run(u, mesh), -angles)) < bound
 
@@ -71,7 +71,7 @@ def test_errors_of_other_gauges_fall_with_the_number_of_directions(term: str) ->
     image, slope = mesh.vertices[:, 0], 0.7 * torch.randn(mesh.vertex_count, dtype=torch.complex128)
     angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64)
     for count in (8, 32):
-        fine = mesh.with_directions(count)
+        fine = mesh.with_orientations(count)
         turned = fine.with_gauge(angles)
         taps = (5 * count // 8) // 2 * 2 + 1  # the same angle
         options = {} if term == "convection" else {"kernel_size": (taps, 3)}
@@ -87,7 +87,7 @@ def test_errors_of_other_gauges_fall_with_the_number_of_directions(term: str) ->
 @pytest.mark.parametrize("term", TERMS)
 def test_isometries_of_an_icosphere(term: str) -> None:
     """A fifth of a turn about a vertex maps the mesh onto itself; with five directions no interpolation is needed."""
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), directions=5)
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(2), orientations=5)
     x, y, axis = (v[0] for v in mesh.frames_in_space())
     spin = torch.stack((x, y, axis), dim=1)
     c, s = math.cos(2 * math.pi / 5), math.sin(2 * math.pi / 5)
@@ -107,7 +107,7 @@ def test_isometries_of_an_icosphere(term: str) -> None:
 
 
 def test_signals_and_layers_move_with_shifts_of_the_torus() -> None:
-    mesh = torus(10, 11, directions=4)
+    mesh = torus(10, 11, orientations=4)
     r, c = torch.meshgrid(torch.arange(10), torch.arange(11), indexing="ij")
     image = ((r + 3) % 10 * 11 + (c - 2) % 11).flatten()
     model = nn.Sequential(pg.nn.Lift(mesh, 2, 3), pg.nn.PDELayer(mesh, 3, 2), pg.nn.Project(mesh)).double()
@@ -146,7 +146,7 @@ def test_convection_of_the_flat_torus_tends_to_that_of_se2() -> None:
     n = 20
     u = compact(n)
     shift = torch.tensor([[2.0, 0.0, 0.0], [0.0, -3.0, math.pi / 4]], dtype=torch.float64)
-    mesh = torus(n, n, directions=4)
+    mesh = torus(n, n, orientations=4)
     expected = F.convection(u[:, :, ::2], pg.SE2(4), shift * torch.tensor([1, 1, 0.0]), boundary="periodic")
     out = F.convection(u[:, :, ::2].flatten(-2), mesh, shift * torch.tensor([1, 1, 0.0])).unflatten(-1, (n, n))
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
@@ -177,7 +177,7 @@ def test_convection_of_the_flat_torus_tends_to_that_of_se2() -> None:
 
 def on_sphere(subdivisions: int, directions: int, **options) -> tuple[pg.Mesh, Tensor]:
     """An icosphere, and the rotation (forward, left, normal) of every direction at every vertex, ``[N,V,3,3]``."""
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), directions=directions, **options)
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), orientations=directions, **options)
     point, (x, _, _) = mesh.vertices, mesh.frames_in_space()
     x = torch.nn.functional.normalize(x - (x * point).sum(1, keepdim=True) * point, dim=1)
     y = torch.linalg.cross(point, x)
@@ -237,7 +237,7 @@ def test_diffusion_on_the_icosphere_damps_harmonics_by_their_degree() -> None:
 
 
 def test_path_across_a_sheet_is_straight_and_ends_at_the_boundary() -> None:
-    mesh = sheet(6, 9, directions=4, unit=1.0)
+    mesh = sheet(6, 9, orientations=4, unit=1.0)
     place = (
         mesh.vertices[:, :2].T.expand(1, 2, 2).reshape(1, 2, 1, -1) if False else mesh.vertices[:, :2].T[None, :, None]
     )
@@ -258,7 +258,7 @@ def test_great_circle_returns() -> None:
     """Once around a sphere: back at the start, up to the polyhedron's own geometry."""
 
     def error(subdivisions: int) -> float:
-        mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), directions=4, unit=1.0)
+        mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), orientations=4, unit=1.0)
         u = mesh.vertices.T[None, :, None].expand(1, 3, 4, -1).contiguous()
         around = torch.tensor([[-2 * math.pi, 0.0, 0.0]], dtype=torch.float64).expand(3, 3)
         return float((F.convection(u, mesh, around) - u).abs().mean())
@@ -268,7 +268,7 @@ def test_great_circle_returns() -> None:
 
 @pytest.mark.parametrize("term", ["convection", "diffusion", "dilation"])
 def test_gradients_in_signal_parameters_and_power(term: str) -> None:
-    mesh = bumpy_sphere(0, directions=4)
+    mesh = bumpy_sphere(0, orientations=4)
     u = signal(mesh, batch=1).requires_grad_()
     w = (VECTOR if term == "convection" else WEIGHTS).clone().requires_grad_()
     alpha = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
@@ -305,7 +305,7 @@ def test_opening_is_idempotent_for_balls_that_are_symmetric() -> None:
 
 @pytest.mark.parametrize("term", ["diffusion", "dilation"])
 def test_functions_of_position_need_no_gauge_where_the_metric_is_isotropic(term: str) -> None:
-    mesh = bumpy_sphere(1, directions=1)
+    mesh = bumpy_sphere(1, orientations=1)
     u, weights = signal(mesh), torch.tensor([0.8, 0.8, 1.0], dtype=torch.float64)
     expected = getattr(F, term)(u, mesh, weights, kernel_size=3)
     assert (expected != u).any()
@@ -340,7 +340,7 @@ U = torch.zeros(1, 2, 8, 42)
 W = torch.ones(2, 3)
 M = MESHES["closed"]
 CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
-    "vertices": (lambda: F.dilation(U[..., :-1], M, W), ValueError, "u: expected 8 directions and 42 vertices"),
+    "vertices": (lambda: F.dilation(U[..., :-1], M, W), ValueError, "u: expected 8 orientations and 42 vertices"),
     "vector": (lambda: F.convection(U, M, torch.ones(2)), ValueError, r"vector: expected shape \[3\] or \[2,3\]"),
     "vector nan": (lambda: F.convection(U, M, W * math.nan), ValueError, "vector: expected finite values"),
     "metric": (lambda: F.diffusion(U, M, -W), ValueError, "metric: expected positive weights"),
@@ -371,7 +371,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "metric: expected one of 'diagonal', 'axisymmetric', 'spd'",
     ),
     "lift": (lambda: pg.nn.Lift(M, 1, 2)(torch.zeros(1, 1, 7)), ValueError, "u: expected 1 channels and 42 vertices"),
-    "frequencies": (lambda: pg.nn.Lift(M, 1, 2, frequencies=4), ValueError, "frequencies: expected 0 to 3"),
+    "frequencies": (lambda: pg.nn.Lift(M, 1, 2, max_frequency=4), ValueError, "max_frequency: expected 0 to 3"),
     "project": (lambda: pg.nn.Project(M, "dilated"), ValueError, "mode: expected one of 'max', 'mean'"),
 }
 

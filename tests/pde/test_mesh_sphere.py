@@ -13,7 +13,7 @@ import pdegcnn as pg
 import pdegcnn.functional as F
 
 BAND = 3
-EXACT = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(BAND + 1), fibre=2 * BAND + 1)
+EXACT = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(BAND + 1), orientations=2 * BAND + 1)
 """Resolves every function below, so that the spherical layer's linear terms are exact on it."""
 
 
@@ -34,7 +34,7 @@ def rotations(points: Tensor, count: int) -> Tensor:
 
 def icosphere(subdivisions: int, directions: int) -> pg.Mesh:
     """An icosphere whose reference directions are those of SO(3)."""
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), directions=directions)
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(subdivisions), orientations=directions)
     x, y, _ = mesh.frames_in_space()
     south, _ = frames(mesh.vertices)
     return mesh.with_gauge(torch.atan2((south * y).sum(1), (south * x).sum(1)))
@@ -53,7 +53,7 @@ def functions(g: Tensor, which: slice = slice(None)) -> Tensor:
 
 def evaluate(values: Tensor, g: Tensor) -> Tensor:
     """A function of degree three, given on ``EXACT``, at other rotations."""
-    known = functions(rotations(EXACT.grid.xyz.reshape(-1, 3), EXACT.fibre)).flatten(1)
+    known = functions(rotations(EXACT.grid.xyz.reshape(-1, 3), EXACT.orientations)).flatten(1)
     weights = torch.linalg.lstsq(known.T, values.reshape(-1, 1), driver="gelsd").solution
     torch.testing.assert_close(known.T @ weights, values.reshape(-1, 1), atol=1e-9, rtol=0)
     return torch.einsum("f...,f->...", functions(g), weights[:, 0])
@@ -66,7 +66,7 @@ def to_so3(vector: Tensor) -> Tensor:
 
 def test_the_evaluation_is_exact() -> None:
     g = rotations(icosphere(1, 3).vertices, 3)
-    grid = rotations(EXACT.grid.xyz.reshape(-1, 3), EXACT.fibre)
+    grid = rotations(EXACT.grid.xyz.reshape(-1, 3), EXACT.orientations)
     torch.testing.assert_close(evaluate(functions(grid)[3], g), functions(g)[3], atol=1e-9, rtol=0)
 
 
@@ -82,8 +82,8 @@ def error_of(layer: Layer, subdivisions: int) -> float:
     """Difference of a linear layer on an icosphere from the same on SO(3), with six directions at the first level."""
     directions = 6 * 2**subdivisions
     mesh = icosphere(subdivisions, directions)
-    on_grid = functions(rotations(EXACT.grid.xyz.reshape(-1, 3), EXACT.fibre))[0]
-    solved = layer(on_grid.reshape(1, 1, EXACT.fibre, *EXACT.grid.shape), EXACT, mesh.unit)
+    on_grid = functions(rotations(EXACT.grid.xyz.reshape(-1, 3), EXACT.orientations))[0]
+    solved = layer(on_grid.reshape(1, 1, EXACT.orientations, *EXACT.grid.shape), EXACT, mesh.unit)
     g = rotations(mesh.vertices, directions)
     u = functions(g, slice(1))[0]
     return difference(layer(u[None, None], mesh, mesh.unit)[0, 0], evaluate(solved, g), u)
@@ -127,7 +127,7 @@ def test_morphology(term: str, alpha: float) -> None:
     def error(subdivisions: int) -> float:
         directions = 6 * 2**subdivisions
         mesh = icosphere(subdivisions, directions)
-        space = pg.SO3(pg.sphere.SphereGrid.icosahedral(subdivisions), fibre=directions)
+        space = pg.SO3(pg.sphere.SphereGrid.icosahedral(subdivisions), orientations=directions)
         place = torch.cdist(mesh.vertices, space.grid.xyz).argmin(1)
         assert (space.grid.xyz[place] - mesh.vertices).norm(dim=1).max() < 1e-9
         u = functions(rotations(space.grid.xyz, directions), slice(1, 2))[:, None] / (25 * mesh.unit)

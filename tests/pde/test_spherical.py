@@ -20,7 +20,7 @@ from pdegcnn.testing import equivariance_error
 from ..helpers import SPHERE_CASES, random_rotation, spd, spherical, weights
 
 GROUPS = [s for s in SPHERE_CASES if isinstance(s, pg.SO3)]
-FULL = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), fibre=7)
+FULL = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), orientations=7)
 """The fibre resolves every order of the band, so that all linear solutions are exact."""
 
 
@@ -28,7 +28,7 @@ def rotations(space: pg.SO3) -> torch.Tensor:
     """The rotation of every sample, ``[fibre,nlat,nlon,3,3]``."""
     p = space.grid.xyz
     theta, phi = torch.acos(p[..., 2].clamp(-1, 1)), torch.atan2(p[..., 1], p[..., 0])
-    gamma = torch.arange(space.fibre, dtype=torch.float64) * (2 * math.pi / space.fibre)
+    gamma = torch.arange(space.orientations, dtype=torch.float64) * (2 * math.pi / space.orientations)
     a, b = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     a[2] = b[1] = 1.0
     position = space.compose(space.exp(phi[..., None] * a), space.exp(theta[..., None] * b))
@@ -174,7 +174,7 @@ def test_order_constants_and_duality(space, alpha: float) -> None:
 
 
 def signal_shape(space) -> tuple[int, ...]:
-    return (space.fibre, *space.grid.shape) if isinstance(space, pg.SO3) else space.grid.shape
+    return (space.orientations, *space.grid.shape) if isinstance(space, pg.SO3) else space.grid.shape
 
 
 @pytest.mark.parametrize("space", SPHERE_CASES, ids=str)
@@ -214,7 +214,7 @@ def test_costs_are_distances_of_the_elements_between_samples(distance: str) -> N
         for f in (0, 3):
             for s in range(int(plan.start[ring]), int(plan.start[ring + 1]), 5):
                 there, df, dj = plan.taps[s].tolist()
-                h = r[(f + df) % space.fibre, there, dj % space.grid.shape[1]]
+                h = r[(f + df) % space.orientations, there, dj % space.grid.shape[1]]
                 g = space.from_matrix(h.T @ r[f, ring, 0])
                 torch.testing.assert_close(metric.squared_norm(coordinates(g[None]))[:, 0], squared[:, f, s])
 
@@ -254,7 +254,7 @@ def test_gradient_of_convection() -> None:
 
 @pytest.mark.parametrize("alpha", [0.6, 1.0])
 def test_gradient_of_both_at_once(alpha: float) -> None:
-    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), fibre=3)
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), orientations=3)
     u, c = spherical(space).requires_grad_(), torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     w = (0.5 + torch.rand(2, 3, dtype=torch.float64)).requires_grad_()
     power = torch.tensor(alpha, dtype=torch.float64, requires_grad=alpha < 1)
@@ -313,7 +313,7 @@ def test_exact_distance_wants_an_axisymmetric_metric() -> None:
 
 def test_a_diffusion_step_first_makes_dilation_more_equivariant() -> None:
     """What dilation breaks is what lies between samples, and that is less of a smoother signal."""
-    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), fibre=8)
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(8), orientations=8)
     weights = torch.tensor([3.0, 3.0, 1.0], dtype=torch.float64)
 
     def error(time: float) -> float:

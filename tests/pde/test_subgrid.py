@@ -24,7 +24,7 @@ def refined(space, x: torch.Tensor, band: int, fibre: int):
         c = pg.sphere.RealSHT(space.grid, **kind)(x)
         values = pg.sphere.InverseRealSHT(fine, space.grid.band, **kind)(c)
         return values.flatten(), fine.xyz.reshape(-1, 3)
-    c = pg.sphere.SO3FFT(space.grid, space.fibre, **kind)(x)
+    c = pg.sphere.SO3FFT(space.grid, space.orientations, **kind)(x)
     nmax = (c.shape[-1] - 1) // 2
     values = pg.sphere.InverseSO3FFT(fine, fibre, space.grid.band, nmax, **kind)(c)
     return values.flatten(), rotations(pg.SO3(fine, fibre)).reshape(-1, 3, 3)
@@ -49,7 +49,7 @@ def test_error_on_the_sphere_is_a_quarter(grid: pg.sphere.SphereGrid) -> None:
 
 
 def test_error_on_the_group_falls() -> None:
-    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(6), fibre=9)
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(6), orientations=9)
     w = torch.tensor([4.0, 5.0, 3.0], dtype=torch.float64)
     x = spherical(space, channels=1, band=2.0)
     values, there = refined(space, x, 40, 48)

@@ -214,6 +214,7 @@ def test_states_that_share_memory_are_not_written_over():
 NETWORKS = {
     "segmenter": (lambda: hyperbolic_segmenter(3, 5, 4, 1, 2, dtype=D), (1, 3, 70, 42)),
     "low rank": (lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=2, dtype=D), (1, 3, 70, 42)),
+    "batch norm": (lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=2, batch_norm=True, dtype=D), (1, 3, 70, 42)),
     "classifier": (lambda: hyperbolic_classifier(3, 5, 4, 1, 1, dtype=D), (2, 3, 50, 42)),
     "video": (lambda: video_segmenter(1, 2, 2, 1, 1, dtype=D), (1, 1, 40, 6, 6)),
     "group": (
@@ -249,11 +250,12 @@ def test_an_opening_that_gives_its_input_does_not_lose_it():
     assert torch.equal(x, before)
 
 
-@pytest.mark.parametrize("layer", ["conv", "group"])
+@pytest.mark.parametrize("layer", ["conv", "batch norm", "group"])
 def test_inference_holds_little_more_than_two_states(layer, monkeypatch):
     monkeypatch.setattr(transition, "GROUP", 1 << 12)  # for small images small groups of channels
-    if layer == "conv":
-        model, x, width = hyperbolic_segmenter(3, 4, 16, 1, 2, rank=16), torch.randn(1, 3, 160, 160), 16
+    if layer != "group":
+        model = hyperbolic_segmenter(3, 4, 16, 1, 2, rank=16, batch_norm=layer == "batch norm").eval()
+        x, width = torch.randn(1, 3, 160, 160), 16
     else:
         options = {"orientations": 4, "layer": "symmetric", "kernel_size": 3, "rank": 1}
         model, width = equivariant_hyperbolic_segmenter(1, 2, 8, 1, 2, **options), 32

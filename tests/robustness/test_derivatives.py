@@ -243,7 +243,7 @@ def test_an_operator_itself_refuses_what_it_has_no_rule_for(backend: str) -> Non
 
 def test_what_is_kept_is_made_outside_of_transforms() -> None:
     """Tables that a first call inside a transform makes serve later calls."""
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(0), directions=4)
+    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(0), orientations=4)
     u = draw(1, 2, 4, 12)
     run = lambda z: F.dilation(z, mesh, weights(3), kernel_size=3).square().sum()  # noqa: E731
     torch.func.grad(run)(u)

@@ -22,7 +22,7 @@ SHOWN = [
     pg.SE2, pg.R2, pg.S2, pg.SO3, pg.Mesh, pg.backends, pg.testing.equivariance_error,
     pg.functional.convection, pg.functional.diffusion, pg.functional.dilation, pg.functional.erosion,
     pg.functional.project,
-    pg.nn.PDELayer, pg.nn.PlanarLift, pg.nn.PlanarProject, pg.nn.GroupConv, pg.nn.SphereLift, pg.nn.SphereConv,
+    pg.nn.PDELayer, pg.nn.GridLift, pg.nn.Project, pg.nn.GroupConv, pg.nn.SphereLift, pg.nn.SphereConv,
     pg.models.rotated_digits, pg.models.vessel_segmentation,
     pg.models.hyperbolic_segmenter,
     pg.reversible.ReversibleStack, pg.reversible.memory_estimate, pg.reversible.Wavelet, pg.gauge.GaugeConv,

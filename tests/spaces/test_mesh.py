@@ -47,20 +47,26 @@ def test_every_defect_is_named_with_its_place(name: str) -> None:
 def test_arguments_out_of_range_are_named() -> None:
     faces, lengths = pg.surface.flat_torus(3, 4)
     for run, message in (
-        (lambda: pg.Mesh.from_arrays(TETRAHEDRON, FACES, directions=0), "directions: expected a positive int, got 0"),
+        (
+            lambda: pg.Mesh.from_arrays(TETRAHEDRON, FACES, orientations=0),
+            "orientations: expected a positive int",
+        ),
         (lambda: pg.Mesh.from_arrays(TETRAHEDRON, FACES, unit=-1.0), "unit: expected a value in"),
         (lambda: pg.Mesh.from_lengths(faces, lengths[:-1]), r"lengths: expected shape \(24, 3\)"),
         (lambda: pg.Mesh.from_lengths(faces, lengths * [1, 1.01, 1]), "lengths: expected one length for each edge"),
         (lambda: pg.Mesh.from_lengths(faces, lengths).vertices, "vertices: expected a mesh in space"),
         (lambda: MESH_CASES[0].with_gauge(torch.zeros(3)), r"angles: expected shape \[42\], got \(3,\)"),
         (lambda: MESH_CASES[0].with_gauge(torch.full((42,), math.nan)), "angles: expected finite"),
-        (lambda: MESH_CASES[0].check_signal("u", torch.zeros(1, 2, 8, 7)), "u: expected 8 directions and 42 vertices"),
+        (
+            lambda: MESH_CASES[0].check_signal("u", torch.zeros(1, 2, 8, 7)),
+            "u: expected 8 orientations and 42",
+        ),
         (lambda: MESH_CASES[0].transform(torch.zeros(1, 1, 42), angle=3), "motion: expected symmetry"),
         (
             lambda: MESH_CASES[0].transform(torch.zeros(1, 1, 42), symmetry=torch.arange(42).flip(0)),
             "symmetry: expected a map",
         ),
-        (lambda: pg.Mesh.union([MESH_CASES[0], MESH_CASES[1]]), r"meshes: expected equal directions, got \[8, 5\]"),
+        (lambda: pg.Mesh.union([MESH_CASES[0], MESH_CASES[1]]), r"meshes: expected equal orientations, got \[8, 5\]"),
         (lambda: pg.surface.flat_torus(2, 5), "rows: expected at least 3"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -77,11 +83,11 @@ def test_repair() -> None:
 
 
 def test_float32_tensors_and_files(tmp_path: Path) -> None:
-    mesh = pg.Mesh.from_arrays(torch.tensor(TETRAHEDRON, dtype=torch.float32), torch.tensor(FACES), directions=4)
+    mesh = pg.Mesh.from_arrays(torch.tensor(TETRAHEDRON, dtype=torch.float32), torch.tensor(FACES), orientations=4)
     assert mesh.vertices.dtype == torch.float64
     assert torch.equal(mesh.faces, torch.tensor(FACES))
     trimesh.Trimesh(TETRAHEDRON, FACES, process=False).export(tmp_path / "tetrahedron.ply")
-    read = pg.Mesh.from_file(tmp_path / "tetrahedron.ply", directions=4)
+    read = pg.Mesh.from_file(tmp_path / "tetrahedron.ply", orientations=4)
     torch.testing.assert_close(read.vertices, mesh.vertices)
 
 
@@ -131,7 +137,7 @@ def test_geometry_ignores_rigid_motion_and_scale() -> None:
 
 
 def test_motion_of_the_torus_is_a_shift() -> None:
-    mesh = torus(5, 6, directions=4)
+    mesh = torus(5, 6, orientations=4)
     r, c = torch.meshgrid(torch.arange(5), torch.arange(6), indexing="ij")
     u = torch.randn(1, 2, 4, 30)
     image = ((r + 2) % 5 * 6 + (c - 1) % 6).flatten()
@@ -163,7 +169,7 @@ def test_turning_by_whole_steps_is_exact_beside_other_turns() -> None:
 
 
 def test_union_is_block_diagonal() -> None:
-    parts = [bumpy_sphere(1, directions=4), sheet(3, 4, 0.1, directions=4)]
+    parts = [bumpy_sphere(1, orientations=4), sheet(3, 4, 0.1, orientations=4)]
     both = pg.Mesh.union(parts)
     assert both.sizes == (42, 12)
     like = torch.empty(0, dtype=torch.float64)
@@ -178,13 +184,13 @@ def test_union_is_block_diagonal() -> None:
 
 
 def test_saved_mesh_comes_back_with_what_was_computed(tmp_path: Path) -> None:
-    mesh = bumpy_sphere(1, directions=6)
+    mesh = bumpy_sphere(1, orientations=6)
     mesh = mesh.with_gauge(torch.randn(mesh.vertex_count))
     like = torch.empty(0, dtype=torch.float64)
     wanted = mesh.neighbours(1.7, like), mesh.neighbours(None, like), mesh.eigenbasis(1, 5, like)
     mesh.save(tmp_path / "mesh.npz")
     read = pg.Mesh.load(tmp_path / "mesh.npz")
-    assert (read.directions, read.sizes) == (6, mesh.sizes)
+    assert (read.orientations, read.sizes) == (6, mesh.sizes)
     assert {1.7, None} == set(read.surface._pairs)
     assert {(1, 5)} == set(read.surface._bases)
     for a, b in zip(wanted, (read.neighbours(1.7, like), read.neighbours(None, like), read.eigenbasis(1, 5, like))):
@@ -206,7 +212,7 @@ def test_numbers_of_any_library_name_the_same_work(alike: tuple, tmp_path: Path)
         mesh.prepare(radii=(number,), factors=(number,))
         assert mesh.neighbours(number, like) is first[0]
         assert mesh.coarsen(number).surface is first[1].surface
-        assert pg.gauge.GaugeConv({0: 1}, {0: 1}, radius=number).radius == pg.gauge.Pool(number).factor == alike[0]
+        assert pg.gauge.GaugeConv({0: 1}, {0: 1}, radius=number).radius == pg.gauge.MeshPool(number).factor == alike[0]
     for spin, count in ((1, 3), (np.int64(1), np.int32(3)), (np.array(1), torch.tensor(3))):
         mesh.prepare(spins=(spin,), bases={int(spin): count})
         assert mesh.modes(spin, count, like) is mesh.modes(1, 3, like)
@@ -261,7 +267,7 @@ def test_nothing_that_was_computed_is_computed_again(way: str, tmp_path: Path, m
             for name in ("geodesic_pairs", "intrinsic_delaunay", "connection_laplacian", "eigenmodes", "decimate"):
                 patch.setattr(f"pdegcnn.surface.surface.{name}", None)
             if way == "union":
-                theirs = pg.Mesh(pg.surface.JoinedSurface(again[: len(mesh.sizes)]), mesh.directions, mesh.gauge)
+                theirs = pg.Mesh(pg.surface.JoinedSurface(again[: len(mesh.sizes)]), mesh.orientations, mesh.gauge)
             else:
                 theirs = again
             same(mesh, theirs.prepare(**wanted, factors=(2,)))
@@ -271,7 +277,7 @@ def test_nothing_that_was_computed_is_computed_again(way: str, tmp_path: Path, m
 def same(a: pg.Mesh, b: pg.Mesh) -> None:
     """All operators are equal to the bit."""
     like = torch.empty(0, dtype=torch.float64)
-    assert a.sizes == b.sizes and a.directions == b.directions
+    assert a.sizes == b.sizes and a.orientations == b.orientations
     pairs = [(a.neighbours(r, like), b.neighbours(r, like)) for r in (None, 1.7)]
     for x, y in ((a.areas, b.areas), (a.gauge, b.gauge), (a.vertices, b.vertices), (a.faces, b.faces)):
         assert torch.equal(x, y)
@@ -282,7 +288,7 @@ def same(a: pg.Mesh, b: pg.Mesh) -> None:
 
 
 def test_unions_that_were_written_as_one_surface_are_read_as_several(tmp_path: Path) -> None:
-    parts = [bumpy_sphere(1, directions=4), sheet(3, 4, 0.1, directions=4)]
+    parts = [bumpy_sphere(1, orientations=4), sheet(3, 4, 0.1, orientations=4)]
     union = pg.Mesh.union(parts)
     t = union.surface.triangulation
     old = {"faces": t.faces, "lengths": t.lengths, "unit": 1.0, "vertex_count": 54, "vertices": union.vertices.numpy()}
@@ -320,5 +326,5 @@ def test_copies_devices_and_precision() -> None:
     assert mesh.neighbours(1.5, like.bfloat16()).offset.dtype == torch.complex64
     assert mesh.neighbours(1.5, like.double()).offset.dtype == torch.complex128
     assert mesh.to("cpu").areas.device.type == "cpu"
-    assert mesh.with_directions(3).directions == 3
+    assert mesh.with_orientations(3).orientations == 3
     assert "42" in repr(mesh)

@@ -54,7 +54,7 @@ SHAPES: dict[str, Case] = {
         ValueError,
         r"u: expected last axes \(4, 8\) of the grid gauss_legendre, got shape \(1, 2, 5, 6, 12\)",
     ),
-    "fibre": (lambda: pg.nn.PDELayer(SO3, 2, 2)(U[:, :, :4]), ValueError, "u: expected 5 fibre samples on axis 2"),
+    "fibre": (lambda: pg.nn.PDELayer(SO3, 2, 2)(U[:, :, :4]), ValueError, "u: expected 5 orientations on axis 2"),
     "flat signal to the group": (lambda: pg.nn.PDELayer(SO3, 2, 2)(F), ValueError, "u: expected a tensor of rank 5"),
     "lifted signal to the sphere": (
         lambda: pg.nn.PDELayer(S2, 2, 2, ("dilation",))(U),
@@ -105,15 +105,23 @@ ROTATIONS: dict[str, Case] = {
 }
 FIBRES: dict[str, Case] = {
     "lift": (
-        lambda: pg.nn.Lift(SO3, 1, 2, orders=3),
+        lambda: pg.nn.Lift(SO3, 1, 2, max_frequency=3),
         ValueError,
-        r"orders: expected at most 2 on SO3.* fibre of at least 2 N \+ 1 samples .*; got 3",
+        r"max_frequency: expected at most 2 on SO3.* at least 2 N \+ 1 orientations .*; got 3",
     ),
-    "lift kind": (lambda: pg.nn.Lift(SO3, 1, 2, orders=1.5), ValueError, "orders: expected an int"),  # pyright: ignore
-    "on the sphere": (lambda: pg.nn.Lift(S2, 1, 2, orders=1), ValueError, "orders: expected 0 on S2.* zonal, got 1"),
-    "convolution": (lambda: pg.nn.SphereConv(SO3, 2, 2, orders=3), ValueError, "orders: expected at most 2 on SO3"),
+    "lift kind": (lambda: pg.nn.Lift(SO3, 1, 2, max_frequency=1.5), ValueError, "max_frequency: expected an int"),  # pyright: ignore
+    "on the sphere": (
+        lambda: pg.nn.Lift(S2, 1, 2, max_frequency=1),
+        ValueError,
+        "expected 0 on S2.* zonal, got 1",
+    ),
+    "convolution": (
+        lambda: pg.nn.SphereConv(SO3, 2, 2, max_frequency=3),
+        ValueError,
+        "max_frequency: expected at most 2 on SO3",
+    ),
     "transform": (lambda: sphere.SO3FFT(GRID, 5, nmax=3), ValueError, r"nmax: expected 0 <= nmax <= 2.* got 3"),
-    "none": (lambda: pg.SO3(GRID, 0), ValueError, "fibre: expected a positive int, got 0"),
+    "none": (lambda: pg.SO3(GRID, 0), ValueError, "orientations: expected a positive int, got 0"),
     "model": (lambda: pg.models.spherical_classifier(GRID, fibre=0), ValueError, "fibre: expected a positive int"),
 }
 MIXED: dict[str, Case] = {
@@ -179,8 +187,8 @@ PASS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "dilation": lambda u: pg.functional.dilation(u, SO3, torch.ones(3)),
     "newton": lambda u: pg.functional.erosion(u, SO3, torch.ones(3), subgrid="newton"),
     "projection": pg.nn.Project(SO3),
-    "mean": pg.nn.Integrate(SO3),
-    "maximum": pg.nn.Integrate(SO3, "max", oversample=2),
+    "mean": pg.nn.GlobalPool(SO3),
+    "maximum": pg.nn.GlobalPool(SO3, "max", oversample=2),
     "gates": pg.nn.SphereGated(SO3, 2),
     "norms": pg.nn.SphereNormReLU(SO3, 2),
     "pooling": pg.nn.SpectralResample(SO3, pg.SO3(sphere.SphereGrid.gauss_legendre(2), 5)),

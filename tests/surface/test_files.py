@@ -112,7 +112,7 @@ def test_values_of_a_file_find_their_vertices(tmp_path: Path, kind: str) -> None
     expected = np.full(len(vertices), -1)
     expected[place] = np.arange(len(place))
     assert np.array_equal(mesh.vertex_map, expected)
-    mesh.with_gauge(torch.ones(len(place))).with_directions(3).save(tmp_path / "mesh.npz")
+    mesh.with_gauge(torch.ones(len(place))).with_orientations(3).save(tmp_path / "mesh.npz")
     assert torch.equal(pg.Mesh.load(tmp_path / "mesh.npz").vertex_map, mesh.vertex_map)
     values = np.arange(len(vertices))[mesh.source_vertices]
     np.testing.assert_allclose(vertices[values], mesh.vertices, atol=1e-6)

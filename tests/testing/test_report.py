@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 import pdegcnn as pg
+from pdegcnn.nn.lift import LiftLayer
 from pdegcnn.testing import Report, report
 from pdegcnn.testing.causes import CAUSES
 
 from ..helpers import bumpy_sphere, spherical
 
 SE2, R2, GRID = pg.SE2(8), pg.R2(), pg.sphere.SphereGrid.gauss_legendre(10)
-SO3, S2, MESH = pg.SO3(GRID, 8), pg.S2(GRID), bumpy_sphere(1, directions=8)
+SO3, S2, MESH = pg.SO3(GRID, 8), pg.S2(GRID), bumpy_sphere(1, orientations=8)
 
 
 class Code(nn.Module):
@@ -90,7 +91,7 @@ def check(found: Report, place: str, cause: str, word: str) -> None:
 @pytest.mark.parametrize("name", PLANAR)
 def test_planted_faults_on_the_plane(name: str) -> None:
     model, size, *fault = PLANAR[name]
-    space = next(m.space for m in model.modules() if isinstance(m, pg.nn.Lift))
+    space = next(m.space for m in model.modules() if isinstance(m, LiftLayer))
     check(report(model, torch.randn(2, 3, size, size), space), *fault)
 
 
@@ -103,7 +104,7 @@ def test_a_model_without_fault_has_none() -> None:
     x = spherical(S2, channels=3, band=3.0, dtype=torch.float32)
     assert report(pg.models.spherical_classifier(GRID, in_channels=3, channels=(4, 4)), x, S2).ok
     features = {0: torch.randn(2, 3, MESH.vertex_count)}
-    assert report(GaugeNet(pg.gauge.Gated({0: 4, 1: 4})), (features, MESH), MESH).ok
+    assert report(GaugeNet(pg.gauge.GatedNonlinearity({0: 4, 1: 4})), (features, MESH), MESH).ok
 
 
 def test_unsampled_angle_is_named_for_every_layer_it_harms() -> None:

@@ -1,7 +1,8 @@
 """Small data sets that examples and tests can rely on, and loaders for real ones in a folder of the user's."""
 
 from pdegcnn_examples.datasets._images import read_labels, read_picture
-from pdegcnn_examples.datasets.digits import Digits, Split, mnist, rotated_digits, rotated_mnist
+from pdegcnn_examples.datasets.depth import Depths, DepthSplit, motorcycle, nyu, rooms
+from pdegcnn_examples.datasets.digits import Digits, Split, mnist, rotated_digits, rotated_mnist, upright_digits
 from pdegcnn_examples.datasets.drawn import drawn_clip, drawn_scene
 from pdegcnn_examples.datasets.planets import MONTHS, Planets, made_up_planets
 from pdegcnn_examples.datasets.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, Scenes, SceneSplit, camvid, davis
@@ -14,6 +15,8 @@ __all__ = [
     "CAMVID_VOID",
     "MONTHS",
     "Clip",
+    "DepthSplit",
+    "Depths",
     "Digits",
     "Field",
     "Fundus",
@@ -37,10 +40,14 @@ __all__ = [
     "find_field",
     "made_up_planets",
     "mnist",
+    "motorcycle",
+    "nyu",
     "read_labels",
     "read_picture",
+    "rooms",
     "rotated_digits",
     "rotated_mnist",
     "spherical_digits",
     "spherical_mnist",
+    "upright_digits",
 ]

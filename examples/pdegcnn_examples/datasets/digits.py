@@ -78,6 +78,15 @@ def rotated_digits(size: int | None = None, seed: int = 0, source: str | None = 
     return Split(Digits(*(t[:border] for t in everything)), Digits(*(t[border:] for t in everything)))
 
 
+def upright_digits(size: int | None = None, seed: int = 0, source: str | None = None) -> Digits:
+    """Digits that ship inside a Python package, upright, in an order drawn with ``seed``; the angles are 0.
+
+    Arguments and errors as in `rotated_digits`.
+    """
+    images, labels, chosen = load_upright(size, seed, source)
+    return _digits(images[chosen], labels[chosen], np.zeros(len(chosen)))
+
+
 def load_upright(size: int | None, seed: int, source: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All upright images (N,28,28) in [0,1] and labels (N,) of a source, and ``size`` indices drawn with ``seed``."""
     if source is not None:

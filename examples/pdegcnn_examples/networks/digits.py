@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,13 +31,14 @@ def large() -> nn.Module:
     return pg.models.rotated_digits(space=SPACE, **LARGE)
 
 
-def cnn() -> nn.Module:
-    """Seven convolutions, as many parameters as ``large`` may have."""
+def cnn(side: int = 28) -> nn.Module:
+    """Seven convolutions, as many parameters as ``large`` may have; digits of 28 or 14 pixels a side."""
 
     def block(before: int, after: int) -> list[nn.Module]:
         return [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
 
-    layers = [*block(1, 20), *block(20, 20), nn.MaxPool2d(2), *block(20, 20), *block(20, 20), nn.MaxPool2d(2)]
+    layers = [*block(1, 20), *block(20, 20), *([nn.MaxPool2d(2)] if side == 28 else [])]
+    layers += [*block(20, 20), *block(20, 20), nn.MaxPool2d(2)]
     layers += [*block(20, 20), *block(20, 20), nn.Dropout(0.1), nn.Conv2d(20, 10, 7), nn.Flatten()]
     return nn.Sequential(*layers)
 
@@ -77,4 +79,11 @@ class Steerable(nn.Module):
         return self.head(torch.amax(features, dim=(-2, -1)))
 
 
+def hyperbolic() -> nn.Module:
+    """A reversible hyperbolic classifier of block-low-rank layers, as many parameters as ``cnn`` to two percent."""
+    return pg.models.hyperbolic_classifier(1, 10, width=8, depth=2, levels=2, rank=9, batch_norm=True)
+
+
 NETS = {"small": small, "large": large, "cnn": cnn, "gcnn": gcnn, "escnn": Steerable}
+UPRIGHT_NETS = {"hyperbolic": hyperbolic, "plain": partial(cnn, 14)}
+"""Networks for digits of 14 pixels a side that are not turned."""

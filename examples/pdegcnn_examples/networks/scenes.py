@@ -1,19 +1,30 @@
-"""A plain network for street scenes, beside the reversible one."""
+"""Networks for pictures, [B,C,H,W] to [B,classes,H,W]: a reversible one beside plain ones of as many parameters."""
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pdegcnn.models import hyperbolic_segmenter
+
 
 class PlainNet(nn.Module):
-    """An encoder and decoder of convolution, batch norm, ReLU; halved by pooling, enlarged bilinearly, summed."""
+    """An encoder and decoder of convolution, batch norm, ReLU; halved by pooling, enlarged bilinearly.
 
-    def __init__(self, in_channels: int, classes: int, width: int) -> None:
+    The finer level is added to the decoder's result; with ``concatenate`` it is concatenated to its input, as in the
+    U-Net of Ronneberger et al., arXiv 1505.04597.
+    """
+
+    def __init__(self, in_channels: int, classes: int, width: int, concatenate: bool = False) -> None:
         super().__init__()
+        self.concatenate = concatenate
+        more = (2 * width, width) if concatenate else (0, 0)
         self.down = nn.ModuleList([_two(in_channels, width), _two(width, 2 * width)])
         self.bottom = _two(2 * width, 4 * width)
-        self.up = nn.ModuleList([_two(4 * width, 2 * width), _two(2 * width, width)])
+        self.up = nn.ModuleList([_two(4 * width + more[0], 2 * width), _two(2 * width + more[1], width)])
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -24,7 +35,8 @@ class PlainNet(nn.Module):
             x = F.max_pool2d(kept[-1], 2)
         x = self.bottom(x)
         for layer, fine in zip(self.up, reversed(kept)):
-            x = layer(F.interpolate(x, fine.shape[-2:], mode="bilinear", align_corners=False)) + fine
+            x = F.interpolate(x, fine.shape[-2:], mode="bilinear", align_corners=False)
+            x = layer(torch.cat((x, fine), 1)) if self.concatenate else layer(x) + fine
         return self.head(x)
 
 
@@ -33,3 +45,22 @@ def _two(before: int, after: int) -> nn.Sequential:
     for a in (before, after):
         layers += [nn.Conv2d(a, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def hyperbolic(channels: int, classes: int, batch_norm: bool = True) -> nn.Module:
+    """A fully hyperbolic, block-low-rank network; 335 thousand parameters with three channels and eleven classes."""
+    return hyperbolic_segmenter(channels, classes, width=16, depth=2, levels=2, rank=47, batch_norm=batch_norm)
+
+
+def plain(channels: int, classes: int) -> nn.Module:
+    """An encoder and decoder; 327 thousand parameters with three channels and eleven classes."""
+    return PlainNet(channels, classes, width=28)
+
+
+def unet(channels: int, classes: int) -> nn.Module:
+    """A U-Net; 337 thousand parameters with three channels and eleven classes."""
+    return PlainNet(channels, classes, width=27, concatenate=True)
+
+
+NETS = {"hyperbolic": hyperbolic, "bare": partial(hyperbolic, batch_norm=False), "unet": unet, "plain": plain}
+"""``bare``: the hyperbolic network without batch norm."""

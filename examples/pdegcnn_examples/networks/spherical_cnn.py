@@ -23,8 +23,8 @@ def classifier(
     layers: list[nn.Module] = [pg.nn.Lift(fine, 1, first), pg.nn.BatchNorm(first, fine)]
     layers += [pg.nn.SphereActivation(fine, torch.relu), pg.nn.SpectralResample(fine, coarse)]
     for before, after in zip(channels, channels[1:]):
-        layers += [pg.nn.SphereConv(coarse, before, after, knots=3, orders=1, bias=False)]
+        layers += [pg.nn.SphereConv(coarse, before, after, num_radial=3, max_frequency=1, bias=False)]
         layers += [pg.nn.BatchNorm(after, coarse), pg.nn.SphereActivation(coarse, torch.relu)]
     layers += [pg.nn.Project(coarse, mode="max"), nn.Dropout(0.1)]
-    layers += [pg.nn.Lift(coarse, channels[-1], classes, kernel_size=9), pg.nn.Integrate(coarse, "max", oversample=2)]
+    layers += [pg.nn.Lift(coarse, channels[-1], classes, kernel_size=9), pg.nn.GlobalPool(coarse, "max", oversample=2)]
     return nn.Sequential(*layers)

@@ -25,7 +25,7 @@ class TwoScale(nn.Module):
         self.lift = nn.Sequential(pg.nn.Lift(SPACE, 3, narrow, kernel_size=7), pg.nn.BatchNorm(narrow))
         self.coarse = nn.Sequential(*(pg.nn.PDELayer(SPACE, c, wide, **layer) for c in (narrow, wide, wide)))
         self.fine = nn.Sequential(*(pg.nn.PDELayer(SPACE, c, wide, **layer) for c in (narrow + wide, wide)))
-        self.head = nn.Sequential(nn.Dropout(dropout), pg.nn.Project(SPACE), pg.nn.ChannelMix(wide, 1))
+        self.head = nn.Sequential(nn.Dropout(dropout), pg.nn.Project(SPACE), pg.nn.ChannelLinear(wide, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Photographs -> logits."""
@@ -69,7 +69,7 @@ def gcnn() -> nn.Module:
     for _ in range(4):
         layers += [pg.nn.GroupConv(SPACE, width, width, 5, bias=False, boundary="replicate"), pg.nn.BatchNorm(width)]
         layers.append(nn.ReLU())
-    return nn.Sequential(*layers, nn.Dropout(0.1), pg.nn.Project(SPACE), pg.nn.ChannelMix(width, 1))
+    return nn.Sequential(*layers, nn.Dropout(0.1), pg.nn.Project(SPACE), pg.nn.ChannelLinear(width, 1))
 
 
 NETS = {"pde": TwoScale, "pde6": published, "cnn6": cnn, "gcnn6": gcnn}

@@ -30,7 +30,7 @@ def gather_mean(
     not grow with the number of taps. Half precision is computed in float32.
 
     Args:
-        u: signal [B,C,N,V].
+        u: signal [B,C,Or,V].
         lists: pairs of the mesh, of the precision of ``u`` (float32 for half precision).
         matrix: metric G, [C,3,3], symmetric positive definite.
         profile: samples k >= 0 of the profile, [T], positive at distance zero.
@@ -46,9 +46,9 @@ def gather_mean(
         ValueError: if a shape or the backend does not fit.
         TypeError: if an argument is no floating-point tensor.
     """
-    _checks.signal("u", u, 4, "[B,C,N,V]")
+    _checks.signal("u", u, 4, "[B,C,Or,V]")
     if u.shape[3] != lists.start.numel() - 1:
-        raise ValueError(f"u: expected {lists.start.numel() - 1} vertices in [B,C,N,V], got shape {tuple(u.shape)}")
+        raise ValueError(f"u: expected {lists.start.numel() - 1} vertices in [B,C,Or,V], got shape {tuple(u.shape)}")
     if tuple(matrix.shape) != (u.shape[1], 3, 3):
         raise ValueError(f"matrix: expected shape [{u.shape[1]},3,3], got {tuple(matrix.shape)}")
     _checks.tensor("profile", profile, 1, "[T]")

@@ -22,7 +22,7 @@ SYMMETRIC = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
 def _rows(u: Tensor) -> Tensor:
-    """``[B,C,N,V] -> [B,C*V,N]``."""
+    """``[B,C,Or,V] -> [B,C*V,N]``."""
     return u.transpose(2, 3).flatten(1, 2).contiguous()
 
 
@@ -67,7 +67,7 @@ def mean(
     reach: float,
     taps: int,
 ) -> tuple[Tensor, Tensor]:
-    """Mean [B,C,N,V] and the sums of weights, by rows [C*V,N]."""
+    """Mean [B,C,Or,V] and the sums of weights, by rows [C*V,N]."""
     loops = _jit.specialise(LOOPS, None, 0)
     rows = _rows(u)
     out, total = torch.empty_like(rows), torch.empty_like(rows[0])

@@ -28,7 +28,7 @@ def search(
     sign: int,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """Value and winning taps, both [B,C,N,V]."""
+    """Value and winning taps, both [B,C,Or,V]."""
     lists = Bundle(start, columns, offset, turn, steps, areas, most)
     return implementation("gather_morphology", backend).forward(
         u, lists, matrix, law, taps, sign, index_dtype(most * taps)

@@ -31,7 +31,7 @@ def forward(
 
 
 def _chosen(lists: Bundle, winner: Tensor, taps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs and steps ``[B,C,N,V]`` of the winning taps, and the directions they are seen from."""
+    """Pairs and steps ``[B,C,Or,V]`` of the winning taps, and the directions they are seen from."""
     slot = winner.long()
     pair = lists.start[:-1] + slot.div(taps, rounding_mode="floor")
     return pair, slot % taps - taps // 2, torch.arange(winner.shape[2], device=winner.device)[:, None]

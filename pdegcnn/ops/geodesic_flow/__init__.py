@@ -24,7 +24,7 @@ def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = No
     (Polthier & Schmies 1998).
 
     Args:
-        u: signal [B,C,N,V] on ``mesh``.
+        u: signal [B,C,Or,V] on ``mesh``.
         mesh: the surface.
         shift: [C,3], of the dtype of ``u`` (float32 for half precision).
         backend: ``"numba"`` or ``"torch"`` for the tracing; by default the fastest that runs here.

@@ -1,21 +1,74 @@
-"""Nonlinearities of harmonic coefficients: they commute with every rotation to rounding, without oversampling."""
+"""Nonlinearities that commute with rotations: pointwise between finer samples, or by the lengths of coefficients."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks
+from pdegcnn import _checks, sphere
 from pdegcnn._derived import Derived
-from pdegcnn.nn._harmonics import transforms
+from pdegcnn.nn._harmonics import finer_space, transforms
 from pdegcnn.nn._precision import in_parameter_precision
-from pdegcnn.spaces import SO3, RotationSpace
+from pdegcnn.spaces import RotationSpace
 
 SMALLEST = 1e-6
 """Added to lengths in square, so that the gradient at zero is finite."""
+
+
+class SphereActivation(nn.Module):
+    """A pointwise function between finer samples: sample ``oversample`` times finer, apply, return by truncation.
+
+    Pointwise functions create degrees beyond the band; on a finer grid less of them folds back. A polynomial of degree
+    d is exact with ``oversample >= (d + 1)/2``, so ``torch.square`` with 2 commutes with rotations to
+    rounding; for ReLU the error falls with the oversampling. The function may join channels: one that
+    returns ``torch.nn.functional.glu(u, dim=1)`` gates the first half of them by the second.
+
+    Args:
+        space: S2 or SO(3) on a Gauss-Legendre grid.
+        function: function of a tensor that acts at each place alone, for example ``torch.relu``.
+        oversample: factor for the band and the fibre.
+        device: where the tables live.
+        dtype: dtype of the signals.
+    """
+
+    def __init__(
+        self,
+        space: RotationSpace,
+        function: Callable[[Tensor], Tensor] = torch.relu,
+        oversample: int = 2,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.space, self.function = _checks.kind("space", space, RotationSpace, "S2 or SO3"), function
+        if not callable(function):
+            raise TypeError(f"function: expected a function of a tensor, got {type(function).__name__}")
+        self.oversample = _checks.positive_int("oversample", oversample)
+        self.fine, self.up = finer_space(space, oversample, device, dtype)
+        lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
+        if space.has_orientations:
+            nmax = min((space.orientations - 1) // 2, lmax)
+            self.back: nn.Module = sphere.SO3FFT(self.fine.grid, oversample * space.orientations, lmax, nmax, **kind)
+            self.out: nn.Module = sphere.InverseSO3FFT(space.grid, space.orientations, **kind)
+        else:
+            self.back, self.out = (
+                sphere.RealSHT(self.fine.grid, lmax, **kind),
+                sphere.InverseRealSHT(space.grid, **kind),
+            )
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Apply the function."""
+        self.space.check_signal("u", u)
+        return self.out(self.back(self.function(self.up(u)))).to(u.dtype)
+
+    def extra_repr(self) -> str:
+        """Space, function and oversampling."""
+        return f"{self.space}, {getattr(self.function, '__name__', self.function)}, oversample={self.oversample}"
 
 
 class _DegreeGain(Derived):
@@ -56,7 +109,7 @@ class _DegreeGain(Derived):
         self.space.check_signal("u", u)
         _checks.channels("u", u, self.channels, self.space.layout)
         _checks.same_kind("u", u, "the parameters", self.bias)
-        on_group = isinstance(self.space, SO3)
+        on_group = self.space.has_orientations
         z = self.analysis(u)  # [B,C,l,m,n], or [B,C,l,m]
         z = z if on_group else z[..., None]
         means = z[:, :, 0, 0, z.shape[-1] // 2].real / math.sqrt(4 * math.pi)

@@ -1,4 +1,4 @@
-"""What happens between the terms of two layers: mixing of channels and normalisation."""
+"""Normalise the channels of a signal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from pdegcnn import _checks, _transforms
@@ -17,46 +17,6 @@ from pdegcnn.spaces import Space
 
 HALF = (torch.float16, torch.bfloat16)
 """What torch's batch norm takes beside statistics of float32."""
-
-
-class ChannelMix(nn.Module):
-    """Affine combination of channels at every point: ``[B,C,...] -> [B,C',...]`` on any space.
-
-    Args:
-        in_channels: C.
-        out_channels: C'.
-        bias: whether a constant is added per channel.
-        device: where the parameters live.
-        dtype: their dtype.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, bias: bool = True, *, device: Any = None, dtype: Any = None
-    ) -> None:
-        super().__init__()
-        self.in_channels = _checks.positive_int("in_channels", in_channels)
-        self.out_channels = _checks.positive_int("out_channels", out_channels)
-        _checks.flag("bias", bias)
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Uniform within ``1/sqrt(C)``, as in ``torch.nn.Linear``."""
-        bound = 1 / math.sqrt(self.in_channels)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """Mix the channels of ``u``."""
-        _checks.weighted("u", u, self.in_channels, self.weight)
-        weight = self.weight.expand(u.shape[0], -1, -1)  # matmul would transpose u instead, ten times slower
-        mixed = torch.bmm(weight, u.flatten(2)).unflatten(2, u.shape[2:])
-        return mixed if self.bias is None else mixed + self.bias.view(-1, *(1,) * (u.ndim - 2))
-
-    def extra_repr(self) -> str:
-        """Channels and bias."""
-        return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"
 
 
 def _per_channel(value: Tensor, u: Tensor) -> Tensor:

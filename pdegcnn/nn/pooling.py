@@ -1,0 +1,93 @@
+"""Pool signals over windows or over the whole space."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.nn._harmonics import finer_space
+from pdegcnn.spaces import S2, RotationSpace
+
+
+class MaxPool(nn.Module):
+    """Maximum over windows of the image axes of ``[B,...,H,W]``, refused where it would lose rotations by 90 degrees.
+
+    Args:
+        kernel_size: width of the windows.
+        stride: step from window to window; ``kernel_size`` if None.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.MaxPool(2)(torch.rand(1, 4, 8, 16, 16)).shape
+        torch.Size([1, 4, 8, 8, 8])
+    """
+
+    def __init__(self, kernel_size: int, stride: int | None = None) -> None:
+        super().__init__()
+        self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
+        self.stride = _checks.positive_int("stride", kernel_size if stride is None else stride)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Pool ``u``."""
+        if _checks.tensor("u", u).ndim < 3:
+            raise ValueError(f"u: expected a tensor [B,...,H,W], got shape {tuple(u.shape)}")
+        _checks.signal("u", u, u.ndim, "[B,...,H,W]")
+        for n in u.shape[-2:]:
+            if n < self.kernel_size or (n - self.kernel_size) % self.stride:
+                raise ValueError(
+                    f"u: expected sizes that windows of {self.kernel_size} at stride {self.stride} fill to the last "
+                    f"pixel, so that pooling is centred, got shape {tuple(u.shape)}; resample first"
+                )
+        pooled = F.max_pool2d(u.flatten(0, -4) if u.ndim > 4 else u, self.kernel_size, self.stride)
+        return pooled.reshape(*u.shape[:-2], *pooled.shape[-2:])
+
+    def extra_repr(self) -> str:
+        """Window and stride."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+class GlobalPool(nn.Module):
+    """Invariants ``[B,C]`` of signals: the area-weighted mean, or the maximum, over the sphere (and the fibre).
+
+    Args:
+        space: S2 or SO(3).
+        mode: ``"mean"`` (exactly invariant for band-limited signals) or ``"max"`` (invariant up to sampling).
+        oversample: for the maximum, by how much finer sphere and fibre are sampled first, by their coefficients: the
+            maximum of the samples then comes nearer to that of the function, which does not change with rotations.
+        device: where the tables of ``oversample`` live.
+        dtype: dtype of the signals, for ``oversample``.
+    """
+
+    def __init__(
+        self, space: RotationSpace, mode: str = "mean", *, oversample: int = 1, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self.space = _checks.kind("space", space, RotationSpace, "S2 or SO3")
+        self.mode = _checks.choice("mode", mode, ("mean", "max"))
+        self.oversample = _checks.positive_int("oversample", oversample)
+        if oversample > 1 and mode != "max":
+            raise ValueError(f"oversample: expected 1 for mode='mean', which is exact, got {oversample}")
+        self.finer = finer_space(space, oversample, device, dtype)[1] if oversample > 1 else None
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Reduce ``u``, also (but for ``oversample``) a spherical signal ``[B,C,*grid.shape]`` of an SO(3) space."""
+        if self.finer is not None:
+            self.space.check_signal("u", u)
+            return self.finer(u).to(u.dtype).flatten(2).amax(2)
+        if _checks.tensor("u", u).ndim == self.space.signal_ndim:
+            self.space.check_signal("u", u)
+        else:
+            S2(self.space.grid).check_signal("u", u)
+        if self.mode == "max":
+            return u.flatten(2).amax(2)
+        share = self.space.grid.weights.to(u) / (4 * math.pi)
+        mean = (u * share).flatten(-len(self.space.grid.shape)).sum(-1)
+        return mean if mean.ndim == 2 else mean.mean(2)
+
+    def extra_repr(self) -> str:
+        """Space, mode and oversampling."""
+        return f"{self.space}, mode={self.mode!r}, oversample={self.oversample}"

@@ -1,0 +1,99 @@
+"""Symmetric layers with batch norm inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdegcnn.reversible.strips import Piece
+from pdegcnn.reversible.symmetric import (
+    ACTIVATIONS,
+    CONV,
+    SymmetricConv,
+    adjoint,
+    needs_float32,
+    symmetric_pieces,
+    symmetric_value,
+)
+
+
+class NormalizedSymmetricConv(SymmetricConv):
+    """The symmetric layer ``f(y) = -K^T act(N(K y))`` on signals [B,channels,*space], N being batch norm.
+
+    Without N, f and its derivative by K are small where K is small, and a stack learns slowly; with N the size of
+    ``K y`` does not matter. In eval mode N is an affine map for each channel, and goes into the first kernel: the layer
+    then runs piece by piece as `SymmetricConv` does. In training mode the Jacobian is not symmetric: N mixes samples.
+    Sources: as `SymmetricConv`; Ioffe, Szegedy, *Batch Normalization*, arXiv 1502.03167.
+
+    Args:
+        channels, kernel_size, dims, rank, activation, init_norm, device, dtype: as in `SymmetricConv`.
+        momentum: weight of the newest batch in the running statistics.
+        eps: added to the variance.
+
+    Raises:
+        ValueError: a size out of range, an input with other channels or rank, or one value a channel in training mode.
+        TypeError: an argument of another type.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | Sequence[int] = 3,
+        dims: int = 2,
+        rank: int | None = None,
+        activation: str = "relu",
+        init_norm: float = 1.0,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(channels, kernel_size, dims, rank, activation, init_norm, device, dtype)
+        self.momentum, self.eps = momentum, eps
+        self.scale = nn.Parameter(torch.ones_like(self.bias))
+        self.register_buffer("running_mean", torch.zeros_like(self.bias))
+        self.register_buffer("running_var", torch.ones_like(self.bias))
+
+    def reset_parameters(self) -> None:
+        """Random K of spectral norm at most ``init_norm``; N begins as the standard one."""
+        super().reset_parameters()
+        if hasattr(self, "scale"):  # not yet while `SymmetricConv` is made
+            nn.init.ones_(self.scale)
+            nn.init.zeros_(self.running_mean)
+            nn.init.ones_(self.running_var)
+
+    def _folded(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """K and b that ``N(K y)`` has in eval mode."""
+        factor = self.scale.to(weight.dtype) / (self.running_var.to(weight.dtype) + self.eps).sqrt()
+        kernel = weight * factor.view(-1, *[1] * (weight.ndim - 1))
+        return kernel, bias - self.running_mean.to(weight.dtype) * factor
+
+    def _apply_to(self, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        pad = self._padding()
+        if self.training:
+            z = CONV[self.dims](y, weight, padding=pad)
+            wide = torch.promote_types(z.dtype, self.scale.dtype) != self.scale.dtype  # torch wants it the other way
+            own = z.to(self.scale.dtype) if wide else z
+            moments = self.running_mean, self.running_var
+            own = F.batch_norm(own, *moments, self.scale, self.bias, True, self.momentum, self.eps)
+            return -adjoint(ACTIVATIONS[self.activation](own.to(z.dtype)), weight, pad)
+        kernel, shift = self._folded(weight, bias)
+        if not torch.is_grad_enabled():
+            return symmetric_value(y, weight, shift, self.activation, kernel)
+        z = CONV[self.dims](y, kernel, shift, padding=pad)
+        return -adjoint(ACTIVATIONS[self.activation](z), weight, pad)
+
+    def pieces(self, y: Tensor) -> Iterator[Piece]:
+        """`forward` without gradients: piece by piece in eval mode, as a whole in training mode."""
+        if self.training or needs_float32(y, self.kernel_size):
+            yield Piece(1, 0, self.channels, self(y))
+            return
+        self._check(y)
+        kernel, shift = self._folded(self.weight, self.bias)
+        yield from symmetric_pieces(y, self.weight, shift, self.activation, first=kernel)
