@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks import sass
@@ -24,19 +22,19 @@ Every Triton kernel is compiled for three generations of GPUs and its machine co
 `python -m benchmarks.kernel_budget --write` made this page, and `tests/ops/test_kernel_budget.py` fails when a kernel
 needs more than its budget or spills registers. These are counts, not times.
 
-- **Instructions** for one tap (one shift of the signal that is compared) or one element of the output, as one thread executes them: with everything before
-  and after the loops, as if no branch was skipped, for [4,16,8,64,64] and kernels of 5x5x5 unless said.
-- **Floor:** instructions that the arithmetic itself needs; for a kernel bound by memory, those that run in the time in which memory moves its data, on an H100 SXM
-  ({ISSUE / 1e12:.1f}e12 instructions and {BYTES / 1e12:.2f}e12 bytes a second). A kernel cannot be faster than its floor.
-- **Share:** floor divided by the count for sm_90, at most 1: how near to this ceiling the instructions alone would let it come. Latency, caches and occupancy are left out.
+- **Instructions** for one tap (one shifted value that is compared) or one element of the output, as one thread
+  executes them: with all that comes before and after the loops, and as if no branch was skipped.
+- **Floor:** instructions that the arithmetic itself needs; for a kernel bound by memory, those that run in the time in
+  which memory moves its data on an H100 SXM ({ISSUE / 1e12:.1f}e12 instructions, {BYTES / 1e12:.2f}e12 bytes a second).
+- **Share:** floor divided by the count for sm_90, at most 100 %: how near to this ceiling the instructions alone let
+  the kernel come. Latency, caches and occupancy are left out.
 - **Loads, registers, spills** are those for sm_90.
 
 """
 
 
-@cache
-def _counted(index: int, architecture: int) -> sass.Count:
-    kernel = list(kernels())[index]
+def counted(kernel: Kernel, architecture: int) -> sass.Count:
+    """Counts of one thread divided by its work."""
     constants = dict(kernel.constants)
     if "WIDE" in constants:
         import triton.language as tl
@@ -46,19 +44,11 @@ def _counted(index: int, architecture: int) -> sass.Count:
     constants = {name: value for name, value in constants.items() if name in function.arg_names}
     with sass.temporary_cache():
         code = sass.assemble(function, kernel.types, constants, architecture, kernel.warps)
-    return sass.count(*sass.read(code), kernel.trips)
+    found = sass.count(*sass.read(code), kernel.trips)
+    return found._replace(instructions=found.instructions / kernel.work, loads=found.loads / kernel.work)
 
 
-def measure(architectures: Iterable[int] = ARCHITECTURES) -> Iterator[tuple[Kernel, int, sass.Count]]:
-    """Each kernel, the architecture, and the counts of one thread divided by its work."""
-    for index, kernel in enumerate(kernels()):
-        for architecture in architectures:
-            found = _counted(index, architecture)
-            each = (found.instructions / kernel.work, found.loads / kernel.work)
-            yield kernel, architecture, found._replace(instructions=each[0], loads=each[1])
-
-
-def rows(architectures: Iterable[int] = ARCHITECTURES) -> list[dict[str, object]]:
+def rows(chosen: Iterable[Kernel]) -> list[dict[str, object]]:
     """What ``--json`` prints; ``instructions_per_tap`` is per element where the table says so."""
     return [
         {
@@ -70,19 +60,18 @@ def rows(architectures: Iterable[int] = ARCHITECTURES) -> list[dict[str, object]
             "registers": found.registers,
             "spills": found.spills,
         }
-        for kernel, architecture, found in measure(architectures)
+        for kernel in chosen
+        for architecture in ARCHITECTURES
+        for found in [counted(kernel, architecture)]
     ]
 
 
-def table() -> str:
-    """Markdown table of all kernels, one line each."""
+def table(chosen: Iterable[Kernel]) -> str:
+    """Markdown table, one line for each kernel."""
     head = ["operator", "form", "of each", *(f"sm_{a}" for a in ARCHITECTURES), "budget", "floor", "share", "loads"]
     lines = [head + ["registers", "spills", "bound by"], ["---"] * (len(head) + 3)]
-    counts: dict[tuple[str, str], dict[int, sass.Count]] = defaultdict(dict)
-    for kernel, architecture, found in measure():
-        counts[kernel.operator, kernel.form][architecture] = found
-    for kernel in kernels():
-        found = counts[kernel.operator, kernel.form]
+    for kernel in chosen:
+        found = {a: counted(kernel, a) for a in ARCHITECTURES}
         hopper = found[90]
         line = [kernel.operator, kernel.form, kernel.unit, *(f"{found[a].instructions:.2f}" for a in ARCHITECTURES)]
         line += [f"{kernel.budget:g}", f"{kernel.floor:.3g}", f"{min(1, kernel.floor / hopper.instructions):.0%}"]
@@ -93,14 +82,16 @@ def table() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="a list of objects, one for each kernel and architecture")
+    parser.add_argument("--only", default="", help="kernels with this text in their operator or form")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} of the documentation")
     arguments = parser.parse_args()
+    chosen = [k for k in kernels() if arguments.only in f"{k.operator} {k.form}"]
     if arguments.json:
-        print(json.dumps(rows(), indent=1))
+        print(json.dumps(rows(chosen), indent=1))
         return
-    text = table()
+    text = table(chosen)
     print(text)
-    if arguments.write:
+    if arguments.write and not arguments.only:
         from pdegcnn._files import write_file
 
         write_file(PAGE, lambda fresh: fresh.write_text(INTRODUCTION + text, encoding="utf-8"))

@@ -51,21 +51,20 @@ def specialise(source: str, rows: Callable[[int], str] | None, width: int) -> Mo
 
 
 def import_text(name: str, text: str) -> ModuleType:
-    """Import ``text`` as a module from a file of its own in :func:`cache_dir`, named by ``name`` and a hash of the text.
+    """Import ``text`` as a module, from a file of its own in :func:`cache_dir` named by ``name`` and the text's hash.
 
     Compilers read the source of a function from its file, and debuggers show it.
     """
     name = f"pdegcnn_{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
     path = cache_dir() / f"{name}.py"
     if not path.exists():
         write_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
-    return sys.modules.setdefault(name, module)
+    return module
 
 
 def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:

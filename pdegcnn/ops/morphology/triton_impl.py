@@ -258,7 +258,7 @@ def strip(height: int) -> int:
 
 def lanes(count: int) -> int:
     """Numbers that a program works on side by side, of ``count``."""
-    return min(LANES, max(32, triton.next_power_of_2(count)))
+    return min(LANES, max(32, 1 << (count - 1).bit_length()))
 
 
 @cache
@@ -293,7 +293,7 @@ def _frame(x: Tensor, size: Sequence[int], dtype: torch.dtype, empty: float, spe
 def _strips(shape: Sequence[int], block: int) -> tuple[int, int, int]:
     """Programs of the kernels that hold strips of rows: kernels, strips, blocks of columns of the batch."""
     batch, channels, orientations, height, width = shape
-    return channels * orientations, triton.cdiv(height, strip(height)), triton.cdiv(batch * width, block)
+    return channels * orientations, -(-height // strip(height)), -(-batch * width // block)
 
 
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ def {name}(
 {arguments}):
 '''
 
-LANES = '''\
+LANES = """\
     entry, y = tl.program_id(0), tl.program_id(1) * {rows}
     lane = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)  # columns of all signals of the batch
     o = entry % orientations
@@ -32,7 +32,7 @@ LANES = '''\
     plane = b.to(tl.int64) * (channels * orientations) + (entry - o)
     area = frame_height * frame_width
     corner = plane * area + (y * frame_width + x)
-'''
+"""
 
 SIZES = "batch, channels, orientations, height, width, frame_height, frame_width"
 
