@@ -126,7 +126,8 @@ def main() -> None:
         if rank() == 0 and (found := elsewhere([*sys.argv[1:], "--one"])):
             figures |= dict(zip(("memory_mb", "step_seconds"), found))
         network = {"net": chosen.net}
-        recipe.finish(chosen, "street_scenes", chosen.net, done, how, figures, data=name, network=network)
+        other = f", {name.removeprefix('CamVid at ')}" if chosen.choosing or chosen.shrink > 1 else ""
+        recipe.finish(chosen, "street_scenes", chosen.net + other, done, how, figures, data=name, network=network)
 
 
 if __name__ == "__main__":

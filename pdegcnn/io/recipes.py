@@ -15,6 +15,7 @@ GRIDS = {
     "gauss_legendre": lambda rings, ring: SphereGrid.gauss_legendre(rings, ring),
     "driscoll_healy": lambda rings, ring: SphereGrid.equiangular(rings // 2, "driscoll_healy"),
     "full_band": lambda rings, ring: SphereGrid.equiangular(rings, "full_band"),
+    "clenshaw_curtis": lambda rings, ring: SphereGrid.clenshaw_curtis(rings, ring),
     "reduced_gauss": lambda rings, ring: SphereGrid.reduced_gauss(rings),
 }
 """Makers of grids by name, from the number of rings and the points of the longest."""

@@ -279,8 +279,9 @@ def equivariant_hyperbolic_segmenter(
     check.choice("layer", layer, ("pde", "symmetric"))
     if layer == "pde" and rank is not None:
         raise ValueError(f"rank: expected None with layer='pde', got {rank}")
-    if layer == "symmetric" and options:
-        raise ValueError(f"options: expected none with layer='symmetric', got {sorted(options)}")
+    unused = [*options, *["alpha"] * (alpha != 0.65), *["metric"] * (metric != "diagonal")]
+    if layer == "symmetric" and unused:
+        raise ValueError(f"options: expected none with layer='symmetric', got {sorted(unused)}")
     kind: dict[str, Any] = {"device": device, "dtype": dtype}
     own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **kind}
     split, space = CyclicSpaceToDepth(orientations), SE2(orientations)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pdegcnn import _checks as check
 from pdegcnn.reversible.strips import Piece
 from pdegcnn.reversible.symmetric import (
     ACTIVATIONS,
@@ -26,12 +28,13 @@ class NormalizedSymmetricConv(SymmetricConv):
     Without N, f and its derivative by K are small where K is small, and a stack learns slowly; with N the size of
     ``K y`` does not matter. In eval mode N is an affine map for each channel, and goes into the first kernel: the layer
     then runs piece by piece as `SymmetricConv` does. In training mode the Jacobian is not symmetric: N mixes samples.
+    Each process takes the statistics of its own part of the batch.
     Sources: as `SymmetricConv`; Ioffe, Szegedy, *Batch Normalization*, arXiv 1502.03167.
 
     Args:
         channels, kernel_size, dims, rank, activation, init_norm, device, dtype: as in `SymmetricConv`.
-        momentum: weight of the newest batch in the running statistics.
-        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics, in [0, 1].
+        eps: added to the variance, positive.
 
     Raises:
         ValueError: a size out of range, an input with other channels or rank, or one value a channel in training mode.
@@ -55,6 +58,8 @@ class NormalizedSymmetricConv(SymmetricConv):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(channels, kernel_size, dims, rank, activation, init_norm, device, dtype)
+        check.number("momentum", momentum, 0.0, 1.0)
+        check.number("eps", eps, 0.0, math.inf, open_low=True)
         self.momentum, self.eps = momentum, eps
         self.scale = nn.Parameter(torch.ones_like(self.bias))
         self.register_buffer("running_mean", torch.zeros_like(self.bias))

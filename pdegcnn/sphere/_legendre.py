@@ -18,8 +18,11 @@ def _first_values(m: Array, spin: int, x: Array) -> Array:
     ratio = np.where(j <= low, np.log1p((1 - 2 * j) / (top + j).clip(2 * j)), 0.0).sum(0)
     log_size = 0.5 * (np.log((2 * top + 1) / (4 * np.pi)) + halves[top.astype(int)] + ratio)
     sign = np.where((m > spin) & ((m - spin) % 2 == 1), -1.0, 1.0)
-    log_sin, log_half = 0.5 * np.log1p(-x * x), np.log1p(x)
-    return sign[:, None] * np.exp(log_size[:, None] + (top - low)[:, None] * log_sin + low[:, None] * log_half)
+    with np.errstate(divide="ignore", invalid="ignore"):  # at a pole a logarithm is -inf, and 0 times it counts as 0
+        log_sin, log_half = 0.5 * np.log1p(-x * x), np.log1p(x)
+        of_sin = np.where((top == low)[:, None], 0.0, (top - low)[:, None] * log_sin)
+        of_half = np.where((low == 0)[:, None], 0.0, low[:, None] * log_half)
+    return sign[:, None] * np.exp(log_size[:, None] + of_sin + of_half)
 
 
 def legendre_block(lmax: int, orders: range, x: Array, spin: int = 0) -> Array:

@@ -16,7 +16,16 @@ from pdegcnn.sphere.grid import SphereGrid
 
 
 def _meridian_interpolation(theta: Array, to: Array, odd: bool) -> Array:
-    """Matrix taking values at the midpoints ``theta`` to ``to``, exact on cosine (or, if odd, sine) series."""
+    """Matrix taking values at evenly spaced ``theta`` to ``to``, exact on cosine (or, if odd, sine) series.
+
+    ``theta`` are midpoints, or begin and end at the poles.
+    """
+    if theta[0] == 0:
+        steps = len(theta) - 1
+        k = np.arange(1, steps) if odd else np.arange(steps + 1)
+        ends, wave = (np.arange(steps + 1) % steps == 0), np.sin if odd else np.cos
+        norm = np.where(k % steps == 0, 1.0, 2.0) / steps
+        return (wave(to[:, None] * k) * norm) @ (wave(k[:, None] * theta) * np.where(ends, 0.5, 1.0))
     k = np.arange(1, len(theta) + 1) if odd else np.arange(len(theta))
     wave = np.sin if odd else np.cos
     norm = np.where(k == (len(theta) if odd else 0), 1.0, 2.0) / len(theta)

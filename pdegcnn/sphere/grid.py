@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,30 @@ class SphereGrid:
         k = np.arange(1, nlat // 2 + 1)
         w = 2 / nlat * (1 - 2 * np.sum(np.cos(2 * k[:, None] * theta) / (4 * k[:, None] ** 2 - 1), axis=0))
         return cls._build(kind, theta, w, 2 * size, min(nlat - 1, 2 * size - 1))
+
+    @classmethod
+    def clenshaw_curtis(cls, nlat: int, nlon: int | None = None) -> SphereGrid:
+        """Grid of ``nlat`` rings at theta_j = pi j / (nlat - 1): the usual latitudes and longitudes, with both poles.
+
+        ``clenshaw_curtis(73, 144)`` has a point every 2.5 degrees, ``(721, 1440)`` every quarter. Each pole is a ring
+        of ``nlon`` equal samples. Clenshaw-Curtis weights are exact to degree nlat - 1; `RealSHT` is exact up to
+        ``band`` = nlat - 2 (if the rings are long enough), by trigonometric interpolation along the meridian.
+
+        Args:
+            nlat: number of rings, at least 3.
+            nlon: points of each ring; 2 (nlat - 1) if None.
+        """
+        if _checks.positive_int("nlat", nlat) < 3:
+            raise ValueError(f"nlat: expected at least 3 rings, both poles among them, got {nlat}")
+        nlon = 2 * (nlat - 1) if nlon is None else _checks.positive_int("nlon", nlon)
+        steps = nlat - 1
+        theta = math.pi * np.arange(nlat) / steps
+        k = np.arange(1, steps // 2 + 1)
+        last = np.where(2 * k == steps, 1.0, 2.0)
+        w = 1 - np.sum(last[:, None] * np.cos(2 * k[:, None] * theta) / (4 * k[:, None] ** 2 - 1), axis=0)
+        w[1:-1] *= 2
+        grid = cls._build("clenshaw_curtis", theta, w, nlon, min(nlat - 1, nlon - 1))
+        return replace(grid, band=min(nlat - 2, grid.band))
 
     @staticmethod
     def reduced_gauss(bandlimit: int, tolerance: float = 1e-14, spacing: str = "exact") -> RaggedGrid:
@@ -130,8 +154,8 @@ class SphereGrid:
         """Raise ``ValueError``, naming the argument ``name``, unless the points lie on rings."""
         if not self.has_rings:
             raise ValueError(
-                f"{name}: expected a grid of rings (gauss_legendre, equiangular, reduced_gauss), got {self.name}, "
-                "whose points carry no exact transform"
+                f"{name}: expected a grid of rings (gauss_legendre, equiangular, clenshaw_curtis, reduced_gauss), "
+                f"got {self.name}, whose points carry no exact transform"
             )
 
     @property

@@ -77,7 +77,8 @@ def test_street_scenes_for_choosing(run, tmp_path, monkeypatch):
     options = ("--shrink", 2, "--choosing", "--epochs", 1, "--net", "bare", "--batch", 3)
     run("street_scenes.py", "--smoke", "--data", tmp_path, "--out", tmp_path / "run", *options)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["data"] == "CamVid at 8 x 6, a part of train" and result["row"] == "bare"
+    assert result["data"] == "CamVid at 8 x 6, a part of train"
+    assert result["row"] == "bare, 8 x 6, a part of train"
 
 
 def test_scores_of_depths(module):

@@ -52,9 +52,9 @@ def test_clip_folder(tmp_path, run, monkeypatch):
         write(tmp_path / "frames" / "cow" / f"{t}.jpg", np.stack([mask] * 3, -1))
         write(tmp_path / "masks" / "cow" / f"{t}.png", mask)
     done = run("reversible_video.py", "--data", tmp_path, "--clip", "cow", "--result", tmp_path / "r.json")
-    assert "clip (3, 4, 16, 16), object 0.062" in done and "frames without a mask: IoU" in done
+    assert "clip (6, 4, 16, 16), object 0.062" in done and "frames without a mask: IoU" in done
     rows = [line for line in done.splitlines() if " MB" in line]
-    assert [row.split()[0] for row in rows] == ["plain", "checkpoint_sqrt", "reversible", "reversible"]
+    assert [row.split()[0] for row in rows] == ["plain", "checkpoint_sqrt", "reversible", "reversible", "frame"]
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["recipe"] == "whole_clip" and result["data"] == "DAVIS 2016, cow, 4 x 16 x 16"
     assert f"IoU {result['figures']['iou']:.3f}" in done and result["figures"]["memory_estimate_mb"] > 0

@@ -35,6 +35,7 @@ def test_every_network_comes_back(name: str, tmp_path: Path) -> None:
 
 def test_spaces_grids_and_dtypes_come_back() -> None:
     grids = [GRID, *(pg.sphere.SphereGrid.equiangular(4, k) for k in ("driscoll_healy", "full_band"))]
+    grids.append(pg.sphere.SphereGrid.clenshaw_curtis(5, 9))
     grids += [pg.sphere.SphereGrid.reduced_gauss(5), pg.sphere.SphereGrid.gauss_legendre(4, 11)]
     spaces = [pg.R2(), pg.SE2(6), pg.S2(GRID), pg.SO3(GRID, 5)]
     for value in (*grids, *spaces, torch.bfloat16, (1, (2.5, "a"), None, True)):

@@ -72,6 +72,7 @@ LAYERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "reversible.Inverse": ({"transition": pg.reversible.Wavelet("haar", 2)}, (torch.randn(2, 8, 3, 4),)),
     "reversible.LearnableOrthogonal": ({}, (torch.randn(2, 2, 6, 8),)),
     "reversible.ReversibleStack": ({"layers": [nn.Conv2d(2, 2, 3, padding=1)], "h": 0.1}, (IMAGE,)),
+    "reversible.NormalizedSymmetricConv": ({"channels": 2, "kernel_size": 3, "dims": 2}, (IMAGE,)),
     "reversible.SymmetricConv": ({"channels": 2, "kernel_size": 3, "dims": 2}, (IMAGE,)),
     "reversible.SymmetricGroupConv": ({"channels": 2, "orientations": 4, "kernel_size": 3}, (LIFTED,)),
     "reversible.Telegraph": ({"layer": nn.Conv2d(2, 2, 3, padding=1), "steps": 2}, (IMAGE,)),

@@ -19,6 +19,8 @@ GRIDS = {
     "gauss, short rings": SphereGrid.gauss_legendre(9, 11),
     "driscoll_healy": SphereGrid.equiangular(8),
     "full_band": SphereGrid.equiangular(8, "full_band"),
+    "poles": SphereGrid.clenshaw_curtis(9, 16),
+    "poles, even number of rings": SphereGrid.clenshaw_curtis(8),
     "reduced": SphereGrid.reduced_gauss(24),
     "reduced, even": SphereGrid.reduced_gauss(25, spacing="even"),
     "icosahedron": SphereGrid.icosahedral(0),
@@ -118,6 +120,7 @@ def test_healpix_without_healpy(monkeypatch):
 
 BAD = {
     "bandlimit": (lambda: SphereGrid.gauss_legendre(0), ValueError, "bandlimit: expected a positive int, got 0"),
+    "poles alone": (lambda: SphereGrid.clenshaw_curtis(2), ValueError, "nlat: expected at least 3 rings"),
     "kind": (lambda: SphereGrid.equiangular(4, "clenshaw"), ValueError, "kind: expected one of"),
     "spacing": (lambda: SphereGrid.reduced_gauss(4, spacing="odd"), ValueError, "spacing: expected one of"),
     "tolerance": (lambda: SphereGrid.reduced_gauss(4, 0.0), ValueError, r"tolerance: expected a value in \(0.0, 1.0"),

@@ -16,6 +16,7 @@ GRIDS = {
     "gauss": SphereGrid.gauss_legendre,
     "driscoll_healy": SphereGrid.equiangular,
     "full_band": lambda n: SphereGrid.equiangular(n, "full_band"),
+    "poles": lambda n: SphereGrid.clenshaw_curtis(n + 1, 2 * n) if n > 1 else SphereGrid.clenshaw_curtis(3),
     "reduced": SphereGrid.reduced_gauss,
 }
 

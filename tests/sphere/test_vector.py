@@ -27,6 +27,7 @@ F64 = torch.float64
 GRIDS = {
     "gauss": SphereGrid.gauss_legendre,
     "full_band": lambda n: SphereGrid.equiangular(n, "full_band"),
+    "poles": lambda n: SphereGrid.clenshaw_curtis(n + 1, 2 * n) if n > 1 else SphereGrid.clenshaw_curtis(3),
     "reduced": SphereGrid.reduced_gauss,
 }
 
@@ -40,10 +41,10 @@ def coefficients(*shape, seed=0):
 
 def frame(grid):
     """Unit vectors (e_theta, e_phi), [2, *shape, 3]."""
-    x, y, z = grid.xyz.unbind(-1)
-    across = (x * x + y * y).sqrt()
-    south = torch.stack([x * z / across, y * z / across, -across], -1)
-    return torch.stack([south, torch.stack([-y / across, x / across, torch.zeros_like(x)], -1)])
+    z = grid.xyz[..., 2]
+    phi = torch.cat([2 * torch.pi / n * torch.arange(n, dtype=F64) for n in grid.ring_lengths]).reshape(z.shape)
+    across, c, s = (1 - z * z).clamp_min(0).sqrt(), phi.cos(), phi.sin()  # longitudes also tell the frames at a pole
+    return torch.stack([torch.stack([c * z, s * z, -across], -1), torch.stack([-s, c, torch.zeros_like(z)], -1)])
 
 
 @pytest.mark.parametrize("kind", GRIDS)
