@@ -111,9 +111,9 @@ def _morphology() -> Iterator[Kernel]:
         *(operator, "columns of winners, 5x5x5 float32", module + "_columns", types, {**TAPS, "SIGN": 1, **rows}, 8),
         *("element", 44.0, 95, "instructions: 5 taps of two loads, an addition, a comparison and two selections"),
     )
-    walk = {**TAPS, "SIGN": 1, "KEEP": True, "LINE": 128, "WIDE": "fp32", "BLOCK": 512}
+    walk = {**TAPS, "SIGN": 1, "KEEP": True, "LINE": 128, "WIDE": "fp32", "BLOCK": 256}
     yield Kernel(
-        *(operator, "tap by tap with winner, 5x5x5 float32", module + "_walk", types, {**walk, "ALL": True}, 4 * 125),
+        *(operator, "tap by tap with winner, 5x5x5 float32", module + "_walk", types, {**walk, "ALL": True}, 2 * 125),
         *("tap", 4.0, 28, "instructions: for NaN, infinity and kernels too large to write out; masks and tests"),
         trips=(1, 5, 5, 5),
     )
@@ -156,29 +156,20 @@ def _morphology_backward() -> Iterator[Kernel]:
 
 def _convection() -> Iterator[Kernel]:
     types = {"u": F, "shift": F, "out": F, "grad": F, "sums": F64}
-    names = ("zeros", "replicate", "periodic")
-    for number, name in enumerate(names):
-        constants = {"BOUNDARY": number, "WIDE": "fp32", "BLOCK": 512}
-        floor, why = _memory(8)
-        yield Kernel(
-            *("convection", f"value, {name} float32", "convection.triton_impl._forward", types, constants, 4),
-            *("element", floor, 300, why),
-        )
-        yield Kernel(
-            *("convection", f"gradient in the shift, {name} float32", "convection.triton_impl._backward_shift", types),
-            *(constants, 32, "element", floor, 220, why),
-            trips=(8,),
-        )
-        yield Kernel(
-            *("convection", f"gradient along an axis, {name} float32", "convection.triton_impl._transpose_axis"),
-            *(types, {**constants, "AXIS": 1}, 4, "element", floor, 240, why),
-            trips=(2,),
-        )
-    yield Kernel(
-        *("convection", "gradient along orientations, float32", "convection.triton_impl._transpose_fibre", types),
-        *({"WIDE": "fp32", "BLOCK": 512}, 4, "element", *_memory(8)[:1], 350, _memory(8)[1]),
-        trips=(8,),
-    )
+    floor, why = _memory(8)
+    module = "convection.triton_impl."
+    for number, name in enumerate(("zeros", "replicate", "periodic")):
+        constants = {"BOUNDARY": number, "WIDE": "fp32", "BLOCK": 128, "ROWS": 8, "TILE": 8}
+        for form, function, budget, trips in (
+            ("value", "_forward", 88, ()),
+            ("gradient in the shift", "_backward_shift", 115, ()),
+            ("gradient along columns, shift of 2", "_transpose_columns", 65, (2,)),
+            ("gradient along rows and orientations", "_transpose_rows", 140, (2,)),
+        ):
+            text = f"{form}, {name} float32"
+            yield Kernel(
+                "convection", text, module + function, types, constants, 8, "element", floor, budget, why, trips
+            )
 
 
 def _group_convolution() -> Iterator[Kernel]:

@@ -214,10 +214,16 @@ def border(boundary: Any, padding_mode: Any, default: str | None = None) -> Any:
     return "periodic" if isinstance(boundary, str) and boundary == "circular" else boundary
 
 
-def kernel(u: Tensor, kernel: Any, name: str = "kernel") -> Tensor:
-    """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,Or,H,W]."""
+def _fits(u: Tensor, kernel: Tensor, stride: int) -> bool:
+    return kernel.shape[0] == u.shape[1] and kernel.shape[1] * stride == u.shape[2]
+
+
+def kernel(u: Tensor, kernel: Any, name: str = "kernel", *, stride: int = 1) -> Tensor:
+    """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,stride*Or,H,W]."""
+    if stride != 1:
+        positive_int("stride", stride)
     alike = isinstance(kernel, Tensor) and kernel.dtype == u.dtype and kernel.device == u.device
-    if alike and kernel.layout is torch.strided and kernel.ndim == 5 and kernel.shape[:2] == u.shape[1:3]:
+    if alike and kernel.layout is torch.strided and kernel.ndim == 5 and _fits(u, kernel, stride):
         odd(name, kernel.shape[2:])
         return kernel
     tensor(name, kernel, 5, "[C,Or,KO,KH,KW]")
@@ -225,10 +231,9 @@ def kernel(u: Tensor, kernel: Any, name: str = "kernel") -> Tensor:
         raise ValueError(
             f"{name}: expected {u.shape[1]} channels as in u, got {kernel.shape[0]} (shape {tuple(kernel.shape)})"
         )
-    if kernel.shape[1] != u.shape[2]:
-        raise ValueError(
-            f"{name}: expected {u.shape[2]} orientations as in u, got {kernel.shape[1]} (shape {tuple(kernel.shape)})"
-        )
+    if kernel.shape[1] * stride != u.shape[2]:
+        wanted = f"{u.shape[2]} orientations as in u" if stride == 1 else f"{u.shape[2]} planes over stride {stride}"
+        raise ValueError(f"{name}: expected {wanted}, got {kernel.shape[1]} (shape {tuple(kernel.shape)})")
     odd(name, tuple(kernel.shape[2:]))
     same_kind(name, kernel, "u", u)
     return kernel

@@ -77,10 +77,12 @@ def convection(
             radians, on the plane (x, y) in pixels, on SO(3) (tilt, tilt, spin) in radians, on a mesh as on SE(2) in its
             unit of length.
         time: length of the step, not negative.
-        method: on grids ``"linear"`` interpolation (default) or ``"spectral"`` (phase shifts, no interpolation,
-            periodic). On SO(3) ``"spectral"``, exact for band-limited signals; on a mesh ``"linear"``, along geodesics.
-        boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; default of linear), ``"zeros"``
-            or ``"periodic"`` (default and only choice of spectral).
+        method: on grids ``"cubic"`` (default: trigonometric interpolation between orientations, cubic between pixels),
+            ``"linear"`` interpolation (never leaves the range of ``u``, but smooths), or ``"spectral"`` (phase shifts,
+            exact for what the samples resolve, periodic; the step's inverse is its adjoint). On SO(3)
+            ``"spectral"``, exact for band-limited signals; on a mesh ``"linear"``, along geodesics.
+        boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
+            ``"periodic"`` (default and only choice of spectral).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
     Returns:
@@ -223,6 +225,7 @@ def dilation(
     radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
+    oversample: int | tuple[int, int] | None = None,
 ) -> Tensor:
     """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
 
@@ -236,14 +239,17 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given; odd, or one per axis (orientations first), or ``"auto"``: every tap that could win, chosen
-            from metric, power and the range of ``u``.
+            unless given (on grids a radius of (2 pi / 3, 3)); odd, or one per axis (orientations first), or ``"auto"``:
+            every tap that could win, chosen from metric, power and the range of ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels, in radians on S2 and SO(3), in units of a
             mesh; or (radians of orientation, that), where one number stands for (pi/2, that).
         distance: on grids ``"half_angle"`` (default), ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``; on S2
             and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
         subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
             samples, for alpha > 1/2.
+        oversample: by how much finer than its samples ``u`` is read, along all axes or as (orientations, space); 1
+            takes the largest of the samples. On SE(2), unless given, the middle of every cell is read beside the
+            samples, which halves the error for about twice the time; on the plane the samples are.
 
     Returns:
         A signal like ``u``, nowhere less than it. Nothing outside the image ever wins.
@@ -256,9 +262,9 @@ def dilation(
         >>> import torch, pdegcnn as pg
         >>> u = torch.tensor([[[[0.0, 0.0, 0.0, 4.0, 0.0]]]])
         >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
-        tensor([[[[0.0000, 3.0000, 3.7500, 4.0000, 3.7500]]]])
+        tensor([[[[1.7500, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
-    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid)
+    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample)
     return _morphology(u, space, metric, "dilation", options, time, alpha, +1)
 
 
@@ -273,6 +279,7 @@ def erosion(
     radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
+    oversample: int | tuple[int, int] | None = None,
 ) -> Tensor:
     """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
 
@@ -282,7 +289,7 @@ def erosion(
         >>> bool((pg.functional.erosion(u, pg.SE2(8), torch.ones(3)) <= u).all())
         True
     """
-    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid)
+    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample)
     return _morphology(u, space, metric, "erosion", options, time, alpha, -1)
 
 
@@ -454,7 +461,7 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
     metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
     size = 2 * max(1, round(2 * max(longitudinal, lateral))) + 1
     sizes = (1, size, size) if space.dim == 3 else (size, size)
-    return dilation(u, space, metric, alpha=alpha, kernel_size=sizes)
+    return dilation(u, space, metric, alpha=alpha, kernel_size=sizes, oversample=1)
 
 
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:

@@ -35,13 +35,14 @@ def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -
     columns = torch.arange(kw, device=u.device)[:, None] + torch.arange(width, device=u.device)
     place = rows[:, None, :, None] * field.shape[-1] + columns[:, None]  # [KH,KW,H,W]
     field, weights = field.flatten(3), kernel.to(dtype)[..., None, None]
-    best = torch.full_like(u, -torch.inf, dtype=dtype)
+    stride = u.shape[2] // kernel.shape[1]
+    best = torch.full_like(u[:, :, ::stride], -torch.inf, dtype=dtype)
     for a in range(ko):
         weight = weights[:, :, a]
-        value = field.roll(ko // 2 - a, dims=2)[..., place] - weight
+        value = field.roll(ko // 2 - a, dims=2)[:, :, ::stride, place] - weight
         best = torch.maximum(best, torch.where(weight == torch.inf, -torch.inf, value).amax((3, 4)))
     index = index_dtype(ko * kh * kw + 1)
-    return (sign * best).to(u.dtype), torch.zeros(u.shape if keep else (0,), dtype=index, device=u.device)
+    return (sign * best).to(u.dtype), torch.zeros(best.shape if keep else (0,), dtype=index, device=u.device)
 
 
 def morphology_pair(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str) -> tuple[Tensor, ...]:

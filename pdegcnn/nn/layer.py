@@ -31,6 +31,7 @@ class LayerOptions(TypedDict, total=False):
     boundary: str | None
     padding_mode: str | None
     subgrid: str | None
+    oversample: int | tuple[int, int] | None
     splitting: str
     iterations: int
     batch_norm: bool
@@ -57,12 +58,14 @@ class PDELayer(nn.Module):
         metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
             leave diffusion to ``"spd"``, for it needs a symmetric one).
         distance: approximation of the distance that kernels are functions of; solver's default if None.
-        convection: method of the convection solver, ``"linear"`` or ``"spectral"`` on grids.
+        convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids.
         diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
         boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
         subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
             with rotations better, at several times the cost.
+        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space);
+            see :func:`pdegcnn.functional.dilation`.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
         iterations: number of splitting steps.
         batch_norm: normalise the output; otherwise the mixing has a bias.
@@ -103,6 +106,7 @@ class PDELayer(nn.Module):
         boundary: str | None = None,
         padding_mode: str | None = None,
         subgrid: str | None = None,
+        oversample: int | tuple[int, int] | None = None,
         splitting: str = "lie",
         iterations: int = 1,
         batch_norm: bool = True,
@@ -123,7 +127,14 @@ class PDELayer(nn.Module):
         self.iterations = _checks.positive_int("iterations", iterations)
         self.power = LearnableAlpha(alpha, **factory) if learn_alpha else None
         outside = _checks.border(boundary, padding_mode)
-        options = Options(kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside, subgrid=subgrid)
+        options = Options(
+            kernel_size=kernel_size,
+            radius=radius,
+            distance=distance,
+            boundary=outside,
+            subgrid=subgrid,
+            oversample=oversample,
+        )
         solvers = {solver_class(space, term) for term in terms}
         known = {name for solver in solvers for names in solver.OPTIONS.values() for name in names}
         refuse_unknown(options, known, ", ".join(terms), space)

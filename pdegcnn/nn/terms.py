@@ -240,6 +240,7 @@ class Morphology(MetricTerm):
         radius: as in the function.
         distance: as in the function.
         subgrid: as in the function.
+        oversample: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -256,11 +257,14 @@ class Morphology(MetricTerm):
         radius: Radius | None = None,
         distance: str | None = None,
         subgrid: str | None = None,
+        oversample: int | tuple[int, int] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         name = "dilation" if _checks.choice("sign", sign, (+1, -1)) == 1 else "erosion"
-        options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid)
+        options = Options(
+            kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample
+        )
         super().__init__(name, space, channels, options, alpha, metric, device, dtype)
         self.sign = sign
 

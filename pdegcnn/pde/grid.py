@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -19,23 +20,25 @@ from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
-from pdegcnn.pde import grid_spectral
+from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import HALF, check_may_look, spread, wide, wide_metric
+from pdegcnn.pde.grid_interpolation import shifted, turned
+from pdegcnn.pde.grid_lattice import SAMPLES, Reach, passes, read
 from pdegcnn.pde.kernel_cache import KernelCache
-from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
+from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import GridSpace
 
-METHODS = {"convection": ("linear", "spectral"), "diffusion": ("kernel", "spectral")}
+METHODS = {"convection": ("cubic", "linear", "spectral"), "diffusion": ("kernel", "spectral")}
 BOUNDARY = "replicate"
 """What lies outside the image unless the caller says otherwise: so constants stay constant."""
 RIGHT_ANGLE = math.pi / 2
 """Radians of orientation in a window whose radius is given in pixels alone."""
-EDGE = 1e-6
-"""Slack in samples: rounding must not decide which taps a window holds."""
 SINKHORN_STEPS = 30
 """Each halves the remaining imbalance between orientations, a percent at first."""
-Sizes = tuple[int, int, int]
-"""Number of taps: orientations, rows, columns."""
+RADIUS = (2 * math.pi / 3, 3.0)
+"""Window of dilation and erosion unless the caller says otherwise, radians and pixels to each side."""
+DIFFUSION_RADIUS = (math.pi / 2, 2.0)
+"""The same of diffusion by a kernel."""
 
 
 class GridSolver(Solver):
@@ -47,8 +50,8 @@ class GridSolver(Solver):
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
         "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
-        "dilation": ("kernel_size", "radius", "distance"),
-        "erosion": ("kernel_size", "radius", "distance"),
+        "dilation": ("kernel_size", "radius", "distance", "oversample"),
+        "erosion": ("kernel_size", "radius", "distance", "oversample"),
     }
     space: GridSpace
 
@@ -61,27 +64,28 @@ class GridSolver(Solver):
         self.boundary = BOUNDARY if options.boundary is None else _checks.choice("boundary", options.boundary, allowed)
         distance = DEFAULT_DISTANCE if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
-        size = 5 if options.kernel_size is None else options.kernel_size
-        reach = options.reach(RIGHT_ANGLE)
-        if reach is not None:
-            self.sizes = _sizes_within(self.space, *reach)
-        else:
-            self.sizes = None if isinstance(size, str) and size == "auto" else _fixed_sizes(self.space, size)
-        self.cache = KernelCache()
-        if self.term != "convection" and self.method != "spectral" and self.sizes is not None:
+        self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
+        self.reach = _fixed_reach(self.space, options, self.term)
+        self.caches = [KernelCache() for _ in self.passes]
+        if self.term != "convection" and self.method != "spectral" and self.reach is not None:
             self._build(like)
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
         return torch.promote_types(dtype, torch.float32)
 
     def _tables(self) -> list[Table]:
-        sizes, exact = self.sizes, torch.empty(0, dtype=torch.float64)
-        return [] if sizes is None else [("taps", None, lambda: self.space.taps(sizes, exact))]
+        reach, made = self.reach, []
+        if reach is not None:
+            for i, planes in enumerate(self.passes):
+                made.append((f"taps{i}", None, partial(grid_lattice.taps, self.space, reach, planes)))
+                if planes != SAMPLES[0]:
+                    made.append((f"charge{i}", None, partial(grid_lattice.charge, self.space, reach, planes)))
+        return made
 
     @property
     def channels_are_independent(self) -> bool:
         """Whether some channels give alone what they give beside others: unless ``"auto"`` looks at all of them."""
-        return self.sizes is not None
+        return self.reach is not None
 
     @property
     def power_range(self) -> tuple[float, float, bool]:
@@ -92,7 +96,8 @@ class GridSolver(Solver):
 
     def train(self, mode: bool = True) -> GridSolver:
         """Switch between training and use, and forget the kernel."""
-        self.cache.clear()
+        for cache in self.caches:
+            cache.clear()
         return super().train(mode)
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
@@ -100,17 +105,11 @@ class GridSolver(Solver):
         space, u = self.space, self.space.to_grid(u)
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.convection, u, space, vector, time))
+        if self.method == "cubic":
+            return space.from_grid(_in_float32(_cubic_convection, u, space, vector, time, self.boundary))
         step = -time * vector
-        angles = space.angles.to(u)
-        if space.dim == 3:
-            x, y, turn = space.exp(step).unbind(-1)
-            turn = step[:, 2] * (space.orientations / (2 * math.pi))
-        else:
-            x, y = step.unbind(-1)
-            turn = torch.zeros_like(x)
-        c, s = torch.cos(angles), torch.sin(angles)
-        columns = x[:, None] * c - y[:, None] * s
-        rows = x[:, None] * s + y[:, None] * c
+        rows, columns = space.chord(step)
+        turn = step[:, 2] * (space.orientations / (2 * math.pi)) if space.dim == 3 else torch.zeros_like(rows[:, 0])
         shift = torch.stack((turn[:, None].expand_as(rows), rows, columns), dim=-1)
         return space.from_grid(shift_signal(u, shift, boundary=self.boundary))
 
@@ -123,8 +122,8 @@ class GridSolver(Solver):
             return space.from_grid(_in_float32(grid_spectral.diffusion, u, space, metric.cometric(), alpha, time))
         if metric.form in PLANE_ONLY:
             metric.cometric()  # says why it cannot be
-        sizes = self.sizes or _sizes_of_mass(u, space, metric, alpha, time)
-        kernel = self._kernel(diffusion_kernel, metric, sizes, u, alpha, time)
+        reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
+        kernel = self._kernel(diffusion_kernel, metric, reach, 0, u, alpha, time)
         return space.from_grid(group_convolution(u, kernel, boundary=self.boundary))
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
@@ -132,23 +131,49 @@ class GridSolver(Solver):
         space, u = self.space, self.space.to_grid(u)
         if u.dtype in HALF:
             metric = wide_metric(metric)
-        sizes = self.sizes or _sizes_of_cost(u, space, metric, alpha, time, self.distance)
-        kernel = self._kernel(morphology_kernel, metric, sizes, u, alpha, time)
-        return space.from_grid(morphological_convolution(u, kernel, sign))
+        reach = self.reach or _reach_of_cost(u, space, metric, alpha, time, self.distance)
+        best, field = None, u if self.passes == SAMPLES else wide(u)
+        for i, planes in enumerate(self.passes):
+            kernel = self._kernel(morphology_kernel, metric, reach, i, field, alpha, time)
+            value = morphological_convolution(read(field, planes, sign), kernel, sign, stride=len(planes.planes))
+            better = torch.maximum if sign == 1 else torch.minimum
+            best = value if best is None else better(best, value)
+        assert best is not None
+        return space.from_grid(best.to(u.dtype))
 
     def _kernel(
-        self, build: Callable[..., Tensor], metric: Metric, sizes: Sizes, like: Tensor, alpha: Alpha, time: float
+        self,
+        build: Callable[..., Tensor],
+        metric: Metric,
+        reach: Reach,
+        which: int,
+        like: Tensor,
+        alpha: Alpha,
+        time: float,
     ) -> Tensor:
-        """Return the kernel of every channel of ``like``, from the cache in evaluation mode."""
-        taps = self.space.taps(sizes, wide(like)) if self.sizes is None else self.get_buffer("taps")
+        """Return a pass's kernel of every channel of ``like``, from the cache in evaluation mode."""
+        taps, charge = self._taps(reach, which, wide(like))
         arguments = self.space, metric, taps, alpha, time, self.distance
+
+        def make() -> Tensor:
+            kernel = build(*arguments)
+            return (kernel if charge is None else kernel + charge).to(like.dtype)
+
         if self.training:
-            kernel = build(*arguments).to(like.dtype)
+            kernel = make()
         else:
             tensors = [v for v in (*vars(metric).values(), alpha) if isinstance(v, Tensor)]
-            key = (build, metric.form, sizes, like.dtype, None if isinstance(alpha, Tensor) else alpha, time)
-            kernel = self.cache.get(key, tensors, lambda: build(*arguments).to(like.dtype))
+            key = (build, metric.form, reach, like.dtype, None if isinstance(alpha, Tensor) else alpha, time)
+            kernel = self.caches[which].get(key, tensors, make)
         return kernel.expand(like.shape[1], *kernel.shape[1:])
+
+    def _taps(self, reach: Reach, which: int, like: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the taps of a pass, and what they cost beside the kernel, if anything."""
+        planes = self.passes[which]
+        if self.reach is not None:
+            return self.get_buffer(f"taps{which}"), self._buffers.get(f"charge{which}")
+        taps = grid_lattice.taps(self.space, reach, planes).to(like)
+        return taps, None if planes == SAMPLES[0] else grid_lattice.charge(self.space, reach, planes).to(like)
 
 
 def morphology_kernel(
@@ -181,49 +206,56 @@ def diffusion_kernel(
     return kernel / kernel.sum((-3, -2, -1), keepdim=True)
 
 
-def _sizes_of_cost(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float, distance: str) -> Sizes:
-    """Return sizes that hold every tap whose cost does not exceed the range of u.
+def _reach_of_cost(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float, distance: str) -> Reach:
+    """Return how far every tap lies whose cost does not exceed the range of u.
 
     The centre costs nothing, so a tap that costs more than ``max u - min u`` loses to it.
     """
     check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)
-        return _enclosing_sizes(u, space, metric, radius, distance)
+        return _enclosing_reach(u, metric, radius, distance)
 
 
-def _sizes_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float) -> Sizes:
-    """Return sizes that hold every tap whose weight is above 1e-4 of the centre's."""
+def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float) -> Reach:
+    """Return how far every tap lies whose weight is above 1e-4 of the centre's."""
     check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         power = float(alpha) if isinstance(alpha, Tensor) else alpha
         radius = wide(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
-        return _enclosing_sizes(u, space, metric, radius, DEFAULT_DISTANCE)
+        return _enclosing_reach(u, metric, radius, DEFAULT_DISTANCE)
 
 
-def _fixed_sizes(space: GridSpace, kernel_size: KernelSize) -> Sizes:
+def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
+    """Return the reach of a window that does not depend on values, None for ``"auto"``."""
+    kernel_size, radius = options.kernel_size, options.reach(RIGHT_ANGLE)
+    if kernel_size is None:
+        turn, pixels = radius or (RADIUS if term in ("dilation", "erosion") else DIFFUSION_RADIUS)
+        return Reach(min(turn, math.pi), pixels, pixels)
     if isinstance(kernel_size, str):
+        if kernel_size == "auto":
+            return None
         raise ValueError(f"kernel_size: expected an odd int, a sequence of them or 'auto', got {kernel_size!r}")
-    return space.kernel_sizes(kernel_size)
+    ko, kh, kw = space.kernel_sizes(kernel_size)
+    return Reach(ko // 2 * (2 * math.pi / space.orientations), kh // 2, kw // 2)
 
 
-def _sizes_within(space: GridSpace, angle: float, length: float) -> Sizes:
-    """Return the numbers of taps whose distance along each axis is at most ``angle`` and ``length``."""
-    steps = int(angle * space.orientations / (2 * math.pi) + EDGE)
-    pixels = 2 * int(length + EDGE) + 1
-    return space.kernel_sizes((2 * steps + 1, pixels, pixels) if space.dim == 3 else (pixels, pixels))
-
-
-def _enclosing_sizes(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Sizes:
-    """Tap numbers of the box around the ball of ``radius [C]``, at most once around the circle and across the image."""
+def _enclosing_reach(u: Tensor, metric: Metric, radius: Tensor, distance: str) -> Reach:
+    """Half the sides of the box around the ball of ``radius [C]``, at most around the circle and across the image."""
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
     pixels, turn = (reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT).tolist()
-    steps = int(min(turn, 2 * math.pi) * space.orientations / (2 * math.pi))
-    rows, columns = (2 * min(int(pixels), n - 1) + 1 for n in u.shape[-2:])
-    size = (2 * steps + 1, rows, columns)
-    return space.kernel_sizes(size if space.dim == 3 else size[1:])
+    rows, columns = (min(pixels, n - 1) for n in u.shape[-2:])
+    return Reach(min(turn, math.pi), rows, columns)
+
+
+def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, boundary: str) -> Tensor:
+    """``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
+    step = -time * vector
+    if space.dim == 3:
+        u = turned(u, step[:, 2] * (space.orientations / (2 * math.pi)))
+    return shifted(u, *space.chord(step), boundary)
 
 
 def _in_float32(solver: Any, u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:

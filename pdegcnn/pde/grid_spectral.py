@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pdegcnn import _fft, _transforms
 from pdegcnn.ops.matrix_function import fractional_exponential
+from pdegcnn.pde.grid_interpolation import turned
 from pdegcnn.spaces import GridSpace
-from pdegcnn.spaces.base import sinc
 
 
 @_transforms.constants()
@@ -95,39 +95,17 @@ def _phase(frequency: Tensor, shift: Tensor, nyquist: bool, dim: int) -> Tensor:
     return torch.complex(torch.cos(angle), imaginary)
 
 
-def _turn(u: Tensor, angle: Tensor, signless: Tensor) -> Tensor:
-    """u [B,C,Or,H,W] at orientation theta + angle, ``angle [C]`` radians, by a phase shift.
-
-    The Nyquist mode of an even number of orientations is multiplied by ``signless [C]`` instead.
-    """
-    count = u.shape[2]
-    spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
-    n = torch.arange(spectrum.shape[2], dtype=u.dtype, device=u.device)
-    phase = torch.polar(torch.ones_like(n) * torch.ones_like(angle[:, None]), n * angle[:, None])
-    if count % 2 == 0:
-        phase = torch.cat((phase[:, :-1], signless[:, None].to(phase.dtype)), dim=1)
-    return _fft.apply(torch.fft.irfft, spectrum * phase[:, :, None, None], n=count, dim=2)
-
-
 def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tensor:
-    """``u(g exp(-time c))`` for u [B,C,Or,H,W] and c ``[C,dim]``, without interpolation.
+    """``u(g exp(-time c))`` for u [B,C,Or,H,W] and c ``[C,dim]``, exact for what the samples resolve.
 
-    Half the turn, a shift by the half-angle coordinates of the step, the other half of the turn: so the step along -c
-    is the exact inverse, but for Nyquist modes.
+    The whole turn, then a shift by the chord: turning first meets only the orders that u has, while a shift makes new
+    ones. So the step along -c undoes the step only up to what the shift made; the exact inverse is the adjoint.
     """
     step = -time * vector
     if space.dim == 3:
-        half = step[:, 2] / 2
-        chord = sinc(half)[:, None] * step[:, :2]
-        # two half turns would lose the Nyquist mode that a turn by a whole step keeps: it turns all at once
-        u = _turn(u, half, torch.cos(space.orientations * half))
-    else:
-        half, chord = None, step
-    angles = space.angles.to(u)
-    c, s = torch.cos(angles), torch.sin(angles)
-    dx = (chord[:, :1] * c - chord[:, 1:] * s)[..., None, None]  # [C,Or,1,1]
-    dy = (chord[:, :1] * s + chord[:, 1:] * c)[..., None, None]
+        u = turned(u, step[:, 2] * (space.orientations / (2 * math.pi)))
+    rows, columns = space.chord(step)
     x, y, _, _ = _frequencies(u)
+    dx, dy = columns[..., None, None], rows[..., None, None]
     phase = _phase(x, dx, u.shape[-1] % 2 == 0, -1) * _phase(y, dy, u.shape[-2] % 2 == 0, -2)
-    u = _fft.apply(torch.fft.irfft2, _fft.apply(torch.fft.rfft2, u) * phase, s=u.shape[-2:])
-    return u if half is None else _turn(u, half, torch.ones_like(half))
+    return _fft.apply(torch.fft.irfft2, _fft.apply(torch.fft.rfft2, u) * phase, s=u.shape[-2:])

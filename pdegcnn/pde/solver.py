@@ -35,6 +35,7 @@ class Options:
         distance: approximation of the distance that the kernel is a function of.
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
+        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
     """
 
     method: str | None = None
@@ -43,9 +44,10 @@ class Options:
     distance: str | None = None
     boundary: str | None = None
     subgrid: str | None = None
+    oversample: int | tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("kernel_size", "radius"):
+        for name in ("kernel_size", "radius", "oversample"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.radius is not None and self.kernel_size is not None:

@@ -55,6 +55,13 @@ class GridSpace(HomogeneousSpace):
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KO,KH,KW,dim]``."""
 
+    @abstractmethod
+    def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
+        """The same for taps at ``steps [KO]`` orientations and (x, y) = ``image [KH,KW,2]`` pixels from the centre.
+
+        Pixels may differ between orientations, ``[KO,KH,KW,2]``. Float64 as the arguments are.
+        """
+
     def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """How much of a grid cell each tap stands for, ``[KO,1,1]``: a tap met twice around the circle counts half."""
         weights = [1.0] * sizes[0]
@@ -68,6 +75,13 @@ class GridSpace(HomogeneousSpace):
         steps, rows, columns = [torch.arange(n, **kind) - n // 2 for n in sizes]
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         return steps, torch.stack((x, y), dim=-1)
+
+    def chord(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and columns ``[..., Or]`` in pixels from each element of the grid to the one ``exp(c)`` further."""
+        x, y = self.exp(c)[..., :2, None].unbind(-2)
+        angles = self.angles.to(c)
+        cosine, sine = torch.cos(angles), torch.sin(angles)
+        return x * sine + y * cosine, x * cosine - y * sine
 
     def transform(self, signal: Tensor, **motion: Any) -> Tensor:
         """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns),

@@ -81,4 +81,8 @@ class R2(GridSpace):
 
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """Offset of the centre from each tap, ``[1,1,KH,KW,2]``."""
-        return -self.offsets(sizes, like)[1][None, None].to(like.dtype)
+        return self.taps_at(*self.offsets(sizes, like)).to(like.dtype)
+
+    def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
+        """Offset of the centre from taps at ``image [(1,)KH,KW,2]``, ``[1,1,KH,KW,2]``."""
+        return -image.expand(1, 1, *image.shape[-3:])

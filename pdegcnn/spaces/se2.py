@@ -116,11 +116,15 @@ class SE2(GridSpace):
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """``h^-1 g`` for centre g at each orientation and tap h, ``[Or,KO,KH,KW,3]``, angles in [-pi, pi]."""
         steps, image = self.offsets(sizes, like)
+        return self.taps_at(steps, image).to(like.dtype)
+
+    def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
+        """``h^-1 g`` for taps h at orientation ``steps [KO]`` and pixels ``image [(KO,)KH,KW,2]``, float64."""
         turn = steps * (2 * math.pi / self.orientations)
-        angles = self.angles.to(like.device)[:, None] + turn  # of the taps, [Or,KO]
+        angles = self.angles.to(steps.device)[:, None] + turn  # of the taps, [Or,KO]
         position = rotation(-angles[:, :, None, None], -image)
         turn = -turn[:, None, None, None].expand(*position.shape[:-1], 1)
-        return torch.cat((position, turn), dim=-1).to(like.dtype)
+        return torch.cat((position, turn), dim=-1)
 
 
 def _wrap(angle: Tensor) -> Tensor:

@@ -49,6 +49,23 @@ def filled(module: nn.Module) -> nn.Module:
     return module
 
 
+SAMPLES = {"kernel_size": 5, "oversample": 1}
+RECORDED = {
+    "diffusion": {"kernel_size": 5},
+    "convection": {"method": "linear"},
+    "dilation": SAMPLES,
+    "erosion": SAMPLES,
+}
+"""Options of terms on grids that were defaults when values were recorded."""
+RECORDED_LAYER = {"convection": "linear", "oversample": 1}
+"""The same for layers and networks of which five taps are the default, too."""
+
+
+def on_grid(name: str) -> bool:
+    """Return whether a space is sampled on pixels, where defaults have changed since."""
+    return name in ("R2", "SE2")
+
+
 def spaces() -> dict[str, tuple[Any, tuple[int, ...], int]]:
     """Return each space with the shape of a signal and the number of weights of a diagonal metric."""
     grid = pg.sphere.SphereGrid.gauss_legendre(5)
@@ -76,8 +93,9 @@ def function_cases() -> dict[str, Callable[[], list[Tensor]]]:
                 for options in ({}, {"alpha": 0.75, "time": 0.6}):
                     if term == "convection":
                         options = {k: v for k, v in options.items() if k == "time"}
+                    old = RECORDED.get(term, {}) if on_grid(name) else {}
 
-                    def run(term=term, space=space, shape=shape, w=weights, options=options):
+                    def run(term=term, space=space, shape=shape, w=weights, options=options | old):
                         u, w = wave(2, 2, *shape).requires_grad_(), w.clone().requires_grad_()
                         out = getattr(pg.functional, term)(u, space, w, **options)
                         return [out, *torch.autograd.grad((out * wave(*out.shape, phase=2.0)).sum(), (u, w))]
@@ -111,7 +129,15 @@ def layer_cases() -> dict[str, Callable[[], list[Tensor]]]:
         for training in (False, True):
             made[f"PDELayer {name} training={training}"] = (
                 lambda name=name, space=space, shape=shape, training=training: trained(
-                    lambda: pg.nn.PDELayer(space, 2, 3, terms(name, space)), (2, 2, *shape), training=training
+                    lambda: pg.nn.PDELayer(
+                        space,
+                        2,
+                        3,
+                        terms(name, space),
+                        **({"kernel_size": 5, **RECORDED_LAYER} if on_grid(name) else {}),
+                    ),
+                    (2, 2, *shape),
+                    training=training,
                 )
             )
         if name not in ("S2", "S2 points"):
@@ -128,7 +154,7 @@ def layer_cases() -> dict[str, Callable[[], list[Tensor]]]:
         {"diffusion": "spectral", "convection": "spectral", "alpha": 1.0},
     ):
         made[f"PDELayer SE2 {sorted(options)}"] = lambda options=options: trained(
-            lambda: pg.nn.PDELayer(se2, 2, 3, **options), lifted
+            lambda: pg.nn.PDELayer(se2, 2, 3, **{"kernel_size": 5, **RECORDED_LAYER, **options}), lifted
         )
     mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(1))
 
@@ -156,8 +182,11 @@ def network_cases() -> dict[str, Callable[[], list[Tensor]]]:
     """Return every ready network in a small form."""
     models, grid = pg.models, pg.sphere.SphereGrid.gauss_legendre(8)
     sizes: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-        "rotated_digits": (lambda: models.rotated_digits(channels=(2, 3, 2)), (2, 1, 28, 28)),
-        "vessel_segmentation": (lambda: models.vessel_segmentation(channels=2, layers=3), (1, 3, 12, 10)),
+        "rotated_digits": (lambda: models.rotated_digits(channels=(2, 3, 2), **RECORDED_LAYER), (2, 1, 28, 28)),
+        "vessel_segmentation": (
+            lambda: models.vessel_segmentation(channels=2, layers=3, **RECORDED_LAYER),
+            (1, 3, 12, 10),
+        ),
         "hyperbolic_classifier": (lambda: models.hyperbolic_classifier(1, 3, width=4), (2, 1, 16, 16)),
         "hyperbolic_segmenter": (lambda: models.hyperbolic_segmenter(1, 3, width=4), (1, 1, 16, 16)),
         "spherical_classifier": (

@@ -92,7 +92,7 @@ def test_the_state_copies_and_pickles_do_not_hold_it():
         assert len(pickle.dumps(net)) == size
         for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
             assert torch.equal(twin(x), out)
-            assert twin.terms["dilation"].solver.cache is not net.terms["dilation"].solver.cache
+            assert twin.terms["dilation"].solver.caches[0] is not net.terms["dilation"].solver.caches[0]
 
 
 def test_inference_mode_does_not_poison_training():
@@ -120,7 +120,7 @@ def test_traces_export_and_transforms_leave_it_alone(built):
     x = u()
     with torch.no_grad():
         wanted = net(x)
-        kernel = net.terms["dilation"].solver.cache._entry
+        kernel = net.terms["dilation"].solver.caches[0]._entry
         compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
         assert torch.allclose(compiled(x), wanted, atol=1e-6)
         exported = torch.export.export(net, (x,)).module()
@@ -128,7 +128,7 @@ def test_traces_export_and_transforms_leave_it_alone(built):
         stacked = {k: torch.stack([v, v + 0.1]) for k, v in net.state_dict().items()}
         many = torch.func.vmap(lambda s: torch.func.functional_call(net, s, (x,)))(stacked)
         assert torch.allclose(many[0], wanted, atol=1e-6) and not torch.allclose(many[1], wanted, atol=1e-2)
-    assert net.terms["dilation"].solver.cache._entry is kernel
+    assert net.terms["dilation"].solver.caches[0]._entry is kernel
 
 
 def test_a_cache_refuses_to_keep_what_needs_gradients():

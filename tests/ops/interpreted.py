@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.convection import convection
+from pdegcnn.ops.convection import reference as convection_reference
+from pdegcnn.ops.convection.custom_op import BOUNDARIES
 from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
 from pdegcnn.ops.group_convolution import custom_op
+from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather import custom_op as transport_op
 from pdegcnn.ops.transport_gather import reference as transport_reference
@@ -67,6 +71,31 @@ def test_gather_morphology_triton(dtype, power, sign):
         assert out[0, 0, :, lists.columns[lists.start[5] : lists.start[6]]].isnan().any(0).all()
         arguments = (torch.randn_like(u).requires_grad_(), *lists, lower @ lower.mT, law, 3, sign, "triton")
         torch.library.opcheck(morphology_op.search, arguments)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_convection_of_several_strips_triton(boundary):
+    u, shift = torch.randn(2, 1, 2, 11, 17).double(), torch.tensor([[[0.4, -2.3, 3.6], [-1.2, 13.5, -20.1]]]).double()
+    agree(
+        lambda u, s: convection(u, s, boundary, "triton"),
+        lambda u, s: convection_reference.convection(u, s, boundary),
+        (u, shift),
+        1e-10,
+    )
+
+
+@pytest.mark.parametrize("sign", (1, -1))
+def test_morphology_of_several_strips_triton(sign):
+    """Same bits as the loops, which walk over the same taps in the same order."""
+    u, kernel = torch.randn(3, 1, 2, 11, 13), 2 * torch.rand(1, 2, 3, 3, 5)
+    u[1, 0, 1, 4, 6] = math.nan  # this signal is walked over tap by tap
+    kernel[0, 0, 1, 1, :2] = math.inf
+    given = [[x.clone().requires_grad_() for x in (u, kernel)] for _ in range(2)]
+    fast, slow = (morphological_convolution(*x, sign, b) for x, b in zip(given, ("triton", "numba")))
+    assert torch.equal(fast.nan_to_num(9), slow.nan_to_num(9))
+    weight = torch.randn_like(u)
+    for a, b in zip(*(torch.autograd.grad(out, x, weight) for out, x in zip((fast, slow), given))):
+        torch.testing.assert_close(a, b)
 
 
 def test_opcheck_group_convolution_triton():

@@ -85,6 +85,33 @@ def test_morphology(backend, device, dtype):
 
 
 @draws("morphological_convolution")
+def test_planes_between_the_outputs(backend, device, dtype):
+    """A stride gives every so many outputs of the convolution with a kernel on all planes, and its gradients."""
+
+    def test(shape, size, stride, sign, seed):
+        torch.manual_seed(seed)
+        planes = stride * shape[2]
+        u = torch.randn(*shape[:2], planes, *shape[3:]).mul(4).round().div(4).to(device, dtype).requires_grad_()
+        whole = torch.rand(shape[1], planes, *size).mul(8).round().div(4).to(device, dtype)
+        whole[torch.rand(whole.shape) < 0.2] = torch.inf
+        with torch.no_grad():
+            between = torch.arange(planes) % stride > 0
+            u[:, :, between.to(device), -1] = -sign * torch.inf  # may be outside: that never wins
+        kernel = whole[:, ::stride].contiguous().requires_grad_()
+        whole.requires_grad_()
+        got = morphological_convolution(u, kernel, sign, backend, stride=stride)
+        wanted = morphological_convolution(u, whole, sign, backend)[:, :, ::stride]
+        assert torch.equal(got, wanted)
+        weight = torch.randn_like(got)
+        found = torch.autograd.grad(got, (u, kernel), weight)
+        expected = torch.autograd.grad(wanted, (u, whole), weight)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1][:, ::stride])
+
+    draw(backend, device, test, (2, 3), (1, -1), SEEDS)
+
+
+@draws("morphological_convolution")
 def test_dilation_and_erosion_are_the_two_convolutions(backend, device, dtype):
     def test(shape, size, seed):
         torch.manual_seed(seed)

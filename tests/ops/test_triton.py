@@ -38,6 +38,7 @@ SIZES = {
     "CHUNK": 128,
     "NUMBER": 45,
     "ROWS": 4,
+    "TILE": 4,
     "LINE": 64,
     "EMPTY": -math.inf,
 }
@@ -51,7 +52,6 @@ def launched():
         "SIGN": (1, -1),
         "FORWARD": (True, False),
         "BOUNDARY": (0, 1, 2),
-        "AXIS": (1,),
         "CHECK": (True, False),
         "ALL": (True, False),
     }

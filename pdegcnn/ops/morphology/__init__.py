@@ -12,30 +12,33 @@ from pdegcnn.ops.morphology import custom_op as _op
 __all__ = ["dilation_and_erosion", "morphological_convolution"]
 
 
-def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1, backend: str | None = None) -> Tensor:
+def morphological_convolution(
+    u: Tensor, kernel: Tensor, sign: int = +1, backend: str | None = None, *, stride: int = 1
+) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
 
-    ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(o+do) mod Or,h+dh,w+dw] - kernel[c,o,do,dh,dw]``. Orientations
+    ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(stride*o+do) mod planes,h+dh,w+dw] - kernel[c,o,do,dh,dw]``. Planes
     are periodic; taps outside the image never win; a kernel entry of +inf means that the tap is absent, and an
     output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the winning tap, the first
     in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the output NaN. Half
     precision is computed in float32.
 
     Args:
-        u: signal [B,C,Or,H,W].
+        u: signal [B,C,planes,H,W], where ``planes = stride * Or``.
         kernel: turned kernel [C,Or,KO,KH,KW] with odd sizes, of the dtype and device of ``u``.
         sign: +1 for dilation, -1 for erosion.
         backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
+        stride: planes of u for each orientation of the kernel and of the output; the others lie between.
 
     Returns:
-        Tensor of the shape and dtype of ``u``.
+        Tensor [B,C,Or,H,W] of the dtype of ``u``.
 
     Raises:
-        ValueError: if a shape, the sign or the backend does not fit.
+        ValueError: if a shape, the sign, the stride or the backend does not fit.
         TypeError: if an argument is no floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
-    _checks.kernel(u, kernel)
+    _checks.kernel(u, kernel, stride=stride)
     _checks.choice("sign", sign, (1, -1))
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)

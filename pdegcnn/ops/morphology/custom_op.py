@@ -16,7 +16,7 @@ from pdegcnn.ops.morphology import torch_impl
 
 @operator("pdegcnn::morphology")
 def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
-    """Value [B,C,Or,H,W] and winning taps of the same shape (empty unless ``keep``)."""
+    """Value [B,C,Or,H,W] and winning taps of the same shape (empty unless ``keep``); u may have more planes than Or."""
     taps = kernel.shape[2] * kernel.shape[3] * kernel.shape[4]
     return implementation("morphology", backend).forward(
         u.contiguous(), kernel.contiguous(), sign, keep, index_dtype(taps + 1)
@@ -26,24 +26,28 @@ def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -
 @morphology.register_fake
 def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
     dtype = index_dtype(kernel.shape[2] * kernel.shape[3] * kernel.shape[4] + 1)
-    out = u.new_empty(u.shape)
-    return out, out.new_empty(u.shape if keep else (0,), dtype=dtype)
+    out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
+    return out, out.new_empty(out.shape if keep else (0,), dtype=dtype)
 
 
 @operator("pdegcnn::morphology_backward")
-def morphology_backward(grad: Tensor, winner: Tensor, sizes: list[int], backend: str) -> tuple[Tensor, Tensor]:
+def morphology_backward(
+    grad: Tensor, winner: Tensor, sizes: list[int], stride: int, backend: str
+) -> tuple[Tensor, Tensor]:
     """Sum of ``grad`` over the outputs each source won, and over those each kernel entry won."""
-    return implementation("morphology", backend).backward(grad.contiguous(), winner.contiguous(), sizes)
+    return implementation("morphology", backend).backward(grad.contiguous(), winner.contiguous(), sizes, stride)
 
 
 @morphology_backward.register_fake
-def _(grad: Tensor, winner: Tensor, sizes: list[int], backend: str) -> tuple[Tensor, Tensor]:
-    return grad.new_empty(grad.shape), grad.new_empty((*grad.shape[1:3], *sizes))
+def _(grad: Tensor, winner: Tensor, sizes: list[int], stride: int, backend: str) -> tuple[Tensor, Tensor]:
+    planes = (*grad.shape[:2], stride * grad.shape[2], *grad.shape[3:])
+    return grad.new_empty(planes), grad.new_empty((*grad.shape[1:3], *sizes))
 
 
 def _setup(ctx, inputs, output) -> None:
     u, kernel, sign, keep, backend = inputs
     ctx.sizes, ctx.sign, ctx.backend = list(kernel.shape[2:]), sign, backend
+    ctx.stride = u.shape[2] // kernel.shape[1]
     ctx.keep = keep
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(*((output[1],) if keep else (u, kernel)))
@@ -55,7 +59,7 @@ def _backward(ctx, grad, _):
     else:
         u, kernel = ctx.saved_tensors
         winner = morphology(u.detach(), kernel.detach(), ctx.sign, True, ctx.backend)[1]
-    grad_u, sums = morphology_backward(grad, winner, ctx.sizes, ctx.backend)
+    grad_u, sums = morphology_backward(grad, winner, ctx.sizes, ctx.stride, ctx.backend)
     return grad_u, -ctx.sign * sums, None, None, None
 
 
@@ -63,13 +67,13 @@ morphology.register_autograd(_backward, setup_context=_setup)
 
 
 def _setup_backward(ctx, inputs, output) -> None:
-    _, winner, ctx.sizes, _ = inputs
+    _, winner, ctx.sizes, ctx.stride, _ = inputs
     ctx.save_for_backward(winner)
 
 
 def _double_backward(ctx, grad_u, grad_sums):
     (winner,) = ctx.saved_tensors
-    return torch_impl.gather(grad_u, grad_sums, winner, ctx.sizes), None, None, None
+    return torch_impl.gather(grad_u, grad_sums, winner, ctx.sizes, ctx.stride), None, None, None, None
 
 
 morphology_backward.register_autograd(_double_backward, setup_context=_setup_backward)
@@ -128,8 +132,8 @@ def _backward_pair(ctx, grad_dilated, _, grad_eroded, __):
     saved = ctx.saved_tensors
     if not ctx.keep:
         saved = morphology_pair(*(x.detach() for x in saved), True, ctx.backend)[1::2]
-    up, up_sums = morphology_backward(grad_dilated, saved[0], ctx.sizes, ctx.backend)
-    down, down_sums = morphology_backward(grad_eroded, saved[1], ctx.sizes, ctx.backend)
+    up, up_sums = morphology_backward(grad_dilated, saved[0], ctx.sizes, 1, ctx.backend)
+    down, down_sums = morphology_backward(grad_eroded, saved[1], ctx.sizes, 1, ctx.backend)
     return up + down, -up_sums, down_sums, None, None
 
 
@@ -140,5 +144,5 @@ def by_gathering(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     sizes = list(kernel.shape[2:])
     winner = _transforms.at_values(morphology, u, kernel, sign, True, backend)[1]
-    value = torch_impl.gather(u, -sign * kernel, winner, sizes)
+    value = torch_impl.gather(u, -sign * kernel, winner, sizes, u.shape[2] // kernel.shape[1])
     return torch.where(winner == sizes[0] * sizes[1] * sizes[2], -sign * torch.inf, value)

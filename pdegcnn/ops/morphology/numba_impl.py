@@ -34,21 +34,24 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch
     """Values, and the winning taps where ``keep`` (else an empty tensor)."""
     loops = _jit.specialise(LOOPS, rows, kernel.shape[-1])
     planes = _jit.array(u.flatten(0, 1))
-    out = torch.empty(planes.shape, dtype=torch.promote_types(u.dtype, torch.float32))
+    shape = (*u.shape[:2], kernel.shape[1], *u.shape[3:])
+    out = torch.empty(shape, dtype=torch.promote_types(u.dtype, torch.float32)).flatten(0, 1)
     winner = torch.empty(out.shape if keep else (1, 1, 1, 1), dtype=index_dtype)
     _jit.parallel(loops.forward, out.shape[0], planes, _jit.array(kernel), out.numpy(), winner.numpy(), keep, sign)
-    return out.view(u.shape).to(u.dtype), winner.view(u.shape) if keep else winner.new_empty(0)
+    return out.view(shape).to(u.dtype), winner.view(shape) if keep else winner.new_empty(0)
 
 
-def backward(grad: Tensor, winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+def backward(grad: Tensor, winner: Tensor, sizes: list[int], stride: int) -> tuple[Tensor, Tensor]:
     """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
     loops = _jit.specialise(LOOPS, rows, sizes[2])
     planes = _jit.array(grad.flatten(0, 1))
     batch, channels, orientations = grad.shape[:3]
     taps = sizes[0] * sizes[1] * sizes[2]
-    grad_u = torch.empty(planes.shape, dtype=torch.promote_types(grad.dtype, torch.float32))
+    shape = (batch, channels, stride * orientations, *grad.shape[3:])
+    grad_u = torch.empty(shape, dtype=torch.promote_types(grad.dtype, torch.float32))
     sums = torch.empty(batch * channels, orientations, taps, dtype=torch.float64)
     winners = winner.contiguous().flatten(0, 1).numpy()
-    _jit.parallel(loops.backward, batch * channels, planes, winners, tuple(sizes), grad_u.numpy(), sums.numpy())
+    images = grad_u.flatten(0, 1).numpy()
+    _jit.parallel(loops.backward, batch * channels, planes, winners, tuple(sizes), stride, images, sums.numpy())
     total = sums.view(batch, channels, orientations, *sizes).sum(0)
-    return grad_u.view(grad.shape).to(grad.dtype), total.to(grad.dtype)
+    return grad_u.to(grad.dtype), total.to(grad.dtype)

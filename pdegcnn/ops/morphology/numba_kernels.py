@@ -82,15 +82,24 @@ def scaled(out, u, factor):
 
 
 @njit(cache=True, nogil=True)
-def fill_frame(frame, u, sign, top, left, columns):
-    """Write sign * u [Or,H,W] into the frame; return its smallest and largest value and whether NaN occurs."""
+def fill_frame(frame, u, sign, stride, top, left, columns):
+    """Write sign * u [stride*Or,H,W] into the frame.
+
+    Return the smallest value of the planes where outputs are, the largest of all, and whether NaN occurs.
+    """
     orientations, height, width = u.shape
     for o in range(orientations):
         for h in range(height):
             start = (o * (height + 2 * top) + h + top) * columns + left
             scaled(frame[start : start + width], u[o, h], sign)
     low, high = extremes(u.reshape(-1))
-    return min(sign * low, sign * high), max(sign * low, sign * high), count_nan(u.reshape(-1)) > 0
+    least = min(sign * low, sign * high)
+    if stride > 1:
+        least = np.inf
+        for o in range(0, orientations, stride):
+            first, last = extremes(u[o].reshape(-1))
+            least = min(least, sign * first, sign * last)
+    return least, max(sign * low, sign * high), count_nan(u.reshape(-1)) > 0
 
 
 @njit(cache=True, nogil=True)
@@ -114,18 +123,19 @@ def classify(kind, k, low, high, nans):
 
 @njit(cache=True, nogil=True)
 def forward(u, kernel, out, winner, keep, sign, start, stop):
-    """Planes ``start`` to ``stop`` of u [B*C,Or,H,W] with kernel [C,Or,KO,KH,KW]; winning taps where ``keep``."""
-    _, orientations, height, width = u.shape
-    channels, _, ko, kh, kw = kernel.shape
+    """Signals ``start`` to ``stop`` of u [B*C,stride*Or,H,W] with kernel [C,Or,KO,KH,KW]; winners where ``keep``."""
+    _, planes, height, width = u.shape
+    channels, orientations, ko, kh, kw = kernel.shape
+    stride = planes // orientations
     columns, rows = width + kw - 1, height + kh - 1
-    frame = np.full(orientations * rows * columns + kw + LANES, -np.inf).astype(u.dtype)
+    frame = np.full(planes * rows * columns + kw + LANES, -np.inf).astype(u.dtype)
     block = max(1, BLOCK // columns)
     best_buffer = np.empty(block * columns + LANES, u.dtype)
     index_buffer = np.empty(block * columns + LANES, np.int32)
     kind = np.empty((ko, kh), np.int64)
     one = u.dtype.type(sign)
     for n in range(start, stop):
-        low, high, nans = fill_frame(frame, u[n], one, kh // 2, kw // 2, columns)
+        low, high, nans = fill_frame(frame, u[n], one, stride, kh // 2, kw // 2, columns)
         for o in range(orientations):
             k = kernel[n % channels, o]
             classify(kind, k, low, high, nans)
@@ -136,7 +146,7 @@ def forward(u, kernel, out, winner, keep, sign, start, stop):
                 best[:] = -np.inf
                 index[:] = ko * kh * kw
                 for a in range(ko):
-                    plane = (o + a - ko // 2) % orientations * rows
+                    plane = (stride * o + a - ko // 2) % planes * rows
                     for i in range(kh):
                         base = (plane + top + i) * columns
                         p = frame[base : base + best.size + kw - 1]
@@ -153,13 +163,13 @@ def forward(u, kernel, out, winner, keep, sign, start, stop):
 
 
 @njit(cache=True, nogil=True)
-def backward(grad, winner, sizes, grad_u, grad_kernel, start, stop):
+def backward(grad, winner, sizes, stride, grad_u, grad_kernel, start, stop):
     """Send grad [B*C,Or,H,W] to the winning taps: into grad_u, and summed into grad_kernel [B*C,Or,taps]."""
     _, orientations, height, width = grad.shape
     ko, kh, kw = sizes
     taps = ko * kh * kw
-    columns, rows = width + kw - 1, height + kh - 1
-    frame = np.empty(orientations * rows * columns, grad.dtype)
+    columns, rows, planes = width + kw - 1, height + kh - 1, stride * orientations
+    frame = np.empty(planes * rows * columns, grad.dtype)
     offset = np.empty(taps, np.int64)
     sums = np.empty(taps, np.float64)
     for n in range(start, stop):
@@ -167,7 +177,7 @@ def backward(grad, winner, sizes, grad_u, grad_kernel, start, stop):
         for o in range(orientations):
             sums[:] = 0
             for t in range(taps):
-                plane = (o + t // (kh * kw) - ko // 2) % orientations
+                plane = (stride * o + t // (kh * kw) - ko // 2) % planes
                 offset[t] = (plane * rows + t // kw % kh) * columns + t % kw
             for h in range(height):
                 for w in range(width):
@@ -177,7 +187,7 @@ def backward(grad, winner, sizes, grad_u, grad_kernel, start, stop):
                         frame[offset[t] + h * columns + w] += g
                         sums[t] += g
             grad_kernel[n, o] = sums
-        for o in range(orientations):
+        for o in range(planes):
             for h in range(height):
                 base = (o * rows + h + kh // 2) * columns + kw // 2
                 grad_u[n, o, h] = frame[base : base + width]

@@ -22,8 +22,10 @@ from torch import Tensor
 from pdegcnn.ops import _jit
 from pdegcnn.ops.morphology import triton_source
 
-BLOCK = 512
+BLOCK = 256
 TAPS, CHUNK = 32, 128
+COUNTS = ["channels", "orientations", "stride", "height", "width"]
+"""Numbers whose values do not change the code of a kernel."""
 LANES, STEPS, ROWS = 128, 32, 8
 """Columns and rows of a strip, and blocks of outputs that one program of the kernel's gradient adds up."""
 
@@ -68,7 +70,7 @@ def _fill_frame(
         tl.atomic_max(special + plane // orientations, odd, mask=odd > 0)
 
 
-@triton.jit(do_not_specialize=["batch", "channels", "orientations", "height", "width", "frame_height", "frame_width"])
+@triton.jit(do_not_specialize=["batch", *COUNTS, "frame_height", "frame_width"])
 def _columns(
     frame,
     kernel,
@@ -76,6 +78,7 @@ def _columns(
     batch,
     channels,
     orientations,
+    stride,
     height,
     width,
     frame_height,
@@ -92,17 +95,17 @@ def _columns(
     lane = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
     o = entry % orientations
     b, x = tl.minimum(lane // width, batch - 1), lane % width
-    plane = b * (channels * orientations) + (entry - o)
-    there = winner + (plane + o).to(tl.int64) * (height * width) + (y * width + x)
-    source = frame + plane.to(tl.int64) * (frame_height * frame_width) + (y * frame_width + x)
+    before, planes = b.to(tl.int64) * (channels * orientations), orientations * stride
+    there = winner + (before + entry) * (height * width) + (y * width + x)
+    source = frame + (before + entry - o) * stride * (frame_height * frame_width) + (y * frame_width + x)
     left = tl.where(lane < batch * width, height - y, 0)
     for r in tl.static_range(ROWS):
         row = tl.load(there, mask=left > r, other=KO * KH).to(tl.int32)
         won, row = row < KO * KH, tl.minimum(row, KO * KH - 1)
-        turned = o + row // KH - KO // 2
+        turned = o * stride + row // KH - KO // 2
         for _ in tl.static_range(KO // 2):
-            turned = tl.where(turned < 0, turned + orientations, turned)
-            turned = tl.where(turned >= orientations, turned - orientations, turned)
+            turned = tl.where(turned < 0, turned + planes, turned)
+            turned = tl.where(turned >= planes, turned - planes, turned)
         first = row * KW
         p, q = source + (turned * frame_height + row % KH) * frame_width, kernel + entry * (KO * KH * KW) + first
         best = SIGN * tl.load(p) - tl.load(q)
@@ -117,7 +120,7 @@ def _columns(
         source += frame_width
 
 
-@triton.jit(do_not_specialize=["channels", "orientations", "height", "width", "groups"])
+@triton.jit(do_not_specialize=[*COUNTS, "groups"])
 def _walk(
     u,
     kernel,
@@ -126,6 +129,7 @@ def _walk(
     winner,
     channels,
     orientations,
+    stride,
     height,
     width,
     groups,
@@ -153,14 +157,15 @@ def _walk(
         k = tl.load(kernel + entry + line, mask=line < KO * KH * KW, other=0.0).to(tl.float32)
         odd = tl.load(special + signal) | tl.max((~(k > float("-inf"))).to(tl.int32), 0)
         last = tl.where(odd > 0, last, 0)
-    first = u + signal.to(tl.int64) * orientations * pixels
+    planes = stride * orientations
+    first = u + signal.to(tl.int64) * planes * pixels
     for block in range(tl.program_id(0) % groups, last, groups):
         at = block * BLOCK + tl.arange(0, BLOCK)
         h, w = at // width, at % width
         best = tl.full([BLOCK], float("-inf"), WIDE)
         index = tl.full([BLOCK], KO * KH * KW, tl.int32)
         for a in range(KO):
-            source = first + ((o + a + KO * orientations - KO // 2) % orientations).to(tl.int64) * pixels
+            source = first + ((stride * o + a + KO * planes - KO // 2) % planes).to(tl.int64) * pixels
             for i in range(KH):
                 row = h + i - KH // 2
                 in_row = (at < pixels) & (row >= 0) & (row < height)
@@ -180,12 +185,13 @@ def _walk(
             tl.store(winner + there, index.to(winner.dtype.element_ty), mask=at < pixels)
 
 
-@triton.jit(do_not_specialize=["orientations", "height", "width"])
+@triton.jit(do_not_specialize=COUNTS[1:])
 def _backward_signal(
     grad,
     winner,
     grad_u,
     orientations,
+    stride,
     height,
     width,
     KO: tl.constexpr,
@@ -198,15 +204,17 @@ def _backward_signal(
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
-    signal, o = plane // orientations, plane % orientations
+    planes = stride * orientations
+    signal, o = plane // planes, plane % planes
     at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     h, w = at // width, at % width
     total = tl.zeros([BLOCK], WIDE)
     for a in range(KO):
-        first = (signal * orientations + (o - a + KO * orientations + KO // 2) % orientations).to(tl.int64) * pixels
+        centre = (o - a + KO * planes + KO // 2) % planes
+        first = (signal * orientations + centre // stride).to(tl.int64) * pixels
         for i in range(KH):
             row = h - i + KH // 2
-            in_row = (at < pixels) & (row >= 0) & (row < height)
+            in_row = (at < pixels) & (row >= 0) & (row < height) & (centre % stride == 0)
             for j in range(KW):
                 column = w - j + KW // 2
                 here = in_row & (column >= 0) & (column < width)
@@ -246,8 +254,8 @@ def wide(dtype: torch.dtype) -> tl.dtype:
 
 def written_out(u: Tensor, size: Sequence[int]) -> bool:
     """Whether the kernels that are written for one size can run; they number the planes of one signal in 32 bits."""
-    channels, orientations, height, width = u.shape[1:]
-    room = orientations * (height + size[1] + ROWS) * (width + size[2])
+    channels, planes, height, width = u.shape[1:]
+    room = planes * (height + size[1] + ROWS) * (width + size[2])
     return size[1] * size[2] <= triton_source.MOST_TAPS and size[0] <= 16 and room < 2**31 and channels < 2**15
 
 
@@ -299,7 +307,8 @@ def _strips(shape: Sequence[int], block: int) -> tuple[int, int, int]:
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Values, and the winning taps where ``keep`` (else an empty tensor)."""
     size = tuple(kernel.shape[2:])
-    out, winner = torch.empty_like(u), torch.empty(u.shape if keep else (0,), dtype=index_dtype, device=u.device)
+    out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
+    winner = torch.empty(out.shape if keep else (0,), dtype=index_dtype, device=u.device)
     with torch.cuda.device_of(u):
         special = torch.zeros(u.shape[0] * u.shape[1], dtype=torch.int32, device=u.device)
         whole = written_out(u, size)
@@ -317,17 +326,17 @@ def _by_strips(frame: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign:
     batch, channels, orientations, height, width = out.shape
     size = tuple(kernel.shape[2:])
     block = lanes(batch * width)
-    room = frame.shape[-2:]
+    counts = (batch, channels, orientations, frame.shape[2] // orientations, height, width, *frame.shape[-2:])
     columns = block if frame.dtype.itemsize >= 4 else 2 * block  # two halves fill a register
     _module("forward", size, strip(height), sign, keep, _name(frame.dtype)).forward[_strips(out.shape, columns)](
         *(frame, kernel, out, *([winner] if keep else [])),
-        *(batch, channels, orientations, height, width, *room),
+        *counts,
         BLOCK=columns,
         num_warps=block // 32,
     )
     if keep:
         _columns[_strips(out.shape, block)](
-            *(frame, kernel, winner, batch, channels, orientations, height, width, *room),
+            *(frame, kernel, winner, *counts),
             **dict(zip(("KO", "KH", "KW"), size)),
             SIGN=sign,
             ROWS=strip(height),
@@ -340,11 +349,12 @@ def _tap_by_tap(
     u: Tensor, kernel: Tensor, special: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool, everything: bool
 ) -> None:
     """Values and winners of the signals that are ``special`` (with ``everything``, of all) and of such kernels."""
-    batch, channels, orientations, height, width = u.shape
+    batch, channels, orientations, height, width = out.shape
     size = kernel.shape[2:]
+    stride = u.shape[2] // orientations
     groups = triton.cdiv(height * width, BLOCK) if everything else min(4, triton.cdiv(height * width, BLOCK))
     _walk[(batch * channels * orientations * groups,)](
-        *(u, kernel, special, out, winner, channels, orientations, height, width, groups, *size),
+        *(u, kernel, special, out, winner, channels, orientations, stride, height, width, groups, *size),
         SIGN=sign,
         KEEP=keep,
         ALL=everything,
@@ -354,11 +364,11 @@ def _tap_by_tap(
     )
 
 
-def backward(grad: Tensor, winner: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+def backward(grad: Tensor, winner: Tensor, sizes: list[int], stride: int) -> tuple[Tensor, Tensor]:
     """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
-    grad_u = torch.empty_like(grad)
+    grad_u = grad.new_empty(*grad.shape[:2], stride * grad.shape[2], *grad.shape[3:])
     with torch.cuda.device_of(grad):
-        if written_out(grad, sizes):
+        if written_out(grad_u, sizes):
             sums = _gather_by_strips(grad, winner, sizes, grad_u)
         else:
             sums = _gather_tap_by_tap(grad, winner, sizes, grad_u)
@@ -371,8 +381,9 @@ def _gather_by_strips(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: Te
     dtype, size = torch.promote_types(grad.dtype, torch.float32), tuple(sizes)
     gradients, winners = _frame(grad, size, dtype, 0.0), _frame(winner, size, winner.dtype, size[0] * size[1] * size[2])
     block = lanes(batch * width)
-    _module("backward_signal", size, strip(height), _name(dtype)).backward_signal[_strips(grad.shape, block)](
-        *(gradients, winners, grad_u, batch, channels, orientations, height, width, *gradients.shape[-2:]),
+    _module("backward_signal", size, strip(height), _name(dtype)).backward_signal[_strips(grad_u.shape, block)](
+        *(gradients, winners, grad_u, batch, channels, orientations, grad_u.shape[2] // orientations),
+        *(height, width, *gradients.shape[-2:]),
         BLOCK=block,
         num_warps=block // 32,
     )
@@ -394,8 +405,9 @@ def _gather_tap_by_tap(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: T
     batch, channels, orientations, height, width = grad.shape
     planes, number = batch * channels * orientations, sizes[0] * sizes[1] * sizes[2]
     sums = torch.empty(batch, channels, orientations, *sizes, dtype=torch.float64, device=grad.device)
-    _backward_signal[(planes * triton.cdiv(height * width, BLOCK),)](
-        *(grad, winner, grad_u, orientations, height, width, *sizes), WIDE=wide(grad.dtype), BLOCK=BLOCK
+    stride = grad_u.shape[2] // orientations
+    _backward_signal[(stride * planes * triton.cdiv(height * width, BLOCK),)](
+        *(grad, winner, grad_u, orientations, stride, height, width, *sizes), WIDE=wide(grad.dtype), BLOCK=BLOCK
     )
     _backward_kernel[(planes, triton.cdiv(number, TAPS))](
         *(grad, winner, sums, height * width), NUMBER=number, WIDE=wide(grad.dtype), TAPS=TAPS, CHUNK=CHUNK

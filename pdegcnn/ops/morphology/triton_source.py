@@ -27,14 +27,13 @@ def {name}(
 LANES = """\
     entry, y = tl.program_id(0), tl.program_id(1) * {rows}
     lane = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)  # columns of all signals of the batch
-    o = entry % orientations
     b, x = tl.minimum(lane // width, batch - 1), lane % width
-    plane = b.to(tl.int64) * (channels * orientations) + (entry - o)
     area = frame_height * frame_width
-    corner = plane * area + (y * frame_width + x)
+    before = b.to(tl.int64) * (channels * orientations)
+    planes = orientations * stride
 """
 
-SIZES = "batch, channels, orientations, height, width, frame_height, frame_width"
+SIZES = "batch, channels, orientations, stride, height, width, frame_height, frame_width"
 
 
 def _head(title: str, name: str, arguments: str) -> str:
@@ -45,7 +44,6 @@ def _head(title: str, name: str, arguments: str) -> str:
 
 def _stores(rows: int, targets: dict[str, str]) -> Iterator[str]:
     """Write the variables ``targets[name]0``, ``...1`` of all rows to the tensors ``name``."""
-    yield "    place = (plane + o) * (height * width) + (y * width + x)"
     yield "    left = tl.where(lane < batch * width, height - y, 0)  # rows to write"
     yield from (f"    to_{name} = {name} + place" for name in targets)
     for r in range(rows):
@@ -68,13 +66,18 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
     choose, worst, join, better = ("maximum", "-inf", "-", ">") if sign > 0 else ("minimum", "inf", "+", "<")
     text = f"{'Dilation' if sign > 0 else 'Erosion'} by {ko}x{kh}x{kw} taps, strips of {rows} rows, {dtype}."
     winner = "winner, " if keep else ""
-    lines = [LANES.format(rows=rows) + f"    q = kernel + entry * {ko * kh * kw}\n    first = frame + corner"]
+    lines = [
+        LANES.format(rows=rows) + "    o = entry % orientations",
+        "    first = frame + (before + entry - o) * stride * area + (y * frame_width + x)",
+        "    place = (before + entry) * (height * width) + (y * width + x)",
+        f"    q = kernel + entry * {ko * kh * kw}",
+    ]
     for r in range(rows):
         lines.append(f"    best{r} = tl.full([BLOCK], float('{worst}'), tl.{dtype})")
         if keep:
             lines.append(f"    row{r} = tl.full([BLOCK], {ko * kh}, tl.int32)")
-    lines += [f"    turned = o - {ko // 2}"]
-    lines += ["    turned = tl.where(turned < 0, turned + orientations, turned)"] * (ko // 2)
+    lines += [f"    turned = o * stride - {ko // 2}"]
+    lines += ["    turned = tl.where(turned < 0, turned + planes, turned)"] * (ko // 2)
     lines += [
         f"    for a in range({ko}):",
         "        p = first + turned * area",
@@ -95,7 +98,7 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
     lines += [
         f"        q += {kh * kw}",
         "        turned += 1",
-        "        turned = tl.where(turned < orientations, turned, 0)",
+        "        turned = tl.where(turned < planes, turned, 0)",
     ]
     lines += _stores(rows, {"out": "best", **({"winner": "row"} if keep else {})})
     return _head(text, "forward", f"frame, kernel, out, {winner}{SIZES}") + "\n".join(lines) + "\n"
@@ -109,12 +112,16 @@ def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
     """
     ko, kh, kw = size
     text = f"Gradient in the signal for {ko}x{kh}x{kw} taps, strips of {rows} rows, {dtype}."
-    lines = [LANES.format(rows=rows).rstrip("\n")]
+    lines = [
+        LANES.format(rows=rows) + "    o = entry % planes",
+        "    corner = (before + (entry - o) // stride) * area + (y * frame_width + x)",
+        "    place = (before * stride + entry) * (height * width) + (y * width + x)",
+    ]
     lines += [f"    total{r} = tl.zeros([BLOCK], tl.{dtype})" for r in range(rows)]
-    lines.append(f"    turned = o + {ko // 2}")
-    lines += ["    turned = tl.where(turned < orientations, turned, turned - orientations)"] * (ko // 2)
     lines += [
-        f"    for a in range({ko}):",
+        f"    start = (o + {ko // 2}) % stride  # outputs are at every so many planes",
+        f"    turned = (o + {ko // 2} - start) // stride % orientations",
+        f"    for a in range(start, {ko}, stride):",
         "        p, q = frame + corner + turned * area, winners + corner + turned * area",
         f"        first = a * {kh * kw}",
     ]

@@ -1,0 +1,72 @@
+"""Values of grid signals between samples: trigonometric between orientations, cubic between pixels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pdegcnn.ops.convection import convection as linear_shift
+
+MARGIN = 2
+"""Pixels around the image within which sharpening changes what lies outside."""
+
+
+def turning_matrix(count: int, steps: Tensor) -> Tensor:
+    """Matrices ``[..., Or, Or]`` that read a signal ``steps [...]`` orientations further.
+
+    By trigonometric interpolation. The Nyquist mode of an even number has no sign; it is multiplied by the cosine of
+    its phase.
+    """
+    index = torch.arange(count, dtype=steps.dtype, device=steps.device)
+    apart = index[:, None] - index + steps[..., None, None]
+    order = torch.arange(1, (count - 1) // 2 + 1, dtype=steps.dtype, device=steps.device)
+    waves = 1 + 2 * torch.cos(apart[..., None] * order * (2 * math.pi / count)).sum(-1)
+    if count % 2 == 0:
+        waves = waves + torch.cos(math.pi * (index[:, None] - index)) * torch.cos(math.pi * steps)[..., None, None]
+    return waves / count
+
+
+def turned(u: Tensor, steps: Tensor) -> Tensor:
+    """u [B,C,Or,H,W] at ``steps [C]`` (or one number for all) orientations further."""
+    matrix = turning_matrix(u.shape[2], steps)
+    return (matrix @ u.flatten(3)).view(u.shape)
+
+
+def shifted(u: Tensor, rows: Tensor, columns: Tensor, padding_mode: str) -> Tensor:
+    """u [B,C,Or,H,W] at ``(h + rows, w + columns)``, shifts ``[C,Or]`` in pixels, by cubic convolution.
+
+    Cubic convolution is linear interpolation of a sharpened signal, ``u - f (1 - f) / 2 * u''`` with the second
+    difference ``u''`` and the fraction f of the shift, along each axis. It is exact for polynomials of degree two, and
+    its derivative in the shift is continuous. Source: Keys, *Cubic convolution interpolation for digital image
+    processing*, IEEE Trans. ASSP 29 (1981).
+    """
+    margin = 0 if padding_mode == "periodic" else MARGIN
+    down, right = (_sharpening(x - x.detach().floor()) for x in (rows, columns))
+    kernel = (down[..., :, None] * right[..., None, :]).flatten(0, 1)[:, None]  # [C*Or,1,3,3]
+    wide = _extended(_extended(u, margin + 1, 3, padding_mode), margin + 1, 4, padding_mode).flatten(1, 2)
+    sharp = F.conv2d(wide, kernel, groups=len(kernel)).unflatten(1, u.shape[1:3])
+    shift = torch.stack((torch.zeros_like(rows), rows, columns), dim=-1)
+    moved = linear_shift(sharp, shift, padding_mode)
+    return moved[..., margin : margin + u.shape[-2], margin : margin + u.shape[-1]]
+
+
+def _sharpening(f: Tensor) -> Tensor:
+    """Weights ``[...,3]`` that undo what linear interpolation at fractions f damps."""
+    bend = f * (1 - f) / 2
+    return torch.stack((-bend, 1 + 2 * bend, -bend), dim=-1)
+
+
+def _extended(u: Tensor, margin: int, dim: int, padding_mode: str) -> Tensor:
+    """u with ``margin`` more samples at both ends of an axis."""
+    size = u.shape[dim]
+    if padding_mode == "periodic":
+        index = torch.arange(-margin, size + margin, device=u.device) % size
+        return u.index_select(dim, index)
+    shape = [margin if d == dim else n for d, n in enumerate(u.shape)]
+    first, last = (u.narrow(dim, at, 1).expand(shape) for at in (0, size - 1))
+    if padding_mode == "zeros":
+        first = last = u.new_zeros(()).expand(shape)
+    return torch.cat((first, u, last), dim)

@@ -1,0 +1,132 @@
+"""Where dilation and erosion on grids read a signal: at its samples, and between them.
+
+The supremum over a function is more than the largest of its samples. Values between samples come from interpolation:
+planes of a turned and shifted signal stand beside the planes of its samples, and one morphological convolution takes
+the largest of all, at the samples only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn.pde.grid_interpolation import shifted, turned
+from pdegcnn.spaces import GridSpace
+
+Oversample = int | tuple[int, int]
+"""How many times as many points are read as there are samples, along every axis or (orientations, space)."""
+CENTRED = ((0.0, 0.0), (0.5, 0.5))
+"""Rows and columns by which planes are shifted so that every cell of the grid is read in its middle too."""
+ROUNDING = 1e-6
+"""What a tap may lie outside of its window by rounding."""
+
+
+class Reach(NamedTuple):
+    """How far a window goes to each side: radians, rows, columns."""
+
+    turn: float
+    rows: float
+    columns: float
+
+
+class Pass(NamedTuple):
+    """Planes that one morphological convolution reads: for each, rows and columns of its shift in pixels.
+
+    Plane p of n lies p / n orientation steps further.
+    """
+
+    planes: tuple[tuple[float, float], ...]
+
+
+SAMPLES = (Pass(((0.0, 0.0),)),)
+"""The samples alone."""
+
+
+def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
+    """Factors along orientations and space, else raise."""
+    if isinstance(value, (tuple, list)):
+        if space.dim == 2 or len(value) != 2:
+            known = "a positive int" if space.dim == 2 else "a positive int or two of them (orientations, space)"
+            raise ValueError(f"oversample: expected {known} on {space}, got {value!r}")
+        return _checks.positive_int("oversample", value[0]), _checks.positive_int("oversample", value[1])
+    factor = _checks.positive_int("oversample", value)
+    return factor, factor
+
+
+def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
+    """What dilation reads: with None on SE(2) the middle of every cell beside the samples, on the plane the samples."""
+    if oversample is None:
+        if space.orientations > 1:
+            return (Pass(CENTRED),)
+        return SAMPLES if space.dim == 2 else tuple(Pass((shift,)) for shift in CENTRED)
+    turns, cells = check_oversample(oversample, space)
+    turns = turns if space.orientations > 1 else 1
+    parts = [i / cells for i in range(cells)]
+    return tuple(Pass(((row, column),) * turns) for row in parts for column in parts)
+
+
+def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, int]:
+    """Odd tap numbers of the box that holds every tap within reach."""
+    count = len(planes.planes) * space.orientations
+    steps = math.floor(reach.turn * count / (2 * math.pi) + ROUNDING) if space.dim == 3 else 0
+    row, column = (max(shift[i] for shift in planes.planes) for i in (0, 1))
+    halves = (
+        min(steps, count // 2),
+        math.floor(reach.rows + row + ROUNDING),
+        math.floor(reach.columns + column + ROUNDING),
+    )
+    return 2 * halves[0] + 1, 2 * halves[1] + 1, 2 * halves[2] + 1
+
+
+def taps(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
+    """Elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64."""
+    steps, rows, columns, _ = _offsets(space, reach, planes)
+    return space.taps_at(steps, torch.stack(torch.broadcast_tensors(columns, rows), dim=-1))
+
+
+def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
+    """What the box of taps costs beside its kernel, ``[KO,KH,KW]``: nothing within reach, infinity outside."""
+    _, rows, columns, turns = _offsets(space, reach, planes)
+    inside = (rows.abs() <= reach.rows + ROUNDING) & (columns.abs() <= reach.columns + ROUNDING)
+    inside = inside & (turns.abs() <= reach.turn + ROUNDING)[:, None, None]
+    return torch.where(inside, 0.0, torch.inf).double()
+
+
+def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each tap: orientation steps [KO], rows [KO,KH,1], columns [KO,1,KW] and radians [KO], float64."""
+    ko, kh, kw = (torch.arange(n, dtype=torch.float64) - n // 2 for n in sizes_of(space, reach, planes))
+    count = len(planes.planes)
+    shift = torch.tensor(planes.planes, dtype=torch.float64)[torch.remainder(ko, count).long()]
+    steps = ko / count
+    rows, columns = kh[:, None] + shift[:, 0, None, None], kw + shift[:, 1, None, None]
+    return steps, rows, columns, steps * (2 * math.pi / space.orientations)
+
+
+def read(u: Tensor, planes: Pass, sign: int) -> Tensor:
+    """The planes ``[B,C,n*Or,H,W]`` of a signal [B,C,Or,H,W], those of an orientation one after the other.
+
+    Points outside the image get a value that never wins.
+    """
+    if planes == SAMPLES[0]:
+        return u
+    loser = (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4), keepdim=True)
+    parts = []
+    for i, (row, column) in enumerate(planes.planes):
+        part = turned(u, torch.full((), i / len(planes.planes), dtype=u.dtype, device=u.device)) if i else u
+        if row or column:
+            shift = [torch.full(u.shape[1:3], x, dtype=u.dtype, device=u.device) for x in (row, column)]
+            part = shifted(part, shift[0], shift[1], "replicate")
+            part = torch.where(_inside(u, row, column), part, loser)
+        parts.append(part)
+    return torch.stack(parts, dim=3).flatten(2, 3) if len(parts) > 1 else parts[0]
+
+
+def _inside(u: Tensor, row: float, column: float) -> Tensor:
+    """Which points, shifted by less than a pixel, still lie within the image, ``[H,W]``."""
+    height, width = u.shape[-2:]
+    rows = torch.arange(height, device=u.device) + row <= height - 1
+    return rows[:, None] & (torch.arange(width, device=u.device) + column <= width - 1)
