@@ -30,15 +30,15 @@ import pdegcnn as pg
 from pdegcnn_examples.command_line import load_or_exit, parse, parser
 from pdegcnn_examples.datasets import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn_examples.datasets.sphere_digits import BANDLIMIT
-from pdegcnn_examples.networks import panoramas, spherical_cnn
+from pdegcnn_examples.networks import panoramas, spherical_cnn, spherical_pde
 from pdegcnn_examples.output import table
 from pdegcnn_examples.plots import spherical_digits as plot
 from pdegcnn_examples.plots.spheres import random_rotations
 from pdegcnn_examples.training import Settings, local_device, parameters, recipe, write_file, write_json, write_result
 
 BATCH, MOST_EPOCHS = 32, 1000
-RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003, "spherical CNN": 0.01}
-FILES = {"PDE-G-CNN": "pdegcnn", "plain CNN": "cnn", "spherical CNN": "sphere_cnn"}
+RATES = {"PDE-G-CNN": 0.02, "PDE-G-CNN, finer": 0.02, "plain CNN": 0.003, "spherical CNN": 0.01}
+FILES = {"PDE-G-CNN": "pdegcnn", "PDE-G-CNN, finer": "finer", "plain CNN": "cnn", "spherical CNN": "sphere_cnn"}
 CHOICES = {file: (name,) for name, file in FILES.items()} | {"both": ("PDE-G-CNN", "plain CNN"), "all": tuple(FILES)}
 """What ``--net`` means."""
 ROWS = {
@@ -85,6 +85,8 @@ def build(
     fibre: dict[str, Any] = {} if directions is None else {"fibre": directions}
     if name == "PDE-G-CNN":
         return pg.models.spherical_classifier(grid, classes=10, **fibre, **({"terms": terms} if terms else {}))
+    if name == "PDE-G-CNN, finer":
+        return spherical_pde.classifier(grid, fibre=directions or 8, terms=terms or spherical_pde.TERMS)
     if name == "spherical CNN":
         return spherical_cnn.classifier(grid, **fibre)
     return panoramas.classifier(grid.shape)

@@ -79,8 +79,12 @@ def convection(
         time: length of the step, not negative.
         method: on grids ``"cubic"`` (default: trigonometric interpolation between orientations, cubic between pixels),
             ``"linear"`` interpolation (never leaves the range of ``u``, but smooths), or ``"spectral"`` (phase shifts,
-            exact for what the samples resolve, periodic; the step's inverse is its adjoint). On SO(3)
-            ``"spectral"``, exact for band-limited signals; on a mesh ``"linear"``, along geodesics.
+            exact for what the samples resolve, periodic; the step's inverse is its adjoint). On SO(3) ``"spectral"``
+            (default): exact for band-limited signals on the orders that the fibre holds, up to ``(Or - 1) // 2``. A
+            tilt carries orders beyond them, up to the degree; a fibre of fewer than ``2 band + 1`` samples cuts those,
+            and with them a part of the norm. ``"galerkin"`` restricts the generator to the orders held instead: it
+            keeps norms and is a group in ``time``, but is not exact on such a fibre. On a mesh ``"linear"``, along
+            geodesics.
         boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
             ``"periodic"`` (default and only choice of spectral).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
@@ -246,13 +250,18 @@ def dilation(
         distance: on grids ``"half_angle"`` (default), ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``; on S2
             and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
         subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
-            samples, for alpha > 1/2.
-        oversample: by how much finer than its samples ``u`` is read, along all axes or as (orientations, space); 1
-            takes the largest of the samples. On SE(2), unless given, the middle of every cell is read beside the
-            samples, which halves the error for about twice the time; on the plane the samples are.
+            samples, for alpha > 1/2. Alone it comes nearer to the supremum, but what it adds beyond the band folds
+            back: several layers on rough signals commute with rotations worse. With ``oversample`` it lowers that
+            error too.
+        oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
+            space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
+            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples, which halves
+            the error for about twice the time. On S2 and SO(3) over a grid of rings the signal is sampled on a finer
+            grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in radians.
 
     Returns:
-        A signal like ``u``, nowhere less than it. Nothing outside the image ever wins.
+        A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band).
+        Nothing outside the image ever wins.
 
     Raises:
         ValueError: wrong shapes, values out of range, or options that the space does not have.

@@ -1,47 +1,13 @@
-"""The harmonic transforms of spaces over sphere grids, as modules."""
+"""Filters on the sphere and SO(3) by their harmonic coefficients: the functions they are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from pdegcnn import _checks, sphere
-from pdegcnn.spaces import S2, SO3, RotationSpace
+from pdegcnn.spaces import RotationSpace
 from pdegcnn.sphere._tables import Array, Tables
-
-
-def transforms(
-    source: RotationSpace, target: RotationSpace | None = None, *, nmax: int | None = None, **options: Any
-) -> tuple[nn.Module, nn.Module]:
-    """Analysis of signals on ``source``, and synthesis on ``target``: a space of the same kind, ``source`` unless told.
-
-    Args:
-        source: S2 or SO(3) over a grid of rings.
-        target: where the synthesis samples.
-        nmax: greatest order along the fibre of SO(3).
-        options: ``lmax``, ``device`` and ``dtype`` of the transforms.
-    """
-    target = target or source
-    if source.has_orientations:
-        analysis = sphere.SO3FFT(source.grid, source.orientations, nmax=nmax, **options)
-        return analysis, sphere.InverseSO3FFT(target.grid, target.orientations, nmax=nmax, **options)
-    return sphere.RealSHT(source.grid, **options), sphere.InverseRealSHT(target.grid, **options)
-
-
-def finer_space(space: RotationSpace, factor: int, device: Any, dtype: Any) -> tuple[RotationSpace, nn.Sequential]:
-    """The space over a grid and fibre ``factor`` times finer, and the exact way there for band-limited signals."""
-    _checks.positive_int("oversample", factor)
-    space.grid.require_rings("space.grid")
-    fine = sphere.SphereGrid.gauss_legendre(factor * (space.grid.band + 1))
-    lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
-    if not space.has_orientations:
-        there = nn.Sequential(sphere.RealSHT(space.grid, **kind), sphere.InverseRealSHT(fine, lmax, **kind))
-        return S2(fine), there
-    nmax, fibre = min((space.orientations - 1) // 2, lmax), factor * space.orientations
-    down = sphere.SO3FFT(space.grid, space.orientations, **kind)
-    return SO3(fine, fibre), nn.Sequential(down, sphere.InverseSO3FFT(fine, fibre, lmax, nmax, **kind))
 
 
 class HarmonicBasis(Tables):

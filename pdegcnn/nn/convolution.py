@@ -13,9 +13,10 @@ from pdegcnn import _checks
 from pdegcnn._derived import Derived, Table
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.kernels.sphere_filters import degree_profiles
-from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency, transforms
+from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.ops.group_convolution import group_convolution
+from pdegcnn.pde.sphere_oversample import transforms
 from pdegcnn.spaces import GridSpace, RotationSpace
 from pdegcnn.spaces.so3 import from_real_fibre, to_real_fibre
 

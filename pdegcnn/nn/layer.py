@@ -58,14 +58,15 @@ class PDELayer(nn.Module):
         metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
             leave diffusion to ``"spd"``, for it needs a symmetric one).
         distance: approximation of the distance that kernels are functions of; solver's default if None.
-        convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids.
+        convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids,
+            ``"spectral"`` or ``"galerkin"`` on SO(3).
         diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
         boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
         subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
             with rotations better, at several times the cost.
-        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space);
-            see :func:`pdegcnn.functional.dilation`.
+        oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
+            what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
         iterations: number of splitting steps.
         batch_norm: normalise the output; otherwise the mixing has a bias.

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks, sphere
+from pdegcnn import _checks
 from pdegcnn._derived import Derived
-from pdegcnn.nn._harmonics import finer_space, transforms
 from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.pde.sphere_oversample import Finer, transforms
 from pdegcnn.spaces import RotationSpace
 
 SMALLEST = 1e-6
@@ -49,22 +49,12 @@ class SphereActivation(nn.Module):
         if not callable(function):
             raise TypeError(f"function: expected a function of a tensor, got {type(function).__name__}")
         self.oversample = _checks.positive_int("oversample", oversample)
-        self.fine, self.up = finer_space(space, oversample, device, dtype)
-        lmax, kind = space.grid.band, {"device": device, "dtype": dtype}
-        if space.has_orientations:
-            nmax = min((space.orientations - 1) // 2, lmax)
-            self.back: nn.Module = sphere.SO3FFT(self.fine.grid, oversample * space.orientations, lmax, nmax, **kind)
-            self.out: nn.Module = sphere.InverseSO3FFT(space.grid, space.orientations, **kind)
-        else:
-            self.back, self.out = (
-                sphere.RealSHT(self.fine.grid, lmax, **kind),
-                sphere.InverseRealSHT(space.grid, **kind),
-            )
+        self.finer = Finer(space, (oversample, oversample), device=device, dtype=dtype)
 
     def forward(self, u: Tensor) -> Tensor:
         """Apply the function."""
         self.space.check_signal("u", u)
-        return self.out(self.back(self.function(self.up(u)))).to(u.dtype)
+        return self.finer.down(self.function(self.finer.up(u))).to(u.dtype)
 
     def extra_repr(self) -> str:
         """Space, function and oversampling."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.nn._harmonics import finer_space
+from pdegcnn.pde.sphere_oversample import Finer
 from pdegcnn.spaces import S2, RotationSpace
 
 
@@ -71,13 +71,15 @@ class GlobalPool(nn.Module):
         self.oversample = _checks.positive_int("oversample", oversample)
         if oversample > 1 and mode != "max":
             raise ValueError(f"oversample: expected 1 for mode='mean', which is exact, got {oversample}")
-        self.finer = finer_space(space, oversample, device, dtype)[1] if oversample > 1 else None
+        self.finer = None
+        if oversample > 1:
+            self.finer = Finer(space, (oversample, oversample), device=device, dtype=dtype, back=False)
 
     def forward(self, u: Tensor) -> Tensor:
         """Reduce ``u``, also (but for ``oversample``) a spherical signal ``[B,C,*grid.shape]`` of an SO(3) space."""
         if self.finer is not None:
             self.space.check_signal("u", u)
-            return self.finer(u).to(u.dtype).flatten(2).amax(2)
+            return self.finer.up(u).to(u.dtype).flatten(2).amax(2)
         if _checks.tensor("u", u).ndim == self.space.signal_ndim:
             self.space.check_signal("u", u)
         else:

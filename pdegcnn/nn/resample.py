@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
-from pdegcnn.nn._harmonics import transforms
+from pdegcnn.pde.sphere_oversample import transforms
 from pdegcnn.spaces import RotationSpace
 
 

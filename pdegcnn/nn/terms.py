@@ -281,9 +281,9 @@ def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Ten
     Solvers need memory of several signals.
     """
     whole = torch.is_grad_enabled() or not (solver.channels_are_independent and _checks.has_values(u))
-    if whole or u.numel() <= STREAM_ABOVE:  # in this order: a trace must not learn sizes from the comparison
+    if whole or u.numel() * solver.expansion <= STREAM_ABOVE:  # in this order: a trace must not learn sizes
         return run(u, parameter, *rest)
-    size, out = max(1, STREAM_ABOVE * u.shape[1] // (4 * u.numel())), None
+    size, out = max(1, int(STREAM_ABOVE * u.shape[1] / (4 * u.numel() * solver.expansion))), None
     for group in [slice(start, start + size) for start in range(0, u.shape[1], size)]:
         part = run(u[:, group], _of_channels(parameter, group), *rest)
         out = part.new_empty(u.shape) if out is None else out

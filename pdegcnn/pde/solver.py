@@ -145,6 +145,11 @@ class Solver(Derived, ABC):
         return False
 
     @property
+    def expansion(self) -> float:
+        """How many samples are compared for each sample of a signal."""
+        return 1.0
+
+    @property
     def power_range(self) -> tuple[float, float, bool]:
         """Range of the power alpha, and whether it leaves out its lower end."""
         return (0.5, 1.0, False) if self.term in ("dilation", "erosion") else (0.0, 1.0, True)

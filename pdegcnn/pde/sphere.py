@@ -17,9 +17,10 @@ from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
 from pdegcnn.pde.arguments import check_may_look, spread, wide, wide_metric
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
+from pdegcnn.pde.sphere_oversample import Finer, factors_of
 from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.sphere_subpixel import NewtonStep
-from pdegcnn.pde.sphere_window import Neighbours
+from pdegcnn.pde.sphere_window import Neighbours, window
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 
@@ -36,8 +37,8 @@ class SphereSolver(Solver):
         "convection": ("method",),
         "diffusion": ("method",),
         "convection_diffusion": ("method",),
-        "dilation": ("kernel_size", "radius", "distance", "subgrid"),
-        "erosion": ("kernel_size", "radius", "distance", "subgrid"),
+        "dilation": ("kernel_size", "radius", "distance", "subgrid", "oversample"),
+        "erosion": ("kernel_size", "radius", "distance", "subgrid", "oversample"),
     }
     HAS_TABLES = True
     space: S2 | SO3
@@ -45,19 +46,47 @@ class SphereSolver(Solver):
     def _set_up(self, options: Options, like: Tensor) -> None:
         space, size = self.space, 5 if options.kernel_size is None else options.kernel_size
         if options.method is not None:
-            _checks.choice("method", options.method, ("spectral",))
+            _checks.choice("method", options.method, ("spectral", "galerkin")[: 1 + (self.term == "convection")])
         distance = DEFAULT_ROTATION_DISTANCE if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, ROTATION_DISTANCES)
         self.subgrid = _checks.choice("subgrid", options.subgrid, (None, "newton"))
         if self.subgrid and self.distance == "exact" and space.has_orientations:
             raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
-        self.harmonics = self.window = None
+        self.harmonics = self.window = self.finer = None
         if self.term in LINEAR:
-            self.harmonics = GroupHarmonics(space, like) if isinstance(space, SO3) else SphereHarmonics(space, like)
-        elif not (isinstance(size, str) and size == "auto"):
+            exact = self.term == "convection" and options.method != "galerkin"
+            self.harmonics = (
+                GroupHarmonics(space, like, exact) if isinstance(space, SO3) else SphereHarmonics(space, like)
+            )
+            return
+        factors = factors_of(space, options.oversample)
+        if factors != (1, 1):
+            self.finer = Finer(space, factors, device=like.device, dtype=like.dtype)
+        if not (isinstance(size, str) and size == "auto"):
             reach = options.reach(math.pi / 2)
             sizes = window_sizes(space, size) if reach is None else window_steps(space, *reach)
-            self.window = Window(space, sizes, self.distance, self.subgrid, like)
+            if self.finer is not None:
+                length, angle = window(space, sizes)
+                sizes = window_steps(self.compared, angle, length)
+            self.window = Window(self.compared, sizes, self.distance, self.subgrid, like)
+
+    @property
+    def compared(self) -> S2 | SO3:
+        """The space whose samples dilation and erosion compare."""
+        return self.space if self.finer is None else self.finer.space
+
+    @property
+    def channels_are_independent(self) -> bool:
+        """Whether some channels give alone what they give beside others: where finer samples of a window are compared.
+
+        Others need no more memory than the signal.
+        """
+        return self.finer is not None and self.window is not None
+
+    @property
+    def expansion(self) -> float:
+        """How many samples are compared for each sample of a signal."""
+        return 1.0 if self.finer is None else self.finer.expansion
 
     @property
     def power_range(self) -> tuple[float, float, bool]:
@@ -82,10 +111,13 @@ class SphereSolver(Solver):
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
         signal, metric, window = wide(u), wide_metric(metric), self.window
+        if self.finer is not None:
+            signal = self.finer.up(signal)
         if window is None:
-            sizes = _enclosing_sizes(signal, self.space, metric, alpha, time)
-            window = _window(self.space, sizes, self.distance, self.subgrid, signal.dtype, signal.device)
-        return window(signal, metric, alpha, time, sign).to(u.dtype)
+            sizes = _enclosing_sizes(signal, self.compared, metric, alpha, time)
+            window = _window(self.compared, sizes, self.distance, self.subgrid, signal.dtype, signal.device)
+        value = window(signal, metric, alpha, time, sign)
+        return (value if self.finer is None else self.finer.down(value)).to(u.dtype)
 
     def _group(self) -> GroupHarmonics:
         assert isinstance(self.harmonics, GroupHarmonics)
@@ -125,7 +157,7 @@ class Window(nn.Module):
 @lru_cache(maxsize=16)
 def _window(
     space: S2 | SO3,
-    sizes: tuple[int, int],
+    sizes: tuple[float, float],
     distance: str,
     subgrid: str | None,
     dtype: torch.dtype,

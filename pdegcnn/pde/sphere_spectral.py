@@ -2,14 +2,16 @@
 
 Left rotations act on the order m of the coefficients ``W^l_mn`` of :class:`pdegcnn.sphere.SO3FFT`, the left-invariant
 frame on the fibre order n. So every linear term is one small matrix per degree over n, and commutes exactly with
-rotations. On a fibre of few samples the generators are restricted to the resolved orders (Galerkin), which keeps
-convection unitary, diffusion a contraction and both semigroups.
+rotations. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is that of all orders,
+cut. The other terms, and convection by ``method="galerkin"``, restrict the generators to the resolved orders, which
+keeps convection unitary, diffusion a contraction and both semigroups.
 
 Source: Gerken et al. (arXiv 2105.13926), section 4; Chirikjian & Kyatkin, *Harmonic Analysis for Engineers*, ch. 9.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,12 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdegcnn import sphere
+from pdegcnn import _checks, sphere
 from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere._tables import TableModule
 
 Array = NDArray[np.float64]
+DEGREES = 4
+"""In so many parts are degrees taken whose matrices differ in size."""
 
 
 def angular_momenta(lmax: int, nmax: int) -> tuple[Array, Array, Array]:
@@ -43,16 +47,17 @@ def angular_momenta(lmax: int, nmax: int) -> tuple[Array, Array, Array]:
 
 
 class FrameGenerators(TableModule):
-    """The frame's generators ``Z_i = i conj(J_i)`` over the resolved orders, and their symmetric products."""
+    """The frame's generators ``Z_i = i conj(J_i)`` over the orders up to ``nmax``, and their symmetric products."""
 
-    def __init__(self, grid: sphere.SphereGrid, nmax: int, like: Tensor) -> None:
+    def __init__(self, grid: sphere.SphereGrid, nmax: int, like: Tensor, products: bool = True) -> None:
         super().__init__(grid, None)
-        self.nmax = nmax
+        self.nmax, self.products = nmax, products
         self._build(like)
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
         size = self.lmax + 1, 2 * self.nmax + 1, 2 * self.nmax + 1
-        return [("first", (3, *size), self._first_order), ("second", (6, *size), self._second_order)]
+        first = ("first", (3, *size), self._first_order)
+        return [first, ("second", (6, *size), self._second_order)] if self.products else [first]
 
     def _first_order(self) -> Array:
         return np.stack(angular_momenta(self.lmax, self.nmax))
@@ -62,9 +67,13 @@ class FrameGenerators(TableModule):
         pairs = [x @ x, -y @ y, z @ z, x @ z + z @ x, x @ y + y @ x, y @ z + z @ y]
         return np.stack(pairs)[:, :, 1:-1, 1:-1]
 
-    def velocity(self, vector: Tensor) -> Tensor:
-        """``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``."""
-        x, y, z = self.get_buffer("first")
+    def velocity(self, vector: Tensor, nmax: int | None = None, degrees: slice = slice(None)) -> Tensor:
+        """``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``.
+
+        Of the orders up to ``nmax`` and of some ``degrees``, if given.
+        """
+        beyond = 0 if nmax is None else self.nmax - nmax
+        x, y, z = _without(self.get_buffer("first")[:, degrees], beyond)
         c = vector[:, :, None, None, None]
         return torch.complex(-c[:, 1] * y, c[:, 0] * x + c[:, 2] * z)
 
@@ -90,14 +99,23 @@ class FrameGenerators(TableModule):
 
 
 class GroupHarmonics(nn.Module):
-    """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all derived, nothing to save."""
+    """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all derived, nothing to save.
 
-    def __init__(self, space: SO3, like: Tensor) -> None:
+
+    Args:
+        space: the space.
+        like: a tensor of the wanted dtype and device.
+        exact: whether convection is exact on the orders that the fibre holds, or restricted to them.
+    """
+
+    def __init__(self, space: SO3, like: Tensor, exact: bool = False) -> None:
         super().__init__()
         kind = {"device": like.device, "dtype": like.dtype}
         self.analysis = sphere.SO3FFT(space.grid, space.orientations, **kind)
         self.synthesis = sphere.InverseSO3FFT(space.grid, space.orientations, **kind)
         self.generators = FrameGenerators(space.grid, self.analysis.nmax, like)
+        few = exact and self.analysis.nmax < self.analysis.lmax
+        self.every_order = FrameGenerators(space.grid, self.analysis.lmax, like, products=False) if few else None
 
     def _step(self, u: Tensor, matrix: Tensor) -> Tensor:
         """Apply ``matrix [C,lmax+1,N,N]`` to the fibre orders of u."""
@@ -106,7 +124,15 @@ class GroupHarmonics(nn.Module):
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """``u(R exp(-time c))`` for vectors ``[C,3]``."""
-        return self._step(u, torch.linalg.matrix_exp(-time * self.generators.velocity(vector)))
+        if self.every_order is None:
+            return self._step(u, torch.linalg.matrix_exp(-time * self.generators.velocity(vector)))
+        held, size, parts = self.generators.nmax, self.every_order.lmax + 1, []
+        for first in range(0, size, -(-size // DEGREES)):  # low degrees have few orders: small matrices
+            degrees = slice(first, min(first - (-size // DEGREES), size))
+            orders = _orders_on_the_way(vector, time, held, degrees.stop - 1)
+            turned = torch.linalg.matrix_exp(-time * self.every_order.velocity(vector, orders, degrees))
+            parts.append(_without(turned, orders - held))
+        return self._step(u, torch.cat(parts, 1))
 
     def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
         """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,3,3]``."""
@@ -122,6 +148,34 @@ class GroupHarmonics(nn.Module):
         power = fractional_power(self.generators.laplacian(diffusivity), alpha)
         rate = (self.generators.velocity(vector) + power).to(torch.complex128)
         return self._step(u, torch.linalg.matrix_exp(-time * rate))
+
+
+def _without(matrices: Tensor, beyond: int) -> Tensor:
+    """Matrices ``[...,N,N]`` without the ``beyond`` highest orders of either sign."""
+    return matrices[..., beyond : matrices.shape[-1] - beyond, beyond : matrices.shape[-1] - beyond]
+
+
+def _orders_on_the_way(vector: Tensor, time: float, held: int, lmax: int) -> int:
+    """How many orders a shift by ``time * vector [C,3]`` needs for those ``held`` to be exact up to degree ``lmax``.
+
+    All where nobody may look at the vector. Else what leaves the held orders and comes back passes, to rounding, no
+    order beyond the answer: the entries of the matrix between orders k apart are below the Bessel function ``I_k`` of
+    the shift's angle times the degree, so below ``(r/2)^k / k! exp(r^2 / (4 k))``.
+    """
+    if lmax <= held:
+        return held
+    if not _checks.has_values(vector) or vector.device.type != "cpu" or not vector.numel():
+        return lmax
+    tilt = float(torch.linalg.vector_norm(vector.detach()[:, :2].double(), dim=1).amax())
+    reach = time * tilt * (lmax + 0.5)
+    if not 0 < reach < math.inf:
+        return lmax if reach else held
+    goal = math.log(torch.finfo(vector.dtype).eps)
+    for orders in range(held, lmax):
+        k = 2 * (orders - held) + 2
+        if k * math.log(reach / 2) - math.lgamma(k + 1) + reach**2 / (4 * k) < goal:
+            return orders
+    return lmax
 
 
 class SphereHarmonics(nn.Module):

@@ -104,10 +104,11 @@ class GridSpace(HomogeneousSpace):
             return signal
         turned = signal
         if signal.ndim == 5:
-            turned = _turn_fibre(signal, math.radians(angle))
+            turned = turn_orientations(signal, math.radians(angle))
         if angle % 90 == 0 and (signal.shape[-1] == signal.shape[-2] or angle % 180 == 0):
             return torch.rot90(turned, -round(angle / 90), dims=(-2, -1))
-        return _rotate_image(turned, math.radians(angle))
+        points = pixel_positions(turned.shape[-2:])
+        return sample_image(turned, rotation(torch.tensor(-math.radians(angle), dtype=torch.float64), points))
 
     def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
         """One on the disk that a rotation keeps inside the image, zero outside; all ones for exact motions."""
@@ -121,7 +122,7 @@ class GridSpace(HomogeneousSpace):
         return (y[:, None] ** 2 + x[None, :] ** 2 <= radius**2).to(signal.dtype)
 
 
-def _turn_fibre(u: Tensor, angle: float) -> Tensor:
+def turn_orientations(u: Tensor, angle: float) -> Tensor:
     """Shift the orientation axis of [B,C,Or,H,W] by ``angle`` radians: out(theta) = u(theta - angle)."""
     count = u.shape[2]
     steps = angle * count / (2 * math.pi)
@@ -135,17 +136,22 @@ def _turn_fibre(u: Tensor, angle: float) -> Tensor:
     return _fft.apply(torch.fft.irfft, spectrum * phase[:, None, None], n=count, dim=2)
 
 
-def _rotate_image(u: Tensor, angle: float) -> Tensor:
-    """Rotate the image axes about the centre by cubic splines: out(p) = u(R^-1 p)."""
+def pixel_positions(size: Sequence[int]) -> Tensor:
+    """Positions (x, y) of pixels from the image centre, ``[H,W,2]``, float64."""
+    rows, columns = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((x, y), dim=-1)
+
+
+def sample_image(u: Tensor, points: Tensor) -> Tensor:
+    """Cubic splines through the image axes of ``u``, at positions ``points [H',W',2]``, (x, y) from the centre."""
     height, width = u.shape[-2:]
-    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
-    c, s = math.cos(angle), math.sin(angle)
-    where = np.stack((-s * x + c * y + (height - 1) / 2, c * x + s * y + (width - 1) / 2))
+    where = np.stack((points[..., 1] + (height - 1) / 2, points[..., 0] + (width - 1) / 2))
     planes = u.detach().cpu().double().reshape(-1, height, width).numpy()
     from scipy import ndimage  # a quarter of the time of importing the spaces
 
-    turned = np.stack([ndimage.map_coordinates(plane, where, order=3, mode="nearest") for plane in planes])
-    return torch.from_numpy(turned).reshape(u.shape).to(u)
+    found = np.stack([ndimage.map_coordinates(plane, where, order=3, mode="nearest") for plane in planes])
+    return torch.from_numpy(found).reshape(*u.shape[:-2], *points.shape[:-1]).to(u)
 
 
 def normalise_sizes(kernel_size: int | Sequence[int], count: int, names: str) -> tuple[int, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from pdegcnn.testing.motion import Motion, UnknownSignal, tensors
+from pdegcnn.testing.between_pixels import TurnedInput, outputs_between_pixels
+from pdegcnn.testing.motion import GridMotion, Motion, UnknownSignal, tensors
 
 
 @dataclass
@@ -46,20 +48,34 @@ class Call:
         split = len(args) - len(self.names)
         return layer(*args[:split], **dict(zip(self.names, args[split:])))
 
+    def _between_pixels(self, motion: Motion, args: tuple[Any, ...]) -> list[tuple[Tensor, Tensor]] | None:
+        """What comes and what should, for one image or lifted signal turned between the pixels; None for all else."""
+        image = len(args) == 1 and isinstance(args[0], Tensor) and args[0].ndim >= 4 and isinstance(self.output, Tensor)
+        if not image or not isinstance(motion, GridMotion) or motion.folded or "angle" not in motion.options:
+            return None
+        signal = TurnedInput(args[0], (args[0].shape[-2], args[0].shape[-1]), motion.turn)
+        return None if signal.on_pixels else [outputs_between_pixels(lambda x: self.run((x,)), signal)]
+
+    def _pairs(self, motion: Motion, args: tuple[Any, ...]) -> list[tuple[Tensor, Tensor]]:
+        """What comes out for moved arguments, and the moved output, times the weights of the comparison."""
+        if (between := self._between_pixels(motion, args)) is not None:
+            return between
+        given = motion.move(args, motion.resolve)
+        expected = list(tensors(motion.move(self.run(given))))
+        moved = list(tensors(motion.move(self.run(motion.move(given), motion), motion.resolve)))
+        weights = [motion.weight(e) for e in expected]
+        if any(a.shape != b.shape for a, b in zip(expected, moved)):
+            return [(torch.ones(()), torch.zeros(()))]
+        return [(b * w, a * w) for a, b, w in zip(expected, moved, weights)]
+
     def error(self, motion: Motion | None = None, args: tuple[Any, ...] | None = None) -> float:
         """Relative error of commuting with a motion (the call's by default); NaN where nobody knows what moves."""
-        motion = motion or self.motion
         try:
-            given = motion.move(self.args if args is None else args, motion.resolve)
-            expected = list(tensors(motion.move(self.run(given))))
-            moved = list(tensors(motion.move(self.run(motion.move(given), motion), motion.resolve)))
-            weights = [motion.weight(e) for e in expected]
+            pairs = self._pairs(motion or self.motion, self.args if args is None else args)
         except UnknownSignal:
             return float("nan")
-        if any(a.shape != b.shape for a, b in zip(expected, moved)):
-            return float("inf")
-        square = sum(float(((a - b) * w).abs().double().square().sum()) for a, b, w in zip(expected, moved, weights))
-        scale = sum(float((a * w).abs().double().square().sum()) for a, w in zip(expected, weights))
+        square = sum(float((a - b).abs().double().square().sum()) for a, b in pairs)
+        scale = sum(float(b.abs().double().square().sum()) for _, b in pairs)
         if square == 0:
             return 0.0
         return (square / scale) ** 0.5 if scale > 0 else float("inf")

@@ -8,11 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdegcnn import _checks
 from pdegcnn._modules import evaluating
-from pdegcnn.spaces import Space
+from pdegcnn.spaces import GridSpace, RotationSpace, Space
+from pdegcnn.testing.between_pixels import TurnedInput, outputs_between_pixels
+
+Formula = Callable[[Tensor], Tensor]
 
 
-def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Space, **motion: Any) -> float:
+def equivariance_error(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor | Formula,
+    space: Space,
+    *,
+    size: tuple[int, int] | None = None,
+    **motion: Any,
+) -> float:
     """How far ``model`` is from commuting with a motion: ``|model(L x) - L model(x)| / |L model(x)|``.
 
     Input and output may be signals on the space, signals on its base (images) or invariants ``[B,K]``. Modules are put
@@ -20,11 +31,16 @@ def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Spac
 
     Args:
         model: a module or function.
-        x: its input.
+        x: its input; or a formula, which is then sampled in both positions: a function from positions ``[H,W,2]``,
+            (x, y) in pixels from the centre, to images ``[B,C,H,W]``, or from unit vectors ``[*grid.shape,3]`` to
+            signals ``[B,C,*grid.shape]``.
         space: the space whose group moves input and output.
-        **motion: on grids ``angle=degrees`` (about the image centre; multiples of 90 on square images are exact, others
-            interpolate by cubic splines and compare on the inscribed disk) or ``shift=(rows, columns)`` (periodic);
-            on S2 and SO(3) ``rotation=R [3,3]``: input and output are taken as the band-limited functions that their
+        size: height and width of the images, for a formula.
+        **motion: on grids ``angle=degrees`` about the image centre or ``shift=(rows, columns)`` (periodic). Multiples
+            of 90 degrees on square images are exact. For other angles the cubic spline through the input is sampled
+            turned and shifted by parts of a pixel, and outputs are compared at 24 pixels of the inscribed disk, each
+            by a run of the model: no output is interpolated in the image, for a spline errs at the creases of maxima.
+            On S2 and SO(3) ``rotation=R [3,3]``: input and output are taken as the band-limited functions that their
             samples stand for, except for turns about the pole that map the grid to itself.
 
     Returns:
@@ -42,11 +58,45 @@ def equivariance_error(model: Callable[[Tensor], Tensor], x: Tensor, space: Spac
         False
     """
     with evaluating(model), torch.no_grad():
-        x = space.band_limit(x, **motion)
-        moved = space.band_limit(model(space.transform(x, **motion)), **motion)
+        if isinstance(space, GridSpace) and set(motion) == {"angle"}:
+            signal = TurnedInput(x, _size_of(x, size), float(motion["angle"]))
+            if not signal.on_pixels:
+                return _relative(*outputs_between_pixels(model, signal))
+            x = signal.still()
+            turned = space.transform(x, **motion)
+        elif isinstance(x, Tensor):
+            x = space.band_limit(x, **motion)
+            turned = space.transform(x, **motion)
+        else:
+            x, turned = _in_both_positions(x, space, motion)
+        moved = space.band_limit(model(turned), **motion)
         expected = space.transform(model(x), **motion)
     weight = space.comparison_weights(expected, **motion)
-    scale = (expected * weight).norm()
+    return _relative(moved * weight, expected * weight)
+
+
+def _size_of(x: Tensor | Formula, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of the input."""
+    if isinstance(x, Tensor):
+        _checks.tensor("x", x)
+        if x.ndim < 4:
+            raise ValueError(f"x: expected an image [B,C,H,W] or a lifted signal, got shape {tuple(x.shape)}")
+        return x.shape[-2], x.shape[-1]
+    if size is None:
+        raise ValueError("size: expected height and width of the images of a formula, got None")
+    return size
+
+
+def _in_both_positions(formula: Formula, space: Space, motion: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Samples of a formula on the sphere, still and rotated."""
+    if not isinstance(space, RotationSpace) or set(motion) != {"rotation"}:
+        raise TypeError(f"x: expected a tensor for {space} and {motion}, got {type(formula).__name__}")
+    points = space.grid.xyz
+    return formula(points), formula(points @ motion["rotation"].to(points))
+
+
+def _relative(found: Tensor, wanted: Tensor) -> float:
+    scale = wanted.norm()
     if not scale > 0:
         raise ValueError("model: expected an output that is not zero, got zeros (or NaN)")
-    return float(((moved - expected) * weight).norm() / scale)
+    return float((found - wanted).norm() / scale)

@@ -26,10 +26,11 @@ SPACES = {
     "SO3 points": (pg.SO3(POINTS, 3), (3, *POINTS.shape)),
     "Mesh": (pg.Mesh.from_arrays(*pg.surface.icosphere(0), orientations=3), (3, 12)),
 }
-TERMS: dict[str, tuple[Any, dict[str, str], tuple[str, ...]]] = {
+TERMS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "dilation": (pg.functional.dilation, {}, tuple(SPACES)),
     "erosion": (pg.functional.erosion, {}, tuple(SPACES)),
     "newton": (pg.functional.dilation, {"subgrid": "newton"}, ("S2", "SO3")),
+    "finer samples": (pg.functional.erosion, {"oversample": 2}, ("S2", "SO3")),
     "sub-Riemannian": (pg.functional.dilation, {"distance": "combined"}, ("SE2",)),
     "auto": (pg.functional.dilation, {"kernel_size": "auto"}, ("R2", "SE2", "S2", "SO3")),
     "diffusion": (pg.functional.diffusion, {}, ("R2", "SE2", "S2", "SO3", "Mesh")),

@@ -54,11 +54,44 @@ def test_convection_is_the_shifted_function() -> None:
 def test_convection_is_a_unitary_group(space: pg.SO3, seed: int, s: float, t: float) -> None:
     torch.manual_seed(seed)
     u, c = spherical(space), torch.randn(2, 3, dtype=torch.float64)
-    one = convection(convection(u, space, c, time=t), space, s * c)
-    torch.testing.assert_close(one, convection(u, space, (s + t) * c), atol=1e-11, rtol=0)
+    one = convection(convection(u, space, c, time=t, method="galerkin"), space, s * c, method="galerkin")
+    torch.testing.assert_close(one, convection(u, space, (s + t) * c, method="galerkin"), atol=1e-11, rtol=0)
     area = space.grid.weights
     torch.testing.assert_close((one**2 * area).sum(), (u**2 * area).sum())
     torch.testing.assert_close((one * area).sum((2, 3, 4)), (u * area).sum((2, 3, 4)), atol=1e-11, rtol=0)
+
+
+def with_more_directions(u: torch.Tensor, few: pg.SO3, many: pg.SO3) -> torch.Tensor:
+    """The same function on a fibre that resolves every order."""
+    columns = pg.sphere.SO3FFT(few.grid, few.orientations, dtype=u.dtype)(u)
+    more = pg.sphere.InverseSO3FFT(many.grid, many.orientations, nmax=(columns.shape[-1] - 1) // 2, dtype=u.dtype)
+    return more(columns)
+
+
+@given(seed=st.integers(0, 10**6), size=st.floats(0, 3), count=st.integers(1, 6))
+def test_convection_is_exact_on_the_orders_that_a_small_fibre_holds(seed: int, size: float, count: int) -> None:
+    torch.manual_seed(seed)
+    few = pg.SO3(FULL.grid, count)
+    u, c = spherical(few), size * torch.randn(2, 3, dtype=torch.float64)
+    got = convection(u, few, c)
+    moved = convection(with_more_directions(u, few, FULL), FULL, c)
+    nmax = min((count - 1) // 2, FULL.grid.band)
+    held = pg.sphere.SO3FFT(FULL.grid, FULL.orientations, nmax=nmax, dtype=torch.float64)(moved)
+    expected = pg.sphere.InverseSO3FFT(few.grid, few.orientations, dtype=torch.float64)(held)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+    area = few.grid.weights
+    assert (got**2 * area).sum() <= (u**2 * area).sum() * (1 + 1e-12)  # what is cut is lost
+    torch.testing.assert_close((got * area).sum((2, 3, 4)), (u * area).sum((2, 3, 4)), atol=1e-11, rtol=0)
+
+
+@given(seed=st.integers(0, 10**6), size=st.sampled_from((0.0, 1e-200, 1e-3, 0.1, 1.0, 30.0)))
+def test_convection_counts_the_orders_on_the_way(seed: int, size: float) -> None:
+    """Those left out change nothing but rounding: the same as where nobody may look at the vector."""
+    torch.manual_seed(seed)
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(12), 3)
+    u, c = spherical(space, channels=1), size * torch.randn(1, 3, dtype=torch.float64)
+    blind = torch.func.vmap(lambda v: convection(u, space, v))(c[None])[0]
+    torch.testing.assert_close(convection(u, space, c), blind, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("alpha", [0.4, 1.0])
@@ -130,7 +163,7 @@ def test_both_at_once_are_the_limit_of_one_after_the_other(space: pg.SO3, alpha:
     whole = convection_diffusion(u, space, c, metric, alpha=alpha)
     errors: dict[str, list[float]] = {"lie": [], "strang": []}
     steps = [
-        lambda v, t: convection(v, space, c, time=t),
+        lambda v, t: convection(v, space, c, time=t, method="galerkin"),
         lambda v, t: diffusion(v, space, metric, alpha=alpha, time=t),
     ]
     for name, found in errors.items():
@@ -146,12 +179,12 @@ def test_both_at_once_are_each_alone_where_the_other_is_nothing(space: pg.SO3) -
     got = convection_diffusion(u, space, torch.zeros(3, dtype=torch.float64), w, alpha=0.7, time=0.3)
     torch.testing.assert_close(got, diffusion(u, space, w, alpha=0.7, time=0.3), atol=1e-11, rtol=0)
     got = convection_diffusion(u, space, c, torch.full((3,), 1e9, dtype=torch.float64), time=0.3)
-    torch.testing.assert_close(got, convection(u, space, c, time=0.3), atol=1e-11, rtol=0)
+    torch.testing.assert_close(got, convection(u, space, c, time=0.3, method="galerkin"), atol=1e-11, rtol=0)
     even = torch.full((2, 3), 1.5, dtype=torch.float64)  # the same in all directions: nothing is split
     got = convection_diffusion(u, space, c, even, alpha=0.7, time=0.3)
-    apart = diffusion(convection(u, space, c, time=0.3), space, even, alpha=0.7, time=0.3)
+    apart = diffusion(convection(u, space, c, time=0.3, method="galerkin"), space, even, alpha=0.7, time=0.3)
     torch.testing.assert_close(got, apart, atol=1e-11, rtol=0)
-    apart = diffusion(convection(u, space, c, time=0.3), space, w, alpha=0.7, time=0.3)
+    apart = diffusion(convection(u, space, c, time=0.3, method="galerkin"), space, w, alpha=0.7, time=0.3)
     assert (convection_diffusion(u, space, c, w, alpha=0.7, time=0.3) - apart).abs().max() > 1e-4  # but here it is
 
 

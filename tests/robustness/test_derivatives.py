@@ -120,6 +120,13 @@ def options() -> dict[str, Case]:
         for name, space, u, v in (("S2", S2, sphere, weights(1)), ("SO3", SO3, ball, w))
     }
     found |= {
+        f"finer samples {name}": (
+            lambda u, w, a, s=space: F.dilation(u, s, w, alpha=a, kernel_size=3, oversample=2),
+            (u, v, ALPHA),
+        )
+        for name, space, u, v in (("S2", S2, sphere, weights(1)), ("SO3", SO3, ball, w))
+    }
+    found |= {
         "convection_diffusion": (lambda u, c, w, a: F.convection_diffusion(u, SO3, c, w, alpha=a), (ball, w, w, ALPHA)),
         "both morphologies": (lambda u, k: dilation_and_erosion(u, k, k.flip(-1)), (lifted, kernel)),
         "torch max-plus": (lambda u, k: morphological_convolution(u, k, -1, "torch"), (lifted, kernel)),

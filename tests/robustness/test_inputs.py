@@ -213,6 +213,7 @@ EMPTY = {
     "on S2": (pg.nn.PDELayer(S2, 2, 2, ("dilation", "diffusion"), kernel_size="auto"), (0, 2, *S2.grid.shape)),
     "on SO(3)": (pg.nn.PDELayer(SO3, 2, 2, kernel_size="auto"), (0, 2, 3, *SO3.grid.shape)),
     "between samples": (pg.nn.PDELayer(SO3, 2, 2, ("erosion",), subgrid="newton"), (0, 2, 3, *SO3.grid.shape)),
+    "finer samples": (pg.nn.PDELayer(SO3, 2, 2, ("dilation",), oversample=2), (0, 2, 3, *SO3.grid.shape)),
     "on a mesh": (pg.nn.PDELayer(MESH, 2, 2, kernel_size="auto"), (0, 2, 4, MESH.vertex_count)),
     "cake wavelets": (pg.nn.Lift(SE2, 2, 3, filters="cake"), (0, 2, 6, 7)),
 }

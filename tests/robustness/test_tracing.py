@@ -27,6 +27,7 @@ TERMS: Layers = {
     "spectral": (
         pg.nn.PDELayer, {"space": SE2, "terms": LINEAR, "convection": "spectral", "diffusion": "spectral"}, LIFTED,
     ),
+    "finer samples": (pg.nn.PDELayer, {"space": S2, "terms": ("dilation",), "oversample": 2}, SPHERE),
     "newton": (pg.nn.PDELayer, {"space": S2, "terms": ("dilation",), "subgrid": "newton"}, SPHERE),
 }  # fmt: skip
 

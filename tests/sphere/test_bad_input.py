@@ -185,6 +185,7 @@ PASS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "convection": lambda u: pg.functional.convection(u, SO3, torch.ones(3)),
     "diffusion": lambda u: pg.functional.diffusion(u, SO3, torch.ones(3)),
     "dilation": lambda u: pg.functional.dilation(u, SO3, torch.ones(3)),
+    "finer samples": lambda u: pg.functional.erosion(u, SO3, torch.ones(3), oversample=2),
     "newton": lambda u: pg.functional.erosion(u, SO3, torch.ones(3), subgrid="newton"),
     "projection": pg.nn.Project(SO3),
     "mean": pg.nn.GlobalPool(SO3),
