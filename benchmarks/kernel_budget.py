@@ -43,8 +43,9 @@ def counted(kernel: Kernel, architecture: int) -> sass.Count:
     function = kernel.function()
     constants = {name: value for name, value in constants.items() if name in function.arg_names}
     with sass.temporary_cache():
-        code = sass.assemble(function, kernel.types, constants, architecture, kernel.warps)
-    found = sass.count(*sass.read(code), kernel.trips)
+        code, ptx = sass.assemble(function, kernel.types, constants, architecture, kernel.warps)
+    listing, usage = sass.read(code)
+    found = sass.count(listing, usage, kernel.trips, sass.spilled(listing, ptx))
     return found._replace(instructions=found.instructions / kernel.work, loads=found.loads / kernel.work)
 
 

@@ -212,6 +212,15 @@ def _rings_and_meshes() -> Iterator[Kernel]:
         *({"WIDE": "fp32", "TAPS": 32, "CHUNK": 64}, 16 * 8, "tap", 4.0, 60, why),
         trips=(8, 1),
     )
+    reals = ("keys", "length", "corner", "angles", "transport", "scale", "radius", "angle", "positions", "turn")
+    numbers = ("fans", "tail", "following", "previous", "twin", "vertex", "wedge", "vertices")
+    yield Kernel(
+        *("geodesic_flow", "tracing of 4 triangles, float64", "geodesic_flow.triton_impl._land"),
+        *(dict.fromkeys(reals, F64) | dict.fromkeys(numbers, I64), {"BLOCK": 64}, 4, "element", 8 * 9 * PER_BYTE / 4),
+        *(2100, "latency of loads that depend on each other; sine, cosine and square root of float64"),
+        trips=(15, 4),
+        warps=2,
+    )
     module = "transport_gather.triton_impl."
     mixed = {"KINDS": 2, "WIDE": "fp32", "BLOCK": 32}
     yield Kernel(

@@ -23,7 +23,7 @@ class Count(NamedTuple):
         instructions: all of them, those of loops as often as the loops run.
         loads: loads from global memory among them.
         registers: registers of a thread.
-        spills: loads and stores of registers that did not fit, written in the code.
+        spills: bytes of registers that did not fit and go to memory and back.
     """
 
     instructions: float
@@ -48,8 +48,8 @@ def temporary_cache() -> Iterator[None]:
 
 def assemble(
     function: Any, types: Mapping[str, str], constants: Mapping[str, Any], architecture: int, warps: int
-) -> bytes:
-    """Machine code of a Triton function for the compute capability ``architecture`` (90 for sm_90).
+) -> tuple[bytes, str]:
+    """Machine code, and PTX, of a Triton function for the compute capability ``architecture`` (90 for sm_90).
 
     Args:
         function: what ``triton.jit`` made, not interpreted.
@@ -66,23 +66,41 @@ def assemble(
     signature = {n: "constexpr" if n in constants else types.get(n, "i32") for n in names}
     source = ASTSource(function, signature, {(names.index(n),): value for n, value in constants.items()})
     made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
-    return made.asm["cubin"]
+    return made.asm["cubin"], made.asm["ptx"]
 
 
 def read(cubin: bytes) -> tuple[str, str]:
     """Listing of machine code, and the resources that it uses."""
-    import triton
-
-    programs = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        commands = [[programs / "nvdisasm", "-c", file.name], [programs / "cuobjdump", "-res-usage", file.name]]
-        listing, usage = (subprocess.run(c, check=True, capture_output=True, text=True).stdout for c in commands)
-    return listing, usage
+        return _run("nvdisasm", "-c", file.name), _run("cuobjdump", "-res-usage", file.name)
 
 
-def count(listing: str, usage: str, trips: Sequence[float]) -> Count:
+def _run(program: str, *arguments: str) -> str:
+    """What a program of Triton's wheel prints."""
+    import triton
+
+    path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / program
+    done = subprocess.run([path, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def spilled(listing: str, ptx: str) -> int:
+    """Bytes that are spilled, by the assembler's word; local memory may also hold tables, as those of a sine."""
+    if not re.search(r"\b(LDL|STL)\b", listing):
+        return 0
+    target = re.search(r"\.target (sm_(\d+)\w*)", ptx)
+    assert target is not None
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "kernel.ptx").write_text(ptx)
+        program = "ptxas-blackwell" if int(target[2]) >= 100 else "ptxas"
+        files = [str(Path(folder) / name) for name in ("kernel.ptx", "kernel.cubin")]
+        said = _run(program, "-v", f"--gpu-name={target[1]}", files[0], "-o", files[1])
+    return sum(int(n) for n in re.findall(r"(\d+) bytes spill", said))
+
+
+def count(listing: str, usage: str, trips: Sequence[float], spills: int = 0) -> Count:
     """Count the instructions of a listing; loops at depth d run ``trips[d]`` times (once beyond the end of the list).
 
     A loop is what lies between a label and a branch back to it.
@@ -106,7 +124,6 @@ def count(listing: str, usage: str, trips: Sequence[float]) -> Count:
             times *= trips[depth] if depth < len(trips) else 1
         total += times
         loads += times * name.startswith("LDG")
-    spills = sum(name in ("LDL", "STL") for name, _ in code)
     registers = re.search(r"REG:(\d+)", usage)
     assert registers is not None
     return Count(total, loads, int(registers[1]), spills)

@@ -26,7 +26,7 @@ OPERATORS = (
 )
 BACKENDS = ("numba", "triton", "torch")
 NUMBA = tuple(name for name in OPERATORS if name != "group_convolution")
-TRITON = tuple(name for name in OPERATORS if name not in ("gather_mean", "geodesic_flow"))
+TRITON = tuple(name for name in OPERATORS if name != "gather_mean")
 IMPLEMENTED = {
     "numba": NUMBA,
     "triton": TRITON,

@@ -12,13 +12,14 @@ from pdegcnn.ops.convection.custom_op import BOUNDARIES
 from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
+from pdegcnn.ops.geodesic_flow import geodesic_flow
 from pdegcnn.ops.group_convolution import custom_op
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather import custom_op as transport_op
 from pdegcnn.ops.transport_gather import reference as transport_reference
 from pdegcnn.ops.transport_gather.stencils import filter_stencil
-from tests.helpers import sheet
+from tests.helpers import bumpy_sphere, sheet
 
 DTYPES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 
@@ -95,6 +96,19 @@ def test_morphology_of_several_strips_triton(sign):
     assert torch.equal(fast.nan_to_num(9), slow.nan_to_num(9))
     weight = torch.randn_like(u)
     for a, b in zip(*(torch.autograd.grad(out, x, weight) for out, x in zip((fast, slow), given))):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("open", (True, False))
+def test_geodesic_flow_triton(open):
+    """Paths that cross several triangles, end at the boundary, or leave the surface at once."""
+    mesh = sheet(3, 4, orientations=3) if open else bumpy_sphere(0, orientations=3)
+    u = torch.randn(1, 2, 3, mesh.vertex_count, dtype=torch.float64).requires_grad_()
+    shift = torch.tensor([[1.3, -0.4, 0.2], [-2.1, 0.9, 1.7]], dtype=torch.float64).requires_grad_()
+    fast, slow = (geodesic_flow(u, mesh, shift, backend) for backend in ("triton", "torch"))
+    torch.testing.assert_close(fast, slow)
+    weight = torch.randn_like(u)
+    for a, b in zip(*(torch.autograd.grad(out, (u, shift), weight) for out in (fast, slow))):
         torch.testing.assert_close(a, b)
 
 

@@ -27,7 +27,7 @@ def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = No
         u: signal [B,C,Or,V] on ``mesh``.
         mesh: the surface.
         shift: [C,3], of the dtype of ``u`` (float32 for half precision).
-        backend: ``"numba"`` or ``"torch"`` for the tracing; by default the fastest that runs here.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"`` for the tracing; by default the fastest that runs here.
 
     Returns:
         Tensor like ``u``; differentiable in ``u`` and, between the vertices, in ``shift``.
