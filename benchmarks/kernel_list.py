@@ -54,8 +54,9 @@ class Kernel(NamedTuple):
 
     def function(self) -> Any:
         """The function to compile."""
-        folder, file, name = self.name.split(".")
-        module = importlib.import_module(f"pdegcnn.ops.{folder}.{file}")
+        path, _, name = self.name.rpartition(".")
+        module = importlib.import_module(f"pdegcnn.ops.{path}")
+        folder, _, file = path.partition(".")
         if file == "triton_source":
             from pdegcnn.ops import _jit
 
@@ -104,7 +105,7 @@ def _morphology() -> Iterator[Kernel]:
     frame = {"TOP": 2, "LEFT": 2, "EMPTY": -float("inf"), "CHECK": True, **rows}
     module = "morphology.triton_impl."
     yield Kernel(
-        *(operator, "frame of the signal, float32", module + "_fill_frame", types, frame, 8, "element"),
+        *(operator, "frame of the signal, float32", "triton_strips._fill_frame", types, frame, 8, "element"),
         *(_memory(8)[0], 32, _memory(8)[1]),
     )
     yield Kernel(
@@ -173,20 +174,26 @@ def _convection() -> Iterator[Kernel]:
 
 
 def _group_convolution() -> Iterator[Kernel]:
-    operator, module = "group_convolution", "group_convolution.triton_impl."
-    types: dict[str, str] = {"u": F, "kernel": F, "out": F, "grad": F}
-    constants = {"TOP": 2, "LEFT": 2, **TAPS, "WIDE": "fp32"}
-    why = "instructions: a multiplication with addition"
+    operator, source = "group_convolution", "group_convolution.triton_source."
+    types: dict[str, str] = {"u": F, "frame": F, "kernel": F, "out": F, "grad": F, "sums": F64}
+    why, large = "instructions: a multiplication with addition", "instructions: kernels too large to write out"
     for forward, form in ((True, "value"), (False, "gradient in the signal")):
         yield Kernel(
-            *(operator, f"{form}, 5x5x5 float32", module + "_correlate", types),
-            *({**constants, "FORWARD": forward, "BLOCK": 512}, 4 * 125, "tap", 1.0, 10.5, why),
-            trips=(5, 5, 5),
+            *(operator, f"{form}, 5x5x5 float32", source + "correlate", types, {"BLOCK": 128}, 8 * 125, "tap"),
+            *(1.0, 1.9, why, (5,), 4, (SIZE, 8, forward, "float32")),
         )
     yield Kernel(
-        *(operator, "gradient in the kernel, 5x5x5 float32", module + "_products", types),
-        *({**constants, "TAPS": 32, "BLOCK": 128}, 32 * 8, "tap", 1.0, 46, why),
-        trips=(1, 8),
+        *(operator, "gradient in the kernel, 5x5x5 float32", source + "products", types, {"BLOCK": 128}, 32 * 8 * 25),
+        *("tap", 1.0, 2.5, why, (32,), 4, (SIZE, 8, "float32")),
+    )
+    module, constants = "group_convolution.triton_impl.", {"TOP": 2, "LEFT": 2, **TAPS, "WIDE": "fp32"}
+    yield Kernel(
+        *(operator, "value, tap by tap", module + "_correlate", types, {**constants, "FORWARD": True, "BLOCK": 512}),
+        *(4 * 125, "tap", 1.0, 10.5, large, (5, 5, 5)),
+    )
+    yield Kernel(
+        *(operator, "gradient in the kernel, tap by tap", module + "_products", types),
+        *({**constants, "TAPS": 32, "BLOCK": 64}, 16 * 8, "tap", 1.0, 46, large, (1, 8)),
     )
 
 
@@ -216,7 +223,13 @@ def _rings_and_meshes() -> Iterator[Kernel]:
     numbers = ("fans", "tail", "following", "previous", "twin", "vertex", "wedge", "vertices")
     yield Kernel(
         *("geodesic_flow", "tracing of 4 triangles, float64", "geodesic_flow.triton_impl._land"),
-        *(dict.fromkeys(reals, F64) | dict.fromkeys(numbers, I64), {"BLOCK": 64}, 4, "element", 8 * 9 * PER_BYTE / 4),
+        *(
+            {**dict.fromkeys(reals, F64), **dict.fromkeys(numbers, I64)},
+            {"BLOCK": 64},
+            4,
+            "element",
+            8 * 9 * PER_BYTE / 4,
+        ),
         *(2100, "latency of loads that depend on each other; sine, cosine and square root of float64"),
         trips=(15, 4),
         warps=2,

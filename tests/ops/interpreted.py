@@ -13,7 +13,8 @@ from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.ops.group_convolution import custom_op
+from pdegcnn.ops.group_convolution import custom_op, group_convolution
+from pdegcnn.ops.group_convolution import reference as group_reference
 from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather import custom_op as transport_op
@@ -110,6 +111,16 @@ def test_geodesic_flow_triton(open):
     weight = torch.randn_like(u)
     for a, b in zip(*(torch.autograd.grad(out, (u, shift), weight) for out in (fast, slow))):
         torch.testing.assert_close(a, b)
+
+
+def test_group_convolution_of_many_taps_triton():
+    """More taps than are written out."""
+    agree(
+        lambda u, k: group_convolution(u, k, "replicate", "triton"),
+        lambda u, k: group_reference.group_convolution(u, k, "replicate"),
+        (torch.randn(1, 1, 1, 2, 3).double(), torch.randn(1, 1, 1, 11, 13).double()),
+        1e-10,
+    )
 
 
 def test_opcheck_group_convolution_triton():

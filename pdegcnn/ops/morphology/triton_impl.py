@@ -21,53 +21,14 @@ from torch import Tensor
 
 from pdegcnn.ops import _jit
 from pdegcnn.ops.morphology import triton_source
+from pdegcnn.ops.triton_strips import ROWS, dtype_name, frame, lanes, programs, strip, wide
 
 BLOCK = 256
 TAPS, CHUNK = 32, 128
 COUNTS = ["channels", "orientations", "stride", "height", "width"]
 """Numbers whose values do not change the code of a kernel."""
-LANES, STEPS, ROWS = 128, 32, 8
-"""Columns and rows of a strip, and blocks of outputs that one program of the kernel's gradient adds up."""
-
-
-@triton.jit(do_not_specialize=["planes", "orientations", "height", "width", "frame_height", "frame_width"])
-def _fill_frame(
-    u,
-    frame,
-    special,
-    planes,
-    orientations,
-    height,
-    width,
-    frame_height,
-    frame_width,
-    TOP: tl.constexpr,
-    LEFT: tl.constexpr,
-    EMPTY: tl.constexpr,
-    CHECK: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Copy planes into their frames of EMPTY; with CHECK, note which signals hold NaN or infinity."""
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)  # columns of the frames of all planes
-    plane, x = lane // frame_width, lane % frame_width
-    top = tl.program_id(1) * ROWS
-    p = u + plane.to(tl.int64) * (height * width) + (top - TOP) * width + (x - LEFT)
-    q = frame + plane.to(tl.int64) * (frame_height * frame_width) + top * frame_width + x
-    above = tl.where((x >= LEFT) & (x < width + LEFT) & (plane < planes), height, 0)
-    left = tl.where(plane < planes, frame_height - top, 0)
-    odd = tl.zeros([BLOCK], tl.int32)
-    for r in tl.static_range(ROWS):
-        y = top + r - TOP
-        value = tl.load(p, mask=(y >= 0) & (y < above), other=EMPTY)
-        tl.store(q, value.to(frame.dtype.element_ty), mask=left > r)
-        if CHECK:
-            ordinary = tl.abs(value.to(tl.float32)) < float("inf")
-            odd = tl.where((y >= 0) & (y < above) & ~ordinary, 1, odd)
-        p += width
-        q += frame_width
-    if CHECK:
-        tl.atomic_max(special + plane // orientations, odd, mask=odd > 0)
+STEPS = 32
+"""Blocks of outputs that one program of the kernel's gradient adds up."""
 
 
 @triton.jit(do_not_specialize=["batch", *COUNTS, "frame_height", "frame_width"])
@@ -247,26 +208,11 @@ def _backward_kernel(
     tl.store(sums + plane * NUMBER + tap, total, mask=tap < NUMBER)
 
 
-def wide(dtype: torch.dtype) -> tl.dtype:
-    """Type to compute in."""
-    return tl.float64 if dtype == torch.float64 else tl.float32
-
-
 def written_out(u: Tensor, size: Sequence[int]) -> bool:
     """Whether the kernels that are written for one size can run; they number the planes of one signal in 32 bits."""
     channels, planes, height, width = u.shape[1:]
     room = planes * (height + size[1] + ROWS) * (width + size[2])
     return size[1] * size[2] <= triton_source.MOST_TAPS and size[0] <= 16 and room < 2**31 and channels < 2**15
-
-
-def strip(height: int) -> int:
-    """Rows of a strip: at most ROWS, and such that the strips cover little more than the image."""
-    return -(-height // -(-height // ROWS))
-
-
-def lanes(count: int) -> int:
-    """Numbers that a program works on side by side, of ``count``."""
-    return min(LANES, max(32, 1 << (count - 1).bit_length()))
 
 
 @cache
@@ -275,33 +221,9 @@ def _module(name: str, *arguments: object) -> ModuleType:
     return _jit.import_text(f"morphology_{name}", getattr(triton_source, name)(*arguments))
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 def _frame(x: Tensor, size: Sequence[int], dtype: torch.dtype, empty: float, special: Tensor | None = None) -> Tensor:
-    """Planes [B,C,Or,H,W] with half a kernel of ``empty`` around them, as high as whole strips."""
-    height, width = x.shape[-2:]
-    rows = strip(height)
-    room = (-(-height // rows) * rows + size[1] - 1, width + size[2] - 1)
-    frame = torch.empty(*x.shape[:3], *room, dtype=dtype, device=x.device)
-    planes = x.shape[0] * x.shape[1] * x.shape[2]
-    _fill_frame[(triton.cdiv(planes * room[1], LANES), triton.cdiv(room[0], ROWS))](
-        *(x, frame, frame if special is None else special, planes, x.shape[2], height, width, *room),
-        TOP=size[1] // 2,
-        LEFT=size[2] // 2,
-        EMPTY=empty,
-        CHECK=special is not None,
-        ROWS=ROWS,
-        BLOCK=LANES,
-    )
-    return frame
-
-
-def _strips(shape: Sequence[int], block: int) -> tuple[int, int, int]:
-    """Programs of the kernels that hold strips of rows: kernels, strips, blocks of columns of the batch."""
-    batch, channels, orientations, height, width = shape
-    return channels * orientations, -(-height // strip(height)), -(-batch * width // block)
+    """Planes with half a kernel of ``empty`` around them."""
+    return frame(x, x.shape[-2], size[1:], (size[1] // 2, size[2] // 2), dtype, empty, special)
 
 
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -315,28 +237,28 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch
         if whole:
             # half precision stays packed for values; winners are those of float32
             dtype = torch.promote_types(u.dtype, torch.float32) if keep or u.dtype == torch.bfloat16 else u.dtype
-            frame = _frame(u, size, dtype, -sign * float("inf"), special)
-            _by_strips(frame, kernel.to(dtype), out, winner, sign, keep)
+            framed = _frame(u, size, dtype, -sign * float("inf"), special)
+            _by_strips(framed, kernel.to(dtype), out, winner, sign, keep)
         _tap_by_tap(u, kernel, special, out, winner, sign, keep, not whole)
     return out, winner
 
 
-def _by_strips(frame: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool) -> None:
+def _by_strips(framed: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool) -> None:
     """Values and winners of ordinary signals."""
     batch, channels, orientations, height, width = out.shape
     size = tuple(kernel.shape[2:])
     block = lanes(batch * width)
-    counts = (batch, channels, orientations, frame.shape[2] // orientations, height, width, *frame.shape[-2:])
-    columns = block if frame.dtype.itemsize >= 4 else 2 * block  # two halves fill a register
-    _module("forward", size, strip(height), sign, keep, _name(frame.dtype)).forward[_strips(out.shape, columns)](
-        *(frame, kernel, out, *([winner] if keep else [])),
+    counts = (batch, channels, orientations, framed.shape[2] // orientations, height, width, *framed.shape[-2:])
+    columns = block if framed.dtype.itemsize >= 4 else 2 * block  # two halves fill a register
+    _module("forward", size, strip(height), sign, keep, dtype_name(framed.dtype)).forward[programs(out.shape, columns)](
+        *(framed, kernel, out, *([winner] if keep else [])),
         *counts,
         BLOCK=columns,
         num_warps=block // 32,
     )
     if keep:
-        _columns[_strips(out.shape, block)](
-            *(frame, kernel, winner, *counts),
+        _columns[programs(out.shape, block)](
+            *(framed, kernel, winner, *counts),
             **dict(zip(("KO", "KH", "KW"), size)),
             SIGN=sign,
             ROWS=strip(height),
@@ -381,7 +303,7 @@ def _gather_by_strips(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: Te
     dtype, size = torch.promote_types(grad.dtype, torch.float32), tuple(sizes)
     gradients, winners = _frame(grad, size, dtype, 0.0), _frame(winner, size, winner.dtype, size[0] * size[1] * size[2])
     block = lanes(batch * width)
-    _module("backward_signal", size, strip(height), _name(dtype)).backward_signal[_strips(grad_u.shape, block)](
+    _module("backward_signal", size, strip(height), dtype_name(dtype)).backward_signal[programs(grad_u.shape, block)](
         *(gradients, winners, grad_u, batch, channels, orientations, grad_u.shape[2] // orientations),
         *(height, width, *gradients.shape[-2:]),
         BLOCK=block,
@@ -392,7 +314,7 @@ def _gather_by_strips(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: Te
     group = max(1, 2 * STEPS * block // length)
     parts = (triton.cdiv(batch, group), triton.cdiv(pixels, length))
     sums = torch.empty(parts[0] * parts[1], channels, orientations, *size, dtype=torch.float64, device=grad.device)
-    _module("backward_kernel", size, _name(dtype)).backward_kernel[(channels * orientations * size[0], *parts)](
+    _module("backward_kernel", size, dtype_name(dtype)).backward_kernel[(channels * orientations * size[0], *parts)](
         *(grad, winner, sums, batch, channels * orientations, pixels, group, length),
         BLOCK=block,
         num_warps=block // 32,

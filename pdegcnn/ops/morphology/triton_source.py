@@ -8,48 +8,13 @@ padded and as high as a whole number of strips, so that no load needs a mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pdegcnn.ops._strip_source import LANES, head, stores
 
 MOST_TAPS = 121
 """Taps of one orientation that are written out; larger kernels are walked over in a loop."""
 
-HEAD = '''"""{title} Written by pdegcnn/ops/morphology/triton_source.py."""
-
-import triton
-import triton.language as tl
-
-
-@triton.jit(do_not_specialize={numbers})
-def {name}(
-{arguments}):
-'''
-
-LANES = """\
-    entry, y = tl.program_id(0), tl.program_id(1) * {rows}
-    lane = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)  # columns of all signals of the batch
-    b, x = tl.minimum(lane // width, batch - 1), lane % width
-    area = frame_height * frame_width
-    before = b.to(tl.int64) * (channels * orientations)
-    planes = orientations * stride
-"""
-
+FILE = "pdegcnn/ops/morphology/triton_source.py"
 SIZES = "batch, channels, orientations, stride, height, width, frame_height, frame_width"
-
-
-def _head(title: str, name: str, arguments: str) -> str:
-    lines = "".join(f"    {a},\n" for a in [*arguments.split(", "), "BLOCK: tl.constexpr"])
-    numbers = arguments[arguments.index("batch") :].split(", ")
-    return HEAD.format(title=title, name=name, numbers=numbers, arguments=lines)
-
-
-def _stores(rows: int, targets: dict[str, str]) -> Iterator[str]:
-    """Write the variables ``targets[name]0``, ``...1`` of all rows to the tensors ``name``."""
-    yield "    left = tl.where(lane < batch * width, height - y, 0)  # rows to write"
-    yield from (f"    to_{name} = {name} + place" for name in targets)
-    for r in range(rows):
-        for name, variable in targets.items():
-            yield f"    tl.store(to_{name}, {variable}{r}.to({name}.dtype.element_ty), mask=left > {r})"
-            yield f"    to_{name} += width"
 
 
 def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype: str) -> str:
@@ -67,7 +32,7 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
     text = f"{'Dilation' if sign > 0 else 'Erosion'} by {ko}x{kh}x{kw} taps, strips of {rows} rows, {dtype}."
     winner = "winner, " if keep else ""
     lines = [
-        LANES.format(rows=rows) + "    o = entry % orientations",
+        LANES.format(rows=rows) + "    o, planes = entry % orientations, orientations * stride",
         "    first = frame + (before + entry - o) * stride * area + (y * frame_width + x)",
         "    place = (before + entry) * (height * width) + (y * width + x)",
         f"    q = kernel + entry * {ko * kh * kw}",
@@ -100,8 +65,8 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
         "        turned += 1",
         "        turned = tl.where(turned < planes, turned, 0)",
     ]
-    lines += _stores(rows, {"out": "best", **({"winner": "row"} if keep else {})})
-    return _head(text, "forward", f"frame, kernel, out, {winner}{SIZES}") + "\n".join(lines) + "\n"
+    lines += stores(rows, {"out": "best", **({"winner": "row"} if keep else {})})
+    return head(text, FILE, "forward", f"frame, kernel, out, {winner}{SIZES}") + "\n".join(lines) + "\n"
 
 
 def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
@@ -113,7 +78,8 @@ def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
     ko, kh, kw = size
     text = f"Gradient in the signal for {ko}x{kh}x{kw} taps, strips of {rows} rows, {dtype}."
     lines = [
-        LANES.format(rows=rows) + "    o = entry % planes",
+        LANES.format(rows=rows) + "    planes = orientations * stride",
+        "    o = entry % planes",
         "    corner = (before + (entry - o) // stride) * area + (y * frame_width + x)",
         "    place = (before * stride + entry) * (height * width) + (y * width + x)",
     ]
@@ -134,8 +100,8 @@ def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
                 lines.append(f"        total{b} = tl.where(tap == {tap}, total{b} + g, total{b})")
         lines += ["        p += frame_width", "        q += frame_width"]
     lines.append("        turned = tl.where(turned > 0, turned, orientations) - 1")
-    lines += _stores(rows, {"out": "total"})
-    return _head(text, "backward_signal", f"frame, winners, out, {SIZES}") + "\n".join(lines) + "\n"
+    lines += stores(rows, {"out": "total"})
+    return head(text, FILE, "backward_signal", f"frame, winners, out, {SIZES}") + "\n".join(lines) + "\n"
 
 
 def backward_kernel(size: tuple[int, int, int], dtype: str) -> str:
@@ -168,4 +134,4 @@ def backward_kernel(size: tuple[int, int, int], dtype: str) -> str:
     ]
     lines += [f"    tl.store(there + {t}, tl.sum(total{t}, 0))" for t in range(kh * kw)]
     arguments = "grad, winner, sums, batch, entries, pixels, group, length"
-    return _head(text, "backward_kernel", arguments) + "\n".join(lines) + "\n"
+    return head(text, FILE, "backward_kernel", arguments) + "\n".join(lines) + "\n"
