@@ -243,8 +243,9 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on grids a radius of (2 pi / 3, 3)); odd, or one per axis (orientations first), or ``"auto"``:
-            every tap that could win, chosen from metric, power and the range of ``u``.
+            unless given (on grids a radius of (2 pi / 3, 3); on S2 and SO(3) no less than a radius of 5 pi / 16 and of
+            (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis (orientations first), or
+            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels, in radians on S2 and SO(3), in units of a
             mesh; or (radians of orientation, that), where one number stands for (pi/2, that).
         distance: on grids ``"half_angle"`` (default), ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``; on S2

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import from_numpy
 
 NODES = 24
 """Quadrature nodes in each of the two variables of the stable law: Gauss-Legendre in u, trapezoidal in log e."""
 _X, _W = np.polynomial.legendre.leggauss(NODES)
 _GRID = np.linspace(-12.0, 3.5, NODES)
-_U = torch.from_numpy((_X + 1) * np.pi / 2)
-_WEIGHT = torch.from_numpy(np.outer(_W / 2, np.exp(_GRID - np.exp(_GRID)) * (_GRID[1] - _GRID[0])))
-_LOG_E = torch.from_numpy(_GRID)
+_U = from_numpy((_X + 1) * np.pi / 2)
+_WEIGHT = from_numpy(np.outer(_W / 2, np.exp(_GRID - np.exp(_GRID)) * (_GRID[1] - _GRID[0])))
+_LOG_E = from_numpy(_GRID)
 HIGHEST = 60.0
 """Greatest logarithm of a rate of decay: the kernel has then long fallen to zero beside the unit element."""
 SMALLEST_ALPHA = 0.1

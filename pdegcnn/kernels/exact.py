@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from pdegcnn._typing import Reals, from_numpy
 
 __all__ = ["exact_distance"]
 
@@ -28,12 +29,12 @@ STUCK = 1e4  # damping at which a geodesic is given up
 ARRIVED = 1e-9  # largest miss of a geodesic that counts as arrived, relative to the size of the point
 
 
-def _wrap(theta: np.ndarray) -> np.ndarray:
+def _wrap(theta: Reals) -> Reals:
     """Angle in [-pi, pi)."""
     return (theta + np.pi) % (2 * np.pi) - np.pi
 
 
-def _speed(state: np.ndarray, plane: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+def _speed(state: Reals, plane: Reals, inverse: Reals) -> Reals:
     """Time derivative of states [4,N] = (x, y, theta, p3); ``plane`` [2,N] is the momentum P, ``inverse`` is G^-1."""
     c, s = np.cos(state[2]), np.sin(state[2])
     p1, p2 = c * plane[0] + s * plane[1], c * plane[1] - s * plane[0]
@@ -41,12 +42,12 @@ def _speed(state: np.ndarray, plane: np.ndarray, inverse: np.ndarray) -> np.ndar
     return np.stack([c * v1 - s * v2, s * v1 + c * v2, v3, v2 * p1 - v1 * p2])
 
 
-def _shoot(momentum: np.ndarray, inverse: np.ndarray, steps: int, keep: bool = False) -> np.ndarray:
+def _shoot(momentum: Reals, inverse: Reals, steps: int, keep: bool = False) -> Reals:
     """End points [3,N] of unit-time geodesics with initial momenta [3,N]; all points [steps,3,N] with ``keep``."""
     plane, h = momentum[:2], 1.0 / steps
     state = np.zeros((4, momentum.shape[1]))
     state[3] = momentum[2]
-    path = []
+    path: list[Reals] = []
     for _ in range(steps):
         a = _speed(state, plane, inverse)
         b = _speed(state + h / 2 * a, plane, inverse)
@@ -58,7 +59,7 @@ def _shoot(momentum: np.ndarray, inverse: np.ndarray, steps: int, keep: bool = F
     return np.stack(path) if keep else state[:3]
 
 
-def _log(points: np.ndarray) -> np.ndarray:
+def _log(points: Reals) -> Reals:
     """Logarithmic coordinates [3,N] of points [3,N]."""
     half = points[2] / 2
     scale = 1 / np.sinc(half / np.pi)
@@ -66,12 +67,12 @@ def _log(points: np.ndarray) -> np.ndarray:
     return np.stack([scale * (c * points[0] + s * points[1]), scale * (c * points[1] - s * points[0]), points[2]])
 
 
-def _norm(vectors: np.ndarray, metric: np.ndarray) -> np.ndarray:
+def _norm(vectors: Reals, metric: Reals) -> Reals:
     """Length [...] of vectors [3,...] in the metric [3,3]."""
     return np.sqrt(np.maximum(np.einsum("i...,ij,j...->...", vectors, metric, vectors), 0))
 
 
-def _reach(points: np.ndarray, metric: np.ndarray) -> np.ndarray:
+def _reach(points: Reals, metric: Reals) -> Reals:
     """An upper bound [N] of the distances: the exponential curve, or turn, walk straight (or back), turn."""
     x, y, theta = points
     bound = _norm(_log(points), metric)
@@ -83,7 +84,7 @@ def _reach(points: np.ndarray, metric: np.ndarray) -> np.ndarray:
     return bound
 
 
-def _sphere(count: int) -> np.ndarray:
+def _sphere(count: int) -> Reals:
     """``count`` directions [3,count], denser at small lateral momentum, which near sub-Riemannian geodesics have."""
     index = np.arange(count) + 0.5
     z, angle = (1 - 2 * index / count) ** 3, np.pi * (1 + 5**0.5) * index
@@ -91,7 +92,7 @@ def _sphere(count: int) -> np.ndarray:
     return np.stack([radius * np.cos(angle), z, radius * np.sin(angle)])
 
 
-def _starts(points: np.ndarray, metric: np.ndarray, root: np.ndarray) -> np.ndarray:
+def _starts(points: Reals, metric: Reals, root: Reals) -> Reals:
     """Whitened initial momenta [3,N,tries]: the members of a fan that pass each point best, and the logarithm.
 
     The best of every sector is among them, lest one family of geodesics crowd out a shorter one.
@@ -106,7 +107,7 @@ def _starts(points: np.ndarray, metric: np.ndarray, root: np.ndarray) -> np.ndar
     tries = STARTS + len(members) + 1
     times = length * np.arange(1, FAN_STEPS + 1) / FAN_STEPS
     out = np.empty((3, points.shape[1], tries))
-    for n, (x, y, theta) in enumerate(points.T):
+    for n, (x, y, theta) in enumerate(np.transpose(points)):
         # the point seen from each point of the fan, in half-angle coordinates
         dx, dy, turn = x - fan[:, 0], y - fan[:, 1], _wrap(theta - fan[:, 2])
         frame = fan[:, 2] + turn / 2
@@ -118,23 +119,21 @@ def _starts(points: np.ndarray, metric: np.ndarray, root: np.ndarray) -> np.ndar
         champions = [group[lowest[group].argmin()] for group in members]
         best = np.concatenate([np.argsort(lowest)[:STARTS], champions])
         out[:, n, :-1] = directions[:, best] * times[when[best]]
-    out[..., -1] = root.T @ _log(points)
+    out[..., -1] = np.transpose(root) @ _log(points)
     return out
 
 
-def _miss(q: np.ndarray, points: np.ndarray, root: np.ndarray, inverse: np.ndarray, steps: int) -> np.ndarray:
+def _miss(q: Reals, points: Reals, root: Reals, inverse: Reals, steps: int) -> Reals:
     """End minus target [3,N] of the geodesics with whitened momenta q [3,N]."""
     miss = _shoot(root @ q, inverse, steps) - points
     miss[2] = _wrap(miss[2])
     return miss
 
 
-def _bend(
-    q: np.ndarray, points: np.ndarray, root: np.ndarray, steps: int, rounds: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _bend(q: Reals, points: Reals, root: Reals, steps: int, rounds: int) -> tuple[Reals, Reals]:
     """Levenberg-Marquardt from whitened momenta q [3,N] towards points [3,N]; returns momenta and misses [N]."""
-    inverse = np.linalg.inv(root @ root.T)
-    q, damping = q.copy(), np.full(q.shape[1], 1e-3)
+    inverse = np.linalg.inv(root @ np.transpose(root))
+    q, damping = np.copy(q, order="C"), np.full(q.shape[1], 1e-3)
     goal = (1e-11 * np.linalg.norm(points, axis=0)) ** 2
     miss = _miss(q, points, root, inverse, steps)
     for _ in range(rounds):
@@ -144,14 +143,15 @@ def _bend(
         old, end, target = q[:, go], miss[:, go], points[:, go]
         size = 1e-7 * np.maximum(np.linalg.norm(old, axis=0), 1e-6)
         moved = np.concatenate([old + size * np.eye(3)[:, i : i + 1] for i in range(3)], axis=1)
-        ends = _miss(moved, np.tile(target, 3), root, inverse, steps).reshape(3, 3, -1)
+        ends = np.reshape(_miss(moved, np.tile(target, 3), root, inverse, steps), (3, 3, -1))
         change = ends - end[:, None]
         change[2] = _wrap(change[2])
         jacobian = np.moveaxis(change / size, -1, 0)
-        normal = np.einsum("nki,nkj->nij", jacobian, jacobian)
+        normal: Reals = np.einsum("nki,nkj->nij", jacobian, jacobian)
         scale = np.trace(normal, axis1=1, axis2=2) * damping[go]
-        right = np.einsum("nki,kn->ni", jacobian, end)
-        step = np.linalg.solve(normal + (scale + 1e-300)[:, None, None] * np.eye(3), right[..., None])[..., 0].T
+        right: Reals = np.einsum("nki,kn->ni", jacobian, end)
+        damped: Reals = normal + (scale + 1e-300)[:, None, None] * np.eye(3)
+        step = np.transpose(np.linalg.solve(damped, right[..., None])[..., 0])
         new = _miss(old - step, target, root, inverse, steps)
         better = (new**2).sum(0) < (end**2).sum(0)
         q[:, go], miss[:, go] = np.where(better, old - step, old), np.where(better, new, end)
@@ -159,31 +159,31 @@ def _bend(
     return q, np.linalg.norm(miss, axis=0)
 
 
-def _solve(points: np.ndarray, metric: np.ndarray) -> np.ndarray:
+def _solve(points: Reals, metric: Reals) -> Reals:
     """Lengths [N] of the shortest geodesics found to points [3,N], none of them the unit; inf where none is found."""
     root = np.linalg.cholesky(metric)
     count = points.shape[1]
     size = np.linalg.norm(points, axis=0)
-    starts = _starts(points, metric, root).reshape(3, -1)
+    starts = np.reshape(_starts(points, metric, root), (3, -1))
     tries = starts.shape[1] // count
     q, miss = _bend(starts, np.repeat(points, tries, axis=1), root, COARSE_STEPS, COARSE_ROUNDS)
-    q, miss = q.reshape(3, count, tries), miss.reshape(count, tries)
+    q, miss = np.reshape(q, (3, count, tries)), np.reshape(miss, (count, tries))
     length = np.where(miss < 1e-4 * size[:, None], np.linalg.norm(q, axis=0), np.inf)
     best = np.argsort(length, axis=1)[:, :FINALISTS]
-    q = np.take_along_axis(q, best[None], axis=2).reshape(3, -1)
+    q = np.reshape(np.take_along_axis(q, best[None], axis=2), (3, -1))
     q, miss = _bend(q, np.repeat(points, FINALISTS, axis=1), root, FINE_STEPS, FINE_ROUNDS)
-    arrived = miss.reshape(count, FINALISTS) < ARRIVED * size[:, None]
+    arrived = np.reshape(miss, (count, FINALISTS)) < ARRIVED * size[:, None]
     return np.where(arrived, np.linalg.norm(q, axis=0).reshape(count, FINALISTS), np.inf).min(axis=1)
 
 
-def _inverse(points: np.ndarray) -> np.ndarray:
+def _inverse(points: Reals) -> Reals:
     """Group inverses [3,N] of points [3,N]: as far from the unit, but reached by geodesics from the other end."""
     x, y, theta = points
     c, s = np.cos(theta), np.sin(theta)
     return np.stack([-c * x - s * y, s * x - c * y, -theta])
 
 
-def _metric_matrix(metric: Any) -> np.ndarray:
+def _metric_matrix(metric: Any) -> Reals:
     """The metric as an SPD matrix [3,3], from weights [3] or a matrix; raises ValueError."""
     g = np.asarray(metric.detach().cpu() if isinstance(metric, Tensor) else metric, dtype=np.float64)
     if g.shape not in ((3,), (3, 3)):
@@ -193,21 +193,21 @@ def _metric_matrix(metric: Any) -> np.ndarray:
     if g.ndim == 1:
         if not (g > 0).all():
             raise ValueError(f"metric: expected positive weights (w1, w2, w3), got {g.tolist()}")
-        return np.diag(g**2)
-    if not np.allclose(g, g.T, rtol=1e-6, atol=0) or np.linalg.eigvalsh(g).min() <= 0:
+        return np.diagflat(g**2)
+    if not np.allclose(g, np.transpose(g), rtol=1e-6, atol=0) or np.linalg.eigvalsh(g).min() <= 0:
         raise ValueError(f"metric: expected a symmetric positive definite matrix, got {g.tolist()}")
-    return (g + g.T) / 2
+    return (g + np.transpose(g)) / 2
 
 
-def _turned(points: np.ndarray, metric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _turned(points: Reals, metric: Reals) -> tuple[Reals, Reals]:
     """Points [3,N] and metric in plane axes turned so that moving forward is cheapest (distances stay the same)."""
     axes = np.eye(3)
     axes[:2, :2] = np.linalg.eigh(metric[:2, :2])[1]
     if np.linalg.det(axes) < 0:
         axes[:, 1] *= -1
-    turned = axes.T @ points
+    turned = np.transpose(axes) @ points
     turned[2] = _wrap(turned[2])
-    return turned, axes.T @ metric @ axes
+    return turned, np.transpose(axes) @ metric @ axes
 
 
 def exact_distance(points: Any, metric: Any) -> Any:
@@ -243,7 +243,7 @@ def exact_distance(points: Any, metric: Any) -> Any:
         raise ValueError(f"points: expected shape [..., 3] = (x, y, theta), got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError("points: expected finite values, got NaN or infinity")
-    flat, g = _turned(array.reshape(-1, 3).T, g)
+    flat, g = _turned(np.transpose(np.reshape(array, (-1, 3))), g)
     out = np.zeros(flat.shape[1])
     away = np.flatnonzero(np.abs(flat).max(axis=0, initial=0) > 0)
     away = away[np.argsort(_reach(flat[:, away], g))]
@@ -252,7 +252,7 @@ def exact_distance(points: Any, metric: Any) -> Any:
             there = flat[:, chunk]
             out[chunk] = np.minimum(_solve(there, g), _solve(_inverse(there), g))
     if not np.isfinite(out).all():
-        bad = array.reshape(-1, 3)[~np.isfinite(out)].tolist()
+        bad = np.reshape(array, (-1, 3))[~np.isfinite(out)].tolist()
         raise RuntimeError(f"points: no geodesic was found to {bad[:4]}, {len(bad)} points in all")
-    out = out.reshape(array.shape[:-1])
-    return torch.from_numpy(out) if isinstance(points, Tensor) else out
+    out = np.reshape(out, array.shape[:-1])
+    return from_numpy(out) if isinstance(points, Tensor) else out

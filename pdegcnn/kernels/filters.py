@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
+from pdegcnn._typing import fft, linalg
 from pdegcnn.spaces import GridSpace
 from pdegcnn.spaces.grid import rotation
 
@@ -36,9 +37,9 @@ def bspline(space: GridSpace, size: int) -> Tensor:
     """
     grid = _rotated_grid(space, size)
     nodes = space.offsets((1, size, size), torch.empty(()))[1].reshape(-1, 2)
-    nodes = nodes[nodes.norm(dim=-1) <= size / 2]
+    nodes = nodes[linalg.vector_norm(nodes, dim=-1) <= size / 2]
     spline = _quadratic_spline(grid[:, None] - nodes[:, None, None]).prod(-1)
-    return spline * _taper(grid.norm(dim=-1), size)[:, None]
+    return spline * _taper(linalg.vector_norm(grid, dim=-1), size)[:, None]
 
 
 def steerable(space: GridSpace, size: int) -> Tensor:
@@ -47,9 +48,9 @@ def steerable(space: GridSpace, size: int) -> Tensor:
     Source: Weiler, Hamprecht & Storath, *Learning steerable filters* (CVPR 2018).
     """
     grid = _rotated_grid(space, size)
-    radius, phi = grid.norm(dim=-1), torch.atan2(grid[..., 1], grid[..., 0])
+    radius, phi = linalg.vector_norm(grid, dim=-1), torch.atan2(grid[..., 1], grid[..., 0])
     window = _taper(radius, size)
-    functions = []
+    functions: list[Tensor] = []
     for ring in range(size // 2 + 1):
         # the outermost ring sits half a pixel inside, for the grid ends there
         centre = ring - 0.5 if ring and ring == size // 2 else float(ring)
@@ -73,8 +74,8 @@ def _without_moments(functions: Tensor, grid: Tensor, window: Tensor, degree: in
     powers = torch.stack([x**i * y ** (d - i) for d in range(degree) for i in range(d + 1)], dim=1).flatten(2)
     weighted = powers * window.flatten(1)[:, None]
     moments = functions.flatten(2) @ powers.mT
-    correction = torch.linalg.solve(weighted @ powers.mT, moments, left=False) @ weighted
-    return functions - correction.unflatten(2, functions.shape[2:])
+    correction = linalg.solve(weighted @ powers.mT, moments, left=False) @ weighted
+    return functions - torch.unflatten(correction, 2, functions.shape[2:])
 
 
 def _taper(radius: Tensor, size: int) -> Tensor:
@@ -104,8 +105,8 @@ def cake_windows(orientations: int, height: int, width: int) -> Tensor:
     alike.
     Source: Duits et al., *Invertible orientation scores* (2007), as in Bekkers et al. (2014).
     """
-    y = torch.fft.fftfreq(height, dtype=torch.float64)
-    x = torch.fft.fftfreq(width, dtype=torch.float64)
+    y = fft.fftfreq(height, dtype=torch.float64)
+    x = fft.fftfreq(width, dtype=torch.float64)
     signs_x = (1, -1) if width % 2 == 0 else (1,)
     signs_y = (1, -1) if height % 2 == 0 else (1,)
     total = torch.zeros(orientations, height, width, dtype=torch.float64)

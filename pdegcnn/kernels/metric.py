@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import linalg, tensordot, tolist
 
 
 class Metric(Protocol):
@@ -73,14 +74,14 @@ def _wide(value: Tensor) -> Tensor:
 def _inverse(matrix: Tensor) -> Tensor:
     """Inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
     try:
-        return torch.linalg.inv(_wide(matrix))
-    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        return linalg.inv(_wide(matrix))
+    except linalg.LinAlgError as error:
         raise ValueError(f"metric: expected matrices with an inverse in {_wide(matrix).dtype}, got {error}") from error
 
 
 def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
     cometric = _wide(cometric)
-    spatial = torch.linalg.eigvalsh(cometric[:, :2, :2])[:, -1]
+    spatial = linalg.eigvalsh(cometric[:, :2, :2])[:, -1]
     turn = cometric[:, 2, 2] if cometric.shape[-1] == 3 else torch.zeros_like(spatial)
     return radius[:, None] * torch.stack((spatial, turn), dim=-1).sqrt()
 
@@ -224,7 +225,7 @@ class Finsler:
         """``F(v)^2``."""
         square = (v**2).sum(-1)
         phi = torch.atan2(v[..., 1], torch.where(square > 0, v[..., 0], 1.0))
-        return square * torch.exp(-2 * torch.tensordot(self.coefficients, self._basis(phi), dims=1))
+        return square * torch.exp(-2 * tensordot(self.coefficients, self._basis(phi), dims=1))
 
     def _basis(self, phi: Tensor) -> Tensor:
         waves = [torch.full_like(phi, 1 / math.sqrt(2 * math.pi))]
@@ -339,14 +340,14 @@ def as_metric(metric: Tensor | Metric, dim: int, channels: int) -> Metric:
 def _check_values(metric: Tensor, matrix: bool) -> None:
     values = metric.detach()
     if not bool(values.isfinite().all()):
-        raise ValueError(f"metric: expected finite values, got {values.flatten()[:9].tolist()}")
+        raise ValueError(f"metric: expected finite values, got {tolist(values.flatten()[:9])}")
     if not matrix:
         if not bool((values > 0).all()):
-            raise ValueError(f"metric: expected positive weights, got {values.flatten()[:9].tolist()}")
+            raise ValueError(f"metric: expected positive weights, got {tolist(values.flatten()[:9])}")
         return
     double = values.double()
     if not torch.allclose(double, double.mT, rtol=1e-5):
-        raise ValueError(f"metric: expected symmetric matrices, got {values[0].tolist()}")
-    least = torch.linalg.eigvalsh(double).min().item()
+        raise ValueError(f"metric: expected symmetric matrices, got {tolist(values[0])}")
+    least = linalg.eigvalsh(double).min().item()
     if least <= 0:
         raise ValueError(f"metric: expected positive definite matrices, got one with eigenvalue {least:.3g}")

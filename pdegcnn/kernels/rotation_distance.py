@@ -6,19 +6,19 @@ With weights per radian of tilt and of twist, every coordinate norm agrees with 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pdegcnn import _transforms
+from pdegcnn._typing import Floats
 from pdegcnn.spaces import RotationSpace
 
-Array = NDArray[np.float64]
 REFUSAL = "distance='exact': expected at most second derivatives in the metric, got a third; take another distance"
 
 COORDINATES: dict[str, Callable[[RotationSpace, Tensor], Tensor]] = {
@@ -36,7 +36,7 @@ RATIOS = (1 / 30, 30.0)
 _SAMPLES = 600
 
 
-def geodesics(tilt: float, ratio: float) -> tuple[Array, Array, Array]:
+def geodesics(tilt: float, ratio: float) -> tuple[Floats, Floats, Floats]:
     """All geodesics from the unit rotation to ``tilt`` in (0, pi]: end twist (unwrapped), and their two energies.
 
     With squared weights a (tilt) and c (twist) and ``ratio = a/c``, the squared length is ``a A + c B``. A geodesic is
@@ -51,15 +51,15 @@ def geodesics(tilt: float, ratio: float) -> tuple[Array, Array, Array]:
     least = np.sin(tilt / 2)  # = sin(tau) sin(phi)
     z = np.linspace(0, 2, _SAMPLES)
     w = np.arccosh(1 / least) * np.sin(np.pi * z / 2)
-    tau = np.arcsin(np.minimum(least * np.cosh(w), 1))
-    tau = np.where(z > 1, np.pi - tau, tau)
+    tau: Floats = np.arcsin(np.minimum(least * np.cosh(w), 1))
+    tau: Floats = np.where(z > 1, np.pi - tau, tau)
     sine, cosine = 1 / np.cosh(w), np.tanh(w) * np.array([[1.0], [-1.0]])
     sigma = tau * cosine * (ratio - 1)
     twist = 2 * np.unwrap(np.arctan2(np.sin(tau) * cosine, np.cos(tau)) + sigma, axis=-1)
     return twist, (2 * tau * sine) ** 2 + 0 * cosine, (ratio * 2 * tau * cosine) ** 2
 
 
-def energies(tilt: float, twists: Array, ratio: float) -> tuple[Array, Array]:
+def energies(tilt: float, twists: Floats, ratio: float) -> tuple[Floats, Floats]:
     """Energies (A, B) of the shortest geodesics to ``tilt`` in [0, pi] and each twist in [0, pi]."""
     if tilt == 0:
         return _energies_of_twists(twists, ratio)
@@ -68,7 +68,8 @@ def energies(tilt: float, twists: Array, ratio: float) -> tuple[Array, Array]:
     result = np.zeros((2, len(twists)))
     cost = ratio * first + second  # squared length in units of c
     for row in range(2):
-        turns = np.arange(np.floor(twist[row].min() / (2 * np.pi)) - 1, np.ceil(twist[row].max() / (2 * np.pi)) + 1)
+        least, most = float(twist[row].min()), float(twist[row].max())
+        turns = np.arange(math.floor(least / (2 * math.pi)) - 1.0, math.ceil(most / (2 * math.pi)) + 1.0)
         wanted = twists[:, None] + 2 * np.pi * turns  # [T,turns]
         above = twist[row] >= wanted[..., None]
         where, turn, left = np.nonzero(above[..., 1:] != above[..., :-1])
@@ -82,7 +83,7 @@ def energies(tilt: float, twists: Array, ratio: float) -> tuple[Array, Array]:
     return result[0], result[1]
 
 
-def _energies_of_twists(twists: Array, ratio: float) -> tuple[Array, Array]:
+def _energies_of_twists(twists: Floats, ratio: float) -> tuple[Floats, Floats]:
     """The same at tilt zero: twist only, or a whole turn of the top's axis (tau = pi)."""
     first, second = np.zeros_like(twists), twists**2
     if ratio != 1:
@@ -97,7 +98,7 @@ def _energies_of_twists(twists: Array, ratio: float) -> tuple[Array, Array]:
 
 
 @lru_cache(maxsize=1)
-def energy_table() -> Array:
+def energy_table() -> Floats:
     """How (A, B) differ from (tilt^2, twist^2), over tilt^2 + twist^2, ``[2, tilt, twist, log ratio]``; about a second.
 
     At the unit element the difference is of fourth order, so the table is zero there.

@@ -6,15 +6,13 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pdegcnn._typing import Floats
 from pdegcnn.sphere._legendre import legendre_block
 
-Array = NDArray[np.float64]
 
-
-def localised_basis(lmax: int, orders: int, knots: int, spacing: float) -> Array:
+def localised_basis(lmax: int, orders: int, knots: int, spacing: float) -> Floats:
     """Coefficients of Gaussian rings around the pole with angular orders n = 0..orders, ``[knots,orders+1,lmax+1]``.
 
     Ring k lies at colatitude ``k * spacing`` and has standard deviation ``spacing / 2``; ring 0, a spot, has order 0
@@ -34,7 +32,7 @@ def localised_basis(lmax: int, orders: int, knots: int, spacing: float) -> Array
     return basis
 
 
-def degree_profiles(lmax: int, knots: int) -> Array:
+def degree_profiles(lmax: int, knots: int) -> Floats:
     """Piecewise linear functions of the degree that are one at one knot and zero at the others, ``[knots,lmax+1]``."""
     if knots == 1:
         return np.ones((1, lmax + 1))
@@ -42,7 +40,7 @@ def degree_profiles(lmax: int, knots: int) -> Array:
     return np.stack([np.interp(np.arange(lmax + 1), at, row) for row in np.eye(knots)])
 
 
-def spectral_basis(lmax: int, orders: int, knots: int) -> Array:
+def spectral_basis(lmax: int, orders: int, knots: int) -> Floats:
     """Piecewise linear profiles over the degree, each with all orders it can carry, ``[knots,orders+1,lmax+1]``.
 
     The coefficients ``sqrt((2l+1)/4pi)`` of a unit profile are those of a point: it passes degree l unchanged.
@@ -53,7 +51,7 @@ def spectral_basis(lmax: int, orders: int, knots: int) -> Array:
     return hats[:, None] * carries * np.sqrt((2 * degree + 1) / (4 * math.pi))
 
 
-def cake_orders(orders: int, fibre: int) -> tuple[Array, Array]:
+def cake_orders(orders: int, fibre: int) -> tuple[Floats, Floats]:
     """Coefficients over n = 0..orders of cake wavelets, even (lines) and odd (edges) ones: ``sinc(n / fibre)^4``.
 
     Transforms of a cubic B-spline wedge of one fibre step along the frame's first vector; order 0 is one, so that the
@@ -65,7 +63,7 @@ def cake_orders(orders: int, fibre: int) -> tuple[Array, Array]:
     return window * (n % 2 == 0), window * (n % 2 == 1)
 
 
-def cake_basis(lmax: int, orders: int, fibre: int) -> Array:
+def cake_basis(lmax: int, orders: int, fibre: int) -> Floats:
     """Coefficients of the even and the odd cake wavelet, ``[2,orders+1,lmax+1]``."""
     return np.stack(cake_orders(orders, fibre))[:, :, None] * spectral_basis(lmax, orders, 1)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any, TypedDict
 
 import torch
@@ -13,7 +14,7 @@ from pdegcnn import _checks
 from pdegcnn.nn.linear import ChannelLinear
 from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.nn.parameters import LearnableAlpha
-from pdegcnn.nn.terms import TERMS
+from pdegcnn.nn.terms import TERMS, is_solved
 from pdegcnn.pde import SPLITTINGS, KernelSize, Options, Radius, evolve, solver_class
 from pdegcnn.pde.solver import refuse_unknown
 from pdegcnn.pde.splitting import Step
@@ -136,18 +137,18 @@ class PDELayer(nn.Module):
             subgrid=subgrid,
             oversample=oversample,
         )
-        solvers = {solver_class(space, term) for term in terms}
-        known = {name for solver in solvers for names in solver.OPTIONS.values() for name in names}
+        known = {option for term in terms for names in _options(term, space).values() for option in names}
         refuse_unknown(options, known, ", ".join(terms), space)
         methods = {"convection": convection, "diffusion": diffusion}
         self.terms = nn.ModuleDict()
         for name in terms:
-            given = _options_of(name, space, options, methods.get(name))
-            if name != "convection":
-                symmetric = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
-                given |= {"alpha": alpha, "metric": symmetric}
+            given, takes = _given(name, space, options, methods.get(name)), signature(TERMS[name]).parameters
+            if "alpha" in takes:
+                given["alpha"] = alpha
+            if "metric" in takes:
+                given["metric"] = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
             self.terms[name] = TERMS[name](space, in_channels, **given, **factory)
-            if self.power is not None and name != "convection":
+            if self.power is not None and "alpha" in takes:
                 # one power serves all terms; past nn.Module's registration, so that the state holds it once
                 self.terms[name].__dict__["alpha"] = self.power
         self.mix = ChannelLinear(in_channels, out_channels, bias=not batch_norm, **factory)
@@ -185,9 +186,19 @@ def _check_terms(terms: Any) -> None:
         raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
 
 
-def _options_of(term: str, space: Space, options: Options, method: str | None) -> dict[str, Any]:
+def _options(term: str, space: Space) -> Mapping[str, Collection[str]]:
+    """Return the names of the options of a term by its name, and of the terms that its solver solves too.
+
+    A term without a solver, which acts on every space, has the options of its constructor.
+    """
+    if term in TERMS and not is_solved(TERMS[term]):
+        return {term: signature(TERMS[term]).parameters}
+    return solver_class(space, term).OPTIONS
+
+
+def _given(term: str, space: Space, options: Options, method: str | None) -> dict[str, Any]:
     """Return those of a layer's options that a term has; exact solvers have neither a kernel nor a border."""
     if method == "spectral":
         return {"method": method}
-    given = {name: v for name, v in options.given().items() if name in solver_class(space, term).OPTIONS[term]}
+    given = {name: v for name, v in options.given().items() if name in _options(term, space)[term]}
     return given if method is None else given | {"method": method}

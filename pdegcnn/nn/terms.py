@@ -1,4 +1,4 @@
-"""The PDE terms as modules. A new term is a class here and a line in ``TERMS``."""
+"""The PDE terms as modules. A new term is a class and a line in ``TERMS``."""
 
 from __future__ import annotations
 
@@ -304,10 +304,21 @@ def _within_a_grid_step(vector: Tensor, space: Space) -> None:
         vector.uniform_(-1, 1).mul_(space.grid_spacing.to(vector))
 
 
-TERMS: dict[str, Callable[..., Term]] = {
+TERMS: dict[str, Callable[..., nn.Module]] = {
     "convection": Convection,
     "diffusion": Diffusion,
     "convection_diffusion": ConvectionDiffusion,
     "dilation": partial(Morphology, sign=+1),
     "erosion": partial(Morphology, sign=-1),
 }
+"""The terms of PDE layers: what makes them from a space, a number of channels and their options.
+
+A :class:`Term` holds a solver for its space. Any other module with ``forward(u, time=1.0, mesh=None)`` serves all
+spaces.
+"""
+
+
+def is_solved(make: Callable[..., nn.Module]) -> bool:
+    """Return whether an entry of ``TERMS`` holds a solver."""
+    made = make.func if isinstance(make, partial) else make
+    return isinstance(made, type) and issubclass(made, Term)

@@ -24,6 +24,12 @@ from pdegcnn.pde.sphere_window import Neighbours, window
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 
+STEPS = 5
+"""The default window is so many steps wide,"""
+LEAST_ANGLE = 5 * math.pi / 8
+"""but turns no less than with eight orientations,"""
+LEAST_REACH = (5 * math.pi / 16, 5 * math.pi / 32)
+"""and reaches no less far than on eight rings of the sphere or sixteen of SO(3): else finer grids cut more off."""
 LINEAR = ("convection", "diffusion", "convection_diffusion")
 
 
@@ -44,7 +50,7 @@ class SphereSolver(Solver):
     space: S2 | SO3
 
     def _set_up(self, options: Options, like: Tensor) -> None:
-        space, size = self.space, 5 if options.kernel_size is None else options.kernel_size
+        space, size = self.space, options.kernel_size
         if options.method is not None:
             _checks.choice("method", options.method, ("spectral", "galerkin")[: 1 + (self.term == "convection")])
         distance = DEFAULT_ROTATION_DISTANCE if options.distance is None else options.distance
@@ -63,8 +69,10 @@ class SphereSolver(Solver):
         if factors != (1, 1):
             self.finer = Finer(space, factors, device=like.device, dtype=like.dtype)
         if not (isinstance(size, str) and size == "auto"):
-            reach = options.reach(math.pi / 2)
-            sizes = window_sizes(space, size) if reach is None else window_steps(space, *reach)
+            sizes = window_sizes(space, STEPS if size is None else size)
+            if size is None:
+                reach = options.reach(math.pi / 2)
+                sizes = _at_least(space, sizes) if reach is None else window_steps(space, *reach)
             if self.finer is not None:
                 length, angle = window(space, sizes)
                 sizes = window_steps(self.compared, angle, length)
@@ -167,6 +175,12 @@ def _window(
     like = torch.empty(0, dtype=dtype, device=device)
     with _transforms.constants():
         return lasting(Window, space, sizes, distance, subgrid, like)
+
+
+def _at_least(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
+    """Return steps that do not make the window smaller than ``LEAST_ANGLE`` and ``LEAST_REACH``."""
+    least = window_steps(space, LEAST_ANGLE, LEAST_REACH[space.has_orientations])
+    return max(sizes[0], least[0]), max(sizes[1], least[1])
 
 
 def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _fft
+from pdegcnn._typing import Factory, Floats, fft, from_numpy
 from pdegcnn.spaces.base import HomogeneousSpace
 
 
@@ -71,7 +72,7 @@ class GridSpace(HomogeneousSpace):
 
     def offsets(self, sizes: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Tap positions: orientation steps ``[KO]`` and image offsets (x, y) ``[KH,KW,2]``, in float64."""
-        kind = {"device": like.device, "dtype": torch.float64}
+        kind: Factory = {"device": like.device, "dtype": torch.float64}
         steps, rows, columns = [torch.arange(n, **kind) - n // 2 for n in sizes]
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         return steps, torch.stack((x, y), dim=-1)
@@ -128,12 +129,12 @@ def turn_orientations(u: Tensor, angle: float) -> Tensor:
     steps = angle * count / (2 * math.pi)
     if abs(steps - round(steps)) < 1e-9:
         return u.roll(round(steps), dims=2)
-    spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
+    spectrum = _fft.apply(fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
     phase = torch.exp(-1j * angle * n)
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return _fft.apply(torch.fft.irfft, spectrum * phase[:, None, None], n=count, dim=2)
+    return _fft.apply(fft.irfft, spectrum * phase[:, None, None], n=count, dim=2)
 
 
 def pixel_positions(size: Sequence[int]) -> Tensor:
@@ -148,17 +149,19 @@ def sample_image(u: Tensor, points: Tensor) -> Tensor:
     height, width = u.shape[-2:]
     where = np.stack((points[..., 1] + (height - 1) / 2, points[..., 0] + (width - 1) / 2))
     planes = u.detach().cpu().double().reshape(-1, height, width).numpy()
-    from scipy import ndimage  # a quarter of the time of importing the spaces
+    # imported here, as it takes a quarter of the time of importing the spaces
+    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs] - scipy has no stubs
 
-    found = np.stack([ndimage.map_coordinates(plane, where, order=3, mode="nearest") for plane in planes])
-    return torch.from_numpy(found).reshape(*u.shape[:-2], *points.shape[:-1]).to(u)
+    splines = cast("Callable[..., Floats]", ndimage.map_coordinates)  # pyright: ignore[reportUnknownMemberType] - as above
+    found = np.stack([splines(plane, where, order=3, mode="nearest") for plane in planes])
+    return from_numpy(found).reshape(*u.shape[:-2], *points.shape[:-1]).to(u)
 
 
-def normalise_sizes(kernel_size: int | Sequence[int], count: int, names: str) -> tuple[int, ...]:
+def normalise_sizes(kernel_size: object, count: int, names: str) -> tuple[int, ...]:
     """``count`` odd tap numbers from one number or a sequence; raises ``ValueError`` or ``TypeError`` otherwise."""
     if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)) or isinstance(kernel_size, str):
         raise TypeError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
-    sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(kernel_size)
+    sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(cast("Sequence[int]", kernel_size))
     if len(sizes) != count:
         raise ValueError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
     _checks.odd("kernel_size", sizes)

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from pdegcnn import _checks, _fft, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn._files import write_file
+from pdegcnn._typing import Ints, Numbers, block_diag, fft, from_numpy, linalg
 from pdegcnn.spaces.base import Space
 from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
 from pdegcnn.surface.archive import cut, from_arrays, to_arrays
@@ -75,7 +76,13 @@ class Mesh(Space):
 
     @classmethod
     def from_arrays(
-        cls, vertices: Any, faces: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False
+        cls,
+        vertices: Numbers,
+        faces: Numbers,
+        *,
+        orientations: int = 8,
+        unit: float | None = None,
+        repair: bool = False,
     ) -> Mesh:
         """A mesh of positions ``vertices [V,3]`` (float) and ``faces [F,3]`` (long, counter-clockwise from outside).
 
@@ -102,7 +109,13 @@ class Mesh(Space):
 
     @classmethod
     def _placed(
-        cls, vertices: Any, faces: Any, known: Any, repair: bool, orientations: int, unit: float | None
+        cls,
+        vertices: Numbers,
+        faces: Numbers,
+        known: Ints | None,
+        repair: bool,
+        orientations: int,
+        unit: float | None,
     ) -> Mesh:
         """The mesh of :meth:`from_arrays`; ``known``: the row of ``vertices`` that each vertex of a file became."""
         if _checks.flag("repair", repair):
@@ -120,7 +133,9 @@ class Mesh(Space):
         return cls(surface, orientations)
 
     @classmethod
-    def from_lengths(cls, faces: Any, lengths: Any, *, orientations: int = 8, unit: float | None = None) -> Mesh:
+    def from_lengths(
+        cls, faces: Numbers, lengths: Numbers, *, orientations: int = 8, unit: float | None = None
+    ) -> Mesh:
         """A surface that lies nowhere in space: ``faces [F,3]`` and ``lengths [F,3]`` of the sides 01, 12, 20.
 
         Raises:
@@ -177,8 +192,7 @@ class Mesh(Space):
         Signals are joined along the last axis. Every layer gives each mesh what it gives the mesh alone, with the
         geometry that was computed for the mesh; global heads give one row for each.
         """
-        if not meshes or not all(isinstance(m, Mesh) for m in meshes):
-            raise TypeError(f"meshes: expected a sequence of Mesh, got {[type(m).__name__ for m in meshes]}")
+        _check_meshes(meshes)
         if len({m.orientations for m in meshes}) > 1:
             raise ValueError(f"meshes: expected equal orientations, got {[m.orientations for m in meshes]}")
         surface = meshes[0].surface if len(meshes) == 1 else JoinedSurface([m.surface for m in meshes])
@@ -206,7 +220,7 @@ class Mesh(Space):
         gauge, directions, sizes = (store.pop(name) for name in ("gauge", "directions", "sizes"))
         joined = sizes.size > 1 and "faces" in store  # as unions were once written
         surface = cut(store, sizes) if joined else from_arrays(store)
-        return cls(surface, int(directions), torch.from_numpy(gauge))
+        return cls(surface, int(directions), from_numpy(gauge))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -233,18 +247,18 @@ class Mesh(Space):
         """Positions ``[V,3]``, float64; raises ``ValueError`` for a surface given by lengths."""
         if self.surface.vertices is None:
             raise ValueError("vertices: expected a mesh in space, got one that is given by its edge lengths")
-        return torch.from_numpy(self.surface.vertices).to(self._device)
+        return from_numpy(self.surface.vertices).to(self._device)
 
     @property
     def faces(self) -> Tensor:
         """Vertices of each face, ``[F,3]``, long."""
-        return torch.from_numpy(self.surface.triangulation.faces).to(self._device)
+        return from_numpy(self.surface.triangulation.faces).to(self._device)
 
     @property
     def vertex_map(self) -> Tensor:
         """The vertex that each vertex of the file or arrays became, ``[n]`` long; -1 for those left out."""
         known = self.surface.vertex_map
-        return (torch.arange(self.vertex_count) if known is None else torch.from_numpy(known)).to(self._device)
+        return (torch.arange(self.vertex_count) if known is None else from_numpy(known)).to(self._device)
 
     @property
     def source_vertices(self) -> Tensor:
@@ -261,9 +275,9 @@ class Mesh(Space):
     @property
     def areas(self) -> Tensor:
         """Area of each vertex, ``[V]``, in square units, float64."""
-        return torch.from_numpy(self.surface.areas).to(self._device)
+        return from_numpy(self.surface.areas).to(self._device)
 
-    def to(self, device: Any) -> Mesh:
+    def to(self, device: torch.device | str) -> Mesh:
         """The same mesh with its tensors on ``device``; operators follow the signals anyhow."""
         moved = self._alike(self.orientations, self.gauge)
         moved._device = torch.device(device)
@@ -274,7 +288,7 @@ class Mesh(Space):
         """The same surface and gauge with another number of directions; geometry is shared."""
         return self._alike(orientations, self.gauge)
 
-    def with_gauge(self, angles: Any) -> Mesh:
+    def with_gauge(self, angles: Numbers) -> Mesh:
         """The same surface, the reference direction of each vertex turned by ``+angles [V]`` radians.
 
         A fixed vector's polar angle then decreases by the angle: a spin-k component is multiplied by
@@ -342,7 +356,7 @@ class Mesh(Space):
         factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
         if ("coarse", factor) not in self._kept:
             level = self.surface.level(factor)
-            gauge = self.gauge[torch.from_numpy(level.kept)] + torch.from_numpy(level.gauge)
+            gauge = self.gauge[from_numpy(level.kept)] + from_numpy(level.gauge)
             self._kept["coarse", factor] = (Mesh(level.surface, self.orientations, gauge),)
         return self._kept["coarse", factor][0].to(self._device)
 
@@ -353,9 +367,9 @@ class Mesh(Space):
         def build(kind: tuple[torch.device, torch.dtype]) -> Interpolation:
             level = self.surface.level(factor)
             fine, near, weight, transport = (
-                torch.from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport)
+                from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport)
             )
-            source = torch.from_numpy(level.kept)[near]
+            source = from_numpy(level.kept)[near]
             turn = torch.polar(torch.ones_like(self.gauge), self.gauge)
             transport = (transport * turn[source] * turn[fine].conj()).to(kind[0], kind[1].to_complex())
             return Interpolation(fine.to(kind[0]), near.to(kind[0]), weight.to(*kind), transport)
@@ -381,12 +395,10 @@ class Mesh(Space):
 
     def _neighbours(self, radius: float | None, device: torch.device, dtype: torch.dtype) -> Neighbours:
         pairs = self.surface.pairs(radius)
-        start, centre, source, mirror = (
-            torch.from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.mirror)
-        )
+        start, centre, source, mirror = (from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.mirror))
         turn = torch.polar(torch.ones_like(self.gauge), -self.gauge)
-        offset = torch.from_numpy(pairs.offset) * turn[centre]
-        transport = torch.from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
+        offset = from_numpy(pairs.offset) * turn[centre]
+        transport = from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
         offset, transport = offset.to(device, dtype.to_complex()), transport.to(device, dtype.to_complex())
         lists = start.to(device), centre.to(device), source.to(device)
         return Neighbours(*lists, offset, transport, mirror.to(device))
@@ -399,14 +411,14 @@ class Mesh(Space):
         return self.keep(("laplacian", spin), like, lambda kind: self._laplacian(spin, *kind))
 
     def _laplacian(self, spin: int, device: torch.device, dtype: torch.dtype) -> tuple[SparseRows, Tensor]:
-        matrix = self.surface.laplacian(spin)
-        start, columns = (torch.from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
+        matrix = cast(Any, self.surface.laplacian(spin))  # scipy has no stubs
+        start, columns = (from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
         rows = torch.repeat_interleave(torch.arange(self.vertex_count), start.diff())
         phase = torch.polar(
             torch.ones(rows.shape, dtype=torch.float64), spin * (self.gauge[columns] - self.gauge[rows])
         )
-        values = (torch.from_numpy(matrix.data.astype(np.complex128)) * phase).to(device, dtype.to_complex())
-        areas = torch.from_numpy(self.surface.delaunay_areas()).to(device, dtype)
+        values = (from_numpy(matrix.data.astype(np.complex128)) * phase).to(device, dtype.to_complex())
+        areas = from_numpy(self.surface.delaunay_areas()).to(device, dtype)
         return SparseRows(start.to(device), columns.to(device), values), areas
 
     def modes(self, spin: int, count: int, like: Tensor) -> tuple[Eigenmodes, ...]:
@@ -421,11 +433,11 @@ class Mesh(Space):
 
         def build(kind: tuple[torch.device, torch.dtype]) -> tuple[Eigenmodes, ...]:
             turn = torch.polar(torch.ones_like(self.gauge), -spin * self.gauge)
-            found = []
+            found: list[Eigenmodes] = []
             for m in self.surface.modes(spin, count):
-                place = torch.from_numpy(m.vertices)
-                functions = torch.from_numpy(m.functions.astype(np.complex128)) * turn[place, None]
-                values = torch.from_numpy(m.values).to(*kind)
+                place = from_numpy(m.vertices)
+                functions = from_numpy(m.functions.astype(np.complex128)) * turn[place, None]
+                values = from_numpy(m.values).to(*kind)
                 found.append(Eigenmodes(place.to(kind[0]), values, functions.to(kind[0], kind[1].to_complex())))
             return tuple(found)
 
@@ -440,7 +452,7 @@ class Mesh(Space):
             return modes[0].values, modes[0].functions
         values, order = torch.cat([m.values for m in modes]).sort(stable=True)
         place = torch.cat([m.vertices for m in modes])
-        functions = torch.block_diag(*(m.functions for m in modes))[:, order]
+        functions = block_diag(*(m.functions for m in modes))[:, order]
         return values, torch.empty_like(functions).index_copy_(0, place, functions)
 
     def keep(self, name: tuple[Any, ...], like: Tensor, build: Callable[[Any], Any]) -> Any:
@@ -455,14 +467,14 @@ class Mesh(Space):
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:
         """Reference direction, the direction a quarter turn on, and the normal of every vertex, ``[V,3]`` each."""
         t, vertices = self.surface.triangulation, self.vertices.cpu()
-        corners = vertices[torch.from_numpy(t.faces)]
-        normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals = torch.zeros_like(vertices).index_add_(0, torch.from_numpy(t.tail), normal.repeat_interleave(3, 0))
+        corners = vertices[from_numpy(t.faces)]
+        normal = linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals = torch.zeros_like(vertices).index_add_(0, from_numpy(t.tail), normal.repeat_interleave(3, 0))
         normals = torch.nn.functional.normalize(normals, dim=1)
-        first = torch.from_numpy(self.surface.frames.first)
-        edge = vertices[torch.from_numpy(t.head)[first]] - vertices
+        first = from_numpy(self.surface.frames.first)
+        edge = vertices[from_numpy(t.head)[first]] - vertices
         x = torch.nn.functional.normalize(edge - (edge * normals).sum(1, keepdim=True) * normals, dim=1)
-        y = torch.linalg.cross(normals, x)
+        y = linalg.cross(normals, x)
         c, s = torch.cos(self.gauge)[:, None], torch.sin(self.gauge)[:, None]
         return tuple(v.to(self._device) for v in (c * x + s * y, c * y - s * x, normals))  # pyright: ignore
 
@@ -484,7 +496,7 @@ class Mesh(Space):
             signal = turn_fibre(signal, turn.to(signal.device))
         return torch.empty_like(signal).index_copy_(-1, image.to(signal.device), signal)
 
-    def _symmetry(self, image: Any) -> tuple[Tensor, Tensor]:
+    def _symmetry(self, image: Numbers) -> tuple[Tensor, Tensor]:
         """Image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
         to = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
         t, n = self.surface.triangulation, self.vertex_count
@@ -498,7 +510,7 @@ class Mesh(Space):
             raise ValueError("symmetry: expected a map that keeps faces, orientation and edge lengths")
         frames, gauge = self.surface.frames, self.gauge.numpy()
         turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
-        return torch.from_numpy(to), torch.from_numpy(turn)
+        return from_numpy(to), from_numpy(turn)
 
     def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
         """One: an isometry moves the whole mesh."""
@@ -508,7 +520,7 @@ class Mesh(Space):
         faces = len(self.surface.triangulation.faces)
         return f"Mesh(vertices={self.vertex_count}, faces={faces}, orientations={self.orientations})"
 
-    def __deepcopy__(self, memo: Any) -> Mesh:
+    def __deepcopy__(self, memo: object) -> Mesh:
         return self  # immutable, and large
 
     def __getstate__(self) -> dict[str, Any]:
@@ -528,12 +540,12 @@ def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
     moved = u.gather(2, source.expand_as(u))
     if bool(exact.all()):
         return moved
-    spectrum = _fft.apply(torch.fft.rfft, u, dim=2)
+    spectrum = _fft.apply(fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
     phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return torch.where(exact, moved, _fft.apply(torch.fft.irfft, spectrum * phase, n=count, dim=2))
+    return torch.where(exact, moved, _fft.apply(fft.irfft, spectrum * phase, n=count, dim=2))
 
 
 def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -554,12 +566,12 @@ def _archive(path: str | Path) -> Path:
     return Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
 
 
-def _radius(radius: Any) -> float | None:
+def _radius(radius: object) -> float | None:
     """A radius as the Python number that it is kept by, or None."""
     return None if radius is None else _checks.plain_number("radius", radius, 0.0, math.inf, open_low=True)
 
 
-def _spin(spin: Any) -> int:
+def _spin(spin: object) -> int:
     """A spin as the Python int that it is kept by."""
     spin = _checks.plain(spin)
     if isinstance(spin, bool) or not isinstance(spin, int):
@@ -567,9 +579,14 @@ def _spin(spin: Any) -> int:
     return spin
 
 
-def _count(count: Any) -> int:
+def _count(count: object) -> int:
     """A number of eigenfunctions as a Python int."""
     return _checks.positive_int("count", _checks.plain(count))
+
+
+def _check_meshes(meshes: Sequence[object]) -> None:
+    if not meshes or not all(isinstance(m, Mesh) for m in meshes):
+        raise TypeError(f"meshes: expected a sequence of Mesh, got {[type(m).__name__ for m in meshes]}")
 
 
 def _check_unit(unit: float | None) -> None:

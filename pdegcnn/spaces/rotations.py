@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import broadcast_tensors, linalg, tolist
 from pdegcnn.spaces.base import HomogeneousSpace
 from pdegcnn.sphere import SphereGrid
 from pdegcnn.sphere.rotation import check_rotation
@@ -39,7 +40,7 @@ class RotationSpace(HomogeneousSpace):
         check_quaternion("h", h)
         a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
         real = a * b - (v * w).sum(-1, keepdim=True)
-        return torch.cat((real, a * w + b * v + torch.linalg.cross(*torch.broadcast_tensors(v, w))), dim=-1)
+        return torch.cat((real, a * w + b * v + linalg.cross(*broadcast_tensors(v, w))), dim=-1)
 
     def inverse(self, g: Tensor) -> Tensor:
         """The conjugate quaternion."""
@@ -52,7 +53,7 @@ class RotationSpace(HomogeneousSpace):
         if c.ndim < 1 or c.shape[-1] != 3:
             raise ValueError(f"c: expected rotation vectors [..., 3], got shape {tuple(c.shape)}")
         if _checks.has_values(c) and not bool(c.isfinite().all()):
-            raise ValueError(f"c: expected finite rotation vectors, got {c.detach().flatten()[:6].tolist()}")
+            raise ValueError(f"c: expected finite rotation vectors, got {tolist(c.detach().flatten()[:6])}")
         square, small = _square(c)
         half = _safe_norm(c, small) / 2
         cosine = torch.where(small, 1 - square / 8, torch.cos(half))
@@ -130,10 +131,10 @@ def check_quaternion(name: str, q: Tensor) -> Tensor:
     if q.ndim < 1 or q.shape[-1] != 4:
         raise ValueError(f"{name}: expected unit quaternions [..., 4], got shape {tuple(q.shape)}")
     if _checks.has_values(q):
-        length = torch.linalg.vector_norm(q.detach().double(), dim=-1)
+        length = linalg.vector_norm(q.detach().double(), dim=-1)
         slack = 1e-6 if q.dtype == torch.float64 else 1e-4
         if not bool(((length - 1).abs() <= slack).all()):
-            raise ValueError(f"{name}: expected quaternions of length 1, got lengths {length.flatten()[:4].tolist()}")
+            raise ValueError(f"{name}: expected quaternions of length 1, got lengths {tolist(length.flatten()[:4])}")
     return q
 
 
@@ -163,7 +164,7 @@ def matrix_to_quaternion(rotation: Tensor) -> Tensor:
     table = torch.stack(rows, dim=-2)
     best = torch.diagonal(table, dim1=-2, dim2=-1).argmax(-1)
     q = torch.take_along_dim(table, best[..., None, None], dim=-2)[..., 0, :]
-    q = q / torch.linalg.vector_norm(q, dim=-1, keepdim=True)
+    q = q / linalg.vector_norm(q, dim=-1, keepdim=True)
     return torch.where(q[..., :1] < 0, -q, q)
 
 
@@ -181,7 +182,7 @@ def _square(vector: Tensor) -> tuple[Tensor, Tensor]:
 
 def _safe_norm(vector: Tensor, small: Tensor) -> Tensor:
     """Length of vectors that are not ``small``, of others that of (1, 1, ...): no length has derivatives at zero."""
-    return torch.linalg.vector_norm(torch.where(small, 1.0, vector), dim=-1, keepdim=True)
+    return linalg.vector_norm(torch.where(small, 1.0, vector), dim=-1, keepdim=True)
 
 
 def _angle_over_sine(vector: Tensor, cosine: Tensor) -> Tensor:

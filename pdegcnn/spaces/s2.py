@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, sphere
+from pdegcnn._typing import Factory
 from pdegcnn.spaces.rotations import RotationSpace, grid_turn
 
 
@@ -75,7 +76,7 @@ class S2(RotationSpace):
         return f"S2({self.grid.name}{self.grid.shape})"
 
 
-def check_grid(grid: Any) -> None:
+def check_grid(grid: object) -> None:
     """Raise ``TypeError`` unless ``grid`` is a grid on the sphere."""
     if not isinstance(grid, sphere.SphereGrid):
         raise TypeError(f"grid: expected a SphereGrid such as gauss_legendre(64), got {type(grid).__name__}")
@@ -103,7 +104,7 @@ def turn_base(signal: Tensor, rotation: Tensor, grid: sphere.SphereGrid, exact: 
     if steps is not None:
         return signal.roll(steps, dims=-1)
     with torch.no_grad():
-        kind = {"device": signal.device, "dtype": torch.float64}
+        kind: Factory = {"device": signal.device, "dtype": torch.float64}
         coefficients = sphere.RealSHT(grid, **kind)(signal.double())
         turned = sphere.rotate_coefficients(coefficients, rotation.to(**kind))
         return sphere.InverseRealSHT(grid, **kind)(turned).to(signal.dtype)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, sphere
+from pdegcnn._typing import Factory
 from pdegcnn.spaces.rotations import RotationSpace, grid_turn
 from pdegcnn.spaces.s2 import check_base, check_grid, point_spacing, turn_base
 
@@ -87,7 +88,7 @@ class SO3(RotationSpace):
         if steps is not None:
             return signal.roll(steps, dims=-1)
         with torch.no_grad():
-            kind = {"device": signal.device, "dtype": torch.float64}
+            kind: Factory = {"device": signal.device, "dtype": torch.float64}
             columns = sphere.SO3FFT(self.grid, self.orientations, **kind)(signal.double())
             real = sphere.rotate_coefficients(to_real_fibre(columns).movedim(-1, 0), rotation.to(**kind))
             turned = from_real_fibre(real.movedim(0, -1))

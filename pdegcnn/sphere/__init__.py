@@ -1,6 +1,7 @@
 """The sphere: grids and exact harmonic transforms."""
 
 from pdegcnn.sphere.grid import SphereGrid
+from pdegcnn.sphere.latlon import area_mean, grid_of, regrid, to_latlon
 from pdegcnn.sphere.product import ExactProduct, clebsch_gordan_product, irreps
 from pdegcnn.sphere.rotation import from_e3nn, rotate_coefficients, to_e3nn, wigner_D, wigner_d
 from pdegcnn.sphere.sht import InverseRealSHT, RealSHT
@@ -10,6 +11,10 @@ from pdegcnn.sphere.vector import InverseVectorSHT, VectorSHT, curl, divergence,
 
 __all__ = [
     "SphereGrid",
+    "area_mean",
+    "grid_of",
+    "regrid",
+    "to_latlon",
     "ExactProduct",
     "clebsch_gordan_product",
     "irreps",

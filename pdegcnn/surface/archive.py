@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from pdegcnn._typing import Ints
 from pdegcnn.surface.balls import Pairs
 from pdegcnn.surface.frames import Frames
 from pdegcnn.surface.laplacian import Modes
 from pdegcnn.surface.surface import JoinedSurface, Level, Surface
-from pdegcnn.surface.triangulation import Ints, Triangulation
+from pdegcnn.surface.triangulation import Triangulation
 
 PAIR_FIELDS = ("start", "centre", "source", "offset", "transport", "mirror")
 LEVEL_FIELDS = ("kept", "gauge", "fine", "coarse", "weight", "transport")

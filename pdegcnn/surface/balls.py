@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pdegcnn._typing import Complexes, Ints
 from pdegcnn.surface.frames import Frames
-from pdegcnn.surface.triangulation import Complexes, Ints, Triangulation
+from pdegcnn.surface.triangulation import Triangulation
 
 SLACK = 1.6
 """Paths may leave the ball by this factor: a vertex near by may be reached through one further away."""

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from pdegcnn.surface.triangulation import Floats, Ints, Triangulation
+from pdegcnn._typing import Floats, Ints
+from pdegcnn.surface.triangulation import Triangulation
 
 FLATNESS = 1e-10
 """A face whose longest side exceeds this share less than the sum of the others is degenerate."""
@@ -48,13 +49,13 @@ def as_positions(vertices: Any) -> Floats:
     return vertices
 
 
-def as_rows(name: str, value: Any, wanted: str, kinds: str) -> Any:
+def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
     """Rows of three numbers of one of NumPy's ``kinds`` out of a tensor, an array or lists, else an error."""
     try:
         if hasattr(value, "detach"):  # NumPy knows no bfloat16
             value = value.detach().cpu()
             value = value.double() if value.is_floating_point() else value
-        array = np.asarray(value)
+        array: NDArray[Any] = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths; meta and sparse tensors
         raise TypeError(
             f"{name}: expected {wanted}, got a {type(value).__name__} that is no array ({error})"

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pdegcnn._typing import Complexes, Floats, Ints
 from pdegcnn.surface.frames import Frames
 from pdegcnn.surface.halfedges import HalfEdges, Side, Ties, after, before, corner
 from pdegcnn.surface.halving import middles
 from pdegcnn.surface.located import Located
-from pdegcnn.surface.triangulation import Complexes, Floats, Ints, Triangulation
+from pdegcnn.surface.triangulation import Triangulation
 
 AREA_TIE = 1e-8
 """Areas that differ by a smaller share are equal; see the rule of ties in :mod:`pdegcnn.surface.halfedges`."""

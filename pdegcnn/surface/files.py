@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from pdegcnn._typing import Floats, Ints
 from pdegcnn.surface.repair import weld, without_isolated
-from pdegcnn.surface.triangulation import Floats, Ints
 
 SHARED = (".obj", ".ply", ".off", ".3mf")
 """Formats in which faces refer to positions; in others a position is written anew for each face, normal or texture."""

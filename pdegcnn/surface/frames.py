@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdegcnn.surface.triangulation import Floats, Ints, Triangulation
+from pdegcnn._typing import Floats, Ints
+from pdegcnn.surface.triangulation import Triangulation
 
 
 @dataclass(frozen=True)

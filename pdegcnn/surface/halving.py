@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from pdegcnn.surface.triangulation import Ints, Triangulation
+from pdegcnn._typing import Ints
+from pdegcnn.surface.triangulation import Triangulation
 
 
 def middles(triangulation: Triangulation) -> NDArray[np.bool_]:

@@ -9,8 +9,9 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
+from pdegcnn._typing import Floats, Ints
 from pdegcnn.surface.frames import Frames
-from pdegcnn.surface.triangulation import Floats, Ints, Triangulation
+from pdegcnn.surface.triangulation import Triangulation
 
 GAP = 1e-5
 """Neighbouring eigenvalues that differ by less than this share of the greater one count as one multiple eigenvalue."""

@@ -12,8 +12,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from pdegcnn._typing import Floats, Ints
 from pdegcnn.surface.checks import as_positions, as_rows, check_indices, edge_lengths, has_area
-from pdegcnn.surface.triangulation import Floats, Ints
 
 SAME_PLACE = 1e-6
 """Vertices nearer than this share of the surface's diameter lie at one place ..."""

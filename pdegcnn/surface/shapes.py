@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pdegcnn import _checks
-from pdegcnn.surface.triangulation import Floats, Ints
+from pdegcnn._typing import Floats, Ints
 
 
 def icosphere(subdivisions: int = 3) -> tuple[Floats, Ints]:

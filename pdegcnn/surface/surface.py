@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from pdegcnn._typing import Complexes, Floats, Ints
 from pdegcnn.surface.balls import Pairs, geodesic_pairs
 from pdegcnn.surface.decimation import decimate
 from pdegcnn.surface.delaunay import intrinsic_delaunay
 from pdegcnn.surface.frames import Frames, frames
 from pdegcnn.surface.laplacian import Modes, connection_laplacian, eigenmodes, side_by_side, vertex_areas
-from pdegcnn.surface.triangulation import Complexes, Floats, Ints, Triangulation
+from pdegcnn.surface.triangulation import Triangulation
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Complexes = NDArray[np.complex128]
+from pdegcnn._typing import Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,13 @@ class Call:
             pairs = self._pairs(motion or self.motion, self.args if args is None else args)
         except UnknownSignal:
             return float("nan")
-        square = sum(float((a - b).abs().double().square().sum()) for a, b in pairs)
-        scale = sum(float(b.abs().double().square().sum()) for _, b in pairs)
-        if square == 0:
-            return 0.0
-        return (square / scale) ** 0.5 if scale > 0 else float("inf")
+        return relative(pairs)
+
+
+def relative(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """Norm of the differences of what was found and what was wanted, over that of what was wanted."""
+    square = sum(float((a - b).abs().double().square().sum()) for a, b in pairs)
+    scale = sum(float(b.abs().double().square().sum()) for _, b in pairs)
+    if square == 0:
+        return 0.0
+    return (square / scale) ** 0.5 if scale > 0 else float("inf")

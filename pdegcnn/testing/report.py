@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,11 +14,16 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._modules import evaluating
+from pdegcnn.nn.layer import PDELayer
 from pdegcnn.spaces import Mesh, Space
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.causes import NORMS, UNKNOWN, as_trained, cause_of, plain_mean
 from pdegcnn.testing.motion import Motion, RotationMotion, choose_motion, first_tensor, spaces_of, tensors
+from pdegcnn.testing.remaining import remaining_error
+from pdegcnn.testing.remedies import Remedy, remedies
 
+WORST = 3
+"""For so many layers, those that contribute most, arguments are tried that may lower their error."""
 STATISTICS = 1e-3
 """Greatest error of a normalisation in training, whose means are exact for band-limited signals."""
 
@@ -34,6 +39,11 @@ class Finding:
         breaks: whether it is to blame.
         cause: short name of the cause, empty unless it is to blame; the keys of ``pdegcnn.testing.causes.CAUSES``.
         advice: the cause in words, and what to use instead.
+        remaining: error of the model if this layer and all before it were exact: what is less than at the layer before
+            is what this one contributes. NaN where it is not measured: in layers whose parts are, on meshes, and in
+            models that commute.
+        remedies: of the three layers that contribute most: arguments that lower the layer's error, with its error and
+            time with each.
     """
 
     name: str
@@ -42,6 +52,8 @@ class Finding:
     breaks: bool
     cause: str = ""
     advice: str = ""
+    remaining: float = float("nan")
+    remedies: tuple[Remedy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,13 +87,15 @@ class Report:
         kinds = max([4, *(len(f.kind) for f in self.findings)])
         verdict = "equivariant" if self.ok else "NOT equivariant"
         lines = [f"{verdict} under {self.motion}: error {self.error:.1e}, tolerance {self.tolerance:g}"]
-        lines.append(f"  {'layer':{width}}  {'kind':{kinds}}  {'error':>7}  cause")
+        lines.append(f"  {'layer':{width}}  {'kind':{kinds}}  {'error':>7}  {'remains':>7}  cause")
         for f in self.findings:
             if f.error != f.error and not f.breaks:  # not a signal on a known space, and nothing to say about it
                 continue
             mark = "!" if f.breaks else " "
             error = "      ?" if f.error != f.error else f"{f.error:7.1e}"
-            lines.append(f"{mark} {f.name:{width}}  {f.kind:{kinds}}  {error}  {f.advice}".rstrip())
+            after = " " * 7 if f.remaining != f.remaining else f"{f.remaining:7.1e}"
+            lines.append(f"{mark} {f.name:{width}}  {f.kind:{kinds}}  {error}  {after}  {f.advice}".rstrip())
+            lines += [f"    {remedy}" for remedy in f.remedies]
         return "\n".join(lines)
 
 
@@ -91,7 +105,9 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
     The model runs once; then every layer runs alone on the input it saw, moved, and its output is compared with the
     moved output. A layer is to blame if its own error is too large, no part of it is to blame, and the error reaches
     the model's output. Normalisations are also checked with training statistics and random scales, for a fault of
-    theirs shows only once they are trained.
+    theirs shows only once they are trained. Where the model does not commute to a thousandth, the report also says how
+    much of its error remains after each layer, and which arguments would lower that of the three that
+    contribute most, at which time.
 
     Args:
         model: a module, or a function (then there is only one line). It is left as it was.
@@ -121,11 +137,12 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
     limit = chosen.tolerance if tolerance is None else tolerance
     with evaluating(model), torch.no_grad():
         args = chosen.move(args, chosen.resolve)
-        findings = _judge(_trace(model, args), chosen, limit)
+        records = _trace(model, args)
+        findings = _with_remedies(records, chosen, _judge(records, chosen, limit))
         trained = as_trained(model)
         if trained is not model:
             later = _judge(_trace(trained, args), chosen, limit)
-            findings = [b if b.breaks and not a.breaks else a for a, b in zip(findings, later)]
+            findings = [_latent(a, b) if b.breaks and not a.breaks else a for a, b in zip(findings, later)]
     return Report(findings[-1].error, limit, str(chosen), tuple(findings))
 
 
@@ -173,6 +190,8 @@ def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
     handles = []
     try:
         for name, m in model.named_modules():
+            if type(m).__module__.startswith("pdegcnn.pde."):  # parts of a term, which is told as a whole
+                continue
             handles.append(m.register_forward_pre_hook(before, with_kwargs=True))
             handles.append(m.register_forward_hook(after(name or "(model)"), with_kwargs=True))
         model(*args)
@@ -238,6 +257,42 @@ def _judge(records: list[_Record], motion: Motion, limit: float) -> list[Finding
             Finding(r.name, getattr(r.module, "__name__", type(r.module).__name__), error, i in blamed, cause, advice)
         )
     return rows
+
+
+def _with_remedies(records: list[_Record], motion: Motion, findings: list[Finding]) -> list[Finding]:
+    """Add to the findings of layers what remains after them, and to the worst what lowers their error."""
+    if not findings[-1].error > STATISTICS or len(records) < 2:
+        return findings
+    shown = [i for i, r in enumerate(records) if next(tensors(list(r.args)), None) is not None]
+    rows = dict(zip(shown, findings))
+    before, contributed = findings[-1].error, {}
+    for i in _units(records, len(records) - 1):
+        number = sum(r.module is records[i].module for r in records[: i + 1])
+        left = remaining_error(_call_of(records[-1], motion), _call_of(records[i], motion), number)
+        if i in rows and left == left:
+            rows[i], contributed[i], before = replace(rows[i], remaining=left), before - left, left
+    for i in sorted(contributed, key=lambda i: -contributed[i])[:WORST]:
+        if rows[i].error > STATISTICS:
+            rows[i] = replace(rows[i], remedies=remedies(_call_of(records[i], motion)))
+    return list(rows.values())
+
+
+def _units(records: list[_Record], i: int) -> Iterator[int]:
+    """Calls inside call i, in their order: those of the library's layers as a whole, but for the terms of a PDE layer.
+
+    Of other modules those that have no parts.
+    """
+    module = records[i].module
+    whole = type(module).__module__.startswith("pdegcnn.nn.") and not isinstance(module, PDELayer)
+    if records[i].parts and not whole:
+        for part in records[i].parts:
+            yield from _units(records, part)
+    elif i < len(records) - 1:
+        yield i
+
+
+def _latent(now: Finding, later: Finding) -> Finding:
+    return replace(later, remaining=now.remaining, remedies=now.remedies)
 
 
 def _number(error: float) -> float:

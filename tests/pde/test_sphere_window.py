@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pdegcnn as pg
+from pdegcnn.functional import dilation
 from pdegcnn.kernels.sphere_filters import localised_basis
 from pdegcnn.pde.sphere_window import Neighbours, neighbour_lists, window
 
@@ -81,3 +83,39 @@ def test_all_points_are_listed_at_once(fibre, monkeypatch) -> None:
 def test_rings_beyond_the_opposite_pole_have_finite_filters() -> None:
     for lmax, knots, spacing in ((2, 40, math.pi / 2), (0, 1, 1e-3)):
         assert np.isfinite(localised_basis(lmax, 1, knots, spacing)).all()
+
+
+def lost(space: pg.S2 | pg.SO3, weight: torch.Tensor, **options: Any) -> float:
+    """Part of what dilation adds to a smooth signal that a window cuts off."""
+    p = space.grid.xyz
+    u = torch.sin(2 * p[..., 0] + 1) * torch.cos(3 * p[..., 1]) + p[..., 2] ** 2
+    if space.has_orientations:
+        angle = torch.arange(space.orientations, dtype=u.dtype) * (2 * math.pi / space.orientations)
+        u = u + p[..., 1] * torch.cos(angle)[:, None, None]
+    whole = dilation(u[None, None], space, weight, kernel_size="auto")
+    part = dilation(u[None, None], space, weight, **options)
+    return float((whole - part).norm() / (whole - u).norm())
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.5])
+def test_finer_grids_cut_no_more_off_by_default(weight: float) -> None:
+    w = torch.full((1,), weight, dtype=torch.float64)
+    found = [lost(pg.S2(pg.sphere.SphereGrid.gauss_legendre(rings)), w) for rings in (8, 12, 24)]
+    assert max(found) <= found[0] + 0.05, found  # where samples lie within the window is chance
+    steps = [lost(pg.S2(pg.sphere.SphereGrid.gauss_legendre(rings)), w, kernel_size=5) for rings in (8, 24)]
+    assert steps[1] > found[0] + 0.1  # a number of steps does
+    grid = pg.sphere.SphereGrid.gauss_legendre(5)
+    w = torch.tensor([2.0, 2.0, weight], dtype=torch.float64)
+    found = [lost(pg.SO3(grid, count), w) for count in (8, 16, 24)]
+    assert max(found) <= found[0] + 0.05, found  # where samples lie within the window is chance
+
+
+def test_a_radius_is_the_same_on_every_grid() -> None:
+    """A cap of that radius in radians, and turns up to an angle."""
+    for rings in (6, 11):
+        space = pg.S2(pg.sphere.SphereGrid.gauss_legendre(rings))
+        pole = torch.zeros(1, 1, *space.grid.shape, dtype=torch.float64)
+        pole[..., 0, :] = 1
+        got = dilation(pole, space, torch.ones(1, dtype=torch.float64), time=9.0, alpha=0.5, radius=1.2)[0, 0]
+        nearest = (space.grid.xyz @ space.grid.xyz[0].mT).amax(-1).clamp(-1, 1).acos()
+        assert torch.equal(got == 1, nearest <= 1.2)

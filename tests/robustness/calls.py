@@ -31,6 +31,7 @@ CHANNELS, W = {0: 2, 1: 2}, torch.ones(2, 3)
 COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
 PAIR = torch.randn(2, 2, 2, 4, 4, dtype=torch.complex64)
 SQUARE = torch.randn(2, 2, 6, 6)
+LATITUDES, LONGITUDES = torch.tensor([90, 45, 0, -45, -90]), torch.arange(8) * 45
 
 STACK = pg.reversible.ReversibleStack([pg.reversible.SymmetricConv(2, 3, 2)])
 
@@ -133,6 +134,9 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "kernels.diffusion_profile": {"squared_distance": torch.rand(4), "alpha": 0.7, "dim": 3, "time": 1.0},
     "kernels.morphological_kernel": {"squared_distance": torch.rand(4), "alpha": 0.7, "time": 1.0},
     "reversible.stability_report": {"stack": STACK, "y": IMAGE, "v": IMAGE},
+    "sphere.area_mean": {"values": SPHERE, "grid": GRID},
+    "sphere.regrid": {"values": torch.randn(2, 5, 8), "latitudes": LATITUDES, "longitudes": LONGITUDES, "grid": GRID},
+    "sphere.to_latlon": {"signal": SPHERE, "grid": GRID, "latitudes": LATITUDES, "longitudes": LONGITUDES},
     "sphere.to_e3nn": {"c": COEFFICIENTS},
     "sphere.from_e3nn": {"x": torch.randn(2, 16)},
     "sphere.irreps": {"lmax": 3},
@@ -186,6 +190,7 @@ ELSEWHERE = {
     **{f"models.{n}": "tests/models/test_spherical_detection.py"
        for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
     "models.tiled": "tests/models/test_tiles.py",
+    "sphere.grid_of": "gives a grid: tests/sphere/test_latlon.py",
     "sphere.SphereGrid": "tests/sphere/test_grid.py", "sphere.ExactProduct": "tests/sphere/test_vector.py",
     **{f"sphere.{n}": "tests/sphere/test_vector.py" for n in ("curl", "divergence", "gradient", "VectorSHT")},
     **{f"sphere.{n}": "tests/sphere" for n in ("InverseVectorSHT", "SpinSHT", "InverseSpinSHT", "InverseSO3FFT")},

@@ -44,7 +44,7 @@ OTHERS = [*NUMBERS, object(), "nonsense", int, [1, "a"], {"a": 1}]
 def bent_tensors(x: Tensor) -> list[Any]:
     """The same numbers in other clothes, and other numbers and shapes."""
     if not (x.is_floating_point() or x.is_complex()):
-        return [-x, x + 100, x * 2**40, x.mT, x.int(), *bent_tensors(x.double())]
+        return [-x, x + 100, x * 2**40, x if x.ndim < 2 else x.mT, x.int(), *bent_tensors(x.double())]
     bends = {
         "non-contiguous": lambda: (
             x.mT.contiguous().mT if x.ndim > 1 else (torch.stack((x, x), 1)[:, 0] if x.ndim else x)

@@ -252,3 +252,33 @@ def test_functions_and_named_arguments() -> None:
     Net.forward.__defaults__ = (torch.rand(1, 3, 8, 8),)
     assert [f.name for f in report(Net(), torch.randn(1, 3, 8, 8), R2).culprits] == ["(model)"]
     assert report(Net(), (torch.randn(1, 3, 8, 8), torch.rand(1, 3, 8, 8)), R2).ok
+
+
+def test_the_report_says_what_each_layer_contributes_and_what_would_lower_it() -> None:
+    grid = pg.sphere.SphereGrid.gauss_legendre(6)
+    ball, sphere = pg.SO3(grid, 5), pg.S2(grid)
+    torch.manual_seed(0)
+    layers = [
+        pg.nn.Lift(ball, 1, 2), pg.nn.PDELayer(ball, 2, 2, ("convection", "dilation")), pg.nn.Project(ball),
+        pg.nn.SphereActivation(sphere, torch.relu, 1),
+    ]  # fmt: skip
+    found = report(nn.Sequential(*layers).double(), torch.randn(1, 1, *grid.shape, dtype=torch.float64), sphere)
+    row = {f.name: f for f in found.findings}
+    # exact layers leave the whole error, the last one leaves nothing
+    for name in ("0", "1.terms.convection"):
+        assert row[name].remaining == pytest.approx(found.error, rel=1e-6)
+        assert row[name].remedies == ()
+    assert row["1.terms.dilation"].remaining < found.error
+    assert row["1.norm"].remaining == pytest.approx(row["1.terms.dilation"].remaining, rel=1e-6)
+    assert row["3"].remaining < 1e-12
+    told = {remedy.argument: remedy for remedy in row["1.terms.dilation"].remedies}
+    finer = told["oversample=2"]
+    again = nn.Sequential(layers[0], pg.nn.PDELayer(ball, 2, 2, ("convection", "dilation"), oversample=2)).double()
+    again.load_state_dict(nn.Sequential(*layers[:2]).state_dict())
+    x = torch.randn(1, 1, *grid.shape, dtype=torch.float64)
+    later = {f.name: f for f in report(again, x, sphere).findings}
+    assert finer.error < 0.5 * row["1.terms.dilation"].error and finer.cost > 1
+    assert later["1.terms.dilation"].error < 0.5 * row["1.terms.dilation"].error
+    assert str(finer) in str(found) and "oversample=2 lowers this to" in str(finer)
+    assert [remedy.argument for remedy in row["3"].remedies] == ["oversample=2"]
+    assert all(f.remaining != f.remaining for f in report(nn.Sequential(*layers[:1]), x, sphere).findings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn.sphere.latlon import check_field, interpolate
 from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder, read_arrays
 
 EARTH_HELP = (
@@ -40,63 +40,21 @@ class LatLonField(NamedTuple):
             TypeError: if ``points`` or a part of the field is no real tensor.
             ValueError: if ``points`` are no unit vectors of R3, or the field is not as described above.
         """
-        v = _check_field(*self)
-        x, y, z = _check_points(points).reshape(-1, 3).unbind(-1)
-        latitude, longitude = torch.rad2deg(z.clamp(-1, 1).asin()), torch.rad2deg(torch.atan2(y, x))
-        rings, count = self.latitudes.double(), len(self.longitudes)
-        sign = 1.0 if rings[-1] > rings[0] else -1.0
-        above = torch.searchsorted(rings * sign, (latitude * sign).contiguous()).clamp(1, len(rings) - 1)
-        row = ((latitude - rings[above - 1]) / (rings[above] - rings[above - 1])).clamp(0, 1).to(v.dtype)
-        step = (longitude - float(self.longitudes[0])) % 360 * count / 360
-        left = step.floor().long() % count
-        column = (step - step.floor()).to(v.dtype)
-        right, below = (left + 1) % count, above - 1
-        lower = v[..., below, left] * (1 - column) + v[..., below, right] * column
-        upper = v[..., above, left] * (1 - column) + v[..., above, right] * column
-        return (lower * (1 - row) + upper * row).reshape(*v.shape[:-2], *points.shape[:-1])
-
-
-def _real(name: str, value: Any) -> Tensor:
-    """Return ``value`` if it is a real tensor, else raise ``TypeError``."""
-    if not isinstance(value, Tensor) or value.is_complex():
-        raise TypeError(f"{name}: expected a real torch.Tensor, got {getattr(value, 'dtype', type(value).__name__)}")
-    return value
+        values = check_field(*self)
+        return interpolate(values, self.latitudes, self.longitudes, _check_points(points))
 
 
 def _check_points(points: Any) -> Tensor:
     """Unit vectors ``[..., 3]`` in float64; raises for others."""
-    if _real("points", points).ndim < 1 or points.shape[-1] != 3:
+    if not isinstance(points, Tensor) or points.is_complex():
+        raise TypeError(f"points: expected a real torch.Tensor, got {getattr(points, 'dtype', type(points).__name__)}")
+    if points.ndim < 1 or points.shape[-1] != 3:
         raise ValueError(f"points: expected unit vectors [..., 3], got shape {tuple(points.shape)}")
     wide = points.double()
     length = wide.detach().norm(dim=-1)
     if not bool(((length - 1).abs() <= 0.01).all()):
         raise ValueError(f"points: expected vectors of length 1, got lengths {length.flatten()[:4].tolist()}")
     return wide
-
-
-def _check_field(values: Any, latitudes: Any, longitudes: Any, names: Sequence[str] = LatLonField._fields) -> Tensor:
-    """The values as floats; raises, naming the part, unless they and the angles are as :class:`LatLonField` says."""
-    rings, around = (_real(name, value).double() for name, value in zip(names[1:], (latitudes, longitudes)))
-    count, shape = around.numel(), (*rings.shape, *around.shape)
-    if len(shape) != 2 or _real(names[0], values).shape[-2:] != shape or min(shape) < 2:
-        raise ValueError(
-            f"{names[0]}: expected shape (..., rings, longitudes) = (..., {rings.numel()}, {count}), at least two of "
-            f"each, as {names[1]} and {names[2]} say, got {tuple(values.shape)}"
-        )
-    steps = rings.diff()
-    if not bool((steps > 0).all() or (steps < 0).all()) or not bool(rings.abs().max() <= 90.001):
-        got = f"{rings[:3].tolist()} ... {float(rings[-1])}"
-        raise ValueError(f"{names[1]}: expected monotonic latitudes in [-90, 90] degrees, got {got}")
-    even = torch.arange(count, dtype=torch.float64, device=around.device) * (360 / count)
-    away = (around - around[0] - even + 180) % 360 - 180
-    if not bool((away.abs() <= 36 / count).all()):
-        got = f"{around[:3].tolist()} ... {float(around[-1])}"
-        raise ValueError(
-            f"{names[2]}: expected evenly spaced longitudes once around 360 degrees, the first not repeated, got {got}"
-        )
-    if values.is_floating_point():
-        return values
-    return values.to(torch.float64 if values.dtype.itemsize > 2 else torch.float32)
 
 
 def earth_temperature(folder: str | os.PathLike[str] | None = None) -> LatLonField:
@@ -150,5 +108,5 @@ def _field(path: Path, name: str, values: np.ndarray, lat: np.ndarray, lon: np.n
             raise ValueError(f"{path}: expected numbers in {part}, got dtype {angles.dtype}")
     kinds = (np.float32, np.float64, np.float64)
     field = LatLonField(*(torch.from_numpy(np.array(a, dtype=k)) for a, k in zip((values, lat, lon), kinds)))
-    _check_field(*field, names=(f"{path}: {name}", f"{path}: lat", f"{path}: lon"))
+    check_field(*field, names=(f"{path}: {name}", f"{path}: lat", f"{path}: lon"))
     return field

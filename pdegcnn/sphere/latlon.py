@@ -1,0 +1,270 @@
+"""Fields on latitudes and longitudes: to the points of a grid and back, with missing values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks, _transforms
+from pdegcnn.sphere._legendre import Array, legendre_block
+from pdegcnn.sphere.grid import SphereGrid
+from pdegcnn.sphere.sht import RealSHT
+
+NAMES = ("values", "latitudes", "longitudes")
+
+
+def regrid(
+    values: Tensor, latitudes: Tensor, longitudes: Tensor, grid: SphereGrid, *, mask: Tensor | None = None
+) -> Tensor:
+    """Interpolate a field on latitudes and longitudes to the points of a grid, bilinearly in the two angles.
+
+    Missing values take no part: the others near a point share its weight, and a point with no other is NaN. Use
+    ``torch.isnan`` for a mask of the result and ``torch.nan_to_num`` before a network. Differentiable in ``values``,
+    not in the angles.
+
+    Args:
+        values: ``[..., nlat, nlon]``, real; integers are interpolated as floats. NaN marks a missing value.
+        latitudes: ``[nlat]`` degrees, ascending or descending, in [-90, 90]. Beyond the last one its values hold.
+        longitudes: ``[nlon]`` degrees, evenly spaced eastwards once around, from any origin. A last meridian that
+            repeats the first is left out.
+        grid: any grid, for example ``SphereGrid.gauss_legendre(64)``.
+        mask: bool, broadcastable to ``values``; False marks a missing value.
+
+    Returns:
+        ``[..., *grid.shape]``.
+
+    Raises:
+        TypeError: if an argument is not a real tensor.
+        ValueError: if shapes do not fit, or the angles are not as described.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> lat, lon = torch.linspace(90, -90, 73), torch.arange(144) * 2.5
+        >>> field = lat[:, None].deg2rad().sin() + 0 * lon
+        >>> signal = pg.sphere.regrid(field, lat, lon, pg.sphere.SphereGrid.gauss_legendre(16))
+        >>> signal.shape
+        torch.Size([16, 32])
+    """
+    around, known = _angles("longitudes", longitudes), None if mask is None else _bool(mask)
+    if around.ndim == 1 and len(around) > 2 and abs(around[-1] - around[0] - 360) < 1e-3:
+        repeated, around = len(around), around[:-1]
+        values = values[..., :-1] if isinstance(values, Tensor) and values.shape[-1:] == (repeated,) else values
+        known = known[..., :-1] if known is not None and known.shape[-1:] == (repeated,) else known
+    rings = _angles("latitudes", latitudes)
+    v = _check_field(values, rings, around, NAMES)
+    missing = v.isnan() if known is None else v.isnan() | ~_expanded(known, v.shape)
+    with _transforms.constants():
+        points = _checks.kind("grid", grid, SphereGrid, "a SphereGrid").xyz.numpy()
+    if _checks.has_values(v) and not bool(missing.any()):
+        return _interpolate(v, rings, around, points)
+    whole = _interpolate(torch.where(missing, 0.0, v), rings, around, points)
+    share = _interpolate((~missing).to(v.dtype), rings, around, points)
+    there = share > 1e-6
+    return torch.where(there, whole / torch.where(there, share, 1.0), math.nan)
+
+
+def to_latlon(
+    signal: Tensor, grid: SphereGrid, latitudes: Tensor, longitudes: Tensor, *, method: str = "bilinear"
+) -> Tensor:
+    """Sample a signal on latitudes and longitudes: the way back from :func:`regrid`.
+
+    Args:
+        signal: ``[..., nlat, nlon]`` on ``grid``.
+        grid: a grid of rings of equal length.
+        latitudes: ``[n]`` degrees in [-90, 90], in any order.
+        longitudes: ``[m]`` degrees, any.
+        method: ``"bilinear"`` in the two angles, or ``"spectral"``: the band-limited function that the samples stand
+            for, exact, but one missing value is missed everywhere.
+
+    Returns:
+        ``[..., n, m]``.
+
+    Raises:
+        ValueError: if shapes do not fit, or a latitude lies outside [-90, 90].
+        TypeError: if an argument is not a real tensor.
+    """
+    _checks.kind("grid", grid, SphereGrid, "a SphereGrid").require_rings()
+    _checks.choice("method", method, ("bilinear", "spectral"))
+    if len(grid.shape) != 2:
+        raise ValueError(f"grid: expected rings of equal length, got {grid.name}")
+    if tuple(_checks.tensor("signal", _real("signal", signal)).shape[-2:]) != grid.shape:
+        raise ValueError(f"signal: expected last axes {grid.shape} of the grid, got shape {tuple(signal.shape)}")
+    lat, lon = _angles("latitudes", latitudes), _angles("longitudes", longitudes)
+    if lat.ndim != 1 or lon.ndim != 1:
+        raise ValueError(f"latitudes: expected angles [n] and [m], got shapes {lat.shape} and {lon.shape}")
+    if not (np.abs(lat) <= 90.001).all():
+        raise ValueError(f"latitudes: expected degrees in [-90, 90], got {lat[:4].tolist()} ...")
+    if method == "spectral":
+        return _synthesis_at(signal, grid, lat, lon)
+    rings, around = 90 - np.rad2deg(np.asarray(grid.theta)), np.arange(grid.nlon) * (360 / grid.nlon)
+    a, b = np.deg2rad(lat)[:, None], np.deg2rad(lon)
+    points = np.stack(
+        (np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.broadcast_to(np.sin(a), (len(lat), len(lon)))), -1
+    )
+    return _interpolate(signal, rings, around, points)
+
+
+def grid_of(latitudes: Tensor, longitudes: Tensor) -> SphereGrid:
+    """Return the grid whose points lie on these latitudes and longitudes: there a field is a signal as it is.
+
+    Args:
+        latitudes: ``[nlat]`` degrees from north to south.
+        longitudes: ``[nlon]`` degrees: ``360 j / nlon``.
+
+    Raises:
+        ValueError: if no grid has these rings; the message says what is off. :func:`regrid` takes any.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.sphere.grid_of(torch.linspace(90, -90, 73), torch.arange(144) * 2.5).name
+        'clenshaw_curtis'
+    """
+    lat, lon = _angles("latitudes", latitudes), _angles("longitudes", longitudes)
+    if lat.ndim != 1 or lon.ndim != 1 or min(len(lat), len(lon)) < 2:
+        raise ValueError(f"latitudes: expected angles [nlat] and [nlon], got shapes {lat.shape} and {lon.shape}")
+    nlat, nlon = len(lat), len(lon)
+    if not (np.diff(lat) < 0).all():
+        raise ValueError(f"latitudes: expected degrees from north to south, got {lat[:3].tolist()} ...; flip the field")
+    if not (np.abs(lon - np.arange(nlon) * (360 / nlon)) <= 36 / nlon).all():
+        raise ValueError(f"longitudes: expected 360 j / {nlon} degrees, got {lon[:3].tolist()} ...; use regrid")
+    grids = [SphereGrid.gauss_legendre(nlat, nlon)]
+    if nlat > 2:
+        grids.append(SphereGrid.clenshaw_curtis(nlat, nlon))
+    if nlon == 2 * nlat:
+        grids.append(SphereGrid.equiangular(nlat, "full_band"))
+    if nlon == nlat and nlat % 2 == 0:
+        grids.append(SphereGrid.equiangular(nlat // 2))
+    away = {grid.name: float(np.abs(90 - np.rad2deg(np.asarray(grid.theta)) - lat).max()) for grid in grids}
+    for grid in grids:
+        if away[grid.name] <= 0.18 / nlat:
+            return grid
+    nearest = min(away, key=lambda name: away[name])
+    raise ValueError(
+        f"latitudes: expected the rings of a grid, got some that lie {away[nearest]:.3g} degrees from those of the "
+        f"nearest one, {nearest}; use regrid"
+    )
+
+
+def area_mean(values: Tensor, grid: SphereGrid, *, mask: Tensor | None = None) -> Tensor:
+    """Return the mean over the sphere, each point weighted by its area: for example of a loss of every point.
+
+    Args:
+        values: ``[..., *grid.shape]``.
+        grid: where they are sampled.
+        mask: bool, broadcastable to ``values``; points that are False take no part.
+
+    Returns:
+        ``[...]``; NaN where a mask leaves no point.
+
+    Raises:
+        ValueError: if the last axes are not the grid's.
+        TypeError: if ``values`` is not a floating tensor, or ``mask`` is not a bool tensor.
+    """
+    base = len(_checks.kind("grid", grid, SphereGrid, "a SphereGrid").shape)
+    if tuple(_checks.tensor("values", values).shape[-base:]) != grid.shape:
+        raise ValueError(f"values: expected last axes {grid.shape} of the grid, got shape {tuple(values.shape)}")
+    weights = grid.weights.to(values).expand(values.shape)
+    if mask is not None:
+        known = _expanded(_bool(mask), values.shape)
+        weights, values = weights * known, torch.where(known, values, 0.0)
+    axes = tuple(range(-base, 0))
+    return (values * weights).sum(axes) / weights.sum(axes)
+
+
+def interpolate(values: Tensor, latitudes: Tensor, longitudes: Tensor, points: Tensor) -> Tensor:
+    """Return a field at unit vectors ``points [..., 3]``, bilinear in the angles: ``[..., *points.shape[:-1]]``.
+
+    Arguments and errors as in :func:`regrid`, but every value must be there and no meridian may be repeated.
+    """
+    rings, around = _angles("latitudes", latitudes), _angles("longitudes", longitudes)
+    v = _check_field(values, rings, around, NAMES)
+    return _interpolate(v, rings, around, _angles("points", points))
+
+
+def check_field(values: Tensor, latitudes: Tensor, longitudes: Tensor, names: Sequence[str] = NAMES) -> Tensor:
+    """Return the values as floats; raise, naming the part, unless the field is as :func:`regrid` says."""
+    return _check_field(values, _angles(names[1], latitudes), _angles(names[2], longitudes), names)
+
+
+def _interpolate(values: Tensor, rings: Array, around: Array, points: Array) -> Tensor:
+    """Values ``[..., *points.shape[:-1]]`` at unit vectors, from the four samples around each."""
+    x, y, z = np.moveaxis(points.reshape(-1, 3), -1, 0)
+    latitude, longitude = np.rad2deg(np.arcsin(z.clip(-1, 1))), np.rad2deg(np.arctan2(y, x))
+    count, sign = len(around), 1.0 if rings[-1] > rings[0] else -1.0
+    above = np.searchsorted(rings * sign, latitude * sign).clip(1, len(rings) - 1)
+    row = ((latitude - rings[above - 1]) / (rings[above] - rings[above - 1])).clip(0, 1)
+    step = (longitude - around[0]) % 360 * count / 360
+    left = np.floor(step).astype(np.int64) % count
+    r, c = (torch.from_numpy(share).to(values.device, values.dtype) for share in (row, step - np.floor(step)))
+    up, west, east = (torch.from_numpy(place).to(values.device) for place in (above, left, (left + 1) % count))
+    lower = values[..., up - 1, west] * (1 - c) + values[..., up - 1, east] * c
+    upper = values[..., up, west] * (1 - c) + values[..., up, east] * c
+    return (lower * (1 - r) + upper * r).reshape(*values.shape[:-2], *points.shape[:-1])
+
+
+def _check_field(values: Any, rings: Array, around: Array, names: Sequence[str]) -> Tensor:
+    count, shape = around.size, (*rings.shape, *around.shape)
+    if len(shape) != 2 or tuple(_real(names[0], values).shape[-2:]) != shape or min(shape) < 2:
+        raise ValueError(
+            f"{names[0]}: expected shape (..., rings, longitudes) = (..., {rings.size}, {count}), at least two of "
+            f"each, as {names[1]} and {names[2]} say, got {tuple(values.shape)}"
+        )
+    steps = np.diff(rings)
+    if not ((steps > 0).all() or (steps < 0).all()) or not np.abs(rings).max() <= 90.001:
+        got = f"{rings[:3].tolist()} ... {float(rings[-1])}"
+        raise ValueError(f"{names[1]}: expected monotonic latitudes in [-90, 90] degrees, got {got}")
+    away = (around - around[0] - np.arange(count) * (360 / count) + 180) % 360 - 180
+    if not (np.abs(away) <= 36 / count).all():
+        got = f"{around[:3].tolist()} ... {float(around[-1])}"
+        raise ValueError(
+            f"{names[2]}: expected evenly spaced longitudes once around 360 degrees, the first not repeated, got {got}"
+        )
+    if values.is_floating_point():
+        return values
+    return values.to(torch.float64 if values.dtype.itemsize > 2 else torch.float32)
+
+
+def _real(name: str, value: Any) -> Tensor:
+    """Return ``value`` if it is a real, dense tensor, else raise ``TypeError``."""
+    if not isinstance(value, Tensor) or value.is_complex():
+        raise TypeError(f"{name}: expected a real torch.Tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+    return _checks.tensor(name, value) if value.is_floating_point() or value.layout is not torch.strided else value
+
+
+def _angles(name: str, value: Any) -> Array:
+    """Return angles in float64; nothing is differentiable in them."""
+    if not _checks.has_values(_real(name, value)):
+        raise TypeError(f"{name}: expected a tensor with values, got one on {value.device} or inside a transform")
+    with _transforms.constants():
+        return value.detach().double().cpu().numpy()
+
+
+def _bool(mask: Any) -> Tensor:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.layout is not torch.strided:
+        raise TypeError(f"mask: expected a bool tensor, got {getattr(mask, 'dtype', type(mask).__name__)}")
+    return mask
+
+
+def _expanded(mask: Tensor, shape: torch.Size) -> Tensor:
+    """Return ``mask`` in the shape of the values it belongs to."""
+    try:
+        return mask.expand(shape)
+    except RuntimeError:
+        raise ValueError(f"mask: expected a shape that fits {tuple(shape)}, got {tuple(mask.shape)}") from None
+
+
+def _synthesis_at(signal: Tensor, grid: SphereGrid, lat: Array, lon: Array) -> Tensor:
+    """Return the band-limited function of the samples at latitudes and longitudes in degrees."""
+    coefficients = RealSHT(grid, device=signal.device, dtype=torch.float64)(signal.double())  # [..., l, m]
+    size = coefficients.shape[-1]
+    table = legendre_block(size - 1, range(size), np.sin(np.deg2rad(lat).clip(-math.pi / 2, math.pi / 2)))  # [m, l, n]
+    orders = np.arange(size)[:, None]
+    waves = np.where(orders > 0, 2.0, 1.0) * np.exp(1j * orders * np.deg2rad(lon))
+    legendre, phases = (torch.from_numpy(x.astype(complex)).to(signal.device) for x in (table, waves))
+    rings = torch.einsum("...lm,mln->...mn", coefficients, legendre)
+    return torch.einsum("...mn,mk->...nk", rings, phases).real.to(signal.dtype)

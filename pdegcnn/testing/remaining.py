@@ -1,0 +1,46 @@
+"""How much of a model's error arises after each of its layers: the model runs with outputs put in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from pdegcnn.testing.call import Call, relative
+from pdegcnn.testing.motion import GaugeMotion, UnknownSignal, tensors
+
+
+def remaining_error(whole: Call, part: Call, number: int) -> float:
+    """Error of the model ``whole`` if the layer of ``part``, in its call of that ``number``, gave its moved output.
+
+    So it and all before it would be exact. NaN where nobody knows what moves.
+    """
+    motion = whole.motion
+    if not isinstance(part.module, nn.Module) or not isinstance(part.output, Tensor) or isinstance(motion, GaugeMotion):
+        return float("nan")
+    try:
+        expected = list(tensors(motion.move(whole.output)))
+        with _answering(part.module, number, part.motion.move(part.output)):
+            moved = list(tensors(motion.move(whole.run(motion.move(whole.args), motion), motion.resolve)))
+        weights = [motion.weight(e) for e in expected]
+    except UnknownSignal:
+        return float("nan")
+    return relative([(b * w, a * w) for a, b, w in zip(expected, moved, weights)])
+
+
+@contextmanager
+def _answering(module: nn.Module, number: int, output: Any) -> Iterator[None]:
+    """Have one call of a module return ``output``."""
+    seen = [0]
+
+    def answer(_: nn.Module, __: Any, usual: Any) -> Any:
+        seen[0] += 1
+        return output if seen[0] == number else usual
+
+    handle = module.register_forward_hook(answer)
+    try:
+        yield
+    finally:
+        handle.remove()
