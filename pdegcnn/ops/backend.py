@@ -26,7 +26,7 @@ OPERATORS = (
 )
 BACKENDS = ("numba", "triton", "torch")
 NUMBA = tuple(name for name in OPERATORS if name != "group_convolution")
-TRITON = tuple(name for name in OPERATORS if name != "gather_mean")
+TRITON = OPERATORS
 IMPLEMENTED = {
     "numba": NUMBA,
     "triton": TRITON,
