@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, mix, to_rows
@@ -58,8 +58,8 @@ class GaugeConv(nn.Module):
         radius: float | None = None,
         radial: int = 1,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.in_channels = check_spins("in_channels", in_channels)
@@ -67,7 +67,7 @@ class GaugeConv(nn.Module):
         if radius is not None:
             radius = _checks.plain_number("radius", radius, 0.0, math.inf, open_low=True)
         self.radius, self.radial = radius, _checks.positive_int("radial", radial)
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.weights, self.centres = nn.ParameterDict(), nn.ParameterDict()
         for n, wide in self.out_channels.items():
             for m, channels in self.in_channels.items():

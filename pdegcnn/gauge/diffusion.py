@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._typing import Device, DType, Function
 from pdegcnn.gauge.features import Features, check_features, real_of
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
@@ -57,14 +58,12 @@ class Diffusion(nn.Module):
         method: str = "implicit",
         alpha: float = 1.0,
         modes: int = 64,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.channels = _checks.positive_int("channels", channels)
-        if isinstance(spin, bool) or not isinstance(spin, int) or spin != 0:
-            _checks.positive_int("spin", spin)
-        self.spin = spin
+        self.spin = _checked_spin(spin)
         self.method = _checks.choice("method", method, METHODS)
         _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
         if method == "implicit" and alpha != 1.0:
@@ -115,6 +114,12 @@ class Diffusion(nn.Module):
         return f"{self.channels}, spin={self.spin}, method={self.method!r}, alpha={self.alpha}"
 
 
+def _checked_spin(spin: object) -> int:
+    if isinstance(spin, int) and not isinstance(spin, bool) and spin == 0:
+        return spin
+    return _checks.positive_int("spin", spin)
+
+
 def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
     """The solution of ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``.
 
@@ -136,9 +141,9 @@ def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
     rows, time = to_rows(u).double(), time.double()
     channels = u.shape[1]
     if spin == 0:  # two real channels as one complex one: rows [B,V,2,C/2], times [2,C/2]
-        rows = nn.functional.pad(rows, (0, channels % 2)).unflatten(2, (2, -1)).contiguous()
+        rows = torch.unflatten(nn.functional.pad(rows, (0, channels % 2)), 2, (2, -1)).contiguous()
         time = nn.functional.pad(time, (0, channels % 2), value=1.0).view(2, -1)
-    solved: Any = _Implicit.apply(rows, time, _System(stencil, root, tolerance, mesh.sizes))
+    solved: Tensor = _Implicit.apply(rows, time, _System(stencil, root, tolerance, mesh.sizes))
     if spin == 0:
         return solved.flatten(2)[:, :, :channels].transpose(1, 2).to(u.dtype).contiguous()
     return from_rows(solved, spin).to(u.dtype)
@@ -157,7 +162,7 @@ class _System:
         return conjugate_gradients(right, time, self.stencil, self.tolerance, self.sizes)
 
 
-class _Implicit(torch.autograd.Function):
+class _Implicit(Function):
     """``M^-1/2 (1 + t S)^-1 M^1/2`` on rows ``[B,V,2,C]`` with ``S = M^-1/2 L M^-1/2``; times as in
     :func:`conjugate_gradients`.
     """
@@ -177,7 +182,7 @@ class _Implicit(torch.autograd.Function):
         solution, time = ctx.saved_tensors
         stencil, weight = ctx.system.stencil, ctx.system.weight
         if torch.is_grad_enabled():  # the adjoint by this function, which can be differentiated again
-            adjoint: Any = _Implicit.apply(grads[0] / weight**2, time, ctx.system)
+            adjoint: Tensor = _Implicit.apply(grads[0] / weight**2, time, ctx.system)
             adjoint = adjoint * weight
         else:
             adjoint = ctx.system.solve(grads[0] / weight, time)
@@ -186,7 +191,9 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], rows: Tensor, time: Tensor, system: _System) -> Any:
-        run = lambda u, t: _Implicit.apply(u, t, system)  # noqa: E731
+        def run(u: Tensor, t: Tensor) -> Tensor:
+            return _Implicit.apply(u, t, system)
+
         return _transforms.loop(run, info.batch_size, in_dims[:2], (rows, time))
 
 
@@ -211,7 +218,7 @@ class _Parts:
         """The sums; each in the order in which the mesh alone would be summed."""
         if not self.several:
             return rows.sum(self.axes, keepdim=True)
-        return torch.cat([p.sum(self.axes, keepdim=True) for p in rows.split(self.sizes, dim=1)], dim=1)
+        return torch.cat([p.sum(self.axes, keepdim=True) for p in torch.split(rows, self.sizes, dim=1)], dim=1)
 
     def spread(self, sums: Tensor) -> Tensor:
         """The number of each mesh at its vertices, to multiply rows by."""

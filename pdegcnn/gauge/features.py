@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -39,10 +39,8 @@ def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
         tensor([[[ 0.0000, -1.5708]]], dtype=torch.float64)
     """
     check_features("features", features)
-    if not isinstance(angles, Tensor) or angles.ndim != 1 or not angles.is_floating_point():
-        raise ValueError(f"angles: expected a real tensor [V], got {getattr(angles, 'shape', type(angles).__name__)}")
-    _checks.tensor("angles", angles)
-    turned = {}
+    _check_angles(angles)
+    turned: Features = {}
     for spin, field in features.items():
         if angles.is_meta and not field.is_meta:
             raise ValueError(f"angles: expected a device that holds values, as features[{spin}], got {angles.device}")
@@ -53,36 +51,47 @@ def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
     return turned
 
 
-def check_spins(name: str, channels: Any) -> dict[int, int]:
+def _check_angles(angles: object) -> None:
+    if not isinstance(angles, Tensor) or angles.ndim != 1 or not angles.is_floating_point():
+        raise ValueError(f"angles: expected a real tensor [V], got {getattr(angles, 'shape', type(angles).__name__)}")
+    _checks.tensor("angles", angles)
+
+
+def check_spins(name: str, channels: object) -> dict[int, int]:
     """``{spin: channels}`` if it is one with spins >= 0 and positive channels, else an error."""
     if not isinstance(channels, Mapping) or not channels:
         raise TypeError(f"{name}: expected a dictionary of channels per spin such as {{0: 8, 1: 8}}, got {channels!r}")
-    for spin, count in channels.items():
+    given = cast("Mapping[Any, Any]", channels)
+    for spin, count in given.items():
         _check_spin(name, spin)
         _checks.positive_int(f"{name}[{spin}]", count)
-    return dict(sorted(channels.items()))
+    return dict(sorted(given.items()))
 
 
-def _check_spin(name: str, spin: Any) -> None:
+def _check_spin(name: str, spin: object) -> None:
     if isinstance(spin, bool) or not isinstance(spin, int) or spin < 0:
         raise ValueError(f"{name}: expected spins that are integers >= 0, got {spin!r}")
 
 
+def check_mesh(mesh: object) -> Mesh:
+    """Return ``mesh`` if it is one, else raise."""
+    return _checks.kind("mesh", mesh, Mesh, "a pdegcnn.Mesh")
+
+
 def check_features(
     name: str,
-    features: Any,
+    features: object,
     channels: Mapping[int, int] | None = None,
     mesh: Mesh | None = None,
     weight: Tensor | None = None,
 ) -> Features:
     """``features`` if they fit each other, the spins and channels asked for, the mesh and the weights, else raise."""
-    if not isinstance(features, Mapping):
-        raise TypeError(f"{name}: expected a dictionary of tensors per spin, got {type(features).__name__}")
-    if mesh is not None and not isinstance(mesh, Mesh):
-        raise TypeError(f"mesh: expected a pdegcnn.Mesh, got {type(mesh).__name__}")
-    if channels is not None and set(features) != set(channels):
-        raise ValueError(f"{name}: expected the spins {sorted(channels)}, got {sorted(features, key=str)}")
-    for spin, field in features.items():
+    given: Mapping[Any, Any] = _checks.kind(name, features, Mapping, "a dictionary of tensors per spin")
+    if mesh is not None:
+        check_mesh(mesh)
+    if channels is not None and set(given) != set(channels):
+        raise ValueError(f"{name}: expected the spins {sorted(channels)}, got {sorted(given, key=str)}")
+    for spin, field in given.items():
         _check_spin(name, spin)
         if not isinstance(field, Tensor):
             raise TypeError(f"{name}[{spin}]: expected a torch.Tensor, got {type(field).__name__}")
@@ -96,10 +105,10 @@ def check_features(
             shape = ",".join(str(w or letter) for w, letter in zip(wanted, "BCV"))
             raise ValueError(f"{name}[{spin}]: expected shape [{shape}] laid out {LAYOUT}, got {tuple(field.shape)}")
         _checks.filled(f"{name}[{spin}]", field, LAYOUT)
-        _check_partners(name, spin, field, features)
+        _check_partners(name, spin, field, given)
         if weight is not None:
             _checks.for_weights(f"{name}[{spin}]", field, weight)
-    return dict(features)
+    return dict(given)
 
 
 def _check_partners(name: str, spin: int, field: Tensor, features: Mapping[int, Tensor]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.spaces import Mesh
 
@@ -25,7 +25,12 @@ class SpinMix(nn.Module):
     """
 
     def __init__(
-        self, in_channels: Mapping[int, int], out_channels: Mapping[int, int], *, device: Any = None, dtype: Any = None
+        self,
+        in_channels: Mapping[int, int],
+        out_channels: Mapping[int, int],
+        *,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.in_channels = check_spins("in_channels", in_channels)
@@ -34,7 +39,7 @@ class SpinMix(nn.Module):
             raise ValueError(
                 f"out_channels: expected spins among {sorted(self.in_channels)}, got {sorted(self.out_channels)}"
             )
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.weights = nn.ParameterDict()
         for spin, wide in self.out_channels.items():
             shape = (wide, self.in_channels[spin], 2 if spin else 1)
@@ -53,7 +58,8 @@ class SpinMix(nn.Module):
     def forward(self, features: Mapping[int, Tensor]) -> Features:
         """Mix the channels."""
         weight = next(iter(self.weights.values()))
-        fields, out = check_features("features", features, self.in_channels, weight=weight), {}
+        fields = check_features("features", features, self.in_channels, weight=weight)
+        out: Features = {}
         for key, weight in self.weights.items():
             matrix = torch.view_as_complex(weight) if int(key) else weight[..., 0]
             out[int(key)] = torch.einsum("dc,bcv->bdv", matrix, fields[int(key)])
@@ -83,10 +89,10 @@ class GlobalPool(nn.Module):
         if 0 not in fields:
             raise ValueError(f"features: expected spin 0 among the spins, got {sorted(fields)}")
         u = check_features("features", {0: fields[0]}, None, mesh)[0]
-        parts = u.split(mesh.sizes, dim=2)
+        parts = torch.split(u, list(mesh.sizes), dim=2)
         if self.mode == "max":
             return torch.stack([p.amax(2) for p in parts], dim=1).flatten(0, 1)
-        areas = mesh.areas.to(u).split(mesh.sizes)
+        areas = torch.split(mesh.areas.to(u), list(mesh.sizes))
         return torch.stack([(p * a).sum(2) / a.sum() for p, a in zip(parts, areas)], dim=1).flatten(0, 1)
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, _fft
+from pdegcnn._typing import Device, DType, Factory, fft
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
 from pdegcnn.nn.normalization import BatchNorm
@@ -39,9 +40,9 @@ class NormReLU(_Pointwise):
     Exactly equivariant. Source: harmonic networks (arXiv 1612.04642).
     """
 
-    def __init__(self, channels: Mapping[int, int], *, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
         super().__init__(channels)
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.bias = nn.ParameterDict(
             {str(k): nn.Parameter(torch.empty(c, **factory)) for k, c in self.channels.items()}
         )
@@ -54,7 +55,7 @@ class NormReLU(_Pointwise):
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
         """Apply at each vertex."""
-        out = {}
+        out: Features = {}
         weight = next(iter(self.bias.values()))
         for spin, z in check_features("features", features, self.channels, weight=weight).items():
             bias = self.bias[str(spin)][:, None]
@@ -65,7 +66,7 @@ class NormReLU(_Pointwise):
 class GatedNonlinearity(_Pointwise):
     """Fields times the sigmoid of learned affine combinations of spin 0, which itself passes a ReLU. Exact."""
 
-    def __init__(self, channels: Mapping[int, int], *, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
         super().__init__(channels)
         if 0 not in self.channels:
             raise ValueError(f"channels: expected spin 0 for the gates, got spins {sorted(self.channels)}")
@@ -91,7 +92,7 @@ class TensorProduct(_Pointwise):
     unit scale, as :class:`SpinNorm` does.
     """
 
-    def __init__(self, channels: Mapping[int, int], *, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
         super().__init__(channels)
         width, spins = self._one_width(), list(self.channels)
         self.terms = [(m, n, m + n, +1) for m in spins for n in spins if m <= n and m + n in spins]
@@ -156,15 +157,15 @@ class SpinNorm(Normalisation, _Pointwise):
         *,
         eps: float = 1e-5,
         momentum: float = 0.1,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__(channels)
         _checks.number("eps", eps, 0.0, math.inf, open_low=True)
         _checks.number("momentum", momentum, 0.0, 1.0)
         self.eps = eps
         self.momentum: float | None = momentum
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         scalars = self.channels.get(0)
         self.scalar = BatchNorm(scalars, eps=eps, momentum=momentum, **factory) if scalars else None
         self.scale = nn.ParameterDict()
@@ -237,5 +238,5 @@ def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
 
 def from_directions(u: Tensor, spins: list[int]) -> Features:
     """Fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,Or,V]`` best."""
-    spectrum = _fft.apply(torch.fft.ifft, u, dim=2)  # (1/N) sum_i u_i e^(+i k theta_i)
+    spectrum = _fft.apply(fft.ifft, u, dim=2)  # (1/N) sum_i u_i e^(+i k theta_i)
     return {k: 2 * spectrum[:, :, k] if k else spectrum[:, :, 0].real for k in spins}

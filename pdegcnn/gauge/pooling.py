@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.gauge.features import Features, check_features
+from pdegcnn.gauge.features import Features, check_features, check_mesh
 from pdegcnn.spaces import Mesh
 
 TIE = 1e-9
@@ -119,8 +119,7 @@ class MeshUnpool(nn.Module):
 
     def forward(self, signal: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Features | Tensor:
         """Interpolate to ``mesh``."""
-        if not isinstance(mesh, Mesh):
-            raise TypeError(f"mesh: expected a pdegcnn.Mesh, got {type(mesh).__name__}")
+        check_mesh(mesh)
         fields = _checked(signal, mesh.coarsen(self.factor), mesh)
         if isinstance(fields, Tensor):
             wide = _wide(fields)
@@ -142,8 +141,7 @@ class MeshUnpool(nn.Module):
 
 def _checked(signal: Mapping[int, Tensor] | Tensor, where: Mesh, mesh: Mesh) -> Features | Tensor:
     """Features or a signal on the bundle that fit the mesh ``where``, else an error."""
-    if not isinstance(mesh, Mesh):
-        raise TypeError(f"mesh: expected a pdegcnn.Mesh, got {type(mesh).__name__}")
+    check_mesh(mesh)
     if isinstance(signal, Tensor):
         return where.check_signal("signal", signal)
     return check_features("signal", signal, None, where)

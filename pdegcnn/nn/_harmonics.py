@@ -22,7 +22,7 @@ class HarmonicBasis(Tables):
         return [("functions", self._shape, self._make)]
 
 
-def resolved_frequency(space: RotationSpace, max_frequency: int | None) -> int:
+def resolved_frequency(space: RotationSpace, max_frequency: object) -> int:
     """Return the highest angular frequency that the orientations resolve, or the one asked for if they do."""
     if not space.has_orientations:
         if max_frequency not in (None, 0):

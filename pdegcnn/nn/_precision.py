@@ -19,7 +19,7 @@ def in_parameter_precision(forward: Callable[..., Tensor]) -> Callable[..., Tens
     """
 
     @wraps(forward)
-    def run(self: nn.Module, u: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def run(self: nn.Module, u: object, *args: Any, **kwargs: Any) -> Tensor:
         if not (isinstance(u, Tensor) and _checks.autocasts(u.device)):
             return forward(self, u, *args, **kwargs)
         with torch.autocast(u.device.type, enabled=False):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - torch's tools look for this class
+
+from pdegcnn._typing import Function
 
 MISSING = {"num_features": 1, "affine": False, "track_running_stats": False}
 """What a normalisation without such attributes says to tools that ask for them; anything else is None."""
@@ -43,8 +44,19 @@ class StandIn(_BatchNorm):
     def reset_parameters(self) -> None:
         """Do nothing: the owner has its own."""
 
-    def _load_from_state_dict(self, *args: Any) -> None:
-        nn.Module._load_from_state_dict(self, *args)
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        nn.Module._load_from_state_dict(  # pyright: ignore[reportUnknownMemberType] - torch gives it no types
+            self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def extra_repr(self) -> str:
         """Leave the description to the owner."""
@@ -60,7 +72,7 @@ class Normalisation(nn.Module):
 
     stand_in: StandIn
     synchronised: bool = False
-    process_group: Any = None
+    process_group: dist.ProcessGroup | None = None
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         """Add a module; a ``SyncBatchNorm`` in the place of the stand-in is the wish to synchronise."""
@@ -72,7 +84,7 @@ class Normalisation(nn.Module):
     def _takes_statistics(self) -> bool:
         return self.training and self.stand_in.training
 
-    def _processes(self) -> Any:
+    def _processes(self) -> dist.ProcessGroup | None:
         """The group of processes to take statistics over; None if this one is alone."""
         if not self.synchronised or not dist.is_available():
             return None
@@ -82,18 +94,17 @@ class Normalisation(nn.Module):
         return group if group is not None and group.size() > 1 else None
 
 
-def sum_over(group: Any, value: Tensor) -> Tensor:
+def sum_over(group: dist.ProcessGroup, value: Tensor) -> Tensor:
     """The sum of ``value`` over the processes of ``group``, differentiable any number of times."""
-    total: Any = _Sum.apply(value, group)
-    return total
+    return _Sum.apply(value, group)
 
 
-class _Sum(torch.autograd.Function):
+class _Sum(Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, group: Any) -> Tensor:
+    def forward(ctx: Any, value: Tensor, group: dist.ProcessGroup) -> Tensor:
         ctx.group = group
         value = value.contiguous().clone()
-        dist.all_reduce(value, group=group)
+        dist.all_reduce(value, group=group)  # pyright: ignore[reportUnknownMemberType] - torch: group without type
         return value
 
     @staticmethod

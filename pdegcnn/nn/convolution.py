@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived, Table
+from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.kernels.sphere_filters import degree_profiles
 from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency
@@ -145,8 +145,8 @@ class SphereConv(Derived):
         *,
         max_frequency: int | None = None,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.space = _checks.kind("space", space, RotationSpace, "S2 or SO3")
@@ -155,7 +155,7 @@ class SphereConv(Derived):
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.num_radial = _checks.positive_int("num_radial", num_radial)
         self.max_frequency = resolved_frequency(space, max_frequency)
-        kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        kind: Factory = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.analysis, self.synthesis = transforms(space, nmax=self.max_frequency, **kind)
         lmax = space.grid.band
         self.basis = HarmonicBasis(

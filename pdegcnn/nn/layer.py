@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Factory
 from pdegcnn.nn.linear import ChannelLinear
 from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.nn.parameters import LearnableAlpha
@@ -121,7 +122,7 @@ class PDELayer(nn.Module):
         _checks.flag("learn_alpha", learn_alpha)
         _checks.flag("batch_norm", batch_norm)
         _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.space = space
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
@@ -179,10 +180,10 @@ class PDELayer(nn.Module):
         )
 
 
-def _check_terms(terms: Any) -> None:
+def _check_terms(terms: object) -> None:
     """Raise unless ``terms`` is a sequence of different words."""
-    words = isinstance(terms, Sequence) and all(isinstance(term, str) for term in terms)
-    if isinstance(terms, str) or not words or not terms or len(set(terms)) < len(terms):
+    given = cast("Sequence[object]", terms if isinstance(terms, Sequence) and not isinstance(terms, str) else ())
+    if not given or not all(isinstance(term, str) for term in given) or len(set(given)) < len(given):
         raise ValueError(f"terms: expected a sequence of different terms, got {terms!r}")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, sphere
 from pdegcnn._derived import Derived, Table
+from pdegcnn._typing import Factory
 from pdegcnn.functional import cake_lift
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
@@ -129,7 +130,7 @@ class GridLift(Derived, LiftLayer):
                 f"image: expected at least {self.kernel_size} pixels a side for padding=0, got {tuple(image.shape)}"
             )
         bank = self.filter_bank().transpose(1, 2).flatten(0, 1)
-        lifted = F.conv2d(image, bank).unflatten(1, (self.out_channels, self.space.orientations))
+        lifted = torch.unflatten(F.conv2d(image, bank), 1, (self.out_channels, self.space.orientations))
         return self.space.from_grid(lifted)
 
     def extra_repr(self) -> str:
@@ -196,7 +197,7 @@ class SphereLift(Derived, LiftLayer):
         _checks.odd("kernel_size", (kernel_size,))
         self.num_radial = _checks.positive_int("num_radial", num_radial)
         self.filters = _checks.choice("filters", filters, SPHERE_FILTERS)
-        kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        kind: Factory = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.max_frequency = resolved_frequency(space, max_frequency)
         self.analysis = sphere.RealSHT(space.grid, **kind)
         self.synthesis = (
@@ -270,6 +271,17 @@ class SphereLift(Derived, LiftLayer):
         )
 
 
+def _checked_frequency(max_frequency: object, orientations: int) -> int:
+    """Return the highest angular frequency of filters on a mesh, or raise unless the directions resolve it."""
+    highest = (orientations - 1) // 2
+    frequency = min(3, highest) if max_frequency is None else max_frequency
+    if isinstance(frequency, bool) or not isinstance(frequency, int):
+        raise TypeError(f"max_frequency: expected an int from 0 to {highest} or None, got {max_frequency!r}")
+    if not 0 <= frequency <= highest:
+        raise ValueError(f"max_frequency: expected 0 to {highest} on {orientations} directions, got {frequency}")
+    return frequency
+
+
 class MeshLift(LiftLayer):
     """Correlate a function on a mesh with trainable filters turned to each direction of each tangent plane.
 
@@ -310,15 +322,8 @@ class MeshLift(LiftLayer):
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         _checks.number("radius", radius, 0.0, math.inf, open_low=True)
         self.radius, self.num_radial = float(radius), _checks.positive_int("num_radial", num_radial)
-        highest = (space.orientations - 1) // 2
-        self.max_frequency = min(3, highest) if max_frequency is None else max_frequency
-        if isinstance(self.max_frequency, bool) or not isinstance(self.max_frequency, int):
-            raise TypeError(f"max_frequency: expected an int from 0 to {highest} or None, got {max_frequency!r}")
-        if not 0 <= self.max_frequency <= highest:
-            raise ValueError(
-                f"max_frequency: expected 0 to {highest} on {space.orientations} directions, got {self.max_frequency}"
-            )
-        factory = {"device": device, "dtype": dtype}
+        self.max_frequency = _checked_frequency(max_frequency, space.orientations)
+        factory: Factory = {"device": device, "dtype": dtype}
         self.centre = nn.Parameter(torch.empty(out_channels, in_channels, **factory))
         shape = (self.max_frequency + 1, self.num_radial, out_channels, in_channels, 2)
         self.weight = nn.Parameter(torch.empty(shape, **factory))

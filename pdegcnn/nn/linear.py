@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Device, DType
 
 
 class ChannelLinear(nn.Module):
@@ -23,7 +23,7 @@ class ChannelLinear(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, bias: bool = True, *, device: Any = None, dtype: Any = None
+        self, in_channels: int, out_channels: int, bias: bool = True, *, device: Device = None, dtype: DType = None
     ) -> None:
         super().__init__()
         self.in_channels = _checks.positive_int("in_channels", in_channels)
@@ -43,7 +43,7 @@ class ChannelLinear(nn.Module):
         """Mix the channels of ``u``."""
         _checks.weighted("u", u, self.in_channels, self.weight)
         weight = self.weight.expand(u.shape[0], -1, -1)  # matmul would transpose u instead, ten times slower
-        mixed = torch.bmm(weight, u.flatten(2)).unflatten(2, u.shape[2:])
+        mixed = torch.unflatten(torch.bmm(weight, u.flatten(2)), 2, u.shape[2:])
         return mixed if self.bias is None else mixed + self.bias.view(-1, *(1,) * (u.ndim - 2))
 
     def extra_repr(self) -> str:

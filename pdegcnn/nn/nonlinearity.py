@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
+from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.nn._precision import in_parameter_precision
 from pdegcnn.pde.sphere_oversample import Finer, transforms
 from pdegcnn.spaces import RotationSpace
@@ -41,8 +42,8 @@ class SphereActivation(nn.Module):
         function: Callable[[Tensor], Tensor] = torch.relu,
         oversample: int = 2,
         *,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.space, self.function = _checks.kind("space", space, RotationSpace, "S2 or SO3"), function
@@ -71,14 +72,13 @@ class _DegreeGain(Derived):
 
     numbers: ClassVar[int] = 0
     """How many numbers of every channel the weight joins to the gain of each."""
-    weight: nn.Parameter | None
 
-    def __init__(self, space: RotationSpace, channels: int, *, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, space: RotationSpace, channels: int, *, device: Device = None, dtype: DType = None) -> None:
         super().__init__()
         _checks.kind("space", space, RotationSpace, "S2 or SO3")
         space.grid.require_rings("space.grid")
         self.space, self.channels = space, _checks.positive_int("channels", channels)
-        kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
+        kind: Factory = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.analysis, self.synthesis = transforms(space, **kind)
         self.bias = nn.Parameter(torch.empty(channels, space.grid.band + 1, **kind))
         mixing = torch.empty(channels, self.numbers * channels, **kind)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor
-from torch.nn.modules.batchnorm import _NormBase
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage] - what torch's batch norms share
 
 from pdegcnn import _checks, _transforms
 from pdegcnn._derived import Derived, Table
+from pdegcnn._typing import Device, DType, Function, linalg
 from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
 from pdegcnn.spaces import Space
 
@@ -31,7 +34,7 @@ def _moments(u: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, centred, (centred.square().flatten(2) @ line).mean(0) / len(line)
 
 
-class _WeightedNorm(torch.autograd.Function):
+class _WeightedNorm(Function):
     """``scale (u - mean)/sqrt(variance + eps) + shift``, mean and variance, with the gradient in closed form.
 
     Autograd's own chain of the same operations takes more than twice the passes over memory.
@@ -63,7 +66,7 @@ class _WeightedNorm(torch.autograd.Function):
             centred = u - _per_channel(mean, u)
         rate, count = (variance + ctx.eps).rsqrt(), u.numel() // u.shape[1]
         total = grad.flatten(2).sum((0, 2))
-        along = torch.linalg.vecdot(grad.flatten(2), centred.flatten(2)).sum(0)
+        along = linalg.vecdot(grad.flatten(2), centred.flatten(2)).sum(0)
         constant, slope = scale * rate * total / -count, scale * rate**3 * along / -count
         back = torch.addcmul(_per_channel(constant, u), centred, _per_channel(slope, u)) * weights
         grad_u = torch.addcmul(back, grad, _per_channel(scale * rate, u))
@@ -71,7 +74,7 @@ class _WeightedNorm(torch.autograd.Function):
 
 
 def _between_processes(
-    u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float, group: Any
+    u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float, group: dist.ProcessGroup
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As `_WeightedNorm`, over the signals of all processes of ``group``; and how many numbers a channel has there."""
     line = weights.expand(u.shape[2:]).flatten()
@@ -108,6 +111,8 @@ class BatchNorm(Derived, Normalisation, _NormBase):
     """
 
     point_weights: Tensor | None
+    weight: nn.Parameter | None  # pyright: ignore[reportIncompatibleVariableOverride] - torch's is None if not affine
+    bias: nn.Parameter | None  # pyright: ignore[reportIncompatibleVariableOverride] - as above
 
     def __init__(
         self,
@@ -117,8 +122,8 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         _checks.positive_int("num_features", num_features)
         if space is not None:
@@ -128,7 +133,9 @@ class BatchNorm(Derived, Normalisation, _NormBase):
             _checks.number("momentum", momentum, 0.0, 1.0)
         _checks.flag("affine", affine)
         _checks.flag("track_running_stats", track_running_stats)
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - torch gives device and dtype no types
+            num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype
+        )
         self.space = space
         self.register_buffer("point_weights", None, persistent=False)
         self._build(torch.empty(0, device=device, dtype=dtype))
@@ -162,15 +169,17 @@ class BatchNorm(Derived, Normalisation, _NormBase):
                 return self._by_area(input, group)
         return self._by_area(input, group)
 
-    def _by_area(self, input: Tensor, group: Any) -> Tensor:  # noqa: A002
+    def _by_area(self, input: Tensor, group: dist.ProcessGroup | None) -> Tensor:  # noqa: A002
         """Normalise by the batch's own statistics, or those of the processes of ``group``; in float32 at least."""
         u = input.to(torch.promote_types(input.dtype, torch.float32))
         weights = u.new_ones(()) if self.point_weights is None else self.point_weights.to(u.dtype)
         scale = u.new_ones(u.shape[1]) if self.weight is None else self.weight.to(u.dtype)
         shift = u.new_zeros(u.shape[1]) if self.bias is None else self.bias.to(u.dtype)
-        count: Any = u.numel() // u.shape[1]
+        count: int | Tensor = u.numel() // u.shape[1]
         if group is None:
-            norm: Any = _WeightedNorm.forward if _transforms.has_tangent(u, scale, shift) else _WeightedNorm.apply
+            norm: Callable[..., tuple[Tensor, Tensor, Tensor]] = (
+                _WeightedNorm.forward if _transforms.has_tangent(u, scale, shift) else _WeightedNorm.apply
+            )
             normal, mean, variance = norm(u, weights, scale, shift, self.eps)
         else:
             normal, mean, variance, count = _between_processes(u, weights, scale, shift, self.eps, group)
@@ -190,7 +199,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
             self.num_batches_tracked.add_(1)
         return 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
 
-    def _remember(self, mean: Tensor, variance: Tensor, count: Any) -> None:
+    def _remember(self, mean: Tensor, variance: Tensor, count: int | Tensor) -> None:
         """Running statistics as in ``torch.nn.BatchNorm2d``."""
         assert self.running_mean is not None and self.running_var is not None
         share = self._share()

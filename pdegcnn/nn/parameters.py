@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Device, DType
 from pdegcnn.kernels.metric import METRICS, Metric
 from pdegcnn.spaces import Space
 
@@ -29,7 +29,7 @@ class MetricParameter(nn.Module):
     """
 
     def __init__(
-        self, space: Space, channels: int, form: str = "diagonal", *, device: Any = None, dtype: Any = None
+        self, space: Space, channels: int, form: str = "diagonal", *, device: Device = None, dtype: DType = None
     ) -> None:
         super().__init__()
         _checks.kind("space", space, Space, "a space")
@@ -66,7 +66,7 @@ class LearnableAlpha(nn.Module):
         dtype: its dtype.
     """
 
-    def __init__(self, initial: float, *, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, initial: float, *, device: Device = None, dtype: DType = None) -> None:
         super().__init__()
         _checks.number("alpha", initial, 0.0, 1.0)
         if not LOWEST < initial < HIGHEST:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Device, DType
 from pdegcnn.pde.sphere_oversample import Finer
 from pdegcnn.spaces import S2, RotationSpace
 
@@ -63,7 +63,13 @@ class GlobalPool(nn.Module):
     """
 
     def __init__(
-        self, space: RotationSpace, mode: str = "mean", *, oversample: int = 1, device: Any = None, dtype: Any = None
+        self,
+        space: RotationSpace,
+        mode: str = "mean",
+        *,
+        oversample: int = 1,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.space = _checks.kind("space", space, RotationSpace, "S2 or SO3")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
+from pdegcnn._typing import Device, DType
 from pdegcnn.pde.sphere_oversample import transforms
 from pdegcnn.spaces import RotationSpace
 
@@ -21,10 +23,7 @@ class Resample(nn.Module):
     def __init__(self, size: int | tuple[int, int]) -> None:
         super().__init__()
         self.size = size
-        if not isinstance(size, (int, tuple, list)) or not isinstance(size, int) and len(size) != 2:
-            raise TypeError(f"size: expected a positive int or two of them, got {size!r}")
-        for n in (size,) if isinstance(size, int) else size:
-            _checks.positive_int("size", n)
+        _check_size(size)
 
     def forward(self, u: Tensor) -> Tensor:
         """Resize ``u``."""
@@ -33,6 +32,15 @@ class Resample(nn.Module):
     def extra_repr(self) -> str:
         """The size."""
         return f"{self.size}"
+
+
+def _check_size(size: object) -> None:
+    """Raise unless ``size`` is a positive int or two of them."""
+    sizes: Sequence[object] = (size,) if isinstance(size, int) else cast("Sequence[object]", size)
+    if not isinstance(sizes, (tuple, list)) or not isinstance(size, int) and len(sizes) != 2:
+        raise TypeError(f"size: expected a positive int or two of them, got {size!r}")
+    for n in sizes:
+        _checks.positive_int("size", n)
 
 
 class SpectralResample(nn.Module):
@@ -47,7 +55,9 @@ class SpectralResample(nn.Module):
         dtype: dtype of the signals.
     """
 
-    def __init__(self, source: RotationSpace, target: RotationSpace, *, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, source: RotationSpace, target: RotationSpace, *, device: Device = None, dtype: DType = None
+    ) -> None:
         super().__init__()
         _checks.kind("source", source, RotationSpace, "S2 or SO3")
         if type(source) is not type(target) or source.orientations != target.orientations:
