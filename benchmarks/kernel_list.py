@@ -257,3 +257,10 @@ def _rings_and_meshes() -> Iterator[Kernel]:
         *(30.0, 140, "instructions: distance, power and comparison of each tap"),
         trips=(7, 9),
     )
+    types |= dict.fromkeys(("flow", "mean", "areas", "profile", "scale", "total"), F)
+    for back, form, budget in ((False, "value", 120), (True, "gradients in the signal and the metric", 155)):
+        yield Kernel(
+            *("gather_mean", f"{form}, 8 orientations", "gather_mean.triton_impl._gather", types),
+            *({"NUMBER": 9, "BACK": back, "LANES": 8, "BLOCK": 16}, 7 * 9, "tap", 25.0, budget),
+            *("instructions: distance and weight of each tap", (7, 9)),
+        )

@@ -9,6 +9,9 @@ from pdegcnn.ops.bundle import Bundle, bundle
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.convection.custom_op import BOUNDARIES
+from pdegcnn.ops.gather_mean import custom_op as mean_op
+from pdegcnn.ops.gather_mean import gather_mean
+from pdegcnn.ops.gather_mean import reference as mean_reference
 from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
@@ -98,6 +101,26 @@ def test_morphology_of_several_strips_triton(sign):
     weight = torch.randn_like(u)
     for a, b in zip(*(torch.autograd.grad(out, x, weight) for out, x in zip((fast, slow), given))):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_gather_mean_triton(dtype):
+    torch.manual_seed(0)
+    mesh, wide = sheet(3, 4, orientations=3), torch.promote_types(dtype, torch.float32)
+    u, profile = torch.randn(2, 2, 3, 12).to(dtype), torch.linspace(1, 0, 9, dtype=torch.float64).square()
+    lists = bundle(mesh, 1.2, u.to(wide))
+    double = Bundle(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+    lower = 0.3 * torch.randn(2, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
+    agree(
+        lambda u, g: gather_mean(u, lists, g, profile.to(wide), 2.5, 3, "triton"),
+        lambda u, g: mean_reference.gather_mean(u, double, g, profile, 2.5, 3),
+        (u, lower @ lower.mT),
+        DTYPES[dtype],
+    )
+    if dtype == torch.float64:
+        v = torch.randn(1, 2, 2, 4, dtype=dtype, requires_grad=True)
+        arguments = (v, *bundle(sheet(2, 2, orientations=2), 0.6, v), lower @ lower.mT, profile, 2.5, 1, "triton")
+        torch.library.opcheck(mean_op.mean, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
 @pytest.mark.parametrize("open", (True, False))

@@ -21,6 +21,7 @@ POINTERS = {"u": "*fp32", "grad": "*fp32", "out": "*fp32", "kernel": "*fp32", "s
 POINTERS |= dict.fromkeys(("fans", "tail", "following", "previous", "twin", "vertex", "wedge", "vertices"), "*i64")
 POINTERS |= dict.fromkeys(("keys", "length", "corner", "angles", "transport", "scale"), "*fp64")
 POINTERS |= dict.fromkeys(("radius", "angle", "positions"), "*fp64")
+POINTERS |= dict.fromkeys(("flow", "mean", "areas", "profile", "scale", "total"), "*fp32")
 POINTERS |= {"frame": "*fp32", "special": "*i32"}
 POINTERS |= dict.fromkeys(("fields", "values", "offset", "turn", "matrix", "table", "law"), "*fp32")
 POINTERS |= dict.fromkeys(("taps", "start", "order", "readers", "owner", "columns", "steps"), "*i64")
@@ -57,6 +58,7 @@ def launched():
         "BOUNDARY": (0, 1, 2),
         "CHECK": (True, False),
         "ALL": (True, False),
+        "BACK": (True, False),
     }
     for operator in (FOLDERS.get(name, name) for name in registry.TRITON):
         module = importlib.import_module(f"pdegcnn.ops.{operator}.triton_impl")

@@ -36,8 +36,8 @@ def gather_mean(
         profile: samples k >= 0 of the profile, [T], positive at distance zero.
         reach: distance of the last sample; a tensor inside function transforms, which run the torch version.
         taps: odd number of steps of directions; with one more than there are directions, the outer two count half.
-        backend: ``"numba"``, ``"triton"`` (whose second derivatives and ``torch.func`` transforms run the torch version;
-            of Triton also gradients in the profile) or ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"``, ``"triton"`` (second derivatives and ``torch.func`` transforms run the torch version, as
+            do gradients in the profile for ``"triton"``) or ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Tensor of the shape and dtype of ``u``: between its least and greatest value.
