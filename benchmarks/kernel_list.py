@@ -220,7 +220,7 @@ def _rings_and_meshes() -> Iterator[Kernel]:
         trips=(8, 1),
     )
     reals = ("keys", "length", "corner", "angles", "transport", "scale", "radius", "angle", "positions", "turn")
-    numbers = ("fans", "tail", "following", "previous", "twin", "vertex", "wedge", "vertices")
+    numbers = ("fans", "tail", "following", "previous", "twin", "vertex", "wedge", "corners")
     yield Kernel(
         *("geodesic_flow", "tracing of 4 triangles, float64", "geodesic_flow.triton_impl._land"),
         *(

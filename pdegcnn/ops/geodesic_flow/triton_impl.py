@@ -56,7 +56,7 @@ def _land(
     radius,
     angle,
     wedge,
-    vertices,
+    corners,
     positions,
     turn,
     count,
@@ -121,9 +121,9 @@ def _land(
         )
         ahead = tl.where(to_left, one, tl.where(to_right, two, ahead))
     tl.store(wedge + n, tl.where(inside, h, -1), mask=real)
-    tl.store(vertices + 3 * n, v0, mask=real)
-    tl.store(vertices + 3 * n + 1, v1, mask=real)
-    tl.store(vertices + 3 * n + 2, v2, mask=real)
+    tl.store(corners + 3 * n, v0, mask=real)
+    tl.store(corners + 3 * n + 1, v1, mask=real)
+    tl.store(corners + 3 * n + 2, v2, mask=real)
     tl.store(positions + 6 * n, x0, mask=real)
     tl.store(positions + 6 * n + 1, y0, mask=real)
     tl.store(positions + 6 * n + 2, x1, mask=real)
