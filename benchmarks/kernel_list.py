@@ -110,7 +110,7 @@ def _morphology() -> Iterator[Kernel]:
     )
     yield Kernel(
         *(operator, "columns of winners, 5x5x5 float32", module + "_columns", types, {**TAPS, "SIGN": 1, **rows}, 8),
-        *("element", 44.0, 95, "instructions: 5 taps of two loads, an addition, a comparison and two selections"),
+        *("element", 44.0, 125, "instructions: 5 taps of two loads, an addition, a comparison and two selections"),
     )
     walk = {**TAPS, "SIGN": 1, "KEEP": True, "LINE": 128, "WIDE": "fp32", "BLOCK": 256}
     yield Kernel(

@@ -51,7 +51,7 @@ def kept_megabytes(run: Callable[[], object], mesh: pg.Mesh, module: nn.Module) 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         out = run()
     known = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    for value in mesh._kept.values():
+    for value in mesh._operators:
         parts = [y for x in value for y in (x if isinstance(x, tuple) else (x,))]
         known |= {x.untyped_storage().data_ptr() for x in parts if isinstance(x, torch.Tensor)}
     del out

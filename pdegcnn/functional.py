@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pdegcnn import _checks, _fft, _transforms
 from pdegcnn._derived import lasting
+from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
@@ -397,7 +398,7 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     _checks.signal("image", image, 4, "[B,C,H,W]")
     _checks.kind("space", space, GridSpace, PLANAR)
     _checks.choice("part", part, ("real", "imaginary"))
-    dtype = torch.float32 if image.dtype in (torch.float16, torch.bfloat16) else image.dtype
+    dtype = wide_dtype(image.dtype)
     windows = cake_windows(space.orientations, *image.shape[-2:]).to(image.device, dtype)
     score = _fft.apply(torch.fft.ifft2, _fft.apply(torch.fft.fft2, image.to(dtype)).unsqueeze(2) * windows)
     return (score.real if part == "real" else score.imag).to(image.dtype)
@@ -478,8 +479,8 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
 
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:
     """Interpolate axis 2 of u to ``factor`` times as many samples, by trigonometric polynomials."""
-    count, wide = u.shape[2], u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
-    waves = _fft.apply(torch.fft.rfft, wide, dim=2)
+    count = u.shape[2]
+    waves = _fft.apply(torch.fft.rfft, widen(u), dim=2)
     if count % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
         waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
     return (_fft.apply(torch.fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)

@@ -94,7 +94,7 @@ def check_operators(record: Record, dry: bool) -> None:
     sizes = operator_calls.TINY if dry else operator_calls.SMALL
     for name in sorted(operator_calls.missing()):
         record.add("operators", name, "run", verdict="wrong", note="enter a call in benchmarks/gpu/operator_calls.py")
-    for name in registry.OPERATORS:
+    for name in registry.operators():
         for backend in registry.available(name, record.device):
             if record.device == "cpu" and backend == "numba":
                 continue
@@ -115,23 +115,22 @@ def _check_operator(record: Record, name: str, backend: str, dtype: torch.dtype,
 
 
 def check_layers(record: Record, dry: bool) -> None:
-    """Layers, networks and functions of ``tests/robustness/calls.py``, which lists all that are public."""
-    from tests.robustness import calls
+    """Layers, networks and functions of ``tests/cases.py``, which lists all that are public."""
+    from tests.cases import FUNCTIONS, LAYERS
 
-    for name, arguments in [*calls.LAYERS.items(), *calls.FUNCTIONS.items()]:
-        if isinstance(arguments, tuple):
-            part = "networks" if name.startswith("models.") else "layers"
-            run = partial(_layer, calls.find(name), *arguments)
+    for case in [*LAYERS, *FUNCTIONS]:
+        if case.inputs:
+            part = "networks" if case.name.startswith("models.") else "layers"
+            run = partial(_layer, case.build, case.inputs)
         else:
-            part, run = "functions", partial(_function, calls.find(name), arguments)
+            part, run = "functions", partial(_function, case.make, dict(case.arguments))
         for dtype in DTYPES[:1] if dry else DTYPES:
-            record.attempt(part, name, judge, record, part, name, dtype, run, dtype=text(dtype))
+            record.attempt(part, case.name, judge, record, part, case.name, dtype, run, dtype=text(dtype))
 
 
-def _layer(build: Callable[..., nn.Module], options: dict, inputs: tuple, device: str, dtype: torch.dtype) -> list:
+def _layer(build: Callable[[], nn.Module], inputs: tuple, device: str, dtype: torch.dtype) -> list[Tensor]:
     """Values of a layer, and gradients of its parameters in the precisions in which winners do not change."""
-    torch.manual_seed(0)
-    layer = build(**copy.deepcopy(options)).to(device, dtype).eval()
+    layer = build().to(device, dtype).eval()
     values = tensors(layer(*moved(inputs, device, dtype)))
     loss = sum(v.abs().double().square().sum() for v in values if v.requires_grad)
     leaves = [p for p in layer.parameters() if p.requires_grad]

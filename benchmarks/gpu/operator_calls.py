@@ -63,7 +63,7 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
 def missing() -> set[str]:
     """Operators without a call here."""
     known: set[str] = {"morphological_convolution", "convection", "group_convolution", "ring_morphology", *MESH}
-    names: set[str] = set(registry.OPERATORS)
+    names: set[str] = set(registry.operators())
     return names - known
 
 
@@ -130,7 +130,7 @@ def _mesh(name: str, sizes: Sizes, backend: str) -> list:
 
 def _transport(mesh: Any, u: Tensor, backend: str) -> tuple:
     from pdegcnn.ops.transport_gather import transport_gather
-    from pdegcnn.ops.transport_gather.stencils import filter_stencil
+    from pdegcnn.pde.mesh_stencils import filter_stencil
 
     def run(fields: Tensor) -> Tensor:
         wide = torch.promote_types(fields.dtype, torch.float32)
@@ -142,7 +142,7 @@ def _transport(mesh: Any, u: Tensor, backend: str) -> tuple:
 
 
 def _bundled(u: Tensor, mesh: Any) -> tuple[Any, Tensor, torch.dtype]:
-    from pdegcnn.ops.bundle import bundle
+    from pdegcnn.pde.mesh_neighbors import bundle
 
     wide = torch.promote_types(u.dtype, torch.float32)
     return bundle(mesh, 1.6, u.to(wide)), torch.eye(3, dtype=wide, device=u.device).expand(u.shape[1], 3, 3), wide
@@ -172,9 +172,10 @@ def _gather_mean(mesh: Any, u: Tensor, backend: str) -> tuple:
 
 def _geodesic_flow(mesh: Any, u: Tensor, backend: str) -> tuple:
     from pdegcnn.ops.geodesic_flow import geodesic_flow
+    from pdegcnn.pde.mesh_neighbors import half_edges
 
     shift = torch.linspace(-0.7, 0.9, 3 * u.shape[1]).view(-1, 3)
-    return lambda u, s: geodesic_flow(u, mesh, s, backend), (u, shift)
+    return lambda u, s: geodesic_flow(u, half_edges(mesh, u), s, backend), (u, shift)
 
 
 MESH: dict[str, Callable[..., tuple]] = {

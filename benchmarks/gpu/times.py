@@ -23,6 +23,7 @@ from pdegcnn.ops.morphology import morphological_convolution
 
 CASES = (((4, 16, 8, 64, 64), (5, 5, 5)), ((32, 32, 8, 14, 14), (5, 5, 5)), ((32, 48, 8, 7, 7), (3, 5, 5)))
 DRY_CASES = (((1, 1, 2, 3, 4), (1, 3, 3)),)
+OTHERS = ("ring_morphology", *operator_calls.MESH)
 REPEATS, MOST_BYTES = 20, 8e9
 OPERATORS, BOTH = "times of operators", "value and backward"
 Version = tuple[Callable[..., Any], tuple[Tensor, ...]]
@@ -36,7 +37,7 @@ def check_times(record: Record, dry: bool) -> None:
                 for version, entry in table.items():
                     case = f"{operator}, {'x'.join(map(str, shape))}, kernel {'x'.join(map(str, size))}, {version}"
                     record.attempt(OPERATORS, case, _operator, record, case, entry, dtype, dry, dtype=str(dtype)[6:])
-    for name in registry.OPERATORS[3:]:
+    for name in OTHERS:
         record.attempt(OPERATORS, name, _others, record, name, dry)
     for name, networks in training_steps(record.device, dry).items():
         for version, build in networks.items():

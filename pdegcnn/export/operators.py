@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops._operator import index_dtype
 from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
 from pdegcnn.ops.convection import reference as _convection
-from pdegcnn.ops.convection.custom_op import BOUNDARIES
 from pdegcnn.ops.gather_mean import reference as _mean
 from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
 from pdegcnn.ops.group_convolution import reference as _group
+from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.sphere._constants import _MAKERS
 
 SLOTS = 32
@@ -27,7 +28,7 @@ SLOTS = 32
 
 def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
     """The maximum over all taps of an orientation step at once; the winning taps are left out."""
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     height, width = u.shape[-2:]
     ko, kh, kw = kernel.shape[-3:]
     field = F.pad(sign * u.to(dtype), (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
@@ -67,7 +68,7 @@ def ring_morphology(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
     """The maximum over lists that are padded to the longest; the winning taps are left out."""
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     fibre, rings, length = u.shape[2:]
     field, weights = (sign * u.to(dtype)).flatten(2), kernel.to(dtype)
     f = torch.arange(fibre, device=u.device)[:, None, None]
@@ -121,7 +122,7 @@ def transport_gather(
     fields: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tensor, backend: str
 ) -> Tensor:
     """Products of complex numbers as two reals, summed at their rows."""
-    dtype = torch.promote_types(fields.dtype, torch.float32)
+    dtype = wide_dtype(fields.dtype)
     pairs = columns.numel()
     count = torch.arange(start.numel() - 1, device=start.device)
     rows = torch.repeat_interleave(count, start.diff(), output_size=pairs)
@@ -136,7 +137,7 @@ def geodesic_landing(
     tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
 ) -> tuple[Tensor, ...]:
     """The paths by plain torch, as long as they are: for frozen programs, where they are constants."""
-    return tuple(_tracing.land(_tracing._Tables._make(tables), vertex, radius, angle))
+    return tuple(_tracing.land(_tracing.HalfEdges._make(tables), vertex, radius, angle))
 
 
 def sphere_constant(name: str, degree: int) -> Tensor:

@@ -13,7 +13,7 @@ from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, mix, to_rows
-from pdegcnn.ops.transport_gather.stencils import filter_stencil, partners
+from pdegcnn.pde.mesh_stencils import filter_stencil, partners
 from pdegcnn.spaces import Mesh
 
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn._typing import Device, DType, Function
 from pdegcnn.gauge.features import Features, check_features, real_of
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
-from pdegcnn.ops.transport_gather.stencils import laplacian_stencil
+from pdegcnn.pde.mesh_stencils import laplacian_stencil
 from pdegcnn.spaces import Mesh
 from pdegcnn.spaces.mesh_operators import Eigenmodes
 
@@ -79,7 +80,7 @@ class Diffusion(nn.Module):
     @property
     def time(self) -> Tensor:
         """The time of each channel, ``[C]``, positive and at most ``exp(LONGEST)``; float32 for half precision."""
-        return self.log_time.to(torch.promote_types(self.log_time.dtype, torch.float32)).clamp_max(LONGEST).exp()
+        return widen(self.log_time).clamp_max(LONGEST).exp()
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
         """Diffuse the features of the layer's spin."""
@@ -91,7 +92,7 @@ class Diffusion(nn.Module):
 
     def solve(self, u: Tensor, mesh: Mesh) -> Tensor:
         """Diffuse one field ``[B,C,V]``."""
-        time = self.time.to(torch.promote_types(real_of(u.dtype), torch.float32))
+        time = self.time.to(wide_dtype(real_of(u.dtype)))
         return implicit_step(u, mesh, self.spin, time) if self.method == "implicit" else self._spectral(u, mesh, time)
 
     def _spectral(self, u: Tensor, mesh: Mesh, time: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
             "keep the number of iterations of one input; use method='spectral'"
         )
     stencil, root = laplacian_stencil(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
-    tolerance = TOLERANCES[torch.promote_types(real_of(u.dtype), torch.float32)]
+    tolerance = TOLERANCES[wide_dtype(real_of(u.dtype))]
     rows, time = to_rows(u).double(), time.double()
     channels = u.shape[1]
     if spin == 0:  # two real channels as one complex one: rows [B,V,2,C/2], times [2,C/2]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import widen
 from pdegcnn.gauge.features import Features, check_features, check_mesh
 from pdegcnn.spaces import Mesh
 
@@ -74,13 +75,13 @@ class MeshPool(nn.Module):
         return double.new_zeros(count).index_add(0, pairs.coarse, pairs.weight * mesh.areas[pairs.fine])
 
     def _field(self, u: Tensor, spin: int, count: int, mesh: Mesh) -> Tensor:
-        wide = _wide(u)
+        wide = widen(u)
         pairs = _pairs(mesh, self.factor, wide)
         factor = pairs.share * mesh.interpolation(self.factor, wide).transport.conj() ** spin if spin else pairs.share
         return _sum(wide.index_select(2, pairs.fine) * factor, pairs.coarse, count).to(u.dtype)
 
     def _bundle(self, u: Tensor, mesh: Mesh) -> Tensor:
-        wide, count = _wide(u), mesh.coarsen(self.factor).vertex_count
+        wide, count = widen(u), mesh.coarsen(self.factor).vertex_count
         pairs = _pairs(mesh, self.factor, wide)
         if self.mode == "max":
             pairs = _Pairs._make(x[pairs.nearest] for x in pairs)
@@ -122,14 +123,14 @@ class MeshUnpool(nn.Module):
         check_mesh(mesh)
         fields = _checked(signal, mesh.coarsen(self.factor), mesh)
         if isinstance(fields, Tensor):
-            wide = _wide(fields)
+            wide = widen(fields)
             pairs = _pairs(mesh, self.factor, wide)
             values = _turned(wide, pairs.coarse, pairs.steps, +1, pairs.rest) * pairs.weight
             return _sum(values, pairs.fine, mesh.vertex_count).to(fields.dtype)
         return {k: self._field(u, k, mesh) for k, u in fields.items()}
 
     def _field(self, u: Tensor, spin: int, mesh: Mesh) -> Tensor:
-        wide = _wide(u)
+        wide = widen(u)
         pairs = mesh.interpolation(self.factor, wide)
         factor = pairs.weight * pairs.transport**spin if spin else pairs.weight
         return _sum(wide.index_select(2, pairs.coarse) * factor, pairs.fine, mesh.vertex_count).to(u.dtype)
@@ -147,29 +148,25 @@ def _checked(signal: Mapping[int, Tensor] | Tensor, where: Mesh, mesh: Mesh) -> 
     return check_features("signal", signal, None, where)
 
 
-def _wide(u: Tensor) -> Tensor:
-    """Half precision is computed in float32."""
-    return u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
-
-
 def _pairs(mesh: Mesh, factor: float, like: Tensor) -> _Pairs:
-    def build(kind: tuple[torch.device, torch.dtype]) -> _Pairs:
-        double = torch.empty(0, dtype=torch.float64, device=kind[0])
-        fine, coarse, weight, transport = mesh.interpolation(factor, double)
-        amount = weight * mesh.areas.to(kind[0])[fine]
-        total = double.new_zeros(mesh.coarsen(factor).vertex_count).index_add(0, coarse, amount)
-        greatest = double.new_zeros(mesh.vertex_count).scatter_reduce(0, fine, weight, "amax")
-        place = -transport.angle() * (mesh.orientations / (2 * math.pi))
-        if mesh.orientations == 1:  # functions of position: there is nothing to turn
-            place = torch.zeros_like(place)
-        steps = (place + TIE).floor()
-        rest = (place - steps).clamp_min(0)
-        rest = torch.where(rest <= TIE, 0, rest)
-        nearest = weight >= greatest[fine] * (1 - TIE)
-        shares = (weight.to(kind[1]), (amount / total[coarse]).to(kind[1]))
-        return _Pairs(fine, coarse, *shares, steps.long(), rest.to(kind[1]), nearest)
+    return mesh.cached(_pooling_pairs, like.real if like.is_complex() else like, factor)
 
-    return mesh.keep(("pooling", factor, mesh.orientations), like.real if like.is_complex() else like, build)
+
+def _pooling_pairs(mesh: Mesh, like: Tensor, factor: float) -> _Pairs:
+    double = torch.empty(0, dtype=torch.float64, device=like.device)
+    fine, coarse, weight, transport = mesh.interpolation(factor, double)
+    amount = weight * mesh.areas.to(like.device)[fine]
+    total = double.new_zeros(mesh.coarsen(factor).vertex_count).index_add(0, coarse, amount)
+    greatest = double.new_zeros(mesh.vertex_count).scatter_reduce(0, fine, weight, "amax")
+    place = -transport.angle() * (mesh.orientations / (2 * math.pi))
+    if mesh.orientations == 1:  # functions of position: there is nothing to turn
+        place = torch.zeros_like(place)
+    steps = (place + TIE).floor()
+    rest = (place - steps).clamp_min(0)
+    rest = torch.where(rest <= TIE, 0, rest)
+    nearest = weight >= greatest[fine] * (1 - TIE)
+    shares = (weight.to(like), (amount / total[coarse]).to(like))
+    return _Pairs(fine, coarse, *shares, steps.long(), rest.to(like), nearest)
 
 
 def _turned(u: Tensor, source: Tensor, steps: Tensor, way: int, rest: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn._typing import from_numpy
 
 Nodes = tuple[Tensor, Tensor, Tensor]
@@ -61,7 +62,7 @@ def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int,
 def profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: float) -> Tensor:
     """Return what :func:`diffusion_profile` returns, for arguments that were checked."""
     dtype = squared_distance.dtype
-    squared_distance = squared_distance.to(torch.promote_types(dtype, torch.float32))
+    squared_distance = squared_distance.to(wide_dtype(dtype))
     if not isinstance(alpha, Tensor):
         if alpha == 1.0:
             return torch.exp(-squared_distance / (4 * time)).to(dtype)

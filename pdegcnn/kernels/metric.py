@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import widen
 from pdegcnn._typing import linalg, tensordot, tolist
 
 
@@ -59,7 +60,7 @@ class Metric(Protocol):
 
 def _lower(raw: Tensor) -> Tensor:
     """Cholesky factor from logarithms of its diagonal, then the entries below it; half precision as float32."""
-    raw = _wide(raw)
+    raw = widen(raw)
     dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
     row, column = torch.tril_indices(dim, dim, offset=-1)
     below = raw.new_zeros(*raw.shape[:-1], dim, dim)
@@ -67,20 +68,16 @@ def _lower(raw: Tensor) -> Tensor:
     return torch.diag_embed(raw[..., :dim].exp()) + below
 
 
-def _wide(value: Tensor) -> Tensor:
-    return value.to(torch.promote_types(value.dtype, torch.float32))
-
-
 def _inverse(matrix: Tensor) -> Tensor:
     """Inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
     try:
-        return linalg.inv(_wide(matrix))
+        return linalg.inv(widen(matrix))
     except linalg.LinAlgError as error:
-        raise ValueError(f"metric: expected matrices with an inverse in {_wide(matrix).dtype}, got {error}") from error
+        raise ValueError(f"metric: expected matrices with an inverse in {widen(matrix).dtype}, got {error}") from error
 
 
 def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
-    cometric = _wide(cometric)
+    cometric = widen(cometric)
     spatial = linalg.eigvalsh(cometric[:, :2, :2])[:, -1]
     turn = cometric[:, 2, 2] if cometric.shape[-1] == 3 else torch.zeros_like(spatial)
     return radius[:, None] * torch.stack((spatial, turn), dim=-1).sqrt()
@@ -266,7 +263,7 @@ class Randers:
     @classmethod
     def from_raw(cls, raw: Tensor) -> Randers:
         """The drift is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so that F stays positive; half as float32."""
-        raw = _wide(raw)
+        raw = widen(raw)
         lower, d = _lower(raw[..., :3]), raw[..., 3:]
         inside = d / (1 + (d**2).sum(-1, keepdim=True)).sqrt()
         return cls(lower @ lower.mT, (lower @ inside[..., None])[..., 0])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import widen
 
 FLAT_SLACK = 1e-5
 """Relative slack of the flat kernel's edge, so that rounding does not decide whether a tap at distance t belongs."""
@@ -24,7 +25,7 @@ def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float 
     has t instead. A learned alpha in half precision gives float32.
     """
     if isinstance(alpha, Tensor):
-        alpha = alpha.to(torch.promote_types(alpha.dtype, torch.float32))
+        alpha = widen(alpha)
     excess = 2 * alpha - 1
     power = alpha / excess
     mild = abs(math.log(time)) <= MILD * excess
@@ -65,7 +66,7 @@ def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
-    squared = squared_distance.to(torch.promote_types(squared_distance.dtype, torch.float32))
+    squared = widen(squared_distance)
     factor, unit, power = cost_law(alpha, time)
     if not isinstance(power, Tensor) and power == 1:
         value = factor / unit * squared.clamp_min(0)
@@ -101,7 +102,7 @@ def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float =
 
 def radius_of_cost(cost: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
     """Distance at which the morphological kernel equals ``cost``: taps further away cost more."""
-    cost = cost.to(torch.promote_types(cost.dtype, torch.float32))
+    cost = widen(cost)
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         return torch.full_like(cost, time * (1 + FLAT_SLACK))
     factor, unit, power = cost_law(alpha, time)

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, sphere
 from pdegcnn._derived import Derived, Table
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn._typing import Factory
 from pdegcnn.functional import cake_lift
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
 from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency
 from pdegcnn.nn._precision import in_parameter_precision
-from pdegcnn.ops.group_convolution.reference import BOUNDARIES, pad
+from pdegcnn.ops.padding import BOUNDARIES, pad
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import mix, to_rows
-from pdegcnn.ops.transport_gather.stencils import filter_stencil
+from pdegcnn.pde.mesh_stencils import filter_stencil
 from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
 from pdegcnn.spaces.s2 import check_base, point_spacing
 from pdegcnn.sphere._tables import Array
@@ -345,7 +346,7 @@ class MeshLift(LiftLayer):
                 f"got shape {tuple(u.shape)}"
             )
         _checks.same_kind("u", u, "the weights", self.weight)
-        wide = torch.promote_types(u.dtype, torch.float32)
+        wide = wide_dtype(u.dtype)
         rows, radius = to_rows(u.to(wide)), self.radius
         angles = self.space.angles.to(u.device)
         lifted = (rows @ self.centre.to(wide).mT).transpose(1, 2).unsqueeze(2)

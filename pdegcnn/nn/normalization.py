@@ -14,11 +14,11 @@ from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivat
 
 from pdegcnn import _checks, _transforms
 from pdegcnn._derived import Derived, Table
+from pdegcnn._dtypes import HALF, wide_dtype, widen
 from pdegcnn._typing import Device, DType, Function, linalg
 from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
 from pdegcnn.spaces import Space
 
-HALF = (torch.float16, torch.bfloat16)
 """What torch's batch norm takes beside statistics of float32."""
 
 
@@ -142,7 +142,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         self.stand_in = StandIn(self)
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
-        return torch.promote_types(dtype, torch.float32)
+        return wide_dtype(dtype)
 
     def _tables(self) -> list[Table]:
         space = self.space
@@ -171,7 +171,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
 
     def _by_area(self, input: Tensor, group: dist.ProcessGroup | None) -> Tensor:  # noqa: A002
         """Normalise by the batch's own statistics, or those of the processes of ``group``; in float32 at least."""
-        u = input.to(torch.promote_types(input.dtype, torch.float32))
+        u = widen(input)
         weights = u.new_ones(()) if self.point_weights is None else self.point_weights.to(u.dtype)
         scale = u.new_ones(u.shape[1]) if self.weight is None else self.weight.to(u.dtype)
         shift = u.new_zeros(u.shape[1]) if self.bias is None else self.bias.to(u.dtype)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdegcnn._dtypes import HALF, widen
 from pdegcnn._files import write_file
 
 BEGIN, END = "# rows: generic\n", "# rows: end\n"
@@ -92,6 +93,4 @@ def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:
 
 def array(tensor: Tensor) -> Any:
     """Contiguous NumPy view of a tensor for the loops; half precision becomes float32."""
-    if tensor.dtype in (torch.float16, torch.bfloat16):
-        tensor = tensor.float()
-    return tensor.detach().contiguous().numpy()
+    return (widen(tensor) if tensor.dtype in HALF else tensor).detach().contiguous().numpy()

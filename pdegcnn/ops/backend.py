@@ -8,40 +8,36 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import pkgutil
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
 
-OPERATORS = (
-    "morphological_convolution",
-    "convection",
-    "group_convolution",
-    "ring_morphology",
-    "transport_gather",
-    "gather_morphology",
-    "gather_mean",
-    "geodesic_flow",
-)
 BACKENDS = ("numba", "triton", "torch")
-NUMBA = tuple(name for name in OPERATORS if name != "group_convolution")
-TRITON = OPERATORS
-IMPLEMENTED = {
-    "numba": NUMBA,
-    "triton": TRITON,
-    "torch": OPERATORS,
-}
-PREFERRED = {
-    "cpu": {"numba": NUMBA},
-    "cuda": {"triton": tuple(name for name in TRITON if name != "group_convolution")},
-}
-"""What runs unless something else is asked for; all else runs in torch."""
+"""Names of all backends."""
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
+_DECLARED: dict[str, tuple[str, ...]] = {}
 _PROBLEMS = {name: "" if importlib.util.find_spec(name) else f"{name} is not installed" for name in ("numba", "triton")}
 _TRIED: set[str] = set()
+
+
+def declare(operator: str, *backends: str) -> tuple[str, ...]:
+    """Note which backends an operator has: the first that runs on a device is chosen there."""
+    _DECLARED[operator] = backends
+    return backends
+
+
+def operators() -> dict[str, tuple[str, ...]]:
+    """Return the backends of every operator, as its package declares them."""
+    for package in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if package.ispkg:
+            importlib.import_module(f"pdegcnn.ops.{package.name}")
+    return dict(sorted(_DECLARED.items()))
 
 
 def _import_problem(name: str) -> str:
@@ -59,7 +55,9 @@ def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None 
     """Reason why ``backend`` cannot run ``operator`` there, or an empty string."""
     if backend == "torch":
         return ""
-    if operator not in IMPLEMENTED[backend]:
+    if operator not in _DECLARED:
+        operators()
+    if backend not in _DECLARED[operator]:
         return f"{operator} has no {backend} version"
     if dtype is not None and dtype not in DTYPES:
         return f"dtype {dtype} is not one of float32, float64, bfloat16, float16"
@@ -99,8 +97,8 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
         return "torch"
     if asked is not None:
         return asked
-    for name, operators in PREFERRED.get(device, {}).items():
-        if operator in operators and not refusal(operator, name, device, u.dtype):
+    for name in _DECLARED[operator]:
+        if not refusal(operator, name, device, u.dtype):
             return name
     return "torch"
 
@@ -116,7 +114,7 @@ def backends(show: bool = True) -> str:
     """
     devices = ["cpu", "cuda"]
     lines = [f"{'operator':27}{'device':8}{'backend':9}status"]
-    for operator in OPERATORS:
+    for operator in operators():
         for device in devices:
             for name in BACKENDS:
                 problem = refusal(operator, name, device)

@@ -13,11 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pdegcnn.spaces.mesh import Mesh
-
-TIE = 1e-9
-"""Relative slack by which transports half-way between two directions go to the smaller turn."""
-
 
 class Bundle(NamedTuple):
     """Pairs (v, w), sorted by v, the vertex itself first; it holds (w, v) with each (v, w).
@@ -39,26 +34,6 @@ class Bundle(NamedTuple):
     steps: Tensor
     areas: Tensor
     most: int
-
-
-def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
-    """The lists of a mesh for balls of ``radius`` units, on the device and in the precision of ``like``."""
-
-    def build(kind: tuple[torch.device, torch.dtype]) -> Bundle:
-        pairs = mesh.neighbours(radius, torch.empty(0, dtype=torch.float64, device=kind[0]))
-        step = 2 * math.pi / mesh.orientations
-        angle = pairs.transport.angle()
-        angle = torch.where(pairs.mirror < torch.arange(angle.numel(), device=kind[0]), -angle[pairs.mirror], angle)
-        if mesh.orientations == 1:  # functions of position: there is nothing to turn
-            angle = torch.zeros_like(angle)
-        steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions
-        turn = angle - steps * step
-        offset = pairs.offset * torch.polar(torch.ones_like(turn), -turn / 2)
-        lists = (torch.view_as_real(offset).to(kind[1]), turn.to(kind[1]), steps.long())
-        most = int(pairs.start.diff().max())
-        return Bundle(pairs.start, pairs.source, *lists, mesh.areas.to(*kind), most)
-
-    return mesh.keep(("bundle", radius, mesh.orientations), like, build)
 
 
 def half_steps(count: int, taps: int, dtype: torch.dtype) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._dtypes import HALF, widen
 from pdegcnn.kernels.metric import Metric, as_metric
-
-HALF = (torch.float16, torch.bfloat16)
 
 
 def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
@@ -35,15 +34,10 @@ def check_metric(metric: Tensor | Metric, dim: int, u: Tensor) -> Metric:
     """
     found = as_metric(metric, dim, u.shape[1])
     for value in vars(found).values():
-        _checks.same_kind("metric", value, "u", wide(u) if value.dtype == torch.float32 else u)
+        _checks.same_kind("metric", value, "u", widen(u) if value.dtype == torch.float32 else u)
         if value.shape[0] != 1 and value.shape[0] != u.shape[1]:  # "in" cannot compare sizes that a trace left open
             raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
     return found
-
-
-def wide(value: Tensor) -> Tensor:
-    """Half precision as float32."""
-    return value.float() if value.dtype in HALF else value
 
 
 def wide_metric(metric: Metric) -> Metric:
@@ -51,7 +45,7 @@ def wide_metric(metric: Metric) -> Metric:
     fields = vars(metric)
     for value in fields.values():
         if value.dtype in HALF:
-            return type(metric)(**{name: wide(value) for name, value in fields.items()})
+            return type(metric)(**{name: widen(value) for name, value in fields.items()})
     return metric
 
 

@@ -12,16 +12,17 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._derived import Table
+from pdegcnn._dtypes import HALF, wide_dtype, widen
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
-from pdegcnn.ops.group_convolution.reference import BOUNDARIES
 from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_lattice, grid_spectral
-from pdegcnn.pde.arguments import HALF, check_may_look, spread, wide, wide_metric
+from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.grid_interpolation import shifted, turned
 from pdegcnn.pde.grid_lattice import SAMPLES, Reach, all_quarters, passes, read
 from pdegcnn.pde.kernel_cache import KernelCache
@@ -76,7 +77,7 @@ class GridSolver(Solver):
             self._build(like)
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
-        return torch.promote_types(dtype, torch.float32)
+        return wide_dtype(dtype)
 
     def _tables(self) -> list[Table]:
         reach, made = self.reach, []
@@ -133,7 +134,7 @@ class GridSolver(Solver):
         kernel = self._kernel(build, metric, reach, 0, u, alpha, time)
         out = group_convolution(u, kernel, boundary=self.boundary)
         if self.method == "kernel" and self.boundary != "zeros":
-            lost = 1 - wide(kernel).sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
+            lost = 1 - widen(kernel).sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
             out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
         return space.from_grid(out)
 
@@ -143,7 +144,7 @@ class GridSolver(Solver):
         if u.dtype in HALF:
             metric = wide_metric(metric)
         reach = self.reach or _reach_of_cost(u, space, metric, alpha, time, self.distance)
-        best, field = None, u if self.passes == SAMPLES else wide(u)
+        best, field = None, u if self.passes == SAMPLES else widen(u)
         for i, planes in enumerate(self.passes):
             kernel = self._kernel(morphology_kernel, metric, reach, i, field, alpha, time)
             value = morphological_convolution(read(field, planes, sign), kernel, sign, stride=len(planes.planes))
@@ -163,7 +164,7 @@ class GridSolver(Solver):
         time: float,
     ) -> Tensor:
         """Return a pass's kernel of every channel of ``like``, from the cache in evaluation mode."""
-        taps, charge = self._taps(reach, which, wide(like))
+        taps, charge = self._taps(reach, which, widen(like))
         arguments = self.space, metric, taps, alpha, time, self.distance
 
         def make() -> Tensor:
@@ -274,7 +275,7 @@ def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
     check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         power = float(alpha) if isinstance(alpha, Tensor) else alpha
-        radius = wide(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
+        radius = widen(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
         return _enclosing_reach(u, metric, radius, DEFAULT_DISTANCE)
 
 
@@ -314,6 +315,6 @@ def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, 
 
 def _in_float32(solver: Any, u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:
     """Run a spectral solver, in float32 for half-precision signals (there is no half-precision eigendecomposition)."""
-    if u.dtype in (torch.float16, torch.bfloat16):
-        return solver(u.float(), space, parameter.float(), *rest).to(u.dtype)
+    if u.dtype in HALF:
+        return solver(widen(u), space, widen(parameter), *rest).to(u.dtype)
     return solver(u, space, parameter, *rest)

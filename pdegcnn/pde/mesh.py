@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._dtypes import widen
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
 from pdegcnn.kernels.metric import SPD, Metric
 from pdegcnn.kernels.morphological import FLAT_SLACK, cost_law, radius_of_cost
-from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.pde.arguments import check_may_look, spread, wide, wide_metric
+from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
+from pdegcnn.pde.mesh_neighbors import bundle, half_edges
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
 from pdegcnn.spaces import SE2, Mesh
 
@@ -67,9 +68,9 @@ class MeshSolver(Solver):
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """Return ``u(g exp(-time c))``: semi-Lagrangian, along geodesics."""
-        step = wide(-time * vector)
+        step = widen(-time * vector)
         end = SE2(self.space.orientations).exp(step)
-        return geodesic_flow(u, self.space, torch.cat((end[:, :2], step[:, 2:]), dim=1))
+        return geodesic_flow(u, half_edges(self.space, u), torch.cat((end[:, :2], step[:, 2:]), dim=1))
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
         """Return ``exp(-time (-Delta)^alpha) u`` by a kernel."""

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, _transforms
 from pdegcnn._derived import lasting
+from pdegcnn._dtypes import widen
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
-from pdegcnn.pde.arguments import check_may_look, spread, wide, wide_metric
+from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
 from pdegcnn.pde.sphere_oversample import Finer, factors_of
 from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
@@ -104,21 +105,21 @@ class SphereSolver(Solver):
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """Return ``u(R exp(-time c))``."""
-        return self._group().convection(wide(u), wide(vector), time).to(u.dtype)
+        return self._group().convection(widen(u), widen(vector), time).to(u.dtype)
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
         """Return ``exp(-time (-Delta)^alpha) u``."""
         assert self.harmonics is not None
-        return self.harmonics.diffusion(wide(u), self._diffusivity(u, metric), _power(alpha), time).to(u.dtype)
+        return self.harmonics.diffusion(widen(u), self._diffusivity(u, metric), _power(alpha), time).to(u.dtype)
 
     def convection_diffusion(self, u: Tensor, vector: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
         """Return ``exp(-time (c + (-Delta)^alpha)) u``, by one exponential."""
         diffusivity, power = self._diffusivity(u, metric), _power(alpha)
-        return self._group().convection_diffusion(wide(u), wide(vector), diffusivity, power, time).to(u.dtype)
+        return self._group().convection_diffusion(widen(u), widen(vector), diffusivity, power, time).to(u.dtype)
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
-        signal, metric, window = wide(u), wide_metric(metric), self.window
+        signal, metric, window = widen(u), wide_metric(metric), self.window
         if self.finer is not None:
             signal = self.finer.up(signal)
         if window is None:
@@ -224,4 +225,4 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, t
 
 
 def _power(alpha: Alpha) -> Alpha:
-    return wide(alpha) if isinstance(alpha, Tensor) else alpha
+    return widen(alpha) if isinstance(alpha, Tensor) else alpha

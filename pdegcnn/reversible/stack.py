@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks as check
 from pdegcnn import _transforms
+from pdegcnn._dtypes import HALF
 from pdegcnn.reversible.contracts import apart, hooked
 from pdegcnn.reversible.engine import (
     Plan,
@@ -33,7 +34,6 @@ from pdegcnn.reversible.replay import Autocast, RandomState, Settings
 from pdegcnn.reversible.transition import Transition, round_to
 
 MEMORY = ("reversible", "plain", "checkpoint", "checkpoint_sqrt")
-HALF = (torch.float16, torch.bfloat16)
 INVERTIBLE = {torch.bfloat16: 64, torch.float16: 512}
 """Layers through which states that were rounded to half precision can be followed back: a quarter of the velocity."""
 MANTISSA = {torch.float32: 24, torch.float64: 53}

@@ -6,18 +6,25 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Concatenate, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft, _transforms
-from pdegcnn._derived import lasting
+from pdegcnn import _checks, _fft
 from pdegcnn._files import write_file
 from pdegcnn._typing import Ints, Numbers, block_diag, fft, from_numpy, linalg
 from pdegcnn.spaces.base import Space
-from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
+from pdegcnn.spaces.mesh_operators import (
+    Eigenmodes,
+    Interpolation,
+    Made,
+    Neighbours,
+    OperatorCache,
+    Options,
+    SparseRows,
+)
 from pdegcnn.surface.archive import cut, from_arrays, to_arrays
 from pdegcnn.surface.checks import (
     as_rows,
@@ -62,7 +69,8 @@ class Mesh(Space):
         self.orientations = _checks.positive_int("orientations", orientations)
         self.gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
         self._device = torch.device("cpu")
-        self._kept: dict[Any, Any] = {}
+        self._operators = OperatorCache()
+        self._coarse: dict[float, Mesh] = {}
 
     @property
     def layout(self) -> str:
@@ -281,7 +289,7 @@ class Mesh(Space):
         """The same mesh with its tensors on ``device``; operators follow the signals anyhow."""
         moved = self._alike(self.orientations, self.gauge)
         moved._device = torch.device(device)
-        moved._kept = self._kept
+        moved._operators, moved._coarse = self._operators, self._coarse
         return moved
 
     def with_orientations(self, orientations: int) -> Mesh:
@@ -354,27 +362,15 @@ class Mesh(Space):
             ValueError: a factor that is not above 1.
         """
         factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
-        if ("coarse", factor) not in self._kept:
+        if factor not in self._coarse:
             level = self.surface.level(factor)
             gauge = self.gauge[from_numpy(level.kept)] + from_numpy(level.gauge)
-            self._kept["coarse", factor] = (Mesh(level.surface, self.orientations, gauge),)
-        return self._kept["coarse", factor][0].to(self._device)
+            self._coarse[factor] = Mesh(level.surface, self.orientations, gauge)
+        return self._coarse[factor].to(self._device)
 
     def interpolation(self, factor: float, like: Tensor) -> Interpolation:
         """How the vertices lie between those of :meth:`coarsen`, in the gauges of the two meshes."""
-        factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
-
-        def build(kind: tuple[torch.device, torch.dtype]) -> Interpolation:
-            level = self.surface.level(factor)
-            fine, near, weight, transport = (
-                from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport)
-            )
-            source = from_numpy(level.kept)[near]
-            turn = torch.polar(torch.ones_like(self.gauge), self.gauge)
-            transport = (transport * turn[source] * turn[fine].conj()).to(kind[0], kind[1].to_complex())
-            return Interpolation(fine.to(kind[0]), near.to(kind[0]), weight.to(*kind), transport)
-
-        return self.keep(("interpolation", factor), like, build)
+        return self.cached(_interpolation, like, _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True))
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is laid out ``[B,C,Or,V]`` with this mesh's directions and vertices, else raise."""
@@ -390,36 +386,13 @@ class Mesh(Space):
         """Pairs nearer than ``radius`` units (None: the edges), in this gauge, on the device and in the dtype of a
         real or complex tensor.
         """
-        radius = _radius(radius)
-        return self.keep(("neighbours", radius), like, lambda kind: self._neighbours(radius, *kind))
-
-    def _neighbours(self, radius: float | None, device: torch.device, dtype: torch.dtype) -> Neighbours:
-        pairs = self.surface.pairs(radius)
-        start, centre, source, mirror = (from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.mirror))
-        turn = torch.polar(torch.ones_like(self.gauge), -self.gauge)
-        offset = from_numpy(pairs.offset) * turn[centre]
-        transport = from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
-        offset, transport = offset.to(device, dtype.to_complex()), transport.to(device, dtype.to_complex())
-        lists = start.to(device), centre.to(device), source.to(device)
-        return Neighbours(*lists, offset, transport, mirror.to(device))
+        return self.cached(_neighbours, like, _radius(radius))
 
     def laplacian(self, spin: int, like: Tensor) -> tuple[SparseRows, Tensor]:
         """Weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, both of the intrinsic
         Delaunay triangulation, in this gauge.
         """
-        spin = _spin(spin)
-        return self.keep(("laplacian", spin), like, lambda kind: self._laplacian(spin, *kind))
-
-    def _laplacian(self, spin: int, device: torch.device, dtype: torch.dtype) -> tuple[SparseRows, Tensor]:
-        matrix = cast(Any, self.surface.laplacian(spin))  # scipy has no stubs
-        start, columns = (from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
-        rows = torch.repeat_interleave(torch.arange(self.vertex_count), start.diff())
-        phase = torch.polar(
-            torch.ones(rows.shape, dtype=torch.float64), spin * (self.gauge[columns] - self.gauge[rows])
-        )
-        values = (from_numpy(matrix.data.astype(np.complex128)) * phase).to(device, dtype.to_complex())
-        areas = from_numpy(self.surface.delaunay_areas()).to(device, dtype)
-        return SparseRows(start.to(device), columns.to(device), values), areas
+        return self.cached(_laplacian, like, _spin(spin))
 
     def modes(self, spin: int, count: int, like: Tensor) -> tuple[Eigenmodes, ...]:
         """The ``count`` lowest eigenvalues and their eigenfunctions (complex) of the spin-k Laplacian on each connected
@@ -429,19 +402,7 @@ class Mesh(Space):
         these are added. So what is computed with all functions of a piece depends neither on the numbers of the
         vertices nor on rounding. A piece of fewer vertices has as many functions as vertices.
         """
-        spin, count = _spin(spin), _count(count)
-
-        def build(kind: tuple[torch.device, torch.dtype]) -> tuple[Eigenmodes, ...]:
-            turn = torch.polar(torch.ones_like(self.gauge), -spin * self.gauge)
-            found: list[Eigenmodes] = []
-            for m in self.surface.modes(spin, count):
-                place = from_numpy(m.vertices)
-                functions = from_numpy(m.functions.astype(np.complex128)) * turn[place, None]
-                values = from_numpy(m.values).to(*kind)
-                found.append(Eigenmodes(place.to(kind[0]), values, functions.to(kind[0], kind[1].to_complex())))
-            return tuple(found)
-
-        return self.keep(("modes", spin, count), like, build)
+        return self.cached(_modes, like, _spin(spin), _count(count))
 
     def eigenbasis(self, spin: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """The :meth:`modes` of all pieces in one matrix: eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``
@@ -455,14 +416,23 @@ class Mesh(Space):
         functions = block_diag(*(m.functions for m in modes))[:, order]
         return values, torch.empty_like(functions).index_copy_(0, place, functions)
 
-    def keep(self, name: tuple[Any, ...], like: Tensor, build: Callable[[Any], Any]) -> Any:
-        """Build once for each device and precision (half precision works with float32)."""
-        dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
-        key = (*name, like.device, dtype)
-        if key not in self._kept:
-            with _transforms.constants():
-                self._kept[key] = lasting(build, (like.device, dtype))
-        return self._kept[key]
+    def cached(
+        self,
+        build: Callable[Concatenate[Mesh, Tensor, Options], Made],
+        like: Tensor,
+        *args: Options.args,
+        **options: Options.kwargs,
+    ) -> Made:
+        """Return ``build(self, like, *args, **options)``: an operator that the mesh keeps for the device and precision.
+
+        Args:
+            build: a function of a module, which is the key together with its arguments.
+            like: tensor whose device and precision count; half precision works with float32. The builder gets an empty
+                one of them.
+            args: further arguments of the builder, hashable.
+            options: the same, by name.
+        """
+        return self._operators.get(build, self, like, *args, **options)
 
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:
         """Reference direction, the direction a quarter turn on, and the normal of every vertex, ``[V,3]`` each."""
@@ -524,7 +494,51 @@ class Mesh(Space):
         return self  # immutable, and large
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": {}}
+        return {**self.__dict__, "_operators": OperatorCache(), "_coarse": {}}
+
+
+def _interpolation(mesh: Mesh, like: Tensor, factor: float) -> Interpolation:
+    """Build :meth:`Mesh.interpolation`."""
+    level = mesh.surface.level(factor)
+    fine, near, weight, transport = (from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport))
+    source = from_numpy(level.kept)[near]
+    turn = torch.polar(torch.ones_like(mesh.gauge), mesh.gauge)
+    transport = (transport * turn[source] * turn[fine].conj()).to(like.device, like.dtype.to_complex())
+    return Interpolation(fine.to(like.device), near.to(like.device), weight.to(like), transport)
+
+
+def _neighbours(mesh: Mesh, like: Tensor, radius: float | None) -> Neighbours:
+    """Build :meth:`Mesh.neighbours`."""
+    device, pairs = like.device, mesh.surface.pairs(radius)
+    start, centre, source, mirror = (from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.mirror))
+    turn = torch.polar(torch.ones_like(mesh.gauge), -mesh.gauge)
+    offset = from_numpy(pairs.offset) * turn[centre]
+    transport = from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
+    offset, transport = (x.to(device, like.dtype.to_complex()) for x in (offset, transport))
+    return Neighbours(start.to(device), centre.to(device), source.to(device), offset, transport, mirror.to(device))
+
+
+def _laplacian(mesh: Mesh, like: Tensor, spin: int) -> tuple[SparseRows, Tensor]:
+    """Build :meth:`Mesh.laplacian`."""
+    matrix, device = cast(Any, mesh.surface.laplacian(spin)), like.device  # scipy has no stubs
+    start, columns = (from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
+    rows = torch.repeat_interleave(torch.arange(mesh.vertex_count), start.diff())
+    phase = torch.polar(torch.ones(rows.shape, dtype=torch.float64), spin * (mesh.gauge[columns] - mesh.gauge[rows]))
+    values = (from_numpy(matrix.data.astype(np.complex128)) * phase).to(device, like.dtype.to_complex())
+    areas = from_numpy(mesh.surface.delaunay_areas()).to(like)
+    return SparseRows(start.to(device), columns.to(device), values), areas
+
+
+def _modes(mesh: Mesh, like: Tensor, spin: int, count: int) -> tuple[Eigenmodes, ...]:
+    """Build :meth:`Mesh.modes`."""
+    turn = torch.polar(torch.ones_like(mesh.gauge), -spin * mesh.gauge)
+    found: list[Eigenmodes] = []
+    for m in mesh.surface.modes(spin, count):
+        place = from_numpy(m.vertices)
+        functions = from_numpy(m.functions.astype(np.complex128)) * turn[place, None]
+        values = from_numpy(m.values).to(like)
+        found.append(Eigenmodes(place.to(like.device), values, functions.to(like.device, like.dtype.to_complex())))
+    return tuple(found)
 
 
 def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:

@@ -2,9 +2,49 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor
+
+from pdegcnn import _transforms
+from pdegcnn._derived import lasting
+
+Owner = TypeVar("Owner")
+Made = TypeVar("Made")
+Options = ParamSpec("Options")
+
+
+class OperatorCache:
+    """What builder functions made of one object, each result by builder, arguments, device and precision."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Any, ...], Any] = {}
+
+    def get(
+        self,
+        build: Callable[Concatenate[Owner, Tensor, Options], Made],
+        owner: Owner,
+        like: Tensor,
+        *args: Options.args,
+        **options: Options.kwargs,
+    ) -> Made:
+        """Return ``build(owner, like, *args, **options)``, made at the first call.
+
+        The builder gets an empty tensor on the device of ``like``, in float64 or (for half precision too) float32.
+        """
+        dtype = torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
+        key = (build, args, tuple(options.items()), like.device, dtype)
+        if key not in self._found:
+            with _transforms.constants():
+                empty = torch.empty(0, dtype=dtype, device=like.device)
+                self._found[key] = lasting(build, owner, empty, *args, **options)
+        return self._found[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the results."""
+        return iter(self._found.values())
 
 
 class Neighbours(NamedTuple):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
+from pdegcnn._dtypes import widen
 from pdegcnn.sphere._legendre import Array, legendre_block
 from pdegcnn.sphere.grid import SphereGrid
 
@@ -101,7 +102,7 @@ class TableModule(Tables):
         _checks.tensor(name, value)
         if tuple(value.shape[-len(shape) :]) != shape:
             raise ValueError(f"{name}: expected last axes {shape} of {self.grid.name}, got shape {tuple(value.shape)}")
-        value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+        value = widen(value)
         self.check_kind(name, value)
         return value
 

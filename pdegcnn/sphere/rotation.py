@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._dtypes import widen
 from pdegcnn.sphere import _wigner as wigner
 from pdegcnn.sphere._constants import constant
 
@@ -137,7 +138,7 @@ def from_e3nn(x: Tensor) -> Tensor:
     size = round(x.shape[-1] ** 0.5) if x.ndim else 0
     if size == 0 or size * size != x.shape[-1]:
         raise ValueError(f"x: expected a last axis of length (lmax+1)^2, got shape {tuple(x.shape)}")
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    x = widen(x)
     parts = x[..., _back_places(size, x.device)] * _back_factors(size, x.device).to(x.dtype)
     return torch.view_as_complex(parts.unflatten(-1, (size, size, 2)))
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import widen
 from pdegcnn.sphere.grid import SphereGrid
 from pdegcnn.sphere.rotation import check_coefficients
 from pdegcnn.sphere.spin import InverseSpinSHT, SpinSHT
@@ -74,7 +75,7 @@ class VectorSHT(_VectorTransform):
         shape = (2, *self.grid.shape)
         if tuple(v.shape[-len(shape) :]) != shape:
             raise ValueError(f"v: expected last axes {shape} of (v_theta, v_phi), got shape {tuple(v.shape)}")
-        v = v.float() if v.dtype in (torch.float16, torch.bfloat16) else v
+        v = widen(v)
         self.spin1.check_kind("v", v)
         theta, phi = v.unbind(-len(shape))
         a = self.spin1(torch.complex(theta, phi))

@@ -167,9 +167,7 @@ def test_nothing_of_the_size_of_the_edges_is_kept_for_backward() -> None:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    stencils = {
-        x.data_ptr() for v in mesh._kept.values() if isinstance(v, tuple) for x in v if isinstance(x, torch.Tensor)
-    }
+    stencils = {x.data_ptr() for v in mesh._operators if isinstance(v, tuple) for x in v if isinstance(x, torch.Tensor)}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         layer(x, mesh)
     given = sum(f.untyped_storage().nbytes() for f in x.values())

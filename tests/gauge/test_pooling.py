@@ -51,7 +51,7 @@ def test_coarse_meshes_are_surfaces_of_the_same_kind(mesh: pg.Mesh, factor: floa
     area = float(coarse.areas.sum() * coarse.unit**2 / (mesh.areas.sum() * mesh.unit**2))
     assert area == pytest.approx(1, abs=0.2 if mesh is MESHES["closed"] else 1e-9)
     assert coarse is not mesh.coarsen(factor + 1)
-    assert coarse._kept is mesh.coarsen(factor)._kept
+    assert coarse._operators is mesh.coarsen(factor)._operators
 
 
 @pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)

@@ -15,13 +15,13 @@ from torch.func import functional_call, jacfwd, jacrev
 
 import pdegcnn as pg
 from pdegcnn.gauge.diffusion import implicit_step
-from pdegcnn.ops.bundle import bundle
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
 from pdegcnn.ops.morphology import custom_op as morphology_op
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
+from pdegcnn.pde.mesh_neighbors import bundle
 
 from ..cases import COEFFICIENTS, FUNCTIONS, MESH, PUBLIC_LAYERS, R2, S2, SE2, SO3, VARIANTS, Case, converted
 from .derivatives import along, faults, of_layer

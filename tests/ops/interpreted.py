@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.convection.custom_op import BOUNDARIES
@@ -22,7 +22,8 @@ from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather import custom_op as transport_op
 from pdegcnn.ops.transport_gather import reference as transport_reference
-from pdegcnn.ops.transport_gather.stencils import filter_stencil
+from pdegcnn.pde.mesh_neighbors import bundle, half_edges
+from pdegcnn.pde.mesh_stencils import filter_stencil
 from tests.helpers import bumpy_sphere, sheet
 
 DTYPES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 3e-3}
@@ -129,7 +130,7 @@ def test_geodesic_flow_triton(open):
     mesh = sheet(3, 4, orientations=3) if open else bumpy_sphere(0, orientations=3)
     u = torch.randn(1, 2, 3, mesh.vertex_count, dtype=torch.float64).requires_grad_()
     shift = torch.tensor([[1.3, -0.4, 0.2], [-2.1, 0.9, 1.7]], dtype=torch.float64).requires_grad_()
-    fast, slow = (geodesic_flow(u, mesh, shift, backend) for backend in ("triton", "torch"))
+    fast, slow = (geodesic_flow(u, half_edges(mesh, u), shift, backend) for backend in ("triton", "torch"))
     torch.testing.assert_close(fast, slow)
     weight = torch.randn_like(u)
     for a, b in zip(*(torch.autograd.grad(out, (u, shift), weight) for out in (fast, slow))):

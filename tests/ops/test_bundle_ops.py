@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pdegcnn.ops import backend as registry
-from pdegcnn.ops.bundle import Bundle, bundle
+from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_mean import custom_op as mean_op
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_mean import reference as mean_reference
@@ -16,6 +16,7 @@ from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
 from pdegcnn.ops.geodesic_flow import geodesic_flow
+from pdegcnn.pde.mesh_neighbors import bundle, half_edges
 
 from ..helpers import bumpy_sphere, sheet
 
@@ -148,8 +149,8 @@ def test_flow(backend, mesh, reach):
     shift = torch.randn(3, 3, dtype=torch.float64)
     shift[:, :2] *= reach
     compare(
-        lambda u, s: geodesic_flow(u, mesh, s, backend),
-        lambda u, s: geodesic_flow(u, mesh, s, "torch"),
+        lambda u, s: geodesic_flow(u, half_edges(mesh, u), s, backend),
+        lambda u, s: geodesic_flow(u, half_edges(mesh, u), s, "torch"),
         (u, shift),
         *(1e-9, torch.float64),
     )
@@ -160,7 +161,9 @@ def test_paths_along_the_boundary_stay_on_it_whatever_the_rounding(backend):
     """A direction just below the boundary edge is that of the edge."""
     mesh, u = sheet(4, 5, orientations=4), torch.randn(1, 1, 4, 20, dtype=torch.float64)
     ahead, below = (torch.tensor([[0.7, turn, 0.0]], dtype=torch.float64) for turn in (0.0, -1e-14))
-    torch.testing.assert_close(geodesic_flow(u, mesh, below, backend), geodesic_flow(u, mesh, ahead, backend))
+    torch.testing.assert_close(
+        geodesic_flow(u, half_edges(mesh, u), below, backend), geodesic_flow(u, half_edges(mesh, u), ahead, backend)
+    )
 
 
 def test_bad_input_is_named():
@@ -174,7 +177,7 @@ def test_bad_input_is_named():
         (lambda: gather_morphology(u, lists, matrix, law, 3, 0), "sign: expected one of 1, -1"),
         (lambda: gather_mean(u, lists, matrix, profile[None], 1.0, 3), "profile: expected a tensor of rank 1"),
         (lambda: gather_mean(u[0], lists, matrix, profile, 1.0, 3), "u: expected a tensor of rank 4"),
-        (lambda: geodesic_flow(u, mesh, torch.ones(2, 3)), r"shift: expected shape \[3,3\]"),
+        (lambda: geodesic_flow(u, half_edges(mesh, u), torch.ones(2, 3)), r"shift: expected shape \[3,3\]"),
     ):
         with pytest.raises(ValueError, match=message):
             run()

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.gpu import agreement, machinery, operator_calls
 from benchmarks.gpu.record import FIELDS, Record
+from tests import cases
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,11 +62,23 @@ def test_every_operator_has_a_call():
     assert not operator_calls.missing()
 
 
-@pytest.mark.parametrize("name", operator_calls.registry.OPERATORS)
+@pytest.mark.parametrize("name", operator_calls.registry.operators())
 def test_calls_have_gradients(name):
     for _, call in operator_calls.prepare(name, operator_calls.TINY, "cpu", torch.float32, "torch"):
         values = agreement.with_gradients(*call)
         assert len(values) > len(call.leaves) and all(v.numel() for v in values)
+
+
+def test_layers_networks_and_functions_are_compared(tmp_path, monkeypatch):
+    """The first of each kind, on the CPU."""
+    monkeypatch.setattr(
+        cases, "LAYERS", [c for c in cases.LAYERS if c.name in ("nn.ChannelLinear", "models.rotated_digits")]
+    )
+    monkeypatch.setattr(cases, "FUNCTIONS", [c for c in cases.FUNCTIONS if c.name == "functional.resample"])
+    record = Record(tmp_path, "here", "cpu", 60)
+    agreement.check_layers(record, True)
+    assert {row["part"] for row in record.rows} == {"layers", "networks", "functions"}
+    assert all(row["verdict"] == "good" for row in record.rows)
 
 
 def test_a_step_is_replayed_without_a_gpu():

@@ -53,10 +53,11 @@ def test_opcheck_morphology(backend, keep):
     torch.library.opcheck(morphology_op.morphology, (u, kernel, 1, keep, backend))
     torch.library.opcheck(morphology_op.morphology_pair, (u, kernel, kernel, keep, backend))
     winner = morphology_op.morphology(u, kernel, 1, True, backend)[1]
-    torch.library.opcheck(morphology_op.morphology_backward, (u, winner, list(kernel.shape[2:]), 1, backend))
+    torch.library.opcheck(morphology_op.morphology_backward, (u, winner, u, kernel, 1, backend))
     finer = torch.randn(*u.shape[:2], 2 * u.shape[2], *u.shape[3:], dtype=u.dtype).requires_grad_()
     torch.library.opcheck(morphology_op.morphology, (finer, kernel, 1, keep, backend))
-    torch.library.opcheck(morphology_op.morphology_backward, (u, winner, list(kernel.shape[2:]), 2, backend))
+    winner = morphology_op.morphology(finer, kernel, 1, True, backend)[1]
+    torch.library.opcheck(morphology_op.morphology_backward, (u, winner, finer, kernel, 1, backend))
 
 
 @pytest.mark.parametrize("backend", [b for b in registry.available("convection") if b != "torch"])

@@ -7,7 +7,7 @@ import torch
 
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.transport_gather import Stencil, custom_op, reference, transport_gather
-from pdegcnn.ops.transport_gather.stencils import filter_stencil
+from pdegcnn.pde.mesh_stencils import filter_stencil
 
 from ..helpers import bumpy_sphere, sheet
 

@@ -60,7 +60,8 @@ def launched():
         "ALL": (True, False),
         "BACK": (True, False),
     }
-    for operator in (FOLDERS.get(name, name) for name in registry.TRITON):
+    served = [name for name, backends in registry.operators().items() if "triton" in backends]
+    for operator in (FOLDERS.get(name, name) for name in served):
         module = importlib.import_module(f"pdegcnn.ops.{operator}.triton_impl")
         for name, function in vars(module).items():
             arguments = getattr(function, "arg_names", [])

@@ -8,8 +8,11 @@ from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.convection import custom_op as _op
 from pdegcnn.ops.convection.reference import convection as _reference
+from pdegcnn.ops.padding import BOUNDARIES
 
 __all__ = ["convection"]
+
+BACKENDS = _backend.declare("convection", "numba", "triton", "torch")
 
 
 def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: str | None = None) -> Tensor:
@@ -35,8 +38,8 @@ def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: s
     if shift.shape != (*u.shape[1:3], 3):
         raise ValueError(f"shift: expected shape {(*u.shape[1:3], 3)} for u {tuple(u.shape)}, got {tuple(shift.shape)}")
     _checks.same_kind("shift", shift, "u", u)
-    _checks.choice("boundary", boundary, _op.BOUNDARIES)
+    _checks.choice("boundary", boundary, BOUNDARIES)
     chosen = _backend.choose("convection", u, backend)
     if chosen != "torch" and not _transforms.differentiated(u, shift):
-        return _op.convection(u, shift, _op.BOUNDARIES.index(boundary), chosen)
+        return _op.convection(u, shift, BOUNDARIES.index(boundary), chosen)
     return _reference(u, shift, boundary)

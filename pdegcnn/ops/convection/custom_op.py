@@ -9,8 +9,7 @@ from torch import Tensor
 from pdegcnn import _transforms
 from pdegcnn.ops._operator import implementation, operator
 from pdegcnn.ops.convection import reference
-
-BOUNDARIES = ("zeros", "replicate", "periodic")
+from pdegcnn.ops.padding import BOUNDARIES
 
 
 @operator("pdegcnn::convection")

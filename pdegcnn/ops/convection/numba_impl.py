@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -20,7 +21,7 @@ def _loops() -> Any:
 def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
     """Value of u [B,C,Or,H,W] at shift [C,Or,3]."""
     planes = _jit.array(u.flatten(0, 1))
-    out = torch.empty(planes.shape, dtype=torch.promote_types(u.dtype, torch.float32))
+    out = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
     _jit.parallel(_loops().forward, out.shape[0], planes, _jit.array(shift), out.numpy(), boundary)
     return out.view(u.shape).to(u.dtype)
 
@@ -28,7 +29,7 @@ def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
     """Gradients in u and shift."""
     planes = _jit.array(u.flatten(0, 1))
-    grad_u = torch.empty(planes.shape, dtype=torch.promote_types(u.dtype, torch.float32))
+    grad_u = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
     grad_shift = torch.empty(planes.shape[0], shift.shape[1], 3, dtype=torch.float64)
     flat = _jit.array(grad.flatten(0, 1))
     _jit.parallel(

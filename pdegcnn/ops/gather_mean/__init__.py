@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_mean import custom_op as _op
 from pdegcnn.ops.gather_mean import reference as _reference
 
 __all__ = ["gather_mean"]
+
+BACKENDS = _backend.declare("gather_mean", "numba", "triton", "torch")
 
 
 def gather_mean(
@@ -53,7 +56,7 @@ def gather_mean(
         raise ValueError(f"matrix: expected shape [{u.shape[1]},3,3], got {tuple(matrix.shape)}")
     _checks.tensor("profile", profile, 1, "[T]")
     _checks.odd("taps", (taps,))
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     arguments = (u.to(dtype), lists, matrix.to(dtype), profile.to(dtype), reach, taps)
     chosen = _backend.choose("gather_mean", u, backend)
     if chosen == "triton" and torch.is_grad_enabled() and profile.requires_grad:

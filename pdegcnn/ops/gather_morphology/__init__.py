@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_morphology import custom_op as _op
 
 __all__ = ["gather_morphology"]
+
+BACKENDS = _backend.declare("gather_morphology", "numba", "triton", "torch")
 
 
 def gather_morphology(
@@ -50,7 +52,7 @@ def gather_morphology(
     _checks.odd("taps", (taps,))
     _checks.choice("sign", sign, (1, -1))
     chosen = _backend.choose("gather_morphology", u, backend)
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     arguments = (u.to(dtype), *lists, matrix.to(dtype), law.to(dtype), taps, sign, chosen)
     if _transforms.differentiated(u, matrix, law):
         return _op.by_gathering(*arguments).to(u.dtype)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
+from pdegcnn.ops._argmax_autograd import Part, Reading, register_argmax, register_pull
 from pdegcnn.ops._operator import implementation, index_dtype, operator
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_morphology import torch_impl
@@ -40,27 +42,56 @@ def _(u, start, columns, offset, turn, steps, areas, most, matrix, law, taps, si
     return u.new_empty(u.shape), u.new_empty(u.shape, dtype=index_dtype(most * taps))
 
 
-def _setup(ctx, inputs, output) -> None:
-    _, *lists, most, matrix, law, ctx.taps, ctx.sign, _ = inputs
-    ctx.most = most
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(output[1], *lists, matrix, law)
+@operator("pdegcnn::gather_morphology_backward")
+def pull(
+    grad: Tensor,
+    winner: Tensor,
+    start: Tensor,
+    columns: Tensor,
+    offset: Tensor,
+    turn: Tensor,
+    steps: Tensor,
+    areas: Tensor,
+    most: int,
+    matrix: Tensor,
+    law: Tensor,
+    taps: int,
+    sign: int,
+    metric: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients in u and (with ``metric``, else zero) in the matrix and the law."""
+    lists = Bundle(start, columns, offset, turn, steps, areas, most)
+    module = implementation("gather_morphology", "numba" if backend == "numba" else "torch")
+    return module.backward(grad, lists, matrix, law, winner, taps, sign, metric)
 
 
-def _backward(ctx, grad, _):
-    _transforms.refuse_batches("gather_morphology", grad)
-    winner, *lists, matrix, law = ctx.saved_tensors
-    metric = any(ctx.needs_input_grad[8:10])
-    bundle = Bundle._make((*lists, ctx.most))
-    found = torch_impl.backward(grad, bundle, matrix, law, winner, ctx.taps, ctx.sign, metric)
-    return found[0], *(None,) * 7, *found[1:], None, None, None
+@pull.register_fake
+def _(grad, winner, start, columns, offset, turn, steps, areas, most, matrix, law, taps, sign, metric, backend):
+    return grad.new_empty(grad.shape), matrix.new_empty(matrix.shape), law.new_empty(law.shape)
 
 
-search.register_autograd(_backward, setup_context=_setup)
+def _parts(needs: Any, u: Tensor, *inputs: Any) -> list[Part]:
+    *rest, backend = inputs
+    return [Part((0, 8, 9), (*rest, needs[8] or needs[9], backend))]
+
+
+def _reading(grad: Tensor, winner: Tensor, *rest: Any) -> Reading:
+    *lists, matrix, law, taps, sign, _, _ = rest
+    bundle = Bundle._make(lists)
+
+    def read(u: Tensor, matrix: Tensor, law: Tensor) -> Tensor:
+        return torch_impl.read(u, bundle, matrix, law, winner, taps, sign)
+
+    return Reading(read, (torch.zeros_like(grad), matrix, law), (None, 7, 8))
+
+
+register_argmax(search, pull, _parts)
+register_pull(pull, _reading)
 
 
 def by_gathering(u: Tensor, *arguments: Any) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     *lists, matrix, law, taps, sign, _ = arguments
     winner = _transforms.at_values(search, u, *arguments)[1]
-    return torch_impl.at_winners(u, Bundle._make(lists), matrix, law, winner, taps, sign)
+    return torch_impl.read(u, Bundle._make(lists), matrix, law, winner, taps, sign)

@@ -35,3 +35,20 @@ def forward(
         winner.view(items, count).numpy(),
     )
     return out.transpose(2, 3).contiguous(), winner.transpose(2, 3).contiguous()
+
+
+def backward(
+    grad: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients in u, and with ``metric`` (else zero) in the matrix and the law."""
+    loops = _jit.specialise(LOOPS, None, 0)
+    rows, winners = (x.transpose(2, 3).contiguous() for x in (grad, winner))
+    out, sums = torch.empty_like(rows), torch.zeros(grad.shape[1], 11 if metric else 0, dtype=torch.float64)
+    arrays = [_jit.array(x) for x in (rows, winners, *lists[:5], matrix)]
+    table = half_steps(grad.shape[2], taps, grad.dtype).numpy()
+    results = out.numpy(), sums.numpy()
+    _jit.parallel(loops.pull, grad.shape[1], *arrays, table, _jit.array(law), taps, sign, *results)
+    grad_u = out.transpose(2, 3).contiguous()
+    if not metric:
+        return grad_u, torch.zeros_like(matrix), torch.zeros_like(law)
+    return grad_u, sums[:, :9].view(matrix.shape).to(matrix.dtype), sums[:, 9:].sum(0).to(law.dtype)

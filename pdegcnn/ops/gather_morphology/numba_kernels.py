@@ -49,3 +49,44 @@ def search(u, start, columns, offset, turn, steps, matrix, turned, law, taps, si
                         best, index = value, (e - begin) * taps + s
             out[row, i] = one * best
             winner[row, i] = index
+
+
+@njit(cache=True, nogil=True)
+def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law, taps, sign, out, sums, first, last):
+    """Send grad [B,C,V,N] of channels ``first`` to ``last`` to the winning taps in out.
+
+    ``sums [C,11]`` gets the gradients in the matrix (nine numbers) and the law, unless it is empty.
+    """
+    batch, _, vertices, count = grad.shape
+    factor, power = law
+    learn, half = sums.size > 0 and not np.isinf(power), taps // 2
+    grid = grad.dtype.type(2 * np.pi / count)
+    y, total = np.empty(3, grad.dtype), np.empty(11, np.float64)
+    for c in range(first, last):
+        g = matrix[c]
+        total[:] = 0
+        for b in range(batch):
+            out[b, c] = 0
+            for v in range(vertices):
+                for i in range(count):
+                    e, s = start[v] + np.int64(winner[b, c, v, i]) // taps, np.int64(winner[b, c, v, i]) % taps
+                    flow = grad[b, c, v, i]
+                    out[b, c, columns[e], (i + s - half - steps[e]) % count] += flow
+                    if not learn:
+                        continue
+                    cosine, sine = turned[2 * i + s, 0], turned[2 * i + s, 1]
+                    y[0] = cosine * offset[e, 0] + sine * offset[e, 1]
+                    y[1] = cosine * offset[e, 1] - sine * offset[e, 0]
+                    y[2] = turn[e] + (s - half) * grid
+                    q = g[0, 0] * y[0] * y[0] + g[1, 1] * y[1] * y[1] + g[2, 2] * y[2] * y[2]
+                    q += (g[0, 1] + g[1, 0]) * y[0] * y[1] + (g[0, 2] + g[2, 0]) * y[0] * y[2]
+                    q += (g[1, 2] + g[2, 1]) * y[1] * y[2]
+                    if q > 0:
+                        raised = q**power
+                        slope = -sign * flow * factor * power * raised / q
+                        for m in range(9):
+                            total[m] += slope * y[m // 3] * y[m % 3]
+                        total[9] -= sign * flow * raised
+                        total[10] -= sign * flow * factor * raised * np.log(q)
+        if sums.size > 0:
+            sums[c] = total

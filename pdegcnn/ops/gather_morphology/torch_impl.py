@@ -49,7 +49,7 @@ def _law_at(
     return y, torch.where(moved, squared, 1), moved, factor, power
 
 
-def at_winners(u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int) -> Tensor:
+def read(u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int) -> Tensor:
     """The values of :func:`forward`, read at the winning taps; differentiable torch."""
     pair, step, direction = _chosen(lists, winner, taps)
     place = source(lists, pair, direction, step, u.shape[2])
@@ -60,13 +60,13 @@ def at_winners(u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Te
 
 def backward(
     grad: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Gradients in u, and with ``metric`` those in the matrix and the law; differentiable torch."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients in u, and with ``metric`` (else zero) those in the matrix and the law."""
     pair, step, direction = _chosen(lists, winner, taps)
     place = source(lists, pair, direction, step, grad.shape[2]).flatten(2)
     grad_u = torch.zeros_like(grad).flatten(2).scatter_add(2, place, grad.flatten(2)).view(grad.shape)
     if not metric:
-        return grad_u, None, None
+        return grad_u, torch.zeros_like(matrix), torch.zeros_like(law)
     y, safe, moved, factor, power = _law_at(lists, matrix, law, pair, step, direction)
     flow = torch.where(moved, -sign * grad, 0)
     raised = safe**power

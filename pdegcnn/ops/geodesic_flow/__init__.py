@@ -7,14 +7,17 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
-from pdegcnn.spaces.mesh import Mesh
+from pdegcnn.ops.geodesic_flow.geodesic_tracing import HalfEdges
 
-__all__ = ["geodesic_flow"]
+__all__ = ["HalfEdges", "geodesic_flow"]
+
+BACKENDS = _backend.declare("geodesic_flow", "numba", "triton", "torch")
 
 
-def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = None) -> Tensor:
+def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str | None = None) -> Tensor:
     """``out(v, i) = u`` at the point reached from v along the geodesic of the given displacement, in its frame.
 
     The displacement of (v, i) is ``shift`` = (forward, sideways) in units, turned to direction i, then a turn in
@@ -24,8 +27,8 @@ def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = No
     (Polthier & Schmies 1998).
 
     Args:
-        u: signal [B,C,Or,V] on ``mesh``.
-        mesh: the surface.
+        u: signal [B,C,Or,V].
+        half_edges: tables of the mesh with V vertices.
         shift: [C,3], of the dtype of ``u`` (float32 for half precision).
         backend: ``"numba"``, ``"triton"`` or ``"torch"`` for the tracing; by default the fastest that runs here.
 
@@ -35,16 +38,18 @@ def geodesic_flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str | None = No
     Raises:
         ValueError: shapes that do not fit.
     """
-    mesh.check_signal("u", u)
+    _checks.signal("u", u, 4, "[B,C,Or,V]")
+    if u.shape[3] != half_edges.scale.numel():
+        raise ValueError(f"u: expected {half_edges.scale.numel()} vertices in [B,C,Or,V], got shape {tuple(u.shape)}")
     _checks.tensor("shift", shift)
     if tuple(shift.shape) != (u.shape[1], 3):
         raise ValueError(f"shift: expected shape [{u.shape[1]},3], got {tuple(shift.shape)}")
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     wide, shift = u.to(dtype), shift.to(dtype)
     chosen = _backend.choose("geodesic_flow", u, backend)
     recorded = torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad)
     if recorded and not _transforms.differentiated(u, shift):  # torch.func knows no checkpoints
-        result = checkpoint(_tracing.flow, wide, mesh, shift, chosen, use_reentrant=False)
+        result = checkpoint(_tracing.flow, wide, half_edges, shift, chosen, use_reentrant=False)
         assert isinstance(result, Tensor)
         return result.to(u.dtype)
-    return _tracing.flow(wide, mesh, shift, chosen).to(u.dtype)
+    return _tracing.flow(wide, half_edges, shift, chosen).to(u.dtype)

@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
 from pdegcnn.ops import _jit
 from pdegcnn.ops._operator import operator
-from pdegcnn.spaces.mesh import Mesh
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 TIE = 1e-9
@@ -25,8 +23,23 @@ MOST_TRIANGLES = 10_000
 """A path that crosses more ends where it is: it would be thousands of edges long."""
 
 
-class _Tables(NamedTuple):
-    """Half-edge tables of a mesh; see :class:`pdegcnn.surface.Triangulation`."""
+class HalfEdges(NamedTuple):
+    """Half-edges of a triangulation, H of them at V vertices; tables of the mesh in float64 and long.
+
+    Args:
+        keys: 8 times the vertex plus the angle of each half-edge, ascending, ``[H]``.
+        fans: half-edges in the order of ``keys``, ``[H]``.
+        tail: vertex that each half-edge leaves, ``[H]``.
+        next: half-edge that follows in the face, ``[H]``.
+        previous: half-edge before it in the face, ``[H]``.
+        twin: the same edge in the other direction, -1 on the boundary, ``[H]``.
+        length: length in units, ``[H]``.
+        corner: angle in the face between a half-edge and the one before it, ``[H]`` radians.
+        angle: direction of each half-edge at its vertex, ``[H]`` radians.
+        transport: turn of the frame along each half-edge, ``[H]`` radians.
+        scale: what angles in faces are multiplied by at each vertex, so that they fill a circle, ``[V]``.
+        gauge: angle of the reference direction of each vertex, ``[V]`` radians.
+    """
 
     keys: Tensor
     fans: Tensor
@@ -55,20 +68,6 @@ class Landing(NamedTuple):
     turn: Tensor
 
 
-def tables(mesh: Mesh, like: Tensor) -> _Tables:
-    """The tables in float64 on the device of ``like``."""
-
-    def build(kind: tuple[torch.device, torch.dtype]) -> _Tables:
-        t, f = mesh.surface.triangulation, mesh.surface.frames
-        fans = np.lexsort((f.angle, t.tail))  # half-edges by vertex and angle
-        keys = t.tail[fans] * 8.0 + f.angle[fans]
-        arrays = (keys, fans, t.tail, t.next, t.previous, t.twin, t.lengths.ravel(), t.corners, f.angle)
-        tensors = [torch.from_numpy(np.ascontiguousarray(x)) for x in (*arrays, f.transport, f.scale)]
-        return _Tables._make((*(x.to(kind[0]) for x in tensors), mesh.gauge.to(kind[0])))
-
-    return mesh.keep(("half-edges",), like.double(), build)
-
-
 def _cross(a: Tensor, b: Tensor) -> Tensor:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
@@ -77,7 +76,7 @@ def _polar(radius: Tensor, angle: Tensor) -> Tensor:
     return torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
 
 
-def _wedges(t: _Tables, vertex: Tensor, angle: Tensor) -> Tensor:
+def _wedges(t: HalfEdges, vertex: Tensor, angle: Tensor) -> Tensor:
     """Half-edge right of the direction ``angle`` (in the mesh's own gauge) at each vertex; -1 outside the surface."""
     angle = torch.remainder(angle, 2 * math.pi)
     place = torch.searchsorted(t.keys, vertex * 8.0 + angle, right=True) - 1
@@ -86,7 +85,7 @@ def _wedges(t: _Tables, vertex: Tensor, angle: Tensor) -> Tensor:
     return torch.where(inside & (t.tail[wedge] == vertex), wedge, -1)
 
 
-def find(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str) -> Landing:
+def find(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str) -> Landing:
     """The ends of the paths by a backend; arguments as :func:`land`."""
     if backend == "torch":
         return land(t, vertex, radius, angle)
@@ -114,7 +113,7 @@ def geodesic_landing(
     tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Wedge, vertices, positions and turn of a :class:`Landing`, of half-edge tables and paths."""
-    end = find(_Tables._make(tables), vertex, radius, angle, backend)
+    end = find(HalfEdges._make(tables), vertex, radius, angle, backend)
     return end.wedge, end.vertices, end.positions, end.turn
 
 
@@ -125,7 +124,7 @@ def _(tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backe
     return vertex.new_empty(count), corners, radius.new_empty(count, 3, 2), radius.new_empty(count, 3)
 
 
-def land(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing:
+def land(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing:
     """Follow the paths from ``vertex [M]`` over ``radius`` in the direction ``angle``, all ``[M]``, float64."""
     wedge = _wedges(t, vertex, angle)
     h = wedge.clamp(min=0)
@@ -152,7 +151,7 @@ def land(t: _Tables, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing:
 
 
 def _cross_edge(
-    t: _Tables,
+    t: HalfEdges,
     end: Landing,
     going: Tensor,
     target: Tensor,
@@ -199,10 +198,9 @@ def _weights(end: Landing, target: Tensor) -> Tensor:
     return torch.where((end.wedge >= 0)[:, None], weights, at_start)
 
 
-def flow(u: Tensor, mesh: Mesh, shift: Tensor, backend: str) -> Tensor:
+def flow(u: Tensor, t: HalfEdges, shift: Tensor, backend: str) -> Tensor:
     """The signal at the end of every path; see :func:`pdegcnn.ops.geodesic_flow.geodesic_flow`."""
     batch, channels, count, vertices = u.shape
-    t = tables(mesh, u)
     step = 2 * math.pi / count
     shift = shift.double()
     x, y, turn = shift.unbind(-1)

@@ -7,10 +7,12 @@ from torch import Tensor
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.group_convolution import custom_op as _op
-from pdegcnn.ops.group_convolution.reference import BOUNDARIES, pad
 from pdegcnn.ops.group_convolution.torch_impl import group_convolution as _expanded
+from pdegcnn.ops.padding import BOUNDARIES, pad
 
 __all__ = ["group_convolution"]
+
+BACKENDS = _backend.declare("group_convolution", "torch", "triton")
 
 
 def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backend: str | None = None) -> Tensor:

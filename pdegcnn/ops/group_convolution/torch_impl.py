@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pdegcnn.ops.group_convolution.reference import pad
+from pdegcnn.ops.padding import pad
 
 
 def expand(kernel: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from pdegcnn.ops.morphology import custom_op as _op
 
 __all__ = ["dilation_and_erosion", "morphological_convolution"]
 
+BACKENDS = _backend.declare("morphological_convolution", "numba", "triton", "torch")
+
 
 def morphological_convolution(
     u: Tensor, kernel: Tensor, sign: int = +1, backend: str | None = None, *, stride: int = 1

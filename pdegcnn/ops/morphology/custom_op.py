@@ -1,82 +1,70 @@
-"""The morphological convolution as torch operators: one autograd rule for all backends.
+"""The morphological convolution as torch operators.
 
-The forward operator remembers the winning tap of every output in the smallest integer type that holds the number of
-taps (the value ``taps`` itself says that none won); gradients of any order follow from it.
+The forward operator remembers which row of taps holds the winning one, in the smallest integer type that holds the
+number of rows (that number itself says that no tap won). The backward operator finds the column of the winner again.
 """
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor
 
 from pdegcnn import _transforms
+from pdegcnn.ops._argmax_autograd import Part, Reading, register_argmax, register_pull
 from pdegcnn.ops._operator import implementation, index_dtype, operator
 from pdegcnn.ops.morphology import torch_impl
 
 
 @operator("pdegcnn::morphology")
 def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
-    """Value [B,C,Or,H,W] and winning taps of the same shape (empty unless ``keep``); u may have more planes than Or."""
-    taps = kernel.shape[2] * kernel.shape[3] * kernel.shape[4]
-    return implementation("morphology", backend).forward(
-        u.contiguous(), kernel.contiguous(), sign, keep, index_dtype(taps + 1)
-    )
+    """Value [B,C,Or,H,W] and rows of the winning taps of the same shape (empty unless ``keep``).
+
+    u may have more planes, a whole number for each orientation of the kernel.
+    """
+    dtype = _row_dtype(kernel)
+    return implementation("morphology", backend).forward(u.contiguous(), kernel.contiguous(), sign, keep, dtype)
 
 
 @morphology.register_fake
 def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
-    dtype = index_dtype(kernel.shape[2] * kernel.shape[3] * kernel.shape[4] + 1)
-    out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
-    return out, out.new_empty(out.shape if keep else (0,), dtype=dtype)
+    out = u.new_empty(_out_shape(u, kernel))
+    return out, out.new_empty(out.shape if keep else (0,), dtype=_row_dtype(kernel))
+
+
+def _out_shape(u: Tensor, kernel: Tensor) -> tuple[int, ...]:
+    return (*u.shape[:2], kernel.shape[1], *u.shape[3:])
+
+
+def _row_dtype(kernel: Tensor) -> Any:
+    return index_dtype(kernel.shape[2] * kernel.shape[3] + 1)
 
 
 @operator("pdegcnn::morphology_backward")
 def morphology_backward(
-    grad: Tensor, winner: Tensor, sizes: list[int], stride: int, backend: str
+    grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Sum of ``grad`` over the outputs each source won, and over those each kernel entry won."""
-    return implementation("morphology", backend).backward(grad.contiguous(), winner.contiguous(), sizes, stride)
+    """Gradients in u and kernel, from the rows of the winning taps."""
+    tensors = (x.contiguous() for x in (grad, rows, u, kernel))
+    return implementation("morphology", backend).backward(*tensors, sign)
 
 
 @morphology_backward.register_fake
-def _(grad: Tensor, winner: Tensor, sizes: list[int], stride: int, backend: str) -> tuple[Tensor, Tensor]:
-    planes = (*grad.shape[:2], stride * grad.shape[2], *grad.shape[3:])
-    return grad.new_empty(planes), grad.new_empty((*grad.shape[1:3], *sizes))
+def _(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> tuple[Tensor, Tensor]:
+    return grad.new_empty(u.shape), grad.new_empty(kernel.shape)
 
 
-def _setup(ctx, inputs, output) -> None:
-    u, kernel, sign, keep, backend = inputs
-    ctx.sizes, ctx.sign, ctx.backend = list(kernel.shape[2:]), sign, backend
-    ctx.stride = u.shape[2] // kernel.shape[1]
-    ctx.keep = keep
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(*((output[1],) if keep else (u, kernel)))
+def _parts(needs: Any, u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> list[Part]:
+    return [Part((0, 1), (u, kernel, sign, backend))]
 
 
-def _backward(ctx, grad, _):
-    if ctx.keep:
-        (winner,) = ctx.saved_tensors
-    else:
-        u, kernel = ctx.saved_tensors
-        winner = morphology(u.detach(), kernel.detach(), ctx.sign, True, ctx.backend)[1]
-    grad_u, sums = morphology_backward(grad, winner, ctx.sizes, ctx.stride, ctx.backend)
-    return grad_u, -ctx.sign * sums, None, None, None
+def _reading(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> Reading:
+    taps = torch_impl.winning_taps(rows, u, kernel, sign)
+    return Reading(lambda u, kernel: torch_impl.read(taps, u, kernel, sign), (u, kernel), (None, None))
 
 
-morphology.register_autograd(_backward, setup_context=_setup)
-
-
-def _setup_backward(ctx, inputs, output) -> None:
-    _, winner, ctx.sizes, ctx.stride, _ = inputs
-    ctx.save_for_backward(winner)
-
-
-def _double_backward(ctx, grad_u, grad_sums):
-    (winner,) = ctx.saved_tensors
-    return torch_impl.gather(grad_u, grad_sums, winner, ctx.sizes, ctx.stride), None, None, None, None
-
-
-morphology_backward.register_autograd(_double_backward, setup_context=_setup_backward)
+register_argmax(morphology, morphology_backward, _parts, keep=3)
+register_pull(morphology_backward, _reading)
 
 
 @morphology.register_vmap
@@ -102,10 +90,10 @@ def _(info, in_dims, u, kernel, sign, keep, backend):
 def morphology_pair(
     u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Dilation by one kernel, its winning taps, erosion by another of the same size, its winning taps."""
+    """Dilation by one kernel, the rows of its winning taps, erosion by another of the same size, its rows."""
     module, u = implementation("morphology", backend), u.contiguous()
     kernels = [dilation.contiguous(), erosion.contiguous()]
-    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] * dilation.shape[4] + 1)
+    dtype = _row_dtype(dilation)
     if hasattr(module, "forward_pair"):
         first, second = module.forward_pair(u, kernels, keep, dtype)
     else:
@@ -115,34 +103,21 @@ def morphology_pair(
 
 @morphology_pair.register_fake
 def _(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str):
-    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] * dilation.shape[4] + 1)
+    dtype = _row_dtype(dilation)
     shape = u.shape if keep else (0,)
     outs = [u.new_empty(u.shape) for _ in range(2)]
     return outs[0], u.new_empty(shape, dtype=dtype), outs[1], u.new_empty(shape, dtype=dtype)
 
 
-def _setup_pair(ctx, inputs, output) -> None:
-    u, dilation, erosion, ctx.keep, ctx.backend = inputs
-    ctx.sizes = list(dilation.shape[2:])
-    ctx.mark_non_differentiable(output[1], output[3])
-    ctx.save_for_backward(*((output[1], output[3]) if ctx.keep else (u, dilation, erosion)))
+def _pair_parts(needs: Any, u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str) -> list[Part]:
+    return [Part((0, 1), (u, dilation, 1, backend)), Part((0, 2), (u, erosion, -1, backend))]
 
 
-def _backward_pair(ctx, grad_dilated, _, grad_eroded, __):
-    saved = ctx.saved_tensors
-    if not ctx.keep:
-        saved = morphology_pair(*(x.detach() for x in saved), True, ctx.backend)[1::2]
-    up, up_sums = morphology_backward(grad_dilated, saved[0], ctx.sizes, 1, ctx.backend)
-    down, down_sums = morphology_backward(grad_eroded, saved[1], ctx.sizes, 1, ctx.backend)
-    return up + down, -up_sums, down_sums, None, None
-
-
-morphology_pair.register_autograd(_backward_pair, setup_context=_setup_pair)
+register_argmax(morphology_pair, morphology_backward, _pair_parts, keep=3)
 
 
 def by_gathering(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
-    sizes = list(kernel.shape[2:])
-    winner = _transforms.at_values(morphology, u, kernel, sign, True, backend)[1]
-    value = torch_impl.gather(u, -sign * kernel, winner, sizes, u.shape[2] // kernel.shape[1])
-    return torch.where(winner == sizes[0] * sizes[1] * sizes[2], -sign * torch.inf, value)
+    rows = _transforms.at_values(morphology, u, kernel, sign, True, backend)[1]
+    taps = _transforms.at_values(torch_impl.winning_taps, rows, u, kernel, sign)
+    return torch_impl.read(taps, u, kernel, sign)

@@ -7,7 +7,10 @@ offset, and a block of whole rows is one vectorisable loop whose result stays in
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 BLOCK, LANES = 2048, 16
 FLAGS = {"contract", "nsz"}
@@ -15,63 +18,112 @@ FLAGS = {"contract", "nsz"}
 
 # rows: generic
 @njit(cache=True, nogil=True)
-def row_value(best, p, k):
-    """Improve ``best`` by one row of taps."""
+def row_value(best, p, k, step):
+    """Improve ``best`` by one row of taps, which are ``step`` numbers apart."""
     for w in range(best.size):
         for j in range(k.size):
-            value = p[w + j] - k[j]
+            value = p[w + j * step] - k[j]
             best[w] = value if value > best[w] else best[w]
 
 
 @njit(cache=True, nogil=True)
-def row_index(best, index, p, k, tap):
-    """Improve ``best`` by one row of taps and note in ``index`` which won."""
+def row_index(best, index, p, k, step, row):
+    """Improve ``best`` by one row of taps and note in ``index`` where it won."""
     for w in range(best.size):
         for j in range(k.size):
-            value = p[w + j] - k[j]
-            index[w] = tap + j if value > best[w] else index[w]
+            value = p[w + j * step] - k[j]
+            index[w] = row if value > best[w] else index[w]
             best[w] = value if value > best[w] else best[w]
+
+
+WIDTH, VECTOR = np.uint64(1), 1  # taps of a row, and numbers of the vector that holds them
 
 
 # rows: end
+@intrinsic
+def first_greatest(typing, p, k, at, tap):
+    """Number of the first greatest ``p[at + j] - k[tap + j]`` for j below VECTOR; none is NaN."""
+
+    def build(context, builder, signature, arguments):
+        arrays = [context.make_array(kind)(context, builder, x) for kind, x in zip(signature.args, arguments[:2])]
+        places = [builder.gep(x.data, [i]) for x, i in zip(arrays, arguments[2:])]
+        kind = ir.VectorType(places[0].type.pointee, VECTOR)
+        u, w = (builder.load(builder.bitcast(x, kind.as_pointer()), align=4) for x in places)
+        value = builder.fsub(u, w)
+        name = f"llvm.vector.reduce.fmax.v{VECTOR}f{64 if kind.element == ir.DoubleType() else 32}"
+        reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind.element, [kind]), name)
+        most = builder.call(reduce, [value], fastmath=("nnan", "nsz"))
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), most, ir.IntType(32)(0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), VECTOR), [0] * VECTOR)
+        alike = builder.fcmp_ordered("==", value, builder.shuffle_vector(one, one, lanes))
+        bits = builder.bitcast(alike, ir.IntType(VECTOR))
+        wide = builder.zext(bits, ir.IntType(64)) if VECTOR < 64 else bits
+        return builder.cttz(wide, ir.IntType(1)(1))
+
+    return types.uint64(p, k, types.uint64, types.uint64), build
+
+
 @njit(cache=True, nogil=True)
-def row_nan(best, index, p, k, tap):
+def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
+    """Send grad [H,W] of one orientation to what won: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
+    none = np.uint64(offset.size)
+    for h in range(grad.shape[0]):
+        base = np.uint64(h * columns)
+        for w in range(np.uint64(grad.shape[1])):
+            row = np.uint64(winner[h, w])
+            if row < none:
+                at = offset[row] + base + w
+                j = first_greatest(signal, k, at, row * np.uint64(VECTOR))  # pyright: ignore[reportCallIssue]
+                frame[at + j] += grad[h, w]
+                sums[row * WIDTH + j] += grad[h, w]
+
+
+@njit(cache=True, nogil=True)
+def row_nan(best, index, p, k, step, row):
     """Any tap may give NaN here; a NaN that is met first stays."""
     for j in range(k.size):
         if k[j] != np.inf:
             for w in range(best.size):
-                value = p[w + j] - k[j]
+                value = p[w + j * np.int64(step)] - k[j]
                 if value > best[w] or (np.isnan(value) and not np.isnan(best[w])):
                     best[w] = value
-                    index[w] = tap + j
+                    index[w] = row
 
 
 @njit(cache=True, nogil=True)
-def count_nan(u):
-    """How many entries are NaN."""
-    count = 0
-    for w in range(u.size):
-        count += u[w] != u[w]
-    return count
+def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
+    """The same where a tap may be absent or give NaN; the first NaN of a row wins."""
+    for h in range(grad.shape[0]):
+        for w in range(grad.shape[1]):
+            row = np.int64(winner[h, w])
+            if row < offset.size:
+                at, tap = np.int64(offset[row]) + h * columns + w, row * VECTOR
+                best, j = -np.inf, 0
+                for i in range(np.int64(WIDTH)):
+                    value = signal[at + i] - k[tap + i]
+                    if k[tap + i] != np.inf and (value > best or (np.isnan(value) and not np.isnan(best))):
+                        best, j = value, i
+                frame[at + j] += grad[h, w]
+                sums[row * np.int64(WIDTH) + j] += grad[h, w]
 
 
-@njit(cache=True, nogil=True)
-def widen(low, high, u):
-    """Let low and high, elementwise, enclose u."""
-    for w in range(u.size):
-        low[w] = u[w] if u[w] < low[w] else low[w]
-        high[w] = u[w] if u[w] > high[w] else high[w]
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
 def extremes(u):
-    """Smallest and largest entry where none is NaN, piece by piece: no compiler vectorises a minimum by itself."""
-    piece = min(u.size, 256)
-    low, high = u[:piece].copy(), u[:piece].copy()
-    for start in range(0, u.size, piece):
-        stop = min(start + piece, u.size)
-        widen(low[: stop - start], high[: stop - start], u[start:stop])
-    return low.min(), high.max()
+    """Smallest and largest entry where none is NaN."""
+    low = high = u[0]
+    for w in range(np.uint64(u.size)):
+        low = u[w] if u[w] < low else low
+        high = u[w] if u[w] > high else high
+    return low, high
+
+
+@njit(cache=True, nogil=True)
+def has_nan(u):
+    """Whether an entry is NaN."""
+    count = np.int32(0)
+    for w in range(np.uint64(u.size)):
+        count += np.int32(u[w] != u[w])
+    return count > 0
 
 
 @njit(cache=True, nogil=True)
@@ -82,24 +134,41 @@ def scaled(out, u, factor):
 
 
 @njit(cache=True, nogil=True)
-def fill_frame(frame, u, sign, stride, top, left, columns):
-    """Write sign * u [stride*Or,H,W] into the frame.
+def fill_frame(frame, u, b, c, count, sign, kernel):
+    """Write sign * u of ``count`` signals from b on into the frame; return bounds and whether NaN occurs.
 
-    Return the smallest value of the planes where outputs are, the largest of all, and whether NaN occurs.
+    The frame is a line of planes and rows with their signals innermost. Between them lies what is outside: half a
+    kernel of rows and columns, which serves both neighbours. The lower bound is that of the planes where outputs are.
     """
-    orientations, height, width = u.shape
-    for o in range(orientations):
+    _, _, planes, height, width = u.shape
+    top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
+    columns = width + left
+    low, high, nans = np.inf, -np.inf, False
+    stride = planes // kernel.shape[1]
+    for n in range(b, b + count):
+        first, last = extremes(u[n, c].reshape(-1))
+        high, nans = max(high, sign * first, sign * last), nans or has_nan(u[n, c].reshape(-1))
+        for o in range(0, planes if stride > 1 else 1, stride):
+            if stride > 1:
+                first, last = extremes(u[n, c, o].reshape(-1))
+            low = min(low, sign * first, sign * last)
+    for o in range(planes):
         for h in range(height):
-            start = (o * (height + 2 * top) + h + top) * columns + left
-            scaled(frame[start : start + width], u[o, h], sign)
-    low, high = extremes(u.reshape(-1))
-    least = min(sign * low, sign * high)
-    if stride > 1:
-        least = np.inf
-        for o in range(0, orientations, stride):
-            first, last = extremes(u[o].reshape(-1))
-            least = min(least, sign * first, sign * last)
-    return least, max(sign * low, sign * high), count_nan(u.reshape(-1)) > 0
+            start = ((o * (height + top) + h + top) * columns + left) * count
+            if count == 1:
+                scaled(frame[start : start + width], u[b, c, o, h], sign)
+            else:
+                for n in range(count):
+                    for w in range(width):
+                        frame[start + w * count + n] = sign * u[b + n, c, o, h, w]
+    return u.dtype.type(low), u.dtype.type(high), nans
+
+
+@njit(cache=True, nogil=True)
+def frame_size(planes, height, width, kernel, count):
+    """Length of the frame for ``count`` signals, with some room for whole vectors at its end."""
+    top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
+    return ((planes * (height + top) + top) * (width + left) + 2 * left) * count + VECTOR + LANES
 
 
 @njit(cache=True, nogil=True)
@@ -117,77 +186,123 @@ def classify(kind, k, low, high, nans):
                 weight = k[a, i, j]
                 if nans or not weight > -np.inf:
                     kind[a, i] = 2
-                elif kind[a, i] == 0 and weight < np.inf and not high - weight < floor:
+                elif weight == np.inf:
+                    kind[a, i] = 2 if high == np.inf else kind[a, i]
+                elif kind[a, i] == 0 and not high - weight < floor:
                     kind[a, i] = 1
 
 
 @njit(cache=True, nogil=True)
-def forward(u, kernel, out, winner, keep, sign, start, stop):
-    """Signals ``start`` to ``stop`` of u [B*C,stride*Or,H,W] with kernel [C,Or,KO,KH,KW]; winners where ``keep``."""
-    _, planes, height, width = u.shape
-    channels, orientations, ko, kh, kw = kernel.shape
-    stride = planes // orientations
-    columns, rows = width + kw - 1, height + kh - 1
-    frame = np.full(planes * rows * columns + kw + LANES, -np.inf).astype(u.dtype)
-    block = max(1, BLOCK // columns)
-    best_buffer = np.empty(block * columns + LANES, u.dtype)
-    index_buffer = np.empty(block * columns + LANES, np.int32)
-    kind = np.empty((ko, kh), np.int64)
-    one = u.dtype.type(sign)
-    for n in range(start, stop):
-        low, high, nans = fill_frame(frame, u[n], one, stride, kh // 2, kw // 2, columns)
-        for o in range(orientations):
-            k = kernel[n % channels, o]
-            classify(kind, k, low, high, nans)
-            for top in range(0, height, block):
-                lines = min(block, height - top)
-                size = (lines * columns + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
-                best, index = best_buffer[:size], index_buffer[:size]
-                best[:] = -np.inf
-                index[:] = ko * kh * kw
-                for a in range(ko):
-                    plane = (stride * o + a - ko // 2) % planes * rows
-                    for i in range(kh):
-                        base = (plane + top + i) * columns
-                        p = frame[base : base + best.size + kw - 1]
-                        if kind[a, i] == 2:
-                            row_nan(best, index, p, k[a, i], (a * kh + i) * kw)
-                        elif kind[a, i] == 1 and keep:
-                            row_index(best, index, p, k[a, i], (a * kh + i) * kw)
-                        elif kind[a, i] == 1:
-                            row_value(best, p, k[a, i])
-                for h in range(lines):
-                    scaled(out[n, o, top + h], best[h * columns : h * columns + width], one)
-                    if keep:
-                        scaled(winner[n, o, top + h], index[h * columns : h * columns + width], np.int32(1))
+def convolve_rows(frame, k, kind, plane, first, lines, height, line, step, best, index, keep):
+    """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
+
+    ``plane`` is the place of the first pixel, ``line`` the length of a row. Tap rows that lie outside are passed over,
+    but for the rest of a vector, which reads what is outside.
+    """
+    kh, top, left = k.shape[0], k.shape[0] // 2, k.shape[1] // 2
+    for i in range(kh):
+        if kind[i] == 0:
+            continue
+        low, high = max(first, top - i) - first, min(first + lines, height + top - i) - first
+        if low >= high:
+            continue
+        low, high = low * line // LANES * LANES, min((high * line + LANES - 1) // LANES * LANES, best.size)
+        base = plane + (first + i - top) * line + low - left * np.int64(step)
+        p = frame[base : base + high - low + (k.shape[1] - 1) * np.int64(step)]
+        if kind[i] == 2:
+            row_nan(best[low:high], index[low:high], p, k[i], step, index.dtype.type(keep + i))
+        elif keep >= 0:
+            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type(keep + i))
+        else:
+            row_value(best[low:high], p, k[i], step)
 
 
 @njit(cache=True, nogil=True)
-def backward(grad, winner, sizes, stride, grad_u, grad_kernel, start, stop):
-    """Send grad [B*C,Or,H,W] to the winning taps: into grad_u, and summed into grad_kernel [B*C,Or,taps]."""
-    _, orientations, height, width = grad.shape
-    ko, kh, kw = sizes
-    taps = ko * kh * kw
-    columns, rows, planes = width + kw - 1, height + kh - 1, stride * orientations
-    frame = np.empty(planes * rows * columns, grad.dtype)
-    offset = np.empty(taps, np.int64)
-    sums = np.empty(taps, np.float64)
-    for n in range(start, stop):
-        frame[:] = 0
+def forward(u, kernel, out, winner, keep, sign, together, start, stop):
+    """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winning rows where ``keep``.
+
+    Items ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
+    """
+    batch, _, planes, height, width = u.shape
+    _, orientations, ko, kh, kw = kernel.shape
+    parts, top, left = -(-batch // together), kh // 2, kw // 2
+    line, step, one = (width + left) * together, np.uint64(together), u.dtype.type(sign)
+    frame = np.full(frame_size(planes, height, width, kernel, together), -np.inf).astype(u.dtype)
+    block = max(1, BLOCK // line)
+    best_buffer, index_buffer = np.empty(block * line + LANES, u.dtype), np.empty(block * line + LANES, np.int32)
+    kind = np.empty((ko, kh), np.int64)
+    for item in range(start, stop):
+        c, b = item // parts, min(item % parts * together, batch - together)
+        low, high, nans = fill_frame(frame, u, b, c, together, one, kernel)
         for o in range(orientations):
-            sums[:] = 0
-            for t in range(taps):
-                plane = (stride * o + t // (kh * kw) - ko // 2) % planes
-                offset[t] = (plane * rows + t // kw % kh) * columns + t % kw
-            for h in range(height):
+            k = kernel[c, o]
+            classify(kind, k, low, high, nans)
+            for first in range(0, height, block):
+                lines = min(block, height - first)
+                size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
+                best, index = best_buffer[:size], index_buffer[:size]
+                best[:] = -np.inf
+                index[:] = ko * kh
+                for a in range(ko):
+                    plane = (
+                        ((planes // orientations * o + a - ko // 2) % planes * (height + top) + top) * (width + left)
+                        + left
+                    ) * together
+                    number = a * kh if keep else -1 - kh
+                    convolve_rows(frame, k[a], kind[a], plane, first, lines, height, line, step, best, index, number)
+                write_rows(out, b, c, o, first, lines, together, best, one, line)
+                if keep:
+                    write_rows(winner, b, c, o, first, lines, together, index, np.int32(1), line)
+
+
+@njit(cache=True, nogil=True)
+def write_rows(out, b, c, o, first, lines, count, values, factor, line):
+    """Write factor * values, rows of length ``line`` with their signals innermost, into ``lines`` rows of out."""
+    width = out.shape[4]
+    for h in range(lines):
+        row = values[h * line : h * line + width * count]
+        for n in range(count):
+            if count == 1:
+                scaled(out[b, c, o, first + h], row, factor)
+            else:
                 for w in range(width):
-                    t = winner[n, o, h, w]
-                    if t < taps:
-                        g = grad[n, o, h, w]
-                        frame[offset[t] + h * columns + w] += g
-                        sums[t] += g
-            grad_kernel[n, o] = sums
-        for o in range(planes):
-            for h in range(height):
-                base = (o * rows + h + kh // 2) * columns + kw // 2
-                grad_u[n, o, h] = frame[base : base + width]
+                    out[b + n, c, o, first + h, w] = factor * row[w * count + n]
+
+
+@njit(cache=True, nogil=True)
+def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start, stop):
+    """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into sums [parts,C,Or,taps].
+
+    ``costs`` is the kernel with rows of VECTOR numbers; ``ordinary [C,Or]`` says where it has no NaN and no -inf. Each
+    item is one part of the signals of one channel.
+    """
+    batch, channels, planes, height, width = u.shape
+    _, orientations, ko, kh, kw = kernel.shape
+    parts, top, left = sums.shape[0], kh // 2, kw // 2
+    columns, rows = width + left, height + top
+    signal = np.full(frame_size(planes, height, width, kernel, 1), -np.inf).astype(u.dtype)
+    frame = np.empty(signal.size, grad.dtype)
+    offset = np.empty((orientations, ko * kh), np.uint64)
+    for o in range(orientations):
+        for t in range(ko * kh):
+            offset[o, t] = ((planes // orientations * o + t // kh - ko // 2) % planes * rows + t % kh) * columns
+    one = u.dtype.type(sign)
+    for item in range(start, stop):
+        c, part = item // parts, item % parts
+        sums[part, c] = 0
+        for b in range(batch * part // parts, batch * (part + 1) // parts):
+            frame[:] = 0
+            _, high, nans = fill_frame(signal, u, b, c, 1, one, kernel)
+            for o in range(orientations):
+                if ordinary[c, o] and high < np.inf and not nans:
+                    plane_back(
+                        grad[b, c, o], winner[b, c, o], signal, costs[c, o], offset[o], frame, sums[part, c, o], columns
+                    )
+                else:
+                    plane_nan_back(
+                        grad[b, c, o], winner[b, c, o], signal, costs[c, o], offset[o], frame, sums[part, c, o], columns
+                    )
+            for o in range(planes):
+                for h in range(height):
+                    base = (o * rows + h + top) * columns + left
+                    scaled(grad_u[b, c, o, h], frame[base : base + width], grad.dtype.type(1))

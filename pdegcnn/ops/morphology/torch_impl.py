@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype, widen
+
 CHUNK = 2**17
 """Outputs worked on at once on a CPU, so that they stay in its cache."""
 
 
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Values, and the winning taps where ``keep`` (else an empty tensor)."""
-    dtype = torch.promote_types(u.dtype, torch.float32)
-    taps = kernel.shape[2] * kernel.shape[3] * kernel.shape[4]
+    """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
+    dtype = wide_dtype(u.dtype)
+    rows = kernel.shape[2] * kernel.shape[3]
     weights = kernel.to(dtype)
     out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
-    winner = torch.full(out.shape if keep else (0,), taps, dtype=index_dtype, device=u.device)
+    winner = torch.full(out.shape if keep else (0,), rows, dtype=index_dtype, device=u.device)
     ordinary = not bool(u.isnan().any() | kernel.isnan().any() | (kernel == -torch.inf).any())
     absent = (kernel == torch.inf).flatten(2).any(1).any(0).tolist()
     step = u.shape[1] if u.device.type != "cpu" else max(1, CHUNK * u.shape[1] // max(u.numel(), 1))
@@ -30,7 +33,10 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch
 
 
 def _best(u: Tensor, weights: Tensor, winner: Tensor | None, absent: list[bool], ordinary: bool) -> Tensor:
-    """Greatest ``u - k``; writes the first taps that reach it into ``winner``. NaN cannot occur where ``ordinary``."""
+    """Greatest ``u - k``; writes the rows of the first taps that reach it into ``winner``.
+
+    NaN cannot occur where ``ordinary``.
+    """
     height, width = u.shape[-2:]
     ko, kh, kw = weights.shape[-3:]
     padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
@@ -48,43 +54,71 @@ def _best(u: Tensor, weights: Tensor, winner: Tensor | None, absent: list[bool],
                 torch.gt(value, best, out=wins)
                 if not ordinary:
                     wins |= value.isnan() & ~best.isnan()
-                winner.masked_fill_(wins, t)
+                winner.masked_fill_(wins, a * kh + i)
             torch.maximum(best, value, out=best)
     return best
 
 
-def sources(winner: Tensor, sizes: list[int], stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Per output: flat source position in [stride*Or*H*W], flat kernel position in [Or*taps], and if a tap won."""
-    planes, height, width = stride * winner.shape[-3], winner.shape[-2], winner.shape[-1]
-    ko, kh, kw = sizes
-    taps = ko * kh * kw
-    won = winner.long() < taps
-    tap = winner.long().clamp(max=taps - 1)
-    o, h, w = torch.meshgrid(*(torch.arange(n, device=winner.device) for n in winner.shape[-3:]), indexing="ij")
-    plane = (stride * o + tap // (kh * kw) - ko // 2) % planes
-    row = (h + tap // kw % kh - kh // 2).clamp(0, height - 1)
-    column = (w + tap % kw - kw // 2).clamp(0, width - 1)
-    return (plane * height + row) * width + column, o * taps + tap, won
+def _places(rows: Tensor, sizes: Sequence[int], planes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per output: flat position in [planes*H] of the line that a row of taps reads, that of the row in [Or*KO*KH], and
+    whether the row exists and its line is inside.
+    """
+    orientations, height, _ = rows.shape[-3:]
+    ko, kh = sizes[:2]
+    row = rows.long()
+    inner = row.clamp(max=ko * kh - 1)
+    o = torch.arange(orientations, device=rows.device)[:, None, None]
+    plane = (planes // orientations * o + inner // kh - ko // 2) % planes
+    line = torch.arange(height, device=rows.device)[:, None] + inner % kh - kh // 2
+    exists = (row < ko * kh) & (line >= 0) & (line < height)
+    return plane * height + line.clamp(0, height - 1), o * (ko * kh) + inner, exists
 
 
-def backward(grad: Tensor, winner: Tensor, sizes: list[int], stride: int) -> tuple[Tensor, Tensor]:
-    """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
-    dtype = torch.promote_types(grad.dtype, torch.float32)
-    source, entry, won = sources(winner, sizes, stride)
-    flow = torch.where(won, grad.to(dtype), 0)
-    shape = (*grad.shape[:2], stride * grad.shape[2], *grad.shape[3:])
-    grad_u = torch.zeros(shape, dtype=dtype, device=grad.device).flatten(2)
+def winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
+    """Numbers of the winning taps, int64 like ``rows``, which hold the rows that they are in; none is KO*KH*KW."""
+    ko, kh, kw = kernel.shape[2:]
+    width = u.shape[-1]
+    line, entry, exists = _places(rows, kernel.shape[2:], u.shape[2])
+    signal, weights = (sign * widen(u)).flatten(2), widen(kernel).flatten(1).expand(u.shape[0], -1, -1)
+    best = torch.full(rows.shape, -torch.inf, dtype=signal.dtype, device=u.device)
+    taps = torch.full(rows.shape, ko * kh * kw, device=u.device)
+    for j in range(kw):
+        column = torch.arange(width, device=u.device) + (j - kw // 2)
+        place = line * width + column.clamp(0, width - 1)
+        weight = weights.gather(2, (entry * kw + j).flatten(2)).view(rows.shape)
+        value = signal.gather(2, place.flatten(2)).view(rows.shape) - weight
+        absent = (weight == torch.inf) | ~exists | (column < 0) | (column >= width)
+        value = torch.where(absent, -torch.inf, value)
+        wins = (value > best) | (value.isnan() & ~best.isnan())
+        best = torch.where(wins, value, best)
+        taps = torch.where(wins, rows.long() * kw + j, taps)
+    return taps
+
+
+def _sources(taps: Tensor, sizes: Sequence[int], planes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per output: flat source position in [planes*H*W], flat kernel position in [Or*(taps)], and whether a tap won."""
+    kw, width = sizes[2], taps.shape[-1]
+    line, entry, won = _places(taps // kw, sizes, planes)
+    tap = taps % kw
+    column = (torch.arange(width, device=taps.device) + tap - kw // 2).clamp(0, width - 1)
+    return line * width + column, entry * kw + tap, won
+
+
+def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+    """Gradients in u and kernel."""
+    sizes = kernel.shape[2:]
+    source, entry, won = _sources(winning_taps(rows, u, kernel, sign), sizes, u.shape[2])
+    flow = torch.where(won, widen(grad), 0)
+    grad_u = flow.new_zeros(u.shape).flatten(2)
     grad_u.scatter_add_(2, source.flatten(2), flow.flatten(2))
-    orientations, taps = grad.shape[2], sizes[0] * sizes[1] * sizes[2]
-    sums = torch.zeros(*grad.shape[:2], orientations * taps, dtype=torch.float64, device=grad.device)
+    sums = torch.zeros(*grad.shape[:2], kernel[0].numel(), dtype=torch.float64, device=grad.device)
     sums.scatter_add_(2, entry.flatten(2), flow.double().flatten(2))
-    total = sums.sum(0).view(grad.shape[1], orientations, *sizes)
-    return grad_u.view(shape).to(grad.dtype), total.to(grad.dtype)
+    return grad_u.view(u.shape).to(grad.dtype), -sign * sums.sum(0).view(kernel.shape).to(grad.dtype)
 
 
-def gather(grad_u: Tensor, grad_sums: Tensor, winner: Tensor, sizes: list[int], stride: int) -> Tensor:
-    """Transpose of :func:`backward`: what each output's winning source and kernel entry hold."""
-    source, entry, won = sources(winner, sizes, stride)
-    from_u = grad_u.flatten(2).gather(2, source.flatten(2))
-    from_kernel = grad_sums.flatten(1).expand(winner.shape[0], -1, -1).gather(2, entry.flatten(2))
-    return torch.where(won, (from_u + from_kernel).view(winner.shape), 0)
+def read(taps: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
+    """The value of every output at its winning tap; differentiable torch."""
+    source, entry, won = _sources(taps, kernel.shape[2:], u.shape[2])
+    from_u = u.flatten(2).gather(2, source.flatten(2))
+    from_kernel = kernel.flatten(1).expand(u.shape[0], -1, -1).gather(2, entry.flatten(2))
+    return torch.where(won, (from_u - sign * from_kernel).view(taps.shape), -sign * torch.inf)

@@ -3,7 +3,7 @@
 """Morphological convolution in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
 The signal is copied once into a frame of infinity that never wins; the kernels of ``triton_source.py`` then find values
-and the row of each winning tap without a mask, and a last pass finds its column. Signals that hold NaN
+and the row of each winning tap without a mask; the backward pass begins by finding its column. Signals that hold NaN
 or infinity, kernels that hold NaN or -inf, and kernels too large to write out are walked over tap by tap. Gradients
 are gathered, never scattered: hence no atomics in sums and the same bits in every run.
 """
@@ -20,7 +20,8 @@ import triton.language as tl
 from torch import Tensor
 
 from pdegcnn.ops import _jit
-from pdegcnn.ops.morphology import triton_source
+from pdegcnn.ops._operator import index_dtype
+from pdegcnn.ops.morphology import torch_impl, triton_source
 from pdegcnn.ops.triton_strips import ROWS, dtype_name, frame, lanes, programs, strip, wide
 
 BLOCK = 256
@@ -29,6 +30,13 @@ COUNTS = ["channels", "orientations", "stride", "height", "width"]
 """Numbers whose values do not change the code of a kernel."""
 STEPS = 32
 """Blocks of outputs that one program of the kernel's gradient adds up."""
+
+
+@triton.jit
+def _difference(p, q, SIGN: tl.constexpr):
+    """What a tap gives; an absent one, of weight infinity, never wins."""
+    weight = tl.load(q)
+    return tl.where(weight == float("inf"), float("-inf"), SIGN * tl.load(p) - weight)
 
 
 @triton.jit(do_not_specialize=["batch", *COUNTS, "frame_height", "frame_width"])
@@ -69,12 +77,12 @@ def _columns(
             turned = tl.where(turned >= planes, turned - planes, turned)
         first = row * KW
         p, q = source + (turned * frame_height + row % KH) * frame_width, kernel + entry * (KO * KH * KW) + first
-        best = SIGN * tl.load(p) - tl.load(q)
+        best = _difference(p, q, SIGN)
         tap = first
         for j in tl.static_range(1, KW):
-            value = SIGN * tl.load(p + j) - tl.load(q + j)
-            tap = tl.where(value > best, first + j, tap)
-            best = tl.maximum(value, best)
+            value = _difference(p + j, q + j, SIGN)
+            better = (value > best) | ((value != value) & (best == best))
+            tap, best = tl.where(better, first + j, tap), tl.where(better, value, best)
         tap = tl.where(won, tap, KO * KH * KW)
         tl.store(there, tap.to(winner.dtype.element_ty), mask=left > r)
         there += width
@@ -143,7 +151,7 @@ def _walk(
         there = plane.to(tl.int64) * pixels + at
         tl.store(out + there, (SIGN * best).to(out.dtype.element_ty), mask=at < pixels)
         if KEEP:
-            tl.store(winner + there, index.to(winner.dtype.element_ty), mask=at < pixels)
+            tl.store(winner + there, (index // KW).to(winner.dtype.element_ty), mask=at < pixels)
 
 
 @triton.jit(do_not_specialize=COUNTS[1:])
@@ -226,11 +234,11 @@ def _frame(x: Tensor, size: Sequence[int], dtype: torch.dtype, empty: float, spe
     return frame(x, x.shape[-2], size[1:], (size[1] // 2, size[2] // 2), dtype, empty, special)
 
 
-def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Values, and the winning taps where ``keep`` (else an empty tensor)."""
+def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
     size = tuple(kernel.shape[2:])
     out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
-    winner = torch.empty(out.shape if keep else (0,), dtype=index_dtype, device=u.device)
+    winner = torch.empty(out.shape if keep else (0,), dtype=row_dtype, device=u.device)
     with torch.cuda.device_of(u):
         special = torch.zeros(u.shape[0] * u.shape[1], dtype=torch.int32, device=u.device)
         whole = written_out(u, size)
@@ -256,15 +264,6 @@ def _by_strips(framed: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign
         BLOCK=columns,
         num_warps=block // 32,
     )
-    if keep:
-        _columns[programs(out.shape, block)](
-            *(framed, kernel, winner, *counts),
-            **dict(zip(("KO", "KH", "KW"), size)),
-            SIGN=sign,
-            ROWS=strip(height),
-            BLOCK=block,
-            num_warps=block // 32,
-        )
 
 
 def _tap_by_tap(
@@ -286,15 +285,33 @@ def _tap_by_tap(
     )
 
 
-def backward(grad: Tensor, winner: Tensor, sizes: list[int], stride: int) -> tuple[Tensor, Tensor]:
-    """Gradient in u, and the sum of ``grad`` over the places each kernel entry won."""
-    grad_u = grad.new_empty(*grad.shape[:2], stride * grad.shape[2], *grad.shape[3:])
+def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+    """Gradients in u and kernel, from the rows of the winning taps."""
+    grad_u, sizes = torch.empty_like(u), list(kernel.shape[2:])
     with torch.cuda.device_of(grad):
-        if written_out(grad_u, sizes):
-            sums = _gather_by_strips(grad, winner, sizes, grad_u)
+        if written_out(u, sizes):
+            sums = _gather_by_strips(grad, _winning_taps(rows, u, kernel, sign), sizes, grad_u)
         else:
+            winner = torch_impl.winning_taps(rows, u, kernel, sign).to(index_dtype(kernel[0, 0].numel() + 1))
             sums = _gather_tap_by_tap(grad, winner, sizes, grad_u)
-    return grad_u, sums.sum(0).to(grad.dtype)
+    return grad_u, -sign * sums.sum(0).to(grad.dtype)
+
+
+def _winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
+    """Numbers of the winning taps, whose rows are known."""
+    batch, channels, orientations, height, width = rows.shape
+    size, block = tuple(kernel.shape[2:]), lanes(batch * width)
+    framed = _frame(u, size, torch.promote_types(u.dtype, torch.float32), -sign * float("inf"))
+    taps = rows.to(index_dtype(kernel[0, 0].numel() + 1), copy=True)
+    _columns[programs(rows.shape, block)](
+        *(framed, kernel.to(framed.dtype), taps, batch, channels, orientations, u.shape[2] // orientations),
+        *(height, width, *framed.shape[-2:], *size),
+        SIGN=sign,
+        ROWS=strip(height),
+        BLOCK=block,
+        num_warps=block // 32,
+    )
+    return taps
 
 
 def _gather_by_strips(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: Tensor) -> Tensor:

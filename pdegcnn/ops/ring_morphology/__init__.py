@@ -12,6 +12,8 @@ from pdegcnn.ops.ring_morphology.torch_impl import sources
 
 __all__ = ["ring_morphology", "winning_taps"]
 
+BACKENDS = _backend.declare("ring_morphology", "numba", "triton", "torch")
+
 _LAYOUT = "[B,C,F,G,n]"
 
 

@@ -1,11 +1,14 @@
-"""The max-plus convolution on rings as torch operators: one autograd rule for all backends."""
+"""The max-plus convolution on rings as torch operators."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
+from pdegcnn.ops._argmax_autograd import Part, Reading, register_argmax, register_pull
 from pdegcnn.ops._operator import implementation, index_dtype, operator
 from pdegcnn.ops.ring_morphology import torch_impl
 
@@ -29,49 +32,41 @@ def _(u, kernel, taps, start, longest, sign, keep, backend):
 
 @operator("pdegcnn::ring_morphology_backward")
 def ring_morphology_backward(
-    grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int, backend: str
+    grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int, sign: int, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Sum of ``grad`` over the outputs each source won, and over those each kernel entry won."""
-    return implementation("ring_morphology", backend).backward(grad.contiguous(), winner, taps, start, kernels)
+    """Gradients in u and kernel [C,kernels,S], from the winning taps."""
+    grad_u, sums = implementation("ring_morphology", backend).backward(grad.contiguous(), winner, taps, start, kernels)
+    return grad_u, -sign * sums
 
 
 @ring_morphology_backward.register_fake
-def _(grad, winner, taps, start, kernels, backend):
+def _(grad, winner, taps, start, kernels, sign, backend):
     return grad.new_empty(grad.shape), grad.new_empty((grad.shape[1], kernels, taps.shape[0]))
 
 
-def _setup(ctx, inputs, output) -> None:
-    u, kernel, taps, start, ctx.longest, ctx.sign, ctx.keep, ctx.backend = inputs
-    ctx.kernels = kernel.shape[1]
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(taps, start, *((output[1],) if ctx.keep else (u, kernel)))
+def _parts(
+    needs: Any,
+    u: Tensor,
+    kernel: Tensor,
+    taps: Tensor,
+    start: Tensor,
+    longest: int,
+    sign: int,
+    keep: bool,
+    backend: str,
+) -> list[Part]:
+    return [Part((0, 1), (taps, start, kernel.shape[1], sign, backend))]
 
 
-def _backward(ctx, grad, _):
-    taps, start, *rest = ctx.saved_tensors
-    if ctx.keep:
-        (winner,) = rest
-    else:
-        u, kernel = (x.detach() for x in rest)
-        winner = ring_morphology(u, kernel, taps, start, ctx.longest, ctx.sign, True, ctx.backend)[1]
-    grad_u, sums = ring_morphology_backward(grad, winner, taps, start, ctx.kernels, ctx.backend)
-    return grad_u, -ctx.sign * sums, None, None, None, None, None, None
+def _reading(
+    grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int, sign: int, backend: str
+) -> Reading:
+    given = (torch.zeros_like(grad), grad.new_zeros(grad.shape[1], kernels, taps.shape[0]))
+    return Reading(lambda u, k: torch_impl.read(winner, u, k, taps, start, sign), given, (None, None))
 
 
-ring_morphology.register_autograd(_backward, setup_context=_setup)
-
-
-def _setup_backward(ctx, inputs, output) -> None:
-    _, winner, taps, start, _, _ = inputs
-    ctx.save_for_backward(winner, taps, start)
-
-
-def _double_backward(ctx, grad_u, grad_sums):
-    winner, taps, start = ctx.saved_tensors
-    return torch_impl.gather(grad_u, grad_sums, winner, taps, start), None, None, None, None, None
-
-
-ring_morphology_backward.register_autograd(_double_backward, setup_context=_setup_backward)
+register_argmax(ring_morphology, ring_morphology_backward, _parts, keep=6)
+register_pull(ring_morphology_backward, _reading)
 
 
 def by_gathering(
@@ -79,5 +74,4 @@ def by_gathering(
 ) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     winner = _transforms.at_values(ring_morphology, u, kernel, taps, start, longest, sign, True, backend)[1]
-    value = torch_impl.gather(u, -sign * kernel, winner, taps, start)
-    return torch.where(winner == torch.iinfo(winner.dtype).max, -sign * torch.inf, value)
+    return torch_impl.read(winner, u, kernel, taps, start, sign)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -25,7 +26,7 @@ def forward(
     alike = kernel.shape[1] == 1
     turned = length == 1 and (alike or batch < FEW)  # the fibre becomes the inner axis
     source = u.transpose(2, 4) if turned else u
-    out = torch.empty(source.shape, dtype=torch.promote_types(u.dtype, torch.float32))
+    out = torch.empty(source.shape, dtype=wide_dtype(u.dtype))
     winner = torch.empty(out.shape if keep else (1,) * 5, dtype=index_dtype)
     how = keep, torch.iinfo(index_dtype).max, sign
     if turned and not alike:
@@ -46,7 +47,7 @@ def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels:
     """Gradient in u, and the sum of ``grad`` over the places each kernel entry won, ``[C,kernels,S]``."""
     loops = _jit.specialise(LOOPS, None, 0)
     channels = grad.shape[1]
-    grad_u = torch.empty(grad.shape, dtype=torch.promote_types(grad.dtype, torch.float32))
+    grad_u = torch.empty(grad.shape, dtype=wide_dtype(grad.dtype))
     sums = torch.empty(channels, kernels, taps.shape[0], dtype=torch.float64)
     none = torch.iinfo(winner.dtype).max
     lists = taps.numpy(), start.numpy()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype
+
 
 def forward(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, sign: int, keep: bool, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     source, weights = sign * u.to(dtype), kernel.to(dtype)
     fibre, _, length = u.shape[2:]
     counts = start.diff()
@@ -47,7 +49,7 @@ def sources(winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
     """Gradient in u, and the sum of ``grad`` over the places each kernel entry won, ``[C,kernels,S]``."""
-    dtype = torch.promote_types(grad.dtype, torch.float32)
+    dtype = wide_dtype(grad.dtype)
     position, entry, won = sources(winner, taps, start, kernels)
     flow = torch.where(won, grad.to(dtype), 0)
     grad_u = torch.zeros(grad.shape, dtype=dtype, device=grad.device).flatten(2)
@@ -58,9 +60,9 @@ def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels:
     return grad_u.view(grad.shape).to(grad.dtype), sums.view(-1, kernels, taps.shape[0]).to(grad.dtype)
 
 
-def gather(grad_u: Tensor, grad_sums: Tensor, winner: Tensor, taps: Tensor, start: Tensor) -> Tensor:
-    """Transpose of :func:`backward`: what each output's winning source and kernel entry hold."""
-    position, entry, won = sources(winner, taps, start, grad_sums.shape[1])
-    from_u = grad_u.flatten(2).gather(2, position.flatten(2))
-    from_kernel = grad_sums.flatten(1).expand(winner.shape[0], -1, -1).gather(2, entry.flatten(2))
-    return torch.where(won, (from_u + from_kernel).view(winner.shape), 0)
+def read(winner: Tensor, u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, sign: int) -> Tensor:
+    """The value of every output at its winning tap; differentiable torch."""
+    position, entry, won = sources(winner, taps, start, kernel.shape[1])
+    from_u = u.flatten(2).gather(2, position.flatten(2))
+    from_kernel = kernel.flatten(1).expand(u.shape[0], -1, -1).gather(2, entry.flatten(2))
+    return torch.where(won, (from_u - sign * from_kernel).view(u.shape), -sign * torch.inf)

@@ -13,6 +13,8 @@ from pdegcnn.ops.transport_gather.reference import transport_gather as _referenc
 
 __all__ = ["Stencil", "transport_gather"]
 
+BACKENDS = _backend.declare("transport_gather", "numba", "triton", "torch")
+
 
 class Stencil(NamedTuple):
     """Factors on a list of pairs (v, w) sorted by v that holds (w, v) with each (v, w).

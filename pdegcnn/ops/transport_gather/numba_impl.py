@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -16,7 +17,7 @@ def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Te
     """Sum over pairs and fields, ``[B,V,K,2,C] -> [B,V,2,C]``."""
     loops = _jit.specialise(LOOPS, None, 0)
     source = _jit.array(fields.flatten(0, 1))
-    out = torch.empty(source.shape[0], 2, source.shape[3], dtype=torch.promote_types(fields.dtype, torch.float32))
+    out = torch.empty(source.shape[0], 2, source.shape[3], dtype=wide_dtype(fields.dtype))
     lists = (start.numpy(), columns.numpy(), _jit.array(values))
     _jit.parallel(loops.gather, out.shape[0], source, *lists, out.numpy())
     return out.unflatten(0, fields.shape[:2]).to(fields.dtype)
@@ -27,7 +28,7 @@ def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor
     loops = _jit.specialise(LOOPS, None, 0)
     source = _jit.array(grad.flatten(0, 1))
     shape = (source.shape[0], back.shape[1], 2, source.shape[2])
-    out = torch.empty(shape, dtype=torch.promote_types(grad.dtype, torch.float32))
+    out = torch.empty(shape, dtype=wide_dtype(grad.dtype))
     lists = (start.numpy(), columns.numpy(), _jit.array(back))
     _jit.parallel(loops.spread, out.shape[0], source, *lists, out.numpy())
     return out.unflatten(0, grad.shape[:2]).to(grad.dtype)

@@ -7,6 +7,8 @@ import warnings
 import torch
 from torch import Tensor
 
+from pdegcnn._dtypes import widen
+
 
 def _multiply(start: Tensor, columns: Tensor, values: Tensor, field: Tensor) -> Tensor:
     """One sparse matrix times a field [B,V,2,C]."""
@@ -35,4 +37,4 @@ def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor
 
 def _real(x: Tensor) -> Tensor:
     """Half precision is computed in float32."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return widen(x)

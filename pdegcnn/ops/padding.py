@@ -1,0 +1,20 @@
+"""What lies outside an image, and images extended by it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BOUNDARIES = ("zeros", "replicate", "periodic")
+
+
+def pad(u: Tensor, rows: int, columns: int, boundary: str) -> Tensor:
+    """Extend the image axes of [B,C,Or,H,W] by ``rows`` and ``columns``, of any number, on each side."""
+    if boundary == "zeros":
+        return F.pad(u, (columns, columns, rows, rows))
+    for dim, extra in ((3, rows), (4, columns)):
+        size = u.shape[dim]
+        index = torch.arange(-extra, size + extra, device=u.device)
+        u = u.index_select(dim, index % size if boundary == "periodic" else index.clamp(0, size - 1))
+    return u
