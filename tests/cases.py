@@ -270,7 +270,7 @@ VARIANTS = [
         layer(f"nn.Lift {type(s).__name__} {f}", {"space": s, "filters": f, **IO}, SPHERE)
         for s in (S2, SO3) for f in SPHERE_FILTERS
     ),
-    layer("nn.Lift SE2 valid", {"space": SE2, "padding": 0, **IO}, IMAGE),
+    layer("nn.Lift SE2 valid", {"space": SE2, "kernel_size": 5, "padding": 0, **IO}, IMAGE),
     layer("nn.Lift SO3 frequencies", {"space": SO3, "max_frequency": 1, **IO}, SPHERE),
     layer("nn.Resample SE2 up", {"size": 12}, IMAGE, space=SE2),
     layer("nn.Resample SE2 down", {"size": 5}, IMAGE, space=SE2),

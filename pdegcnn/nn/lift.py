@@ -43,9 +43,12 @@ class GridLift(Derived, LiftLayer):
         space: SE(2), or the plane (then it is a convolution).
         in_channels: channels of the image.
         out_channels: channels of the lifted signal.
-        kernel_size: odd width of the filters in pixels (unused by cake wavelets).
-        filters: ``"steerable"`` (circular harmonics), ``"bspline"``, or ``"cake"``: fixed wavelets that lose nothing,
-            whose real and imaginary parts are then mixed to ``out_channels`` by trainable weights.
+        kernel_size: odd width of the filters in pixels (unused by cake wavelets); 9 for smooth filters, else 5.
+        filters: ``"smooth"`` (Gaussians times the harmonics that half the orientations' band holds: they turn with the
+            image between the grid's angles, too), ``"steerable"`` (rings times circular harmonics: more of them),
+            ``"bspline"``, or ``"cake"``: fixed wavelets that lose nothing,
+            whose real and imaginary parts are then mixed to ``out_channels`` by trainable weights. By default
+            ``"smooth"`` on SE(2) where no ``kernel_size`` is given, else ``"steerable"``.
         padding: ``"same"``, or 0 for the valid part only.
         boundary: outside the image ``"replicate"`` (nearest pixel, the default), ``"zeros"`` or ``"periodic"`` (cake
             wavelets are always periodic).
@@ -70,9 +73,9 @@ class GridLift(Derived, LiftLayer):
         space: GridSpace,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 5,
+        kernel_size: int | None = None,
         *,
-        filters: str = "steerable",
+        filters: str | None = None,
         padding: str | int = "same",
         boundary: str | None = None,
         padding_mode: str | None = None,
@@ -83,9 +86,12 @@ class GridLift(Derived, LiftLayer):
         self.space = _checks.kind("space", space, GridSpace, "R2 or SE2")
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
-        self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
-        _checks.odd("kernel_size", (kernel_size,))
+        if filters is None:
+            filters = "smooth" if kernel_size is None and space.has_orientations else "steerable"
         self.filters = _checks.choice("filters", filters, (*BASES, "cake"))
+        size = (9 if filters == "smooth" else 5) if kernel_size is None else kernel_size
+        self.kernel_size = _checks.positive_int("kernel_size", size)
+        _checks.odd("kernel_size", (size,))
         self.padding = _checks.choice("padding", padding, ("same", 0))
         outside = _checks.border(boundary, padding_mode, "replicate")
         self.boundary = _checks.choice("boundary", outside, BOUNDARIES)
@@ -111,7 +117,7 @@ class GridLift(Derived, LiftLayer):
     def filter_bank(self) -> Tensor:
         """The filters of every orientation, ``[C',C,Or,K,K]``."""
         if self.basis is None:
-            raise ValueError("filters: expected 'steerable' or 'bspline' for a filter bank, got 'cake'")
+            raise ValueError("filters: expected 'smooth', 'steerable' or 'bspline' for a filter bank, got 'cake'")
         return torch.einsum("dcn,onhw->dcohw", self.weight, self.basis)
 
     @in_parameter_precision

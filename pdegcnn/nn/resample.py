@@ -18,20 +18,21 @@ class Resample(nn.Module):
 
     Args:
         size: height and width of the result, or one number for both.
+        filter: ``"linear"`` or ``"lanczos"``, as in the function.
     """
 
-    def __init__(self, size: int | tuple[int, int]) -> None:
+    def __init__(self, size: int | tuple[int, int], filter: str = "linear") -> None:
         super().__init__()
-        self.size = size
+        self.size, self.filter = size, _checks.choice("filter", filter, ("linear", "lanczos"))
         _check_size(size)
 
     def forward(self, u: Tensor) -> Tensor:
         """Resize ``u``."""
-        return functional.resample(u, self.size)
+        return functional.resample(u, self.size, self.filter)
 
     def extra_repr(self) -> str:
-        """The size."""
-        return f"{self.size}"
+        """Size and filter."""
+        return f"{self.size}, filter={self.filter!r}"
 
 
 def _check_size(size: object) -> None:

@@ -144,8 +144,8 @@ def layer_cases() -> dict[str, Callable[[], list[Tensor]]]:
             )
         if name not in ("S2", "S2 points"):
             base = shape if name == "R2" else shape[1:]
-            made[f"Lift {name}"] = lambda space=space, base=base: trained(
-                lambda: pg.nn.Lift(space, 2, 3), (2, 2, *base)
+            made[f"Lift {name}"] = lambda name=name, space=space, base=base: trained(
+                lambda: pg.nn.Lift(space, 2, 3, **({"kernel_size": 5} if on_grid(name) else {})), (2, 2, *base)
             )
             made[f"Project {name}"] = lambda space=space, shape=shape: trained(
                 lambda: pg.nn.Project(space), (2, 2, *shape)

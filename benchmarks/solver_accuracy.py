@@ -1,0 +1,229 @@
+"""What the solvers on the plane and SE(2) get right, beside what it costs.
+
+    python -m benchmarks.solver_accuracy [--quick] [--grids]    # with S2 and SO(3) unless --grids; minutes on one core
+
+Errors are relative, against solutions written without the library (``tests/pde/references.py``): dilation against a
+WENO solver, relative to the change that it makes; convection and diffusion against the function at moved points and
+dense exponentials. "Chain" is lift, convection, dilation and maximum (with erosion where there are several layers) of
+an image turned by formula, compared after a blur of 1.5 pixels. Times are processor time, forward and with backward, as
+multiples of the time of the old defaults: samples, five taps, linear interpolation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import pdegcnn as pg
+from benchmarks import solver_accuracy_sphere
+from benchmarks.solver_accuracy_sphere import costs
+from tests.pde.references import Waves, convected, diffused, dilated
+
+F = pg.functional
+TURN = torch.tensor([[1.2, 0.2, 0.1], [0.2, 1.1, -0.2], [0.1, -0.2, 0.9]], dtype=torch.float64)
+METRICS = {
+    "(1, 1, 1)": torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64),
+    "(.5, 1.5, 1)": torch.tensor([0.5, 1.5, 1.0], dtype=torch.float64),
+    "full": (TURN @ TURN)[None],
+}
+OLD = {"kernel_size": 5, "oversample": 1, "distance": "half_angle"}
+DILATION: dict[str, dict[str, Any]] = {"old default": OLD, "default": {}, "oversample=1": {"oversample": 1}}
+DILATION["oversample=2"] = {"oversample": 2}
+CONVECTION = {"linear": {"method": "linear"}, "default": {}, "spectral": {"method": "spectral"}}
+DIFFUSION = {
+    "sampled, 5 taps": {"method": "sampled", "kernel_size": 5},
+    "default": {},
+    "spectral": {"method": "spectral"},
+}
+INNER = (slice(None), slice(5, -5), slice(5, -5))
+
+
+class Row(NamedTuple):
+    """One measurement."""
+
+    what: str
+    options: str
+    errors: str
+    forward: float
+    training: float
+
+
+def full(metric: Tensor) -> Tensor:
+    """A metric as a matrix ``[3,3]``."""
+    return torch.diag(metric**2) if metric.ndim == 1 else metric[0]
+
+
+def timed(
+    run: Callable[[Tensor, Tensor, dict[str, Any]], Tensor], options: dict[str, dict[str, Any]], count: int, p: Tensor
+):
+    """Forward and training times of every choice over those of the first."""
+    found = {k: costs(lambda x, w, o=o: run(x, w, o), torch.randn(2, 8, count, 40, 40), p) for k, o in options.items()}
+    first = next(iter(found.values()))
+    return {k: (a / first[0], b / first[1]) for k, (a, b) in found.items()}
+
+
+def dilations(quick: bool) -> list[Row]:
+    """Worst and all errors over metrics and powers, at 8, 16 and 32 orientations."""
+    wave, rows = Waves(), []
+    names = list(METRICS)[: 1 if quick else 3]
+    cases = [(name, alpha) for name in names for alpha in (0.65, 1.0)]
+    true = {c: dilated(wave.sample(32, 3), full(METRICS[c[0]]), c[1], 3)[:, ::3, ::3] for c in cases}
+    for count in (8, 16) if quick else (8, 16, 32):
+        u, space = wave.sample(count), pg.SE2(count)
+        weights = 0.5 + torch.rand(8, 3)
+        times = timed(lambda x, w, o, s=space: F.dilation(x, s, w, **o), DILATION, count, weights)
+        for name, options in DILATION.items():
+            errors = []
+            for (metric, alpha), solution in true.items():
+                found = F.dilation(u[None, None], space, METRICS[metric], alpha=alpha, **options)[0, 0]
+                solution = solution[:: 32 // count]
+                errors.append(float((found - solution)[INNER].norm() / (solution - u)[INNER].norm()))
+            shown = f"{max(errors):.3f}  (" + " ".join(f"{e:.3f}" for e in errors) + ")"
+            rows.append(Row(f"dilation, Or {count}: worst (metrics x alpha .65, 1)", name, shown, *times[name]))
+    return rows
+
+
+def convections() -> list[Row]:
+    """Mean and worst error over vectors as at initialisation."""
+    wave, space, rows = Waves(), pg.SE2(8), []
+    u, torch_vectors = wave.sample(8), 2 * torch.rand(6, 3, generator=torch.Generator().manual_seed(1)) - 1
+    vectors = torch_vectors.double() * space.grid_spacing
+    true = [convected(wave, 8, c) for c in vectors]
+    times = timed(lambda x, c, o: F.convection(x, space, c, **o), CONVECTION, 8, 2 * torch.rand(8, 3) - 1)
+    for name, options in CONVECTION.items():
+        errors = []
+        for c, solution in zip(vectors, true):
+            found = F.convection(u[None, None], space, c, boundary="periodic", **options)[0, 0]
+            errors.append(float((found - solution).norm() / solution.norm()))
+        rows.append(
+            Row("convection, Or 8: mean, worst", name, f"{sum(errors) / 6:.1e} {max(errors):.1e}", *times[name])
+        )
+    return rows
+
+
+def diffusions() -> list[Row]:
+    """Errors at alpha .1, .3, .5, .65 and 1."""
+    wave, space, rows = Waves(), pg.SE2(8), []
+    u, alphas = wave.sample(8), (0.1, 0.3, 0.5, 0.65, 1.0)
+    times = timed(lambda x, w, o: F.diffusion(x, space, w, alpha=0.65, **o), DIFFUSION, 8, 0.5 + torch.rand(8, 3))
+    for metric, value in METRICS.items():
+        for name, options in DIFFUSION.items():
+            errors = []
+            for alpha in alphas:
+                true = diffused(u, full(value), alpha)
+                found = F.diffusion(u[None, None], space, value, alpha=alpha, boundary="periodic", **options)[0, 0]
+                errors.append(float((found - true).norm() / true.norm()))
+            shown = " ".join(f"{e:.3f}" for e in errors)
+            rows.append(Row(f"diffusion {metric}, Or 8: alpha .1 .3 .5 .65 1", name, shown, *times[name]))
+    return rows
+
+
+def image(angle: float, size: int = 64) -> Tensor:
+    """A sum of plane waves at turned pixels, ``[1,1,H,W]``."""
+    generator = torch.Generator().manual_seed(3)
+    k = torch.randn(120, 2, generator=generator, dtype=torch.float64) / 1.5
+    phase = 2 * math.pi * torch.rand(120, generator=generator, dtype=torch.float64)
+    keep = k.norm(dim=1) < 2.2
+    axis = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    c, s = math.cos(angle), math.sin(angle)
+    waves = (c * x + s * y)[..., None] * k[keep, 0] + (c * y - s * x)[..., None] * k[keep, 1] + phase[keep]
+    return torch.cos(waves).sum(-1)[None, None]
+
+
+def chain(layers: int, filters: str | None, convection: dict[str, Any], morphology: dict[str, Any]) -> str:
+    """Errors at 15, 30 and 45 degrees."""
+    space, found = pg.SE2(8), []
+    torch.manual_seed(1)
+    lift = pg.nn.Lift(space, 1, 6, filters=filters).double()
+    vectors = (2 * torch.rand(layers, 6, 3, dtype=torch.float64) - 1) * space.grid_spacing
+    metrics = torch.exp(torch.empty(2 * layers, 6, 3, dtype=torch.float64).uniform_(math.log(0.5), math.log(1.5)))
+
+    def net(f: Tensor) -> Tensor:
+        u = lift(f) / scale
+        for i in range(layers):
+            u = F.dilation(F.convection(u, space, vectors[i], **convection), space, metrics[2 * i], **morphology)
+            if layers > 1:
+                u = F.erosion(u, space, metrics[2 * i + 1], **morphology)
+                u = (u - u.mean((2, 3, 4), keepdim=True)) / u.std((2, 3, 4), keepdim=True)
+        return u.amax(2)
+
+    axis = torch.arange(64, dtype=torch.float64) - 31.5
+    disk = (axis[:, None] ** 2 + axis**2 < 20**2).double()
+    with torch.no_grad():
+        scale = lift(image(0.0)).std((0, 2, 3, 4), keepdim=True)
+        still = net(image(0.0))
+        for degrees in (15, 30, 45):
+            pair = space.transform(still, angle=degrees), net(image(math.radians(degrees)))
+            # heat for a time of half the variance is a blur
+            a, b = (F.diffusion(v, pg.R2(), torch.ones(2).double(), time=1.125, method="spectral") for v in pair)
+            mean = (b * disk).sum((2, 3), keepdim=True) / disk.sum()
+            found.append(float(((a - b) * disk).norm() / ((b - mean) * disk).norm()))
+    return " ".join(f"{e:.3f}" for e in found)
+
+
+def chains(quick: bool) -> list[Row]:
+    """One layer, and three with erosion."""
+    choices: dict[str, tuple[str | None, dict[str, Any], dict[str, Any]]] = {
+        "old default": ("steerable", {"method": "linear"}, OLD),
+        "default": (None, {}, {}),
+        "oversample=2": (None, {}, {"oversample": 2}),
+        "oversample=2, spectral": (None, {"method": "spectral"}, {"oversample": 2}),
+    }
+    rows = []
+    for layers in (1,) if quick else (1, 3):
+        for name, choice in choices.items():
+            rows.append(
+                Row(f"chain of {layers} layer(s), Or 8: 15, 30, 45 degrees", name, chain(layers, *choice), 0, 0)
+            )
+    return rows
+
+
+def picture(rows: Sequence[Row], path: str) -> None:
+    """Draw the worst error of dilation over orientations."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
+    for name in DILATION:
+        mine = [row for row in rows if row.options == name and row.what.startswith("dilation")]
+        counts = [int(row.what.split(":")[0].split()[-1]) for row in mine]
+        axis.plot(counts, [float(row.errors.split()[0]) for row in mine], "o-", label=name)
+    axis.set(xscale="log", yscale="log", xlabel="orientations", ylabel="error / change, worst case")
+    axis.set_xticks([8, 16, 32], ["8", "16", "32"])
+    axis.set_yticks([0.05, 0.1, 0.2, 0.4], [".05", ".1", ".2", ".4"])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="lower left")
+    figure.savefig(path, dpi=150)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one metric, 8 and 16 orientations, one layer")
+    parser.add_argument("--picture", help="file for a picture of the error of dilation over orientations")
+    parser.add_argument("--grids", action="store_true", help="without S2 and SO(3)")
+    chosen = parser.parse_args(arguments)
+    quick = chosen.quick
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    print(f"{'':55s}{'options':24s}{'time':>6s}{'train':>7s}  errors")
+    measured: list[Row] = []
+    for part in (lambda: dilations(quick), convections, diffusions, lambda: chains(quick)):
+        for row in part():
+            measured.append(row)
+            times = f"{row.forward:6.1f}{row.training:7.1f}" if row.forward else " " * 13
+            print(f"{row.what:55s}{row.options:24s}{times}  {row.errors}", flush=True)
+    if chosen.picture:
+        picture(measured, chosen.picture)
+    if not chosen.grids:
+        solver_accuracy_sphere.main(["--quick"] if quick else [])
+
+
+if __name__ == "__main__":
+    main()
