@@ -10,7 +10,7 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 NUMERICAL := $(addprefix tests/,golden laws kernels spaces surface sphere ops pde nn gauge reversible models)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test portable escnn lint types docs clean
+.PHONY: help setup demo test portable escnn lint types docs gpu clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -53,6 +53,10 @@ portable: $(VENV)/.stamp-test ## run the numerical tests as on an old processor,
 docs: $(VENV)/.stamp-docs ## build the site with all notebooks run, into docs/_build/html (SMOKE=1: small runs)
 	OMP_NUM_THREADS=1 PDEGCNN_DOCS_SMOKE=$(SMOKE) $(BIN)/python -m sphinx -W --keep-going -q -E -j auto -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
+
+# Where there is no .venv, the Python of the machine, with its torch and triton.
+gpu: ## check and time everything on a GPU (8 minutes), write docs/benchmarks/gpu-*; DRY=1: rehearse on the CPU
+	PYTHONPATH=.:examples $(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu.run $(if $(DRY),--dry)
 
 # escnn needs numpy<2 (so Python 3.12 at most). Its environment sees the packages of .venv, after its own.
 escnn: $(VENV)/.stamp-test ## run the tests against escnn, in an environment of their own

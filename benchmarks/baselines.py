@@ -31,7 +31,7 @@ def shift_maximum(u: Tensor, kernel: Tensor, sign: int = 1) -> Tensor:
 def unfold_maximum(u: Tensor, kernel: Tensor) -> Tensor:
     """All taps in one tensor, then one maximum."""
     ko, kh, kw = kernel.shape[-3:]
-    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-1e9)
+    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
     turned = torch.stack([padded.roll(ko // 2 - a, 2) for a in range(ko)], 3)
     windows = turned.unfold(4, kh, 1).unfold(5, kw, 1)
     return (windows - kernel[:, :, :, None, None]).amax((3, 6, 7))

@@ -48,7 +48,15 @@ def specialise(source: str, rows: Callable[[int], str] | None, width: int) -> Mo
     if rows is not None:
         head, rest = text.split(BEGIN)
         text = head + rows(width) + rest.split(END)[1]
-    name = f"pdegcnn_loops_{Path(source).parent.name}_{width}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return import_text(f"loops_{Path(source).parent.name}_{width}", text)
+
+
+def import_text(name: str, text: str) -> ModuleType:
+    """Import ``text`` as a module, from a file of its own in :func:`cache_dir` named by ``name`` and the text's hash.
+
+    Compilers read the source of a function from its file, and debuggers show it.
+    """
+    name = f"pdegcnn_{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     path = cache_dir() / f"{name}.py"
     if not path.exists():
         write_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))

@@ -1,6 +1,7 @@
 """The Triton versions without a GPU: interpreted against the specification, and compiled for one."""
 
 import importlib
+import math
 import os
 import subprocess
 import sys
@@ -17,6 +18,11 @@ pytest.importorskip("triton", reason="Triton has wheels for Linux only")
 HERE = Path(__file__).parent
 FOLDERS = {"morphological_convolution": "morphology"}
 POINTERS = {"u": "*fp32", "grad": "*fp32", "out": "*fp32", "kernel": "*fp32", "shift": "*fp32", "winner": "*u8"}
+POINTERS |= dict.fromkeys(("fans", "tail", "following", "previous", "twin", "vertex", "wedge", "corners"), "*i64")
+POINTERS |= dict.fromkeys(("keys", "length", "corner", "angles", "transport", "scale"), "*fp64")
+POINTERS |= dict.fromkeys(("radius", "angle", "positions"), "*fp64")
+POINTERS |= dict.fromkeys(("flow", "mean", "areas", "profile", "scale", "total"), "*fp32")
+POINTERS |= {"frame": "*fp32", "special": "*i32"}
 POINTERS |= dict.fromkeys(("fields", "values", "offset", "turn", "matrix", "table", "law"), "*fp32")
 POINTERS |= dict.fromkeys(("taps", "start", "order", "readers", "owner", "columns", "steps"), "*i64")
 PARTS = ("test_backends.py", "test_ring_morphology.py", "test_laws.py", "test_torch_machinery.py", "interpreted.py")
@@ -35,6 +41,10 @@ SIZES = {
     "TAPS": 32,
     "CHUNK": 128,
     "NUMBER": 45,
+    "ROWS": 4,
+    "TILE": 4,
+    "LINE": 64,
+    "EMPTY": -math.inf,
 }
 
 
@@ -46,7 +56,9 @@ def launched():
         "SIGN": (1, -1),
         "FORWARD": (True, False),
         "BOUNDARY": (0, 1, 2),
-        "AXIS": (1,),
+        "CHECK": (True, False),
+        "ALL": (True, False),
+        "BACK": (True, False),
     }
     served = [name for name, backends in registry.operators().items() if "triton" in backends]
     for operator in (FOLDERS.get(name, name) for name in served):

@@ -2,19 +2,23 @@
 # (kernels declare tl.constexpr and are launched with plain numbers; Triton has no wheels for some systems)
 """Convection in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
-The transpose of the sampling is gathered axis by axis: a position reads the two samples that used it, and the first
-or last position also those that lay outside the image, hence no atomics and the same bits in every run.
-Boundaries are numbered 0 zeros, 1 replicate, 2 periodic.
+All outputs of a channel and an orientation have one shift, so that a program splits it once, finds its columns once,
+and walks down the rows with what it blended from the row above. The transpose of the sampling is gathered: a position
+reads the two samples that used it, and the first or last position also those that lay outside the image, hence no
+atomics and the same bits in every run. Boundaries are numbered 0 zeros, 1 replicate, 2 periodic.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 512
+LANES, ROWS = 128, 8
+"""Columns and rows of a strip."""
 
 
 @triton.jit
@@ -30,188 +34,237 @@ def _split(shift, size, BOUNDARY: tl.constexpr):
 
 @triton.jit
 def _source(i, size, BOUNDARY: tl.constexpr):
-    """Index that stands for i on an axis, and whether the signal is there."""
+    """Index that stands for i on an axis, where ``-size - 1 <= i < 2 size``, and whether the signal is there."""
     if BOUNDARY == 2:
-        return (i % size + size) % size, i == i
+        return tl.where(i >= size, i - size, i), i == i
     if BOUNDARY == 1:
         return tl.minimum(tl.maximum(i, 0), size - 1), i == i
     return i, (i >= 0) & (i < size)
 
 
 @triton.jit
-def _corners(first, p0, p1, h, w, height, width, s1, s2, inside, WIDE: tl.constexpr, BOUNDARY: tl.constexpr):
-    """The eight samples around the shifted position, of planes ``p0`` and ``p1``."""
-    r0, i0 = _source(h + s1, height, BOUNDARY)
-    r1, i1 = _source(h + s1 + 1, height, BOUNDARY)
-    c0, j0 = _source(w + s2, width, BOUNDARY)
-    c1, j1 = _source(w + s2 + 1, width, BOUNDARY)
-    pixels = height * width
-    m00, m01, m10, m11 = inside & i0 & j0, inside & i0 & j1, inside & i1 & j0, inside & i1 & j1
-    a00, a01, a10, a11 = r0 * width + c0, r0 * width + c1, r1 * width + c0, r1 * width + c1
-    lower, upper = first + p0 * pixels, first + p1 * pixels
-    x000 = tl.load(lower + a00, mask=m00, other=0.0).to(WIDE)
-    x001 = tl.load(lower + a01, mask=m01, other=0.0).to(WIDE)
-    x010 = tl.load(lower + a10, mask=m10, other=0.0).to(WIDE)
-    x011 = tl.load(lower + a11, mask=m11, other=0.0).to(WIDE)
-    x100 = tl.load(upper + a00, mask=m00, other=0.0).to(WIDE)
-    x101 = tl.load(upper + a01, mask=m01, other=0.0).to(WIDE)
-    x110 = tl.load(upper + a10, mask=m10, other=0.0).to(WIDE)
-    x111 = tl.load(upper + a11, mask=m11, other=0.0).to(WIDE)
-    return x000, x001, x010, x011, x100, x101, x110, x111
+def _place(channels, orientations, batch, height, width, BLOCK: tl.constexpr):
+    """Orientation of the program, and signal and column of each of its lanes; lanes beyond the last repeat it."""
+    entry = tl.program_id(0)
+    lane = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
+    o = entry % orientations
+    b, x = tl.minimum(lane // width, batch - 1), lane % width
+    first = (b * (channels * orientations) + (entry - o)).to(tl.int64) * (height * width)
+    return entry, o, first, x, lane < batch * width
 
 
 @triton.jit
+def _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE: tl.constexpr, BOUNDARY: tl.constexpr):
+    """Samples of a row at two columns of two planes."""
+    there = (row >= 0) & (row < height)
+    r = tl.minimum(tl.maximum(row, 0), height - 1) if BOUNDARY == 1 else row
+    at0, at1 = r * width + c0, r * width + c1
+    if BOUNDARY == 0:
+        m0, m1 = m0 & there, m1 & there
+        x00 = tl.load(lower + at0, mask=m0, other=0.0).to(WIDE)
+        x01 = tl.load(lower + at1, mask=m1, other=0.0).to(WIDE)
+        x10 = tl.load(upper + at0, mask=m0, other=0.0).to(WIDE)
+        x11 = tl.load(upper + at1, mask=m1, other=0.0).to(WIDE)
+        return x00, x01, x10, x11
+    x00, x01 = tl.load(lower + at0).to(WIDE), tl.load(lower + at1).to(WIDE)
+    x10, x11 = tl.load(upper + at0).to(WIDE), tl.load(upper + at1).to(WIDE)
+    return x00, x01, x10, x11
+
+
+@triton.jit
+def _first_row(top, step, height, BOUNDARY: tl.constexpr):
+    """Row that the output row ``top`` reads, not yet brought into the image but where it is periodic."""
+    return (top + step) % height if BOUNDARY == 2 else top + step
+
+
+@triton.jit(do_not_specialize=["batch", "channels", "orientations", "height", "width"])
 def _forward(
     u,
     shift,
     out,
+    batch,
     channels,
     orientations,
     height,
     width,
+    ROWS: tl.constexpr,
     BOUNDARY: tl.constexpr,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    pixels = height * width
-    blocks = tl.cdiv(pixels, BLOCK)
-    plane = tl.program_id(0) // blocks
-    signal, o = plane // orientations, plane % orientations
-    at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    s = shift + (signal % channels * orientations + o) * 3
-    s0, f0 = _split(tl.load(s).to(WIDE), orientations, 2)
-    s1, f1 = _split(tl.load(s + 1).to(WIDE), height, BOUNDARY)
-    s2, f2 = _split(tl.load(s + 2).to(WIDE), width, BOUNDARY)
-    p0 = (o + s0) % orientations
-    p1 = (o + s0 + 1) % orientations
-    first = u + signal.to(tl.int64) * orientations * pixels
-    x000, x001, x010, x011, x100, x101, x110, x111 = _corners(
-        first, p0, p1, at // width, at % width, height, width, s1, s2, at < pixels, WIDE, BOUNDARY
-    )
-    lower = (1 - f1) * ((1 - f2) * x000 + f2 * x001) + f1 * ((1 - f2) * x010 + f2 * x011)
-    upper = (1 - f1) * ((1 - f2) * x100 + f2 * x101) + f1 * ((1 - f2) * x110 + f2 * x111)
-    tl.store(out + plane.to(tl.int64) * pixels + at, (1 - f0) * lower + f0 * upper, mask=at < pixels)
+    entry, o, first, x, real = _place(channels, orientations, batch, height, width, BLOCK)
+    s0, f0 = _split(tl.load(shift + entry * 3).to(WIDE), orientations, 2)
+    s1, f1 = _split(tl.load(shift + entry * 3 + 1).to(WIDE), height, BOUNDARY)
+    s2, f2 = _split(tl.load(shift + entry * 3 + 2).to(WIDE), width, BOUNDARY)
+    lower = u + first + (o + s0) % orientations * (height * width)
+    upper = u + first + (o + s0 + 1) % orientations * (height * width)
+    c0, m0 = _source(x + s2, width, BOUNDARY)
+    c1, m1 = _source(c0 + 1 if BOUNDARY == 2 else x + s2 + 1, width, BOUNDARY)
+    top = tl.program_id(1) * ROWS
+    left = tl.where(real, height - top, 0)  # rows to write
+    w00, w01, w10, w11 = (1 - f0) * (1 - f2), (1 - f0) * f2, f0 * (1 - f2), f0 * f2
+    row = _first_row(top, s1, height, BOUNDARY)
+    x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
+    above = w00 * x00 + w01 * x01 + w10 * x10 + w11 * x11
+    target = out + first + o * (height * width) + top * width + x
+    for r in tl.static_range(ROWS):
+        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + s1 + 1
+        x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
+        below = w00 * x00 + w01 * x01 + w10 * x10 + w11 * x11
+        tl.store(target, ((1 - f1) * above + f1 * below).to(out.dtype.element_ty), mask=left > r)
+        target += width
+        above = below
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "channels", "orientations", "height", "width"])
 def _backward_shift(
     grad,
     u,
     shift,
     sums,
+    batch,
     channels,
     orientations,
     height,
     width,
+    ROWS: tl.constexpr,
     BOUNDARY: tl.constexpr,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    pixels = height * width
-    plane = tl.program_id(0)
-    signal, o = plane // orientations, plane % orientations
-    s = shift + (signal % channels * orientations + o) * 3
-    s0, f0 = _split(tl.load(s).to(WIDE), orientations, 2)
-    s1, f1 = _split(tl.load(s + 1).to(WIDE), height, BOUNDARY)
-    s2, f2 = _split(tl.load(s + 2).to(WIDE), width, BOUNDARY)
-    p0 = (o + s0) % orientations
-    p1 = (o + s0 + 1) % orientations
-    first = u + signal.to(tl.int64) * orientations * pixels
+    entry, o, first, x, real = _place(channels, orientations, batch, height, width, BLOCK)
+    s0, f0 = _split(tl.load(shift + entry * 3).to(WIDE), orientations, 2)
+    s1, f1 = _split(tl.load(shift + entry * 3 + 1).to(WIDE), height, BOUNDARY)
+    s2, f2 = _split(tl.load(shift + entry * 3 + 2).to(WIDE), width, BOUNDARY)
+    lower = u + first + (o + s0) % orientations * (height * width)
+    upper = u + first + (o + s0 + 1) % orientations * (height * width)
+    c0, m0 = _source(x + s2, width, BOUNDARY)
+    c1, m1 = _source(c0 + 1 if BOUNDARY == 2 else x + s2 + 1, width, BOUNDARY)
+    top = tl.program_id(1) * ROWS
+    left = tl.where(real, height - top, 0)
+    row = _first_row(top, s1, height, BOUNDARY)
+    x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
+    low, high = x00 + f2 * (x01 - x00), x10 + f2 * (x11 - x10)
+    value, turn = low + f0 * (high - low), high - low
+    aside = (x01 - x00) + f0 * ((x11 - x10) - (x01 - x00))
     total0 = tl.zeros([BLOCK], WIDE)
     total1 = tl.zeros([BLOCK], WIDE)
     total2 = tl.zeros([BLOCK], WIDE)
-    for start in range(0, pixels, BLOCK):
-        at = start + tl.arange(0, BLOCK)
-        x000, x001, x010, x011, x100, x101, x110, x111 = _corners(
-            first, p0, p1, at // width, at % width, height, width, s1, s2, at < pixels, WIDE, BOUNDARY
-        )
-        g = tl.load(grad + plane.to(tl.int64) * pixels + at, mask=at < pixels, other=0.0).to(WIDE)
-        row0 = (1 - f2) * x000 + f2 * x001
-        row1 = (1 - f2) * x010 + f2 * x011
-        row2 = (1 - f2) * x100 + f2 * x101
-        row3 = (1 - f2) * x110 + f2 * x111
-        total0 += g * ((1 - f1) * (row2 - row0) + f1 * (row3 - row1))
-        total1 += g * ((1 - f0) * (row1 - row0) + f0 * (row3 - row2))
-        lower = (1 - f1) * (x001 - x000) + f1 * (x011 - x010)
-        upper = (1 - f1) * (x101 - x100) + f1 * (x111 - x110)
-        total2 += g * ((1 - f0) * lower + f0 * upper)
-    there = sums + plane.to(tl.int64) * 3
+    p = grad + first + o * (height * width) + top * width + x
+    for r in tl.static_range(ROWS):
+        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + s1 + 1
+        x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
+        low, high = x00 + f2 * (x01 - x00), x10 + f2 * (x11 - x10)
+        value1, turn1 = low + f0 * (high - low), high - low
+        aside1 = (x01 - x00) + f0 * ((x11 - x10) - (x01 - x00))
+        g = tl.load(p, mask=left > r, other=0.0).to(WIDE)
+        total0 += g * (turn + f1 * (turn1 - turn))
+        total1 += g * (value1 - value)
+        total2 += g * (aside + f1 * (aside1 - aside))
+        value, turn, aside = value1, turn1, aside1
+        p += width
+    part = tl.program_id(1) * tl.num_programs(2) + tl.program_id(2)
+    there = sums + (part.to(tl.int64) * (channels * orientations) + entry) * 3
     tl.store(there, tl.sum(total0.to(tl.float64), 0))
     tl.store(there + 1, tl.sum(total1.to(tl.float64), 0))
     tl.store(there + 2, tl.sum(total2.to(tl.float64), 0))
 
 
 @triton.jit
-def _transpose_axis(
-    grad,
-    shift,
-    out,
-    channels,
-    orientations,
-    pixels,
-    size,
-    stride,
-    AXIS: tl.constexpr,
-    BOUNDARY: tl.constexpr,
-    WIDE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Transpose of sampling along an image axis of ``size`` positions ``stride`` apart."""
-    blocks = tl.cdiv(pixels, BLOCK)
-    plane = tl.program_id(0) // blocks
-    at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    inside = at < pixels
-    q = at // stride % size
-    entry = plane // orientations % channels * orientations + plane % orientations
-    step, f = _split(tl.load(shift + entry * 3 + AXIS).to(WIDE), size, BOUNDARY)
-    g = grad + plane.to(tl.int64) * pixels
-    line = at - q * stride
+def _readers(q, step, size, BOUNDARY: tl.constexpr):
+    """The two samples that used position q of an axis, and whether they exist."""
     i0 = q - step
-    i1 = i0 - 1
     if BOUNDARY == 2:
-        i0 = (i0 + size) % size
-        i1 = (i1 + 2 * size) % size
-    m0, m1 = inside & (i0 >= 0) & (i0 < size), inside & (i1 >= 0) & (i1 < size)
-    total = (1 - f) * tl.load(g + line + i0 * stride, mask=m0, other=0.0).to(WIDE)
-    total += f * tl.load(g + line + i1 * stride, mask=m1, other=0.0).to(WIDE)
-    if BOUNDARY == 1:
-        below = step < 0
-        edge = inside & (q == tl.where(below, 0, size - 1))
-        reach = tl.where(below, -step, step + 1)
-        for d in range(tl.minimum(reach, size)):
-            i = tl.where(below, d, size - 1 - d)
-            near = tl.where(below, d + step < 0, d < step)
-            far = tl.where(below, d + step + 1 < 0, d < step + 1)
-            weight = tl.where(near, 1 - f, 0.0) + tl.where(far, f, 0.0)
-            total += weight * tl.load(g + line + i * stride, mask=edge, other=0.0).to(WIDE)
-    tl.store(out + plane.to(tl.int64) * pixels + at, total, mask=inside)
+        i0 = tl.where(i0 < 0, i0 + size, i0)
+        i1 = tl.where(i0 == 0, size - 1, i0 - 1)
+        return i0, i1, i0 >= 0, i1 >= 0
+    i1 = i0 - 1
+    return i0, i1, (i0 >= 0) & (i0 < size), (i1 >= 0) & (i1 < size)
 
 
 @triton.jit
-def _transpose_fibre(
+def _beyond(d, step, f, size):
+    """Sample ``d`` of those that lie outside the image, and its weight for the edge that they are replaced by."""
+    below = step < 0
+    i = tl.where(below, d, size - 1 - d)
+    near = tl.where(below, d + step < 0, d < step)
+    far = tl.where(below, d + step + 1 < 0, d < step + 1)
+    return i, tl.where(near, 1 - f, 0.0) + tl.where(far, f, 0.0)
+
+
+@triton.jit(do_not_specialize=["batch", "channels", "orientations", "height", "width"])
+def _transpose_columns(
     grad,
     shift,
     out,
+    batch,
     channels,
     orientations,
-    pixels,
+    height,
+    width,
+    BOUNDARY: tl.constexpr,
     WIDE: tl.constexpr,
+    TILE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Transpose of sampling along the orientations."""
-    blocks = tl.cdiv(pixels, BLOCK)
-    plane = tl.program_id(0) // blocks
-    signal, p = plane // orientations, plane % orientations
-    at = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    total = tl.zeros([BLOCK], WIDE)
+    """Transpose of sampling along the rows of each output."""
+    entry, o, first, x, real = _place(channels, orientations, batch, height, width, BLOCK)
+    step, f = _split(tl.load(shift + entry * 3 + 2).to(WIDE), width, BOUNDARY)
+    y = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    i0, i1, m0, m1 = _readers(x, step, width, BOUNDARY)
+    line = (first + o * (height * width))[None, :] + (y * width)[:, None]
+    inside = (y < height)[:, None] & real[None, :]
+    total = (1 - f) * tl.load(grad + (line + i0[None, :]), mask=inside & m0[None, :], other=0.0).to(WIDE)
+    total += f * tl.load(grad + (line + i1[None, :]), mask=inside & m1[None, :], other=0.0).to(WIDE)
+    if BOUNDARY == 1:
+        edge = inside & (x == tl.where(step < 0, 0, width - 1))[None, :]
+        for d in range(tl.minimum(tl.where(step < 0, -step, step + 1), width)):
+            i, weight = _beyond(d, step, f, width)
+            total += weight * tl.load(grad + (line + i), mask=edge, other=0.0).to(WIDE)
+    tl.store(out + (line + x[None, :]), total, mask=inside)
+
+
+@triton.jit(do_not_specialize=["batch", "channels", "orientations", "height", "width"])
+def _transpose_rows(
+    grad,
+    shift,
+    out,
+    batch,
+    channels,
+    orientations,
+    height,
+    width,
+    BOUNDARY: tl.constexpr,
+    WIDE: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Transpose of sampling along columns and orientations."""
+    entry, plane, first, x, real = _place(channels, orientations, batch, height, width, BLOCK)
+    y = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    total = tl.zeros([TILE, BLOCK], WIDE)
     for o in range(orientations):
-        s, f = _split(tl.load(shift + (signal % channels * orientations + o) * 3).to(WIDE), orientations, 2)
-        low, high = (o + s) % orientations == p, (o + s + 1) % orientations == p
-        weight = tl.where(low, 1 - f, 0.0) + tl.where(high, f, 0.0)
-        if weight != 0:
-            there = grad + (signal * orientations + o).to(tl.int64) * pixels + at
-            total += weight * tl.load(there, mask=at < pixels, other=0.0).to(WIDE)
-    tl.store(out + plane.to(tl.int64) * pixels + at, total, mask=at < pixels)
+        s = shift + (entry - plane + o) * 3
+        turn, f0 = _split(tl.load(s).to(WIDE), orientations, 2)
+        low, high = (o + turn) % orientations == plane, (o + turn + 1) % orientations == plane
+        share = tl.where(low, 1 - f0, 0.0) + tl.where(high, f0, 0.0)
+        if share != 0:
+            step, f = _split(tl.load(s + 1).to(WIDE), height, BOUNDARY)
+            i0, i1, m0, m1 = _readers(y, step, height, BOUNDARY)
+            column = grad + first + o * (height * width) + x
+            p0, p1 = column[None, :] + (i0 * width)[:, None], column[None, :] + (i1 * width)[:, None]
+            total += share * (1 - f) * tl.load(p0, mask=m0[:, None] & real[None, :], other=0.0).to(WIDE)
+            total += share * f * tl.load(p1, mask=m1[:, None] & real[None, :], other=0.0).to(WIDE)
+            if BOUNDARY == 1:
+                edge = y == tl.where(step < 0, 0, height - 1)
+                reach = tl.minimum(tl.where(step < 0, -step, step + 1), height)
+                for d in range(tl.where(tl.max(edge.to(tl.int32), 0) > 0, reach, 0)):
+                    i, weight = _beyond(d, step, f, height)
+                    value = share * weight * tl.load(column + i * width, mask=real, other=0.0).to(WIDE)
+                    total += tl.where(edge[:, None], value[None, :], 0.0)
+    there = out + first + plane * (height * width) + x
+    inside = (y < height)[:, None] & real[None, :]
+    tl.store(there[None, :] + (y * width)[:, None], total.to(out.dtype.element_ty), mask=inside)
 
 
 def wide(dtype: torch.dtype) -> tl.dtype:
@@ -219,38 +272,38 @@ def wide(dtype: torch.dtype) -> tl.dtype:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
+def _programs(shape: Sequence[int], rows: int) -> tuple[tuple[int, int, int], int]:
+    """Programs (channels and orientations, strips of rows, blocks of columns of the batch), and columns of a block."""
+    batch, channels, orientations, height, width = shape
+    block = min(LANES, max(32, 1 << (batch * width - 1).bit_length()))
+    return (channels * orientations, -(-height // rows), -(-batch * width // block)), block
+
+
 def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
     """Value of u [B,C,Or,H,W] at shift [C,Or,3]."""
-    batch, channels, orientations, height, width = u.shape
     out = torch.empty_like(u)
-    grid = (batch * channels * orientations * triton.cdiv(height * width, BLOCK),)
+    grid, block = _programs(u.shape, ROWS)
     with torch.cuda.device_of(u):
         _forward[grid](
-            *(u, shift, out, channels, orientations, height, width),
+            *(u, shift, out, *u.shape),
+            ROWS=ROWS,
             BOUNDARY=boundary,
             WIDE=wide(u.dtype),
-            BLOCK=BLOCK,
+            BLOCK=block,
+            num_warps=block // 32,
         )
     return out
 
 
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
     """Gradients in u and shift."""
-    batch, channels, orientations, height, width = u.shape
-    planes, pixels = batch * channels * orientations, height * width
-    options = {"WIDE": wide(u.dtype), "BLOCK": BLOCK}
-    grid = (planes * triton.cdiv(pixels, BLOCK),)
-    sums = torch.empty(batch, *shift.shape, dtype=torch.float64, device=u.device)
-    accumulate = torch.promote_types(u.dtype, torch.float32)
-    by_columns, by_rows = (torch.empty(u.shape, dtype=accumulate, device=u.device) for _ in range(2))
+    grid, block = _programs(u.shape, ROWS)
+    options = {"BOUNDARY": boundary, "WIDE": wide(u.dtype), "BLOCK": block, "num_warps": block // 32}
+    sums = torch.empty(grid[1] * grid[2], *shift.shape, dtype=torch.float64, device=u.device)
+    by_columns = torch.empty(u.shape, dtype=torch.promote_types(u.dtype, torch.float32), device=u.device)
     grad_u = torch.empty_like(u)
-    sizes = (channels, orientations, pixels)
     with torch.cuda.device_of(u):
-        _backward_shift[(planes,)](
-            *(grad, u, shift, sums, channels, orientations, height, width), BOUNDARY=boundary, **options
-        )
-        axis = {"BOUNDARY": boundary, **options}
-        _transpose_axis[grid](grad, shift, by_columns, *sizes, width, 1, AXIS=2, **axis)
-        _transpose_axis[grid](by_columns, shift, by_rows, *sizes, height, width, AXIS=1, **axis)
-        _transpose_fibre[grid](by_rows, shift, grad_u, *sizes, **options)
+        _backward_shift[grid](grad, u, shift, sums, *u.shape, ROWS=ROWS, **options)
+        _transpose_columns[grid](grad, shift, by_columns, *u.shape, TILE=ROWS, **options)
+        _transpose_rows[grid](by_columns, shift, grad_u, *u.shape, TILE=ROWS, **options)
     return grad_u, sums.sum(0).to(shift.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
@@ -13,7 +14,7 @@ from pdegcnn.ops.gather_mean import reference as _reference
 
 __all__ = ["gather_mean"]
 
-BACKENDS = _backend.declare("gather_mean", "numba", "torch")
+BACKENDS = _backend.declare("gather_mean", "numba", "triton", "torch")
 
 
 def gather_mean(
@@ -38,8 +39,8 @@ def gather_mean(
         profile: samples k >= 0 of the profile, [T], positive at distance zero.
         reach: distance of the last sample; a tensor inside function transforms, which run the torch version.
         taps: odd number of steps of directions; with one more than there are directions, the outer two count half.
-        backend: ``"numba"`` (whose second derivatives and ``torch.func`` transforms run the torch version) or
-            ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"``, ``"triton"`` (second derivatives and ``torch.func`` transforms run the torch version, as
+            do gradients in the profile for ``"triton"``) or ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Tensor of the shape and dtype of ``u``: between its least and greatest value.
@@ -58,7 +59,9 @@ def gather_mean(
     dtype = wide_dtype(u.dtype)
     arguments = (u.to(dtype), lists, matrix.to(dtype), profile.to(dtype), reach, taps)
     chosen = _backend.choose("gather_mean", u, backend)
+    if chosen == "triton" and torch.is_grad_enabled() and profile.requires_grad:
+        chosen = "torch"  # samples of the profile are summed by the other versions only
     if chosen == "torch" or isinstance(reach, Tensor) or _transforms.differentiated(u, matrix, profile):
         return _reference.gather_mean(*arguments).to(u.dtype)
     wide, _, *rest = arguments
-    return _op.mean(wide, *lists, *rest)[0].to(u.dtype)
+    return _op.mean(wide, *lists, *rest, chosen)[0].to(u.dtype)

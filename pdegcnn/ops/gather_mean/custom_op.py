@@ -1,4 +1,4 @@
-"""The gathered mean as a torch operator with a Numba backend."""
+"""The gathered mean as a torch operator with a Numba and a Triton backend."""
 
 from __future__ import annotations
 
@@ -66,19 +66,23 @@ def mean(
     profile: Tensor,
     reach: float,
     taps: int,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Mean [B,C,Or,V] and the sums of weights, by rows [C*V,N]."""
-    loops = _jit.specialise(LOOPS, None, 0)
     rows = _rows(u)
     out, total = torch.empty_like(rows), torch.empty_like(rows[0])
     lists = (start, columns, offset, turn, steps, areas)
+    if backend == "triton":
+        _triton((rows, rows, rows), lists, matrix, profile, reach, (out, total, total), most, taps, False)
+        return _back(out, u.shape), total
+    loops = _jit.specialise(LOOPS, None, 0)
     geometry = _geometry(lists, matrix, profile, reach, u.shape[2], taps)
     _jit.parallel(loops.forward, rows.shape[1], _jit.array(rows), geometry, out.numpy(), total.numpy())
     return _back(out, u.shape), total
 
 
 @mean.register_fake
-def _(u, start, columns, offset, turn, steps, areas, most, matrix, profile, reach, taps):
+def _(u, start, columns, offset, turn, steps, areas, most, matrix, profile, reach, taps, backend):
     return u.new_empty(u.shape), u.new_empty(u.shape[1] * u.shape[3], u.shape[2])
 
 
@@ -99,11 +103,21 @@ def mean_backward(
     reach: float,
     taps: int,
     learn: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients in the signal, the metric and (with ``learn``, else zero) the profile."""
-    loops = _jit.specialise(LOOPS, None, 0)
+    """Gradients in the signal, the metric and (with ``learn``, else zero; by Numba only) the profile."""
     flow = _rows(grad) / total
     grad_u = torch.empty_like(flow)
+    if backend == "triton":
+        from pdegcnn.ops.gather_mean import triton_impl
+
+        rows, lists = _rows(u), (start, columns, offset, turn, steps, areas)
+        sums = torch.empty(triton_impl.parts(rows, u.shape[1]), 6, dtype=torch.float64, device=u.device)
+        most, fields = int(start.diff().max()), (rows, flow, _rows(out))
+        _triton(fields, lists, matrix, profile, reach, (grad_u, total, sums), most, taps, True)
+        sums = sums.view(u.shape[0], u.shape[1], -1, 6).sum((0, 2))
+        return _back(grad_u, u.shape), _symmetric(sums, matrix), torch.zeros_like(profile)
+    loops = _jit.specialise(LOOPS, None, 0)
     items = u.shape[1] * -(-u.shape[3] // BLOCK)
     sums = torch.empty(items, 6, dtype=torch.float64)
     samples = torch.zeros(items, profile.numel() if learn else 0, dtype=torch.float64)
@@ -112,32 +126,58 @@ def mean_backward(
     fields = (_jit.array(flow), _jit.array(_rows(u)), _jit.array(_rows(out)))
     results = (grad_u.numpy(), sums.numpy(), samples.numpy())
     _jit.parallel(loops.backward, items, *fields, geometry, *results, BLOCK)
-    grad_matrix = torch.zeros(matrix.shape, dtype=torch.float64)
-    for (i, j), total_ in zip(SYMMETRIC, sums.view(u.shape[1], -1, 6).sum(1).unbind(1)):
-        grad_matrix[:, i, j] = grad_matrix[:, j, i] = total_
+    grad_matrix = _symmetric(sums.view(u.shape[1], -1, 6).sum(1), matrix)
     grad_profile = samples.sum(0) if learn else torch.zeros(profile.shape)
-    return _back(grad_u, u.shape), grad_matrix.to(matrix.dtype), grad_profile.to(profile.dtype)
+    return _back(grad_u, u.shape), grad_matrix, grad_profile.to(profile.dtype)
+
+
+def _symmetric(sums: Tensor, like: Tensor) -> Tensor:
+    """Matrices [C,3,3] whose entries in the order of SYMMETRIC are given, [C,6]."""
+    made = torch.zeros_like(like)
+    for (i, j), entry in zip(SYMMETRIC, sums.to(like.dtype).unbind(1)):
+        made[:, i, j] = made[:, j, i] = entry
+    return made
+
+
+def _triton(
+    fields: tuple[Tensor, ...],
+    lists: tuple[Tensor, ...],
+    matrix: Tensor,
+    profile: Tensor,
+    reach: float,
+    results: tuple[Tensor, ...],
+    most: int,
+    taps: int,
+    back: bool,
+) -> None:
+    """Fill ``results`` by the Triton version."""
+    from pdegcnn.ops.gather_mean import triton_impl
+
+    table = tap_table(fields[0].shape[2], taps, profile.dtype).to(profile.device)
+    scale = profile.new_full((1,), (profile.numel() - 1) / reach)  # a number would be passed in float32
+    geometry = (matrix, table, profile, scale)
+    triton_impl.run(fields, lists, geometry, results, matrix.shape[0], most, taps, back)
 
 
 @mean_backward.register_fake
-def _(grad, u, out, total, start, columns, offset, turn, steps, areas, matrix, profile, reach, taps, learn):
+def _(grad, u, out, total, start, columns, offset, turn, steps, areas, matrix, profile, reach, taps, learn, backend):
     return u.new_empty(u.shape), matrix.new_empty(matrix.shape), profile.new_empty(profile.shape)
 
 
 def _setup(ctx, inputs, output) -> None:
-    u, *lists, _, matrix, profile, ctx.reach, ctx.taps = inputs
+    u, *lists, _, matrix, profile, ctx.reach, ctx.taps, ctx.backend = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(u, *output, *lists, matrix, profile)
 
 
 def _backward(ctx, grad, _):
     learn = ctx.needs_input_grad[9]
-    found = mean_backward(grad.contiguous(), *ctx.saved_tensors, ctx.reach, ctx.taps, learn)
-    return found[0], *(None,) * 7, found[1], found[2] if learn else None, None, None
+    found = mean_backward(grad.contiguous(), *ctx.saved_tensors, ctx.reach, ctx.taps, learn, ctx.backend)
+    return found[0], *(None,) * 7, found[1], found[2] if learn else None, None, None, None
 
 
 def _setup_backward(ctx, inputs, output) -> None:
-    grad, u, _, _, *lists, matrix, profile, ctx.reach, ctx.taps, _ = inputs
+    grad, u, _, _, *lists, matrix, profile, ctx.reach, ctx.taps, _, _ = inputs
     ctx.save_for_backward(grad, u, matrix, profile, *lists)
 
 
@@ -150,7 +190,7 @@ def _double_backward(ctx, *along):
         return reference.gather_mean(u, bundle, matrix, profile, ctx.reach, ctx.taps)
 
     found = _transforms.pull_again(specification, grad, (u, matrix, profile), along)
-    return *found[:2], *(None,) * 8, *found[2:], None, None, None
+    return *found[:2], *(None,) * 8, *found[2:], None, None, None, None
 
 
 mean.register_autograd(_backward, setup_context=_setup)

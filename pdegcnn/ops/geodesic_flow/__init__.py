@@ -14,7 +14,7 @@ from pdegcnn.ops.geodesic_flow.geodesic_tracing import HalfEdges
 
 __all__ = ["HalfEdges", "geodesic_flow"]
 
-BACKENDS = _backend.declare("geodesic_flow", "numba", "torch")
+BACKENDS = _backend.declare("geodesic_flow", "numba", "triton", "torch")
 
 
 def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str | None = None) -> Tensor:
@@ -30,7 +30,7 @@ def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str 
         u: signal [B,C,Or,V].
         half_edges: tables of the mesh with V vertices.
         shift: [C,3], of the dtype of ``u`` (float32 for half precision).
-        backend: ``"numba"`` or ``"torch"`` for the tracing; by default the fastest that runs here.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"`` for the tracing; by default the fastest that runs here.
 
     Returns:
         Tensor like ``u``; differentiable in ``u`` and, between the vertices, in ``shift``.

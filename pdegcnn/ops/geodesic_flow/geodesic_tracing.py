@@ -87,15 +87,20 @@ def _wedges(t: HalfEdges, vertex: Tensor, angle: Tensor) -> Tensor:
 
 def find(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str) -> Landing:
     """The ends of the paths by a backend; arguments as :func:`land`."""
-    if backend != "numba":
+    if backend == "torch":
         return land(t, vertex, radius, angle)
     count = vertex.numel()
     end = Landing(
-        torch.empty(count, dtype=torch.long),
-        torch.empty(count, 3, dtype=torch.long),
-        torch.empty(count, 3, 2, dtype=torch.float64),
-        torch.empty(count, 3, dtype=torch.float64),
+        vertex.new_empty(count),
+        vertex.new_empty(count, 3),
+        radius.new_empty(count, 3, 2),
+        radius.new_empty(count, 3),
     )
+    if backend == "triton":
+        from pdegcnn.ops.geodesic_flow import triton_impl
+
+        triton_impl.land(t[:-1], (vertex, radius, angle), end, MOST_TRIANGLES)
+        return end
     loops = _jit.specialise(LOOPS, None, 0)
     paths = [_jit.array(x) for x in (vertex, radius, angle)]
     tables = tuple(_jit.array(x) for x in t)

@@ -2,12 +2,16 @@
 # (kernels declare tl.constexpr and are launched with plain numbers; Triton has no wheels for some systems)
 """Depthwise group convolution in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
-Signal and output may differ in size by the padding that is missing. All sums are gathered: no atomics, the same bits
-in every run.
+Signal and output may differ in size by the padding that is missing. The kernels of ``triton_source.py`` read a padded
+copy of the signal; kernels too large to write out are walked over in a loop. All sums are gathered: no atomics, the
+same bits in every run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,8 +19,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops import _jit
+from pdegcnn.ops.group_convolution import triton_source
+from pdegcnn.ops.triton_strips import ROWS, dtype_name, frame, lanes, programs, strip, wide
+
 BLOCK = 512
-TAPS, CHUNK = 32, 128
+TAPS, CHUNK = 32, 64
+PIECES = 32
+"""Strips and blocks of columns that one program of the kernel's gradient adds up."""
 
 
 @triton.jit
@@ -112,24 +122,39 @@ def _products(
 
 
 def _options(dtype: torch.dtype, padding: list[int]) -> dict[str, Any]:
-    return {
-        "TOP": padding[0],
-        "LEFT": padding[1],
-        "WIDE": tl.float64 if dtype == torch.float64 else tl.float32,
-    }
+    return {"TOP": padding[0], "LEFT": padding[1], "WIDE": wide(dtype)}
+
+
+@cache
+def _module(name: str, *arguments: object) -> ModuleType:
+    """The kernel ``name`` of ``triton_source.py`` for one size of the kernel and what else it depends on."""
+    return _jit.import_text(f"group_convolution_{name}", getattr(triton_source, name)(*arguments))
+
+
+def written_out(u: Tensor, size: Sequence[int]) -> bool:
+    """Whether the kernels that are written for one size can run; they number the planes of one signal in 32 bits."""
+    room = u.shape[2] * (u.shape[3] + 2 * size[1] + ROWS) * (u.shape[4] + 2 * size[2])
+    return size[1] * size[2] <= triton_source.MOST_TAPS and room < 2**31
 
 
 def _run(u: Tensor, kernel: Tensor, padding: list[int], forward: bool) -> Tensor:
     batch, channels, orientations = u.shape[:3]
-    side = 1 if forward else -1
-    height, width = (n + side * (2 * p - k + 1) for n, p, k in zip(u.shape[3:], padding, kernel.shape[3:]))
+    side, size = 1 if forward else -1, tuple(kernel.shape[2:])
+    height, width = (n + side * (2 * p - k + 1) for n, p, k in zip(u.shape[3:], padding, size[1:]))
     out = torch.empty(*u.shape[:3], height, width, dtype=u.dtype, device=u.device)
-    grid = (batch * channels * orientations * triton.cdiv(height * width, BLOCK),)
     with torch.cuda.device_of(u):
-        _correlate[grid](
+        if written_out(u, size):
+            dtype, block = torch.promote_types(u.dtype, torch.float32), lanes(batch * width)
+            margin = padding if forward else [k - 1 - p for k, p in zip(size[1:], padding)]
+            framed = frame(u, height, size[1:], margin, dtype, 0.0)
+            _module("correlate", size, strip(height), forward, dtype_name(dtype)).correlate[programs(out.shape, block)](
+                *(framed, kernel.to(dtype), out, *out.shape, *framed.shape[3:]), BLOCK=block, num_warps=block // 32
+            )
+            return out
+        _correlate[(batch * channels * orientations * triton.cdiv(height * width, BLOCK),)](
             *(u, kernel, out, channels, orientations, *u.shape[3:], height, width),
             **_options(u.dtype, padding),
-            **dict(zip(("KO", "KH", "KW"), kernel.shape[2:])),
+            **dict(zip(("KO", "KH", "KW"), size)),
             FORWARD=forward,
             BLOCK=BLOCK,
         )
@@ -150,14 +175,23 @@ def products(grad: Tensor, u: Tensor, padding: list[int], taps: int) -> Tensor:
     """Transpose of :func:`correlate` in the kernel."""
     batch, channels, orientations, height, width = grad.shape
     kh, kw = (n + 2 * p - m + 1 for n, p, m in zip(u.shape[3:], padding, grad.shape[3:]))
-    out = torch.empty(channels, orientations, taps, kh, kw, dtype=grad.dtype, device=grad.device)
+    size = (taps, kh, kw)
     with torch.cuda.device_of(grad):
+        if written_out(u, size):
+            dtype, block = torch.promote_types(grad.dtype, torch.float32), lanes(batch * width)
+            framed = frame(u, height, size[1:], padding, dtype, 0.0)
+            entries, strips, blocks = programs(grad.shape, block)
+            parts = triton.cdiv(strips * blocks, PIECES)
+            sums = torch.empty(parts, channels, orientations, *size, dtype=torch.float64, device=grad.device)
+            _module("products", size, strip(height), dtype_name(dtype)).products[(entries * taps, parts)](
+                *(framed, grad, sums, *grad.shape, *framed.shape[3:], PIECES), BLOCK=block, num_warps=block // 32
+            )
+            return sums.sum(0).to(grad.dtype)
+        out = torch.empty(channels, orientations, *size, dtype=grad.dtype, device=grad.device)
         _products[channels * orientations, triton.cdiv(taps * kh * kw, TAPS)](
             *(grad, u, out, batch, channels, orientations, *u.shape[3:], height, width),
             **_options(grad.dtype, padding),
-            KO=taps,
-            KH=kh,
-            KW=kw,
+            **dict(zip(("KO", "KH", "KW"), size)),
             TAPS=TAPS,
             BLOCK=CHUNK,
         )
