@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._derived import Table
+from pdegcnn._typing import tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric
@@ -74,7 +75,8 @@ class GridSolver(Solver):
         return torch.promote_types(dtype, torch.float32)
 
     def _tables(self) -> list[Table]:
-        reach, made = self.reach, []
+        reach = self.reach
+        made: list[Table] = []
         if reach is not None:
             for i, planes in enumerate(self.passes):
                 made.append((f"taps{i}", None, partial(grid_lattice.taps, self.space, reach, planes)))
@@ -245,7 +247,7 @@ def _enclosing_reach(u: Tensor, metric: Metric, radius: Tensor, distance: str) -
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
-    pixels, turn = (reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT).tolist()
+    pixels, turn = tolist((reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT))
     rows, columns = (min(pixels, n - 1) for n in u.shape[-2:])
     return Reach(min(turn, math.pi), rows, columns)
 
@@ -258,7 +260,7 @@ def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, 
     return shifted(u, *space.chord(step), boundary)
 
 
-def _in_float32(solver: Any, u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:
+def _in_float32(solver: Callable[..., Tensor], u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:
     """Run a spectral solver, in float32 for half-precision signals (there is no half-precision eigendecomposition)."""
     if u.dtype in (torch.float16, torch.bfloat16):
         return solver(u.float(), space, parameter.float(), *rest).to(u.dtype)

@@ -8,12 +8,14 @@ the largest of all, at the samples only.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import broadcast_tensors
 from pdegcnn.pde.grid_interpolation import shifted, turned
 from pdegcnn.spaces import GridSpace
 
@@ -49,10 +51,11 @@ SAMPLES = (Pass(((0.0, 0.0),)),)
 def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
     """Factors along orientations and space, else raise."""
     if isinstance(value, (tuple, list)):
-        if space.dim == 2 or len(value) != 2:
+        factors = cast("Sequence[object]", value)
+        if space.dim == 2 or len(factors) != 2:
             known = "a positive int" if space.dim == 2 else "a positive int or two of them (orientations, space)"
             raise ValueError(f"oversample: expected {known} on {space}, got {value!r}")
-        return _checks.positive_int("oversample", value[0]), _checks.positive_int("oversample", value[1])
+        return _checks.positive_int("oversample", factors[0]), _checks.positive_int("oversample", factors[1])
     factor = _checks.positive_int("oversample", value)
     return factor, factor
 
@@ -85,7 +88,7 @@ def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, in
 def taps(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     """Elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64."""
     steps, rows, columns, _ = _offsets(space, reach, planes)
-    return space.taps_at(steps, torch.stack(torch.broadcast_tensors(columns, rows), dim=-1))
+    return space.taps_at(steps, torch.stack(broadcast_tensors(columns, rows), dim=-1))
 
 
 def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
@@ -114,7 +117,7 @@ def read(u: Tensor, planes: Pass, sign: int) -> Tensor:
     if planes == SAMPLES[0]:
         return u
     loser = (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4), keepdim=True)
-    parts = []
+    parts: list[Tensor] = []
     for i, (row, column) in enumerate(planes.planes):
         part = turned(u, torch.full((), i / len(planes.planes), dtype=u.dtype, device=u.device)) if i else u
         if row or column:
