@@ -7,7 +7,7 @@ SITE   := -c 'import site; print(site.getsitepackages()[0])'
 # Two test processes share the machine. Waiting threads sleep instead of spinning: much faster when other programs run too.
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 # Tests that compare numbers which a processor or a number of threads could change.
-NUMERICAL := $(addprefix tests/,golden kernels spaces surface sphere ops pde nn gauge reversible models)
+NUMERICAL := $(addprefix tests/,golden laws kernels spaces surface sphere ops pde nn gauge reversible models)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test portable escnn lint types docs clean

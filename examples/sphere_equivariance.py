@@ -54,7 +54,13 @@ def layers(grid: pg.sphere.SphereGrid, dtype: torch.dtype) -> dict[str, tuple[An
         "ReLU, oversample 4": (s2, pg.nn.SphereActivation(s2, torch.relu, 4, **kind)),
         "dilation on S2": (s2, lambda u: f.dilation(u, s2, one, alpha=1.0, **wide)),
         "dilation on S2, Newton": (s2, lambda u: f.dilation(u, s2, one, alpha=1.0, subgrid="newton", **wide)),
+        "dilation on S2, x 2": (s2, lambda u: f.dilation(u, s2, one, alpha=1.0, oversample=2, **wide)),
+        "dilation on S2, x 2, Newton": (
+            s2,
+            lambda u: f.dilation(u, s2, one, alpha=1.0, oversample=2, subgrid="newton", **wide),
+        ),
         "dilation on SO(3)": (so3, lambda u: f.dilation(u, so3, weights, alpha=1.0)),
+        "dilation on SO(3), x 2": (so3, lambda u: f.dilation(u, so3, weights, alpha=1.0, oversample=2)),
         "... after diffusion": (so3, lambda u: f.dilation(f.diffusion(u, so3, weights), so3, weights, alpha=1.0)),
         "projection by maximum": (so3, pg.nn.Project(so3, mode="max")),
         "projection by maximum, x 4": (so3, pg.nn.Project(so3, mode="max", oversample=4)),

@@ -3,7 +3,8 @@
 The network lives on SO(3), so that it may be trained on upright digits and tested on turned ones. The plain CNN sees
 the same samples as a picture of latitudes and longitudes (it knows that longitudes wrap) and has at least six times
 the parameters. Prints a table and writes a folder with the networks, the numbers and a picture. With ``--net all``
-a spherical CNN in the classical sense (convolutions on SO(3) and ReLU), of as many parameters, is trained too. What was
+a spherical CNN in the classical sense (convolutions on SO(3) and ReLU), of as many parameters, is trained too;
+``--net finer`` is a PDE-G-CNN on coarser grids whose dilations compare samples twice as fine. What was
 killed goes on where it was when started again, and what is trained is not trained twice.
 
     python examples/spherical_digits.py
@@ -38,8 +39,12 @@ from pdegcnn_examples.training import Settings, local_device, parameters, recipe
 
 BATCH, MOST_EPOCHS = 32, 1000
 RATES = {"PDE-G-CNN": 0.02, "PDE-G-CNN, finer": 0.02, "plain CNN": 0.003, "spherical CNN": 0.01}
-FILES = {"PDE-G-CNN": "pdegcnn", "PDE-G-CNN, finer": "finer", "plain CNN": "cnn", "spherical CNN": "sphere_cnn"}
-CHOICES = {file: (name,) for name, file in FILES.items()} | {"both": ("PDE-G-CNN", "plain CNN"), "all": tuple(FILES)}
+FILES = {"PDE-G-CNN": "pdegcnn", "plain CNN": "cnn", "spherical CNN": "sphere_cnn"}
+FINER = "PDE-G-CNN, finer"
+"""The network whose dilations compare finer samples, beside those of the table."""
+NAMES = FILES | {FINER: "finer"}
+"""Every network's name in files and on the command line."""
+CHOICES = {file: (name,) for name, file in NAMES.items()} | {"both": ("PDE-G-CNN", "plain CNN"), "all": tuple(FILES)}
 """What ``--net`` means."""
 ROWS = {
     "rotated / rotated": ("rotated_rotated", "{:.1%}"),
@@ -85,7 +90,7 @@ def build(
     fibre: dict[str, Any] = {} if directions is None else {"fibre": directions}
     if name == "PDE-G-CNN":
         return pg.models.spherical_classifier(grid, classes=10, **fibre, **({"terms": terms} if terms else {}))
-    if name == "PDE-G-CNN, finer":
+    if name == FINER:
         return spherical_pde.classifier(grid, fibre=directions or 8, terms=terms or spherical_pde.TERMS)
     if name == "spherical CNN":
         return spherical_cnn.classifier(grid, **fibre)
@@ -136,7 +141,7 @@ def measure(name: str, mode: str, data: list[Signals], chosen: argparse.Namespac
     grid = pg.sphere.SphereGrid.gauss_legendre(chosen.band)
     torch.manual_seed(chosen.seed)
     model = build(name, grid, chosen.directions, chosen.terms).to(local_device())
-    folder = f"{FILES[name]}_{mode}_band{chosen.band}"
+    folder = f"{NAMES[name]}_{mode}_band{chosen.band}"
     folder += f"_directions{chosen.directions}" if chosen.directions else ""
     folder += "_" + "-".join(chosen.terms) if chosen.terms and name == "PDE-G-CNN" else ""
     of_mode = [(getattr(part, mode), part.labels) for part in (train, *held)]
@@ -199,7 +204,7 @@ def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> 
         figures = {k: v for k, v in found.items() if k.endswith(("_rotated", "_upright", "_error"))}
         epochs = [v for k, v in found.items() if k.endswith("_epochs")]
         write_result(
-            chosen.results / f"spherical_digits-{FILES[name]}-{chosen.seed}.json",
+            chosen.results / f"spherical_digits-{NAMES[name]}-{chosen.seed}.json",
             *("spherical_digits", name, figures),
             seed=chosen.seed,
             parameters=found["parameters"],
@@ -207,7 +212,7 @@ def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> 
             epochs=sum(epochs) / len(epochs),
             data=f"{source}, band {chosen.band}",
             settings=asdict(settings(name, chosen)),
-            network={"net": FILES[name], **{k: getattr(chosen, k) for k in ("directions", "terms", "validation")}},
+            network={"net": NAMES[name], **{k: getattr(chosen, k) for k in ("directions", "terms", "validation")}},
         )
 
 

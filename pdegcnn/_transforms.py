@@ -27,8 +27,8 @@ GRAD, JVP = TransformType.Grad, TransformType.Jvp
 
 
 def is_wrapped(value: Tensor) -> bool:
-    """Whether a transform of ``torch.func`` wraps the tensor."""
-    return is_functorch_wrapped_tensor(value)
+    """Whether a transform of ``torch.func`` wraps the tensor; a compiler cannot trace the question."""
+    return not torch.compiler.is_compiling() and is_functorch_wrapped_tensor(value)
 
 
 def refuse_batches(name: str, *grads: Tensor | None) -> None:

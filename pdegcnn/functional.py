@@ -138,8 +138,10 @@ def diffusion(
             :mod:`pdegcnn.kernels`.
         time: length of the step, positive.
         alpha: power of the Laplacian, in (0, 1].
-        method: on grids ``"kernel"`` (default: convolution with an approximate kernel of mass one) or ``"spectral"``
-            (exact for band-limited periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
+        method: on grids ``"kernel"`` (default: convolution with the kernel's mass in the cell of each tap; what lies
+            outside the window goes to the mean of the signal, with zero padding nowhere), ``"sampled"`` (the kernel at
+            the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for band-limited
+            periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
             on a mesh ``"kernel"``.
         kernel_size: samples across the kernel on grids and meshes: 5 unless given, odd, or one per axis, or ``"auto"``;
             see :func:`dilation`.
@@ -249,7 +251,7 @@ def dilation(
             ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels, in radians on S2 and SO(3), in units of a
             mesh; or (radians of orientation, that), where one number stands for (pi/2, that).
-        distance: on grids ``"half_angle"`` (default), ``"logarithmic"``, ``"sub_riemannian"``, ``"combined"``; on S2
+        distance: on grids ``"combined"`` (default), ``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``; on S2
             and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
         subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
             samples, for alpha > 1/2. Alone it comes nearer to the supremum, but what it adds beyond the band folds
@@ -476,7 +478,7 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
     metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
     size = 2 * max(1, round(2 * max(longitudinal, lateral))) + 1
     sizes = (1, size, size) if space.dim == 3 else (size, size)
-    return dilation(u, space, metric, alpha=alpha, kernel_size=sizes, oversample=1)
+    return dilation(u, space, metric, alpha=alpha, kernel_size=sizes, distance="half_angle", oversample=1)
 
 
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:

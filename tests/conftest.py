@@ -12,8 +12,8 @@ from tests.helpers import DEVICES
 
 collect_ignore = [] if importlib.util.find_spec("escnn") else ["escnn"]  # `make escnn` runs those
 
-settings.register_profile("house", deadline=None, max_examples=20, derandomize=True)
-settings.load_profile("house")
+settings.register_profile("repeatable", deadline=None, max_examples=20, derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

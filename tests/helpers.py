@@ -45,6 +45,21 @@ def torus(rows: int, columns: int, orientations: int = 8, step: float = 1.0, uni
     return pg.Mesh.from_lengths(*pg.surface.flat_torus(rows, columns, step), orientations=orientations, unit=unit)
 
 
+TETRAHEDRON = (
+    np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]]),
+    np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
+)
+"""Vertices and faces."""
+
+
+def pieces(count: int, part: tuple[np.ndarray, np.ndarray] = TETRAHEDRON, **options) -> pg.Mesh:
+    """One mesh of several surfaces side by side, whose vertices are numbered across them."""
+    vertices = np.concatenate([part[0] + [3.0 * i, 0, 0] for i in range(count)])
+    faces = np.concatenate([part[1] + len(part[0]) * i for i in range(count)])
+    order = np.random.default_rng(0).permutation(len(vertices))
+    return pg.Mesh.from_arrays(vertices[order], np.argsort(order)[faces], **options)
+
+
 MESH_CASES = [bumpy_sphere(1, orientations=8), sheet(4, 5, orientations=5)]
 """Small closed and open surfaces."""
 SPACE_CASES = [*GRID_CASES, *SPHERE_CASES, *MESH_CASES]

@@ -11,13 +11,23 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._typing import from_numpy
 
-NODES = 24
-"""Quadrature nodes in each of the two variables of the stable law: Gauss-Legendre in u, trapezoidal in log e."""
-_X, _W = np.polynomial.legendre.leggauss(NODES)
-_GRID = np.linspace(-12.0, 3.5, NODES)
-_U = from_numpy((_X + 1) * np.pi / 2)
-_WEIGHT = from_numpy(np.outer(_W / 2, np.exp(_GRID - np.exp(_GRID)) * (_GRID[1] - _GRID[0])))
-_LOG_E = from_numpy(_GRID)
+Nodes = tuple[Tensor, Tensor, Tensor]
+"""Angles u ``[N]``, logarithms of e ``[M]`` and weights ``[N,M]`` of sum about one, float64."""
+
+
+def _nodes(angles: int, rates: int) -> Nodes:
+    """Quadrature of the stable law in its two variables: Gauss-Legendre in u, trapezoidal in log e."""
+    x, w = np.polynomial.legendre.leggauss(angles)
+    grid = np.linspace(-12.0, 3.5, rates)
+    weight = np.outer(w / 2, np.exp(grid - np.exp(grid)) * (grid[1] - grid[0]))
+    return from_numpy((x + 1) * np.pi / 2), from_numpy(grid), from_numpy(weight)
+
+
+COARSE, FINE = _nodes(24, 24), _nodes(48, 192)
+FINE_BELOW = 0.3
+"""Powers below need more nodes: scales spread as ``e^(1 / alpha)``."""
+TABLE = (-16.0, 18.0, 160)
+"""Logarithms of the squared distance, first, last and how many, between which a density is interpolated."""
 HIGHEST = 60.0
 """Greatest logarithm of a rate of decay: the kernel has then long fallen to zero beside the unit element."""
 SMALLEST_ALPHA = 0.1
@@ -57,16 +67,58 @@ def profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: flo
             return torch.exp(-squared_distance / (4 * time)).to(dtype)
         if alpha == 0.5:
             return ((time**2 / (time**2 + squared_distance)) ** ((dim + 1) / 2)).to(dtype)
-    u, log_e, weight = _U.to(squared_distance), _LOG_E.to(squared_distance), _WEIGHT.to(squared_distance)
-    alpha = torch.as_tensor(alpha, dtype=squared_distance.dtype, device=squared_distance.device)
+    log_s, log_weight = _scales(squared_distance, alpha, time)
+    log_mixture = log_weight - dim / 2 * log_s
+    scale = torch.exp((-log_s).clamp_max(HIGHEST)) / 4
+    amplitude = torch.exp(log_mixture - log_mixture.detach().logsumexp(0))
+    return (torch.exp(-squared_distance[..., None] * scale) @ amplitude).to(dtype)
+
+
+def _scales(like: Tensor, alpha: float | Tensor, time: float) -> tuple[Tensor, Tensor]:
+    """Logarithms of the times s at which heat kernels are mixed, and of their weights, ``[nodes]`` each."""
+    hidden = isinstance(alpha, Tensor) and (alpha.is_cuda or not _checks.has_values(alpha))  # a learned one is above
+    power = alpha.detach() if isinstance(alpha, Tensor) else alpha
+    u, log_e, weight = (x.to(like) for x in (COARSE if hidden or float(power) >= FINE_BELOW else FINE))
+    alpha = torch.as_tensor(alpha, dtype=like.dtype, device=like.device)
     # s = t^(1/a) (A(u)/E)^((1-a)/a), written so that alpha -> 1 gives s -> t
     rest = (1 - alpha).clamp_min(torch.finfo(alpha.dtype).tiny ** 0.5)  # the root: no product below is subnormal
     shape = rest * torch.log(torch.sin(rest * u)) + alpha * torch.log(torch.sin(alpha * u)) - torch.log(torch.sin(u))
     log_s = (math.log(time) + shape[:, None] - rest * log_e) / alpha
-    log_mixture = torch.log(weight) - dim / 2 * log_s
-    scale = torch.exp((-log_s).clamp_max(HIGHEST)).flatten() / 4
-    amplitude = torch.exp(log_mixture - log_mixture.detach().logsumexp((0, 1))).flatten()
-    return (torch.exp(-squared_distance[..., None] * scale) @ amplitude).to(dtype)
+    return log_s.flatten(), torch.log(weight / weight.sum()).flatten()
+
+
+def density(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: float) -> Tensor:
+    """The kernel of :func:`diffusion_profile` with integral one over flat space, away from distance zero.
+
+    Interpolated in logarithms from a table, whatever the number of distances.
+    """
+    x = torch.log(squared_distance.clamp_min(torch.finfo(squared_distance.dtype).tiny))
+    if not isinstance(alpha, Tensor) and alpha == 1.0:
+        return torch.exp(-squared_distance / (4 * time) - dim / 2 * math.log(4 * math.pi * time))
+    first, last, count = TABLE
+    step = (last - first) / (count - 1)
+    node = torch.arange(count, dtype=x.dtype, device=x.device) * step + first
+    log_s, log_weight = _scales(x, alpha, time)
+    log_mixture = log_weight - dim / 2 * (log_s + math.log(4 * math.pi))
+    rate = torch.exp((node[:, None] - log_s).clamp_max(HIGHEST)) / 4
+    table = torch.logsumexp(log_mixture - rate, dim=1)
+    place = ((x - first) / step).clamp(1, count - 3)
+    cell = place.detach().floor()
+    f, index = place - cell, cell.long()
+    before, left, right, after = (table[index + i] for i in (-1, 0, 1, 2))
+    bend = f * (1 - f) / 2  # cubic convolution (Keys 1981)
+    line = (1 - f) * left + f * right
+    second = (1 - f) * (before - 2 * left + right) + f * (left - 2 * right + after)
+    return torch.exp(line - bend * second)
+
+
+def mass_of_cell(half: Tensor, alpha: float | Tensor, time: float) -> Tensor:
+    """Integral ``[C]`` of the density over a box about the unit element, of half sides ``half [C,dim]``."""
+    if not isinstance(alpha, Tensor) and alpha == 1.0:
+        return torch.erf(half / math.sqrt(4 * time)).prod(-1)
+    log_s, log_weight = _scales(half, alpha, time)
+    inside = torch.erf(half[..., None] * torch.exp((-log_s / 2).clamp_max(HIGHEST)) / 2).prod(-2)
+    return inside @ torch.exp(log_weight)
 
 
 def radius_of_mass(alpha: float, dim: int, time: float = 1.0, tolerance: float = 1e-4) -> float:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._derived import Table
-from pdegcnn._typing import tolist
-from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
+from pdegcnn._typing import linalg, tolist
+from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
@@ -24,12 +24,12 @@ from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import HALF, check_may_look, spread, wide, wide_metric
 from pdegcnn.pde.grid_interpolation import shifted, turned
-from pdegcnn.pde.grid_lattice import SAMPLES, Reach, passes, read
+from pdegcnn.pde.grid_lattice import SAMPLES, Reach, all_quarters, passes, read
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import GridSpace
 
-METHODS = {"convection": ("cubic", "linear", "spectral"), "diffusion": ("kernel", "spectral")}
+METHODS = {"convection": ("cubic", "linear", "spectral"), "diffusion": ("kernel", "sampled", "spectral")}
 BOUNDARY = "replicate"
 """What lies outside the image unless the caller says otherwise: so constants stay constant."""
 RIGHT_ANGLE = math.pi / 2
@@ -38,8 +38,12 @@ SINKHORN_STEPS = 30
 """Each halves the remaining imbalance between orientations, a percent at first."""
 RADIUS = (2 * math.pi / 3, 3.0)
 """Window of dilation and erosion unless the caller says otherwise, radians and pixels to each side."""
-DIFFUSION_RADIUS = (math.pi / 2, 2.0)
+DIFFUSION_RADIUS = (math.pi, 4.0)
 """The same of diffusion by a kernel."""
+DIFFUSION_DISTANCE = "half_angle"
+"""Nearer to the heat kernel than the exact distance is: volumes grow as this one shrinks."""
+OVERSAMPLED_TURN = math.pi
+"""Radians of the window where ``oversample`` asks for more than the default."""
 
 
 class GridSolver(Solver):
@@ -63,7 +67,8 @@ class GridSolver(Solver):
             self.method = _checks.choice("method", method, METHODS[self.term])
         allowed = ("periodic",) if self.method == "spectral" else BOUNDARIES
         self.boundary = BOUNDARY if options.boundary is None else _checks.choice("boundary", options.boundary, allowed)
-        distance = DEFAULT_DISTANCE if options.distance is None else options.distance
+        default = DIFFUSION_DISTANCE if self.term == "diffusion" else DEFAULT_DISTANCE
+        distance = default if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
         self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
         self.reach = _fixed_reach(self.space, options, self.term)
@@ -79,7 +84,8 @@ class GridSolver(Solver):
         made: list[Table] = []
         if reach is not None:
             for i, planes in enumerate(self.passes):
-                made.append((f"taps{i}", None, partial(grid_lattice.taps, self.space, reach, planes)))
+                make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
+                made.append((f"taps{i}", None, partial(make, self.space, reach, planes)))
                 if planes != SAMPLES[0]:
                     made.append((f"charge{i}", None, partial(grid_lattice.charge, self.space, reach, planes)))
         return made
@@ -92,7 +98,7 @@ class GridSolver(Solver):
     @property
     def power_range(self) -> tuple[float, float, bool]:
         """Range of the power alpha, and whether it leaves out its lower end."""
-        if self.term == "diffusion" and self.method == "kernel":
+        if self.term == "diffusion" and self.method != "spectral":
             return SMALLEST_ALPHA, 1.0, False
         return super().power_range
 
@@ -125,8 +131,13 @@ class GridSolver(Solver):
         if metric.form in PLANE_ONLY:
             metric.cometric()  # says why it cannot be
         reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
-        kernel = self._kernel(diffusion_kernel, metric, reach, 0, u, alpha, time)
-        return space.from_grid(group_convolution(u, kernel, boundary=self.boundary))
+        build = sampled_diffusion_kernel if self.method == "sampled" else diffusion_kernel
+        kernel = self._kernel(build, metric, reach, 0, u, alpha, time)
+        out = group_convolution(u, kernel, boundary=self.boundary)
+        if self.method == "kernel" and self.boundary != "zeros":
+            lost = 1 - wide(kernel).sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
+            out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
+        return space.from_grid(out)
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
@@ -174,7 +185,8 @@ class GridSolver(Solver):
         planes = self.passes[which]
         if self.reach is not None:
             return self.get_buffer(f"taps{which}"), self._buffers.get(f"charge{which}")
-        taps = grid_lattice.taps(self.space, reach, planes).to(like)
+        make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
+        taps = make(self.space, reach, planes).to(like)
         return taps, None if planes == SAMPLES[0] else grid_lattice.charge(self.space, reach, planes).to(like)
 
 
@@ -191,16 +203,56 @@ def morphology_kernel(
 def diffusion_kernel(
     space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
 ) -> Tensor:
-    """Return the turned diffusion kernel, ``[C,Or,KO,KH,KW]``: a mean for each orientation, and it conserves mass.
+    """Return the turned diffusion kernel, ``[C,Or,KO,KH,KW]``: its mass in the cell of each tap, at most one in all.
+
+    ``taps [paths,points,Or,KO,KH,KW,dim]`` are those of :func:`pdegcnn.pde.grid_lattice.cells`, a few in each cell.
+    The cell of the centre, where the kernel of a small power has its peak, is integrated in closed form. All
+    orientations give and take the same mass.
+    """
+    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[3], taps.shape[4], taps.shape[5])
+    inverse = metric.cometric()
+    spacing = space.grid_spacing.to(squared)
+    volume = linalg.det(inverse).rsqrt() * spacing.prod()
+    mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume[:, None, None, None, None]
+    # half a cell's sides, scaled to its volume where the metric leans
+    sides = spacing * torch.diagonal(inverse, dim1=-2, dim2=-1).rsqrt() / 2
+    sides = sides * (volume / (2 * sides).prod(-1))[:, None] ** (1 / space.dim)
+    middle = mass_of_cell(sides, alpha, time)
+    centre = torch.zeros(sizes, dtype=torch.bool, device=taps.device)
+    centre[sizes[0] // 2, sizes[1] // 2, sizes[2] // 2] = True
+    mass = torch.where(centre, middle[:, None, None, None, None], mass) * space.tap_weights(sizes, squared)
+    mass = _symmetric(space, all_quarters(space, mass))
+    total = mass.sum((-3, -2, -1)).mean(1).clamp_max(1.0)
+    return _balanced(space, mass) * total[:, None, None, None, None]
+
+
+def sampled_diffusion_kernel(
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
+) -> Tensor:
+    """Return the kernel at the taps of :meth:`GridSpace.taps` alone, scaled to mass one, ``[C,Or,KO,KH,KW]``."""
+    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
+    return _balanced(space, profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared))
+
+
+def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
+    """Return the index of each tap's orientation ``[Or,KO]``."""
+    steps = torch.arange(kernel.shape[2], device=kernel.device) - kernel.shape[2] // 2
+    return (torch.arange(space.orientations, device=kernel.device)[:, None] + steps) % space.orientations
+
+
+def _symmetric(space: GridSpace, kernel: Tensor) -> Tensor:
+    """Return the mean of a kernel and of the one that goes from the taps to the centre."""
+    tap = torch.arange(kernel.shape[2], device=kernel.device)
+    return (kernel + kernel.flip(2, 3, 4)[:, _orientation_of_taps(space, kernel), tap]) / 2
+
+
+def _balanced(space: GridSpace, kernel: Tensor) -> Tensor:
+    """Scale a kernel so that it is a mean for each orientation, and conserves mass.
 
     Turned samples of one function have different sums, so dividing by them would leak mass between orientations. The
     kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
     """
-    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
-    kernel = profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
-    between = kernel.sum((-2, -1))  # [C,Or,KO]
-    steps = torch.arange(sizes[0], device=taps.device) - sizes[0] // 2
-    there = (torch.arange(space.orientations, device=taps.device)[:, None] + steps) % space.orientations
+    between, there = kernel.sum((-2, -1)), _orientation_of_taps(space, kernel)  # [C,Or,KO] and [Or,KO]
     scale = between.sum(-1).rsqrt()
     for _ in range(SINKHORN_STEPS):
         scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()
@@ -232,7 +284,9 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
     """Return the reach of a window that does not depend on values, None for ``"auto"``."""
     kernel_size, radius = options.kernel_size, options.reach(RIGHT_ANGLE)
     if kernel_size is None:
-        turn, pixels = radius or (RADIUS if term in ("dilation", "erosion") else DIFFUSION_RADIUS)
+        turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else RADIUS)
+        if radius is None and options.oversample not in (None, 1):
+            turn = OVERSAMPLED_TURN
         return Reach(min(turn, math.pi), pixels, pixels)
     if isinstance(kernel_size, str):
         if kernel_size == "auto":

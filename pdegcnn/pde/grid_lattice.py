@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple, cast
 
 import torch
@@ -52,10 +53,12 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
     """Factors along orientations and space, else raise."""
     if isinstance(value, (tuple, list)):
         factors = cast("Sequence[object]", value)
-        if space.dim == 2 or len(factors) != 2:
-            known = "a positive int" if space.dim == 2 else "a positive int or two of them (orientations, space)"
-            raise ValueError(f"oversample: expected {known} on {space}, got {value!r}")
-        return _checks.positive_int("oversample", factors[0]), _checks.positive_int("oversample", factors[1])
+        if len(factors) != 2:
+            raise ValueError(f"oversample: expected an int or two of them (orientations, space), got {value!r}")
+        turns, cells = (_checks.positive_int("oversample", factor) for factor in factors)
+        if space.dim == 2 and turns != 1:
+            raise ValueError(f"oversample: expected (1, factor) on {space}, which has no orientations, got {factors}")
+        return turns, cells
     factor = _checks.positive_int("oversample", value)
     return factor, factor
 
@@ -89,6 +92,33 @@ def taps(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     """Elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64."""
     steps, rows, columns, _ = _offsets(space, reach, planes)
     return space.taps_at(steps, torch.stack(broadcast_tensors(columns, rows), dim=-1))
+
+
+def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
+    """The same for points of each tap's cell, two along each axis (Gauss), ``[paths,points,Or,KO,KH,KW,dim]``.
+
+    On SE(2) there are two paths to a point, one in either sense of turning; further turns round the circle are left
+    out. Where quarter turns carry a square window to itself, the orientations of the first quarter are all there is.
+    """
+    steps, rows, columns, _ = _offsets(space, reach, planes)
+    inner = (-math.sqrt(1 / 12), math.sqrt(1 / 12))
+    around = torch.where(steps >= 0, -1.0, 1.0) * space.orientations
+    paths = [steps, steps + around] if space.dim == 3 else [steps]
+    turns = inner if space.orientations > 1 else (0.0,)
+    points: list[Tensor] = []
+    for path, turn, row, column in product(paths, turns, inner, inner):
+        image = torch.stack(broadcast_tensors(columns + column, rows + row), dim=-1)
+        points.append(space.taps_at(path + turn, image))
+    found = torch.unflatten(torch.stack(points), 0, (len(paths), -1))
+    quarters = space.orientations % 4 == 0 and found.shape[4] == found.shape[5]
+    return found[:, :, : space.orientations // 4] if quarters else found
+
+
+def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
+    """A kernel of every orientation from that of the first quarter or of all, ``[C,Or,KO,KH,KW]``."""
+    if kernel.shape[1] == space.orientations:
+        return kernel
+    return torch.cat([torch.rot90(kernel, -k, dims=(-2, -1)) for k in range(4)], dim=1)
 
 
 def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:

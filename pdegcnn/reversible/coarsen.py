@@ -208,7 +208,8 @@ class LearnableOrthogonal(Derived, Transition):
 
     def matrix(self) -> Tensor:
         """The orthogonal matrix Q [2^dims, 2^dims]."""
-        return self.haar @ torch.linalg.matrix_exp(self.skew - self.skew.T)
+        skew = self.skew.to(torch.promote_types(self.skew.dtype, torch.float32))  # gradients are NaN in half precision
+        return (self.haar.to(skew.dtype) @ torch.linalg.matrix_exp(skew - skew.T)).to(self.skew.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Split [B,C,*space] into [B,2^dims C,*space/2]."""

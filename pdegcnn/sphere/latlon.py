@@ -209,7 +209,8 @@ def _interpolate(values: Tensor, rings: Array, around: Array, points: Array) -> 
 
 def _check_field(values: Any, rings: Array, around: Array, names: Sequence[str]) -> Tensor:
     count, shape = around.size, (*rings.shape, *around.shape)
-    if len(shape) != 2 or tuple(_real(names[0], values).shape[-2:]) != shape or min(shape) < 2:
+    values = _real(names[0], values)
+    if len(shape) != 2 or tuple(values.shape[-2:]) != shape or min(shape) < 2:
         raise ValueError(
             f"{names[0]}: expected shape (..., rings, longitudes) = (..., {rings.size}, {count}), at least two of "
             f"each, as {names[1]} and {names[2]} say, got {tuple(values.shape)}"

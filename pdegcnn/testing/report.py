@@ -24,6 +24,7 @@ from pdegcnn.testing.remedies import Remedy, remedies
 
 WORST = 3
 """For so many layers, those that contribute most, arguments are tried that may lower their error."""
+ADDS_UP = "sampling: the errors of its parts add up; see what remains after each"
 STATISTICS = 1e-3
 """Greatest error of a normalisation in training, whose means are exact for band-limited signals."""
 
@@ -274,6 +275,9 @@ def _with_remedies(records: list[_Record], motion: Motion, findings: list[Findin
     for i in sorted(contributed, key=lambda i: -contributed[i])[:WORST]:
         if rows[i].error > STATISTICS:
             rows[i] = replace(rows[i], remedies=remedies(_call_of(records[i], motion)))
+    last = max(rows)
+    if rows[last].cause == "own code" and not motion.exact and contributed and before < STATISTICS:
+        rows[last] = replace(rows[last], cause="sampling", advice=ADDS_UP)
     return list(rows.values())
 
 

@@ -14,6 +14,8 @@ import pdegcnn as pg
 from pdegcnn_examples.datasets import made_up_planets
 from pdegcnn_examples.plots.spheres import random_rotations
 
+from ..helpers import spherical
+
 NAMES = ("spherical_digits", "land_sea", "wind", "sphere_detection")
 
 
@@ -56,6 +58,17 @@ def test_the_plain_cnn_has_six_times_the_parameters_and_the_spherical_one_as_man
     ours, plain, other = (digits.parameters(digits.build(name, grid)) for name in digits.FILES)
     assert plain >= 6 * ours
     assert other == pytest.approx(ours, rel=0.01)
+
+
+def test_dilations_between_finer_samples_turn_with_the_digits(module):
+    digits = module("spherical_digits")
+    grid = pg.sphere.SphereGrid.gauss_legendre(10)
+    model = digits.build(digits.FINER, grid).double()
+    assert digits.parameters(model) < 10_000
+    torch.manual_seed(0)
+    x, other = spherical(pg.S2(grid), channels=1), digits.build("PDE-G-CNN", grid).double()
+    turned, usual = (digits.invariance_error(net, x, grid) for net in (model, other))
+    assert turned < 0.7 * usual
 
 
 def test_a_spherical_cnn_on_digits(example, tmp_path):

@@ -112,6 +112,7 @@ def test_every_operator_has_a_plain_version() -> None:
 
 MESH = MESH_CASES[0]
 LAYERS = {
+    "randers": (lambda: pg.nn.PDELayer(pg.R2(), 2, 3, metric="randers"), (2, 2, 8, 7)),
     "mesh": (lambda: pg.nn.PDELayer(MESH, 2, 2, ("dilation",), kernel_size=3), (2, 2, 8, 42)),
     "mesh-flat": (lambda: pg.nn.PDELayer(MESH, 2, 2, ("erosion",), alpha=0.5, kernel_size=3), (2, 2, 8, 42)),
     "mesh-lift": (lambda: pg.nn.Lift(MESH, 2, 2), (2, 2, 42)),

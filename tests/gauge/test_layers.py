@@ -1,64 +1,34 @@
-"""Gauge layers: equivariance to rounding, invariance under motions and labels, derivatives, memory, house rules."""
+"""Gauge layers: invariance under motions and labels, diffusion, memory. Laws of every layer: tests/laws."""
 
 from __future__ import annotations
 
-import copy
-import pickle
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import pdegcnn as pg
 from pdegcnn import gauge
 from pdegcnn.gauge.diffusion import implicit_step
 from pdegcnn.gauge.nonlinearity import from_directions, to_directions
 
+from ..cases import LAYERS, Case
 from ..helpers import bumpy_sphere, sheet
 
 SPINS = {0: 3, 1: 3, 2: 3}
-LAYERS: dict[str, Callable[..., nn.Module]] = {
-    "GaugeConv": lambda **k: gauge.GaugeConv(SPINS, {0: 2, 1: 2, 3: 4}, **k),
-    "GaugeConv-ball": lambda **k: gauge.GaugeConv(SPINS, {0: 2, 2: 2}, radius=2.0, radial=3, **k),
-    "Diffusion": lambda **k: gauge.Diffusion(3, spin=1, **k),
-    "Diffusion-scalar": lambda **k: gauge.Diffusion(3, spin=0, **k),
-    "Diffusion-spectral": lambda **k: gauge.Diffusion(3, spin=2, method="spectral", alpha=0.5, modes=12, **k),
-    "NormReLU": lambda **k: gauge.NormReLU(SPINS, **k),
-    "Gated": lambda **k: gauge.GatedNonlinearity(SPINS, **k),
-    "Product": lambda **k: gauge.TensorProduct(SPINS, **k),
-    "SpinNorm": lambda **k: gauge.SpinNorm(SPINS, **k),
-    "SpinMix": lambda **k: gauge.SpinMix(SPINS, {0: 2, 1: 4}, **k),
-    "Regular": lambda **k: gauge.RegularReLU(SPINS, 9),
-}
-ON_MESH = ("GaugeConv", "Diffusion")
+CONVOLUTIONS_AND_DIFFUSIONS = [c for c in LAYERS if c.name.startswith(("gauge.GaugeConv", "gauge.Diffusion"))]
 MESHES = {"closed": bumpy_sphere(1), "open": sheet(4, 5)}
 
 
-def features(mesh: pg.Mesh, dtype: torch.dtype = torch.float64, batch: int = 2) -> gauge.Features:
-    shape = (batch, 3, mesh.vertex_count)
+def features(mesh: pg.Mesh, dtype: torch.dtype = torch.float64, channels: int = 3) -> gauge.Features:
+    shape = (2, channels, mesh.vertex_count)
     return {k: torch.randn(shape, dtype=dtype.to_complex() if k else dtype) for k in SPINS}
-
-
-def run(name: str, layer: nn.Module, x: gauge.Features, mesh: pg.Mesh) -> gauge.Features:
-    return layer(x, mesh) if name.startswith(ON_MESH) else layer(x)
 
 
 def error(a: gauge.Features, b: gauge.Features) -> float:
     assert set(a) == set(b)
     return max(float((a[k] - b[k]).detach().abs().max() / b[k].detach().abs().max()) for k in a)
-
-
-@pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str)
-@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
-@pytest.mark.parametrize("name", [n for n in LAYERS if n != "Regular"])
-def test_layers_commute_with_changes_of_gauge(name: str, mesh: pg.Mesh, dtype: torch.dtype, bound: float) -> None:
-    layer, x = LAYERS[name](dtype=dtype), features(mesh, dtype)
-    angles = 6 * torch.rand(mesh.vertex_count, dtype=torch.float64) - 3
-    turned = run(name, layer.eval(), gauge.transform(x, angles), mesh.with_gauge(angles))
-    expected = gauge.transform(run(name, layer, x, mesh), angles)
-    assert error(turned, expected) < bound
 
 
 def test_regular_nonlinearity_is_exact_for_its_angles_and_better_with_more() -> None:
@@ -81,16 +51,16 @@ def test_samples_and_spins_are_inverse() -> None:
         assert error(back, x) < 1e-12
 
 
-@pytest.mark.parametrize("name", [n for n in LAYERS if n.startswith(ON_MESH)])
-def test_rigid_motion_scale_and_labels_change_nothing(name: str) -> None:
+@pytest.mark.parametrize("case", CONVOLUTIONS_AND_DIFFUSIONS, ids=str)
+def test_rigid_motion_scale_and_labels_change_nothing(case: Case) -> None:
     """Up to the gauge: relabelling also changes which edge the reference direction follows."""
     mesh = bumpy_sphere(1)
-    layer, x = LAYERS[name](dtype=torch.float64), features(mesh)
-    before = run(name, layer, x, mesh)
+    layer, x = case.build(dtype=torch.float64), features(mesh, channels=2)
+    before = layer(x, mesh)
     turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
     turn = turn * torch.linalg.det(turn)
     moved = pg.Mesh.from_arrays(2.5 * mesh.vertices @ turn.T + 3, mesh.faces)
-    assert error(run(name, layer, x, moved), before) < 1e-10
+    assert error(layer(x, moved), before) < 1e-10
 
     new = torch.randperm(mesh.vertex_count)  # vertex v becomes new[v]
     faces = new[mesh.faces].roll(1, dims=1).flip(0)
@@ -111,7 +81,7 @@ def test_rigid_motion_scale_and_labels_change_nothing(name: str) -> None:
     shuffled = {k: torch.empty_like(f).index_copy_(2, new, f) for k, f in gauge.transform(x, angles).items()}
     expected = gauge.transform(before, angles)
     expected = {k: torch.empty_like(f).index_copy_(2, new, f) for k, f in expected.items()}
-    assert error(run(name, layer, shuffled, other), expected) < 1e-10
+    assert error(layer(shuffled, other), expected) < 1e-10
 
 
 def test_convolution_of_a_constant_field_on_the_plane_is_constant() -> None:
@@ -127,19 +97,6 @@ def test_convolution_of_a_constant_field_on_the_plane_is_constant() -> None:
     ones = torch.ones(1, 1, 49, dtype=torch.float64)
     out = gauge.GaugeConv({0: 1}, {1: 1}, dtype=torch.float64)({0: ones}, mesh)[1]
     assert out.view(7, 7)[2:-2, 2:-2].abs().max() < 1e-12
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_gradcheck(name: str) -> None:
-    mesh = sheet(3, 3)
-    layer = LAYERS[name](**({} if name == "Regular" else {"dtype": torch.float64}))
-    x = [f.requires_grad_() for f in features(mesh, batch=1).values()]
-    parameters = list(layer.parameters())
-
-    def function(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(run(name, layer.eval(), dict(zip(SPINS, inputs[:3])), mesh).values())
-
-    assert torch.autograd.gradcheck(function, (*x, *parameters), fast_mode=True, atol=1e-5)
 
 
 @pytest.mark.parametrize("spin", [0, 1, 2])
@@ -220,36 +177,6 @@ def test_nothing_of_the_size_of_the_edges_is_kept_for_backward() -> None:
     assert sum(size for place, size in kept.items() if place not in stencils) <= given + 6 * weights
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_house_rules(name: str) -> None:
-    layer, mesh = LAYERS[name](), MESHES["open"]
-    x = {k: f.requires_grad_() for k, f in features(mesh, torch.float32).items()}
-    out = run(name, layer, x, mesh)
-    for spin, field in out.items():
-        assert field.dtype == (torch.complex64 if spin else torch.float32)
-    sum((f.abs() ** 2).sum() for f in out.values()).backward()
-    assert all(p.grad is not None and (p.grad != 0).any() for p in layer.parameters())
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
-    expected = {k for k, _ in layer.named_parameters()} | {
-        k for k, _ in layer.named_buffers() if k.endswith(statistics)
-    }
-    assert set(layer.state_dict()) == expected
-    layer.eval()
-    wanted = run(name, layer, x, mesh)
-    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        again = run(name, twin, x, mesh)
-        assert all(torch.equal(again[k], wanted[k]) for k in wanted)
-    meta = LAYERS[name](**({} if name == "Regular" else {"device": "meta"}))
-    assert all(p.is_meta for p in meta.parameters())
-    assert repr(layer)
-
-
-def test_every_public_layer_is_tested() -> None:
-    public = {v for v in vars(gauge).values() if isinstance(v, type) and issubclass(v, nn.Module)}
-    pools = {gauge.GlobalPool, gauge.MeshPool, gauge.MeshUnpool}  # test_pooling.py
-    assert public == {type(build()) for build in LAYERS.values()} | pools
-
-
 def test_summaries_of_a_batch_of_meshes() -> None:
     """Layers on a batch: test_unions.py."""
     parts = [bumpy_sphere(1), sheet(3, 4, 0.2)]
@@ -271,12 +198,12 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "no dictionary": (lambda: gauge.GaugeConv(8, {0: 2}), TypeError, "in_channels: expected a dictionary"),
     "radius": (lambda: gauge.GaugeConv({0: 1}, {0: 1}, radius=0.0), ValueError, "radius: expected a value in"),
     "missing spin": (
-        lambda: LAYERS["GaugeConv"]()({0: torch.zeros(1, 3, 20)}, MESH),
+        lambda: gauge.GaugeConv(SPINS, SPINS)({0: torch.zeros(1, 3, 20)}, MESH),
         ValueError,
         r"the spins \[0, 1, 2\]",
     ),
     "real spin 1": (
-        lambda: LAYERS["Diffusion"]()({1: torch.zeros(1, 3, 20)}, MESH),
+        lambda: gauge.Diffusion(3, spin=1)({1: torch.zeros(1, 3, 20)}, MESH),
         TypeError,
         r"features\[1\]: expected a complex tensor, got dtype torch.float32",
     ),

@@ -1,108 +1,30 @@
-"""A batch of meshes: each gives what it gives alone, whatever the others hold, by work that was done for it before."""
+"""A batch of meshes: steps and eigenfunctions of each are its own, by work that was done for it before.
+
+That every layer gives a mesh of a union what it gives it alone: tests/laws/test_batches.py.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import pdegcnn as pg
 from pdegcnn import gauge
-from pdegcnn.functional import convection, diffusion, dilation, erosion
 from pdegcnn.gauge.diffusion import implicit_step
 
-from ..helpers import bumpy_sphere, sheet
-from .test_layers import LAYERS, ON_MESH, features
+from ..helpers import TETRAHEDRON, bumpy_sphere, pieces, sheet
+from .test_layers import features
 
-TETRAHEDRON = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
-FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
-METRIC, VECTOR = torch.tensor([0.8, 1.3, 1.1]).double(), torch.tensor([0.7, -0.4, 0.3]).double()
+MESHES = {"closed": bumpy_sphere(1), "open": sheet(3, 4, 0.2)}
 
 
-def pieces(count: int, part: tuple[np.ndarray, np.ndarray] = (TETRAHEDRON, FACES), **options) -> pg.Mesh:
-    """One mesh of several surfaces side by side, whose vertices are numbered across them."""
-    vertices = np.concatenate([part[0] + [3.0 * i, 0, 0] for i in range(count)])
-    faces = np.concatenate([part[1] + len(part[0]) * i for i in range(count)])
-    order = np.random.default_rng(0).permutation(len(vertices))
-    return pg.Mesh.from_arrays(vertices[order], np.argsort(order)[faces], **options)
-
-
-MESHES = {"closed": bumpy_sphere(1), "open": sheet(3, 4, 0.2), "pieces": pieces(3)}
-PAIRS = [("closed", "open"), ("open", "closed"), ("pieces", "open"), ("open", "pieces")]
-
-
-def on_bundle(run: Callable[[Tensor, pg.Mesh], Tensor]) -> Callable:
-    """An operation on ``[B,C,Or,V]`` as one on features: directions stand for spins."""
-    return lambda x, mesh: {
-        0: run(torch.stack([*x.values(), *x.values()], 2).real[:, :, :4], mesh.with_orientations(4))
-    }
-
-
-def on_gauge(name: str) -> Callable:
-    torch.manual_seed(3)
-    layer = LAYERS[name](**({} if name == "Regular" else {"dtype": torch.float64})).eval()
-    return lambda x, mesh: layer(x, mesh) if name.startswith(ON_MESH) else layer(x)
-
-
-def on_space(build: Callable[[pg.Mesh], torch.nn.Module]) -> Callable:
-    """A layer that is built for a mesh, with the same parameters on each; it takes functions or lifted signals."""
-
-    def run(x: gauge.Features, mesh: pg.Mesh) -> gauge.Features:
-        torch.manual_seed(3)
-        layer = build(mesh.with_orientations(4)).double().eval()
-        if isinstance(layer, pg.nn.MeshLift):
-            return {0: layer(x[0])}
-        return on_bundle(lambda u, _: layer(u))(x, mesh)
-
-    return run
-
-
-OPERATIONS: dict[str, Callable[[gauge.Features, pg.Mesh], gauge.Features]] = {
-    **{name: on_gauge(name) for name in LAYERS},
-    "spectral-scalar": lambda x, mesh: gauge.Diffusion(3, 0, method="spectral", modes=5, dtype=torch.float64)(x, mesh),
-    "Pool": gauge.MeshPool(2.0),
-    "Pool-max": lambda x, mesh: gauge.MeshPool(2.0, "max")({0: x[0]}, mesh),
-    "Pool-bundle": on_bundle(gauge.MeshPool(2.0)),
-    "Unpool": lambda x, mesh: gauge.MeshUnpool(2.0)(gauge.MeshPool(2.0)(x, mesh), mesh),
-    "Unpool-bundle": on_bundle(lambda u, mesh: gauge.MeshUnpool(2.0)(gauge.MeshPool(2.0)(u, mesh), mesh)),
-    "areas": lambda x, mesh: {0: gauge.MeshPool(2.0).areas(mesh).view(1, 1, -1)},
-    "convection": on_bundle(lambda u, mesh: convection(u, mesh, VECTOR)),
-    "diffusion": on_bundle(lambda u, mesh: diffusion(u, mesh, METRIC, kernel_size=3)),
-    "diffusion-auto": on_bundle(lambda u, mesh: diffusion(u, mesh, METRIC, kernel_size="auto", time=0.3)),
-    "dilation": on_bundle(lambda u, mesh: dilation(u, mesh, METRIC, kernel_size=3)),
-    "erosion": on_bundle(lambda u, mesh: erosion(u, mesh, METRIC, alpha=0.5, kernel_size=3)),
-    "dilation-auto": on_bundle(lambda u, mesh: dilation(u, mesh, METRIC, kernel_size="auto")),
-    "PDELayer": on_space(lambda mesh: pg.nn.PDELayer(mesh, 3, 2, kernel_size=3, learn_alpha=True)),
-    "Lift": on_space(lambda mesh: pg.nn.Lift(mesh, 3, 2)),
-    "Project": on_space(lambda mesh: pg.nn.Project(mesh)),
-}
-
-
-def joined(*fields: gauge.Features) -> gauge.Features:
-    return {k: torch.cat([f[k] for f in fields], dim=2) for k in fields[0]}
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_a_mesh_of_a_union_gets_what_it_gets_alone_whatever_the_others_hold(name: str) -> None:
-    for first, second in PAIRS:
-        a, b = MESHES[first], MESHES[second]
-        x, y = features(a), features(b)
-        torch.manual_seed(0)
-        alone = OPERATIONS[name](x, a)
-        bad = {k: torch.where(torch.rand(f.shape[2]) < 0.5, math.nan, f) for k, f in y.items()}
-        for beside in (y, bad, {k: f * math.inf for k, f in y.items()} if "auto" not in name else bad):
-            for order, mesh in ((1, pg.Mesh.union([a, b])), (-1, pg.Mesh.union([b, a]))):
-                torch.manual_seed(0)
-                together = OPERATIONS[name](joined(*(x, beside)[::order]), mesh)
-                for k, u in alone.items():
-                    count = u.shape[-1]
-                    part = together[k][..., :count] if order > 0 else together[k][..., -count:]
-                    assert part.isfinite().all()
-                    torch.testing.assert_close(part, u, rtol=1e-12, atol=1e-12)
+def test_areas_of_a_union_are_those_of_its_meshes() -> None:
+    pool, meshes = gauge.MeshPool(2.0), list(MESHES.values())
+    alone = torch.cat([pool.areas(mesh) for mesh in meshes])
+    torch.testing.assert_close(pool.areas(pg.Mesh.union(meshes)), alone, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("spin", [0, 1])
@@ -145,7 +67,7 @@ def test_pieces_of_a_surface_diffuse_as_meshes_of_their_own() -> None:
         gram = functions.mH @ (areas[:, None] * functions)
         torch.testing.assert_close(gram, torch.eye(values.numel()).to(gram), rtol=1e-12, atol=1e-12)
     mesh = pieces(2, unit=1.0)
-    union = pg.Mesh.union([pg.Mesh.from_arrays(TETRAHEDRON, FACES, unit=1.0)] * 2)
+    union = pg.Mesh.union([pg.Mesh.from_arrays(*TETRAHEDRON, unit=1.0)] * 2)
     torch.testing.assert_close(mesh.eigenbasis(0, 3, ones)[0], union.eigenbasis(0, 3, ones)[0], rtol=1e-12, atol=1e-12)
 
 

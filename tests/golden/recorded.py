@@ -49,15 +49,15 @@ def filled(module: nn.Module) -> nn.Module:
     return module
 
 
-SAMPLES = {"kernel_size": 5, "oversample": 1}
+SAMPLES = {"kernel_size": 5, "oversample": 1, "distance": "half_angle"}
 RECORDED = {
-    "diffusion": {"kernel_size": 5},
+    "diffusion": {"method": "sampled", "kernel_size": 5},
     "convection": {"method": "linear"},
     "dilation": SAMPLES,
     "erosion": SAMPLES,
 }
 """Options of terms on grids that were defaults when values were recorded."""
-RECORDED_LAYER = {"convection": "linear", "oversample": 1}
+RECORDED_LAYER = {"convection": "linear", "diffusion": "sampled", "oversample": 1, "distance": "half_angle"}
 """The same for layers and networks of which five taps are the default, too."""
 
 

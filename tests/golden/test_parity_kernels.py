@@ -146,5 +146,6 @@ def test_dilated_projection(case: Case) -> None:
     lengths = torch.tensor([case.args["longitudinal"] * factor, case.args["lateral"] * factor, 1.0], dtype=u.dtype)
     space = pg.SE2(2 * u.shape[2])
     twice = torch.cat((u, torch.full_like(u, -torch.inf)), dim=2)
-    out = pg.functional.dilation(twice, space, 1 / lengths, alpha=alpha, kernel_size=(1, 7, 7)).amax(2)
+    old = {"kernel_size": (1, 7, 7), "distance": "half_angle", "oversample": 1}
+    out = pg.functional.dilation(twice, space, 1 / lengths, alpha=alpha, **old).amax(2)
     torch.testing.assert_close(out, case.output, rtol=1e-9, atol=1e-9)

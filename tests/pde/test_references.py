@@ -90,3 +90,26 @@ def test_spectral_diffusion_is_the_exponential(alpha: float) -> None:
     u = wave.sample(7)
     found = diffusion(u[None, None], space, metric[None], alpha=alpha, method="spectral")[0, 0]
     torch.testing.assert_close(found, diffused(u, metric, alpha), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("form", ["equal", "leaning"])
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.65, 1.0])
+def test_default_diffusion_is_near_the_exponential(alpha: float, form: str) -> None:
+    """At most 5 %, but for what the kernel's distance costs; mass and mean are exact (``test_diffusion.py``)."""
+    wave, space = Waves(16), pg.SE2(8)
+    leaning = torch.tensor([[1.1, 0.2, 0.1], [0.2, 1.3, -0.2], [0.1, -0.2, 0.9]], dtype=torch.float64)
+    metric = leaning if form == "leaning" else torch.eye(3, dtype=torch.float64)
+    u = wave.sample(8)
+    true = diffused(u, metric, alpha)
+    found = diffusion(u[None, None], space, metric[None], alpha=alpha, boundary="periodic")[0, 0]
+    assert (found - true).norm() / true.norm() < 0.06
+
+
+def test_kernel_diffusion_of_small_powers_on_the_plane() -> None:
+    """Most of the mass lies within a pixel and far outside of any window, and both count."""
+    u = Waves(21, order=0, seed=3).sample()
+    for alpha in (0.1, 0.2, 0.3):
+        true = diffused(u, torch.eye(2, dtype=torch.float64), alpha)
+        for options in ({}, {"kernel_size": 5}, {"kernel_size": 21}):
+            found = diffusion(u[None], pg.R2(), torch.ones(2).double(), alpha=alpha, boundary="periodic", **options)[0]
+            assert (found - true).norm() / true.norm() < 0.15, (alpha, options)

@@ -16,7 +16,7 @@ import pdegcnn_examples
 from pdegcnn_examples import training
 from pdegcnn_examples.training.files import read_checkpoint
 
-from .calls import MESH
+from ..cases import MESH
 
 SOURCES = [p for module in (pg, pdegcnn_examples) for p in sorted(Path(module.__file__).parent.rglob("*.py"))]
 

@@ -281,4 +281,8 @@ def test_the_report_says_what_each_layer_contributes_and_what_would_lower_it() -
     assert later["1.terms.dilation"].error < 0.5 * row["1.terms.dilation"].error
     assert str(finer) in str(found) and "oversample=2 lowers this to" in str(finer)
     assert [remedy.argument for remedy in row["3"].remedies] == ["oversample=2"]
+    small = nn.Sequential(*layers[:3])
+    limit = max(f.error for f in report(small, x, sphere).findings[:-1] if f.error == f.error) * 1.001
+    added = report(small, x, sphere, tolerance=limit)
+    assert added.ok or [(f.name, f.cause) for f in added.culprits] == [("(model)", "sampling")]
     assert all(f.remaining != f.remaining for f in report(nn.Sequential(*layers[:1]), x, sphere).findings)

@@ -23,7 +23,7 @@ from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
 from pdegcnn.ops.morphology import custom_op as morphology_op
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
 
-from .calls import COEFFICIENTS, FUNCTIONS, LAYERS, MESH, R2, S2, SE2, SO3, find
+from ..cases import COEFFICIENTS, FUNCTIONS, MESH, PUBLIC_LAYERS, R2, S2, SE2, SO3, VARIANTS, Case, converted
 from .derivatives import along, faults, of_layer
 
 F = pg.functional
@@ -38,7 +38,7 @@ SPACES: dict[str, tuple[pg.spaces.base.Space, tuple[int, ...]]] = {
     "SO3 points": (BALL_POINTS, (1, 2, 3, *BALL_POINTS.grid.shape)),
     "Mesh": (MESH, (1, 2, 4, 12)),
 }
-Case = tuple[Callable[..., Any], tuple[Any, ...]]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 def draw(*shape: int) -> Tensor:
@@ -69,9 +69,9 @@ SMALL: dict[str, Any] = {"kernel_size": 3}
 ALPHA = torch.tensor(0.7, dtype=torch.float64)
 
 
-def on_spaces() -> dict[str, Case]:
+def on_spaces() -> dict[str, Call]:
     """Functions of :mod:`pdegcnn.functional`, with all arguments that they can be differentiated in."""
-    found: dict[str, Case] = {}
+    found: dict[str, Call] = {}
     for name, (space, shape) in SPACES.items():
         u, dim = draw(*shape), getattr(space, "metric_dim", 3 if name == "Mesh" else space.dim)
         w = weights(dim)
@@ -100,12 +100,12 @@ def on_spaces() -> dict[str, Case]:
     return found  # fmt: skip
 
 
-def options() -> dict[str, Case]:
+def options() -> dict[str, Call]:
     """Distances, forms of the metric, ways between samples, and what else goes its own way."""
     lifted, ball, sphere = draw(*SPACES["SE2"][1]), draw(*SPACES["SO3"][1]), draw(*SPACES["S2"][1])
     w, shift, kernel = weights(3), draw(2, 4, 3), draw(2, 4, 3, 3, 3)
     norm = pg.nn.BatchNorm(2, S2, track_running_stats=False, dtype=torch.float64)
-    found: dict[str, Case] = {
+    found: dict[str, Call] = {
         f"dilation by distance {d}": (
             lambda u, w, d=d: F.dilation(u, SE2, w, kernel_size=3, distance=d),
             (lifted, w),
@@ -152,7 +152,7 @@ def options() -> dict[str, Case]:
     return found  # fmt: skip
 
 
-CASES = on_spaces() | options()
+CALLS = on_spaces() | options()
 LINEARIZED = ("dilation SE2", "dilation Mesh", "diffusion SO3")
 FORWARD = ("dual", "jacfwd", "hessian", "jacrev of jacfwd", "jacfwd of jacfwd")
 REFUSED = {
@@ -167,7 +167,7 @@ REFUSED = {
 }
 """What a case may refuse, by its name or a part of it, with an error that says what was expected."""
 SMALL_MODELS = ("models.rotated_digits", "models.spherical_detector")
-LAYER_NAMES = [name for name in LAYERS if not name.startswith("models.") or name in SMALL_MODELS]
+SMALL_LAYERS = [c for c in PUBLIC_LAYERS if not c.name.startswith("models.") or c.name in SMALL_MODELS]
 NO_DERIVATIVE = ("kernels.as_metric", "sphere.irreps", "reversible.stability_report", "sphere.wigner_D")
 """Functions without a derivative, or whose arguments cannot move freely (a rotation: see the cases)."""
 
@@ -179,29 +179,39 @@ def check(name: str, function: Callable[[Tensor], Tensor], linearize: bool = Fal
     assert not wrong, f"{name}: {wrong}"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CALLS)
 def test_every_function_and_operator(name: str) -> None:
-    call, arguments = CASES[name]
+    call, arguments = CALLS[name]
     check(name, along(lambda given: call(*given), arguments), name in LINEARIZED)
 
 
-@pytest.mark.parametrize("name", LAYER_NAMES)
-def test_every_layer(name: str) -> None:
-    torch.manual_seed(0)
-    options, inputs = LAYERS[name]
-    check(name, of_layer(find(name)(**options).eval(), inputs))
+@pytest.mark.parametrize("case", SMALL_LAYERS, ids=str)
+def test_every_layer(case: Case) -> None:
+    check(case.name, of_layer(case.build().eval(), case.inputs))
 
 
-@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n not in NO_DERIVATIVE])
-def test_every_public_function(name: str) -> None:
+@pytest.mark.parametrize("case", [c for c in FUNCTIONS if c.name not in NO_DERIVATIVE], ids=str)
+def test_every_public_function(case: Case) -> None:
     def moves(key: str, value: Any) -> bool:
         return isinstance(value, (Tensor, dict)) and key != "R"
 
-    fixed = {k: v for k, v in FUNCTIONS[name].items() if not moves(k, v)}
+    fixed = {k: v for k, v in case.arguments.items() if not moves(k, v)}
     if "R" in fixed:
         fixed["R"] = rotation(torch.tensor([0.3, 0.2, 0.5], dtype=torch.float64))
-    moving = {k: v for k, v in FUNCTIONS[name].items() if moves(k, v)}
-    check(name, along(lambda given: find(name)(**fixed, **given), moving))
+    moving = {k: v for k, v in case.arguments.items() if moves(k, v)}
+    check(case.name, along(lambda given: case.make(**fixed, **given), moving))
+
+
+@pytest.mark.parametrize("case", [c for c in VARIANTS if isinstance(c.inputs[0], dict)], ids=str)
+def test_gradcheck_of_gauge_layers_with_an_option(case: Case) -> None:
+    layer, (given, *mesh) = case.build().double().eval(), case.inputs
+    fields = [converted(x, torch.float64).requires_grad_() for x in given.values()]
+    parameters = list(layer.parameters())
+
+    def function(*inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(layer(dict(zip(given, inputs)), *mesh).values())
+
+    assert torch.autograd.gradcheck(function, (*fields, *parameters), fast_mode=True, atol=1e-5)
 
 
 def test_second_derivatives_of_a_gathered_mean() -> None:

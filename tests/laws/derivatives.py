@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.utils import _pytree
 
-from .calls import outputs
+from ..cases import outputs
 
 WAYS = 2
 """Directions."""
