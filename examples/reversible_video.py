@@ -99,6 +99,17 @@ def answers(model: torch.nn.Module, clip: Clip, chosen: torch.Tensor) -> torch.T
     return model(clip.frames[None])[:, :, chosen]
 
 
+def moved(clip: Clip, chosen: torch.Tensor, levels: int) -> tuple[Clip, torch.Tensor]:
+    """The clip without its first frames, a random number of them, and the numbers of the frames ``chosen`` in it.
+
+    A network that coarsens time knows each frame's place within its coarsest step. If masks were always at the same
+    place, what it says at the others would not matter to the loss.
+    """
+    start = int(torch.randint(min(2**levels, int(chosen.max()) + 1), ()))
+    shorter = Clip(clip.frames[:, start:], clip.masks[start:])
+    return shorter, chosen[chosen >= start] - start
+
+
 def objective(model: torch.nn.Module, clip: Clip, chosen: torch.Tensor) -> torch.Tensor:
     """Cross-entropy and Dice over the frames ``chosen``."""
     out, truth = answers(model, clip, chosen), clip.masks[None, chosen]
@@ -161,6 +172,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=48, help="side of the moving shapes' frames")
     parser.add_argument("--net", choices=WAYS, default=WAYS[-2], help="which of them to train (%(default)s)")
     parser.add_argument("--choosing", action="store_true", help="judge by masks held out: for choosing settings")
+    parser.add_argument("--no-memory", action="store_true", help="train without measuring memory first")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rate", type=float, help="highest learning rate (default: the network's own)")
     parser.add_argument("--width", type=int, default=8)
@@ -180,12 +192,16 @@ def main() -> None:
         return
     clip = placed(load(args))
     print(f"clip {tuple(clip.frames.shape)}, object {float(clip.masks.float().mean()):.3f} of the pixels")
-    figures = {} if args.choosing else table(args, clip)
+    figures = {} if args.choosing or args.no_memory else table(args, clip)
     model = build(args.net, len(clip.frames), args)
     learnt, judged = parts(len(clip.masks), args.choosing)
     how = Settings(min(10, args.steps), 1, args.rate or RATES[args.net == WAYS[-1]], 0.0, "one_cycle", clip=1.0)
     count = math.ceil(args.steps / how.epochs)
-    done = recipe.train_alone("clip", model, lambda _: objective(model, clip, learnt), count, how, args)
+
+    def loss(_: torch.Tensor) -> torch.Tensor:
+        return objective(model, *moved(clip, learnt, args.levels))
+
+    done = recipe.train_alone("clip", model, loss, count, how, args)
     shutil.rmtree(training_folder(args.out))
     pace = done.seconds / done.steps
     found, everything = overlap(done.model, clip, judged)

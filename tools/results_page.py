@@ -131,7 +131,7 @@ TABLES = {
     ),
     "whole_clip": Table(
         "A whole clip at once (DAVIS 2016)",
-        "The moving object, learnt from every fourth mask of a clip and found in all other frames, 100 steps. All 90 "
+        "The moving object, learnt from every fourth mask of a clip and found in all other frames, 70 steps. All 90 "
         "frames of 53 x 30 at once in a reversible network of two coarsenings, or a U-Net of as many parameters frame "
         "by frame; both see time and place of every pixel. Memory: peak of a training step beyond parameters and clip, "
         "in a process of its own; the U-Net is given the labelled frames only. Learning rates were not tuned.",

@@ -293,7 +293,7 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
             return None
         raise ValueError(f"kernel_size: expected an odd int, a sequence of them or 'auto', got {kernel_size!r}")
     ko, kh, kw = space.kernel_sizes(kernel_size)
-    return Reach(ko // 2 * (2 * math.pi / space.orientations), kh // 2, kw // 2)
+    return Reach(ko // 2 * space.angle_step, kh // 2, kw // 2)
 
 
 def _enclosing_reach(u: Tensor, metric: Metric, radius: Tensor, distance: str) -> Reach:

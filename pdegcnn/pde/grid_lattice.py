@@ -77,8 +77,9 @@ def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
 
 def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, int]:
     """Odd tap numbers of the box that holds every tap within reach."""
-    count = len(planes.planes) * space.orientations
-    steps = math.floor(reach.turn * count / (2 * math.pi) + ROUNDING) if space.dim == 3 else 0
+    finer = len(planes.planes)
+    count = finer * space.orientations
+    steps = math.floor(reach.turn * finer / space.angle_step + ROUNDING) if space.dim == 3 else 0
     row, column = (max(shift[i] for shift in planes.planes) for i in (0, 1))
     halves = (
         min(steps, count // 2),
@@ -110,15 +111,17 @@ def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
         image = torch.stack(broadcast_tensors(columns + column, rows + row), dim=-1)
         points.append(space.taps_at(path + turn, image))
     found = torch.unflatten(torch.stack(points), 0, (len(paths), -1))
-    quarters = space.orientations % 4 == 0 and found.shape[4] == found.shape[5]
-    return found[:, :, : space.orientations // 4] if quarters else found
+    quarter = round(math.pi / 2 / space.angle_step)
+    turns_exactly = abs(quarter * space.angle_step - math.pi / 2) < ROUNDING and space.orientations % quarter == 0
+    return found[:, :, :quarter] if turns_exactly and found.shape[4] == found.shape[5] else found
 
 
 def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
     """A kernel of every orientation from that of the first quarter or of all, ``[C,Or,KO,KH,KW]``."""
     if kernel.shape[1] == space.orientations:
         return kernel
-    return torch.cat([torch.rot90(kernel, -k, dims=(-2, -1)) for k in range(4)], dim=1)
+    quarters = space.orientations // kernel.shape[1]
+    return torch.cat([torch.rot90(kernel, -k, dims=(-2, -1)) for k in range(quarters)], dim=1)
 
 
 def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
@@ -136,7 +139,7 @@ def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tens
     shift = torch.tensor(planes.planes, dtype=torch.float64)[torch.remainder(ko, count).long()]
     steps = ko / count
     rows, columns = kh[:, None] + shift[:, 0, None, None], kw + shift[:, 1, None, None]
-    return steps, rows, columns, steps * (2 * math.pi / space.orientations)
+    return steps, rows, columns, steps * space.angle_step
 
 
 def read(u: Tensor, planes: Pass, sign: int) -> Tensor:

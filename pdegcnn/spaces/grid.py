@@ -36,6 +36,11 @@ class GridSpace(HomogeneousSpace):
     def angles(self) -> Tensor:
         """Angle of each orientation, ``[Or]`` radians, float64."""
 
+    @property
+    def angle_step(self) -> float:
+        """Radians from one orientation to the next."""
+        return 2 * math.pi / self.orientations
+
     @abstractmethod
     def to_grid(self, u: Tensor) -> Tensor:
         """View a signal as ``[B,C,Or,H,W]``."""

@@ -82,12 +82,12 @@ class SE2(GridSpace):
     @property
     def angles(self) -> Tensor:
         """Angle of each orientation, ``[Or]`` radians, float64."""
-        return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
+        return torch.arange(self.orientations, dtype=torch.float64) * self.angle_step
 
     @property
     def grid_spacing(self) -> Tensor:
         """A pixel, a pixel and an orientation step."""
-        return torch.tensor([1.0, 1.0, 2 * math.pi / self.orientations], dtype=torch.float64)
+        return torch.tensor([1.0, 1.0, self.angle_step], dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
         """The signal itself."""
@@ -120,7 +120,7 @@ class SE2(GridSpace):
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
         """``h^-1 g`` for taps h at orientation ``steps [KO]`` and pixels ``image [(KO,)KH,KW,2]``, float64."""
-        turn = steps * (2 * math.pi / self.orientations)
+        turn = steps * self.angle_step
         angles = self.angles.to(steps.device)[:, None] + turn  # of the taps, [Or,KO]
         position = rotation(-angles[:, :, None, None], -image)
         turn = -turn[:, None, None, None].expand(*position.shape[:-1], 1)

@@ -94,6 +94,21 @@ def test_scores_of_depths(module):
     assert all(again[k] == pytest.approx(v) for k, v in made.items())  # the medians are equal from the start
 
 
+def test_masks_fall_on_every_place_of_a_coarse_step(module):
+    """What is learnt from belongs to the same frames however many were left out, and every place occurs."""
+    video = module("reversible_video")
+    clip = video.Clip(torch.rand(3, 12, 4, 4), torch.randint(2, (12, 4, 4)))
+    places = set()
+    for _ in range(40):
+        shorter, chosen = video.moved(clip, torch.arange(0, 12, 4), 2)
+        start = 12 - len(shorter.masks)
+        assert torch.equal(shorter.masks[chosen], clip.masks[[t for t in (0, 4, 8) if t >= start]])
+        assert torch.equal(shorter.frames[:, chosen], clip.frames[:, [t for t in (0, 4, 8) if t >= start]])
+        places |= {int(t) % 4 for t in chosen}
+    assert places == {0, 1, 2, 3}
+    assert video.moved(clip, torch.tensor([0]), 2)[1].tolist() == [0]  # the only mask is never left out
+
+
 def test_classification(run, tmp_path):
     for net, options in (("hyperbolic", ()), ("plain", ("--choosing",))):
         run("classify.py", "--smoke", "--net", net, "--out", tmp_path / net, *options)
