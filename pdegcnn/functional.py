@@ -10,6 +10,7 @@ from torch import Tensor
 from pdegcnn import _checks, _fft, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn._dtypes import wide_dtype, widen
+from pdegcnn._typing import fft
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
@@ -345,7 +346,7 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tens
         >>> pg.functional.morphological_convolution(torch.eye(4)[None, None], flat)[0, 0, 0]
         tensor([1., 1., 1., 0.])
     """
-    if isinstance(u, Tensor) and u.ndim == 4:
+    if _is_image(u):
         return _morphological_convolution(u.unsqueeze(2), _image_kernel(kernel), sign).squeeze(2)
     return _morphological_convolution(u, kernel, sign)
 
@@ -370,9 +371,13 @@ def group_convolution(
         TypeError: not floating tensors of one dtype.
     """
     outside = _checks.border(boundary, padding_mode, "zeros")
-    if isinstance(u, Tensor) and u.ndim == 4:
+    if _is_image(u):
         return _group_convolution(u.unsqueeze(2), _image_kernel(kernel), outside).squeeze(2)
     return _group_convolution(u, kernel, outside)
+
+
+def _is_image(u: object) -> bool:
+    return isinstance(u, Tensor) and u.ndim == 4
 
 
 def _image_kernel(kernel: Tensor) -> Tensor:
@@ -403,7 +408,7 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     _checks.choice("part", part, ("real", "imaginary"))
     dtype = wide_dtype(image.dtype)
     windows = cake_windows(space.orientations, *image.shape[-2:]).to(image.device, dtype)
-    score = _fft.apply(torch.fft.ifft2, _fft.apply(torch.fft.fft2, image.to(dtype)).unsqueeze(2) * windows)
+    score = _fft.apply(fft.ifft2, _fft.apply(fft.fft2, image.to(dtype)).unsqueeze(2) * windows)
     return (score.real if part == "real" else score.imag).to(image.dtype)
 
 
@@ -483,10 +488,10 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:
     """Interpolate axis 2 of u to ``factor`` times as many samples, by trigonometric polynomials."""
     count = u.shape[2]
-    waves = _fft.apply(torch.fft.rfft, widen(u), dim=2)
+    waves = _fft.apply(fft.rfft, widen(u), dim=2)
     if count % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
         waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
-    return (_fft.apply(torch.fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)
+    return (_fft.apply(fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)
 
 
 def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from pdegcnn import _checks
 from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.mesh import MeshSolver
 from pdegcnn.pde.solver import Alpha, KernelSize, Options, Radius, Solver
@@ -25,8 +26,7 @@ def solver_class(space: Space, term: str) -> type[Solver]:
         TypeError: if ``space`` is not a space.
         ValueError: if the space does not have this term; the message says which it has, or why it cannot exist.
     """
-    if not isinstance(space, Space):
-        raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
+    _checks.kind("space", space, Space, "a space such as pdegcnn.SE2(8)")
     if term in space.unsupported_terms:
         raise ValueError(f"terms: {term} cannot exist on {space}: {space.unsupported_terms[term]}")
     if term not in space.supported_terms:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
 from pdegcnn._dtypes import HALF, widen
+from pdegcnn._typing import tolist
 from pdegcnn.kernels.metric import Metric, as_metric
 
 
-def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
+def check_vector(vector: object, dim: int, u: Tensor) -> Tensor:
     """Vectors ``[dim]`` or ``[C,dim]`` of the kind of the signal u, as ``[C,dim]``; raises for any others."""
-    _checks.tensor("vector", vector)
+    vector = _checks.tensor("vector", vector)
     if vector.ndim == 1:
         vector = vector[None]
     channels = u.shape[1]
@@ -23,7 +23,7 @@ def check_vector(vector: Any, dim: int, u: Tensor) -> Tensor:
         raise ValueError(f"vector: expected shape [{dim}] or [{channels},{dim}], got {tuple(vector.shape)}")
     _checks.same_kind("vector", vector, "u", u)
     if _checks.has_values(vector) and not bool(vector.detach().isfinite().all()):
-        raise ValueError(f"vector: expected finite values, got {vector.detach().flatten()[:9].tolist()}")
+        raise ValueError(f"vector: expected finite values, got {tolist(vector.detach().flatten()[:9])}")
     return vector.expand(channels, dim)
 
 
@@ -49,7 +49,7 @@ def wide_metric(metric: Metric) -> Metric:
     return metric
 
 
-def check_may_look(*values: Any) -> None:
+def check_may_look(*values: object) -> None:
     """Raise where ``kernel_size="auto"`` cannot look at the values, numbers or tensors, that it depends on."""
     if _transforms.hides_values(*(x for x in values if isinstance(x, Tensor))):
         raise RuntimeError(
@@ -68,6 +68,6 @@ def spread(u: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
     if not u.shape[0]:
         return u.new_zeros(u.shape[1])
     axes = tuple(range(2, u.ndim))
-    members = torch.cat([p.amax(axes) - p.amin(axes) for p in (u.split(list(sizes), -1) if sizes else (u,))])
+    members = torch.cat([p.amax(axes) - p.amin(axes) for p in (torch.split(u, list(sizes), -1) if sizes else (u,))])
     widest = torch.where(members.isnan(), -1, members).amax(0)
     return torch.where(widest < 0, torch.nan, widest)

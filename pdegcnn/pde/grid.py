@@ -13,6 +13,7 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._derived import Table
 from pdegcnn._dtypes import HALF, wide_dtype, widen
+from pdegcnn._typing import linalg, tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric
@@ -80,7 +81,8 @@ class GridSolver(Solver):
         return wide_dtype(dtype)
 
     def _tables(self) -> list[Table]:
-        reach, made = self.reach, []
+        reach = self.reach
+        made: list[Table] = []
         if reach is not None:
             for i, planes in enumerate(self.passes):
                 make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
@@ -211,7 +213,7 @@ def diffusion_kernel(
     squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[3], taps.shape[4], taps.shape[5])
     inverse = metric.cometric()
     spacing = space.grid_spacing.to(squared)
-    volume = torch.linalg.det(inverse).rsqrt() * spacing.prod()
+    volume = linalg.det(inverse).rsqrt() * spacing.prod()
     mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume[:, None, None, None, None]
     # half a cell's sides, scaled to its volume where the metric leans
     sides = spacing * torch.diagonal(inverse, dim1=-2, dim2=-1).rsqrt() / 2
@@ -300,7 +302,7 @@ def _enclosing_reach(u: Tensor, metric: Metric, radius: Tensor, distance: str) -
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
-    pixels, turn = (reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT).tolist()
+    pixels, turn = tolist((reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT))
     rows, columns = (min(pixels, n - 1) for n in u.shape[-2:])
     return Reach(min(turn, math.pi), rows, columns)
 
@@ -313,7 +315,7 @@ def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, 
     return shifted(u, *space.chord(step), boundary)
 
 
-def _in_float32(solver: Any, u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:
+def _in_float32(solver: Callable[..., Tensor], u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:
     """Run a spectral solver, in float32 for half-precision signals (there is no half-precision eigendecomposition)."""
     if u.dtype in HALF:
         return solver(widen(u), space, widen(parameter), *rest).to(u.dtype)

@@ -47,7 +47,7 @@ def shifted(u: Tensor, rows: Tensor, columns: Tensor, padding_mode: str) -> Tens
     down, right = (_sharpening(x - x.detach().floor()) for x in (rows, columns))
     kernel = (down[..., :, None] * right[..., None, :]).flatten(0, 1)[:, None]  # [C*Or,1,3,3]
     wide = _extended(_extended(u, margin + 1, 3, padding_mode), margin + 1, 4, padding_mode).flatten(1, 2)
-    sharp = F.conv2d(wide, kernel, groups=len(kernel)).unflatten(1, u.shape[1:3])
+    sharp = torch.unflatten(F.conv2d(wide, kernel, groups=len(kernel)), 1, u.shape[1:3])
     shift = torch.stack((torch.zeros_like(rows), rows, columns), dim=-1)
     moved = linear_shift(sharp, shift, padding_mode)
     return moved[..., margin : margin + u.shape[-2], margin : margin + u.shape[-1]]

@@ -8,13 +8,15 @@ the largest of all, at the samples only.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import broadcast_tensors
 from pdegcnn.pde.grid_interpolation import shifted, turned
 from pdegcnn.spaces import GridSpace
 
@@ -50,11 +52,12 @@ SAMPLES = (Pass(((0.0, 0.0),)),)
 def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
     """Factors along orientations and space, else raise."""
     if isinstance(value, (tuple, list)):
-        if len(value) != 2:
+        factors = cast("Sequence[object]", value)
+        if len(factors) != 2:
             raise ValueError(f"oversample: expected an int or two of them (orientations, space), got {value!r}")
-        turns, cells = (_checks.positive_int("oversample", factor) for factor in value)
+        turns, cells = (_checks.positive_int("oversample", factor) for factor in factors)
         if space.dim == 2 and turns != 1:
-            raise ValueError(f"oversample: expected (1, factor) on {space}, which has no orientations, got {value}")
+            raise ValueError(f"oversample: expected (1, factor) on {space}, which has no orientations, got {factors}")
         return turns, cells
     factor = _checks.positive_int("oversample", value)
     return factor, factor
@@ -89,7 +92,7 @@ def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, in
 def taps(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     """Elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64."""
     steps, rows, columns, _ = _offsets(space, reach, planes)
-    return space.taps_at(steps, torch.stack(torch.broadcast_tensors(columns, rows), dim=-1))
+    return space.taps_at(steps, torch.stack(broadcast_tensors(columns, rows), dim=-1))
 
 
 def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
@@ -103,11 +106,11 @@ def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     around = torch.where(steps >= 0, -1.0, 1.0) * space.orientations
     paths = [steps, steps + around] if space.dim == 3 else [steps]
     turns = inner if space.orientations > 1 else (0.0,)
-    points = []
+    points: list[Tensor] = []
     for path, turn, row, column in product(paths, turns, inner, inner):
-        image = torch.stack(torch.broadcast_tensors(columns + column, rows + row), dim=-1)
+        image = torch.stack(broadcast_tensors(columns + column, rows + row), dim=-1)
         points.append(space.taps_at(path + turn, image))
-    found = torch.stack(points).unflatten(0, (len(paths), -1))
+    found = torch.unflatten(torch.stack(points), 0, (len(paths), -1))
     quarter = round(math.pi / 2 / space.angle_step)
     turns_exactly = abs(quarter * space.angle_step - math.pi / 2) < ROUNDING and space.orientations % quarter == 0
     return found[:, :, :quarter] if turns_exactly and found.shape[4] == found.shape[5] else found
@@ -147,7 +150,7 @@ def read(u: Tensor, planes: Pass, sign: int) -> Tensor:
     if planes == SAMPLES[0]:
         return u
     loser = (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4), keepdim=True)
-    parts = []
+    parts: list[Tensor] = []
     for i, (row, column) in enumerate(planes.planes):
         part = turned(u, torch.full((), i / len(planes.planes), dtype=u.dtype, device=u.device)) if i else u
         if row or column:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _fft, _transforms
+from pdegcnn._typing import fft
 from pdegcnn.ops.matrix_function import fractional_exponential
 from pdegcnn.pde.grid_interpolation import turned
 from pdegcnn.spaces import GridSpace
@@ -24,8 +25,8 @@ from pdegcnn.spaces import GridSpace
 def _frequencies(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Angular frequencies (x, y) on the half plane of rfft2, and the same with the signless Nyquist modes zeroed."""
     height, width = u.shape[-2:]
-    x = 2 * math.pi * torch.fft.rfftfreq(width, dtype=u.dtype, device=u.device)
-    y = 2 * math.pi * torch.fft.fftfreq(height, dtype=u.dtype, device=u.device)
+    x = 2 * math.pi * fft.rfftfreq(width, dtype=u.dtype, device=u.device)
+    y = 2 * math.pi * fft.fftfreq(height, dtype=u.dtype, device=u.device)
     odd_x, odd_y = x.clone(), y.clone()
     if width % 2 == 0:
         odd_x[-1] = 0
@@ -37,14 +38,14 @@ def _frequencies(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @_transforms.constants()
 def _fibre_derivative(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices [Or,Or] of d/dtheta and of -d^2/dtheta^2 for trigonometric interpolation over orientations."""
-    n = torch.fft.fftfreq(count, d=1 / count, dtype=like.dtype, device=like.device)
+    n = fft.fftfreq(count, d=1 / count, dtype=like.dtype, device=like.device)
     odd = n.clone()
     if count % 2 == 0:
         odd[count // 2] = 0
     eye = torch.eye(count, dtype=like.dtype, device=like.device)
-    modes = torch.fft.fft(eye, dim=0)
-    first = torch.fft.ifft(1j * odd[:, None] * modes, dim=0).real
-    second = torch.fft.ifft((n**2)[:, None] * modes, dim=0).real
+    modes = fft.fft(eye, dim=0)
+    first = fft.ifft(1j * odd[:, None] * modes, dim=0).real
+    second = fft.ifft((n**2)[:, None] * modes, dim=0).real
     return first, second
 
 
@@ -79,9 +80,9 @@ def diffusion_generator(u: Tensor, space: GridSpace, diffusivity: Tensor) -> Ten
 def diffusion(u: Tensor, space: GridSpace, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
     """``exp(-time (-Delta)^alpha) u`` for u [B,C,Or,H,W], exact for band-limited periodic signals."""
     step = fractional_exponential(diffusion_generator(u, space, diffusivity), alpha, time)
-    spectrum = _fft.apply(torch.fft.rfft2, u).movedim(2, -1)[..., None]  # [B,C,H,Wf,Or,1]
+    spectrum = _fft.apply(fft.rfft2, u).movedim(2, -1)[..., None]  # [B,C,H,Wf,Or,1]
     spectrum = (step.to(spectrum.dtype) @ spectrum)[..., 0].movedim(-1, 2)
-    return _fft.apply(torch.fft.irfft2, spectrum, s=u.shape[-2:])
+    return _fft.apply(fft.irfft2, spectrum, s=u.shape[-2:])
 
 
 def _phase(frequency: Tensor, shift: Tensor, nyquist: bool, dim: int) -> Tensor:
@@ -108,4 +109,4 @@ def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tens
     x, y, _, _ = _frequencies(u)
     dx, dy = columns[..., None, None], rows[..., None, None]
     phase = _phase(x, dx, u.shape[-1] % 2 == 0, -1) * _phase(y, dy, u.shape[-2] % 2 == 0, -2)
-    return _fft.apply(torch.fft.irfft2, _fft.apply(torch.fft.rfft2, u) * phase, s=u.shape[-2:])
+    return _fft.apply(fft.irfft2, _fft.apply(fft.rfft2, u) * phase, s=u.shape[-2:])

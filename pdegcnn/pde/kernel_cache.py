@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ class KernelCache:
     """
 
     def __init__(self) -> None:
-        self._entry: tuple[Any, list[Tensor], Tensor] | None = None
+        self._entry: tuple[object, list[Tensor], Tensor] | None = None
 
     def __reduce__(self) -> tuple[type[KernelCache], tuple[()]]:
         return KernelCache, ()
@@ -29,7 +28,7 @@ class KernelCache:
         """Forget the kernel."""
         self._entry = None
 
-    def get(self, key: Any, parameters: list[Tensor], build: Callable[[], Tensor]) -> Tensor:
+    def get(self, key: object, parameters: list[Tensor], build: Callable[[], Tensor]) -> Tensor:
         """The kernel that ``build`` gave for equal ``key`` and ``parameters``, else the one it gives now."""
         if torch.is_grad_enabled() or not all(_may_compare(p) for p in parameters):
             return build()

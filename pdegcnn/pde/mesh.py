@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
 from pdegcnn._dtypes import widen
+from pdegcnn._typing import linalg, tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
 from pdegcnn.kernels.metric import SPD, Metric
 from pdegcnn.kernels.morphological import FLAT_SLACK, cost_law, radius_of_cost
@@ -20,7 +21,7 @@ from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.mesh_neighbors import bundle, half_edges
-from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
+from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
@@ -105,7 +106,7 @@ class MeshSolver(Solver):
         return gather_morphology(u, bundle(space, radius, u), matrix / unit, law, taps, sign)
 
 
-def kernel_reach(space: Mesh, kernel_size: KernelSize) -> tuple[int, float]:
+def kernel_reach(space: Mesh, kernel_size: object) -> tuple[int, float]:
     """Steps of directions and radius in units: ``KO, K / 2`` for ``(KO, K)``; an int serves both.
 
     More steps than go once around the circle are left out.
@@ -113,9 +114,9 @@ def kernel_reach(space: Mesh, kernel_size: KernelSize) -> tuple[int, float]:
     wanted = "an odd int, two of them (directions, diameter) or 'auto'"
     if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)):
         raise TypeError(f"kernel_size: expected {wanted}, got {kernel_size!r}")
-    if isinstance(kernel_size, str) or not isinstance(kernel_size, int) and len(kernel_size) != 2:
+    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(cast("Sequence[int]", kernel_size))
+    if isinstance(kernel_size, str) or len(sizes) != 2:
         raise ValueError(f"kernel_size: expected {wanted}, got {kernel_size!r}")
-    sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
     _checks.odd("kernel_size", sizes)
     around = space.orientations + 1 - space.orientations % 2
     return min(sizes[0], around), sizes[1] / 2
@@ -135,11 +136,11 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     inverse = SPD(matrix.detach().double()).cometric()
-    reach = float((radius * torch.linalg.eigvalsh(inverse[:, :2, :2])[:, -1].sqrt()).max())
+    reach = float((radius * linalg.eigvalsh(inverse[:, :2, :2])[:, -1].sqrt()).max())
     turn = min(float((radius * inverse[:, 2, 2].sqrt()).max()), 2 * math.pi)
     if not math.isfinite(reach):
         raise ValueError(
-            f"metric: expected one whose balls have a finite radius, got {reach} for radii {radius.tolist()}"
+            f"metric: expected one whose balls have a finite radius, got {reach} for radii {tolist(radius)}"
         )
     steps = int(
         turn * space.orientations / (2 * math.pi) + 0.5 + 1e-6
@@ -149,7 +150,7 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
 
 def _farthest(matrix: Tensor, square: float) -> Tensor:
     """Greatest distance, in any of the metrics ``[C,3,3]``, of an element whose Euclidean one has this square."""
-    return (torch.linalg.eigvalsh(matrix)[:, -1].max() * square).sqrt()
+    return (linalg.eigvalsh(matrix)[:, -1].max() * square).sqrt()
 
 
 def _law(alpha: Alpha, time: float, like: Tensor) -> tuple[Tensor, float | Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn._typing import from_numpy
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.geodesic_flow import HalfEdges
 from pdegcnn.spaces import Mesh
@@ -46,5 +47,5 @@ def _half_edges(mesh: Mesh, like: Tensor) -> HalfEdges:
     fans = np.lexsort((f.angle, t.tail))  # half-edges by vertex and angle
     keys = t.tail[fans] * 8.0 + f.angle[fans]
     arrays = (keys, fans, t.tail, t.next, t.previous, t.twin, t.lengths.ravel(), t.corners, f.angle)
-    tensors = [torch.from_numpy(np.ascontiguousarray(x)) for x in (*arrays, f.transport, f.scale)]
+    tensors = [from_numpy(np.ascontiguousarray(x)) for x in (*arrays, f.transport, f.scale)]
     return HalfEdges._make((*(x.to(like.device) for x in tensors), mesh.gauge.to(like.device)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from pdegcnn import _checks, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn._dtypes import widen
+from pdegcnn._typing import linalg, tolist
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
-from pdegcnn.pde.solver import Alpha, KernelSize, Options, Solver
+from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.pde.sphere_oversample import Finer, factors_of
 from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.sphere_subpixel import NewtonStep
@@ -137,7 +138,7 @@ class SphereSolver(Solver):
         dim, metric = self.space.metric_dim, wide_metric(metric)
         inverse = metric.cometric().expand(u.shape[1], dim, dim)
         if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
-            got = metric.gram().detach().flatten()[:9].tolist()
+            got = tolist(metric.gram().detach().flatten()[:9])
             raise ValueError(f"metric: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
         return inverse
 
@@ -184,7 +185,7 @@ def _at_least(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float
     return max(sizes[0], least[0]), max(sizes[1], least[1])
 
 
-def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
+def window_sizes(space: S2 | SO3, kernel_size: object) -> tuple[int, int]:
     """Steps of the fibre (1 on the sphere) and of the grid that a window is wide; more than a full turn is cut."""
     if isinstance(kernel_size, str):
         raise ValueError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
@@ -192,7 +193,7 @@ def window_sizes(space: S2 | SO3, kernel_size: KernelSize) -> tuple[int, int]:
         raise TypeError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
     names = "(orientations, sphere)" if space.has_orientations else "(sphere,)"
     count = 2 if space.has_orientations else 1
-    sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(kernel_size)
+    sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(cast("Sequence[int]", kernel_size))
     if isinstance(kernel_size, bool) or len(sizes) != count:
         raise ValueError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
     _checks.odd("kernel_size", sizes)
@@ -216,7 +217,7 @@ def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, t
         if not bool(radius.isfinite().all()):
             raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
         # no distance is below the least weight times the rotation angle, which bounds tilt and twist
-        least = torch.linalg.eigvalsh(metric.gram())[:, 0].clamp_min(torch.finfo(radius.dtype).tiny).sqrt()
+        least = linalg.eigvalsh(metric.gram())[:, 0].clamp_min(torch.finfo(radius.dtype).tiny).sqrt()
         angle = min(float((radius / least).amax()), math.pi)
     sphere_steps = 2 * math.ceil(angle / point_spacing(space.grid)) + 1
     if not space.has_orientations:

@@ -7,11 +7,11 @@ samples less of it does. Exact both ways for band-limited signals.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from torch import nn
 
 from pdegcnn import _checks, sphere
+from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.spaces import S2, SO3, RotationSpace
 
 
@@ -40,21 +40,30 @@ def finer_space(space: RotationSpace, factors: tuple[int, int]) -> S2 | SO3:
 
 
 def transforms(
-    source: RotationSpace, target: RotationSpace | None = None, *, nmax: int | None = None, **options: Any
+    source: RotationSpace,
+    target: RotationSpace | None = None,
+    *,
+    lmax: int | None = None,
+    nmax: int | None = None,
+    device: Device = None,
+    dtype: DType = None,
 ) -> tuple[nn.Module, nn.Module]:
     """Analysis of signals on ``source``, and synthesis on ``target``: a space of the same kind, ``source`` unless told.
 
     Args:
         source: S2 or SO(3) over a grid of rings.
         target: where the synthesis samples.
+        lmax: greatest degree.
         nmax: greatest order along the fibre of SO(3).
-        options: ``lmax``, ``device`` and ``dtype`` of the transforms.
+        device: where the tables live.
+        dtype: dtype of the signals.
     """
     target = target or source
+    kind: Factory = {"device": device, "dtype": dtype}
     if source.has_orientations:
-        analysis = sphere.SO3FFT(source.grid, source.orientations, nmax=nmax, **options)
-        return analysis, sphere.InverseSO3FFT(target.grid, target.orientations, nmax=nmax, **options)
-    return sphere.RealSHT(source.grid, **options), sphere.InverseRealSHT(target.grid, **options)
+        analysis = sphere.SO3FFT(source.grid, source.orientations, lmax=lmax, nmax=nmax, **kind)
+        return analysis, sphere.InverseSO3FFT(target.grid, target.orientations, lmax=lmax, nmax=nmax, **kind)
+    return sphere.RealSHT(source.grid, lmax=lmax, **kind), sphere.InverseRealSHT(target.grid, lmax=lmax, **kind)
 
 
 def _samples(space: RotationSpace) -> int:
@@ -77,18 +86,20 @@ class Finer(nn.Module):
         space: RotationSpace,
         factors: tuple[int, int],
         *,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: DType = None,
         back: bool = True,
     ) -> None:
         super().__init__()
         self.space = finer_space(space, factors)
-        band: dict[str, Any] = {"lmax": space.grid.band, "device": device, "dtype": dtype}
-        if space.has_orientations:
-            band["nmax"] = min((space.orientations - 1) // 2, space.grid.band)
-        self.up = nn.Sequential(*transforms(space, self.space, **band))
+        band = space.grid.band
+        orders = min((space.orientations - 1) // 2, band)
+        kind: Factory = {"device": device, "dtype": dtype}
+        self.up = nn.Sequential(*transforms(space, self.space, lmax=band, nmax=orders, **kind))
         """From samples on the space to finer ones of the same band-limited function."""
-        self.down = nn.Sequential(*transforms(self.space, space, **band)) if back else nn.Identity()
+        self.down = (
+            nn.Sequential(*transforms(self.space, space, lmax=band, nmax=orders, **kind)) if back else nn.Identity()
+        )
         """From finer samples to those of the function's part within the band."""
         self.expansion = _samples(self.space) / _samples(space)
         """How many finer samples there are for each sample."""

@@ -16,20 +16,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pdegcnn import _checks, sphere
+from pdegcnn._typing import Factory, Floats, linalg
 from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere._tables import TableModule
 
-Array = NDArray[np.float64]
 DEGREES = 4
 """In so many parts are degrees taken whose matrices differ in size."""
 
 
-def angular_momenta(lmax: int, nmax: int) -> tuple[Array, Array, Array]:
+def angular_momenta(lmax: int, nmax: int) -> tuple[Floats, Floats, Floats]:
     """Real matrices ``(J_x, i J_y, J_z)`` over orders n = -nmax..nmax for each degree, ``[lmax+1, N, N]``.
 
     Entries beyond the degree are zero.
@@ -40,7 +39,7 @@ def angular_momenta(lmax: int, nmax: int) -> tuple[Array, Array, Array]:
     up *= np.abs(n[1:]) <= degree
     raising = np.zeros((lmax + 1, len(n), len(n)))
     raising[:, np.arange(1, len(n)), np.arange(len(n) - 1)] = up
-    lowering = raising.transpose(0, 2, 1)
+    lowering = np.transpose(raising, (0, 2, 1))
     spin = np.zeros_like(raising)
     spin[:, np.arange(len(n)), np.arange(len(n))] = n * (np.abs(n) <= degree)
     return (raising + lowering) / 2, (raising - lowering) / 2, spin
@@ -54,15 +53,15 @@ class FrameGenerators(TableModule):
         self.nmax, self.products = nmax, products
         self._build(like)
 
-    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Floats]]]:
         size = self.lmax + 1, 2 * self.nmax + 1, 2 * self.nmax + 1
         first = ("first", (3, *size), self._first_order)
         return [first, ("second", (6, *size), self._second_order)] if self.products else [first]
 
-    def _first_order(self) -> Array:
+    def _first_order(self) -> Floats:
         return np.stack(angular_momenta(self.lmax, self.nmax))
 
-    def _second_order(self) -> Array:
+    def _second_order(self) -> Floats:
         x, y, z = angular_momenta(self.lmax, self.nmax + 1)  # products reach one order beyond
         pairs = [x @ x, -y @ y, z @ z, x @ z + z @ x, x @ y + y @ x, y @ z + z @ y]
         return np.stack(pairs)[:, :, 1:-1, 1:-1]
@@ -110,7 +109,7 @@ class GroupHarmonics(nn.Module):
 
     def __init__(self, space: SO3, like: Tensor, exact: bool = False) -> None:
         super().__init__()
-        kind = {"device": like.device, "dtype": like.dtype}
+        kind: Factory = {"device": like.device, "dtype": like.dtype}
         self.analysis = sphere.SO3FFT(space.grid, space.orientations, **kind)
         self.synthesis = sphere.InverseSO3FFT(space.grid, space.orientations, **kind)
         self.generators = FrameGenerators(space.grid, self.analysis.nmax, like)
@@ -125,12 +124,13 @@ class GroupHarmonics(nn.Module):
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """``u(R exp(-time c))`` for vectors ``[C,3]``."""
         if self.every_order is None:
-            return self._step(u, torch.linalg.matrix_exp(-time * self.generators.velocity(vector)))
-        held, size, parts = self.generators.nmax, self.every_order.lmax + 1, []
+            return self._step(u, linalg.matrix_exp(-time * self.generators.velocity(vector)))
+        held, size = self.generators.nmax, self.every_order.lmax + 1
+        parts: list[Tensor] = []
         for first in range(0, size, -(-size // DEGREES)):  # low degrees have few orders: small matrices
             degrees = slice(first, min(first - (-size // DEGREES), size))
             orders = _orders_on_the_way(vector, time, held, degrees.stop - 1)
-            turned = torch.linalg.matrix_exp(-time * self.every_order.velocity(vector, orders, degrees))
+            turned = linalg.matrix_exp(-time * self.every_order.velocity(vector, orders, degrees))
             parts.append(_without(turned, orders - held))
         return self._step(u, torch.cat(parts, 1))
 
@@ -147,7 +147,7 @@ class GroupHarmonics(nn.Module):
         """
         power = fractional_power(self.generators.laplacian(diffusivity), alpha)
         rate = (self.generators.velocity(vector) + power).to(torch.complex128)
-        return self._step(u, torch.linalg.matrix_exp(-time * rate))
+        return self._step(u, linalg.matrix_exp(-time * rate))
 
 
 def _without(matrices: Tensor, beyond: int) -> Tensor:
@@ -166,7 +166,7 @@ def _orders_on_the_way(vector: Tensor, time: float, held: int, lmax: int) -> int
         return held
     if not _checks.has_values(vector) or vector.device.type != "cpu" or not vector.numel():
         return lmax
-    tilt = float(torch.linalg.vector_norm(vector.detach()[:, :2].double(), dim=1).amax())
+    tilt = float(linalg.vector_norm(vector.detach()[:, :2].double(), dim=1).amax())
     reach = time * tilt * (lmax + 0.5)
     if not 0 < reach < math.inf:
         return lmax if reach else held
@@ -183,7 +183,7 @@ class SphereHarmonics(nn.Module):
 
     def __init__(self, space: S2, like: Tensor) -> None:
         super().__init__()
-        kind = {"device": like.device, "dtype": like.dtype}
+        kind: Factory = {"device": like.device, "dtype": like.dtype}
         self.analysis = sphere.RealSHT(space.grid, **kind)
         self.synthesis = sphere.InverseRealSHT(space.grid, **kind)
 

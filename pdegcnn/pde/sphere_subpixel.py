@@ -13,10 +13,10 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pdegcnn import sphere
+from pdegcnn._typing import Factory, Floats, from_numpy, linalg
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import kernel_slopes, morphological_kernel
 from pdegcnn.kernels.rotation_distance import COORDINATES
@@ -26,7 +26,6 @@ from pdegcnn.pde.sphere_window import ENTRIES, Neighbours
 from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
-Array = NDArray[np.float64]
 CAP = 0.75
 """Greatest step in units of the grid's steps: the maximum is nearer, or another sample would have won."""
 LENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -56,7 +55,7 @@ class NewtonStep(Tables):
         self.dims = 3 if self.space.has_orientations else 2
         self.pairs = [p for p in ENTRIES if max(p) < self.dims]
         self._build(like)
-        kind = {"device": like.device, "dtype": like.dtype}
+        kind: Factory = {"device": like.device, "dtype": like.dtype}
         grid, group = self.space.grid, self.space.has_orientations
         fibre = self.space.orientations if self.space.has_orientations else 5
         self.analysis = sphere.SO3FFT(grid, fibre, **kind) if group else sphere.RealSHT(grid, **kind)
@@ -64,19 +63,19 @@ class NewtonStep(Tables):
         self.synthesis = sphere.InverseSO3FFT(grid, fibre, nmax=nmax, **kind)
         self.generators = FrameGenerators(grid, nmax, like)
 
-    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Floats]]]:
         count, jets = len(self._elements), lru_cache(maxsize=1)(self._jets)
         return [
-            ("slopes", (6, count * self.dims), lambda: jets()[0].reshape(6, -1)),
-            ("curvatures", (6, count * len(self.pairs)), lambda: jets()[1].reshape(6, -1)),
+            ("slopes", (6, count * self.dims), lambda: np.reshape(jets()[0], (6, -1))),
+            ("curvatures", (6, count * len(self.pairs)), lambda: np.reshape(jets()[1], (6, -1))),
         ]
 
-    def _jets(self) -> tuple[Array, Array]:
+    def _jets(self) -> tuple[Floats, Floats]:
         """Derivatives of the squared norm's six monomials as a tap h moves to ``h exp(delta)``.
 
         First ``[6,S,dims]`` and second ``[6,S,pairs]`` ones at delta = 0.
         """
-        elements = torch.from_numpy(self._elements)
+        elements = from_numpy(self._elements)
         coordinates = COORDINATES[self._distance]
 
         def moved(delta: Tensor, element: Tensor) -> Tensor:
@@ -88,9 +87,10 @@ class NewtonStep(Tables):
         first = every(torch.func.jacfwd(moved))(zero, elements)  # [S,coordinate,delta]
         second = every(torch.func.jacfwd(torch.func.jacfwd(moved)))(zero, elements)
         v = coordinates(self.space, elements)
-        near = v.norm(dim=-1) < NEAR
+        near = linalg.vector_norm(v, dim=-1) < NEAR
         first[near], second[near] = -torch.eye(3, dtype=first.dtype)[:, : self.dims], 0.0
-        slopes, curvatures = [], []
+        slopes: list[Tensor] = []
+        curvatures: list[Tensor] = []
         for i, j in ENTRIES:
             share = 1.0 if i == j else 2.0
             slopes.append(share * (first[:, i] * v[:, j, None] + v[:, i, None] * first[:, j]))
@@ -156,8 +156,8 @@ class NewtonStep(Tables):
         """Squared distance ``[B,C,N]`` of the winning taps and its first and second derivatives as they move."""
         channels, batch = squared.shape[0], entry.shape[0]
         entries = entries.expand(channels, squared.shape[1], 6)
-        p = (entries @ self.get_buffer("slopes")).unflatten(-1, (-1, self.dims)).flatten(1, 2).mT
-        q = (entries @ self.get_buffer("curvatures")).unflatten(-1, (-1, len(self.pairs))).flatten(1, 2).mT
+        p = torch.unflatten(entries @ self.get_buffer("slopes"), -1, (-1, self.dims)).flatten(1, 2).mT
+        q = torch.unflatten(entries @ self.get_buffer("curvatures"), -1, (-1, len(self.pairs))).flatten(1, 2).mT
         every = torch.cat((squared.flatten(1)[:, None], p, q), dim=1).expand(batch, -1, -1, -1)
         picked = every.gather(3, entry[:, :, None].expand(-1, -1, every.shape[2], -1))
         return picked[:, :, 0], picked[:, :, 1 : 1 + self.dims], picked[:, :, 1 + self.dims :]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.spatial import KDTree
+from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs] - scipy has no stubs
 from torch import Tensor
 
+from pdegcnn._typing import Floats, Ints, from_numpy
 from pdegcnn.kernels.metric import Axisymmetric, Metric
 from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, exact_squared_distance
 from pdegcnn.ops.ring_morphology import ring_morphology
@@ -23,7 +23,6 @@ from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
-Array = NDArray[np.float64]
 ENTRIES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """Order of a metric's entries, and of the monomials that squared norms are linear in."""
 EDGE = 1e-9
@@ -40,24 +39,25 @@ def window(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
     return reach, min(sizes[0] / 2 * (2 * math.pi / space.orientations), math.pi)
 
 
-def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[Ints, Ints, Floats]:
     """Taps (ring, fibre shift, ring shift) ``[S,3]``, where each ring's list starts ``[G+1]``, and elements ``[S,4]``.
 
     The element of a tap h of the centre g (first fibre sample) is the quaternion ``h^-1 g``. The centre comes first,
     then the taps in the order of points and fibre samples. Decisions have a slack, so rounding makes none.
     """
-    xyz = space.grid.xyz.numpy()
-    rings = xyz.shape[0]
+    xyz: Floats = space.grid.xyz.numpy()
+    rings = len(xyz)
     length = xyz.shape[1] if xyz.ndim == 3 else 1
-    points = xyz.reshape(-1, 3)
-    centres = np.arange(rings) * length
+    points = np.reshape(xyz, (-1, 3))
+    centres = np.arange(rings, dtype=np.int64) * length
     reach, twist = window(space, sizes)
     fibre = space.orientations
     ring, near = _pairs(points, centres, 2 * math.sin(reach / 2) * (1 + EDGE) + EDGE)
-    frames = torch.from_numpy(_frames(points))
+    frames = from_numpy(_frames(points))
     spin = np.pi * np.arange(fibre) / fibre
-    turns = torch.from_numpy(np.stack((np.cos(spin), 0 * spin, 0 * spin, np.sin(spin)), -1))
-    parts = []
+    turns = from_numpy(np.stack((np.cos(spin), 0 * spin, 0 * spin, np.sin(spin)), -1))
+    parts: list[Ints] = []
+    kept: list[Floats] = []
     for part in range(0, len(ring), max(1, CHUNK // fibre)):
         here, there = (x[part : part + max(1, CHUNK // fibre)] for x in (ring, near))
         turned = space.compose(frames[there][:, None], turns)  # [pairs,fibre,4]
@@ -68,30 +68,33 @@ def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[NDArra
         psi = np.abs(np.remainder(psi + np.pi, 2 * np.pi) - np.pi)
         keep = psi <= twist * (1 + EDGE) + EDGE if space.has_orientations else np.ones_like(psi, dtype=bool)
         which, shift = np.nonzero(keep)
-        parts.append((here[which], there[which], shift, element[which, shift]))
-    ring, near, shift, elements = (np.concatenate(column) for column in zip(*parts))
+        parts.append(np.stack((here[which], there[which], shift)))
+        kept.append(element[which, shift])
+    listed = np.concatenate(parts, axis=1)
+    _, near, shift = listed
     taps = np.stack((near // length, shift, near % length), -1)
-    start = np.searchsorted(ring, np.arange(rings + 1))
-    return taps.astype(np.int64), start.astype(np.int64), elements
+    start = np.searchsorted(listed[0, :], np.arange(rings + 1))
+    return taps.astype(np.int64), start.astype(np.int64), np.concatenate(kept)
 
 
-def _pairs(points: Array, centres: NDArray[np.int64], reach: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pairs(points: Floats, centres: Ints, reach: float) -> tuple[Ints, Ints]:
     """All points within the chord ``reach`` of each centre: numbers of centre and point, itself first, then by number.
 
     The pairs come in blocks, because a tree keeps them in thrice the memory.
     """
-    tree, found = KDTree(points), []
+    tree = KDTree(points)
+    found: list[Ints] = []
     for first in range(0, len(centres), CHUNK // 64):
         block = KDTree(points[centres[first : first + CHUNK // 64]])
-        pairs: Any = block.sparse_distance_matrix(tree, reach, output_type="ndarray")
+        pairs = cast("Any", block.sparse_distance_matrix(tree, reach, output_type="ndarray"))  # pyright: ignore[reportUnknownMemberType] - as above
         ring, near = pairs["i"] + first, pairs["j"]
         order = np.lexsort((near, near != centres[ring], ring))
-        found.append((ring[order], near[order]))
-    ring, near = (np.concatenate(column) for column in zip(*found))
+        found.append(np.stack((ring[order], near[order])))
+    ring, near = np.concatenate(found, axis=1)
     return ring, near
 
 
-def _frames(points: Array) -> Array:
+def _frames(points: Floats) -> Floats:
     """Quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``; at the poles phi is zero."""
     across = np.hypot(points[:, 0], points[:, 1])
     theta = np.arctan2(across, points[:, 2]) / 2
@@ -124,10 +127,10 @@ class Neighbours(Tables):
 
     def _build(self, like: Tensor) -> None:
         super()._build(like)
-        self.register_buffer("taps", torch.from_numpy(self._taps).to(like.device), persistent=False)
-        self.register_buffer("start", torch.from_numpy(self._start).to(like.device), persistent=False)
+        self.register_buffer("taps", from_numpy(self._taps).to(like.device), persistent=False)
+        self.register_buffer("start", from_numpy(self._start).to(like.device), persistent=False)
 
-    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+    def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Floats]]]:
         count = len(self.elements)
         if not self.space.has_orientations:
             return [("position", (1, count), lambda: self._coordinates("tilt_twist")[:1])]
@@ -136,14 +139,14 @@ class Neighbours(Tables):
             return [("position", (2, count), lambda: self._coordinates("tilt_twist")), table]
         return [("position", (6, count), self._monomials)]
 
-    def _coordinates(self, name: str) -> Array:
+    def _coordinates(self, name: str) -> Floats:
         """Tilt and absolute twist, ``[2,S]``."""
-        v = COORDINATES[name](self.space, torch.from_numpy(self.elements)).numpy()
+        v = COORDINATES[name](self.space, from_numpy(self.elements)).numpy()
         return np.stack((np.hypot(v[:, 0], v[:, 1]), np.abs(v[:, 2])))
 
-    def _monomials(self) -> Array:
+    def _monomials(self) -> Floats:
         """Products of coordinates that squared norms are linear in, ``[6,S]``."""
-        x, y, z = COORDINATES[self.distance](self.space, torch.from_numpy(self.elements)).numpy().T
+        x, y, z = np.transpose(COORDINATES[self.distance](self.space, from_numpy(self.elements)).numpy())
         return np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z))
 
     def squared_distance(self, metric: Metric) -> Tensor:
