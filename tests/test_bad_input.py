@@ -87,7 +87,7 @@ CASES = {
     "method": (
         lambda: F.diffusion(U, SPACE, W, method="fft"),
         ValueError,
-        "method: expected one of 'kernel', 'spectral'",
+        "method: expected one of 'kernel', 'sampled', 'spectral'",
     ),
     "boundary": (lambda: F.convection(U, SPACE, W, boundary="wrap"), ValueError, "boundary: expected one of 'zeros'"),
     "spectral": (

@@ -276,12 +276,7 @@ def equivariant_hyperbolic_segmenter(
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
-    check.choice("layer", layer, ("pde", "symmetric"))
-    if layer == "pde" and rank is not None:
-        raise ValueError(f"rank: expected None with layer='pde', got {rank}")
-    unused = [*options, *["alpha"] * (alpha != 0.65), *["metric"] * (metric != "diagonal")]
-    if layer == "symmetric" and unused:
-        raise ValueError(f"options: expected none with layer='symmetric', got {sorted(unused)}")
+    _check_layer(layer, rank, [*options, *["alpha"] * (alpha != 0.65), *["metric"] * (metric != "diagonal")])
     kind: dict[str, Any] = {"device": device, "dtype": dtype}
     own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **kind}
     split, space = CyclicSpaceToDepth(orientations), SE2(orientations)
@@ -296,6 +291,15 @@ def equivariant_hyperbolic_segmenter(
     opening = Lift(space, in_channels, width, kernel_size=5, **kind)
     layers = _down_and_up(one, split, width, depth, levels)
     return HyperbolicNetwork(opening, ReversibleStack(layers, h, exact), closing, 2**levels, 2, dense=True)
+
+
+def _check_layer(layer: str, rank: int | None, options: list[str]) -> None:
+    """Raise unless a kind of layer has a rank and the options that were given."""
+    check.choice("layer", layer, ("pde", "symmetric"))
+    if layer == "pde" and rank is not None:
+        raise ValueError(f"rank: expected None with layer='pde', got {rank}")
+    if layer == "symmetric" and options:
+        raise ValueError(f"options: expected none with layer='symmetric', got {sorted(options)}")
 
 
 def _down_and_up(

@@ -214,7 +214,7 @@ def test_bad_input_is_named() -> None:
         (
             lambda: gauge.MeshPool(4)(torch.zeros(1, 1, 2, 162), mesh),
             ValueError,
-            "signal: expected 6 directions and 162",
+            "signal: expected 6 orientations and 162",
         ),
         (lambda: gauge.MeshUnpool(4)(x, pg.SE2(8)), TypeError, "mesh: expected a pdegcnn.Mesh, got SE2"),
     ):
