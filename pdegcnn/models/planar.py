@@ -55,8 +55,7 @@ def rotated_digits(
         template: odd height and width of the class templates.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
-        alpha: their power.
-        metric: form of their metrics.
+        alpha, metric: power of the terms and form of their metrics.
         dropout: probability before the head.
         pretrained: name of weights that come with the package, ``"small"`` or ``"large"``: they bring their own
             arguments, all but ``device`` and ``dtype`` must be left out. Images are digits of 28x28, white on black, in
