@@ -143,17 +143,24 @@ class PDELayer(nn.Module):
         methods = {"convection": convection, "diffusion": diffusion}
         self.terms = nn.ModuleDict()
         for name in terms:
-            given, takes = _given(name, space, options, methods.get(name)), signature(TERMS[name]).parameters
-            if "alpha" in takes:
-                given["alpha"] = alpha
-            if "metric" in takes:
-                given["metric"] = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
-            self.terms[name] = TERMS[name](space, in_channels, **given, **factory)
-            if self.power is not None and "alpha" in takes:
-                # one power serves all terms; past nn.Module's registration, so that the state holds it once
-                self.terms[name].__dict__["alpha"] = self.power
+            self.terms[name] = self._term(name, options, methods.get(name), alpha, metric, factory)
         self.mix = ChannelLinear(in_channels, out_channels, bias=not batch_norm, **factory)
         self.norm = BatchNorm(out_channels, space, **factory) if batch_norm else None
+
+    def _term(
+        self, name: str, options: Options, method: str | None, alpha: float, metric: str, factory: Factory
+    ) -> nn.Module:
+        """Return a term with those of the options that it has."""
+        given, takes = _given(name, self.space, options, method), signature(TERMS[name]).parameters
+        if "alpha" in takes:
+            given["alpha"] = alpha
+        if "metric" in takes:
+            given["metric"] = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
+        term = TERMS[name](self.space, self.in_channels, **given, **factory)
+        if self.power is not None and "alpha" in takes:
+            # one power serves all terms; past nn.Module's registration, so that the state holds it once
+            term.__dict__["alpha"] = self.power
+        return term
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
