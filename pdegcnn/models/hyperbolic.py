@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from pdegcnn import _checks as check
+from pdegcnn.models.planar import as_published
 from pdegcnn.nn import ChannelLinear, Lift, PDELayer, Project
 from pdegcnn.nn.lift import GridLift
 from pdegcnn.reversible import (
@@ -269,7 +270,7 @@ def equivariant_hyperbolic_segmenter(
         kernel_size: of the layers in pixels, odd.
         alpha, metric: of the PDE layers.
         rank: channels inside the symmetric layers; as many as outside unless told.
-        options: further options of the PDE layers.
+        options: further options of the PDE layers, by default those of the published networks.
 
     Raises:
         ValueError: a size < 1, orientations that 4 does not divide, a rank or options that the layer does not know.
@@ -283,7 +284,7 @@ def equivariant_hyperbolic_segmenter(
 
     def one(channels: int) -> nn.Module:
         if layer == "pde":
-            return PDELayer(space, channels, channels, terms, **own, **options)
+            return PDELayer(space, channels, channels, terms, **own, **as_published(options))
         norm = 0.05**0.5 / h
         return SymmetricGroupConv(channels, orientations, kernel_size, rank, init_norm=norm, **kind)
 

@@ -184,11 +184,8 @@ def network_cases() -> dict[str, Callable[[], list[Tensor]]]:
     """Return every ready network in a small form."""
     models, grid = pg.models, pg.sphere.SphereGrid.gauss_legendre(8)
     sizes: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-        "rotated_digits": (lambda: models.rotated_digits(channels=(2, 3, 2), **RECORDED_LAYER), (2, 1, 28, 28)),
-        "vessel_segmentation": (
-            lambda: models.vessel_segmentation(channels=2, layers=3, **RECORDED_LAYER),
-            (1, 3, 12, 10),
-        ),
+        "rotated_digits": (lambda: models.rotated_digits(channels=(2, 3, 2)), (2, 1, 28, 28)),
+        "vessel_segmentation": (lambda: models.vessel_segmentation(channels=2, layers=3), (1, 3, 12, 10)),
         "hyperbolic_classifier": (lambda: models.hyperbolic_classifier(1, 3, width=4), (2, 1, 16, 16)),
         "hyperbolic_segmenter": (lambda: models.hyperbolic_segmenter(1, 3, width=4), (1, 1, 16, 16)),
         "spherical_classifier": (
