@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft
+from pdegcnn import _checks
 from pdegcnn._files import write_file
-from pdegcnn._typing import Ints, Numbers, block_diag, fft, from_numpy, linalg
+from pdegcnn._typing import Ints, Numbers, block_diag, from_numpy, linalg
 from pdegcnn.spaces.base import Space
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
@@ -24,6 +24,7 @@ from pdegcnn.spaces.mesh_operators import (
     OperatorCache,
     Options,
     SparseRows,
+    turn_fibre,
 )
 from pdegcnn.surface.archive import cut, from_arrays, to_arrays
 from pdegcnn.surface.checks import (
@@ -539,27 +540,6 @@ def _modes(mesh: Mesh, like: Tensor, spin: int, count: int) -> tuple[Eigenmodes,
         values = from_numpy(m.values).to(like)
         found.append(Eigenmodes(place.to(like.device), values, functions.to(like.device, like.dtype.to_complex())))
     return tuple(found)
-
-
-def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
-    """Turn the directions of ``u [B,C,Or,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
-
-    Exact at vertices that turn by multiples of ``2 pi / N``, else by Fourier interpolation.
-    """
-    count = u.shape[2]
-    steps = angles.double() * (count / (2 * math.pi))
-    whole = steps.round()
-    exact = (steps - whole).abs() < 1e-9
-    source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
-    moved = u.gather(2, source.expand_as(u))
-    if bool(exact.all()):
-        return moved
-    spectrum = _fft.apply(fft.rfft, u, dim=2)
-    n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
-    phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
-    if count % 2 == 0:
-        phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return torch.where(exact, moved, _fft.apply(fft.irfft, spectrum * phase, n=count, dim=2))
 
 
 def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-from pdegcnn import _transforms
+from pdegcnn import _fft, _transforms
 from pdegcnn._derived import lasting
+from pdegcnn._typing import fft
 
 Owner = TypeVar("Owner")
 Made = TypeVar("Made")
@@ -83,3 +85,24 @@ class Interpolation(NamedTuple):
     coarse: Tensor
     weight: Tensor
     transport: Tensor
+
+
+def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
+    """Turn the directions of ``u [B,C,Or,V]`` by ``angles [V]`` radians: out(theta) = u(theta - angle).
+
+    Exact at vertices that turn by multiples of ``2 pi / N``, else by Fourier interpolation.
+    """
+    count = u.shape[2]
+    steps = angles.double() * (count / (2 * math.pi))
+    whole = steps.round()
+    exact = (steps - whole).abs() < 1e-9
+    source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
+    moved = u.gather(2, source.expand_as(u))
+    if bool(exact.all()):
+        return moved
+    spectrum = _fft.apply(fft.rfft, u, dim=2)
+    n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
+    phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
+    if count % 2 == 0:
+        phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
+    return torch.where(exact, moved, _fft.apply(fft.irfft, spectrum * phase, n=count, dim=2))

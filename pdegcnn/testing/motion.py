@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pdegcnn import gauge
 from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
-from pdegcnn.spaces.mesh import turn_fibre
+from pdegcnn.spaces.mesh_operators import turn_fibre
 
 EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-3, 0.15
 """Greatest error of an equivariant layer where samples move to samples, and where they are interpolated."""

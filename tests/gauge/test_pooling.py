@@ -12,7 +12,7 @@ from torch import Tensor
 
 import pdegcnn as pg
 from pdegcnn import gauge
-from pdegcnn.spaces.mesh import turn_fibre
+from pdegcnn.spaces.mesh_operators import turn_fibre
 from pdegcnn.surface.checks import check_glueing, check_lengths
 
 from ..helpers import bumpy_sphere, sheet, torus

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import pdegcnn as pg
 import pdegcnn.functional as F
-from pdegcnn.spaces.mesh import turn_fibre
+from pdegcnn.spaces.mesh_operators import turn_fibre
 from pdegcnn.testing import equivariance_error
 
 from ..helpers import bumpy_sphere, sheet, smooth, torus

@@ -20,6 +20,27 @@ BLOCK = 16
 """Vertices per program."""
 
 
+@triton.jit
+def _tap(at, use, row, zx, zy, rest):
+    """Half-angle coordinates of the taps of one step, by orientation, and what share of a cell each stands for."""
+    c = tl.load(at, mask=use, other=0.0)[None, :]
+    d = tl.load(at + row, mask=use, other=0.0)[None, :]
+    y2 = rest + tl.load(at + 2 * row, mask=use, other=0.0)[None, :]
+    share = tl.load(at + 3 * row, mask=use, other=0.0)[None, :]
+    return c * zx + d * zy, c * zy - d * zx, y2, share
+
+
+@triton.jit
+def _store_sums(target, rate, xx, yy, zz, xy, xz, yz):
+    """Six sums over a program, in float64."""
+    tl.store(target, tl.sum(tl.sum((rate * xx).to(tl.float64), 1), 0))
+    tl.store(target + 1, tl.sum(tl.sum((rate * yy).to(tl.float64), 1), 0))
+    tl.store(target + 2, tl.sum(tl.sum((rate * zz).to(tl.float64), 1), 0))
+    tl.store(target + 3, tl.sum(tl.sum((rate * xy).to(tl.float64), 1), 0))
+    tl.store(target + 4, tl.sum(tl.sum((rate * xz).to(tl.float64), 1), 0))
+    tl.store(target + 5, tl.sum(tl.sum((rate * yz).to(tl.float64), 1), 0))
+
+
 @triton.jit(do_not_specialize=["vertices", "channels", "count", "most", "samples"])
 def _gather(
     u,
@@ -66,8 +87,7 @@ def _gather(
     xx, yy, zz, xy, xz, yz = whole, whole, whole, whole, whole, whole
     if BACK:
         gain, centre = tl.load(flow + here, mask=inside, other=0.0), tl.load(mean + here, mask=inside, other=0.0)
-    first = tl.load(start + v, mask=real, other=0)
-    end = tl.load(start + v + 1, mask=real, other=0)
+    first, end = tl.load(start + v, mask=real, other=0), tl.load(start + v + 1, mask=real, other=0)
     for slot in range(most):
         e = first + slot
         exists = real & (e < end)
@@ -79,12 +99,7 @@ def _gather(
         back = tl.load(steps + e, mask=exists, other=0)[:, None]
         lanes = exists[:, None] & use[None, :]
         for s in range(NUMBER):
-            at = table + s * count + i
-            c = tl.load(at, mask=use, other=0.0)[None, :]
-            d = tl.load(at + NUMBER * count, mask=use, other=0.0)[None, :]
-            y2 = rest + tl.load(at + 2 * NUMBER * count, mask=use, other=0.0)[None, :]
-            share = tl.load(at + 3 * NUMBER * count, mask=use, other=0.0)[None, :]
-            y0, y1 = c * zx + d * zy, c * zy - d * zx
+            y0, y1, y2, share = _tap(table + s * count + i, use, NUMBER * count, zx, zy, rest)
             q = y0 * (g00 * y0 + g01 * y1 + g02 * y2) + y1 * (g11 * y1 + g12 * y2) + g22 * y2 * y2
             place = tl.sqrt(tl.maximum(q, 0.0)) * grow
             share = tl.where(lanes & (place < samples - 1), share, 0.0)
@@ -110,13 +125,7 @@ def _gather(
                 whole += weight * area
     if BACK:
         tl.store(out + here, result * tl.load(areas + v, mask=real, other=0.0)[:, None], mask=inside)
-        target, rate = sums + tl.program_id(0).to(tl.int64) * 6, grow * grow * 0.5
-        tl.store(target, tl.sum(tl.sum((rate * xx).to(tl.float64), 1), 0))
-        tl.store(target + 1, tl.sum(tl.sum((rate * yy).to(tl.float64), 1), 0))
-        tl.store(target + 2, tl.sum(tl.sum((rate * zz).to(tl.float64), 1), 0))
-        tl.store(target + 3, tl.sum(tl.sum((rate * xy).to(tl.float64), 1), 0))
-        tl.store(target + 4, tl.sum(tl.sum((rate * xz).to(tl.float64), 1), 0))
-        tl.store(target + 5, tl.sum(tl.sum((rate * yz).to(tl.float64), 1), 0))
+        _store_sums(sums + tl.program_id(0).to(tl.int64) * 6, grow * grow * 0.5, xx, yy, zz, xy, xz, yz)
     else:
         tl.store(out + here, result / tl.where(inside, whole, 1.0), mask=inside)
         tl.store(total + here, whole, mask=inside & (plane < channels))

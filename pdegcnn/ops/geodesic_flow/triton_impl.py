@@ -39,6 +39,23 @@ def _between(a, b):
     return _near_zero(b + _near_zero(a - b) / 2)
 
 
+@triton.jit
+def _store(corners, positions, turn, n, real, v0, v1, v2, x0, y0, x1, y1, x2, y2, t0, t1, t2):
+    """Vertices, positions and turns of the corners of the triangle where a path ends."""
+    tl.store(corners + 3 * n, v0, mask=real)
+    tl.store(corners + 3 * n + 1, v1, mask=real)
+    tl.store(corners + 3 * n + 2, v2, mask=real)
+    tl.store(positions + 6 * n, x0, mask=real)
+    tl.store(positions + 6 * n + 1, y0, mask=real)
+    tl.store(positions + 6 * n + 2, x1, mask=real)
+    tl.store(positions + 6 * n + 3, y1, mask=real)
+    tl.store(positions + 6 * n + 4, x2, mask=real)
+    tl.store(positions + 6 * n + 5, y2, mask=real)
+    tl.store(turn + 3 * n, t0, mask=real)
+    tl.store(turn + 3 * n + 1, t1, mask=real)
+    tl.store(turn + 3 * n + 2, t2, mask=real)
+
+
 @triton.jit(do_not_specialize=["count", "size", "bits", "most"])
 def _land(
     keys,
@@ -121,18 +138,7 @@ def _land(
         )
         ahead = tl.where(to_left, one, tl.where(to_right, two, ahead))
     tl.store(wedge + n, tl.where(inside, h, -1), mask=real)
-    tl.store(corners + 3 * n, v0, mask=real)
-    tl.store(corners + 3 * n + 1, v1, mask=real)
-    tl.store(corners + 3 * n + 2, v2, mask=real)
-    tl.store(positions + 6 * n, x0, mask=real)
-    tl.store(positions + 6 * n + 1, y0, mask=real)
-    tl.store(positions + 6 * n + 2, x1, mask=real)
-    tl.store(positions + 6 * n + 3, y1, mask=real)
-    tl.store(positions + 6 * n + 4, x2, mask=real)
-    tl.store(positions + 6 * n + 5, y2, mask=real)
-    tl.store(turn + 3 * n, t0, mask=real)
-    tl.store(turn + 3 * n + 1, t1, mask=real)
-    tl.store(turn + 3 * n + 2, t2, mask=real)
+    _store(corners, positions, turn, n, real, v0, v1, v2, x0, y0, x1, y1, x2, y2, t0, t1, t2)
 
 
 def land(tables: Sequence[Tensor], paths: Sequence[Tensor], end: Sequence[Tensor], most: int) -> None:
