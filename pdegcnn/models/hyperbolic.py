@@ -277,7 +277,7 @@ def equivariant_hyperbolic_segmenter(
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
-    _check_layer(layer, rank, [*options, *["alpha"] * (alpha != 0.65), *["metric"] * (metric != "diagonal")])
+    _check_layer(layer, rank, [*options, *_changed(alpha=(alpha, 0.65), metric=(metric, "diagonal"))])
     kind: dict[str, Any] = {"device": device, "dtype": dtype}
     own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **kind}
     split, space = CyclicSpaceToDepth(orientations), SE2(orientations)
@@ -292,6 +292,11 @@ def equivariant_hyperbolic_segmenter(
     opening = Lift(space, in_channels, width, kernel_size=5, **kind)
     layers = _down_and_up(one, split, width, depth, levels)
     return HyperbolicNetwork(opening, ReversibleStack(layers, h, exact), closing, 2**levels, 2, dense=True)
+
+
+def _changed(**values: tuple[object, object]) -> list[str]:
+    """Return the names of values, given as (value, default), that are not their defaults."""
+    return [name for name, (value, usual) in values.items() if type(value) is not type(usual) or value != usual]
 
 
 def _check_layer(layer: str, rank: int | None, options: list[str]) -> None:

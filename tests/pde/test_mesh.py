@@ -124,10 +124,11 @@ def compact(n: int) -> Tensor:
 @pytest.mark.parametrize("alpha", [0.5, 0.65, 1.0])
 @pytest.mark.parametrize("term", ["dilation", "erosion"])
 def test_morphology_of_the_flat_torus_is_that_of_se2(term: str, alpha: float) -> None:
-    """The same taps at the same costs: equal to rounding."""
+    """The largest sample at the half-angle distance, as meshes take it: the same taps at the same costs."""
     n, run = 22, getattr(F, term)
     u = compact(n)
-    expected = run(u, pg.SE2(8), WEIGHTS, alpha=alpha, kernel_size="auto")
+    samples = {"oversample": 1, "distance": "half_angle"}
+    expected = run(u, pg.SE2(8), WEIGHTS, alpha=alpha, kernel_size="auto", **samples)
     out = run(u.flatten(-2), torus(n, n), WEIGHTS, alpha=alpha, kernel_size=(9, 9)).unflatten(-1, (n, n))
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
 
@@ -136,7 +137,9 @@ def test_diffusion_of_the_flat_torus_is_that_of_se2() -> None:
     """Up to the balancing of the planar kernel's orientations, the sampled profile, and corners of its box."""
     n, weights = 26, WEIGHTS + torch.tensor([1.0, 1.0, 0.0])
     u = compact(n)
-    expected = F.diffusion(u, pg.SE2(8), weights, alpha=1.0, kernel_size=(9, 11, 11), boundary="periodic")
+    expected = F.diffusion(
+        u, pg.SE2(8), weights, alpha=1.0, method="sampled", kernel_size=(9, 11, 11), boundary="periodic"
+    )
     out = F.diffusion(u.flatten(-2), torus(n, n), weights, alpha=1.0, kernel_size=(9, 13)).unflatten(-1, (n, n))
     assert relative(out, expected) < 1e-4
 
@@ -147,8 +150,9 @@ def test_convection_of_the_flat_torus_tends_to_that_of_se2() -> None:
     u = compact(n)
     shift = torch.tensor([[2.0, 0.0, 0.0], [0.0, -3.0, math.pi / 4]], dtype=torch.float64)
     mesh = torus(n, n, orientations=4)
-    expected = F.convection(u[:, :, ::2], pg.SE2(4), shift * torch.tensor([1, 1, 0.0]), boundary="periodic")
-    out = F.convection(u[:, :, ::2].flatten(-2), mesh, shift * torch.tensor([1, 1, 0.0])).unflatten(-1, (n, n))
+    along = shift * torch.tensor([1, 1, 0.0])
+    expected = F.convection(u[:, :, ::2], pg.SE2(4), along, method="linear", boundary="periodic")
+    out = F.convection(u[:, :, ::2].flatten(-2), mesh, along).unflatten(-1, (n, n))
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
 
     torch.manual_seed(3)
@@ -165,7 +169,7 @@ def test_convection_of_the_flat_torus_tends_to_that_of_se2() -> None:
         angles = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
         v = image[:, :, None] * (2 + torch.cos(angles - 1))[:, None, None]
         vector = VECTOR * torch.tensor([scale, scale, 1.0])
-        planar = F.convection(v, pg.SE2(count), vector, boundary="periodic")
+        planar = F.convection(v, pg.SE2(count), vector, method="linear", boundary="periodic")
         return relative(
             F.convection(v.flatten(-2), torus(size, size, count), vector).unflatten(-1, (size, size)), planar
         )

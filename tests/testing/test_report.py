@@ -42,8 +42,8 @@ class Columns(nn.Module):
 def planar(*layers: nn.Module, space=SE2, after: bool = False) -> nn.Sequential:
     """Layers between lift and projection, or after both."""
     if after:
-        return nn.Sequential(pg.nn.Lift(space, 3, 4), pg.nn.Project(space), *layers)
-    return nn.Sequential(pg.nn.Lift(space, 3, 4), *layers, pg.nn.Project(space))
+        return nn.Sequential(pg.nn.Lift(space, 3, 4, kernel_size=5), pg.nn.Project(space), *layers)
+    return nn.Sequential(pg.nn.Lift(space, 3, 4, kernel_size=5), *layers, pg.nn.Project(space))
 
 
 def position(u: torch.Tensor) -> torch.Tensor:
