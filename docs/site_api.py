@@ -176,10 +176,10 @@ def skip(app: Any, what: str, name: str, value: Any, skipped: bool, options: Any
 
 
 def cited_tests() -> dict[str, list[str]]:
-    """Test files that pages of the theory and guides cite -> names of tests, in order."""
+    """Test files that pages cite -> names of tests, in order."""
     found: dict[str, list[str]] = {}
     here = Path(__file__).parent
-    for page in sorted([*(here / "theory").glob("*.md"), *(here / "guides").glob("*.md")]):
+    for page in sorted(page for page in here.rglob("*.md") if "_build" not in page.parts):
         for path, name in re.findall(r"\{test\}`([\w/.]+)::(\w+)`", page.read_text(encoding="utf-8")):
             if name not in found.setdefault(path, []):
                 found[path].append(name)
