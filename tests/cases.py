@@ -99,6 +99,8 @@ SPHERE, BUNDLE, FLAT = signal(S2), signal(MESH), signal(MESH, on_base=True)
 SPINS = {0: FLAT, **{k: torch.randn(2, 2, 12, dtype=torch.complex64) for k in (1, 2)}}
 COARSE = {k: u[..., : MESH.coarsen(2.0).vertex_count] for k, u in SPINS.items()}
 CHANNELS, W = dict.fromkeys(SPINS, 2), torch.ones(2, 3)
+UNEQUAL = W * torch.tensor([1.0, 1.5, 0.8])
+"""Weights for dilation: the curvature of its distance jumps where the plane's weights are equal."""
 COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
 SQUARE = torch.randn(2, 2, 6, 6)
 LATITUDES, LONGITUDES = torch.tensor([90, 45, 0, -45, -90]), torch.arange(8) * 45
@@ -328,7 +330,7 @@ FUNCTIONS = [
     function("functional.convection", u=LIFTED, space=SE2, vector=W, time=1.0, boundary="zeros"),
     function("functional.convection_diffusion", u=BALL, space=SO3, vector=W, metric=W, alpha=0.7, time=1.0),
     function("functional.diffusion", u=LIFTED, space=SE2, metric=W, alpha=0.7, time=1.0, kernel_size=3),
-    function("functional.dilation", u=LIFTED, space=SE2, metric=W, alpha=0.7, time=1.0, kernel_size=3),
+    function("functional.dilation", u=LIFTED, space=SE2, metric=UNEQUAL, alpha=0.7, time=1.0, kernel_size=3),
     function("functional.erosion", u=SPHERE, space=S2, metric=torch.ones(2, 1), alpha=0.7, kernel_size=3),
     function("functional.group_convolution", u=LIFTED, kernel=torch.randn(2, 4, 3, 3, 3), boundary="zeros"),
     function("functional.morphological_convolution", u=LIFTED, kernel=torch.rand(2, 4, 3, 3, 3), sign=1),

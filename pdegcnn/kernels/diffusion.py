@@ -44,17 +44,21 @@ def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int,
 
     Args:
         squared_distance: any shape.
-        alpha: power, in (0, 1]; may be a learned tensor.
+        alpha: power, in (0, 1]; may be a learned tensor of one number.
         dim: dimension n of the space.
         time: length of the step, positive.
 
     Raises:
         TypeError: ``squared_distance`` is no floating-point tensor.
-        ValueError: ``alpha`` or ``time`` out of range.
+        ValueError: ``alpha`` or ``time`` out of range, or ``alpha`` of several numbers.
     """
     _checks.tensor("squared_distance", squared_distance)
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
-    _checks.interval("time", time, 0.0, math.inf, open_low=True)
+    if isinstance(alpha, Tensor):
+        if alpha.numel() != 1:
+            raise ValueError(f"alpha: expected one number, got a tensor of shape {tuple(alpha.shape)}")
+        alpha = alpha.reshape(())
+    time = _checks.plain_number("time", time, 0.0, math.inf, open_low=True)
     _checks.positive_int("dim", dim)
     return profile(squared_distance, alpha, dim, time)
 

@@ -292,6 +292,30 @@ class Randers:
         return _quadratic_reach(inverse, radius) / (1 - length).clamp_min(least)[:, None]
 
 
+def cell_of(metric: Metric) -> tuple[Tensor, Tensor]:
+    """Width ``[C,dim]`` and volume ``[C]``, in the metric's units, of the cell with unit sides along the frame vectors.
+
+    The width along a frame vector is the distance between the two faces across it. Both are kept within a range whose
+    products neither overflow nor vanish. Their derivatives exist to every order, also where weights are equal.
+    """
+    if isinstance(metric, Diagonal):
+        widths = _in_range(metric.weights, 1)
+        return widths, widths.prod(-1)
+    rest, volume = metric.gram(), None
+    widths = torch.diagonal(metric.cometric(), dim1=-2, dim2=-1).rsqrt()
+    for _ in range(widths.shape[-1]):  # Gauss elimination: the second derivatives of torch.linalg.det are wrong
+        pivot = rest[:, 0, 0].clamp_min(torch.finfo(rest.dtype).tiny)
+        volume = pivot.sqrt() if volume is None else volume * pivot.sqrt()
+        rest = rest[:, 1:, 1:] - rest[:, 1:, :1] * rest[:, :1, 1:] / pivot[:, None, None]
+    assert volume is not None
+    return _in_range(widths, 1), _in_range(volume, widths.shape[-1])
+
+
+def _in_range(x: Tensor, power: int) -> Tensor:
+    least = torch.finfo(x.dtype).tiny ** (power / 4)
+    return x.clamp(least, 1 / least)
+
+
 METRICS: dict[str, type[Metric]] = {m.form: m for m in (Diagonal, Axisymmetric, SPD, Finsler, Randers)}
 PLANE_ONLY = tuple(name for name, form in METRICS.items() if form.dims == (2,))
 

@@ -56,7 +56,7 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
     """
     _checks.tensor("squared_distance", squared_distance)
     _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
-    _checks.interval("time", time, 0.0, math.inf, open_low=True)
+    time = _checks.plain_number("time", time, 0.0, math.inf, open_low=True)
     return cost(squared_distance, alpha, time)
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._derived import Table
 from pdegcnn._dtypes import HALF, wide_dtype, widen
-from pdegcnn._typing import linalg, tolist
+from pdegcnn._typing import tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
-from pdegcnn.kernels.metric import PLANE_ONLY, Metric
+from pdegcnn.kernels.metric import PLANE_ONLY, Metric, cell_of
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
@@ -211,17 +211,19 @@ def diffusion_kernel(
     orientations give and take the same mass.
     """
     squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[3], taps.shape[4], taps.shape[5])
-    inverse = metric.cometric()
     spacing = space.grid_spacing.to(squared)
-    volume = linalg.det(inverse).rsqrt() * spacing.prod()
+    widths, volume = cell_of(metric)
+    volume = volume * spacing.prod()
     mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume[:, None, None, None, None]
     # half a cell's sides, scaled to its volume where the metric leans
-    sides = spacing * torch.diagonal(inverse, dim1=-2, dim2=-1).rsqrt() / 2
+    sides = spacing * widths / 2
     sides = sides * (volume / (2 * sides).prod(-1))[:, None] ** (1 / space.dim)
     middle = mass_of_cell(sides, alpha, time)
     centre = torch.zeros(sizes, dtype=torch.bool, device=taps.device)
     centre[sizes[0] // 2, sizes[1] // 2, sizes[2] // 2] = True
-    mass = torch.where(centre, middle[:, None, None, None, None], mass) * space.tap_weights(sizes, squared)
+    mass = torch.where(centre, middle[:, None, None, None, None], mass)
+    # a kernel too wide to have any mass in the window is flat
+    mass = (mass + torch.finfo(mass.dtype).tiny ** 0.5) * space.tap_weights(sizes, squared)
     mass = _symmetric(space, all_quarters(space, mass))
     total = mass.sum((-3, -2, -1)).mean(1).clamp_max(1.0)
     return _balanced(space, mass) * total[:, None, None, None, None]

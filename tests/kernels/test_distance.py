@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -98,6 +99,21 @@ def test_gradient_in_the_weights_also_at_the_unit_element(name: str) -> None:
     assert torch.autograd.gradcheck(lambda w: DISTANCES[name](SPACE, Diagonal(w), g)[:, :4], w)
     (grad,) = torch.autograd.grad(DISTANCES[name](SPACE, Diagonal(w), g).sum(), w)
     assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_gradient_in_equal_weights(name: str) -> None:
+    g, w = points(4), torch.full((1, 3), 1.2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda w: DISTANCES[name](SPACE, Diagonal(w), g), w)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_extreme_weights_give_numbers(name: str) -> None:
+    g = torch.cat((points(20), torch.zeros(1, 3, dtype=torch.float64))).float()
+    for weights in itertools.product((1e-38, 1e-20, 1.0, 1e8), repeat=3):
+        found = DISTANCES[name](SPACE, Diagonal(torch.tensor([weights])), g)
+        assert not found.isnan().any(), weights
+        assert (found >= 0).all(), weights
 
 
 @pytest.mark.parametrize("name", DISTANCES)

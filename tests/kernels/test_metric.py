@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdegcnn.kernels.metric import METRICS, SPD, Diagonal, as_metric
+from pdegcnn.kernels.metric import METRICS, SPD, Diagonal, as_metric, cell_of
 
 FORMS = [(form, dim) for form, kind in METRICS.items() for dim in kind.dims]
 
@@ -61,6 +61,23 @@ def test_cometric_inverts() -> None:
     w = torch.rand(2, 3, dtype=torch.float64) + 0.5
     torch.testing.assert_close(Diagonal(w).cometric() @ torch.diag_embed(w**2), torch.eye(3).double().expand(2, 3, 3))
     torch.testing.assert_close(SPD(torch.diag_embed(w**2)).cometric(), Diagonal(w).cometric())
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_cell_of_a_metric(dim: int) -> None:
+    w, factor = torch.rand(2, dim, dtype=torch.float64) + 0.5, torch.randn(2, dim, dim, dtype=torch.float64)
+    for one, other in zip(cell_of(SPD(torch.diag_embed(w**2))), cell_of(Diagonal(w))):
+        torch.testing.assert_close(one, other)
+    matrix = factor @ factor.mT + torch.eye(dim)
+    torch.testing.assert_close(cell_of(SPD(matrix))[1] ** 2, torch.linalg.det(matrix))
+    assert torch.autograd.gradgradcheck(lambda f: cell_of(SPD(f @ f.mT + torch.eye(dim))), factor.requires_grad_())
+
+
+def test_cells_of_extreme_metrics_have_a_size() -> None:
+    for weight in (1e-38, 1e-19, 1e30):
+        for size in cell_of(Diagonal(torch.full((1, 3), weight))):
+            assert size.isfinite().all()
+            assert (size > 0).all()
 
 
 @pytest.mark.parametrize(

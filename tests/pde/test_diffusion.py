@@ -31,6 +31,15 @@ def test_kernel_method_is_a_mean(space: GridSpace, alpha: float) -> None:
     torch.testing.assert_close(diffusion(torch.ones_like(u), space, w, alpha=alpha), torch.ones_like(u))
 
 
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("space", GRID_CASES, ids=str)
+def test_a_metric_near_zero_gives_the_mean(space: GridSpace, alpha: float) -> None:
+    u = signal(space).float()
+    mean = u.mean(tuple(range(2, u.ndim)), keepdim=True).expand_as(u)
+    for metric in (torch.full((space.dim,), 1e-38), 1e-38 * torch.eye(space.dim).repeat(u.shape[1], 1, 1)):
+        torch.testing.assert_close(diffusion(u, space, metric, alpha=alpha), mean)
+
+
 @pytest.mark.parametrize("method", ["kernel", "spectral"])
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("space", GRID_CASES, ids=str)
