@@ -13,13 +13,13 @@ from torch import Tensor
 from pdegcnn.pde import grid
 
 
-def shift_maximum(u: Tensor, kernel: Tensor, sign: int = 1) -> Tensor:
+def shift_maximum(u: Tensor, kernel: Tensor, sign: int = 1, *, stride: int = 1) -> Tensor:
     """One shift and one torch.maximum per tap, differentiated by autograd."""
     if sign == -1:
-        return -shift_maximum(-u, kernel)
+        return -shift_maximum(-u, kernel, stride=stride)
     ko, kh, kw = kernel.shape[-3:]
     padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
-    turned = [padded.roll(ko // 2 - a, 2) for a in range(ko)]
+    turned = [padded.roll(ko // 2 - a, 2)[:, :, ::stride] for a in range(ko)]
     best = None
     for a, i, j in product(range(ko), range(kh), range(kw)):
         value = turned[a][..., i : i + u.shape[3], j : j + u.shape[4]] - kernel[:, :, a, i, j, None, None]

@@ -112,8 +112,8 @@ def gather_morphology(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 
 
 def gather_mean(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    """The specification; the sums of weights are left out."""
-    *lists, matrix, profile, reach, taps = rest
+    """The specification; the sums of weights are left out. A graph names the backend only if it is not the default."""
+    *lists, matrix, profile, reach, taps = rest[: len(Bundle._fields) + 4]
     out = _mean.gather_mean(u, Bundle._make(lists), matrix, profile, reach, taps)
     return out, u.new_zeros(u.shape[1] * u.shape[3], u.shape[2])
 

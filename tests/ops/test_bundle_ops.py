@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from pdegcnn.export.operators import PLAIN
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.bundle import Bundle
 from pdegcnn.ops.gather_mean import custom_op as mean_op
@@ -126,7 +127,7 @@ def test_mean_under_opcheck_and_compile(backend):
     _, lists, matrix = case(MESHES["open"], torch.float64)
     u = torch.randn(1, 3, 5, 12, dtype=torch.float64, requires_grad=True)
     profile = torch.linspace(1, 0.1, 64, dtype=torch.float64, requires_grad=True)
-    torch.library.opcheck(mean_op.mean, (u, *lists, matrix.requires_grad_(), profile, 3.0, 3))
+    torch.library.opcheck(mean_op.mean, (u, *lists, matrix.requires_grad_(), profile, 3.0, 3, backend))
     compiled = torch.compile(
         lambda u: gather_mean(u, lists, matrix, profile, 3.0, 3), fullgraph=True, backend="aot_eager"
     )
@@ -138,6 +139,19 @@ def test_mean_under_opcheck_and_compile(backend):
         seconds.append(torch.autograd.grad(sum(g.square().sum() for g in first), (u, matrix, profile)))
     for came, wanted in zip(*seconds):
         torch.testing.assert_close(came, wanted)
+
+
+def test_mean_of_graphs_with_and_without_a_backend():
+    """Programs that were saved before the operator had several backends name none."""
+    u, lists, matrix = case(MESHES["open"], torch.float64)
+    arguments = (u, *lists, matrix, torch.linspace(1, 0.1, 64, dtype=torch.float64), 3.0, 3)
+    expected = mean_reference.gather_mean(u, lists, *arguments[-4:])
+    for found in (
+        PLAIN["gather_mean"](*arguments),
+        PLAIN["gather_mean"](*arguments, "triton"),
+        mean_op.mean(*arguments),
+    ):
+        torch.testing.assert_close(found[0], expected)
 
 
 @pytest.mark.parametrize("reach", [0.0, 0.7, 4.0])

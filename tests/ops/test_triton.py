@@ -1,6 +1,7 @@
 """The Triton versions without a GPU: interpreted against the specification, and compiled for one."""
 
 import importlib
+import inspect
 import math
 import os
 import subprocess
@@ -19,12 +20,13 @@ HERE = Path(__file__).parent
 FOLDERS = {"morphological_convolution": "morphology"}
 POINTERS = {"u": "*fp32", "grad": "*fp32", "out": "*fp32", "kernel": "*fp32", "shift": "*fp32", "winner": "*u8"}
 POINTERS |= dict.fromkeys(("fans", "tail", "following", "previous", "twin", "vertex", "wedge", "corners"), "*i64")
-POINTERS |= dict.fromkeys(("keys", "length", "corner", "angles", "transport", "scale"), "*fp64")
+POINTERS |= dict.fromkeys(("keys", "corner", "angles", "transport", "scale"), "*fp64")
 POINTERS |= dict.fromkeys(("radius", "angle", "positions"), "*fp64")
 POINTERS |= dict.fromkeys(("flow", "mean", "areas", "profile", "scale", "total"), "*fp32")
 POINTERS |= {"frame": "*fp32", "special": "*i32"}
 POINTERS |= dict.fromkeys(("fields", "values", "offset", "turn", "matrix", "table", "law"), "*fp32")
 POINTERS |= dict.fromkeys(("taps", "start", "order", "readers", "owner", "columns", "steps"), "*i64")
+OWN = {"geodesic_flow": {"length": "*fp64"}}  # lengths of edges; of rings, it is a number
 PARTS = ("test_backends.py", "test_ring_morphology.py", "test_laws.py", "test_torch_machinery.py", "interpreted.py")
 CHOSEN = "triton and not dilation_laws and (not test_torch_machinery or second_derivatives or functional_grad)"
 CHOSEN += " and not (two_convolutions and (float64 or float16))"  # the pair has the arithmetic of each, tested in all
@@ -64,9 +66,8 @@ def launched():
     for operator in (FOLDERS.get(name, name) for name in served):
         module = importlib.import_module(f"pdegcnn.ops.{operator}.triton_impl")
         for name, function in vars(module).items():
-            arguments = getattr(function, "arg_names", [])
-            if "BLOCK" in arguments or "CHUNK" in arguments:
-                names = [n for n in variants if n in arguments]
+            if hasattr(function, "arg_names") and f"{name}[" in inspect.getsource(module):
+                names = [n for n in variants if n in function.arg_names]
                 for values in product(*(variants[n] for n in names)):
                     yield operator, name, dict(zip(names, values))
 
@@ -98,6 +99,7 @@ def test_kernels_compile_for_a_gpu(operator, name, variant, wide):
     constants = {**SIZES, **variant, "WIDE": tl.float64 if wide == "fp64" else tl.float32}
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
     pointers = {k: v.replace("fp32", wide) for k, v in POINTERS.items()} | {"sums": "*fp64", "grad_u": f"*{wide}"}
+    pointers |= OWN.get(operator, {})
     kinds = {n: pointers.get(n.removesuffix("2"), "i32") for n in function.arg_names}
     signature = {n: "constexpr" if n in constants else kind for n, kind in kinds.items()}
     constants = {(function.arg_names.index(k),): v for k, v in constants.items()}

@@ -212,16 +212,17 @@ def _transpose_columns(
     step, f = _split(tl.load(shift + entry * 3 + 2).to(WIDE), width, BOUNDARY)
     y = tl.program_id(1) * TILE + tl.arange(0, TILE)
     i0, i1, m0, m1 = _readers(x, step, width, BOUNDARY)
-    line = (first + o * (height * width))[None, :] + (y * width)[:, None]
+    plane, line = first + o * (height * width), (y * width)[:, None]
+    source = grad + plane
     inside = (y < height)[:, None] & real[None, :]
-    total = (1 - f) * tl.load(grad + (line + i0[None, :]), mask=inside & m0[None, :], other=0.0).to(WIDE)
-    total += f * tl.load(grad + (line + i1[None, :]), mask=inside & m1[None, :], other=0.0).to(WIDE)
+    total = (1 - f) * tl.load((source + i0)[None, :] + line, mask=inside & m0[None, :], other=0.0).to(WIDE)
+    total += f * tl.load((source + i1)[None, :] + line, mask=inside & m1[None, :], other=0.0).to(WIDE)
     if BOUNDARY == 1:
         edge = inside & (x == tl.where(step < 0, 0, width - 1))[None, :]
         for d in range(tl.minimum(tl.where(step < 0, -step, step + 1), width)):
             i, weight = _beyond(d, step, f, width)
-            total += weight * tl.load(grad + (line + i), mask=edge, other=0.0).to(WIDE)
-    tl.store(out + (line + x[None, :]), total, mask=inside)
+            total += weight * tl.load((source + i)[None, :] + line, mask=edge, other=0.0).to(WIDE)
+    tl.store((out + plane + x)[None, :] + line, total, mask=inside)
 
 
 @triton.jit(do_not_specialize=["batch", "channels", "orientations", "height", "width"])

@@ -66,7 +66,7 @@ def mean(
     profile: Tensor,
     reach: float,
     taps: int,
-    backend: str,
+    backend: str = "numba",
 ) -> tuple[Tensor, Tensor]:
     """Mean [B,C,Or,V] and the sums of weights, by rows [C*V,N]."""
     rows = _rows(u)
@@ -82,7 +82,7 @@ def mean(
 
 
 @mean.register_fake
-def _(u, start, columns, offset, turn, steps, areas, most, matrix, profile, reach, taps, backend):
+def _(u, start, columns, offset, turn, steps, areas, most, matrix, profile, reach, taps, backend="numba"):
     return u.new_empty(u.shape), u.new_empty(u.shape[1] * u.shape[3], u.shape[2])
 
 
