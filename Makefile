@@ -24,7 +24,7 @@ $(BIN)/python:
 # The library and the examples are installed, with the pinned versions: what the demo needs.
 $(VENV)/.stamp-examples: pyproject.toml examples/pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'Installing pdegcnn and its examples into $(VENV) (a few minutes the first time) ...'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast]' -e ./examples
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . -e ./examples
 	@touch $@
 
 # .stamp-NAME: so is the extra NAME of pyproject.toml.

@@ -22,7 +22,7 @@ def test_one_version_everywhere() -> None:
     assert re.search(r'^version = "(.+)"$', text("pyproject.toml"), flags=re.M)[1] == pg.__version__  # type: ignore[index]
     examples = text("examples/pyproject.toml")
     assert re.search(r'^version = "(.+)"$', examples, flags=re.M)[1] == pg.__version__  # type: ignore[index]
-    assert re.search(r'"pdegcnn\[fast\]==(.+)"', examples)[1] == pg.__version__  # type: ignore[index]
+    assert re.search(r'"pdegcnn==(.+)"', examples)[1] == pg.__version__  # type: ignore[index]
     assert re.search(r"^version: (.+)$", text("CITATION.cff"), flags=re.M)[1] == pg.__version__  # type: ignore[index]
     assert re.search(r"^## \[(.+?)\]", text("CHANGELOG.md"), flags=re.M)[1] == pg.__version__  # type: ignore[index]
 
