@@ -43,6 +43,7 @@ from pdegcnn_examples.training import (
 )
 
 OWN: dict[str, dict[str, Any]] = {
+    "ship": {"rate": 0.02},
     "pde": {"rate": 0.02},
     "pde6": {"rate": 0.02},
     "cnn6": {"rate": 0.005},
@@ -50,6 +51,8 @@ OWN: dict[str, dict[str, Any]] = {
 }
 """Settings of each network; all else is shared."""
 PATCH, PATCHES = 64, 800
+SIZES = (0.7, 1.6)
+"""By how much patches are enlarged: vessels of cameras that see more and less of the retina."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".ppm", ".bmp", ".gif", ".webp")
 
 
@@ -95,7 +98,7 @@ class VesselTask:
         inside = picture.field.nonzero()
         centre = inside[int(random.integers(len(inside)))].double()
         height, width = picture.field.shape
-        angle, size = random.uniform(0, 2 * math.pi), math.exp(random.uniform(-0.3, 0.3))
+        angle, size = random.uniform(0, 2 * math.pi), math.exp(-random.uniform(*np.log(SIZES)))
         mirror = random.choice([-1.0, 1.0])
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         matrix = turn @ np.diag([mirror, 1.0]) * size * (self.patch / np.array([[width], [height]]))
@@ -115,13 +118,33 @@ class VesselTask:
 
 
 def recolour(pixels: Tensor, random: np.random.Generator) -> Tensor:
-    """Patches [B,3,p,p] as other cameras might show them: contrast, offset, noise; sometimes a colour is missing."""
-    shape = (len(pixels), 3, 1, 1)
-    gain = np.exp(random.normal(0, 0.2, shape)) * np.exp(random.normal(0, 0.15, (len(pixels), 1, 1, 1)))
+    """Patches [B,3,p,p] as other cameras might show them.
+
+    Contrast, offset, slope of the light, gamma, blur or sharpening, noise; sometimes a colour is missing.
+    """
+    count, size = len(pixels), pixels.shape[-1]
+    shape = (count, 3, 1, 1)
+    gain = np.exp(random.normal(0, 0.2, shape)) * np.exp(random.normal(0, 0.15, (count, 1, 1, 1)))
     kept = random.random(shape) > np.array([0.1, 0.0, 0.1]).reshape(1, 3, 1, 1)
+    smooth = torch.stack([_blurred(p, float(random.uniform(0.5, 1.5))) for p in pixels])
+    sharpness = torch.from_numpy(random.uniform(-1, 0.7, (count, 1, 1, 1)) * (random.random((count, 1, 1, 1)) < 0.5))
+    made = pixels + sharpness * (pixels - smooth)
+    made = made + torch.from_numpy(random.normal(0, 0.07, shape)) * (made.clamp(-3, 3).square() - 1)
+    axis = torch.linspace(-1, 1, size)
+    across, down = (torch.from_numpy(random.normal(0, 0.1, shape)) for _ in range(2))
+    light = torch.from_numpy(random.normal(0, 0.15, shape)) + across * axis + down * axis[:, None]
     noise = random.normal(0, 1, tuple(pixels.shape)) * random.uniform(0, 0.2, shape)
-    made = pixels * torch.from_numpy(gain) + torch.from_numpy(random.normal(0, 0.15, shape) + noise)
+    made = made * torch.from_numpy(gain) + light + torch.from_numpy(noise)
     return (made * torch.from_numpy(kept)).float()
+
+
+def _blurred(patch: Tensor, sigma: float) -> Tensor:
+    """Gaussian means of a patch [3,p,p]."""
+    steps = torch.arange(-4.0, 5.0)
+    taps = torch.exp(-0.5 * (steps / sigma) ** 2)
+    taps = (taps / taps.sum()).expand(3, 1, 1, -1)
+    rows = F.conv2d(F.pad(patch[None], (4, 4, 0, 0), mode="replicate"), taps, groups=3)
+    return F.conv2d(F.pad(rows, (0, 0, 4, 4), mode="replicate"), taps.mT, groups=3)[0]
 
 
 def predictions(model: nn.Module, chosen: list[Picture]) -> tuple[Tensor, Tensor]:
@@ -228,12 +251,14 @@ def train(chosen: argparse.Namespace) -> None:
         task = VesselTask(used, held, 16 if chosen.smoke else PATCHES, 32 if chosen.smoke else PATCH)
         done = recipe.train(chosen.net, NETS[chosen.net]().to(local_device()), task, how, chosen)
         if rank() == 0:
-            conclude(chosen, how, done, used, pictures(split.test), name)
+            conclude(chosen, how, done, used, held, pictures(split.test), name)
 
 
-def conclude(chosen: argparse.Namespace, how: Any, done: TrainingResult, used: list, test: list, name: str) -> None:
-    """Threshold, scores, result file and the settings beside the weights."""
-    threshold, _ = best_threshold(*predictions(done.model, spread(used, 5)))
+def conclude(
+    chosen: argparse.Namespace, how: Any, done: TrainingResult, used: list, held: list, test: list, name: str
+) -> None:
+    """Threshold (from photographs held out, if any), scores, result file and the settings beside the weights."""
+    threshold, _ = best_threshold(*predictions(done.model, held or spread(used, 5)))
     figures = scores(done.model, test, threshold) | turned(done.model, test[0], threshold)
     network = {"net": chosen.net, "photographs": len(used), "validation": chosen.validation, "threshold": threshold}
     few = f", {len(used)} photograph{'s' if len(used) > 1 else ''}"

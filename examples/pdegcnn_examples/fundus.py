@@ -19,8 +19,8 @@ ANGLE = 45.0
 """Degrees that DRIVE's field of view spans."""
 BORDER = 12
 """Pixels around the field of view that the network sees."""
-RIM = 6
-"""Pixels along the border of the field of view where light falls off: they count in no mean or deviation."""
+RIM = 8
+"""Pixels along the border of the field of view where light may fall off: such pixels are not used."""
 
 
 class Prepared(NamedTuple):
@@ -73,23 +73,56 @@ def restore(values: Tensor, prepared: Prepared, shape: tuple[int, int]) -> Tenso
 
 
 def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
-    """Subtract each channel's local mean and divide by its local deviation, over the field of view without its rim.
+    """Subtract each channel's local mean and divide by its local deviation; mirror what lies beyond the field.
 
-    Deviations below a quarter of the channel's typical one, or below the noise of 8 bits, are not enlarged further.
+    Both count the field of view without its rim, where light falls off. Deviations below a quarter of the channel's
+    typical one, or below the noise of 8 bits, are not enlarged further. Pixels on the rim and outside of the field take
+    the values of their mirror images inside, so that filters see no edge there.
     """
     sigma = DIAMETER / 25
-    within = inside.numpy()
-    core = np.asarray(ndimage.distance_transform_edt(within)) > RIM
-    weight = (core if core.any() else within).astype(np.float32)
+    core = _core(pixels.numpy(), inside.numpy())
+    weight = core.astype(np.float32)
     total = ndimage.gaussian_filter(weight, sigma, mode="constant") + 1e-6
     evened = []
     for channel in pixels.numpy():
         mean = ndimage.gaussian_filter(channel * weight, sigma, mode="constant") / total
-        centred = (channel - mean) * within
-        deviation = np.sqrt(ndimage.gaussian_filter(centred**2 * weight, sigma, mode="constant") / total)
-        typical = float(np.median(deviation[within])) if within.any() else 0.0
+        centred = (channel - mean) * weight
+        deviation = np.sqrt(ndimage.gaussian_filter(centred**2, sigma, mode="constant") / total)
+        typical = float(np.median(deviation[core])) if core.any() else 0.0
         evened.append(np.clip(centred / np.maximum(deviation, max(0.25 * typical, 0.01)), -5, 5))
-    return torch.from_numpy(np.stack(evened)).float()
+    return torch.from_numpy(_mirrored(np.stack(evened), core)).float()
+
+
+def _core(pixels: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """The field without its rim: up to ``RIM`` pixels, as far as any colour differs from what lies further inside."""
+    away = np.asarray(ndimage.distance_transform_edt(np.pad(within, 1)))[1:-1, 1:-1]
+    rings = [(away > d) & (away <= d + 1) for d in range(2 * RIM)]
+    if not all(ring.any() for ring in rings):
+        return within
+    level = np.array([np.median(pixels[:, ring], axis=1) for ring in rings])
+    usual = np.median(level[RIM:], axis=0)
+    unlike = (np.abs(level[:RIM] - usual) > 0.04 * usual.sum() / 2).any(1) | (level[:RIM] < 0.94 * usual).any(1)
+    return away > 1 + (int(np.flatnonzero(unlike)[-1]) + 1 if unlike.any() else 0)
+
+
+def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
+    """Values [C,h,w] with those outside of ``core`` replaced by their mirror images across its border."""
+    if core.all() or not core.any():
+        return values
+    outside, nearest = ndimage.distance_transform_edt(~core, return_indices=True)
+    depth = ndimage.gaussian_filter(np.asarray(ndimage.distance_transform_edt(core)) - outside, RIM / 2)
+    normal = np.stack(np.gradient(depth))
+    normal /= np.maximum(np.hypot(*normal), 1e-6)
+    missing = ~core
+    place = np.stack(np.nonzero(missing)) + (2 * outside[missing] - 1) * normal[:, missing]
+    rows, columns = (np.clip(np.rint(p), 0, n - 1).astype(int) for p, n in zip(place, core.shape))
+    safe = core[rows, columns]
+    near = np.asarray(nearest)[:, missing]
+    place = np.where(safe, place, near)
+    made = values.copy()
+    for channel in made:
+        channel[missing] = ndimage.map_coordinates(channel, place, order=1, mode="nearest")
+    return made
 
 
 @torch.no_grad()

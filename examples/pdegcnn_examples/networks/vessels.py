@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,4 +74,11 @@ def gcnn() -> nn.Module:
     return nn.Sequential(*layers, nn.Dropout(0.1), pg.nn.Project(SPACE), pg.nn.ChannelLinear(width, 1))
 
 
-NETS = {"pde": TwoScale, "pde6": published, "cnn6": cnn, "gcnn6": gcnn}
+def shipped() -> nn.Module:
+    """The network whose weights come with the package: two scales, solvers of the publication."""
+    return pg.models.vessel_segmentation(space=SPACE, logits=True, **SHIPPED)
+
+
+SHIPPED: dict[str, Any] = {"layers": 7, "scales": 2, "channels": 16, "kernel_size": [3, 5, 5]}
+"""Arguments of its builder."""
+NETS = {"ship": shipped, "pde": TwoScale, "pde6": published, "cnn6": cnn, "gcnn6": gcnn}
