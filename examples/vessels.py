@@ -43,7 +43,7 @@ from pdegcnn_examples.training import (
 )
 
 OWN: dict[str, dict[str, Any]] = {
-    "ship": {"rate": 0.02},
+    "ship": {"rate": 0.02, "evaluate_every": 10},
     "pde": {"rate": 0.02},
     "pde6": {"rate": 0.02},
     "cnn6": {"rate": 0.005},
