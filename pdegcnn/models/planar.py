@@ -140,9 +140,12 @@ def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dt
     parameters = inspect.signature(builder).parameters
     given = [k for k, value in chosen.items() if k not in parameters or value != parameters[k].default]
     if given:
-        raise ValueError(f"pretrained: expected no arguments beside it but device and dtype, got {', '.join(given)}")
+        free = "device and dtype" if "logits" not in parameters else "logits, device and dtype"
+        raise ValueError(f"pretrained: expected no arguments beside it but {free}, got {', '.join(given)}")
     description, state = read_pretrained(builder.__name__, name)
     arguments = dict(description["arguments"])
+    if "logits" in parameters:
+        arguments["logits"] = True
     space = SE2(arguments.pop("orientations"))
     model = builder(space=space, **arguments, device=device, dtype=dtype)
     model.load_state_dict(state)
@@ -190,6 +193,7 @@ def vessel_segmentation(
     metric: str = "diagonal",
     dropout: float = 0.1,
     logits: bool = False,
+    pretrained: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
@@ -213,6 +217,9 @@ def vessel_segmentation(
         metric: form of their metrics.
         dropout: probability before the projection.
         logits: leave the sigmoid out.
+        pretrained: ``"drive"`` gives a network in eval mode with weights trained on photographs of the retina, for use
+            with :func:`pdegcnn.vessels.segment`; all but ``logits``, ``device`` and ``dtype`` is then as in that
+            training. Figures, provenance and licence are in ``pdegcnn/models/weights/vessel_segmentation_drive.json``.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`, by default those of ``PUBLISHED``.
@@ -225,6 +232,32 @@ def vessel_segmentation(
         >>> pg.models.vessel_segmentation(in_channels=3).eval()(torch.rand(1, 3, 16, 16)).shape
         torch.Size([1, 1, 16, 16])
     """
+    _checks.flag("logits", logits)
+    apart = ("logits", "pretrained", "device", "dtype", "options", "apart")
+    chosen = {name: value for name, value in locals().items() if name not in apart}
+    if pretrained is not None:
+        model = _pretrained(vessel_segmentation, pretrained, chosen | dict(options), device, dtype)
+    else:
+        model = _vessel_network(**chosen, bias=logits, device=device, dtype=dtype, options=options)
+    return model if logits else model.append(nn.Sigmoid().train(model.training))
+
+
+def _vessel_network(
+    in_channels: int,
+    out_channels: int,
+    space: GridSpace | None,
+    layers: int,
+    scales: int,
+    channels: int | None,
+    terms: Sequence[str],
+    dropout: float,
+    bias: bool,
+    device: Any,
+    dtype: Any,
+    options: LayerOptions,
+    **layer: Any,
+) -> nn.Sequential:
+    """The layers of :func:`vessel_segmentation` up to its logits."""
     space = SE2(8) if space is None else space
     _checks.choice("scales", scales, (1, 2))
     if _checks.positive_int("layers", layers) < 2 + scales:
@@ -232,10 +265,8 @@ def vessel_segmentation(
     channels = (16 if layers <= 6 else 10) if channels is None else channels
     _checks.positive_int("channels", channels)
     _checks.number("dropout", dropout, 0.0, 1.0)
-    _checks.flag("logits", logits)
     factory = {"device": device, "dtype": dtype}
-    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **factory}
-    own |= as_published(options)
+    own: dict[str, Any] = {**layer, **factory, **as_published(options)}
     stack: list[nn.Module] = [Lift(space, in_channels, channels, kernel_size=7, **factory)]
     stack.append(BatchNorm(channels, **factory))
     half = (layers - 1) // 2 if scales == 2 else 0
@@ -244,5 +275,4 @@ def vessel_segmentation(
     fine = [PDELayer(space, width, channels, terms, **own) for width in widths]
     stack += fine if scales == 1 else [TwoScales(nn.Sequential(*coarse), nn.Sequential(*fine))]
     stack += [nn.Dropout(dropout), Project(space, mode="max")]
-    stack.append(ChannelLinear(channels, out_channels, bias=logits, **factory))
-    return nn.Sequential(*stack) if logits else nn.Sequential(*stack, nn.Sigmoid())
+    return nn.Sequential(*stack, ChannelLinear(channels, out_channels, bias=bias, **factory))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
-from pdegcnn.models import tiled
-from pdegcnn_examples.datasets import find_field
+from pdegcnn import _checks
+from pdegcnn._images import read_picture
+from pdegcnn.vessels.field import find_field
 
 DIAMETER = 540.0
-"""Pixels across the field of view to which photographs are resized: that of DRIVE."""
+"""Pixels across the field of view to which photographs are resized: that of the photographs in training."""
 ANGLE = 45.0
-"""Degrees that DRIVE's field of view spans."""
+"""Degrees that their field of view spans."""
 BORDER = 12
 """Pixels around the field of view that the network sees."""
 RIM = 8
@@ -36,16 +39,47 @@ class Prepared(NamedTuple):
     diameter: float
 
 
+def read(path: str | os.PathLike[str]) -> Tensor:
+    """A photograph as float32 [3,H,W] in [0,1], upright, from any file that Pillow reads.
+
+    Grey pictures, palettes, transparency (on black), 16 bits and EXIF orientations are understood.
+
+    Raises:
+        ImportError: Pillow is not installed.
+        ValueError: the file cannot be read as an image.
+    """
+    return torch.from_numpy(read_picture(Path(path))).movedim(-1, 0).float() / 255
+
+
+def check_image(image: Any) -> Tensor:
+    """Return ``image`` if it is a photograph [3,H,W] in [0,1], else raise."""
+    if isinstance(image, Tensor) and image.dtype == torch.uint8:
+        raise TypeError("image: expected a floating-point tensor in [0, 1], got uint8: image.float() / 255")
+    image = _checks.tensor("image", image, 3, "[3,H,W]")
+    _checks.channels("image", image[None], 3, "[3,H,W]")
+    if not bool(((image >= 0) & (image <= 1)).all()):
+        low, high = float(image.min()), float(image.max())
+        raise ValueError(f"image: expected values in [0, 1], got {low:g} to {high:g}")
+    return image
+
+
 def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) -> Prepared:
-    """Find the field of view, resize it to ``DIAMETER`` and even out brightness and contrast.
+    """Find the field of view, resize it to ``DIAMETER`` and even out light and contrast.
 
     Args:
         image: photograph [3,H,W] in [0,1].
         diameter: of the field of view in pixels; found if None.
         angle: degrees that the camera's field of view spans.
+
+    Raises:
+        TypeError, ValueError: other images, or pictures without a lit field of view.
     """
+    image = check_image(image).detach().float().cpu()
+    if diameter is not None:
+        _checks.number("diameter", diameter, 16.0, 1e5)
+    _checks.number("angle", angle, 5.0, 180.0)
     found = find_field(image.movedim(0, -1).numpy())
-    diameter = diameter or found.diameter
+    diameter = float(diameter or found.diameter)
     scale = DIAMETER / diameter * angle / ANGLE
     scale = 1.0 if abs(scale - 1) < 0.03 else scale
     mask = torch.from_numpy(found.mask)
@@ -123,18 +157,6 @@ def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
     for channel in made:
         channel[missing] = ndimage.map_coordinates(channel, place, order=1, mode="nearest")
     return made
-
-
-@torch.no_grad()
-def probability(model: nn.Module, pixels: Tensor, tile: int = 320, margin: int = 64) -> Tensor:
-    """Chances [h,w] of vessels in prepared ``pixels`` [3,h,w]; the model is in eval mode.
-
-    Vessels have no handedness, but networks that commute with turns may have: logits are means over the photograph and
-    its mirror image, so that a mirrored photograph has the mirrored vessels.
-    """
-    both = torch.stack((pixels, pixels.flip(-1))).to(next(model.parameters()).device)
-    first, second = tiled(model, both, tile, margin)[:, 0]
-    return ((first + second.flip(-1)) / 2).sigmoid().cpu()
 
 
 def cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
