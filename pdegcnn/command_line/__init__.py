@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what follows the name of the program; those of the process if None.
     """
-    made = argparse.ArgumentParser(prog="pdegcnn", description=__doc__.partition(":")[2].strip().capitalize())
+    made = argparse.ArgumentParser(prog="pdegcnn", description="Vessels in photographs, and what is installed.")
     programs = made.add_subparsers(dest="program", required=True, metavar="{vessels,info}")
     for name, module in PROGRAMS.items():
         about, _, rest = module.ABOUT.partition("\n")

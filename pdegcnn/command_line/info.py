@@ -7,11 +7,6 @@ import os
 import platform
 from importlib import metadata
 
-import torch
-
-import pdegcnn
-from pdegcnn.ops.backend import BACKENDS, available, operators, refusal
-
 ABOUT = """versions, devices, backends, and what is missing for speed"""
 EXTRAS = {
     "vessels": ("pillow", "safetensors"),
@@ -20,7 +15,7 @@ EXTRAS = {
     "mesh": ("trimesh", "pyvista"),
     "wavelets": ("PyWavelets",),
     "healpix": ("healpy",),
-    "hub": ("huggingface_hub",),
+    "hub": ("safetensors", "huggingface_hub"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 """Packages of each extra of the installation."""
@@ -46,7 +41,9 @@ def version(package: str) -> str:
 
 def versions() -> list[str]:
     """A line for each package and extra."""
-    lines = [f"pdegcnn {pdegcnn.__version__}, Python {platform.python_version()}, {platform.platform()}"]
+    lines = [
+        f"pdegcnn {version('pdegcnn') or 'not installed'}, Python {platform.python_version()}, {platform.platform()}"
+    ]
     needed = ("torch", "numpy", "scipy", "e3nn", "numba", "triton")
     lines.append(", ".join(f"{name} {version(name) or 'not installed'}" for name in needed))
     for extra, packages in EXTRAS.items():
@@ -59,6 +56,8 @@ def versions() -> list[str]:
 
 def devices() -> list[str]:
     """The processor, and each GPU."""
+    import torch
+
     lines = [f"processor: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"]
     if not torch.cuda.is_available():
         return [*lines, "GPU: torch sees no CUDA device"]
@@ -70,6 +69,10 @@ def devices() -> list[str]:
 
 def backends() -> list[str]:
     """What each operator runs on, per device; ``pdegcnn.backends()`` says why not on others."""
+    import torch
+
+    from pdegcnn.ops.backend import BACKENDS, available, operators
+
     here = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     lines = [f"{'operator':27}" + "".join(f"{device:10}" for device in here)]
     for operator in operators():
@@ -80,6 +83,10 @@ def backends() -> list[str]:
 
 def missing() -> list[str]:
     """What would make this installation faster."""
+    import torch
+
+    from pdegcnn.ops.backend import refusal
+
     lines = []
     problem = refusal("morphological_convolution", "numba", "cpu")
     if problem:

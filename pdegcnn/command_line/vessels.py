@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 ABOUT = """vessels in photographs of the retina
 Writes, for each photograph, NAME_mask.png (vessels white), NAME_probability.png and NAME_overlay.png, of the size of
@@ -132,6 +132,9 @@ def named(paths: Sequence[Path]) -> list[Job]:
 
 def load(chosen: argparse.Namespace) -> tuple[nn.Module, str]:
     """The network, on its device, and words that tell it from others; ends the program where it cannot be had."""
+    import torch
+    from torch.nn import Sequential, Sigmoid
+
     from pdegcnn import models
 
     try:
@@ -144,9 +147,9 @@ def load(chosen: argparse.Namespace) -> tuple[nn.Module, str]:
         model = load_file(chosen.weights).to(device).eval()
         if getattr(getattr(model, "recipe", None), "builder", None) != "vessel_segmentation":
             raise ValueError(f"expected a network of vessel_segmentation, got another in {chosen.weights}")
-        assert isinstance(model, nn.Sequential)
-        if not isinstance(model[-1], nn.Sigmoid):
-            model.append(nn.Sigmoid().eval())
+        assert isinstance(model, Sequential)
+        if not isinstance(model[-1], Sigmoid):
+            model.append(Sigmoid().eval())
         return model, hashlib.sha256(chosen.weights.read_bytes()).hexdigest()
     except ImportError as error:
         raise SystemExit(f"{error}") from error
@@ -166,15 +169,16 @@ def segment_one(model: nn.Module, job: Job, chosen: argparse.Namespace, about: s
             raise ValueError(f"{target} is itself a photograph to be segmented: expected another --out")
     digest = hashlib.sha256(job.photograph.read_bytes()).hexdigest()
     source = f"{digest} {about} {chosen.threshold} {chosen.diameter} {chosen.angle}"
+    there: list[str] = []
     if not chosen.overwrite:
-        there = {kind for kind, target in targets.items() if target.exists()}
+        there = [kind for kind, target in targets.items() if target.exists()]
         for kind in there:
             if _source(targets[kind]) != source:
                 text = (
                     "is there already, of another photograph or other options: expected another --out, or --overwrite"
                 )
                 raise ValueError(f"{targets[kind]} {text}")
-        if there == set(KINDS):
+        if len(there) == len(KINDS):
             return "is done already"
     image = vessels.read(job.photograph)
     found = vessels.segment(
@@ -186,7 +190,8 @@ def segment_one(model: nn.Module, job: Job, chosen: argparse.Namespace, about: s
         "overlay": vessels.overlay(image, found.mask),
     }
     for kind, values in pictures.items():
-        write_picture(targets[kind], values, source)
+        if kind not in there:
+            write_picture(targets[kind], values, source)
     bar.clear()
     share = float(found.mask.sum() / found.field.sum().clamp_min(1))
     size = f"{image.shape[2]} x {image.shape[1]} pixels, field of view {found.diameter:.0f} across"
@@ -195,6 +200,7 @@ def segment_one(model: nn.Module, job: Job, chosen: argparse.Namespace, about: s
 
 def write_picture(path: Path, values: Tensor, source: str) -> None:
     """Write [H,W] or [3,H,W] in [0,1] as PNG, whole or not at all, with a text that says what it is of."""
+    import torch
     from PIL import Image, PngImagePlugin
 
     from pdegcnn._files import write_file

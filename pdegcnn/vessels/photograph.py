@@ -143,17 +143,18 @@ def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
     """Values [C,h,w] with those outside of ``core`` replaced by their mirror images across its border."""
     if core.all() or not core.any():
         return values
-    outside, nearest = ndimage.distance_transform_edt(~core, return_indices=True)
+    outside = np.asarray(ndimage.distance_transform_edt(~core))
+    nearest = np.asarray(ndimage.distance_transform_edt(~core, return_distances=False, return_indices=True))
     depth = ndimage.gaussian_filter(np.asarray(ndimage.distance_transform_edt(core)) - outside, RIM / 2)
-    normal = np.stack(np.gradient(depth))
+    normal = np.array(np.gradient(depth))
     normal /= np.maximum(np.hypot(*normal), 1e-6)
     missing = ~core
     place = np.stack(np.nonzero(missing)) + (2 * outside[missing] - 1) * normal[:, missing]
     rows, columns = (np.clip(np.rint(p), 0, n - 1).astype(int) for p, n in zip(place, core.shape))
     safe = core[rows, columns]
-    near = np.asarray(nearest)[:, missing]
+    near = nearest[:, missing]
     place = np.where(safe, place, near)
-    made = values.copy()
+    made = values[:, nearest[0], nearest[1]]  # so that no mean of two pixels has one from outside
     for channel in made:
         channel[missing] = ndimage.map_coordinates(channel, place, order=1, mode="nearest")
     return made

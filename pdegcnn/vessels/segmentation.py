@@ -58,15 +58,15 @@ def segment(
         >>> model = pg.models.vessel_segmentation(pretrained="drive")
         >>> y, x = torch.meshgrid(*[torch.linspace(-1, 1, 96)] * 2, indexing="ij")
         >>> image = (x**2 + y**2 < 0.9) * (0.5 - 0.2 * torch.exp(-(((x - y) / 0.05) ** 2))).expand(3, -1, -1)
-        >>> pg.vessels.segment(model, image).mask.shape
+        >>> pg.vessels.segment(model, image, diameter=540).mask.shape  # as if it were as large as those in training
         torch.Size([96, 96])
     """
     _checks.number("threshold", threshold, 0.0, 1.0)
-    shape = tuple(check_image(image).shape[-2:])
+    height, width = check_image(image).shape[-2:]
     ready = prepare(image, diameter, angle)
     chance = probability(model, ready.pixels, progress=progress)
-    full = restore(chance, ready, shape)
-    field = restore(torch.ones_like(chance), ready, shape) > 0.5
+    full = restore(chance, ready, (height, width))
+    field = restore(torch.ones_like(chance), ready, (height, width)) > 0.5
     return Vessels((full >= threshold) & field, full * field, field, ready.diameter)
 
 

@@ -70,6 +70,9 @@ NETS = {"ship": shipped, "pde": two_scales, "pde6": published, "cnn6": cnn, "gcn
 def shifted(model: nn.Module, threshold: float) -> nn.Module:
     """A copy of a network of ``models.vessel_segmentation`` whose logits are 0 where they meant the threshold."""
     made = deepcopy(model)
+    assert isinstance(made, nn.Sequential)
+    last = made[-1]
+    assert isinstance(last, pg.nn.ChannelLinear) and last.bias is not None
     with torch.no_grad():
-        made[-1].bias -= math.log(threshold / (1 - threshold))
+        last.bias.sub_(math.log(threshold / (1 - threshold)))
     return made
