@@ -53,7 +53,7 @@ def test_onnx_and_frozen_modules_compute_the_same(name: str, tmp_path: Path) -> 
     model, x = built(name)
     other = torch.randn(3, *x.shape[1:])
     expected = model.eval()(other).detach()
-    path = pg.export.to_onnx(model.train(), tmp_path / "model.onnx", x)
+    path = pg.export.to_onnx(model.train(), x, tmp_path / "model.onnx")
     assert model.training
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     session = onnxruntime.InferenceSession(str(path))
@@ -71,7 +71,7 @@ class Powers(nn.Module):
 
 def test_what_onnx_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model: expected .*exp"):
-        pg.export.to_onnx(Powers(), tmp_path / "model.onnx", torch.randn(2, 3))
+        pg.export.to_onnx(Powers(), torch.randn(2, 3), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -149,7 +149,7 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="inputs: expected no empty axis"):
         pg.export.program(layer, x[:0])
     with pytest.raises(FileNotFoundError, match="path: expected a file in a folder that exists"):
-        pg.export.to_onnx(layer, tmp_path / "no" / "model.onnx", x)
+        pg.export.to_onnx(layer, x, tmp_path / "no" / "model.onnx")
 
 
 def test_constants_that_are_written_to_are_not_folded() -> None:
