@@ -167,9 +167,8 @@ def test_widths_are_those_of_the_photograph(half_width, turned):
     if turned:
         light, wide, field = light.T, wide.T, field.T
     found = narrowed(wide, light, field, 2.6)
-    truth = (rows < half_width).T if turned else rows < half_width
-    inner = (slice(20, -20),) * 2
-    assert abs(found[inner].sum() / truth[inner].sum() - 1) < 0.2
+    widths = found.sum(1 if turned else 0)[30:-30]
+    assert np.abs(widths - 2 * half_width).max() <= 1.5  # the light is smoothed by a pixel, the borders are soft
     assert found[80 if not turned else 100, 100 if not turned else 80]
     assert not narrowed(np.zeros_like(wide), light, field, 2.6).any()
 
