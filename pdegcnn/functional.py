@@ -11,7 +11,7 @@ from torch import Tensor
 from pdegcnn import _checks, _fft, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn._dtypes import wide_dtype, widen
-from pdegcnn._typing import fft
+from pdegcnn._typing import fft, sym_max
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
@@ -536,9 +536,7 @@ def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Ten
     """Rows of weights of sum one, ``[target, size]``."""
     scale = size / target
     centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
-    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / torch.sym_max(
-        scale, 1.0
-    )
+    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)
     weight = (1 - away).clamp_min(0)
     if filter == "lanczos":
         weight = torch.where(away < LANCZOS, torch.sinc(away) * torch.sinc(away / LANCZOS), 0.0)

@@ -15,7 +15,7 @@ TIE = 1e-9
 """Slack in steps of directions, and in weights: rounding must not decide."""
 
 
-class Pairs(NamedTuple):
+class LevelPairs(NamedTuple):
     """Fine and coarse vertex, weight of the coarse one, share of the fine one in the coarse one's mean, turn of
     directions in whole steps and the rest (at a fine direction i, read the coarse i + steps and the next), and whether
     the coarse vertex is the fine one's nearest; all ``[E]``. ``between``: whether any rest is positive.
@@ -31,7 +31,7 @@ class Pairs(NamedTuple):
     between: bool
 
 
-def level_pairs(mesh: Mesh, factor: float, like: Tensor) -> Pairs:
+def level_pairs(mesh: Mesh, factor: float, like: Tensor) -> LevelPairs:
     """How the vertices of a mesh and those of ``mesh.coarsen(factor)`` belong together; kept by the mesh."""
     return mesh.cached(_pairs, like.real if like.is_complex() else like, factor)
 
@@ -64,7 +64,7 @@ def add_up(values: Tensor, target: Tensor, count: int) -> Tensor:
     return values.new_zeros(*values.shape[:-1], count).index_add(values.ndim - 1, target, values)
 
 
-def _pairs(mesh: Mesh, like: Tensor, factor: float) -> Pairs:
+def _pairs(mesh: Mesh, like: Tensor, factor: float) -> LevelPairs:
     """Build :func:`level_pairs`."""
     double = torch.empty(0, dtype=torch.float64, device=like.device)
     fine, coarse, weight, transport = mesh.interpolation(factor, double)
@@ -79,10 +79,10 @@ def _pairs(mesh: Mesh, like: Tensor, factor: float) -> Pairs:
     rest = torch.where(rest <= TIE, 0, rest)
     nearest = weight >= greatest[fine] * (1 - TIE)
     shares = (weight.to(like), (amount / total[coarse]).to(like))
-    return Pairs(fine, coarse, *shares, steps.long(), rest.to(like), nearest, bool(rest.any()))
+    return LevelPairs(fine, coarse, *shares, steps.long(), rest.to(like), nearest, bool(rest.any()))
 
 
-def _turned(u: Tensor, pairs: Pairs, source: Tensor, way: int) -> Tensor:
+def _turned(u: Tensor, pairs: LevelPairs, source: Tensor, way: int) -> Tensor:
     """Values ``[B,C,N,E]`` of u at the vertices ``source`` and the directions ``i + way * (steps + rest)``."""
     count, vertices = u.shape[2:]
     direction = torch.arange(count, device=u.device)[:, None]
