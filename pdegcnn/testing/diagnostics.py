@@ -1,7 +1,7 @@
-"""Why a layer does not commute with a motion: each cause is a function that looks at one call and says so, or not.
+"""Diagnose why a layer does not commute with a motion: each function of ``CAUSES`` tests one call for one cause.
 
-A new cause is a function and an entry of ``CAUSES``; the first that speaks is reported. Causes look at what the layer
-*is* only to phrase what experiments on it confirm, wherever an experiment is possible.
+To add a cause, write a function and enter it in ``CAUSES``; the first cause found is reported. Where an experiment on
+the layer is possible, it decides; the type of the layer only helps to phrase the message.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def normalisation(call: Call) -> str | None:
     return "batch norm over an axis of the grid: statistics and scales of their own for each place"
 
 
-def as_trained(model: Any) -> Any:
+def with_random_statistics(model: Any) -> Any:
     """A copy whose normalisations have the various scales and statistics of training; the model itself if it has none.
 
     In a new network they change nothing, and hide what they will do.
@@ -282,7 +282,7 @@ def sampling(call: Call) -> str | None:
     return None
 
 
-def own_code(call: Call) -> str:
+def unknown(call: Call) -> str:
     """Nothing known: what two experiments say about the place dependence."""
     x = call.x
     if x is not None and x.ndim >= 3 and isinstance(call.output, Tensor) and call.output.ndim == x.ndim:
@@ -300,7 +300,7 @@ def _varies(u: Tensor, axes: Any) -> bool:
     return bool((spread > 1e-4 * u.abs().amax().clamp_min(1e-12)).any())
 
 
-def joined_orientations(call: Call) -> str | None:
+def merged_orientations(call: Call) -> str | None:
     """Orientations told apart, because they were joined with the channels."""
     if isinstance(call.motion, GridMotion) and call.motion.folded:
         count = call.motion.folded
@@ -319,20 +319,20 @@ CAUSES: dict[str, Callable[[Call], str | None]] = {
     "unsampled angle": unsampled_angle,
     "wrong axis": wrong_axis,
     "gauge": gauge_dependence,
-    "joined orientations": joined_orientations,
+    "joined orientations": merged_orientations,
     "sampling": sampling,
-    "own code": own_code,
+    "own code": unknown,
 }
-"""Causes in the order they are asked."""
+"""Causes in the order in which they are tested."""
 UNKNOWN = ("sampling", "own code")
-"""Those that name no fault."""
+"""Causes that do not point to a mistake in the layer."""
 
 
-def cause_of(call: Call) -> tuple[str, str]:
-    """Name of the first cause that speaks, and what it says."""
-    for name, ask in CAUSES.items():
+def diagnose(call: Call) -> tuple[str, str]:
+    """Return the name of the first cause found and its message."""
+    for name, test in CAUSES.items():
         with torch.no_grad():
-            said = ask(call)
-        if said:
-            return name, said
+            message = test(call)
+        if message:
+            return name, message
     return "own code", "its own code does not commute with the motion"
