@@ -528,7 +528,10 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
     _checks.choice("filter", filter, FILTERS)
     for axis, target in zip(range(-len(sizes), 0), sizes):
         matrix = _resampling_matrix(u.shape[axis], target, filter, u)
-        u = u @ matrix.mT if axis == -1 else torch.unflatten(matrix @ u.flatten(axis + 1), -1, u.shape[axis + 1 :])
+        if axis == -1:
+            u = u @ matrix.mT
+        else:
+            u = matrix @ u if axis == -2 else torch.unflatten(matrix @ u.flatten(axis + 1), -1, u.shape[axis + 1 :])
     return u
 
 
