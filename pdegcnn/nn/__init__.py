@@ -1,6 +1,7 @@
 """Modules: lifting, PDE layers, projection, group convolution, normalisation and resizing."""
 
 from pdegcnn.nn.convolution import GroupConv, SphereConv
+from pdegcnn.nn.diffusion_shock import DiffusionShock
 from pdegcnn.nn.layer import PDELayer
 from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift
 from pdegcnn.nn.linear import ChannelLinear
@@ -20,6 +21,7 @@ __all__ = [
     "Convection",
     "ConvectionDiffusion",
     "Diffusion",
+    "DiffusionShock",
     "GlobalPool",
     "GridLift",
     "GroupConv",
