@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.nn.terms import TERMS, MetricTerm, solve
 from pdegcnn.pde import KernelSize, Options, Radius
@@ -87,7 +87,7 @@ class DiffusionShock(MetricTerm):
             self.diffusion_metric(), self.metric(), self.log_contrast.exp(), self.log_sharpness.exp()
         )
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.log_contrast, time, mesh)
