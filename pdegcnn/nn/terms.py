@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
+from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
