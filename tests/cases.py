@@ -222,9 +222,7 @@ def every_term(space: Space) -> tuple[str, ...]:
 
 def with_metric(space: Space, form: str) -> tuple[str, ...]:
     """The terms of a space that take a metric of this form: diffusion needs a quadratic one."""
-    return tuple(
-        t for t in every_term(space) if t != "convection" and not (form in PLANE_ONLY and "diffusion" in t)
-    )
+    return tuple(t for t in every_term(space) if t != "convection" and not (form in PLANE_ONLY and "diffusion" in t))
 
 
 UNCOMPILED: dict[Space, dict[str, str]] = {MESH: {"compile": "diffusion"}}

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
-from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
@@ -292,11 +291,11 @@ def solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Any,
     return out
 
 
-def _of_channels(parameter: Any, group: slice) -> Any:
+def _of_channels(parameter: object, group: slice) -> Any:
     """Return what some channels have of a tensor, a metric, or an object of these; one entry serves all."""
     if isinstance(parameter, Tensor):
         return parameter if len(parameter) == 1 else parameter[group]
-    held: dict[str, Any] = vars(parameter)
+    held = vars(parameter)
     return type(parameter)(**{name: _of_channels(value, group) for name, value in held.items()})
 
 

@@ -160,7 +160,9 @@ def _stencils(mesh: Mesh, like: Tensor, order: int, deviation: float) -> Derivat
 
     def stencil(factors: Tensor) -> Stencil:
         values = factors * turn
-        real = [torch.view_as_real(v.resolve_conj()).to(like)[:, None] for v in (values, values[pairs.reverse_index].conj())]
+        real = [
+            torch.view_as_real(v.resolve_conj()).to(like)[:, None] for v in (values, values[pairs.reverse_index].conj())
+        ]
         return Stencil(pairs.start, pairs.source, *real)
 
     def both(factors: Tensor) -> tuple[Stencil, ...]:
