@@ -91,13 +91,14 @@ def diffusion_shock(
     solver = checked_solver(u, space, NAME, options, time)
     assert isinstance(solver, ShockSolver)
     solver.check_power(alpha)
-    parameters = ShockParameters(
-        check_metric(diffusion_metric, space.metric_dim, u, "diffusion_metric"),
-        check_metric(shock_metric, space.metric_dim, u, "shock_metric"),
-        check_rate("contrast", contrast, u),
-        check_rate("sharpness", sharpness, u),
-    )
-    return solver.diffusion_shock(u, parameters, alpha, time)
+    metrics = check_metrics(diffusion_metric, shock_metric, space.metric_dim, u)
+    rates = check_rate("contrast", contrast, u), check_rate("sharpness", sharpness, u)
+    return solver.diffusion_shock(u, ShockParameters(*metrics, *rates), alpha, time)
+
+
+def check_metrics(diffusion: Tensor | Metric, shock: Tensor | Metric, dim: int, u: Tensor) -> tuple[Metric, Metric]:
+    """Return both metrics as objects for the channels of u; errors name the argument."""
+    return check_metric(diffusion, dim, u, "diffusion_metric"), check_metric(shock, dim, u, "shock_metric")
 
 
 def gradient_norm(
