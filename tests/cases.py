@@ -467,6 +467,7 @@ ELSEWHERE = {
     "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
     **{f"models.{n}": "tests/models/test_spherical_detection.py"
        for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
+    "nn.AreaWeightedLoss": "takes a target: tests/nn/test_area_weighted_loss.py",
     "models.tiled": "tests/models/test_tiles.py",
     "sphere.grid_of": "gives a grid: tests/sphere/test_latlon.py",
     "sphere.SphereGrid": "tests/sphere/test_grid.py",
