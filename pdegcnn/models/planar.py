@@ -12,7 +12,7 @@ from torch import nn
 from pdegcnn import _checks
 from pdegcnn.models.pretrained import read_pretrained
 from pdegcnn.nn import BatchNorm, ChannelLinear, Lift, PDELayer, Project, Resample
-from pdegcnn.spaces import SE2, GridSpace
+from pdegcnn.spaces import SE2, PlanarSpace
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,7 +37,7 @@ def as_published(options: LayerOptions) -> LayerOptions:
 def rotated_digits(
     classes: int = 10,
     *,
-    space: GridSpace | None = None,
+    space: PlanarSpace | None = None,
     in_channels: int = 1,
     channels: Sequence[int] = (6, 12, 8),
     size: int | Sequence[int] = 14,
@@ -98,7 +98,7 @@ def rotated_digits(
 
 def _digit_network(
     classes: int,
-    space: GridSpace | None,
+    space: PlanarSpace | None,
     in_channels: int,
     channels: Sequence[int],
     size: int | Sequence[int],
@@ -152,7 +152,7 @@ def vessel_segmentation(
     in_channels: int = 3,
     out_channels: int = 1,
     *,
-    space: GridSpace | None = None,
+    space: PlanarSpace | None = None,
     layers: int = 6,
     channels: int | None = None,
     terms: Sequence[str] = TERMS,

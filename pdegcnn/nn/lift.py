@@ -25,7 +25,7 @@ from pdegcnn.ops.padding import BOUNDARIES, pad
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import mix, to_rows
 from pdegcnn.pde.mesh_stencils import filter_stencil
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
+from pdegcnn.spaces import Mesh, PlanarSpace, RotationSpace, Space, by_family
 from pdegcnn.spaces.s2 import check_base, point_spacing
 from pdegcnn.sphere._tables import Array
 
@@ -65,12 +65,12 @@ class GridLift(Derived, LiftLayer):
         torch.Size([1, 16, 8, 32, 32])
     """
 
-    space: GridSpace
+    space: PlanarSpace
     basis: Tensor | None
 
     def __init__(
         self,
-        space: GridSpace,
+        space: PlanarSpace,
         in_channels: int,
         out_channels: int,
         kernel_size: int | None = None,
@@ -83,7 +83,7 @@ class GridLift(Derived, LiftLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.space = _checks.kind("space", space, GridSpace, "R2 or SE2")
+        self.space = _checks.kind("space", space, PlanarSpace, "R2 or SE2")
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         if filters is None:
@@ -371,7 +371,7 @@ class MeshLift(LiftLayer):
         )
 
 
-LIFTS: dict[type[Space], type[LiftLayer]] = {GridSpace: GridLift, RotationSpace: SphereLift, Mesh: MeshLift}
+LIFTS: dict[type[Space], type[LiftLayer]] = {PlanarSpace: GridLift, RotationSpace: SphereLift, Mesh: MeshLift}
 """The lift of each family of spaces."""
 
 

@@ -14,14 +14,14 @@ from pdegcnn.spaces import RotationSpace
 
 
 class Resample(nn.Module):
-    """Resize the image axes of ``[..., H, W]`` to ``size``; see :func:`pdegcnn.functional.resample`.
+    """Resize the last axes of ``[..., H, W]`` to ``size``; see :func:`pdegcnn.functional.resample`.
 
     Args:
-        size: height and width of the result, or one number for both.
+        size: height and width of the result, or one number for both; three numbers for volumes ``[..., D, H, W]``.
         filter: ``"linear"`` or ``"lanczos"``, as in the function.
     """
 
-    def __init__(self, size: int | tuple[int, int], filter: str = "linear") -> None:
+    def __init__(self, size: int | tuple[int, ...], filter: str = "linear") -> None:
         super().__init__()
         self.size, self.filter = size, _checks.choice("filter", filter, ("linear", "lanczos"))
         _check_size(size)
@@ -36,10 +36,10 @@ class Resample(nn.Module):
 
 
 def _check_size(size: object) -> None:
-    """Raise unless ``size`` is a positive int or two of them."""
+    """Raise unless ``size`` is a positive int, or two or three of them."""
     sizes: Sequence[object] = (size,) if isinstance(size, int) else cast("Sequence[object]", size)
-    if not isinstance(sizes, (tuple, list)) or not isinstance(size, int) and len(sizes) != 2:
-        raise TypeError(f"size: expected a positive int or two of them, got {size!r}")
+    if not isinstance(sizes, (tuple, list)) or not isinstance(size, int) and len(sizes) not in (2, 3):
+        raise TypeError(f"size: expected a positive int, or two or three of them, got {size!r}")
     for n in sizes:
         _checks.positive_int("size", n)
 

@@ -15,15 +15,15 @@ BACKENDS = _backend.declare("morphological_convolution", "numba", "triton", "tor
 
 
 def morphological_convolution(
-    u: Tensor, kernel: Tensor, sign: int = +1, backend: str | None = None, *, stride: int = 1
+    u: Tensor, kernel: Tensor, sign: int = +1, backend: str | None = None, *, stride: int = 1, periodic: bool = True
 ) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
 
     ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(stride*o+do) mod planes,h+dh,w+dw] - kernel[c,o,do,dh,dw]``. Planes
-    are periodic; taps outside the image never win; a kernel entry of +inf means that the tap is absent, and an
-    output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the winning tap, the first
-    in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the output NaN. Half
-    precision is computed in float32.
+    are periodic unless they are slices of a volume; taps outside the image never win; a kernel entry of +inf means that
+    the tap is absent, and an output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the
+    winning tap, the first in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the
+    output NaN. Half precision is computed in float32.
 
     Args:
         u: signal [B,C,planes,H,W], where ``planes = stride * Or``.
@@ -31,6 +31,7 @@ def morphological_convolution(
         sign: +1 for dilation, -1 for erosion.
         backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
         stride: planes of u for each orientation of the kernel and of the output; the others lie between.
+        periodic: whether the first plane follows the last; if not, taps beyond them never win.
 
     Returns:
         Tensor [B,C,Or,H,W] of the dtype of ``u``.
@@ -42,11 +43,12 @@ def morphological_convolution(
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.kernel(u, kernel, stride=stride)
     _checks.choice("sign", sign, (1, -1))
+    _checks.flag("periodic", periodic)
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):
-        return _op.by_gathering(u, kernel, sign, chosen)
-    return _op.morphology(u, kernel, sign, keep, chosen)[0]
+        return _op.by_gathering(u, kernel, sign, chosen, periodic)
+    return _op.morphology(u, kernel, sign, keep, chosen, periodic)[0]
 
 
 def dilation_and_erosion(
