@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pdegcnn import _transforms
-from pdegcnn.reversible.contracts import custom_vjp, hooked, refuse_gradients, same_values, describes_forward
+from pdegcnn.reversible.contracts import custom_vjp, describes_forward, hooked, refuse_gradients, same_values
 from pdegcnn.reversible.replay import Autocast, LayerReplay, RandomState
 from pdegcnn.reversible.transition import Transition, apply_to_channels, round_to
 
