@@ -152,7 +152,7 @@ def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[d
 
 
 def checksum(y: Tensor, v: Tensor) -> int:
-    """A number that tells two pairs of states separate_node, from their bits."""
+    """A number that tells two pairs of states apart, from their bits."""
     kind = {4: torch.int32, 8: torch.int64}[y.element_size()]
     return 3 * int(y.contiguous().view(kind).sum()) + int(v.contiguous().view(kind).sum())
 
