@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn_examples.command_line import load_or_exit
 from pdegcnn_examples.datasets import LabelledVolume, drawn_tubes, nuclei
 from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.volumes import NETS
@@ -48,8 +47,8 @@ class Split(NamedTuple):
 class VolumeTask:
     """Cross entropy and soft Dice of random patches, mirrored at random."""
 
-    def __init__(self, split: Split) -> None:
-        self.split, self.count = split, PATCHES
+    def __init__(self, split: Split, count: int = PATCHES) -> None:
+        self.split, self.count = split, count
         self.space = pg.R3(split.train.spacing)
 
     def loss(self, model: nn.Module, chosen: Tensor, random: np.random.Generator) -> Tensor:
@@ -102,7 +101,10 @@ def rows(volume: LabelledVolume, first: int, last: int | None) -> LabelledVolume
 def load(chosen: argparse.Namespace) -> tuple[Split, str]:
     """Volumes and their name."""
     if chosen.nuclei:
-        whole = load_or_exit(nuclei)
+        try:
+            whole = nuclei()
+        except (FileNotFoundError, ImportError) as error:
+            raise SystemExit(f"--nuclei: {error}") from error
         return Split(rows(whole, 0, ROWS[0]), rows(whole, *ROWS), rows(whole, ROWS[1], None)), "nuclei"
     size = (8, 16, 16) if chosen.smoke else (24, 48, 48)
     return Split(*(drawn_tubes(size, seed=seed) for seed in range(3))), "drawn tubes"
@@ -123,7 +125,7 @@ def train(chosen: argparse.Namespace) -> None:
     own = {"epochs": 30, "batch": 4, "average": 0.98, "clip": 1.0, "score": "dice"} | OWN[chosen.net]
     how = recipe.settings(chosen, **own)
     split, name = load(chosen)
-    task = VolumeTask(split)
+    task = VolumeTask(split, 8 if chosen.smoke else PATCHES)
     if chosen.one:
         one(chosen, task, how.batch)
         return
