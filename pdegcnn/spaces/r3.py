@@ -102,6 +102,11 @@ class R3(GridSpace):
         """The element itself: all distance approximations are exact."""
         return g
 
+    def coarsen(self, factor: float) -> R3:
+        """The space of volumes whose voxels are ``factor`` times as long along every axis."""
+        number = _checks.plain_number("factor", factor, 0.0, math.inf, open_low=True)
+        return R3(cast("tuple[float, float, float]", tuple(number * step for step in self.grid_steps)))
+
     def to_grid(self, u: Tensor) -> Tensor:
         """The signal itself."""
         return u

@@ -172,6 +172,19 @@ def test_spacing_may_be_any_kind_of_numbers() -> None:
         assert space.spacing == (2.0, 2.0, 2.0) and all(type(s) is float for s in space.spacing)
 
 
+def test_coarser_volumes_have_larger_voxels() -> None:
+    """A network on the coarser grid goes on in the same units: diffusion there is that on the fine grid."""
+    space = pg.R3((2.0, 1.0, 1.0))
+    down, w = pg.nn.Downsample(space), torch.full((3,), 0.5, dtype=torch.float64)
+    assert down.out_space == pg.R3((4.0, 2.0, 2.0)) and pg.nn.Upsample(space).in_space == down.out_space
+    assert pg.nn.Lift(space, 1, 1, stride=3).out_space == pg.R3((6.0, 3.0, 3.0))
+    u = ball(24, 5.0, (2.0, 1.0, 1.0), torch.zeros(3, dtype=torch.float64))
+    coarse = F.diffusion(down(u), down.out_space, w, time=2.0, method="spectral")
+    fine = down(F.diffusion(u, space, w, time=2.0, method="spectral"))
+    assert (coarse - fine).abs().max() < 0.01 < (fine - down(u)).abs().max()
+    assert pg.models.unet(space, channels=(2, 3))(torch.randn(2, 1, 5, 6, 7)).shape == (2, 1, 5, 6, 7)
+
+
 VOLUME, IMAGE, ONES = torch.randn(1, 2, 4, 4, 4), torch.randn(1, 2, 4, 4), torch.ones(3)
 NAN, INF = float("nan"), float("inf")
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
@@ -197,7 +210,10 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "orientations": (lambda: F.dilation(VOLUME, pg.R3(), ONES, oversample=(2, 2)), ValueError, "oversample: expected"),
     "vector": (lambda: F.convection(VOLUME, pg.R3(), torch.ones(2)), ValueError, "vector: expected shape"),
-    "lift": (lambda: pg.nn.Lift(pg.R3(), 1, 2), TypeError, "space: expected one of"),
+    "lift": (lambda: pg.nn.Lift(pg.R3(), 1, 2, 4), ValueError, "kernel_size: expected positive odd"),
+    "lift filters": (lambda: pg.nn.Lift(pg.R3(), 1, 2, filters="cake"), ValueError, "filters: expected None"),
+    "lifted size": (lambda: pg.nn.Lift(pg.R3(), 2, 2, 5, padding=0)(VOLUME), ValueError, "volume: expected .*5, 5, 5"),
+    "grid lift": (lambda: pg.nn.GridLift(pg.R3(), 1, 2), TypeError, "space: expected R2 or SE2"),
     "group convolution": (lambda: pg.nn.GroupConv(pg.R3(), 1, 2), TypeError, "space: expected R2 or SE2"),
     "motion": (lambda: pg.R3().transform(VOLUME, turn=3), ValueError, "motion: expected rotation"),
     "matrix shape": (lambda: pg.R3().transform(VOLUME, rotation=torch.eye(2)), ValueError, "rotation: expected .*3,3"),
