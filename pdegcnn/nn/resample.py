@@ -225,10 +225,11 @@ class Downsample(_BetweenGrids):
     Args:
         space: where the signals live: ``out_space`` is the coarser one. The layers after it need that one.
         factor: how many times larger the steps become, 2 by default. Images and volumes get
-            ``ceil(size / factor)`` pixels along each axis, spheres a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2`` times fewer vertices.
+            ``ceil(size / factor)`` pixels along each axis, spheres a Gauss-Legendre grid of
+            ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2`` times fewer vertices.
         size: in place of ``factor``: pixels of the result, one number or one for each axis (``out_space`` of volumes is
-            then ``space``, as the ratio is not known); rings on spheres; vertices
-            of ``space`` on meshes (the same share of others).
+            then ``space``, as the ratio is not known); rings on spheres; vertices of ``space`` on meshes (the same
+            share of others).
         filter: on images ``"lanczos"`` (the default, which keeps the band) or ``"linear"`` (no overshoots).
         device: where the tables of spheres live.
         dtype: dtype of the signals on spheres.
