@@ -533,8 +533,10 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
         matrix = _resampling_matrix(u.shape[axis], target, filter, u)
         if axis == -1:
             u = u @ matrix.mT
+        elif axis == -2:
+            u = matrix @ u
         else:
-            u = matrix @ u if axis == -2 else torch.unflatten(matrix @ u.flatten(axis + 1), -1, u.shape[axis + 1 :])
+            u = (matrix @ u.flatten(axis + 1)).reshape(*u.shape[:axis], target, *u.shape[axis + 1 :])
     return u
 
 
