@@ -49,7 +49,7 @@ def _steps(space: GridSpace) -> tuple[float, ...]:
 
 
 @_transforms.constants()
-def _fibre_derivative(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def fibre_derivative(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices [Or,Or] of d/dtheta and of -d^2/dtheta^2 for trigonometric interpolation over orientations."""
     n = fft.fftfreq(count, d=1 / count, dtype=like.dtype, device=like.device)
     odd = n.clone()
@@ -86,7 +86,7 @@ def diffusion_generator(u: Tensor, space: GridSpace, diffusivity: Tensor) -> Ten
     mixed = c * s * (yy - xx) + (c**2 - s**2) * xy
     along = d[:, 0, 0] * forward + d[:, 1, 1] * lateral + 2 * d[:, 0, 1] * mixed  # [C,Or,H,Wf]
     generator = torch.diag_embed(along.movedim(1, -1))
-    first, second = _fibre_derivative(space.orientations, u)
+    first, second = fibre_derivative(space.orientations, u)
     generator = generator + diffusivity[:, 2, 2].to(u.dtype)[:, None, None, None, None] * second
     ahead, aside = c * odd_x + s * odd_y, -s * odd_x + c * odd_y  # [Or,H,Wf]
     tilt = (d[:, 0, 2] * ahead + d[:, 1, 2] * aside).movedim(1, -1)  # [C,H,Wf,Or]

@@ -63,6 +63,7 @@ class Mesh(Space):
     """
 
     dim: ClassVar[int] = 3
+    supported_terms: ClassVar[tuple[str, ...]] = (*Space.supported_terms, "diffusion_shock")
     has_orientations: ClassVar[bool] = True
 
     def __init__(self, surface: Surface, orientations: int = 8, gauge: Tensor | None = None) -> None:
