@@ -537,12 +537,14 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
         elif axis == -2:
             u = matrix @ u
         else:
-            u = (matrix @ u.flatten(axis + 1)).reshape(*u.shape[:axis], target, *u.shape[axis + 1 :])
+            u = (matrix @ u.flatten(axis + 1)).reshape(*u.shape[:axis], -1, *u.shape[axis + 1 :])
     return u
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
     """Rows of weights of sum one, ``[target, size]``."""
+    # torch.jit.trace makes tensors of sizes
+    size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
     scale = size / target
     centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
     away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)
