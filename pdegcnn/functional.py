@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft, _transforms
-from pdegcnn._derived import lasting
+from pdegcnn import _checks, _fft
 from pdegcnn._dtypes import wide_dtype, widen
-from pdegcnn._typing import fft
+from pdegcnn._typing import fft, sym_max
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
-from pdegcnn.pde import Alpha, KernelSize, Options, Radius, Solver, solver_class
+from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
+from pdegcnn.pde.shared import checked_solver as _solver
+from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.spaces import GridSpace, PlanarSpace, Space
 
 __all__ = [
     "cake_lift",
@@ -26,9 +27,13 @@ __all__ = [
     "convection",
     "convection_diffusion",
     "diffusion",
+    "diffusion_shock",
     "dilation",
     "erosion",
+    "gradient_norm",
     "group_convolution",
+    "laplacian",
+    "lateral_laplacian",
     "morphological_convolution",
     "project",
     "resample",
@@ -37,27 +42,9 @@ __all__ = [
 PLANAR = "R2 or SE2"
 LANCZOS = 3
 """Samples of the coarser grid to each side that the windowed sinc reaches."""
+FILTERS = ("linear", "lanczos")
+"""Of :func:`resample`."""
 PROJECTIONS = ("max", "mean", "norm", "dilated")
-
-
-@lru_cache(maxsize=32)
-def _shared(space: Space, term: str, options: Options, dtype: torch.dtype, device: torch.device) -> Solver:
-    """Return a solver whose tables later calls of a function use again."""
-    make = solver_class(space, term)
-    with _transforms.constants():
-        return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
-
-
-def _solver(u: Tensor, space: Space, term: str, options: Options, time: float) -> Solver:
-    """Check the signal and the time, and return the solver."""
-    chosen = solver_class(space, term)
-    space.check_signal("u", u)
-    if chosen.HAS_TABLES and options.hashable():
-        solver = _shared(space, term, options, u.dtype, u.device)
-    else:
-        solver = chosen(space, term, options, device=u.device, dtype=u.dtype)
-    solver.check_time(time)
-    return solver
 
 
 def convection(
@@ -325,19 +312,33 @@ def _morphology(
     return solver.morphology(u, check_metric(metric, space.metric_dim, u), alpha, time, sign)
 
 
-def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tensor:
+def morphological_convolution(
+    u: Tensor,
+    kernel: Tensor,
+    sign: int = +1,
+    *,
+    semifield: str = "max_plus",
+    temperature: Tensor | float | None = None,
+) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
+
+    With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
+    exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
+    plane of u is below 900 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
+    Bellaard et al. (arXiv 2403.15182).
 
     Args:
         u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
         kernel: ``[C,Or,KO,KH,KW]``, or ``[C,KH,KW]`` for an image; odd sizes; ``inf`` marks an absent tap.
         sign: +1 or -1.
+        semifield: ``"max_plus"`` or ``"log_plus"``.
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
     Returns:
         A signal like ``u``. Orientations are periodic; taps outside the image never win; ties go to the first tap.
 
     Raises:
-        ValueError: ranks, channels, orientations, sizes or sign that do not fit.
+        ValueError: ranks, channels, orientations, sizes, sign or temperature that do not fit.
         TypeError: not floating tensors of one dtype.
 
     Example:
@@ -347,8 +348,11 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tens
         tensor([1., 1., 1., 0.])
     """
     if _is_image(u):
-        return _morphological_convolution(u.unsqueeze(2), _image_kernel(kernel), sign).squeeze(2)
-    return _morphological_convolution(u, kernel, sign)
+        planes, weights = u.unsqueeze(2), _image_kernel(kernel)
+        return _morphological_convolution(planes, weights, sign, semifield=semifield, temperature=temperature).squeeze(
+            2
+        )
+    return _morphological_convolution(u, kernel, sign, semifield=semifield, temperature=temperature)
 
 
 def group_convolution(
@@ -384,7 +388,7 @@ def _image_kernel(kernel: Tensor) -> Tensor:
     return _checks.tensor("kernel", kernel, 3, "[C,KH,KW] for an image u [B,C,H,W]")[:, None, None]
 
 
-def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
+def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
     """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
 
     The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta answers to
@@ -404,7 +408,7 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
         True
     """
     _checks.signal("image", image, 4, "[B,C,H,W]")
-    _checks.kind("space", space, GridSpace, PLANAR)
+    _checks.kind("space", space, PlanarSpace, PLANAR)
     _checks.choice("part", part, ("real", "imaginary"))
     dtype = wide_dtype(image.dtype)
     windows = cake_windows(space.orientations, *image.shape[-2:]).to(image.device, dtype)
@@ -412,9 +416,9 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     return (score.real if part == "real" else score.imag).to(image.dtype)
 
 
-def cake_reconstruct(score: Tensor, space: GridSpace) -> Tensor:
+def cake_reconstruct(score: Tensor, space: PlanarSpace) -> Tensor:
     """The image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
-    grid = _checks.kind("space", space, GridSpace, PLANAR)
+    grid = _checks.kind("space", space, PlanarSpace, PLANAR)
     return grid.to_grid(grid.check_signal("score", score)).sum(2)
 
 
@@ -478,11 +482,10 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
     """Dilate every orientation of u along its own direction."""
     _checks.interval("longitudinal", longitudinal, 0.0, float("inf"), open_low=True)
     _checks.interval("lateral", lateral, 0.0, float("inf"), open_low=True)
-    weights = [1 / longitudinal, 1 / lateral, 1.0][: space.dim]
+    weights = [1 / longitudinal, 1 / lateral, 1.0 if space.has_orientations else 1 / lateral][: space.dim]
     metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
-    size = 2 * max(1, round(2 * max(longitudinal, lateral))) + 1
-    sizes = (1, size, size) if space.dim == 3 else (size, size)
-    return dilation(u, space, metric, alpha=alpha, kernel_size=sizes, distance="half_angle", oversample=1)
+    reach = max(1, round(2 * max(longitudinal, lateral)))
+    return dilation(u, space, metric, alpha=alpha, radius=(0.0, reach), distance="half_angle", oversample=1)
 
 
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:
@@ -494,15 +497,15 @@ def _finer_orientations(u: Tensor, factor: int) -> Tensor:
     return (_fft.apply(fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)
 
 
-def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> Tensor:
-    """Resize the image axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
+def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> Tensor:
+    """Resize the last axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
 
     Sample points lie symmetrically about the image centre whatever the sizes (even or odd, in or out), so that resizing
     commutes with rotations by 90 degrees; taking every n-th pixel does not.
 
     Args:
         u: any floating tensor of rank two or more.
-        size: height and width of the result, or one number for both.
+        size: height and width of the result, or one number for both; three numbers resize volumes ``[..., D, H, W]``.
         filter: ``"linear"`` (a triangle: never leaves the range of ``u``, but lets 40 % of a wave at the edge of the
             new band alias and blurs below it) or ``"lanczos"`` (a sinc windowed by another over three samples of the
             coarser grid: keeps the band, overshoots at edges).
@@ -514,20 +517,37 @@ def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> 
                 [0.7143, 2.2857]])
     """
     _checks.tensor("u", u)
-    if u.ndim < 2 or 0 in u.shape[-2:]:
-        raise ValueError(f"u: expected a tensor [..., H, W] with pixels, got shape {tuple(u.shape)}")
-    height, width = (size, size) if isinstance(size, int) else size
-    _checks.choice("filter", filter, ("linear", "lanczos"))
-    rows = _resampling_matrix(u.shape[-2], _checks.positive_int("size", height), filter, u)
-    columns = _resampling_matrix(u.shape[-1], _checks.positive_int("size", width), filter, u)
-    return rows @ u @ columns.mT
+    sizes = (size, size) if isinstance(size, int) else size
+    count = len(sizes)
+    if count not in (2, 3):
+        raise ValueError(f"size: expected a positive int, or two or three of them, got {size!r}")
+    if u.ndim < count or 0 in u.shape[-count:]:
+        layout = "[..., H, W] with pixels" if count == 2 else "[..., D, H, W] with voxels"
+        raise ValueError(f"u: expected a tensor {layout}, got shape {tuple(u.shape)}")
+    return resample_axes(u, [_checks.positive_int("size", n) for n in sizes], filter)
+
+
+def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
+    """Resize the last ``len(sizes)`` axes of ``u``, as :func:`resample` does with two."""
+    _checks.choice("filter", filter, FILTERS)
+    for axis, target in zip(range(-len(sizes), 0), sizes):
+        matrix = _resampling_matrix(u.shape[axis], target, filter, u)
+        if axis == -1:
+            u = u @ matrix.mT
+        elif axis == -2:
+            u = matrix @ u
+        else:
+            u = (matrix @ u.flatten(axis + 1)).reshape(*u.shape[:axis], -1, *u.shape[axis + 1 :])
+    return u
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
     """Rows of weights of sum one, ``[target, size]``."""
+    # torch.jit.trace makes tensors of sizes
+    size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
     scale = size / target
     centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
-    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / max(scale, 1.0)
+    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)
     weight = (1 - away).clamp_min(0)
     if filter == "lanczos":
         weight = torch.where(away < LANCZOS, torch.sinc(away) * torch.sinc(away / LANCZOS), 0.0)
