@@ -29,7 +29,8 @@ def draw(
     """
     figure = Figure(figsize=(13, 6.6), layout="constrained")
     figure.suptitle("Learned upright, recognised turned", fontsize=17, fontweight="bold")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+    left, right = parts
     _crops(left, turned, said)
     _curves(right, results)
     return figure
