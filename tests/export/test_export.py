@@ -166,14 +166,12 @@ def test_constants_that_are_written_to_are_not_folded() -> None:
 
 
 def test_open_height_and_width(tmp_path: Path) -> None:
-    """A network of images runs at sizes that it was not traced at, as a module and in onnxruntime."""
+    """A network of images runs in onnxruntime at sizes that it was not traced at."""
     onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     model = pg.models.vessel_segmentation(layers=3, channels=2, space=pg.SE2(4), kernel_size=3, logits=True).eval()
     x, other = torch.randn(2, 3, 16, 18), torch.randn(1, 3, 25, 31)
     sizes = ({0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")},)
-    plain = pg.export.to_plain(model, x, frozen=True, dynamic_shapes=sizes)
-    torch.testing.assert_close(plain(other), model(other), atol=1e-5, rtol=1e-4)
     path = pg.export.to_onnx(model, (x,), tmp_path / "model.onnx", dynamic_shapes=sizes)
     session = onnxruntime.InferenceSession(str(path))
     (came,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
