@@ -4,7 +4,7 @@ from pdegcnn.nn.convolution import GroupConv, SphereConv
 from pdegcnn.nn.diffusion_shock import DiffusionShock
 from pdegcnn.nn.dropout import FieldDropout
 from pdegcnn.nn.layer import PDELayer
-from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift
+from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift, VolumeLift
 from pdegcnn.nn.linear import ChannelLinear
 from pdegcnn.nn.loss import AreaWeightedLoss
 from pdegcnn.nn.nonlinearity import SphereActivation, SphereGated, SphereNormReLU
@@ -48,4 +48,5 @@ __all__ = [
     "SphereNormReLU",
     "SpectralResample",
     "Upsample",
+    "VolumeLift",
 ]
