@@ -65,7 +65,8 @@ def log_plus(
 
     ``largest`` is the max-plus convolution.
     """
-    t = torch.as_tensor(temperature, device=u.device).reshape(-1, 1, 1, 1)
+    given = temperature if isinstance(temperature, Tensor) else u.new_tensor(temperature, dtype=torch.float64)
+    t = given.reshape(-1, 1, 1, 1)
     scale = _fitting(widen(u.detach()), widen(kernel.detach()), t.detach())
     complete = scale is None
     scale = SCALES[-1] if scale is None else scale
