@@ -371,7 +371,7 @@ def morphological_convolution(
 
     With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
     exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
-    plane of u is below 900 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
+    plane of u is below 680 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
     Bellaard et al. (arXiv 2403.15182).
 
     Args:

@@ -377,7 +377,7 @@ FUNCTIONS = [
         "functional.dilation log_plus",
         u=LIFTED,
         space=SE2,
-        metric=W,
+        metric=UNEQUAL,
         kernel_size=3,
         semifield="log_plus",
         temperature=torch.tensor([0.3, 0.7]),

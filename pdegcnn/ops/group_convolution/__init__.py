@@ -8,9 +8,10 @@ from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.group_convolution import custom_op as _op
 from pdegcnn.ops.group_convolution.torch_impl import group_convolution as _expanded
+from pdegcnn.ops.group_convolution.torch_impl import pull as _expanded_pull
 from pdegcnn.ops.padding import BOUNDARIES, pad
 
-__all__ = ["group_convolution"]
+__all__ = ["group_convolution", "pull"]
 
 BACKENDS = _backend.declare("group_convolution", "torch", "triton")
 
@@ -43,3 +44,18 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
     if boundary != "zeros":
         u, padding = pad(u, padding[0], padding[1], boundary), [0, 0]
     return _op.correlate(u, kernel, padding, chosen)
+
+
+def pull(grad: Tensor, u: Tensor, kernel: Tensor, backend: str | None = None) -> tuple[Tensor, Tensor]:
+    """Gradients in a signal and a depthwise kernel of :func:`group_convolution` with zeros outside, from that of it.
+
+    For backward passes in closed form; they are not recorded.
+    """
+    chosen = _backend.choose("group_convolution", u, backend)
+    if chosen == "torch":
+        return _expanded_pull(grad, u, kernel)
+    padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
+    return (
+        _op.spread(grad, kernel, padding, chosen),
+        _op.products(grad, u, padding, kernel.shape[2], chosen),
+    )

@@ -35,7 +35,7 @@ def morphological_convolution(
 
     With ``semifield="log_plus"`` the maximum is soft: ``t log sum exp((u - k) / t)``, or ``-t log sum exp(-(u + k) /
     t)`` for sign -1. It lies between the maximum and ``t log N`` above it, for N taps, and its gradient goes to all
-    taps. Exact to rounding while the range of a plane of u is below 900 temperatures; beyond that it may be the
+    taps. Exact to rounding while the range of a plane of u is below 680 temperatures; beyond that it may be the
     maximum where the sum underflows. Source: Bellaard et al. (arXiv 2403.15182).
 
     Args:
