@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft, _transforms
-from pdegcnn._derived import lasting
+from pdegcnn import _checks, _fft
 from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn._typing import fft, sym_max
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
-from pdegcnn.pde import Alpha, KernelSize, Options, Radius, Solver, solver_class
+from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
 from pdegcnn.pde.grid import GridSolver
+from pdegcnn.pde.shared import checked_solver as _solver
+from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import GridSpace, Space
 
@@ -28,9 +28,13 @@ __all__ = [
     "convection",
     "convection_diffusion",
     "diffusion",
+    "diffusion_shock",
     "dilation",
     "erosion",
+    "gradient_norm",
     "group_convolution",
+    "laplacian",
+    "lateral_laplacian",
     "morphological_convolution",
     "project",
     "resample",
@@ -42,26 +46,6 @@ LANCZOS = 3
 FILTERS = ("linear", "lanczos")
 """Of :func:`resample`."""
 PROJECTIONS = ("max", "mean", "norm", "dilated")
-
-
-@lru_cache(maxsize=32)
-def _shared(space: Space, term: str, options: Options, dtype: torch.dtype, device: torch.device) -> Solver:
-    """Return a solver whose tables later calls of a function use again."""
-    make = solver_class(space, term)
-    with _transforms.constants():
-        return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
-
-
-def _solver(u: Tensor, space: Space, term: str, options: Options, time: float) -> Solver:
-    """Check the signal and the time, and return the solver."""
-    chosen = solver_class(space, term)
-    space.check_signal("u", u)
-    if chosen.HAS_TABLES and options.hashable():
-        solver = _shared(space, term, options, u.dtype, u.device)
-    else:
-        solver = chosen(space, term, options, device=u.device, dtype=u.dtype)
-    solver.check_time(time)
-    return solver
 
 
 def convection(
@@ -351,12 +335,12 @@ def _morphology(
 ) -> Tensor:
     solver = _solver(u, space, term, options, time)
     solver.check_power(alpha)
-    warmth = _checks.temperature(temperature, options.semifield or "max_plus", u)
+    t = _checks.temperature(temperature, options.semifield or "max_plus", u)
     found = check_metric(metric, space.metric_dim, u)
-    if warmth is None:
+    if t is None:
         return solver.morphology(u, found, alpha, time, sign)
     assert isinstance(solver, GridSolver)
-    return solver.soft_morphology(u, found, alpha, time, sign, warmth)
+    return solver.soft_morphology(u, found, alpha, time, sign, t)
 
 
 def morphological_convolution(

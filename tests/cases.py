@@ -131,6 +131,7 @@ PUBLIC_LAYERS = [
     layer("nn.Convection", {"space": SE2, "channels": 2}, LIFTED),
     layer("nn.ConvectionDiffusion", {"space": SO3, "channels": 2, "alpha": 0.7}, BALL),
     layer("nn.Diffusion", {"space": SE2, "channels": 2, "alpha": 0.7}, LIFTED),
+    layer("nn.DiffusionShock", {"space": SE2, "channels": 2, "alpha": 0.7, "kernel_size": 3}, LIFTED),
     layer("nn.Morphology", {"space": SE2, "channels": 2, "sign": 1, "alpha": 0.7}, LIFTED),
     layer("nn.GroupConv", {"space": SE2, "kernel_size": 3, **IO}, LIFTED),
     layer("nn.GlobalPool", {"space": SO3, "mode": "mean"}, BALL),
@@ -207,21 +208,28 @@ def channel_product(u: Tensor) -> Tensor:
     return u[:, :1] * u[:, 1:]
 
 
+COMPARING = ("dilation", "erosion", "diffusion_shock")
+"""Terms that compare samples."""
+
+
 def pde(
     space: Space, terms: tuple[str, ...], word: str, lacks: Mapping[str, str] | None = None, **options: Any
 ) -> Case:
-    """A PDE layer with an option; on spheres dilation and erosion commute with rotations up to sampling."""
-    exact = not (isinstance(space, RotationSpace) and {"dilation", "erosion"} & set(terms))
+    """A PDE layer with an option; on spheres terms that compare samples commute with rotations up to sampling."""
+    exact = not (isinstance(space, RotationSpace) and set(COMPARING) & set(terms))
     arguments = {"space": space, "terms": terms, "kernel_size": 3, **IO, **options}
     name = f"nn.PDELayer {type(space).__name__} {word}"
     return Case(name, pg.nn.PDELayer, arguments, (signal(space),), space, exact, lacks or {})
 
 
+def every_term(space: Space) -> tuple[str, ...]:
+    """The terms of a space; diffusion-shock first, for an erosion may leave nothing that its dilation changes."""
+    return tuple(sorted(space.supported_terms, key=lambda term: term != "diffusion_shock"))
+
+
 def with_metric(space: Space, form: str) -> tuple[str, ...]:
     """The terms of a space that take a metric of this form: diffusion needs a quadratic one."""
-    return tuple(
-        t for t in space.supported_terms if t != "convection" and not (form in PLANE_ONLY and "diffusion" in t)
-    )
+    return tuple(t for t in every_term(space) if t != "convection" and not (form in PLANE_ONLY and "diffusion" in t))
 
 
 UNCOMPILED: dict[Space, dict[str, str]] = {MESH: {"compile": "diffusion"}}
@@ -238,13 +246,13 @@ SPACED_TERMS = [
         for s, form in FORMS
         if isinstance(s, RotationSpace)
         for t in with_metric(s, form)
-        if t not in ("dilation", "erosion")
+        if t not in COMPARING
     ),
 ]
 """Every term on every space alone, and linear terms on spheres with every form of the metric: these are exact there."""
 PDE_LAYERS = [
     *(
-        pde(s, s.supported_terms, "all terms", UNCOMPILED.get(s), learn_alpha=True, alpha=0.7)
+        pde(s, every_term(s), "all terms", UNCOMPILED.get(s), learn_alpha=True, alpha=0.7)
         for s in EXAMPLES.values()
     ),
     pde(MESH, ("convection", "dilation", "erosion"), "terms of one graph"),
@@ -269,6 +277,7 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
+    pde(SE2, ("diffusion_shock",), "smoothing", smoothing=(0.0, 1.5)),
     *(
         layer(f"nn.PDELayer {name} reaction", {"space": s, "terms": ("reaction",), **IO}, signal(s),
               exact=not isinstance(s, RotationSpace))
@@ -372,6 +381,21 @@ FUNCTIONS = [
     function("functional.convection", u=LIFTED, space=SE2, vector=W, time=1.0, boundary="zeros"),
     function("functional.convection_diffusion", u=BALL, space=SO3, vector=W, metric=W, alpha=0.7, time=1.0),
     function("functional.diffusion", u=LIFTED, space=SE2, metric=W, alpha=0.7, time=1.0, kernel_size=3),
+    function(
+        "functional.diffusion_shock",
+        u=LIFTED,
+        space=SE2,
+        diffusion_metric=W,
+        shock_metric=UNEQUAL,
+        contrast=torch.tensor([2.0, 5.0]),
+        sharpness=torch.tensor([0.3, 0.6]),
+        alpha=0.7,
+        time=1.0,
+        kernel_size=3,
+    ),
+    function("functional.gradient_norm", u=BUNDLE, space=MESH, metric=W, smoothing=1.0),
+    function("functional.laplacian", u=LIFTED, space=SE2, metric=W, smoothing=0.7, boundary="zeros"),
+    function("functional.lateral_laplacian", u=SPHERE, space=S2, smoothing=0.3),
     function("functional.dilation", u=LIFTED, space=SE2, metric=UNEQUAL, alpha=0.7, time=1.0, kernel_size=3),
     function(
         "functional.dilation log_plus",
@@ -396,6 +420,9 @@ FUNCTIONS = [
     function("functional.project", u=LIFTED, space=SE2, mode="dilated", oversample=2, longitudinal=2.0, lateral=1.0),
     function("functional.resample", u=IMAGE, size=5),
     function("gauge.transform", features=SPINS, angles=torch.randn(12)),
+    function("gauge.gaussian_curvature", mesh=MESH),
+    function("gauge.mean_curvature", mesh=MESH),
+    function("gauge.heat_kernel_signature", mesh=MESH, times=3, modes=5),
     function("kernels.as_metric", metric=W, dim=3, channels=2),
     function("kernels.diffusion_profile", squared_distance=torch.rand(4), alpha=0.7, dim=3, time=1.0),
     function("kernels.morphological_kernel", squared_distance=torch.rand(4), alpha=0.7, time=1.0),
@@ -427,6 +454,8 @@ MAKERS = [
          {"vertices": CORNERS, "faces": TRIANGLES, "orientations": 4, "unit": 1.0}),
     Case("Mesh.from_lengths", Mesh.from_lengths,
          {"faces": TRIANGLES, "lengths": torch.ones(4, 3), "orientations": 4, "unit": 1.0}),
+    Case("Mesh.to_tangent", MESH.to_tangent, {"vectors": torch.randn(2, 12, 3)}),
+    Case("Mesh.from_tangent", MESH.from_tangent, {"features": SPINS[1]}),
     Case("Mesh.with_orientations", MESH.with_orientations, {"orientations": 3}),
     Case("Mesh.coarsen", MESH.coarsen, {"factor": 2.0}),
     Case("nn.MetricParameter", pg.nn.MetricParameter, {"space": SE2, "channels": 2, "form": "spd"}),

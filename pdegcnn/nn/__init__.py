@@ -1,6 +1,7 @@
 """Modules: lifting, PDE layers, projection, group convolution, normalisation, coarser and finer grids, blocks."""
 
 from pdegcnn.nn.convolution import GroupConv, SphereConv
+from pdegcnn.nn.diffusion_shock import DiffusionShock
 from pdegcnn.nn.dropout import FieldDropout
 from pdegcnn.nn.layer import PDELayer
 from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift
@@ -22,6 +23,7 @@ __all__ = [
     "Convection",
     "ConvectionDiffusion",
     "Diffusion",
+    "DiffusionShock",
     "Downsample",
     "FieldDropout",
     "GlobalPool",

@@ -1,4 +1,4 @@
-"""The PDE terms as modules. A new term is a class and a line in ``TERMS``."""
+"""The PDE terms as modules. A new term is a file with a class and a line in ``TERMS``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
-from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
@@ -109,7 +108,7 @@ class Convection(Term):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.vector, time, mesh)
-        return _solve(solver, solver.convection, u, self.vector, time)
+        return solve(solver, solver.convection, u, self.vector, time)
 
 
 class MetricTerm(Term):
@@ -184,7 +183,7 @@ class Diffusion(MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
-        return _solve(solver, solver.diffusion, u, self.metric(), self.power(), time)
+        return solve(solver, solver.diffusion, u, self.metric(), self.power(), time)
 
 
 class ConvectionDiffusion(MetricTerm):
@@ -289,10 +288,10 @@ class Morphology(MetricTerm):
         solver = self._solver(u, self.metric.raw, time, mesh)
         arguments = u, self.metric(), self.power(), time, self.sign
         if self.temperature is None:
-            return _solve(solver, solver.morphology, *arguments)
+            return solve(solver, solver.morphology, *arguments)
         assert isinstance(solver, GridSolver)
-        warmth = self.temperature() if isinstance(self.temperature, LearnableTemperature) else self.temperature
-        return _solve(solver, solver.soft_morphology, *arguments, warmth)
+        temperatures = self.temperature() if isinstance(self.temperature, LearnableTemperature) else self.temperature
+        return solve(solver, solver.soft_morphology, *arguments, temperatures)
 
     def extra_repr(self) -> str:
         """Space, channels, power and, where it is not learned, the temperature."""
@@ -307,7 +306,7 @@ def check_temperature(semifield: str, temperature: float | None, learn: bool) ->
     return _checks.temperature(temperature, semifield)
 
 
-def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Tensor | Metric, *rest: Any) -> Tensor:
+def solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Any, *rest: Any) -> Tensor:
     """Return ``run(u, parameter, *rest)``, of a large signal a few channels at a time where no gradients are recorded.
 
     Solvers need memory of several signals.
@@ -325,7 +324,7 @@ def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Ten
 
 
 def _of_channels(parameter: Any, group: slice) -> Any:
-    """Return the vectors, the metric or the temperatures of some channels; one entry or a number serves all."""
+    """Return what some channels have of a tensor, a metric, or an object of these; one entry or a number serves all."""
     if isinstance(parameter, (int, float)):
         return parameter
     if isinstance(parameter, Tensor):

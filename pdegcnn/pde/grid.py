@@ -75,7 +75,7 @@ class GridSolver(Solver):
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
         self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
         if options.semifield is not None:
-            self.passes = SAMPLES  # the sum is over them: more of them would be warmer
+            self.passes = SAMPLES  # points between them would change the sum
             _checks.choice("oversample", options.oversample, (None, 1))
         self.reach = _fixed_reach(self.space, options, self.term)
         self.caches = [KernelCache() for _ in self.passes]

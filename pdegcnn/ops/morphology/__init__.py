@@ -58,10 +58,10 @@ def morphological_convolution(
     _checks.kernel(u, kernel, stride=stride)
     _checks.choice("sign", sign, (1, -1))
     if semifield != "max_plus" or temperature is not None:
-        warmth = _checks.temperature(temperature, semifield, u)
+        t = _checks.temperature(temperature, semifield, u)
         if stride != 1:
             raise ValueError(f"stride: expected 1 for semifield='log_plus', got {stride}")
-        return _soft(u, kernel, warmth, sign, backend, mean=False)
+        return _soft(u, kernel, t, sign, backend, mean=False)
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):
