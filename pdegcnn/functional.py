@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft, _transforms
-from pdegcnn._derived import lasting
+from pdegcnn import _checks, _fft
 from pdegcnn._dtypes import wide_dtype, widen
-from pdegcnn._typing import fft
+from pdegcnn._typing import fft, sym_max
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
-from pdegcnn.pde import Alpha, KernelSize, Options, Radius, Solver, solver_class
+from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
+from pdegcnn.pde.shared import checked_solver as _solver
+from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import GridSpace, Space
 
@@ -26,9 +27,13 @@ __all__ = [
     "convection",
     "convection_diffusion",
     "diffusion",
+    "diffusion_shock",
     "dilation",
     "erosion",
+    "gradient_norm",
     "group_convolution",
+    "laplacian",
+    "lateral_laplacian",
     "morphological_convolution",
     "project",
     "resample",
@@ -37,27 +42,9 @@ __all__ = [
 PLANAR = "R2 or SE2"
 LANCZOS = 3
 """Samples of the coarser grid to each side that the windowed sinc reaches."""
+FILTERS = ("linear", "lanczos")
+"""Of :func:`resample`."""
 PROJECTIONS = ("max", "mean", "norm", "dilated")
-
-
-@lru_cache(maxsize=32)
-def _shared(space: Space, term: str, options: Options, dtype: torch.dtype, device: torch.device) -> Solver:
-    """Return a solver whose tables later calls of a function use again."""
-    make = solver_class(space, term)
-    with _transforms.constants():
-        return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
-
-
-def _solver(u: Tensor, space: Space, term: str, options: Options, time: float) -> Solver:
-    """Check the signal and the time, and return the solver."""
-    chosen = solver_class(space, term)
-    space.check_signal("u", u)
-    if chosen.HAS_TABLES and options.hashable():
-        solver = _shared(space, term, options, u.dtype, u.device)
-    else:
-        solver = chosen(space, term, options, device=u.device, dtype=u.dtype)
-    solver.check_time(time)
-    return solver
 
 
 def convection(
@@ -325,19 +312,33 @@ def _morphology(
     return solver.morphology(u, check_metric(metric, space.metric_dim, u), alpha, time, sign)
 
 
-def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tensor:
+def morphological_convolution(
+    u: Tensor,
+    kernel: Tensor,
+    sign: int = +1,
+    *,
+    semifield: str = "max_plus",
+    temperature: Tensor | float | None = None,
+) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
+
+    With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
+    exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
+    plane of u is below 900 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
+    Bellaard et al. (arXiv 2403.15182).
 
     Args:
         u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
         kernel: ``[C,Or,KO,KH,KW]``, or ``[C,KH,KW]`` for an image; odd sizes; ``inf`` marks an absent tap.
         sign: +1 or -1.
+        semifield: ``"max_plus"`` or ``"log_plus"``.
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
     Returns:
         A signal like ``u``. Orientations are periodic; taps outside the image never win; ties go to the first tap.
 
     Raises:
-        ValueError: ranks, channels, orientations, sizes or sign that do not fit.
+        ValueError: ranks, channels, orientations, sizes, sign or temperature that do not fit.
         TypeError: not floating tensors of one dtype.
 
     Example:
@@ -347,8 +348,11 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tens
         tensor([1., 1., 1., 0.])
     """
     if _is_image(u):
-        return _morphological_convolution(u.unsqueeze(2), _image_kernel(kernel), sign).squeeze(2)
-    return _morphological_convolution(u, kernel, sign)
+        planes, weights = u.unsqueeze(2), _image_kernel(kernel)
+        return _morphological_convolution(planes, weights, sign, semifield=semifield, temperature=temperature).squeeze(
+            2
+        )
+    return _morphological_convolution(u, kernel, sign, semifield=semifield, temperature=temperature)
 
 
 def group_convolution(
@@ -517,17 +521,26 @@ def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> 
     if u.ndim < 2 or 0 in u.shape[-2:]:
         raise ValueError(f"u: expected a tensor [..., H, W] with pixels, got shape {tuple(u.shape)}")
     height, width = (size, size) if isinstance(size, int) else size
-    _checks.choice("filter", filter, ("linear", "lanczos"))
-    rows = _resampling_matrix(u.shape[-2], _checks.positive_int("size", height), filter, u)
-    columns = _resampling_matrix(u.shape[-1], _checks.positive_int("size", width), filter, u)
-    return rows @ u @ columns.mT
+    return resample_axes(u, [_checks.positive_int("size", n) for n in (height, width)], filter)
+
+
+def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
+    """Resize the last ``len(sizes)`` axes of ``u``, as :func:`resample` does with two."""
+    _checks.choice("filter", filter, FILTERS)
+    for axis, target in zip(range(-len(sizes), 0), sizes):
+        matrix = _resampling_matrix(u.shape[axis], target, filter, u)
+        if axis == -1:
+            u = u @ matrix.mT
+        else:
+            u = matrix @ u if axis == -2 else torch.unflatten(matrix @ u.flatten(axis + 1), -1, u.shape[axis + 1 :])
+    return u
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
     """Rows of weights of sum one, ``[target, size]``."""
     scale = size / target
     centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
-    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / max(scale, 1.0)
+    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)
     weight = (1 - away).clamp_min(0)
     if filter == "lanczos":
         weight = torch.where(away < LANCZOS, torch.sinc(away) * torch.sinc(away / LANCZOS), 0.0)

@@ -105,6 +105,7 @@ COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
 SQUARE = torch.randn(2, 2, 6, 6)
 LATITUDES, LONGITUDES = torch.tensor([90, 45, 0, -45, -90]), torch.arange(8) * 45
 IO = {"in_channels": 2, "out_channels": 3}
+RESIZED = {"translations": "another number of pixels"}
 
 
 def find(name: str) -> Any:
@@ -120,11 +121,17 @@ def layer(name: str, arguments: Mapping[str, Any], *inputs: Any, space: Space | 
 
 
 PUBLIC_LAYERS = [
+    layer("nn.Downsample", {"space": SE2, "factor": 2}, LIFTED, lacks=RESIZED),
+    layer("nn.Upsample", {"space": SE2, "factor": 2}, LIFTED, lacks=RESIZED),
+    layer("nn.Residual", {"layer": pg.nn.PDELayer(SE2, 2, 3, kernel_size=3), "in_channels": 2, "out_channels": 3},
+          LIFTED, space=SE2),
+    layer("nn.FieldDropout", {"space": SE2, "p": 0.5}, LIFTED),
     layer("nn.BatchNorm", {"num_features": 2, "space": S2}, SPHERE),
     layer("nn.ChannelLinear", IO, LIFTED, space=SE2),
     layer("nn.Convection", {"space": SE2, "channels": 2}, LIFTED),
     layer("nn.ConvectionDiffusion", {"space": SO3, "channels": 2, "alpha": 0.7}, BALL),
     layer("nn.Diffusion", {"space": SE2, "channels": 2, "alpha": 0.7}, LIFTED),
+    layer("nn.DiffusionShock", {"space": SE2, "channels": 2, "alpha": 0.7, "kernel_size": 3}, LIFTED),
     layer("nn.Morphology", {"space": SE2, "channels": 2, "sign": 1, "alpha": 0.7}, LIFTED),
     layer("nn.GroupConv", {"space": SE2, "kernel_size": 3, **IO}, LIFTED),
     layer("nn.GlobalPool", {"space": SO3, "mode": "mean"}, BALL),
@@ -188,6 +195,7 @@ PUBLIC_LAYERS = [
         "models.spherical_detector",
         {"grid": GRID, "classes": 2, "in_channels": 2, "width": 2, "layers": 1, "fibre": 3}, SPHERE,
     ),
+    layer("models.unet", {"space": SE2, "channels": (2, 3), "kernel_size": 3, **IO}, IMAGE, lacks=RESIZED),
 ]  # fmt: skip
 """A good call of every public layer and network."""
 
@@ -200,21 +208,28 @@ def channel_product(u: Tensor) -> Tensor:
     return u[:, :1] * u[:, 1:]
 
 
+COMPARING = ("dilation", "erosion", "diffusion_shock")
+"""Terms that compare samples."""
+
+
 def pde(
     space: Space, terms: tuple[str, ...], word: str, lacks: Mapping[str, str] | None = None, **options: Any
 ) -> Case:
-    """A PDE layer with an option; on spheres dilation and erosion commute with rotations up to sampling."""
-    exact = not (isinstance(space, RotationSpace) and {"dilation", "erosion"} & set(terms))
+    """A PDE layer with an option; on spheres terms that compare samples commute with rotations up to sampling."""
+    exact = not (isinstance(space, RotationSpace) and set(COMPARING) & set(terms))
     arguments = {"space": space, "terms": terms, "kernel_size": 3, **IO, **options}
     name = f"nn.PDELayer {type(space).__name__} {word}"
     return Case(name, pg.nn.PDELayer, arguments, (signal(space),), space, exact, lacks or {})
 
 
+def every_term(space: Space) -> tuple[str, ...]:
+    """The terms of a space; diffusion-shock first, for an erosion may leave nothing that its dilation changes."""
+    return tuple(sorted(space.supported_terms, key=lambda term: term != "diffusion_shock"))
+
+
 def with_metric(space: Space, form: str) -> tuple[str, ...]:
     """The terms of a space that take a metric of this form: diffusion needs a quadratic one."""
-    return tuple(
-        t for t in space.supported_terms if t != "convection" and not (form in PLANE_ONLY and "diffusion" in t)
-    )
+    return tuple(t for t in every_term(space) if t != "convection" and not (form in PLANE_ONLY and "diffusion" in t))
 
 
 UNCOMPILED: dict[Space, dict[str, str]] = {MESH: {"compile": "diffusion"}}
@@ -231,13 +246,13 @@ SPACED_TERMS = [
         for s, form in FORMS
         if isinstance(s, RotationSpace)
         for t in with_metric(s, form)
-        if t not in ("dilation", "erosion")
+        if t not in COMPARING
     ),
 ]
 """Every term on every space alone, and linear terms on spheres with every form of the metric: these are exact there."""
 PDE_LAYERS = [
     *(
-        pde(s, s.supported_terms, "all terms", UNCOMPILED.get(s), learn_alpha=True, alpha=0.7)
+        pde(s, every_term(s), "all terms", UNCOMPILED.get(s), learn_alpha=True, alpha=0.7)
         for s in EXAMPLES.values()
     ),
     pde(MESH, ("convection", "dilation", "erosion"), "terms of one graph"),
@@ -257,6 +272,7 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
+    pde(SE2, ("diffusion_shock",), "smoothing", smoothing=(0.0, 1.5)),
     *(
         layer(f"nn.PDELayer {name} reaction", {"space": s, "terms": ("reaction",), **IO}, signal(s),
               exact=not isinstance(s, RotationSpace))
@@ -265,8 +281,34 @@ PDE_LAYERS = [
     pde(S2, ("dilation",), "finer samples", {"hooks": "pieces"}, oversample=2),
 ]  # fmt: skip
 """PDE layers with one option each: metric, method, distance, border, window, splitting, subgrid; a tutorial's term."""
+COARSER = pg.S2(GRIDS.gauss_legendre(2))
+DEEP = [
+    layer("nn.Downsample R2 size", {"space": R2, "size": (3, 4)}, IMAGE, lacks=RESIZED),
+    layer("nn.Downsample SE2 linear", {"space": SE2, "factor": 1.5, "filter": "linear"}, LIFTED, lacks=RESIZED),
+    layer("nn.Downsample S2 size", {"space": S2, "size": 3}, SPHERE),
+    layer("nn.Downsample SO3 half", {"space": SO3}, BALL),
+    layer("nn.Downsample Mesh half", {"space": MESH, "factor": 1.5}, BUNDLE),
+    layer("nn.Upsample R2 size", {"space": R2, "size": 13}, IMAGE, lacks=RESIZED),
+    layer("nn.Upsample S2 twice", {"space": S2}, signal(COARSER), space=COARSER),
+    layer("nn.Upsample SO3 twice", {"space": SO3}, signal(pg.SO3(COARSER.grid, 3)), space=pg.SO3(COARSER.grid, 3)),
+    layer("nn.Upsample Mesh twice", {"space": MESH, "factor": 1.5}, BUNDLE[..., : MESH.coarsen(2.25).vertex_count]),
+    layer("nn.Lift R2 stride", {"space": R2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
+    layer("nn.Lift SE2 stride", {"space": SE2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
+    layer("nn.Lift S2 stride", {"space": S2, "stride": 2, **IO}, SPHERE),
+    layer("nn.Lift SO3 stride", {"space": SO3, "stride": 2, **IO}, SPHERE),
+    layer("nn.Lift Mesh stride", {"space": MESH, "stride": 2, **IO}, FLAT),
+    layer("nn.FieldDropout S2 p", {"space": S2, "p": 0.3}, SPHERE),
+    *(
+        layer(f"models.unet {type(s).__name__} two levels",
+              {"space": s, "channels": (2, 3), "kernel_size": 3, "dropout": 0.2, **IO}, x,
+              exact=not isinstance(s, RotationSpace), lacks=RESIZED)
+        for s, x in ((R2, IMAGE), (S2, SPHERE), (SO3, SPHERE), (MESH, FLAT))
+    ),
+]  # fmt: skip
+"""What deep networks are made of, on every space."""
 VARIANTS = [
     *PDE_LAYERS,
+    *DEEP,
     *(layer(f"nn.Lift SE2 {f}", {"space": SE2, "filters": f, **IO}, IMAGE) for f in (*BASES, "cake")),
     *(
         layer(f"nn.Lift {type(s).__name__} {f}", {"space": s, "filters": f, **IO}, SPHERE)
@@ -275,6 +317,7 @@ VARIANTS = [
     layer("nn.Lift SE2 valid", {"space": SE2, "kernel_size": 5, "padding": 0, **IO}, IMAGE),
     layer("nn.Lift SO3 frequencies", {"space": SO3, "max_frequency": 1, **IO}, SPHERE),
     layer("nn.Resample SE2 up", {"size": 12}, IMAGE, space=SE2),
+    layer("nn.Resample SE2 factor", {"scale_factor": (0.5, 0.5), "filter": "lanczos"}, IMAGE, space=SE2),
     layer("nn.Resample SE2 down", {"size": 5}, IMAGE, space=SE2),
     layer("nn.GroupConv SE2 sizes", {"space": SE2, "kernel_size": (3, 5), **IO}, LIFTED),
     *(layer(f"nn.Project SE2 {m}", {"space": SE2, "mode": m}, LIFTED) for m in ("mean", "norm", "dilated")),
@@ -308,6 +351,7 @@ LAYERS = [*PUBLIC_LAYERS, *VARIANTS]
 """What the laws of layers walk over."""
 KINDS = [
     *PUBLIC_LAYERS,
+    *(c for c in DEEP if not c.name.startswith("models.")),
     *(
         c
         for c in PDE_LAYERS
@@ -321,7 +365,7 @@ STACK = pg.reversible.ReversibleStack([pg.reversible.SymmetricConv(2, 3, 2)])
 
 def function(name: str, **arguments: Any) -> Case:
     """A case of a function."""
-    return Case(name, find(name), arguments)
+    return Case(name, find(name.split()[0]), arguments)
 
 
 FUNCTIONS = [
@@ -330,10 +374,33 @@ FUNCTIONS = [
     function("functional.convection", u=LIFTED, space=SE2, vector=W, time=1.0, boundary="zeros"),
     function("functional.convection_diffusion", u=BALL, space=SO3, vector=W, metric=W, alpha=0.7, time=1.0),
     function("functional.diffusion", u=LIFTED, space=SE2, metric=W, alpha=0.7, time=1.0, kernel_size=3),
+    function(
+        "functional.diffusion_shock",
+        u=LIFTED,
+        space=SE2,
+        diffusion_metric=W,
+        shock_metric=UNEQUAL,
+        contrast=torch.tensor([2.0, 5.0]),
+        sharpness=torch.tensor([0.3, 0.6]),
+        alpha=0.7,
+        time=1.0,
+        kernel_size=3,
+    ),
+    function("functional.gradient_norm", u=BUNDLE, space=MESH, metric=W, smoothing=1.0),
+    function("functional.laplacian", u=LIFTED, space=SE2, metric=W, smoothing=0.7, boundary="zeros"),
+    function("functional.lateral_laplacian", u=SPHERE, space=S2, smoothing=0.3),
     function("functional.dilation", u=LIFTED, space=SE2, metric=UNEQUAL, alpha=0.7, time=1.0, kernel_size=3),
     function("functional.erosion", u=SPHERE, space=S2, metric=torch.ones(2, 1), alpha=0.7, kernel_size=3),
     function("functional.group_convolution", u=LIFTED, kernel=torch.randn(2, 4, 3, 3, 3), boundary="zeros"),
     function("functional.morphological_convolution", u=LIFTED, kernel=torch.rand(2, 4, 3, 3, 3), sign=1),
+    function(
+        "functional.morphological_convolution log_plus",
+        u=LIFTED,
+        kernel=torch.rand(2, 4, 3, 3, 3),
+        sign=-1,
+        semifield="log_plus",
+        temperature=torch.tensor([0.3, 0.7]),
+    ),
     function("functional.project", u=LIFTED, space=SE2, mode="dilated", oversample=2, longitudinal=2.0, lateral=1.0),
     function("functional.resample", u=IMAGE, size=5),
     function("gauge.transform", features=SPINS, angles=torch.randn(12)),

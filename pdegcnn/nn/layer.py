@@ -34,6 +34,7 @@ class LayerOptions(TypedDict, total=False):
     padding_mode: str | None
     subgrid: str | None
     oversample: int | tuple[int, int] | None
+    smoothing: Radius | None
     splitting: str
     iterations: int
     batch_norm: bool
@@ -50,7 +51,8 @@ class PDELayer(nn.Module):
         in_channels: channels C of the input.
         out_channels: channels C' of the output.
         terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
-            ``"erosion"``; on SO(3) also ``"convection_diffusion"``, both at once.
+            ``"erosion"``, ``"diffusion_shock"`` (see :func:`pdegcnn.functional.diffusion_shock`); on SO(3) also
+            ``"convection_diffusion"``, both at once.
         kernel_size: samples across the kernels: odd, one for all axes or one per axis, or ``"auto"``; the solver's
             default if None. See :func:`pdegcnn.functional.dilation`.
         radius: radius of the kernels in physical units, in place of ``kernel_size``.
@@ -58,7 +60,7 @@ class PDELayer(nn.Module):
             otherwise.
         learn_alpha: learn one alpha for the layer, starting from ``alpha``.
         metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
-            leave diffusion to ``"spd"``, for it needs a symmetric one).
+            leave diffusion and diffusion-shock to ``"spd"``, for they need a symmetric one).
         distance: approximation of the distance that kernels are functions of; solver's default if None.
         convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids,
             ``"spectral"`` or ``"galerkin"`` on SO(3).
@@ -69,6 +71,8 @@ class PDELayer(nn.Module):
             with rotations better, at several times the cost.
         oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
             what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
+        smoothing: standard deviation of the Gaussian before the derivatives of diffusion-shock; see
+            :func:`pdegcnn.functional.gradient_norm`.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
         iterations: number of splitting steps.
         batch_norm: normalise the output; otherwise the mixing has a bias.
@@ -110,6 +114,7 @@ class PDELayer(nn.Module):
         padding_mode: str | None = None,
         subgrid: str | None = None,
         oversample: int | tuple[int, int] | None = None,
+        smoothing: Radius | None = None,
         splitting: str = "lie",
         iterations: int = 1,
         batch_norm: bool = True,
@@ -137,6 +142,7 @@ class PDELayer(nn.Module):
             boundary=outside,
             subgrid=subgrid,
             oversample=oversample,
+            smoothing=smoothing,
         )
         known = {option for term in terms for names in _options(term, space).values() for option in names}
         refuse_unknown(options, known, ", ".join(terms), space)
@@ -155,7 +161,7 @@ class PDELayer(nn.Module):
         if "alpha" in takes:
             given["alpha"] = alpha
         if "metric" in takes:
-            given["metric"] = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
+            given["metric"] = "spd" if "diffusion" in name and metric in ("finsler", "randers") else metric
         term = TERMS[name](self.space, self.in_channels, **given, **factory)
         if self.power is not None and "alpha" in takes:
             # one power serves all terms; past nn.Module's registration, so that the state holds it once

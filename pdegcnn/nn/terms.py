@@ -1,4 +1,4 @@
-"""The PDE terms as modules. A new term is a class and a line in ``TERMS``."""
+"""The PDE terms as modules. A new term is a file with a class and a line in ``TERMS``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
-from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
@@ -108,7 +107,7 @@ class Convection(Term):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.vector, time, mesh)
-        return _solve(solver, solver.convection, u, self.vector, time)
+        return solve(solver, solver.convection, u, self.vector, time)
 
 
 class MetricTerm(Term):
@@ -183,7 +182,7 @@ class Diffusion(MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
-        return _solve(solver, solver.diffusion, u, self.metric(), self.power(), time)
+        return solve(solver, solver.diffusion, u, self.metric(), self.power(), time)
 
 
 class ConvectionDiffusion(MetricTerm):
@@ -272,10 +271,10 @@ class Morphology(MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
-        return _solve(solver, solver.morphology, u, self.metric(), self.power(), time, self.sign)
+        return solve(solver, solver.morphology, u, self.metric(), self.power(), time, self.sign)
 
 
-def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Tensor | Metric, *rest: Any) -> Tensor:
+def solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Any, *rest: Any) -> Tensor:
     """Return ``run(u, parameter, *rest)``, of a large signal a few channels at a time where no gradients are recorded.
 
     Solvers need memory of several signals.
@@ -292,11 +291,12 @@ def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Ten
     return out
 
 
-def _of_channels(parameter: Tensor | Metric, group: slice) -> Any:
-    """Return the vectors or the metric of some channels; one entry serves all."""
+def _of_channels(parameter: object, group: slice) -> Any:
+    """Return what some channels have of a tensor, a metric, or an object of these; one entry serves all."""
     if isinstance(parameter, Tensor):
         return parameter if len(parameter) == 1 else parameter[group]
-    return type(parameter)(**{name: _of_channels(value, group) for name, value in vars(parameter).items()})
+    held = vars(parameter)
+    return type(parameter)(**{name: _of_channels(value, group) for name, value in held.items()})
 
 
 def _within_a_grid_step(vector: Tensor, space: Space) -> None:

@@ -36,7 +36,7 @@ def _frequencies(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 @_transforms.constants()
-def _fibre_derivative(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def fibre_derivative(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices [Or,Or] of d/dtheta and of -d^2/dtheta^2 for trigonometric interpolation over orientations."""
     n = fft.fftfreq(count, d=1 / count, dtype=like.dtype, device=like.device)
     odd = n.clone()
@@ -69,7 +69,7 @@ def diffusion_generator(u: Tensor, space: GridSpace, diffusivity: Tensor) -> Ten
     generator = torch.diag_embed(along.movedim(1, -1))
     if space.dim == 2:
         return generator
-    first, second = _fibre_derivative(space.orientations, u)
+    first, second = fibre_derivative(space.orientations, u)
     generator = generator + diffusivity[:, 2, 2].to(u.dtype)[:, None, None, None, None] * second
     ahead, aside = c * odd_x + s * odd_y, -s * odd_x + c * odd_y  # [Or,H,Wf]
     tilt = (d[:, 0, 2] * ahead + d[:, 1, 2] * aside).movedim(1, -1)  # [C,H,Wf,Or]

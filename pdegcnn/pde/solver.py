@@ -36,6 +36,7 @@ class Options:
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
         oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
+        smoothing: standard deviation of what derivatives are taken of, in units of length, or (radians, that).
     """
 
     method: str | None = None
@@ -45,9 +46,10 @@ class Options:
     boundary: str | None = None
     subgrid: str | None = None
     oversample: int | tuple[int, int] | None = None
+    smoothing: Radius | None = None
 
     def __post_init__(self) -> None:
-        for name in ("kernel_size", "radius", "oversample"):
+        for name in ("kernel_size", "radius", "oversample", "smoothing"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.radius is not None and self.kernel_size is not None:
@@ -141,7 +143,7 @@ class Solver(Derived, ABC):
 
     @property
     def channels_are_independent(self) -> bool:
-        """Whether some channels of a signal, solved alone, give what they give beside the others, to the bit."""
+        """Whether some channels of a signal, solved alone, give what they give beside the others."""
         return False
 
     @property
@@ -164,17 +166,17 @@ class Solver(Derived, ABC):
         if not (isinstance(time, float) and 0.0 < time < math.inf):
             _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
 
-    @abstractmethod
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """Return ``u(g exp(-time c))`` for vectors c ``[C,dim]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not solve convection")
 
-    @abstractmethod
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
         """Return ``exp(-time (-Delta)^alpha) u``."""
+        raise NotImplementedError(f"{type(self).__name__} does not solve diffusion")
 
-    @abstractmethod
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
+        raise NotImplementedError(f"{type(self).__name__} does not solve dilation")
 
     def extra_repr(self) -> str:
         """Describe the term, the space and the options that were given."""

@@ -55,7 +55,7 @@ def describes_forward(layer: nn.Module, name: str) -> bool:
 
 
 def custom_vjp(layer: nn.Module) -> Callable | None:
-    """The layer's ``value_and_vjp``, if it is `describes_forward` and the parameters are its own (no weight norm)."""
+    """Return ``value_and_vjp`` if it fits what forward computes and the parameters are plain (no weight norm)."""
     method = getattr(layer, "value_and_vjp", None)
     return (
         method

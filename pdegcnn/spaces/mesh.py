@@ -31,8 +31,8 @@ from pdegcnn.surface.checks import (
     as_rows,
     check_arrays,
     check_faces,
-    check_manifold,
     check_lengths,
+    check_manifold,
     edge_lengths,
 )
 from pdegcnn.surface.files import read_surface
@@ -63,6 +63,7 @@ class Mesh(Space):
     """
 
     dim: ClassVar[int] = 3
+    supported_terms: ClassVar[tuple[str, ...]] = (*Space.supported_terms, "diffusion_shock")
     has_orientations: ClassVar[bool] = True
 
     def __init__(self, surface: Surface, orientations: int = 8, gauge: Tensor | None = None) -> None:

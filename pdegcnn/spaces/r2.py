@@ -26,6 +26,7 @@ class R2(GridSpace):
     """
 
     dim: ClassVar[int] = 2
+    supported_terms: ClassVar[tuple[str, ...]] = (*GridSpace.supported_terms, "diffusion_shock")
     orientations: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property

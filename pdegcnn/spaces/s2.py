@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -34,7 +34,7 @@ class S2(RotationSpace):
     """
 
     grid: sphere.SphereGrid
-    supported_terms: ClassVar[tuple[str, ...]] = ("diffusion", "dilation", "erosion")
+    supported_terms: ClassVar[tuple[str, ...]] = ("diffusion", "dilation", "erosion", "diffusion_shock")
     unsupported_terms: ClassVar[dict[str, str]] = dict.fromkeys(
         ("convection", "convection_diffusion"),
         "no vector field on the sphere is invariant under rotations; lift to pdegcnn.SO3 for convection",
@@ -42,6 +42,10 @@ class S2(RotationSpace):
 
     def __post_init__(self) -> None:
         check_grid(self.grid)
+
+    def over(self, grid: sphere.SphereGrid) -> S2:
+        """The same space over another grid."""
+        return replace(self, grid=grid)
 
     @property
     def layout(self) -> str:

@@ -41,6 +41,7 @@ class SE2(GridSpace):
 
     orientations: int = 8
     dim: ClassVar[int] = 3
+    supported_terms: ClassVar[tuple[str, ...]] = (*GridSpace.supported_terms, "diffusion_shock")
     has_orientations: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -39,11 +39,19 @@ class SO3(RotationSpace):
     grid: sphere.SphereGrid
     orientations: int = 16
     has_orientations: ClassVar[bool] = True
-    supported_terms: ClassVar[tuple[str, ...]] = (*RotationSpace.supported_terms, "convection_diffusion")
+    supported_terms: ClassVar[tuple[str, ...]] = (
+        *RotationSpace.supported_terms,
+        "convection_diffusion",
+        "diffusion_shock",
+    )
 
     def __post_init__(self) -> None:
         check_grid(self.grid)
         _checks.positive_int("orientations", self.orientations)
+
+    def over(self, grid: sphere.SphereGrid) -> SO3:
+        """The same space over another grid."""
+        return replace(self, grid=grid)
 
     @property
     def layout(self) -> str:

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.convection.custom_op import BOUNDARIES
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.gather_mean import custom_op as mean_op
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_mean import reference as mean_reference
