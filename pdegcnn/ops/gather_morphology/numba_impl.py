@@ -8,14 +8,9 @@ import torch
 from torch import Tensor
 
 from pdegcnn.ops import _jit
-from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, half_steps
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, directions, half_steps
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
-
-
-def directions(count: int) -> str:
-    """Source of the constant of the loops: the number of directions."""
-    return f"COUNT = {count}\n\n\n"
 
 
 def forward(
