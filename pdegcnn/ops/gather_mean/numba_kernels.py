@@ -75,7 +75,7 @@ def add_taps(weight, t, taps, factor, line, sums):
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def forward(u, lists, matrix, turned, profile, scale, taps, most, out, total, first, last):
-    """Vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N]; at most ``most`` pairs each."""
+    """Vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N]; up to ``most`` pairs each."""
     start, columns, _, _, steps, areas = lists
     half, size = taps // 2, most * taps * COUNT
     y, place, weight = np.empty((4, size), u.dtype), np.empty(size, u.dtype), np.empty(size, u.dtype)
