@@ -83,14 +83,16 @@ def _loops(kernel: Tensor) -> Any:
     return _jit.specialise(LOOPS, taps if keeps_taps(kernel) else rows, kernel.shape[-1])
 
 
-def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def forward(
+    u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype, periodic: bool
+) -> tuple[Tensor, Tensor]:
     """Values, and the rows of the winning taps, or these taps, where ``keep`` (else an empty tensor)."""
     batch, channels = u.shape[:2]
     together = signals_together(u, kernel)
     out = torch.empty((*u.shape[:2], kernel.shape[1], *u.shape[3:]), dtype=wide_dtype(u.dtype))
     winner = torch.empty(out.shape if keep else (1,) * 5, dtype=row_dtype)
     arrays = _jit.array(u), _jit.array(kernel), out.numpy(), winner.numpy()
-    _jit.parallel(_loops(kernel).forward, channels * -(-batch // together), *arrays, keep, sign, together)
+    _jit.parallel(_loops(kernel).forward, channels * -(-batch // together), *arrays, keep, sign, together, periodic)
     return out.to(u.dtype), winner if keep else winner.new_empty(0)
 
 
