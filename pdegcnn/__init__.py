@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         sphere,
         surface,
         testing,
+        vessels,
     )
     from pdegcnn.io import load, save
     from pdegcnn.ops.backend import backends
@@ -49,6 +50,7 @@ __all__ = [
     "sphere",
     "surface",
     "testing",
+    "vessels",
 ]
 
 _HOMES = {"backends": "ops.backend", "load": "io", "save": "io"} | dict.fromkeys(

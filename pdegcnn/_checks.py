@@ -237,3 +237,29 @@ def kernel(u: Tensor, kernel: Any, name: str = "kernel", *, stride: int = 1) -> 
     odd(name, tuple(kernel.shape[2:]))
     same_kind(name, kernel, "u", u)
     return kernel
+
+
+SEMIFIELDS = ("max_plus", "log_plus")
+
+
+def temperature(value: Any, semifield: Any, u: Tensor) -> Any:
+    """The temperature of a semifield as a number or tensor: [] or [C], positive and finite, of the kind of the signal u
+    (or float32 for half precision); None for max-plus, which has no temperature. Raise for anything else.
+    """
+    choice("semifield", semifield, SEMIFIELDS)
+    if semifield == "max_plus":
+        if value is not None:
+            raise ValueError(f"temperature: expected None for semifield='max_plus', got {value!r}")
+        return None
+    if isinstance(value, float):
+        interval("temperature", value, 0.0, float("inf"), open_low=True)
+        return value
+    if not isinstance(value, Tensor):
+        return plain_number("temperature", value, 0.0, float("inf"), open_low=True)
+    tensor("temperature", value, (0, 1), "[] or [C]")
+    if value.ndim and value.shape[0] != u.shape[1]:
+        raise ValueError(f"temperature: expected shape [] or [{u.shape[1]}], got {tuple(value.shape)}")
+    same_kind("temperature", value, "u", u.to(torch.float32) if value.dtype == torch.float32 else u)
+    if has_values(value) and not bool(((value > 0) & value.isfinite()).all()):
+        raise ValueError(f"temperature: expected positive finite values, got {value.detach().flatten()[:8].tolist()}")
+    return value

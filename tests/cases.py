@@ -365,7 +365,7 @@ STACK = pg.reversible.ReversibleStack([pg.reversible.SymmetricConv(2, 3, 2)])
 
 def function(name: str, **arguments: Any) -> Case:
     """A case of a function."""
-    return Case(name, find(name), arguments)
+    return Case(name, find(name.split()[0]), arguments)
 
 
 FUNCTIONS = [
@@ -393,6 +393,14 @@ FUNCTIONS = [
     function("functional.erosion", u=SPHERE, space=S2, metric=torch.ones(2, 1), alpha=0.7, kernel_size=3),
     function("functional.group_convolution", u=LIFTED, kernel=torch.randn(2, 4, 3, 3, 3), boundary="zeros"),
     function("functional.morphological_convolution", u=LIFTED, kernel=torch.rand(2, 4, 3, 3, 3), sign=1),
+    function(
+        "functional.morphological_convolution log_plus",
+        u=LIFTED,
+        kernel=torch.rand(2, 4, 3, 3, 3),
+        sign=-1,
+        semifield="log_plus",
+        temperature=torch.tensor([0.3, 0.7]),
+    ),
     function("functional.project", u=LIFTED, space=SE2, mode="dilated", oversample=2, longitudinal=2.0, lateral=1.0),
     function("functional.resample", u=IMAGE, size=5),
     function("gauge.transform", features=SPINS, angles=torch.randn(12)),

@@ -1,6 +1,7 @@
 """Small data sets that examples and tests can rely on, and loaders for real ones in a folder of the user's."""
 
-from pdegcnn_examples.datasets._images import read_labels, read_picture
+from pdegcnn._images import read_picture
+from pdegcnn_examples.datasets._images import read_labels
 from pdegcnn_examples.datasets.depth import Depths, DepthSplit, motorcycle, nyu, rooms
 from pdegcnn_examples.datasets.digits import Digits, Split, mnist, rotated_digits, rotated_mnist, upright_digits
 from pdegcnn_examples.datasets.drawn import drawn_clip, drawn_scene
@@ -9,7 +10,7 @@ from pdegcnn_examples.datasets.restoration import Pictures, drawn_lines, shipped
 from pdegcnn_examples.datasets.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, Scenes, SceneSplit, camvid, davis
 from pdegcnn_examples.datasets.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn_examples.datasets.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
-from pdegcnn_examples.datasets.vessels import Field, Fundus, FundusSplit, drawn_vessels, drive, find_field
+from pdegcnn_examples.datasets.vessels import Fundus, FundusSplit, drawn_vessels, drive
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -19,7 +20,6 @@ __all__ = [
     "DepthSplit",
     "Depths",
     "Digits",
-    "Field",
     "Fundus",
     "FundusSplit",
     "LatLonField",
@@ -40,7 +40,6 @@ __all__ = [
     "earth_land",
     "earth_temperature",
     "earth_wind",
-    "find_field",
     "made_up_planets",
     "mnist",
     "motorcycle",

@@ -1,4 +1,4 @@
-"""Specification of the morphological convolution: short, readable, differentiable torch."""
+"""Specification of the morphological convolutions: short, readable, differentiable torch."""
 
 from __future__ import annotations
 
@@ -29,3 +29,24 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1, stride:
         value = torch.where(weight == torch.inf, -torch.inf, shifted - weight)
         best = torch.where((value > best) | (value.isnan() & ~best.isnan()), value, best)
     return best
+
+
+def log_plus(u: Tensor, kernel: Tensor, temperature: Tensor, sign: int = +1, mean: bool = False) -> Tensor:
+    """``t log sum exp((u - k) / t)`` (sign +1) or ``-t log sum exp(-(u + k) / t)`` (sign -1) over the same taps.
+
+    With ``mean`` the sum is divided by that of ``exp(-k / t)``. The temperature t is [] or [C].
+    """
+    if sign == -1:
+        return -log_plus(-u, kernel, temperature, mean=mean)
+    height, width = u.shape[-2:]
+    ko, kh, kw = kernel.shape[-3:]
+    margin = (kw // 2, kw // 2, kh // 2, kh // 2)
+    padded, outside = F.pad(u, margin), F.pad(torch.zeros_like(u), margin, value=1.0)
+    t, taps = temperature.view(-1, 1, 1, 1), []
+    for a, i, j in product(range(ko), range(kh), range(kw)):
+        value, away = (x.roll(ko // 2 - a, dims=2)[..., i : i + height, j : j + width] for x in (padded, outside))
+        weight = kernel[:, :, a, i, j, None, None]
+        absent = (away > 0) | (weight == torch.inf)
+        taps.append(torch.where(absent, -torch.inf, (value - torch.where(absent, 0, weight)) / t))
+    value = t * torch.logsumexp(torch.stack(taps), 0)
+    return value - log_plus(torch.zeros_like(u), kernel, temperature) if mean else value
