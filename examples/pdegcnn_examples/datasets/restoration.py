@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pdegcnn_examples.datasets._images import read_picture
+from pdegcnn._images import read_picture
 
 TRAIN = ("astronaut.png", "brick.png", "chelsea.png", "coffee.png", "grass.png", "motorcycle_left.png", "retina.jpg")
 TEST = ("camera.png", "coins.png", "page.png", "text.png")
