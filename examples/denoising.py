@@ -89,7 +89,9 @@ class Restoration:
 def figures(found: Tensor, whole: Tensor) -> dict[str, float]:
     """Return the mean PSNR (dB) and SSIM of pictures in [0, 1]."""
     ratio = peak_signal_noise_ratio(found, whole, data_range=1.0, reduction="elementwise_mean", dim=(1, 2, 3))
-    return {"psnr": float(ratio), "ssim": float(structural_similarity_index_measure(found, whole, data_range=1.0))}
+    similarity = structural_similarity_index_measure(found, whole, data_range=1.0)
+    assert isinstance(ratio, Tensor) and isinstance(similarity, Tensor)
+    return {"psnr": float(ratio), "ssim": float(similarity)}
 
 
 def write_picture(path: Path, *rows: Tensor) -> None:
