@@ -23,7 +23,7 @@ from pdegcnn.kernels.filters import BASES
 from pdegcnn.kernels.metric import PLANE_ONLY
 from pdegcnn.kernels.rotation_distance import ROTATION_DISTANCES
 from pdegcnn.nn.lift import SPHERE_FILTERS
-from pdegcnn.spaces import SPACES, GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import R3, SPACES, GridSpace, Mesh, RotationSpace, Space
 
 from .helpers import bumpy_sphere
 from .toys import Lines
@@ -75,12 +75,12 @@ torch.manual_seed(0)
 GRIDS = pg.sphere.SphereGrid
 GRID, MESH = GRIDS.gauss_legendre(4), bumpy_sphere(0, orientations=4)
 SMALL: dict[type[Space], Space] = {
-    pg.SE2: pg.SE2(4), pg.S2: pg.S2(GRID), pg.SO3: pg.SO3(GRID, 3), Mesh: MESH,
+    pg.SE2: pg.SE2(4), pg.R3: pg.R3((1.5, 1.0, 0.8)), pg.S2: pg.S2(GRID), pg.SO3: pg.SO3(GRID, 3), Mesh: MESH,
 }  # fmt: skip
 """Small spaces, for those that need arguments."""
 EXAMPLES: dict[str, Space] = {s.__name__: SMALL[s] if s in SMALL else s() for s in SPACES} | {"Lines": Lines(4)}
 """One of every listed space, by the name of its class, and the space that a tutorial defines."""
-R2, SE2, S2, SO3 = (EXAMPLES[name] for name in ("R2", "SE2", "S2", "SO3"))
+R2, SE2, S2, SO3, SOLID = (EXAMPLES[name] for name in ("R2", "SE2", "S2", "SO3", "R3"))
 PACKAGES: dict[str, ModuleType] = {
     name: getattr(pg, name) for name in ("functional", "nn", "gauge", "models", "reversible", "kernels", "sphere")
 }
@@ -89,12 +89,13 @@ PACKAGES: dict[str, ModuleType] = {
 def signal(space: Space, channels: int = 2, on_base: bool = False) -> Tensor:
     """White noise ``[2, channels, ...]`` on a space, or on its base."""
     base = space.grid.shape if isinstance(space, RotationSpace) else (6, 7)
-    base = (space.vertex_count,) if isinstance(space, Mesh) else base
+    base = (space.vertex_count,) if isinstance(space, Mesh) else (3, 4, 5) if isinstance(space, R3) else base
     lifted = (space.orientations,) if space.has_orientations and not on_base else ()
     return torch.randn(2, channels, *lifted, *base)
 
 
 IMAGE, LIFTED, BALL = signal(R2), signal(SE2), signal(SO3)
+VOLUME = signal(SOLID)
 SPHERE, BUNDLE, FLAT = signal(S2), signal(MESH), signal(MESH, on_base=True)
 SPINS = {0: FLAT, **{k: torch.randn(2, 2, 12, dtype=torch.complex64) for k in (1, 2)}}
 COARSE = {k: u[..., : MESH.coarsen(2.0).vertex_count] for k, u in SPINS.items()}
@@ -137,6 +138,7 @@ PUBLIC_LAYERS = [
     layer("nn.GlobalPool", {"space": SO3, "mode": "mean"}, BALL),
     layer("nn.Lift", {"space": SE2, "kernel_size": 3, "filters": "bspline", **IO}, IMAGE),
     layer("nn.GridLift", {"space": SE2, "kernel_size": 3, **IO}, IMAGE),
+    layer("nn.VolumeLift", {"space": SOLID, "padding": "same", **IO}, VOLUME),
     layer("nn.MeshLift", {"space": MESH, "radius": 1.5, **IO}, FLAT),
     layer("nn.SphereLift", {"space": SO3, "kernel_size": 3, **IO}, SPHERE),
     layer("nn.MaxPool", {"kernel_size": 2}, SQUARE),
@@ -292,6 +294,8 @@ DEEP = [
     layer("nn.Upsample S2 twice", {"space": S2}, signal(COARSER), space=COARSER),
     layer("nn.Upsample SO3 twice", {"space": SO3}, signal(pg.SO3(COARSER.grid, 3)), space=pg.SO3(COARSER.grid, 3)),
     layer("nn.Upsample Mesh twice", {"space": MESH, "factor": 1.5}, BUNDLE[..., : MESH.coarsen(2.25).vertex_count]),
+    layer("nn.Downsample R3 half", {"space": SOLID, "factor": 1.5}, VOLUME, lacks=RESIZED),
+    layer("nn.Lift R3 stride", {"space": SOLID, "stride": 2, **IO}, VOLUME, lacks=RESIZED),
     layer("nn.Lift R2 stride", {"space": R2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
     layer("nn.Lift SE2 stride", {"space": SE2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
     layer("nn.Lift S2 stride", {"space": S2, "stride": 2, **IO}, SPHERE),
@@ -319,6 +323,12 @@ VARIANTS = [
     layer("nn.Resample SE2 up", {"size": 12}, IMAGE, space=SE2),
     layer("nn.Resample SE2 factor", {"scale_factor": (0.5, 0.5), "filter": "lanczos"}, IMAGE, space=SE2),
     layer("nn.Resample SE2 down", {"size": 5}, IMAGE, space=SE2),
+    layer("nn.Resample R3", {"size": (4, 3, 5)}, VOLUME, space=SOLID),
+    layer("nn.MaxPool R3", {"kernel_size": 2, "dims": 3}, torch.randn(2, 2, 4, 4, 6)),
+    layer("nn.BatchNorm R3", {"num_features": 2, "space": SOLID}, VOLUME),
+    layer("nn.Project R3 dilated", {"space": SOLID, "mode": "dilated"}, VOLUME),
+    pde(SOLID, ("dilation", "erosion"), "finer samples", oversample=2),
+    *(pde(SOLID, SOLID.supported_terms, mode, padding_mode=mode) for mode in ("zeros", "circular")),
     layer("nn.GroupConv SE2 sizes", {"space": SE2, "kernel_size": (3, 5), **IO}, LIFTED),
     *(layer(f"nn.Project SE2 {m}", {"space": SE2, "mode": m}, LIFTED) for m in ("mean", "norm", "dilated")),
     layer("nn.Project SO3 mean", {"space": SO3, "mode": "mean"}, BALL),
@@ -404,6 +414,9 @@ FUNCTIONS = [
     function("functional.project", u=LIFTED, space=SE2, mode="dilated", oversample=2, longitudinal=2.0, lateral=1.0),
     function("functional.resample", u=IMAGE, size=5),
     function("gauge.transform", features=SPINS, angles=torch.randn(12)),
+    function("gauge.gaussian_curvature", mesh=MESH),
+    function("gauge.mean_curvature", mesh=MESH),
+    function("gauge.heat_kernel_signature", mesh=MESH, times=3, modes=5),
     function("kernels.as_metric", metric=W, dim=3, channels=2),
     function("kernels.diffusion_profile", squared_distance=torch.rand(4), alpha=0.7, dim=3, time=1.0),
     function("kernels.morphological_kernel", squared_distance=torch.rand(4), alpha=0.7, time=1.0),
@@ -424,6 +437,7 @@ FUNCTIONS = [
 CORNERS, TRIANGLES = torch.rand(4, 3, dtype=torch.float64), torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
 MAKERS = [
     Case("SE2", pg.SE2, {"orientations": 4}),
+    Case("R3", pg.R3, {"spacing": (2.0, 1.0, 1.0)}),
     Case("S2", pg.S2, {"grid": GRID}),
     Case("SO3", pg.SO3, {"grid": GRID, "orientations": 3}),
     Case("SphereGrid.gauss_legendre", GRIDS.gauss_legendre, {"bandlimit": 4, "nlon": 8}),
@@ -435,6 +449,8 @@ MAKERS = [
          {"vertices": CORNERS, "faces": TRIANGLES, "orientations": 4, "unit": 1.0}),
     Case("Mesh.from_lengths", Mesh.from_lengths,
          {"faces": TRIANGLES, "lengths": torch.ones(4, 3), "orientations": 4, "unit": 1.0}),
+    Case("Mesh.to_tangent", MESH.to_tangent, {"vectors": torch.randn(2, 12, 3)}),
+    Case("Mesh.from_tangent", MESH.from_tangent, {"features": SPINS[1]}),
     Case("Mesh.with_orientations", MESH.with_orientations, {"orientations": 3}),
     Case("Mesh.coarsen", MESH.coarsen, {"factor": 2.0}),
     Case("nn.MetricParameter", pg.nn.MetricParameter, {"space": SE2, "channels": 2, "form": "spd"}),
@@ -462,6 +478,7 @@ ELSEWHERE = {
     "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
     **{f"models.{n}": "tests/models/test_spherical_detection.py"
        for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
+    "nn.AreaWeightedLoss": "takes a target: tests/nn/test_area_weighted_loss.py",
     "models.tiled": "tests/models/test_tiles.py",
     "sphere.grid_of": "gives a grid: tests/sphere/test_latlon.py",
     "sphere.SphereGrid": "tests/sphere/test_grid.py",

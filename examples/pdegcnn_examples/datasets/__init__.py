@@ -11,6 +11,7 @@ from pdegcnn_examples.datasets.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, 
 from pdegcnn_examples.datasets.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn_examples.datasets.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
 from pdegcnn_examples.datasets.vessels import Fundus, FundusSplit, drawn_vessels, drive
+from pdegcnn_examples.datasets.volumes import LabelledVolume, drawn_tubes, nuclei
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -22,6 +23,7 @@ __all__ = [
     "Digits",
     "Fundus",
     "FundusSplit",
+    "LabelledVolume",
     "LatLonField",
     "Pictures",
     "Planets",
@@ -35,6 +37,7 @@ __all__ = [
     "drawn_clip",
     "drawn_lines",
     "drawn_scene",
+    "drawn_tubes",
     "drawn_vessels",
     "drive",
     "earth_land",
@@ -43,6 +46,7 @@ __all__ = [
     "made_up_planets",
     "mnist",
     "motorcycle",
+    "nuclei",
     "nyu",
     "read_labels",
     "read_picture",

@@ -32,3 +32,11 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
     else:
         out = F.conv2d(u.flatten(1, 2), weight.transpose(1, 2).flatten(2, 3).flatten(0, 1), padding=padding)
     return out.unflatten(1, (-1, orientations))
+
+
+def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
+    """Depthwise convolution of volumes [B,C,D,H,W] with one kernel [C,1,KD,KH,KW] for all slices."""
+    slices, rows, columns = padding = [n // 2 for n in kernel.shape[2:]]
+    if boundary != "zeros":
+        u, padding = pad(u, rows, columns, boundary, slices), [0, 0, 0]
+    return F.conv3d(u, kernel, padding=padding, groups=u.shape[1])
