@@ -18,6 +18,7 @@ from pdegcnn.nn.layer import PDELayer
 from pdegcnn.spaces import SE2, Mesh, Space
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.diagnostics import NORMS, UNKNOWN, diagnose, plain_mean, with_random_statistics
+from pdegcnn.testing.inputs import positions_among
 from pdegcnn.testing.motion import Motion, RotationMotion, choose_motion, first_tensor, spaces_of, tensors
 from pdegcnn.testing.remaining import remaining_error
 from pdegcnn.testing.remedies import Remedy, remedies
@@ -139,6 +140,7 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
     unusual = tuple(_unusual(first_tensor(args), space))
     chosen = choose_motion(space, spaces_of(model, space), args, motion)
     limit = chosen.tolerance if tolerance is None else tolerance
+    unusual += tuple(positions_among(args, space))
     with eval_mode(model), torch.no_grad():
         args = chosen.move(args, chosen.resolve)
         records = _trace(model, args)
