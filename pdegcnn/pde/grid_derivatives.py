@@ -22,8 +22,9 @@ LEAST = 0.25
 """Pixels that a smaller standard deviation acts as: the derivatives are then central differences."""
 REACH = 3.0
 """Standard deviations to each side."""
-MEAN, GRADIENT, HESSIAN = (0,), (1, 2), (3, 4, 5)
-"""Kernels of the smoothed value, of the derivatives along x and y, and of those along xx, yy, xy."""
+ORDERS = ((0, 0), (0, 1), (1, 0), (0, 2), (2, 0), (1, 1))
+"""Order of the derivatives along (y, x) of the smoothed value and of its derivatives x, y, xx, yy and xy."""
+MEAN, GRADIENT, ALL = slice(0, 1), slice(0, 3), slice(0, 6)
 
 
 class GridDerivatives(Derivatives):
@@ -43,20 +44,19 @@ class GridDerivatives(Derivatives):
 
     def _tables(self) -> list[Table]:
         count, angles = self.space.orientations, self.space.angles
-        size = 2 * _reach(self.length) + 1
         return [
-            ("kernels", (6, 1, size, size), partial(gaussian_kernels, self.length)),
+            ("kernels", (3, 2 * _reach(self.length) + 1), partial(gaussian_kernels, self.length)),
             ("fibre", (3, count, count), partial(_fibre, count, self.turn)),
             ("turned", (2, count, 1, 1), lambda: torch.stack((angles.cos(), angles.sin()))[..., None, None]),
         ]
 
     def first(self, u: Tensor) -> Tensor:
         """Return the derivatives along the frame vectors, ``[dim, *u.shape]``."""
-        return self._along_frame(*self._parts(u, MEAN + GRADIENT))
+        return self._along_frame(*self._parts(u, GRADIENT))
 
     def second(self, u: Tensor) -> Tensor:
         """Return symmetric products of derivatives in the order of ``PAIRS``."""
-        mean, x, y, xx, yy, xy = self._parts(u, MEAN + GRADIENT + HESSIAN)
+        mean, x, y, xx, yy, xy = self._parts(u, ALL)
         if not self.space.has_orientations:
             return self._signals(xx, yy, xy)
         c, s = self.get_buffer("turned")
@@ -78,7 +78,7 @@ class GridDerivatives(Derivatives):
 
     def gates(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return :meth:`first` and :meth:`lateral`."""
-        mean, x, y, xx, yy, xy = self._parts(u, MEAN + GRADIENT + HESSIAN)
+        mean, x, y, xx, yy, xy = self._parts(u, ALL)
         if self.space.has_orientations:
             c, s = self.get_buffer("turned")
             lateral = s**2 * xx + c**2 * yy - 2 * c * s * xy
@@ -97,17 +97,20 @@ class GridDerivatives(Derivatives):
     def _signals(self, *images: Tensor) -> Tensor:
         return torch.stack([self.space.from_grid(image) for image in images])
 
-    def _parts(self, u: Tensor, kernels: tuple[int, ...]) -> tuple[Tensor, ...]:
+    def _parts(self, u: Tensor, orders: slice) -> list[Tensor]:
         """Return the wanted images ``[B,C,Or,H,W]`` of a signal smoothed over orientations."""
         u = self.space.to_grid(widen(u))
-        return self._images(self._turned(u, 0) if self.space.has_orientations else u, kernels)
+        return self._images(self._turned(u, 0) if self.space.has_orientations else u, orders)
 
-    def _images(self, u: Tensor, kernels: tuple[int, ...]) -> tuple[Tensor, ...]:
-        chosen = self.get_buffer("kernels")[list(kernels)]
-        reach = chosen.shape[-1] // 2
-        planes = pad(u, reach, reach, self.boundary).flatten(0, 2).unsqueeze(1)
-        found = F.conv2d(planes, chosen).reshape(*u.shape[:3], len(kernels), *u.shape[3:])
-        return found.unbind(3)
+    def _images(self, u: Tensor, orders: slice) -> list[Tensor]:
+        """Return images with one kernel along the rows and one along the columns each, every plane for itself."""
+        kernels, wanted = self.get_buffer("kernels"), ORDERS[orders]
+        reach = kernels.shape[-1] // 2
+        planes = pad(u, reach, reach, self.boundary).flatten(1, 2)
+        count = planes.shape[1]
+        along_x = {x: _correlated(planes, kernels[x].expand(count, 1, 1, -1)) for x in {x for _, x in wanted}}
+        found = [_correlated(along_x[x], kernels[y][:, None].expand(count, 1, -1, 1)) for y, x in wanted]
+        return [image.reshape(u.shape) for image in found]
 
     def _turned(self, u: Tensor, order: int) -> Tensor:
         """Return u smoothed over its orientations (order 0) or differentiated once or twice by their angle."""
@@ -118,19 +121,20 @@ def _reach(deviation: float) -> int:
     return max(1, math.ceil(REACH * deviation))
 
 
+def _correlated(planes: Tensor, kernel: Tensor) -> Tensor:
+    return F.conv2d(planes, kernel, groups=planes.shape[1])
+
+
 def gaussian_kernels(deviation: float) -> Tensor:
-    """Return kernels ``[6,1,K,K]`` of the smoothed value and its derivatives along x, y, xx, yy, xy, float64.
+    """Return kernels ``[3,K]`` of the smoothed value and of its first and second derivative, float64.
 
     They are samples of a Gaussian's derivatives, scaled and shifted so that they are exact for quadratic polynomials.
     """
     at = torch.arange(-_reach(deviation), _reach(deviation) + 1, dtype=torch.float64)
     mean = torch.exp(-(at**2) / (2 * max(deviation, LEAST) ** 2))
     mean = mean / mean.sum()
-    variance = (mean * at**2).sum()
-    slope, bend = mean * at, mean * (at**2 - variance)
-    slope, bend = slope / (slope * at).sum(), 2 * bend / (bend * at**2).sum()
-    rows_columns = [(mean, mean), (mean, slope), (slope, mean), (mean, bend), (bend, mean), (slope, slope)]
-    return torch.stack([torch.outer(*pair) for pair in rows_columns])[:, None]
+    slope, bend = mean * at, mean * (at**2 - (mean * at**2).sum())
+    return torch.stack((mean, slope / (slope * at).sum(), 2 * bend / (bend * at**2).sum()))
 
 
 def _fibre(count: int, deviation: float) -> Tensor:

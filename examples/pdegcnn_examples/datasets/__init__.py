@@ -6,6 +6,7 @@ from pdegcnn_examples.datasets.depth import Depths, DepthSplit, motorcycle, nyu,
 from pdegcnn_examples.datasets.digits import Digits, Split, mnist, rotated_digits, rotated_mnist, upright_digits
 from pdegcnn_examples.datasets.drawn import drawn_clip, drawn_scene
 from pdegcnn_examples.datasets.planets import MONTHS, Planets, made_up_planets
+from pdegcnn_examples.datasets.restoration import Pictures, drawn_lines, shipped_pictures
 from pdegcnn_examples.datasets.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, Scenes, SceneSplit, camvid, davis
 from pdegcnn_examples.datasets.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn_examples.datasets.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
@@ -25,6 +26,7 @@ __all__ = [
     "FundusSplit",
     "LabelledVolume",
     "LatLonField",
+    "Pictures",
     "Planets",
     "SceneSplit",
     "Scenes",
@@ -36,6 +38,7 @@ __all__ = [
     "camvid",
     "davis",
     "drawn_clip",
+    "drawn_lines",
     "drawn_scene",
     "drawn_tubes",
     "drawn_vessels",
@@ -53,6 +56,7 @@ __all__ = [
     "rooms",
     "rotated_digits",
     "rotated_mnist",
+    "shipped_pictures",
     "spherical_digits",
     "spherical_mnist",
     "textures",
