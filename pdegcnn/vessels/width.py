@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+RIM = 4.0
+"""Pixels that the network sees, along the border of the field, where light falls off."""
+
 
 def narrowed(mask: np.ndarray, light: np.ndarray, field: np.ndarray, unit: float) -> np.ndarray:
     """Vessels up to the pixels where they are half as dark as in their middle: the usual definition of their width.
@@ -19,7 +22,7 @@ def narrowed(mask: np.ndarray, light: np.ndarray, field: np.ndarray, unit: float
         field: field of view [H,W] bool.
         unit: pixels of the photograph in a pixel that the network sees.
     """
-    smooth = ndimage.gaussian_filter(light.astype(np.float32), 0.35 * unit)
+    smooth = ndimage.gaussian_filter(_beyond_the_rim(light.astype(np.float32), field, RIM * unit), 0.35 * unit)
     beside = np.asarray(ndimage.distance_transform_edt(~mask))
     ground = _mean(smooth, (beside > unit) & (beside < 6 * unit) & field, 4 * unit)
     darkest = ndimage.minimum_filter(np.where(mask, smooth, np.inf), 2 * round(1.5 * unit) + 1)
@@ -27,6 +30,15 @@ def narrowed(mask: np.ndarray, light: np.ndarray, field: np.ndarray, unit: float
     kept = mask & (smooth <= (ground + middle) / 2)
     parts = np.asarray(ndimage.label(~kept)[0])  # pyright: ignore[reportIndexIssue]
     return kept | ~np.isin(parts, np.unique(parts[~mask]))
+
+
+def _beyond_the_rim(light: np.ndarray, field: np.ndarray, rim: float) -> np.ndarray:
+    """The light, which falls off along the border of the field: there, that of the nearest pixel further inside."""
+    core = np.asarray(ndimage.distance_transform_edt(np.pad(field, 1)))[1:-1, 1:-1] > rim
+    if not core.any():
+        return light
+    nearest = np.asarray(ndimage.distance_transform_edt(~core, return_distances=False, return_indices=True))
+    return light[nearest[0], nearest[1]]
 
 
 def _mean(values: np.ndarray, chosen: np.ndarray, sigma: float) -> np.ndarray:
