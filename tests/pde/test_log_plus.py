@@ -106,8 +106,8 @@ def test_temperatures_of_channels_and_their_gradients():
     t = torch.tensor([0.2, 0.9], dtype=torch.float64, requires_grad=True)
     soft = {"semifield": "log_plus", "kernel_size": 3}
     both = dilation(u, space, ones(space), temperature=t, **soft)
-    for c, warmth in enumerate((0.2, 0.9)):
-        alone = dilation(u[:, c : c + 1], space, ones(space), temperature=warmth, **soft)
+    for c, alone_t in enumerate((0.2, 0.9)):
+        alone = dilation(u[:, c : c + 1], space, ones(space), temperature=alone_t, **soft)
         assert torch.allclose(both[:, c : c + 1], alone, rtol=0, atol=1e-13)
     assert torch.autograd.gradcheck(lambda t: dilation(u, space, ones(space), temperature=t, **soft), t, fast_mode=True)
 
