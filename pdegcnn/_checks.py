@@ -120,6 +120,16 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def mask(value: Any, shape: torch.Size | None = None) -> Tensor:
+    """Return ``value`` if it is a bool tensor, expanded to ``shape`` if that is given, else raise."""
+    if not isinstance(value, Tensor) or value.dtype != torch.bool or value.layout is not torch.strided:
+        raise TypeError(f"mask: expected a bool tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+    try:
+        return value if shape is None else value.expand(shape)
+    except RuntimeError:
+        raise ValueError(f"mask: expected a shape that fits {tuple(shape or ())}, got {tuple(value.shape)}") from None
+
+
 def widths(name: str, value: Any, least: int) -> tuple[int, ...]:
     """Return ``value`` if it is a sequence of at least ``least`` positive ints, else raise."""
     if not isinstance(value, (tuple, list)):

@@ -20,7 +20,7 @@ from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.shared import checked_solver as _solver
 from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.spaces import GridSpace, PlanarSpace, Space
 
 __all__ = [
     "cake_lift",
@@ -419,7 +419,7 @@ def _image_kernel(kernel: Tensor) -> Tensor:
     return _checks.tensor("kernel", kernel, 3, "[C,KH,KW] for an image u [B,C,H,W]")[:, None, None]
 
 
-def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
+def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
     """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
 
     The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta answers to
@@ -439,7 +439,7 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
         True
     """
     _checks.signal("image", image, 4, "[B,C,H,W]")
-    _checks.kind("space", space, GridSpace, PLANAR)
+    _checks.kind("space", space, PlanarSpace, PLANAR)
     _checks.choice("part", part, ("real", "imaginary"))
     dtype = wide_dtype(image.dtype)
     windows = cake_windows(space.orientations, *image.shape[-2:]).to(image.device, dtype)
@@ -447,9 +447,9 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     return (score.real if part == "real" else score.imag).to(image.dtype)
 
 
-def cake_reconstruct(score: Tensor, space: GridSpace) -> Tensor:
+def cake_reconstruct(score: Tensor, space: PlanarSpace) -> Tensor:
     """The image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
-    grid = _checks.kind("space", space, GridSpace, PLANAR)
+    grid = _checks.kind("space", space, PlanarSpace, PLANAR)
     return grid.to_grid(grid.check_signal("score", score)).sum(2)
 
 
@@ -513,11 +513,10 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
     """Dilate every orientation of u along its own direction."""
     _checks.interval("longitudinal", longitudinal, 0.0, float("inf"), open_low=True)
     _checks.interval("lateral", lateral, 0.0, float("inf"), open_low=True)
-    weights = [1 / longitudinal, 1 / lateral, 1.0][: space.dim]
+    weights = [1 / longitudinal, 1 / lateral, 1.0 if space.has_orientations else 1 / lateral][: space.dim]
     metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
-    size = 2 * max(1, round(2 * max(longitudinal, lateral))) + 1
-    sizes = (1, size, size) if space.dim == 3 else (size, size)
-    return dilation(u, space, metric, alpha=alpha, kernel_size=sizes, distance="half_angle", oversample=1)
+    reach = max(1, round(2 * max(longitudinal, lateral)))
+    return dilation(u, space, metric, alpha=alpha, radius=(0.0, reach), distance="half_angle", oversample=1)
 
 
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:
@@ -529,15 +528,15 @@ def _finer_orientations(u: Tensor, factor: int) -> Tensor:
     return (_fft.apply(fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)
 
 
-def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> Tensor:
-    """Resize the image axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
+def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> Tensor:
+    """Resize the last axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
 
     Sample points lie symmetrically about the image centre whatever the sizes (even or odd, in or out), so that resizing
     commutes with rotations by 90 degrees; taking every n-th pixel does not.
 
     Args:
         u: any floating tensor of rank two or more.
-        size: height and width of the result, or one number for both.
+        size: height and width of the result, or one number for both; three numbers resize volumes ``[..., D, H, W]``.
         filter: ``"linear"`` (a triangle: never leaves the range of ``u``, but lets 40 % of a wave at the edge of the
             new band alias and blurs below it) or ``"lanczos"`` (a sinc windowed by another over three samples of the
             coarser grid: keeps the band, overshoots at edges).
@@ -549,10 +548,14 @@ def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> 
                 [0.7143, 2.2857]])
     """
     _checks.tensor("u", u)
-    if u.ndim < 2 or 0 in u.shape[-2:]:
-        raise ValueError(f"u: expected a tensor [..., H, W] with pixels, got shape {tuple(u.shape)}")
-    height, width = (size, size) if isinstance(size, int) else size
-    return resample_axes(u, [_checks.positive_int("size", n) for n in (height, width)], filter)
+    sizes = (size, size) if isinstance(size, int) else size
+    count = len(sizes)
+    if count not in (2, 3):
+        raise ValueError(f"size: expected a positive int, or two or three of them, got {size!r}")
+    if u.ndim < count or 0 in u.shape[-count:]:
+        layout = "[..., H, W] with pixels" if count == 2 else "[..., D, H, W] with voxels"
+        raise ValueError(f"u: expected a tensor {layout}, got shape {tuple(u.shape)}")
+    return resample_axes(u, [_checks.positive_int("size", n) for n in sizes], filter)
 
 
 def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
@@ -562,13 +565,17 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
         matrix = _resampling_matrix(u.shape[axis], target, filter, u)
         if axis == -1:
             u = u @ matrix.mT
+        elif axis == -2:
+            u = matrix @ u
         else:
-            u = matrix @ u if axis == -2 else torch.unflatten(matrix @ u.flatten(axis + 1), -1, u.shape[axis + 1 :])
+            u = (matrix @ u.flatten(axis + 1)).reshape(*u.shape[:axis], -1, *u.shape[axis + 1 :])
     return u
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
     """Rows of weights of sum one, ``[target, size]``."""
+    # torch.jit.trace makes tensors of sizes
+    size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
     scale = size / target
     centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
     away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)

@@ -23,7 +23,7 @@ from pdegcnn.kernels.filters import BASES
 from pdegcnn.kernels.metric import PLANE_ONLY
 from pdegcnn.kernels.rotation_distance import ROTATION_DISTANCES
 from pdegcnn.nn.lift import SPHERE_FILTERS
-from pdegcnn.spaces import SPACES, GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import R3, SPACES, GridSpace, Mesh, RotationSpace, Space
 
 from .helpers import bumpy_sphere
 from .toys import Lines
@@ -75,12 +75,12 @@ torch.manual_seed(0)
 GRIDS = pg.sphere.SphereGrid
 GRID, MESH = GRIDS.gauss_legendre(4), bumpy_sphere(0, orientations=4)
 SMALL: dict[type[Space], Space] = {
-    pg.SE2: pg.SE2(4), pg.S2: pg.S2(GRID), pg.SO3: pg.SO3(GRID, 3), Mesh: MESH,
+    pg.SE2: pg.SE2(4), pg.R3: pg.R3((1.5, 1.0, 0.8)), pg.S2: pg.S2(GRID), pg.SO3: pg.SO3(GRID, 3), Mesh: MESH,
 }  # fmt: skip
 """Small spaces, for those that need arguments."""
 EXAMPLES: dict[str, Space] = {s.__name__: SMALL[s] if s in SMALL else s() for s in SPACES} | {"Lines": Lines(4)}
 """One of every listed space, by the name of its class, and the space that a tutorial defines."""
-R2, SE2, S2, SO3 = (EXAMPLES[name] for name in ("R2", "SE2", "S2", "SO3"))
+R2, SE2, S2, SO3, SOLID = (EXAMPLES[name] for name in ("R2", "SE2", "S2", "SO3", "R3"))
 PACKAGES: dict[str, ModuleType] = {
     name: getattr(pg, name) for name in ("functional", "nn", "gauge", "models", "reversible", "kernels", "sphere")
 }
@@ -89,12 +89,13 @@ PACKAGES: dict[str, ModuleType] = {
 def signal(space: Space, channels: int = 2, on_base: bool = False) -> Tensor:
     """White noise ``[2, channels, ...]`` on a space, or on its base."""
     base = space.grid.shape if isinstance(space, RotationSpace) else (6, 7)
-    base = (space.vertex_count,) if isinstance(space, Mesh) else base
+    base = (space.vertex_count,) if isinstance(space, Mesh) else (3, 4, 5) if isinstance(space, R3) else base
     lifted = (space.orientations,) if space.has_orientations and not on_base else ()
     return torch.randn(2, channels, *lifted, *base)
 
 
 IMAGE, LIFTED, BALL = signal(R2), signal(SE2), signal(SO3)
+VOLUME = signal(SOLID)
 SPHERE, BUNDLE, FLAT = signal(S2), signal(MESH), signal(MESH, on_base=True)
 SPINS = {0: FLAT, **{k: torch.randn(2, 2, 12, dtype=torch.complex64) for k in (1, 2)}}
 COARSE = {k: u[..., : MESH.coarsen(2.0).vertex_count] for k, u in SPINS.items()}
@@ -137,6 +138,7 @@ PUBLIC_LAYERS = [
     layer("nn.GlobalPool", {"space": SO3, "mode": "mean"}, BALL),
     layer("nn.Lift", {"space": SE2, "kernel_size": 3, "filters": "bspline", **IO}, IMAGE),
     layer("nn.GridLift", {"space": SE2, "kernel_size": 3, **IO}, IMAGE),
+    layer("nn.VolumeLift", {"space": SOLID, "padding": "same", **IO}, VOLUME),
     layer("nn.MeshLift", {"space": MESH, "radius": 1.5, **IO}, FLAT),
     layer("nn.SphereLift", {"space": SO3, "kernel_size": 3, **IO}, SPHERE),
     layer("nn.MaxPool", {"kernel_size": 2}, SQUARE),
@@ -271,7 +273,7 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "auto", kernel_size="auto") for s in EXAMPLES.values()),
     *(
         pde(s, ("dilation", "erosion"), "log_plus", semifield="log_plus", temperature=0.5, learn_temperature=True)
-        for s in EXAMPLES.values() if isinstance(s, GridSpace)
+        for s in EXAMPLES.values() if isinstance(s, GridSpace) and s.is_periodic
     ),
     pde(SE2, ("dilation",), "log_plus auto", kernel_size="auto", semifield="log_plus", temperature=0.1),
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
@@ -297,6 +299,8 @@ DEEP = [
     layer("nn.Upsample S2 twice", {"space": S2}, signal(COARSER), space=COARSER),
     layer("nn.Upsample SO3 twice", {"space": SO3}, signal(pg.SO3(COARSER.grid, 3)), space=pg.SO3(COARSER.grid, 3)),
     layer("nn.Upsample Mesh twice", {"space": MESH, "factor": 1.5}, BUNDLE[..., : MESH.coarsen(2.25).vertex_count]),
+    layer("nn.Downsample R3 half", {"space": SOLID, "factor": 1.5}, VOLUME, lacks=RESIZED),
+    layer("nn.Lift R3 stride", {"space": SOLID, "stride": 2, **IO}, VOLUME, lacks=RESIZED),
     layer("nn.Lift R2 stride", {"space": R2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
     layer("nn.Lift SE2 stride", {"space": SE2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
     layer("nn.Lift S2 stride", {"space": S2, "stride": 2, **IO}, SPHERE),
@@ -324,6 +328,12 @@ VARIANTS = [
     layer("nn.Resample SE2 up", {"size": 12}, IMAGE, space=SE2),
     layer("nn.Resample SE2 factor", {"scale_factor": (0.5, 0.5), "filter": "lanczos"}, IMAGE, space=SE2),
     layer("nn.Resample SE2 down", {"size": 5}, IMAGE, space=SE2),
+    layer("nn.Resample R3", {"size": (4, 3, 5)}, VOLUME, space=SOLID),
+    layer("nn.MaxPool R3", {"kernel_size": 2, "dims": 3}, torch.randn(2, 2, 4, 4, 6)),
+    layer("nn.BatchNorm R3", {"num_features": 2, "space": SOLID}, VOLUME),
+    layer("nn.Project R3 dilated", {"space": SOLID, "mode": "dilated"}, VOLUME),
+    pde(SOLID, ("dilation", "erosion"), "finer samples", oversample=2),
+    *(pde(SOLID, SOLID.supported_terms, mode, padding_mode=mode) for mode in ("zeros", "circular")),
     layer("nn.GroupConv SE2 sizes", {"space": SE2, "kernel_size": (3, 5), **IO}, LIFTED),
     *(layer(f"nn.Project SE2 {m}", {"space": SE2, "mode": m}, LIFTED) for m in ("mean", "norm", "dilated")),
     layer("nn.Project SO3 mean", {"space": SO3, "mode": "mean"}, BALL),
@@ -443,6 +453,7 @@ FUNCTIONS = [
 CORNERS, TRIANGLES = torch.rand(4, 3, dtype=torch.float64), torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
 MAKERS = [
     Case("SE2", pg.SE2, {"orientations": 4}),
+    Case("R3", pg.R3, {"spacing": (2.0, 1.0, 1.0)}),
     Case("S2", pg.S2, {"grid": GRID}),
     Case("SO3", pg.SO3, {"grid": GRID, "orientations": 3}),
     Case("SphereGrid.gauss_legendre", GRIDS.gauss_legendre, {"bandlimit": 4, "nlon": 8}),
@@ -484,6 +495,7 @@ ELSEWHERE = {
     "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
     **{f"models.{n}": "tests/models/test_spherical_detection.py"
        for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
+    "nn.AreaWeightedLoss": "takes a target: tests/nn/test_area_weighted_loss.py",
     "models.tiled": "tests/models/test_tiles.py",
     "sphere.grid_of": "gives a grid: tests/sphere/test_latlon.py",
     "sphere.SphereGrid": "tests/sphere/test_grid.py",

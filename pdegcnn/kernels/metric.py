@@ -54,7 +54,7 @@ class Metric(Protocol):
         ...
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Greatest image distance and turn ``[C, 2]`` inside the ball of ``radius [C]`` (turn 0 on the plane)."""
+        """Greatest distance along the first two frame vectors and the third ``[C, 2]`` in a ball of ``radius [C]``."""
         ...
 
 

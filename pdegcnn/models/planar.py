@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.models.pretrained import read_pretrained
 from pdegcnn.nn import BatchNorm, ChannelLinear, Lift, PDELayer, Project, Resample
-from pdegcnn.spaces import SE2, GridSpace
+from pdegcnn.spaces import SE2, PlanarSpace
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,7 +38,7 @@ def as_published(options: LayerOptions) -> LayerOptions:
 def rotated_digits(
     classes: int = 10,
     *,
-    space: GridSpace | None = None,
+    space: PlanarSpace | None = None,
     in_channels: int = 1,
     channels: Sequence[int] = (6, 12, 8),
     size: int | Sequence[int] = 14,
@@ -99,7 +99,7 @@ def rotated_digits(
 
 def _digit_network(
     classes: int,
-    space: GridSpace | None,
+    space: PlanarSpace | None,
     in_channels: int,
     channels: Sequence[int],
     size: int | Sequence[int],
@@ -183,7 +183,7 @@ def vessel_segmentation(
     in_channels: int = 3,
     out_channels: int = 1,
     *,
-    space: GridSpace | None = None,
+    space: PlanarSpace | None = None,
     layers: int = 6,
     scales: int = 1,
     channels: int | None = None,
@@ -245,7 +245,7 @@ def vessel_segmentation(
 def _vessel_network(
     in_channels: int,
     out_channels: int,
-    space: GridSpace | None,
+    space: PlanarSpace | None,
     layers: int,
     scales: int,
     channels: int | None,

@@ -4,8 +4,9 @@ from pdegcnn.nn.convolution import GroupConv, SphereConv
 from pdegcnn.nn.diffusion_shock import DiffusionShock
 from pdegcnn.nn.dropout import FieldDropout
 from pdegcnn.nn.layer import PDELayer
-from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift
+from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift, VolumeLift
 from pdegcnn.nn.linear import ChannelLinear
+from pdegcnn.nn.loss import AreaWeightedLoss
 from pdegcnn.nn.nonlinearity import SphereActivation, SphereGated, SphereNormReLU
 from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
@@ -18,6 +19,7 @@ from pdegcnn.nn.terms import TERMS, Convection, ConvectionDiffusion, Diffusion, 
 __all__ = [
     "LIFTS",
     "TERMS",
+    "AreaWeightedLoss",
     "BatchNorm",
     "ChannelLinear",
     "Convection",
@@ -47,4 +49,5 @@ __all__ = [
     "SphereNormReLU",
     "SpectralResample",
     "Upsample",
+    "VolumeLift",
 ]

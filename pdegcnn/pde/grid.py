@@ -1,4 +1,4 @@
-"""Solvers of the four terms on spaces with a regular grid (the plane, SE(2))."""
+"""Solvers of the four terms on spaces with a regular grid (the plane, SE(2), volumes)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
 from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
-from pdegcnn.pde.grid_interpolation import shifted, turned
+from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
 from pdegcnn.pde.grid_lattice import SAMPLES, Reach, all_quarters, passes, read
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, Options, Solver
@@ -43,6 +43,8 @@ DIFFUSION_RADIUS = (math.pi, 4.0)
 """The same of diffusion by a kernel."""
 DIFFUSION_DISTANCE = "half_angle"
 """Nearer to the heat kernel than the exact distance is: volumes grow as this one shrinks."""
+SLICES = 2
+"""Voxels to each side of the window on volumes, of any term, unless the caller says otherwise."""
 NEGLIGIBLE = 40.0
 """Taps of log-plus that cost so many temperatures more than the range of the signal weigh less than rounding."""
 OVERSAMPLED_TURN = math.pi
@@ -50,7 +52,7 @@ OVERSAMPLED_TURN = math.pi
 
 
 class GridSolver(Solver):
-    """Solver of one term on the plane or SE(2).
+    """Solver of one term on the plane, SE(2) or volumes.
 
     In evaluation mode without gradients it keeps its last kernel for as long as the parameters stay the same.
     """
@@ -75,6 +77,9 @@ class GridSolver(Solver):
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
         self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
         if options.semifield is not None:
+            if not self.space.is_periodic:
+                usual = f"'max_plus' for {self.term} on {self.space}"
+                raise ValueError(f"semifield: expected {usual}, got {options.semifield!r}")
             self.passes = SAMPLES  # points between them would change the sum
             _checks.choice("oversample", options.oversample, (None, 1))
         self.reach = _fixed_reach(self.space, options, self.term)
@@ -121,10 +126,10 @@ class GridSolver(Solver):
             return space.from_grid(_in_float32(grid_spectral.convection, u, space, vector, time))
         if self.method == "cubic":
             return space.from_grid(_in_float32(_cubic_convection, u, space, vector, time, self.boundary))
-        step = -time * vector
-        rows, columns = space.chord(step)
-        turn = step[:, 2] * (space.orientations / (2 * math.pi)) if space.dim == 3 else torch.zeros_like(rows[:, 0])
-        shift = torch.stack((turn[:, None].expand_as(rows), rows, columns), dim=-1)
+        first, rows, columns = space.chord(-time * vector)
+        if not space.is_periodic:
+            u, first = shifted_slices(u, first, self.boundary, "linear"), torch.zeros_like(first)
+        shift = torch.stack([x.expand(u.shape[1:3]) for x in (first[:, None], rows, columns)], dim=-1)
         return space.from_grid(shift_signal(u, shift, boundary=self.boundary))
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
@@ -139,7 +144,7 @@ class GridSolver(Solver):
         reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
         build = sampled_diffusion_kernel if self.method == "sampled" else diffusion_kernel
         kernel = self._kernel(build, metric, reach, 0, u, alpha, time)
-        out = group_convolution(u, kernel, boundary=self.boundary)
+        out = group_convolution(u, kernel, boundary=self.boundary, periodic=space.is_periodic)
         if self.method == "kernel" and self.boundary != "zeros":
             lost = 1 - widen(kernel).sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
             out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
@@ -154,7 +159,12 @@ class GridSolver(Solver):
         best, field = None, u if self.passes == SAMPLES else widen(u)
         for i, planes in enumerate(self.passes):
             kernel = self._kernel(morphology_kernel, metric, reach, i, field, alpha, time)
-            value = morphological_convolution(read(field, planes, sign), kernel, sign, stride=len(planes.planes))
+            if not space.is_periodic:
+                kernel = kernel.expand(-1, u.shape[2], *kernel.shape[2:])
+            planes_of = read(field, planes, sign)
+            value = morphological_convolution(
+                planes_of, kernel, sign, stride=len(planes.planes), periodic=space.is_periodic
+            )
             better = torch.maximum if sign == 1 else torch.minimum
             best = value if best is None else better(best, value)
         assert best is not None
@@ -293,7 +303,7 @@ def _reach_of_cost(
     with torch.no_grad():
         highest = spread(u) if beyond is None else spread(u) + beyond.to(u)
         radius = radius_of_cost(highest, alpha, time)
-        return _enclosing_reach(u, metric, radius, distance)
+        return _enclosing_reach(u, space, metric, radius, distance)
 
 
 def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float) -> Reach:
@@ -302,7 +312,7 @@ def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
     with torch.no_grad():
         power = float(alpha) if isinstance(alpha, Tensor) else alpha
         radius = widen(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
-        return _enclosing_reach(u, metric, radius, DEFAULT_DISTANCE)
+        return _enclosing_reach(u, space, metric, radius, DEFAULT_DISTANCE)
 
 
 def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
@@ -310,6 +320,8 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
     kernel_size, radius = options.kernel_size, options.reach(RIGHT_ANGLE)
     if kernel_size is None:
         turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else RADIUS)
+        if not space.is_periodic:
+            return Reach(pixels, pixels, pixels) if radius else Reach(*(SLICES * step for step in space.grid_steps))
         if radius is None and options.oversample not in (None, 1):
             turn = OVERSAMPLED_TURN
         return Reach(min(turn, math.pi), pixels, pixels)
@@ -317,26 +329,27 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
         if kernel_size == "auto":
             return None
         raise ValueError(f"kernel_size: expected an odd int, a sequence of them or 'auto', got {kernel_size!r}")
-    ko, kh, kw = space.kernel_sizes(kernel_size)
-    return Reach(ko // 2 * space.angle_step, kh // 2, kw // 2)
+    return Reach(*(size // 2 * step for size, step in zip(space.kernel_sizes(kernel_size), space.grid_steps)))
 
 
-def _enclosing_reach(u: Tensor, metric: Metric, radius: Tensor, distance: str) -> Reach:
+def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Reach:
     """Half the sides of the box around the ball of ``radius [C]``, at most around the circle and across the image."""
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
-    pixels, turn = tolist((reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT))
-    rows, columns = (min(pixels, n - 1) for n in u.shape[-2:])
-    return Reach(min(turn, math.pi), rows, columns)
+    pixels, first = tolist((reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT))
+    most = [(n - 1) * step for n, step in zip(u.shape[2:], space.grid_steps)]
+    return Reach(min(first, math.pi if space.is_periodic else most[0]), min(pixels, most[1]), min(pixels, most[2]))
 
 
 def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, boundary: str) -> Tensor:
     """``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
-    step = -time * vector
-    if space.dim == 3:
-        u = turned(u, step[:, 2] * (space.orientations / (2 * math.pi)))
-    return shifted(u, *space.chord(step), boundary)
+    first, rows, columns = space.chord(-time * vector)
+    if space.has_orientations:
+        u = turned(u, first)
+    elif not space.is_periodic:
+        u = shifted_slices(u, first, boundary)
+    return shifted(u, rows.expand(u.shape[1:3]), columns.expand(u.shape[1:3]), boundary)
 
 
 def _in_float32(solver: Callable[..., Tensor], u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:

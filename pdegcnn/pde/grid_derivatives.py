@@ -16,7 +16,7 @@ from pdegcnn._typing import linalg
 from pdegcnn.ops.padding import BOUNDARIES, pad
 from pdegcnn.pde.derivatives import Derivatives, along_gradient, unit_scale
 from pdegcnn.pde.grid_spectral import fibre_derivative
-from pdegcnn.spaces import GridSpace
+from pdegcnn.spaces import PlanarSpace
 
 LEAST = 0.25
 """Pixels that a smaller standard deviation acts as: the derivatives are then central differences."""
@@ -32,7 +32,7 @@ class GridDerivatives(Derivatives):
     """
 
     LARGEST = 32.0
-    space: GridSpace
+    space: PlanarSpace
 
     def _set_up(self, boundary: str | None, like: Tensor) -> None:
         self.boundary = "replicate" if boundary is None else _checks.choice("boundary", boundary, BOUNDARIES)

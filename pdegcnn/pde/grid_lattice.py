@@ -17,35 +17,37 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._typing import broadcast_tensors
-from pdegcnn.pde.grid_interpolation import shifted, turned
+from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
 from pdegcnn.spaces import GridSpace
 
 Oversample = int | tuple[int, int]
 """How many times as many points are read as there are samples, along every axis or (orientations, space)."""
-CENTRED = ((0.0, 0.0), (0.5, 0.5))
-"""Rows and columns by which planes are shifted so that every cell of the grid is read in its middle too."""
+Shift = tuple[float, float, float]
+"""Slices, rows and columns."""
+CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
+"""By what planes are shifted so that every cell of an image is read in its middle too."""
 ROUNDING = 1e-6
 """What a tap may lie outside of its window by rounding."""
 
 
 class Reach(NamedTuple):
-    """How far a window goes to each side: radians, rows, columns."""
+    """How far a window goes to each side, in units of the space: radians or slices, rows, columns."""
 
-    turn: float
+    first: float
     rows: float
     columns: float
 
 
 class Pass(NamedTuple):
-    """Planes that one morphological convolution reads: for each, rows and columns of its shift in pixels.
+    """Planes that one morphological convolution reads: for each, its shift in pixels.
 
     Plane p of n lies p / n orientation steps further.
     """
 
-    planes: tuple[tuple[float, float], ...]
+    planes: tuple[Shift, ...]
 
 
-SAMPLES = (Pass(((0.0, 0.0),)),)
+SAMPLES = (Pass(((0.0, 0.0, 0.0),)),)
 """The samples alone."""
 
 
@@ -56,7 +58,7 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
         if len(factors) != 2:
             raise ValueError(f"oversample: expected an int or two of them (orientations, space), got {value!r}")
         turns, cells = (_checks.positive_int("oversample", factor) for factor in factors)
-        if space.dim == 2 and turns != 1:
+        if not space.has_orientations and turns != 1:
             raise ValueError(f"oversample: expected (1, factor) on {space}, which has no orientations, got {factors}")
         return turns, cells
     factor = _checks.positive_int("oversample", value)
@@ -64,34 +66,33 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
 
 
 def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
-    """What dilation reads: with None on SE(2) the middle of every cell beside the samples, on the plane the samples."""
+    """What dilation reads: with None on SE(2) the middle of every cell beside the samples, elsewhere the samples."""
     if oversample is None:
         if space.orientations > 1:
             return (Pass(CENTRED),)
-        return SAMPLES if space.dim == 2 else tuple(Pass((shift,)) for shift in CENTRED)
+        return tuple(Pass((shift,)) for shift in CENTRED) if space.has_orientations else SAMPLES
     turns, cells = check_oversample(oversample, space)
     turns = turns if space.orientations > 1 else 1
     parts = [i / cells for i in range(cells)]
-    return tuple(Pass(((row, column),) * turns) for row in parts for column in parts)
+    shifts = product((0.0,) if space.is_periodic else parts, parts, parts)
+    return tuple(Pass((shift,) * turns) for shift in shifts)
 
 
 def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, int]:
     """Odd tap numbers of the box that holds every tap within reach."""
     finer = len(planes.planes)
-    count = finer * space.orientations
-    steps = math.floor(reach.turn * finer / space.angle_step + ROUNDING) if space.dim == 3 else 0
-    row, column = (max(shift[i] for shift in planes.planes) for i in (0, 1))
-    halves = (
-        min(steps, count // 2),
-        math.floor(reach.rows + row + ROUNDING),
-        math.floor(reach.columns + column + ROUNDING),
+    first, *image = (
+        math.floor(length / step * count + max(shift[i] for shift in planes.planes) + ROUNDING)
+        for i, (length, step, count) in enumerate(zip(reach, space.grid_steps, (finer, 1, 1)))
     )
-    return 2 * halves[0] + 1, 2 * halves[1] + 1, 2 * halves[2] + 1
+    if space.is_periodic:
+        first = min(first, finer * space.orientations // 2)
+    return 2 * first + 1, 2 * image[0] + 1, 2 * image[1] + 1
 
 
 def taps(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     """Elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64."""
-    steps, rows, columns, _ = _offsets(space, reach, planes)
+    steps, rows, columns = _offsets(space, reach, planes)
     return space.taps_at(steps, torch.stack(broadcast_tensors(columns, rows), dim=-1))
 
 
@@ -101,18 +102,20 @@ def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     On SE(2) there are two paths to a point, one in either sense of turning; further turns round the circle are left
     out. Where quarter turns carry a square window to itself, the orientations of the first quarter are all there is.
     """
-    steps, rows, columns, _ = _offsets(space, reach, planes)
+    steps, rows, columns = _offsets(space, reach, planes)
     inner = (-math.sqrt(1 / 12), math.sqrt(1 / 12))
     around = torch.where(steps >= 0, -1.0, 1.0) * space.orientations
-    paths = [steps, steps + around] if space.dim == 3 else [steps]
-    turns = inner if space.orientations > 1 else (0.0,)
+    paths = [steps, steps + around] if space.has_orientations else [steps]
+    turns = inner if space.orientations > 1 or not space.is_periodic else (0.0,)
     points: list[Tensor] = []
     for path, turn, row, column in product(paths, turns, inner, inner):
         image = torch.stack(broadcast_tensors(columns + column, rows + row), dim=-1)
         points.append(space.taps_at(path + turn, image))
     found = torch.unflatten(torch.stack(points), 0, (len(paths), -1))
-    quarter = round(math.pi / 2 / space.angle_step)
-    turns_exactly = abs(quarter * space.angle_step - math.pi / 2) < ROUNDING and space.orientations % quarter == 0
+    step = space.grid_steps[0]
+    quarter = round(math.pi / 2 / step)
+    turns_exactly = space.has_orientations and abs(quarter * step - math.pi / 2) < ROUNDING
+    turns_exactly = turns_exactly and space.orientations % quarter == 0
     return found[:, :, :quarter] if turns_exactly and found.shape[4] == found.shape[5] else found
 
 
@@ -126,20 +129,20 @@ def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
 
 def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     """What the box of taps costs beside its kernel, ``[KO,KH,KW]``: nothing within reach, infinity outside."""
-    _, rows, columns, turns = _offsets(space, reach, planes)
-    inside = (rows.abs() <= reach.rows + ROUNDING) & (columns.abs() <= reach.columns + ROUNDING)
-    inside = inside & (turns.abs() <= reach.turn + ROUNDING)[:, None, None]
+    places = _offsets(space, reach, planes)[0][:, None, None], *_offsets(space, reach, planes)[1:]
+    inside = torch.ones((), dtype=torch.bool)
+    for place, length, step in zip(places, reach, space.grid_steps):
+        inside = inside & (place.abs() <= length / step + ROUNDING)
     return torch.where(inside, 0.0, torch.inf).double()
 
 
-def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each tap: orientation steps [KO], rows [KO,KH,1], columns [KO,1,KW] and radians [KO], float64."""
+def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each tap, in grid steps: place on the first axis [KO], rows [KO,KH,1] and columns [KO,1,KW], float64."""
     ko, kh, kw = (torch.arange(n, dtype=torch.float64) - n // 2 for n in sizes_of(space, reach, planes))
     count = len(planes.planes)
     shift = torch.tensor(planes.planes, dtype=torch.float64)[torch.remainder(ko, count).long()]
-    steps = ko / count
-    rows, columns = kh[:, None] + shift[:, 0, None, None], kw + shift[:, 1, None, None]
-    return steps, rows, columns, steps * space.angle_step
+    rows, columns = kh[:, None] + shift[:, 1, None, None], kw + shift[:, 2, None, None]
+    return ko / count + shift[:, 0], rows, columns
 
 
 def read(u: Tensor, planes: Pass, sign: int) -> Tensor:
@@ -151,18 +154,18 @@ def read(u: Tensor, planes: Pass, sign: int) -> Tensor:
         return u
     loser = (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4), keepdim=True)
     parts: list[Tensor] = []
-    for i, (row, column) in enumerate(planes.planes):
+    for i, shift in enumerate(planes.planes):
         part = turned(u, torch.full((), i / len(planes.planes), dtype=u.dtype, device=u.device)) if i else u
-        if row or column:
-            shift = [torch.full(u.shape[1:3], x, dtype=u.dtype, device=u.device) for x in (row, column)]
-            part = shifted(part, shift[0], shift[1], "replicate")
-            part = torch.where(_inside(u, row, column), part, loser)
+        if any(shift):
+            first, row, column = (torch.full(u.shape[1:3], x, dtype=u.dtype, device=u.device) for x in shift)
+            part = shifted_slices(part, first[:, 0], "replicate") if shift[0] else part
+            part = shifted(part, row, column, "replicate")
+            part = torch.where(_inside(u, shift), part, loser)
         parts.append(part)
     return torch.stack(parts, dim=3).flatten(2, 3) if len(parts) > 1 else parts[0]
 
 
-def _inside(u: Tensor, row: float, column: float) -> Tensor:
-    """Which points, shifted by less than a pixel, still lie within the image, ``[H,W]``."""
-    height, width = u.shape[-2:]
-    rows = torch.arange(height, device=u.device) + row <= height - 1
-    return rows[:, None] & (torch.arange(width, device=u.device) + column <= width - 1)
+def _inside(u: Tensor, shift: Shift) -> Tensor:
+    """Which points, shifted by less than a step, still lie within the grid, ``[P,H,W]``."""
+    first, rows, columns = (torch.arange(n, device=u.device) + x <= n - 1 for n, x in zip(u.shape[2:], shift))
+    return first[:, None, None] & rows[:, None] & columns

@@ -22,7 +22,7 @@ from pdegcnn.pde.mesh_derivatives import MeshDerivatives
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.pde.sphere_derivatives import SphereDerivatives
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import Mesh, PlanarSpace, RotationSpace, Space
 
 NAME = "diffusion_shock"
 IMAGES = 8.0
@@ -146,7 +146,7 @@ class MeshShock(ShockSolver):
     DERIVATIVES: ClassVar = MeshDerivatives
 
 
-SHOCKS: dict[type[Space], type[ShockSolver]] = {GridSpace: GridShock, RotationSpace: SphereShock, Mesh: MeshShock}
+SHOCKS: dict[type[Space], type[ShockSolver]] = {PlanarSpace: GridShock, RotationSpace: SphereShock, Mesh: MeshShock}
 """Solvers of diffusion-shock by family of spaces."""
 
 

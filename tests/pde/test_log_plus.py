@@ -149,6 +149,7 @@ BAD = [
     (R2, {"semifield": "max_plus", "temperature": None, "learn_temperature": True}, ValueError, "learn_temperature: "),
     (R2, {"learn_temperature": 1}, TypeError, "learn_temperature: expected True or False"),
     (S2, {}, ValueError, "semifield: expected 'max_plus' for dilation on S2"),
+    (pg.R3(), {}, ValueError, "semifield: expected 'max_plus' for dilation on R3"),
 ]
 
 
@@ -160,6 +161,6 @@ def test_bad_options_are_named(space, options, error, message):
     with pytest.raises(error, match=message):
         pg.nn.PDELayer(space, 2, 2, terms=("dilation",), **given)
     if "learn_temperature" not in options:
-        u = torch.randn(1, 2, *((4, 8) if space is S2 else (5, 5)))
+        u = torch.randn(1, 2, *((4, 8) if space is S2 else (5,) * space.dim))
         with pytest.raises(error, match=message):
             dilation(u, space, torch.ones(space.metric_dim), **given)

@@ -10,6 +10,7 @@ from pdegcnn_examples.datasets.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, 
 from pdegcnn_examples.datasets.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn_examples.datasets.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
 from pdegcnn_examples.datasets.vessels import Fundus, FundusSplit, drawn_vessels, drive
+from pdegcnn_examples.datasets.volumes import LabelledVolume, drawn_tubes, nuclei
 
 __all__ = [
     "CAMVID_CLASSES",
@@ -21,6 +22,7 @@ __all__ = [
     "Digits",
     "Fundus",
     "FundusSplit",
+    "LabelledVolume",
     "LatLonField",
     "Planets",
     "SceneSplit",
@@ -32,6 +34,7 @@ __all__ = [
     "davis",
     "drawn_clip",
     "drawn_scene",
+    "drawn_tubes",
     "drawn_vessels",
     "drive",
     "earth_land",
@@ -40,6 +43,7 @@ __all__ = [
     "made_up_planets",
     "mnist",
     "motorcycle",
+    "nuclei",
     "nyu",
     "read_labels",
     "read_picture",

@@ -8,6 +8,7 @@ from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.group_convolution import custom_op as _op
 from pdegcnn.ops.group_convolution.torch_impl import group_convolution as _expanded
+from pdegcnn.ops.group_convolution.torch_impl import of_volumes as _of_volumes
 from pdegcnn.ops.group_convolution.torch_impl import pull as _expanded_pull
 from pdegcnn.ops.padding import BOUNDARIES, pad
 
@@ -16,7 +17,9 @@ __all__ = ["group_convolution", "pull"]
 BACKENDS = _backend.declare("group_convolution", "torch", "triton")
 
 
-def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backend: str | None = None) -> Tensor:
+def group_convolution(
+    u: Tensor, kernel: Tensor, boundary: str = "zeros", backend: str | None = None, *, periodic: bool = True
+) -> Tensor:
     """``out[b,c,o,h,w] = sum over taps of u[b,c,(o+do) mod Or,h+dh,w+dw] * kernel[c,o,do,dh,dw]``.
 
     Args:
@@ -25,6 +28,8 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
         boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
         backend: ``"torch"`` (one call of conv2d), ``"triton"``, or None for the default here. Channel-mixing kernels
             and ``torch.func`` transforms always go through conv2d.
+        periodic: whether the first axis is a circle; if not, it holds slices of a volume, which share the kernel
+            [C,1,KO,KH,KW] and end as the image does: one call of conv3d.
 
     Returns:
         Tensor [B,C,Or,H,W], or [B,Cout,Or,H,W] for a channel-mixing kernel.
@@ -35,8 +40,11 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
-    _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])
     _checks.choice("boundary", boundary, BOUNDARIES)
+    if not _checks.flag("periodic", periodic):
+        _checks.kernel(u[:, :, :1], kernel)
+        return _of_volumes(u, kernel, boundary)
+    _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])
     chosen = _backend.choose("group_convolution", u, backend)
     if chosen == "torch" or kernel.ndim == 6 or _transforms.differentiated(u, kernel):
         return _expanded(u, kernel, boundary)

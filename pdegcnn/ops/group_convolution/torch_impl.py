@@ -40,6 +40,14 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
     return out.unflatten(1, (-1, orientations))
 
 
+def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
+    """Depthwise convolution of volumes [B,C,D,H,W] with one kernel [C,1,KD,KH,KW] for all slices."""
+    slices, rows, columns = padding = [n // 2 for n in kernel.shape[2:]]
+    if boundary != "zeros":
+        u, padding = pad(u, rows, columns, boundary, slices), [0, 0, 0]
+    return F.conv3d(u, kernel, padding=padding, groups=u.shape[1])
+
+
 def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients in the signal and a depthwise kernel, with zeros outside."""
     with torch.enable_grad():

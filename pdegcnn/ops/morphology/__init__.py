@@ -22,16 +22,17 @@ def morphological_convolution(
     backend: str | None = None,
     *,
     stride: int = 1,
+    periodic: bool = True,
     semifield: str = "max_plus",
     temperature: Tensor | float | None = None,
 ) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
 
     ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(stride*o+do) mod planes,h+dh,w+dw] - kernel[c,o,do,dh,dw]``. Planes
-    are periodic; taps outside the image never win; a kernel entry of +inf means that the tap is absent, and an
-    output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the winning tap, the first
-    in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the output NaN. Half
-    precision is computed in float32.
+    are periodic unless they are slices of a volume; taps outside the image never win; a kernel entry of +inf means that
+    the tap is absent, and an output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the
+    winning tap, the first in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the
+    output NaN. Half precision is computed in float32.
 
     With ``semifield="log_plus"`` the maximum is soft: ``t log sum exp((u - k) / t)``, or ``-t log sum exp(-(u + k) /
     t)`` for sign -1. It lies between the maximum and ``t log N`` above it, for N taps, and its gradient goes to all
@@ -44,6 +45,7 @@ def morphological_convolution(
         sign: +1 for dilation, -1 for erosion.
         backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
         stride: planes of u for each orientation of the kernel and of the output; the others lie between. Max-plus only.
+        periodic: whether the first plane follows the last; if not, taps beyond them never win. Max-plus only.
         semifield: ``"max_plus"`` or ``"log_plus"``.
         temperature: t > 0 of log-plus, a number or a tensor [] or [C] of the dtype of ``u``; in units of u.
 
@@ -57,16 +59,19 @@ def morphological_convolution(
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.kernel(u, kernel, stride=stride)
     _checks.choice("sign", sign, (1, -1))
+    _checks.flag("periodic", periodic)
     if semifield != "max_plus" or temperature is not None:
         t = _checks.temperature(temperature, semifield, u)
         if stride != 1:
             raise ValueError(f"stride: expected 1 for semifield='log_plus', got {stride}")
+        if not periodic:
+            raise ValueError("periodic: expected True for semifield='log_plus', got False")
         return _soft(u, kernel, t, sign, backend, mean=False)
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):
-        return _op.functorch_fallback(u, kernel, sign, chosen)
-    return _op.morphology(u, kernel, sign, keep, chosen)[0]
+        return _op.functorch_fallback(u, kernel, sign, chosen, periodic)
+    return _op.morphology(u, kernel, sign, keep, chosen, periodic)[0]
 
 
 def log_plus_mean(

@@ -40,7 +40,9 @@ def rows(width: int) -> str:
     )
 
 
-def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def forward(
+    u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype, periodic: bool
+) -> tuple[Tensor, Tensor]:
     """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
     loops = _jit.specialise(LOOPS, rows, kernel.shape[-1])
     batch, channels = u.shape[:2]
@@ -48,7 +50,7 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.d
     out = torch.empty((*u.shape[:2], kernel.shape[1], *u.shape[3:]), dtype=wide_dtype(u.dtype))
     winner = torch.empty(out.shape if keep else (1,) * 5, dtype=row_dtype)
     arrays = _jit.array(u), _jit.array(kernel), out.numpy(), winner.numpy()
-    _jit.parallel(loops.forward, channels * -(-batch // together), *arrays, keep, sign, together)
+    _jit.parallel(loops.forward, channels * -(-batch // together), *arrays, keep, sign, together, periodic)
     return out.to(u.dtype), winner if keep else winner.new_empty(0)
 
 

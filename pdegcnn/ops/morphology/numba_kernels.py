@@ -218,7 +218,7 @@ def convolve_rows(frame, k, kind, plane, first, lines, height, line, step, best,
 
 
 @njit(cache=True, nogil=True)
-def forward(u, kernel, out, winner, keep, sign, together, start, stop):
+def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop):
     """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winning rows where ``keep``.
 
     Items ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
@@ -244,10 +244,10 @@ def forward(u, kernel, out, winner, keep, sign, together, start, stop):
                 best[:] = -np.inf
                 index[:] = ko * kh
                 for a in range(ko):
-                    plane = (
-                        ((planes // orientations * o + a - ko // 2) % planes * (height + top) + top) * (width + left)
-                        + left
-                    ) * together
+                    source = planes // orientations * o + a - ko // 2
+                    if not periodic and not 0 <= source < planes:
+                        continue
+                    plane = ((source % planes * (height + top) + top) * (width + left) + left) * together
                     number = a * kh if keep else -1 - kh
                     convolve_rows(frame, k[a], kind[a], plane, first, lines, height, line, step, best, index, number)
                 write_rows(out, b, c, o, first, lines, together, best, one, line)
