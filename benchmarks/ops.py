@@ -59,6 +59,10 @@ def two_calls(u: torch.Tensor, dilation: torch.Tensor, erosion: torch.Tensor) ->
     return morphological_convolution(u, dilation), morphological_convolution(u, erosion, -1)
 
 
+def soft_maximum(u: torch.Tensor, kernel: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    return morphological_convolution(u, kernel, semifield="log_plus", temperature=temperature)
+
+
 def versions(operator: str, shape: Sequence[int], size: Sequence[int], device: str) -> Versions:
     """Per version of an operator: the function and its inputs."""
     torch.manual_seed(0)
@@ -70,6 +74,10 @@ def versions(operator: str, shape: Sequence[int], size: Sequence[int], device: s
         for name in registry.available("morphological_convolution", device):
             table[f"ours {name}"] = (lambda u, k, n=name: morphological_convolution(u, k, 1, n), (u, kernel))
         return table
+    if operator == "log-plus":
+        (temperature,) = leaves(device, torch.full(shape[1:2], 0.2))
+        table = {"max-plus": (morphological_convolution, (u, kernel))}
+        return {**table, "log-plus": (soft_maximum, (u, kernel, temperature))}
     if operator == "planar dilation":
         (same,) = leaves(device, kernel[:1].detach().expand(kernel.shape).contiguous())
         table = {"torch shift": (baselines.shift_maximum, (u, same)), "kornia": (baselines.kornia_dilation, (u, same))}
@@ -280,6 +288,7 @@ def one(device: str, what: str, *names: str) -> dict[str, float]:
 def measure(bench: Bench, parts: Sequence[str]) -> Iterator[None]:
     """All that the parts ask for; yields when there is something to write."""
     operators = ["morphology", "convection", "group convolution", "group convolution, mixing", "dilation and erosion"]
+    operators.append("log-plus")
     sizes = {"standard": (STANDARD, TAPS), "small": SMALL, "large": LARGE}
     for part in (p for p in sizes if p in parts):
         for operator in operators if part != "large" else operators[:3]:
@@ -287,6 +296,7 @@ def measure(bench: Bench, parts: Sequence[str]) -> Iterator[None]:
         yield
     if "planar" in parts:
         bench.operator("size", "planar dilation", (4, 16, 1, 128, 128), (1, 7, 7))
+        bench.operator("size", "log-plus", (4, 16, 1, 128, 128), (1, 7, 7))
     if "models" in parts:
         for name in MODELS:
             bench.model(name)

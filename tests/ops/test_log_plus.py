@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdegcnn.ops import backend as registry
-from pdegcnn.ops.group_convolution import group_convolution
+from pdegcnn.ops.group_convolution import group_convolution, pull
 from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
 from pdegcnn.ops.morphology import reference as specification
 from tests.helpers import backend_cases
@@ -56,6 +56,18 @@ def test_values_and_gradients(backend, device, dtype, sign, scale, mean):
         assert (a - b.double()).abs().max() <= tolerance * max(1.0, float(a.abs().max()))
 
 
+@pytest.mark.parametrize("size", [(1, 7, 7), (3, 3, 5), (1, 9, 21)])
+@pytest.mark.parametrize("planes", [1, 4])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_of_a_convolution_by_its_pull(backend, planes, size):
+    u, kernel = torch.randn(2, 2, planes, 5, 6).double(), torch.randn(2, planes, *size).double()
+    given_ = u.requires_grad_(), kernel.requires_grad_()
+    out = group_convolution(u, kernel, backend=backend)
+    grad = torch.randn(out.shape).double()
+    for a, b in zip(torch.autograd.grad(out, given_, grad), pull(grad, u.detach(), kernel.detach(), backend)):
+        assert torch.allclose(a, b, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("mean", [False, True])
 @MODEST
 @given(seed=st.integers(0, 999), scale=st.sampled_from([0.003, 0.05, 0.3, 4.0]), constant=st.floats(-9, 9))
@@ -78,9 +90,9 @@ def test_laws(mean, seed, scale, constant):
     elif (
         scale > 0.01
     ):  # linear over (log-plus, +) within the range of the sums: a sum of signals becomes one of results
-        warmth = t.view(-1, 1, 1, 1)
-        both = warmth * torch.logaddexp(u / warmth, v / warmth)
-        apart = warmth * torch.logaddexp(dilate(u) / warmth, dilate(v) / warmth)
+        across = t.view(-1, 1, 1, 1)
+        both = across * torch.logaddexp(u / across, v / across)
+        apart = across * torch.logaddexp(dilate(u) / across, dilate(v) / across)
         assert torch.allclose(dilate(both), apart, **close)
 
 

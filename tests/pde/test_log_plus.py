@@ -106,8 +106,8 @@ def test_temperatures_of_channels_and_their_gradients():
     t = torch.tensor([0.2, 0.9], dtype=torch.float64, requires_grad=True)
     soft = {"semifield": "log_plus", "kernel_size": 3}
     both = dilation(u, space, ones(space), temperature=t, **soft)
-    for c, warmth in enumerate((0.2, 0.9)):
-        alone = dilation(u[:, c : c + 1], space, ones(space), temperature=warmth, **soft)
+    for c, alone_t in enumerate((0.2, 0.9)):
+        alone = dilation(u[:, c : c + 1], space, ones(space), temperature=alone_t, **soft)
         assert torch.allclose(both[:, c : c + 1], alone, rtol=0, atol=1e-13)
     assert torch.autograd.gradcheck(lambda t: dilation(u, space, ones(space), temperature=t, **soft), t, fast_mode=True)
 
@@ -149,6 +149,7 @@ BAD = [
     (R2, {"semifield": "max_plus", "temperature": None, "learn_temperature": True}, ValueError, "learn_temperature: "),
     (R2, {"learn_temperature": 1}, TypeError, "learn_temperature: expected True or False"),
     (S2, {}, ValueError, "semifield: expected 'max_plus' for dilation on S2"),
+    (pg.R3(), {}, ValueError, "semifield: expected 'max_plus' for dilation on R3"),
 ]
 
 
@@ -160,6 +161,6 @@ def test_bad_options_are_named(space, options, error, message):
     with pytest.raises(error, match=message):
         pg.nn.PDELayer(space, 2, 2, terms=("dilation",), **given)
     if "learn_temperature" not in options:
-        u = torch.randn(1, 2, *((4, 8) if space is S2 else (5, 5)))
+        u = torch.randn(1, 2, *((4, 8) if space is S2 else (5,) * space.dim))
         with pytest.raises(error, match=message):
             dilation(u, space, torch.ones(space.metric_dim), **given)

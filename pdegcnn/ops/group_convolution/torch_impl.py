@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pdegcnn.ops import _jit
+from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.padding import pad
+
+LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 
 
 def expand(kernel: Tensor) -> Tensor:
@@ -48,8 +54,19 @@ def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
         kernel = kernel.detach().requires_grad_()
         weight = expand(kernel).flatten(0, 1)
     padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
+    planes = u.shape[2] == 1 and grad.device.type == "cpu" and not _backend.refusal("convection", "numba", "cpu")
     to_u, to_weight, _ = torch.ops.aten.convolution_backward(
         grad.flatten(1, 2), u.flatten(1, 2), weight.detach(), None, [1, 1], padding, [1, 1], False, [0, 0],
-        u.shape[1], [True, True, False],
+        u.shape[1], [True, not planes, False],
     )  # fmt: skip
+    if planes:
+        to_weight = _products(grad[:, :, 0], u[:, :, 0], weight)
     return to_u.view(u.shape), torch.autograd.grad(weight, kernel, to_weight)[0]
+
+
+def _products(grad: Tensor, u: Tensor, weight: Tensor) -> Tensor:
+    """Gradient in the kernel of a convolution of single planes [B,C,H,W], [C,1,KH,KW]."""
+    out = torch.empty(len(weight), *weight.shape[2:], dtype=torch.float64)
+    products = _jit.specialise(LOOPS, None, 0).products
+    _jit.parallel(products, len(weight), _jit.array(grad), _jit.array(u), out.numpy())
+    return out[:, None].to(weight.dtype)
