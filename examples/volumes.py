@@ -33,7 +33,7 @@ OWN: dict[str, dict[str, Any]] = {"pde": {"rate": 0.01}, "unet": {"rate": 0.01}}
 PATCH, PATCHES = (16, 24, 24), 48
 """Voxels of a patch, and how many make an epoch."""
 MEASURED = 8
-"""Steps whose patches together make the step whose memory is measured: smaller ones vanish in what torch itself holds."""
+"""Batches that make the step whose memory is measured: smaller ones vanish in what torch itself holds."""
 ROWS = (31, 40)
 """Rows of the nuclei at which the validation and the test part begin."""
 
