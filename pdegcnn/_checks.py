@@ -252,9 +252,9 @@ def kernel(u: Tensor, kernel: Any, name: str = "kernel", *, stride: int = 1) -> 
 SEMIFIELDS = ("max_plus", "log_plus")
 
 
-def temperature(value: Any, semifield: Any, u: Tensor) -> Any:
-    """The temperature of a semifield as a number or tensor: [] or [C], positive and finite, of the kind of the signal u
-    (or float32 for half precision); None for max-plus, which has no temperature. Raise for anything else.
+def temperature(value: Any, semifield: Any, u: Tensor | None = None) -> Any:
+    """The temperature of a semifield as a number or, for a signal u, also a tensor [] or [C] of its kind (or float32
+    for half precision), positive and finite; None for max-plus, which has no temperature. Raise for anything else.
     """
     choice("semifield", semifield, SEMIFIELDS)
     if semifield == "max_plus":
@@ -264,7 +264,7 @@ def temperature(value: Any, semifield: Any, u: Tensor) -> Any:
     if isinstance(value, float):
         interval("temperature", value, 0.0, float("inf"), open_low=True)
         return value
-    if not isinstance(value, Tensor):
+    if u is None or not isinstance(value, Tensor):
         return plain_number("temperature", value, 0.0, float("inf"), open_low=True)
     tensor("temperature", value, (0, 1), "[] or [C]")
     if value.ndim and value.shape[0] != u.shape[1]:

@@ -16,6 +16,7 @@ from pdegcnn.ops.group_convolution import group_convolution as _group_convolutio
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
 from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
+from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.shared import checked_solver as _solver
 from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
@@ -222,6 +223,8 @@ def dilation(
     distance: str | None = None,
     subgrid: str | None = None,
     oversample: int | tuple[int, int] | None = None,
+    semifield: str = "max_plus",
+    temperature: Tensor | float | None = None,
 ) -> Tensor:
     """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
 
@@ -253,9 +256,15 @@ def dilation(
             the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
             finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
             radians.
+        semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
+            ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. Constants stay
+            constant. For low temperatures t it tends to the maximum over the samples, for high ones to the mean of the
+            window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
     Returns:
-        A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band).
+        A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band, and for
+        ``"log_plus"``, which lies between the least and greatest value).
         Nothing outside the image ever wins.
 
     Raises:
@@ -268,8 +277,15 @@ def dilation(
         >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
         tensor([[[[1.7500, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
-    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample)
-    return _morphology(u, space, metric, "dilation", options, time, alpha, +1)
+    options = Options(
+        kernel_size=kernel_size,
+        radius=radius,
+        distance=distance,
+        subgrid=subgrid,
+        oversample=oversample,
+        semifield=semifield,
+    )
+    return _morphology(u, space, metric, "dilation", options, time, alpha, +1, temperature)
 
 
 def erosion(
@@ -284,6 +300,8 @@ def erosion(
     distance: str | None = None,
     subgrid: str | None = None,
     oversample: int | tuple[int, int] | None = None,
+    semifield: str = "max_plus",
+    temperature: Tensor | float | None = None,
 ) -> Tensor:
     """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
 
@@ -293,8 +311,15 @@ def erosion(
         >>> bool((pg.functional.erosion(u, pg.SE2(8), torch.ones(3)) <= u).all())
         True
     """
-    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample)
-    return _morphology(u, space, metric, "erosion", options, time, alpha, -1)
+    options = Options(
+        kernel_size=kernel_size,
+        radius=radius,
+        distance=distance,
+        subgrid=subgrid,
+        oversample=oversample,
+        semifield=semifield,
+    )
+    return _morphology(u, space, metric, "erosion", options, time, alpha, -1, temperature)
 
 
 def _morphology(
@@ -306,10 +331,16 @@ def _morphology(
     time: float,
     alpha: Alpha,
     sign: int,
+    temperature: Tensor | float | None,
 ) -> Tensor:
     solver = _solver(u, space, term, options, time)
     solver.check_power(alpha)
-    return solver.morphology(u, check_metric(metric, space.metric_dim, u), alpha, time, sign)
+    t = _checks.temperature(temperature, options.semifield or "max_plus", u)
+    found = check_metric(metric, space.metric_dim, u)
+    if t is None:
+        return solver.morphology(u, found, alpha, time, sign)
+    assert isinstance(solver, GridSolver)
+    return solver.soft_morphology(u, found, alpha, time, sign, t)
 
 
 def morphological_convolution(
@@ -324,7 +355,7 @@ def morphological_convolution(
 
     With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
     exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
-    plane of u is below 900 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
+    plane of u is below 680 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
     Bellaard et al. (arXiv 2403.15182).
 
     Args:

@@ -271,6 +271,11 @@ PDE_LAYERS = [
     ),
     *(pde(SE2, SE2.supported_terms, mode, padding_mode=mode) for mode in ("zeros", "replicate", "circular")),
     *(pde(s, ("dilation", "erosion"), "auto", kernel_size="auto") for s in EXAMPLES.values()),
+    *(
+        pde(s, ("dilation", "erosion"), "log_plus", semifield="log_plus", temperature=0.5, learn_temperature=True)
+        for s in EXAMPLES.values() if isinstance(s, GridSpace)
+    ),
+    pde(SE2, ("dilation",), "log_plus auto", kernel_size="auto", semifield="log_plus", temperature=0.1),
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
@@ -365,7 +370,9 @@ KINDS = [
     *(
         c
         for c in PDE_LAYERS
-        if c.name.endswith(("all terms", "one graph", "randers", "spectral", "newton", "finer samples", "reaction"))
+        if c.name.endswith(
+            ("all terms", "one graph", "randers", "spectral", "newton", "finer samples", "reaction", "log_plus")
+        )
     ),
 ]
 """What the laws that take longer walk over: every layer once, every term on every space, and every kind of solver."""
@@ -400,6 +407,15 @@ FUNCTIONS = [
     function("functional.laplacian", u=LIFTED, space=SE2, metric=W, smoothing=0.7, boundary="zeros"),
     function("functional.lateral_laplacian", u=SPHERE, space=S2, smoothing=0.3),
     function("functional.dilation", u=LIFTED, space=SE2, metric=UNEQUAL, alpha=0.7, time=1.0, kernel_size=3),
+    function(
+        "functional.dilation log_plus",
+        u=LIFTED,
+        space=SE2,
+        metric=UNEQUAL,
+        kernel_size=3,
+        semifield="log_plus",
+        temperature=torch.tensor([0.3, 0.7]),
+    ),
     function("functional.erosion", u=SPHERE, space=S2, metric=torch.ones(2, 1), alpha=0.7, kernel_size=3),
     function("functional.group_convolution", u=LIFTED, kernel=torch.randn(2, 4, 3, 3, 3), boundary="zeros"),
     function("functional.morphological_convolution", u=LIFTED, kernel=torch.rand(2, 4, 3, 3, 3), sign=1),
@@ -454,6 +470,7 @@ MAKERS = [
     Case("Mesh.with_orientations", MESH.with_orientations, {"orientations": 3}),
     Case("Mesh.coarsen", MESH.coarsen, {"factor": 2.0}),
     Case("nn.MetricParameter", pg.nn.MetricParameter, {"space": SE2, "channels": 2, "form": "spd"}),
+    Case("nn.LearnableTemperature", pg.nn.LearnableTemperature, {"channels": 2, "initial": 0.1}),
     Case("nn.LearnableAlpha", pg.nn.LearnableAlpha, {"initial": 0.7}),
     Case("sphere.VectorSHT", pg.sphere.VectorSHT, {"grid": GRID, "lmax": 2}),
     Case("sphere.InverseVectorSHT", pg.sphere.InverseVectorSHT, {"grid": GRID, "lmax": 2}),

@@ -9,7 +9,7 @@ from pdegcnn.nn.linear import ChannelLinear
 from pdegcnn.nn.loss import AreaWeightedLoss
 from pdegcnn.nn.nonlinearity import SphereActivation, SphereGated, SphereNormReLU
 from pdegcnn.nn.normalization import BatchNorm
-from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
+from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.nn.pooling import GlobalPool, MaxPool
 from pdegcnn.nn.project import Project
 from pdegcnn.nn.resample import Downsample, Resample, SpectralResample, Upsample
@@ -32,6 +32,7 @@ __all__ = [
     "GridLift",
     "GroupConv",
     "LearnableAlpha",
+    "LearnableTemperature",
     "Lift",
     "MaxPool",
     "MeshLift",

@@ -15,7 +15,7 @@ from pdegcnn._typing import Factory
 from pdegcnn.nn.linear import ChannelLinear
 from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.nn.parameters import LearnableAlpha
-from pdegcnn.nn.terms import TERMS, is_solved
+from pdegcnn.nn.terms import TERMS, check_temperature, is_solved
 from pdegcnn.pde import SPLITTINGS, KernelSize, Options, Radius, evolve, solver_class
 from pdegcnn.pde.solver import refuse_unknown
 from pdegcnn.pde.splitting import Step
@@ -34,6 +34,9 @@ class LayerOptions(TypedDict, total=False):
     padding_mode: str | None
     subgrid: str | None
     oversample: int | tuple[int, int] | None
+    semifield: str
+    temperature: float | None
+    learn_temperature: bool
     smoothing: Radius | None
     splitting: str
     iterations: int
@@ -71,6 +74,10 @@ class PDELayer(nn.Module):
             with rotations better, at several times the cost.
         oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
             what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
+        semifield: ``"max_plus"``, or on grids ``"log_plus"``: dilation and erosion take a soft maximum; see
+            :func:`pdegcnn.functional.dilation`.
+        temperature: how soft it is, positive, in units of the signal.
+        learn_temperature: learn a temperature for each channel of each term, starting from ``temperature``.
         smoothing: standard deviation of the Gaussian before the derivatives of diffusion-shock; see
             :func:`pdegcnn.functional.gradient_norm`.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
@@ -114,6 +121,9 @@ class PDELayer(nn.Module):
         padding_mode: str | None = None,
         subgrid: str | None = None,
         oversample: int | tuple[int, int] | None = None,
+        semifield: str = "max_plus",
+        temperature: float | None = None,
+        learn_temperature: bool = False,
         smoothing: Radius | None = None,
         splitting: str = "lie",
         iterations: int = 1,
@@ -142,19 +152,29 @@ class PDELayer(nn.Module):
             boundary=outside,
             subgrid=subgrid,
             oversample=oversample,
+            semifield=semifield,
             smoothing=smoothing,
         )
+        check_temperature(semifield, temperature, learn_temperature)
         known = {option for term in terms for names in _options(term, space).values() for option in names}
         refuse_unknown(options, known, ", ".join(terms), space)
         methods = {"convection": convection, "diffusion": diffusion}
         self.terms = nn.ModuleDict()
         for name in terms:
-            self.terms[name] = self._term(name, options, methods.get(name), alpha, metric, factory)
+            temperatures = {"temperature": temperature, "learn_temperature": learn_temperature}
+            self.terms[name] = self._term(name, options, methods.get(name), alpha, metric, temperatures, factory)
         self.mix = ChannelLinear(in_channels, out_channels, bias=not batch_norm, **factory)
         self.norm = BatchNorm(out_channels, space, **factory) if batch_norm else None
 
     def _term(
-        self, name: str, options: Options, method: str | None, alpha: float, metric: str, factory: Factory
+        self,
+        name: str,
+        options: Options,
+        method: str | None,
+        alpha: float,
+        metric: str,
+        temperatures: dict[str, Any],
+        factory: Factory,
     ) -> nn.Module:
         """Return a term with those of the options that it has."""
         given, takes = _given(name, self.space, options, method), signature(TERMS[name]).parameters
@@ -162,6 +182,7 @@ class PDELayer(nn.Module):
             given["alpha"] = alpha
         if "metric" in takes:
             given["metric"] = "spd" if "diffusion" in name and metric in ("finsler", "randers") else metric
+        given |= {option: value for option, value in temperatures.items() if option in takes}
         term = TERMS[name](self.space, self.in_channels, **given, **factory)
         if self.power is not None and "alpha" in takes:
             # one power serves all terms; past nn.Module's registration, so that the state holds it once

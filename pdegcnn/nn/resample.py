@@ -187,7 +187,9 @@ class _BetweenGrids(nn.Module):
             return space.over(sphere.SphereGrid.gauss_legendre(rings))
         if isinstance(space, R3) and self.size is None:
             return space.coarsen(self.factor)
-        return space.coarsen(self.vertex_factor) if isinstance(space, Mesh) else space
+        if isinstance(space, Mesh):
+            return space.coarsen(self.vertex_factor)
+        return space.coarser(self.factor) if self.size is None and isinstance(space, GridSpace) else space
 
     @property
     def vertex_factor(self) -> float:

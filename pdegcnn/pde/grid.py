@@ -20,7 +20,7 @@ from pdegcnn.kernels.metric import PLANE_ONLY, Metric, cell_of
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
-from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
 from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
@@ -45,6 +45,8 @@ DIFFUSION_DISTANCE = "half_angle"
 """Nearer to the heat kernel than the exact distance is: volumes grow as this one shrinks."""
 SLICES = 2
 """Voxels to each side of the window on volumes, of any term, unless the caller says otherwise."""
+NEGLIGIBLE = 40.0
+"""Taps of log-plus that cost so many temperatures more than the range of the signal weigh less than rounding."""
 OVERSAMPLED_TURN = math.pi
 """Radians of the window where ``oversample`` asks for more than the default."""
 
@@ -58,8 +60,8 @@ class GridSolver(Solver):
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
         "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
-        "dilation": ("kernel_size", "radius", "distance", "oversample"),
-        "erosion": ("kernel_size", "radius", "distance", "oversample"),
+        "dilation": ("kernel_size", "radius", "distance", "oversample", "semifield"),
+        "erosion": ("kernel_size", "radius", "distance", "oversample", "semifield"),
     }
     space: GridSpace
 
@@ -74,6 +76,9 @@ class GridSolver(Solver):
         distance = default if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
         self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
+        if options.semifield is not None:
+            self.passes = SAMPLES  # points between them would change the sum
+            _checks.choice("oversample", options.oversample, (None, 1))
         self.reach = _fixed_reach(self.space, options, self.term)
         self.caches = [KernelCache() for _ in self.passes]
         if self.term != "convection" and self.method != "spectral" and self.reach is not None:
@@ -161,6 +166,20 @@ class GridSolver(Solver):
             best = value if best is None else better(best, value)
         assert best is not None
         return space.from_grid(best.to(u.dtype))
+
+    def soft_morphology(
+        self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
+    ) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants."""
+        space, field = self.space, widen(self.space.to_grid(u))
+        metric = wide_metric(metric) if u.dtype in HALF else metric
+        if isinstance(temperature, Tensor):
+            temperature = temperature.to(field.dtype)
+        reach = self.reach or _reach_of_cost(
+            field, space, metric, alpha, time, self.distance, NEGLIGIBLE * torch.as_tensor(temperature)
+        )
+        kernel = self._kernel(morphology_kernel, metric, reach, 0, field, alpha, time)
+        return space.from_grid(log_plus_mean(field, kernel, temperature, sign).to(u.dtype))
 
     def _kernel(
         self,
@@ -270,14 +289,17 @@ def _balanced(space: GridSpace, kernel: Tensor) -> Tensor:
     return kernel / kernel.sum((-3, -2, -1), keepdim=True)
 
 
-def _reach_of_cost(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float, distance: str) -> Reach:
-    """Return how far every tap lies whose cost does not exceed the range of u.
+def _reach_of_cost(
+    u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float, distance: str, beyond: Tensor | None = None
+) -> Reach:
+    """Return how far every tap lies whose cost does not exceed the range of u, or does so by no more than ``beyond``.
 
     The centre costs nothing, so a tap that costs more than ``max u - min u`` loses to it.
     """
-    check_may_look(u, alpha, *vars(metric).values())
+    check_may_look(u, alpha, *vars(metric).values(), *(() if beyond is None else (beyond,)))
     with torch.no_grad():
-        radius = radius_of_cost(spread(u), alpha, time)
+        highest = spread(u) if beyond is None else spread(u) + beyond.to(u)
+        radius = radius_of_cost(highest, alpha, time)
         return _enclosing_reach(u, space, metric, radius, distance)
 
 

@@ -36,6 +36,7 @@ class Options:
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
         oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
+        semifield: ``"log_plus"`` where dilation and erosion take a soft maximum.
         smoothing: standard deviation of what derivatives are taken of, in units of length, or (radians, that).
     """
 
@@ -46,9 +47,12 @@ class Options:
     boundary: str | None = None
     subgrid: str | None = None
     oversample: int | tuple[int, int] | None = None
+    semifield: str | None = None
     smoothing: Radius | None = None
 
     def __post_init__(self) -> None:
+        if self.semifield is not None and _checks.choice("semifield", self.semifield, _checks.SEMIFIELDS) == "max_plus":
+            object.__setattr__(self, "semifield", None)  # the usual one, which every space has
         for name in ("kernel_size", "radius", "oversample", "smoothing"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -93,7 +97,8 @@ def refuse_unknown(options: Options, known: Collection[str], terms: str, space: 
     """Raise ``ValueError`` for an option that is given and not one of those that ``terms`` have on ``space``."""
     for name, value in options.given().items():
         if name not in known:
-            raise ValueError(f"{name}: expected None for {terms} on {space}, got {value!r}")
+            usual = "'max_plus'" if name == "semifield" else None
+            raise ValueError(f"{name}: expected {usual} for {terms} on {space}, got {value!r}")
 
 
 class Solver(Derived, ABC):

@@ -38,6 +38,10 @@ class GridSpace(HomogeneousSpace):
         """Length of a step along the first axis, the rows and the columns, in the units of the space."""
         return 1.0, 1.0, 1.0
 
+    def coarser(self, factor: float) -> GridSpace:
+        """The space whose steps are ``factor`` times as long: itself, where the unit of length is the step."""
+        return self
+
     @abstractmethod
     def to_grid(self, u: Tensor) -> Tensor:
         """View a signal as ``[B,C,P,H,W]``."""

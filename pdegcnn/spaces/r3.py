@@ -58,6 +58,11 @@ class R3(GridSpace):
         numbers = tuple(_checks.plain_number("spacing", size, 0.0, math.inf, open_low=True) for size in sizes)
         object.__setattr__(self, "spacing", numbers)
 
+    def coarser(self, factor: float) -> R3:
+        """The same space with voxels ``factor`` times as large; lengths keep their units."""
+        slices, rows, columns = cast("tuple[float, float, float]", self.spacing)
+        return R3((factor * slices, factor * rows, factor * columns))
+
     @property
     def layout(self) -> str:
         """``[B,C,D,H,W]``."""

@@ -9,9 +9,10 @@ from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.group_convolution import custom_op as _op
 from pdegcnn.ops.group_convolution.torch_impl import group_convolution as _expanded
 from pdegcnn.ops.group_convolution.torch_impl import of_volumes as _of_volumes
+from pdegcnn.ops.group_convolution.torch_impl import pull as _expanded_pull
 from pdegcnn.ops.padding import BOUNDARIES, pad
 
-__all__ = ["group_convolution"]
+__all__ = ["group_convolution", "pull"]
 
 BACKENDS = _backend.declare("group_convolution", "torch", "triton")
 
@@ -51,3 +52,18 @@ def group_convolution(
     if boundary != "zeros":
         u, padding = pad(u, padding[0], padding[1], boundary), [0, 0]
     return _op.correlate(u, kernel, padding, chosen)
+
+
+def pull(grad: Tensor, u: Tensor, kernel: Tensor, backend: str | None = None) -> tuple[Tensor, Tensor]:
+    """Gradients in a signal and a depthwise kernel of :func:`group_convolution` with zeros outside, from that of it.
+
+    For backward passes in closed form; they are not recorded.
+    """
+    chosen = _backend.choose("group_convolution", u, backend)
+    if chosen == "torch":
+        return _expanded_pull(grad, u, kernel)
+    padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
+    return (
+        _op.spread(grad, kernel, padding, chosen),
+        _op.products(grad, u, padding, kernel.shape[2], chosen),
+    )

@@ -40,3 +40,16 @@ def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
     if boundary != "zeros":
         u, padding = pad(u, rows, columns, boundary, slices), [0, 0, 0]
     return F.conv3d(u, kernel, padding=padding, groups=u.shape[1])
+
+
+def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients in the signal and a depthwise kernel, with zeros outside."""
+    with torch.enable_grad():
+        kernel = kernel.detach().requires_grad_()
+        weight = expand(kernel).flatten(0, 1)
+    padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
+    to_u, to_weight, _ = torch.ops.aten.convolution_backward(
+        grad.flatten(1, 2), u.flatten(1, 2), weight.detach(), None, [1, 1], padding, [1, 1], False, [0, 0],
+        u.shape[1], [True, True, False],
+    )  # fmt: skip
+    return to_u.view(u.shape), torch.autograd.grad(weight, kernel, to_weight)[0]

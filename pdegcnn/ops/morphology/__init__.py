@@ -36,7 +36,7 @@ def morphological_convolution(
 
     With ``semifield="log_plus"`` the maximum is soft: ``t log sum exp((u - k) / t)``, or ``-t log sum exp(-(u + k) /
     t)`` for sign -1. It lies between the maximum and ``t log N`` above it, for N taps, and its gradient goes to all
-    taps. Exact to rounding while the range of a plane of u is below 900 temperatures; beyond that it may be the
+    taps. Exact to rounding while the range of a plane of u is below 680 temperatures; beyond that it may be the
     maximum where the sum underflows. Source: Bellaard et al. (arXiv 2403.15182).
 
     Args:
@@ -61,12 +61,12 @@ def morphological_convolution(
     _checks.choice("sign", sign, (1, -1))
     _checks.flag("periodic", periodic)
     if semifield != "max_plus" or temperature is not None:
-        warmth = _checks.temperature(temperature, semifield, u)
+        t = _checks.temperature(temperature, semifield, u)
         if stride != 1:
             raise ValueError(f"stride: expected 1 for semifield='log_plus', got {stride}")
         if not periodic:
             raise ValueError("periodic: expected True for semifield='log_plus', got False")
-        return _soft(u, kernel, warmth, sign, backend, mean=False)
+        return _soft(u, kernel, t, sign, backend, mean=False)
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):
