@@ -77,6 +77,8 @@ class GridSolver(Solver):
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
         self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
         if options.semifield is not None:
+            if not self.space.is_periodic:
+                raise ValueError(f"semifield: expected None or 'max_plus' on {self.space}, got {options.semifield!r}")
             self.passes = SAMPLES  # points between them would change the sum
             _checks.choice("oversample", options.oversample, (None, 1))
         self.reach = _fixed_reach(self.space, options, self.term)
