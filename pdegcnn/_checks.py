@@ -20,14 +20,17 @@ def tensor(name: str, value: Any, ndim: int | Sequence[int] | None = None, layou
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
     if not value.is_floating_point():
-        raise TypeError(f"{name}: expected a floating-point tensor, got dtype {value.dtype}")
+        hint = f"; an image of 8 bits: {name}.float() / 255" if value.dtype == torch.uint8 else ""
+        raise TypeError(f"{name}: expected a floating-point tensor, got dtype {value.dtype}{hint}")
     if value.layout is not torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
     ranks = (ndim,) if isinstance(ndim, int) else ndim
     if ranks is not None and value.ndim not in ranks:
         shape = f" laid out {layout}" if layout else ""
         wanted = " or ".join(str(r) for r in ranks)
-        raise ValueError(f"{name}: expected a tensor of rank {wanted}{shape}, got shape {tuple(value.shape)}")
+        lift = "Or" in layout and value.ndim + 1 == min(ranks)
+        hint = "; lift first: pdegcnn.nn.Lift(space, in_channels, out_channels)" if lift else ""
+        raise ValueError(f"{name}: expected a tensor of rank {wanted}{shape}, got shape {tuple(value.shape)}{hint}")
     return value
 
 

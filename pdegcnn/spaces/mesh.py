@@ -68,7 +68,8 @@ class Mesh(Space):
     has_orientations: ClassVar[bool] = True
 
     def __init__(self, surface: Surface, orientations: int = 8, gauge: Tensor | None = None) -> None:
-        self.surface = surface
+        wanted = "a Surface (of vertices and faces: Mesh.from_arrays(vertices, faces); of a file: Mesh.from_file)"
+        self.surface: Surface = _checks.kind("surface", surface, Surface, wanted)
         self.orientations = _checks.positive_int("orientations", orientations)
         self.gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
         self._device = torch.device("cpu")

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.models import tiled
 from pdegcnn.vessels.photograph import ANGLE, check_image, prepare, restore
+from pdegcnn.vessels.width import narrowed
+
+LARGER = 1.2
+"""Pixels of a photograph in one that the network sees, from which widths are read from the photograph."""
 
 
 class Vessels(NamedTuple):
@@ -38,7 +42,8 @@ def segment(
     """Find the vessels in a photograph of the retina, of any size and camera.
 
     The photograph is prepared (:func:`prepare`), seen in tiles that overlap by more than the network sees, and the
-    result is brought back to the photograph's own pixels.
+    result is brought back to the photograph's own pixels. Where these are finer than what the network sees, the mask
+    holds vessels up to half their depth in the photograph's green channel: their width does not depend on the camera.
 
     Args:
         model: prepared photographs ``[B,3,h,w]`` to probabilities ``[B,1,h,w]``, in eval mode, such as
@@ -67,7 +72,12 @@ def segment(
     chance = probability(model, ready.pixels, progress=progress)
     full = restore(chance, ready, (height, width))
     field = restore(torch.ones_like(chance), ready, (height, width)) > 0.5
-    return Vessels((full >= threshold) & field, full * field, field, ready.diameter)
+    mask = (full >= threshold) & field
+    unit = (ready.box[2] - ready.box[0]) / ready.pixels.shape[-1]
+    if unit > LARGER:
+        found = narrowed(mask.numpy(), image[1].detach().float().cpu().numpy(), field.numpy(), unit)
+        mask = torch.from_numpy(found)
+    return Vessels(mask, full * field, field, ready.diameter)
 
 
 @torch.no_grad()

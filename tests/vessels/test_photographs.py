@@ -7,6 +7,7 @@ from scipy import ndimage
 
 import pdegcnn as pg
 from pdegcnn.vessels import overlay, photograph, prepare, probability, restore, segment
+from pdegcnn.vessels.width import narrowed
 from pdegcnn_examples.datasets import drawn_vessels
 
 
@@ -154,3 +155,31 @@ def test_two_scales_need_a_layer_each():
         pg.models.vessel_segmentation(layers=3, scales=2)
     with pytest.raises(ValueError, match="^scales: expected one of 1, 2, got 3"):
         pg.models.vessel_segmentation(scales=3)
+
+
+@pytest.mark.parametrize("half_width", [3.0, 6.0, 9.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_widths_are_those_of_the_photograph(half_width, turned):
+    """A vessel with soft sides and a light reflex along its middle, in a mask that is several pixels too wide."""
+    rows = np.abs(np.mgrid[:160, :200][0] - 80.0)
+    light = 0.6 - 0.2 / (1 + np.exp((rows - half_width) / 0.7)) + (0.12 if half_width > 5 else 0) * (rows < 1)
+    wide, field = rows < half_width + 4, np.ones((160, 200), bool)
+    if turned:
+        light, wide, field = light.T, wide.T, field.T
+    found = narrowed(wide, light, field, 2.6)
+    widths = found.sum(1 if turned else 0)[30:-30]
+    assert np.abs(widths - 2 * half_width).max() <= 1.5  # the light is smoothed by a pixel, the borders are soft
+    assert found[80 if not turned else 100, 100 if not turned else 80]
+    assert not narrowed(np.zeros_like(wide), light, field, 2.6).any()
+
+
+def test_masks_of_large_photographs_are_as_wide_as_their_vessels(shipped, monkeypatch):
+    monkeypatch.setattr(photograph, "DIAMETER", 0.92 * 140)
+    line = np.abs(np.mgrid[:420, :420][0] - 210) < 5
+    image, away = eye(420, ndimage.gaussian_filter(line.astype(float), 1.0), rim=6.0)
+    found = segment(shipped, image)
+    truth = torch.from_numpy(line & (away > 12))
+    assert (found.mask & truth).sum() > 0.85 * truth.sum()
+    across = found.mask[:, 120:300].sum(0).float().median()
+    assert abs(float(across) - 9) <= 2
+    assert ((found.probability >= 0.5)[:, 120:300].sum(0).float().median()) >= across

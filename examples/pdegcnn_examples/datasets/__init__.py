@@ -9,6 +9,7 @@ from pdegcnn_examples.datasets.planets import MONTHS, Planets, made_up_planets
 from pdegcnn_examples.datasets.scenes import CAMVID_CLASSES, CAMVID_VOID, Clip, Scenes, SceneSplit, camvid, davis
 from pdegcnn_examples.datasets.sphere_digits import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn_examples.datasets.sphere_earth import LatLonField, earth_land, earth_temperature, earth_wind
+from pdegcnn_examples.datasets.textures import TEXTURES, Textures, textures
 from pdegcnn_examples.datasets.vessels import Fundus, FundusSplit, drawn_vessels, drive
 from pdegcnn_examples.datasets.volumes import LabelledVolume, drawn_tubes, nuclei
 
@@ -30,6 +31,8 @@ __all__ = [
     "SphericalDigits",
     "SphericalSplit",
     "Split",
+    "TEXTURES",
+    "Textures",
     "camvid",
     "davis",
     "drawn_clip",
@@ -52,5 +55,6 @@ __all__ = [
     "rotated_mnist",
     "spherical_digits",
     "spherical_mnist",
+    "textures",
     "upright_digits",
 ]

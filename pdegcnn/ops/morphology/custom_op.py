@@ -2,6 +2,7 @@
 
 The forward operator remembers which row of taps holds the winning one, in the smallest integer type that holds the
 number of rows (that number itself says that no tap won). The backward operator finds the column of the winner again.
+On a processor that notes the tap itself as fast, the Numba version remembers taps; no other version reads them.
 """
 
 from __future__ import annotations
@@ -63,8 +64,14 @@ def _parts(
 
 
 def _reading(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> Reading:
-    taps = torch_impl.winning_taps(rows, u, kernel, sign)
+    taps = _winning_taps(rows, u, kernel, sign, backend)
     return Reading(lambda u, kernel: torch_impl.read(taps, u, kernel, sign), (u, kernel), (None, None))
+
+
+def _winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
+    """Numbers of the winning taps, int64, of the winners that the version for ``backend`` kept."""
+    module = implementation("morphology", "numba") if backend == "numba" else torch_impl
+    return module.winning_taps(rows, u, kernel, sign)
 
 
 register_argmax(morphology, morphology_backward, _parts, keep=3)
@@ -123,5 +130,5 @@ register_argmax(morphology_pair, morphology_backward, _pair_parts, keep=3)
 def functorch_fallback(u: Tensor, kernel: Tensor, sign: int, backend: str, periodic: bool) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     rows = _transforms.at_values(morphology, u, kernel, sign, True, backend, periodic)[1]
-    taps = _transforms.at_values(torch_impl.winning_taps, rows, u, kernel, sign)
+    taps = _transforms.at_values(_winning_taps, rows, u, kernel, sign, backend)
     return torch_impl.read(taps, u, kernel, sign)
