@@ -66,9 +66,8 @@ def convection(
         u: signal laid out as ``space.layout``.
         space: the space.
         vector: ``c [C,dim]`` or ``[dim]``, per unit of time; on SE(2) (forward, lateral, turn) in pixels, pixels,
-            radians, on the plane (x, y) in pixels, on SO(3) (tilt, tilt, spin) in radians, on a mesh as on SE(2) in its
-            unit of length.
-        time: length of the step, not negative.
+            radians, on the plane (x, y) in pixels, on volumes (x, y, z) in units of length, on SO(3) (tilt, tilt, spin)
+            in radians, on a mesh as on SE(2) in its unit of length.
         method: on grids ``"cubic"`` (default: trigonometric interpolation between orientations, cubic between pixels),
             ``"linear"`` interpolation (never leaves the range of ``u``, but smooths), or ``"spectral"`` (phase shifts,
             exact for what the samples resolve, periodic; the step's inverse is its adjoint). On SO(3) ``"spectral"``
@@ -242,8 +241,9 @@ def dilation(
             unless given (on grids a radius of (2 pi / 3, 3); on S2 and SO(3) no less than a radius of 5 pi / 16 and of
             (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis (orientations first), or
             ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
-        radius: radius of the window in place of ``kernel_size``, in pixels, in radians on S2 and SO(3), in units of a
-            mesh; or (radians of orientation, that), where one number stands for (pi/2, that).
+        radius: radius of the window in place of ``kernel_size``, in pixels (on volumes in units of length), in radians
+            on S2 and SO(3), in units of a mesh; or (radians of orientation, that), where one number stands for
+            (pi/2, that).
         distance: on grids ``"combined"`` (default), ``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``; on S2
             and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
         subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
@@ -256,7 +256,7 @@ def dilation(
             the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
             finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
             radians.
-        semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
+        semifield: ``"max_plus"``, or on images ``"log_plus"``: a soft maximum over the samples of the window,
             ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. Constants stay
             constant. For low temperatures t it tends to the maximum over the samples, for high ones to the mean of the
             window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).

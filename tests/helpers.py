@@ -64,6 +64,8 @@ MESH_CASES = [bumpy_sphere(1, orientations=8), sheet(4, 5, orientations=5)]
 """Small closed and open surfaces."""
 SPACE_CASES = [*GRID_CASES, *SPHERE_CASES, *MESH_CASES]
 """At least one of every listed space."""
+DIFFERENTIABLE = [s for s in SPACE_CASES if "diffusion_shock" in s.supported_terms]
+"""Spaces on which signals have derivatives."""
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

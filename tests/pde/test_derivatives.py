@@ -17,7 +17,7 @@ from pdegcnn.pde.derivatives import PAIRS
 from pdegcnn.pde.mesh_derivatives import MeshDerivatives
 from pdegcnn.spaces import Space
 
-from ..helpers import SPACE_CASES, sheet, spherical
+from ..helpers import DIFFERENTIABLE, sheet, spherical
 
 DOUBLE = {"dtype": torch.float64}
 GRID = pg.sphere.SphereGrid.gauss_legendre(12)
@@ -233,7 +233,7 @@ def test_the_crest_of_a_line_knows_its_direction() -> None:
             assert sign * lateral_laplacian(sign * line, pg.R2())[0, 0, 7, 7] < -0.2
 
 
-@pytest.mark.parametrize("space", [s for s in SPACE_CASES if "diffusion_shock" in s.supported_terms], ids=str)
+@pytest.mark.parametrize("space", DIFFERENTIABLE, ids=str)
 def test_gradcheck_and_constants(space: Space) -> None:
     shape = space.grid.shape if hasattr(space, "grid") else (5, 6)
     shape = (space.vertex_count,) if isinstance(space, pg.Mesh) else shape

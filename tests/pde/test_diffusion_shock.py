@@ -20,12 +20,11 @@ from pdegcnn.pde.solver import Options
 from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
 from pdegcnn.testing import equivariance_error
 
-from ..helpers import MESH_CASES, SPACE_CASES, spherical
+from ..helpers import DIFFERENTIABLE, MESH_CASES, spherical
 
 DOUBLE = {"dtype": torch.float64}
 SMALL: dict[str, Any] = {"kernel_size": 3}
-SPACES = [s for s in SPACE_CASES if "diffusion_shock" in s.supported_terms]
-EVERY_SPACE = pytest.mark.parametrize("space", SPACES, ids=str)
+EVERY_SPACE = pytest.mark.parametrize("space", DIFFERENTIABLE, ids=str)
 FIRM, SOFT = {"contrast": 3.0, "sharpness": 0.3}, {"contrast": 1e-30, "sharpness": 0.3}
 
 
@@ -157,7 +156,7 @@ def test_rotations_of_the_sphere_up_to_sampling() -> None:
     assert errors[1] < 0.5 * errors[0] < 0.1
 
 
-SMOOTH = [s for s in SPACES if not (isinstance(s, GridSpace) and s.orientations == 1 and s.has_orientations)]
+SMOOTH = [s for s in DIFFERENTIABLE if not (isinstance(s, GridSpace) and s.orientations == 1 and s.has_orientations)]
 
 
 @pytest.mark.parametrize("space", SMOOTH, ids=str)

@@ -209,6 +209,9 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: F.dilation(VOLUME, pg.R3(), ONES, distance="sub_riemannian"), ValueError, "distance: .*no orientations",
     ),
     "orientations": (lambda: F.dilation(VOLUME, pg.R3(), ONES, oversample=(2, 2)), ValueError, "oversample: expected"),
+    "semifield": (
+        lambda: F.dilation(VOLUME, pg.R3(), ONES, semifield="log_plus", temperature=1.0), ValueError, "semifield: .*R3",
+    ),
     "vector": (lambda: F.convection(VOLUME, pg.R3(), torch.ones(2)), ValueError, "vector: expected shape"),
     "lift": (lambda: pg.nn.Lift(pg.R3(), 1, 2, 4), ValueError, "kernel_size: expected positive odd"),
     "lift filters": (lambda: pg.nn.Lift(pg.R3(), 1, 2, filters="cake"), ValueError, "filters: expected None"),

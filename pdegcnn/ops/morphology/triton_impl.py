@@ -136,11 +136,11 @@ def _walk(
         index = tl.full([BLOCK], KO * KH * KW, tl.int32)
         for a in range(KO):
             turned = stride * o + a - KO // 2
-            there = PERIODIC | ((turned >= 0) & (turned < planes))
+            exists = PERIODIC | ((turned >= 0) & (turned < planes))
             source = first + ((turned + KO * planes) % planes).to(tl.int64) * pixels
             for i in range(KH):
                 row = h + i - KH // 2
-                in_row = there & (at < pixels) & (row >= 0) & (row < height)
+                in_row = exists & (at < pixels) & (row >= 0) & (row < height)
                 for j in range(KW):
                     column = w + j - KW // 2
                     here = in_row & (column >= 0) & (column < width)
