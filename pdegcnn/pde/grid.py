@@ -8,15 +8,17 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn._derived import Table
+from pdegcnn._derived import Table, lasting
 from pdegcnn._dtypes import HALF, wide_dtype, widen
 from pdegcnn._typing import tolist
-from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
+from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
-from pdegcnn.kernels.metric import PLANE_ONLY, Metric, cell_of
+from pdegcnn.kernels.heat import HeatTaps
+from pdegcnn.kernels.metric import PLANE_ONLY, Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
@@ -24,8 +26,9 @@ from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
+from pdegcnn.pde.grid_diffusion import diffusion_kernel, heat_kernel, sampled_diffusion_kernel
 from pdegcnn.pde.grid_interpolation import shifted, turned
-from pdegcnn.pde.grid_lattice import SAMPLES, Reach, all_quarters, passes, read
+from pdegcnn.pde.grid_lattice import SAMPLES, Pass, Reach, passes
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import GridSpace
@@ -35,16 +38,16 @@ BOUNDARY = "replicate"
 """What lies outside the image unless the caller says otherwise: so constants stay constant."""
 RIGHT_ANGLE = math.pi / 2
 """Radians of orientation in a window whose radius is given in pixels alone."""
-SINKHORN_STEPS = 30
-"""Each halves the remaining imbalance between orientations, a percent at first."""
-RADIUS = (2 * math.pi / 3, 3.0)
-"""Window of dilation and erosion unless the caller says otherwise, radians and pixels to each side."""
-DIFFUSION_RADIUS = (math.pi, 4.0)
+RADIUS = (5 * math.pi / 6, 3.0)
+"""Half axes of the round window of dilation and erosion on SE(2) by default, radians and pixels."""
+BOX = (2 * math.pi / 3, 3.0)
+"""Their window to each side, of other spaces and where ``oversample`` is given."""
+DIFFUSION_RADIUS = (math.pi, 5.0)
 """The same of diffusion by a kernel."""
-DIFFUSION_DISTANCE = "half_angle"
+SAMPLED_DISTANCE = "half_angle"
 """Nearer to the heat kernel than the exact distance is: volumes grow as this one shrinks."""
 OVERSAMPLED_TURN = math.pi
-"""Radians of the window where ``oversample`` asks for more than the default."""
+"""Radians of the window where ``oversample`` asks for more than the samples."""
 
 
 class GridSolver(Solver):
@@ -68,28 +71,48 @@ class GridSolver(Solver):
             self.method = _checks.choice("method", method, METHODS[self.term])
         allowed = ("periodic",) if self.method == "spectral" else BOUNDARIES
         self.boundary = BOUNDARY if options.boundary is None else _checks.choice("boundary", options.boundary, allowed)
-        default = DIFFUSION_DISTANCE if self.term == "diffusion" else DEFAULT_DISTANCE
+        default = SAMPLED_DISTANCE if self.term == "diffusion" else DEFAULT_DISTANCE
         distance = default if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
-        self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
+        self.is_heat = self.method == "kernel" and options.distance is None
+        is_max_plus = self.term in ("dilation", "erosion")
+        self.passes = passes(self.space, options.oversample) if is_max_plus else SAMPLES
+        self.is_plain = self.passes == SAMPLES
+        self.reads_cells = is_max_plus and grid_lattice.reads_cells(self.space, options.oversample)
         self.reach = _fixed_reach(self.space, options, self.term)
         self.caches = [KernelCache() for _ in self.passes]
-        if self.term != "convection" and self.method != "spectral" and self.reach is not None:
+        if self.term != "convection" and self.method != "spectral":
             self._build(like)
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
         return wide_dtype(dtype)
 
-    def _tables(self) -> list[Table]:
-        reach = self.reach
-        made: list[Table] = []
-        if reach is not None:
+    def _build(self, like: Tensor) -> None:
+        self._precision = wide_dtype(like.dtype)
+        super()._build(like)
+        if self.reach is not None and not self.method:
             for i, planes in enumerate(self.passes):
-                make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
-                made.append((f"taps{i}", None, partial(make, self.space, reach, planes)))
-                if planes != SAMPLES[0]:
-                    made.append((f"charge{i}", None, partial(grid_lattice.charge, self.space, reach, planes)))
+                places = lasting(grid_lattice.places, self.space, self.reach, planes)
+                self.register_buffer(f"places{i}", None if places is None else places.to(like.device), persistent=False)
+
+    def _tables(self) -> list[Table]:
+        made: list[Table] = []
+        for i, planes in enumerate(self.passes):
+            if self.reach is not None and self.is_heat:
+                made += [(name, None, partial(_heat_table, self.space, self.reach, name)) for name in HeatTaps._fields]
+            elif self.reach is not None:
+                made.append((f"taps{i}", None, partial(self._coordinates, self.reach, planes, self._precision)))
+            if planes.finer > 1:
+                made.append((f"turns{i}", None, partial(grid_lattice.turns, self.space, planes)))
+        if self.reads_cells:
+            made.append(("half_cell", None, partial(grid_lattice.half_cell, self.space, self.passes[0])))
         return made
+
+    def _coordinates(self, reach: Reach, planes: Pass, dtype: torch.dtype) -> Tensor:
+        """Return the coordinates of a pass's taps that the distance is a function of, computed in ``dtype``."""
+        make = grid_lattice.taps_in_reach if not self.method else grid_lattice.taps
+        make = grid_lattice.cells if self.method == "kernel" else make
+        return DISTANCES[self.distance].coordinates(self.space, make(self.space, reach, planes).to(dtype))
 
     @property
     def channels_are_independent(self) -> bool:
@@ -133,7 +156,7 @@ class GridSolver(Solver):
             metric.cometric()  # says why it cannot be
         reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
         build = sampled_diffusion_kernel if self.method == "sampled" else diffusion_kernel
-        kernel = self._kernel(build, metric, reach, 0, u, alpha, time)
+        kernel = self._kernel(heat_kernel if self.is_heat else build, metric, reach, 0, u, alpha, time)
         out = group_convolution(u, kernel, boundary=self.boundary)
         if self.method == "kernel" and self.boundary != "zeros":
             lost = 1 - widen(kernel).sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
@@ -145,13 +168,15 @@ class GridSolver(Solver):
         space, u = self.space, self.space.to_grid(u)
         if u.dtype in HALF:
             metric = wide_metric(metric)
-        reach = self.reach or _reach_of_cost(u, space, metric, alpha, time, self.distance)
-        best, field = None, u if self.passes == SAMPLES else widen(u)
+        reach = self.reach or _reach_of_cost(u, metric, alpha, time, self.distance, self._buffers.get("half_cell"))
+        best, field = None, u if self.is_plain else widen(u)
         for i, planes in enumerate(self.passes):
             kernel = self._kernel(morphology_kernel, metric, reach, i, field, alpha, time)
-            value = morphological_convolution(read(field, planes, sign), kernel, sign, stride=len(planes.planes))
-            better = torch.maximum if sign == 1 else torch.minimum
-            best = value if best is None else better(best, value)
+            read = grid_lattice.read(field, planes, self._buffers.get(f"turns{i}"), sign)
+            value = morphological_convolution(read, kernel, sign, stride=planes.finer)
+            if best is not None:
+                value = torch.maximum(best, value) if sign == 1 else torch.minimum(best, value)
+            best = value
         assert best is not None
         return space.from_grid(best.to(u.dtype))
 
@@ -166,104 +191,72 @@ class GridSolver(Solver):
         time: float,
     ) -> Tensor:
         """Return a pass's kernel of every channel of ``like``, from the cache in evaluation mode."""
-        taps, charge = self._taps(reach, which, widen(like))
-        arguments = self.space, metric, taps, alpha, time, self.distance
-
-        def make() -> Tensor:
-            kernel = build(*arguments)
-            return (kernel if charge is None else kernel + charge).to(like.dtype)
-
+        arguments: tuple[Any, ...] = self.space, metric, self._taps(reach, which, like), alpha, time
+        if not self.is_heat:
+            arguments = *arguments, self.distance
+        if not self.method:
+            tables = self._buffers
+            places = tables.get(f"places{which}")
+            if self.reach is None:
+                places = grid_lattice.places(self.space, reach, self.passes[which])
+                places = None if places is None else places.to(like.device)
+            arguments = *arguments, tables.get("half_cell"), places
         if self.training:
-            kernel = make()
+            kernel = build(*arguments)
         else:
             tensors = [v for v in (*vars(metric).values(), alpha) if isinstance(v, Tensor)]
             key = (build, metric.form, reach, like.dtype, None if isinstance(alpha, Tensor) else alpha, time)
-            kernel = self.caches[which].get(key, tensors, make)
+            kernel = self.caches[which].get(key, tensors, partial(build, *arguments))
+        kernel = kernel.to(like.dtype)
         return kernel.expand(like.shape[1], *kernel.shape[1:])
 
-    def _taps(self, reach: Reach, which: int, like: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the taps of a pass, and what they cost beside the kernel, if anything."""
-        planes = self.passes[which]
+    def _taps(self, reach: Reach, which: int, like: Tensor) -> Tensor | HeatTaps:
+        """Return what a pass's kernel is a function of: tables where the window is fixed, else made now."""
         if self.reach is not None:
-            return self.get_buffer(f"taps{which}"), self._buffers.get(f"charge{which}")
-        make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
-        taps = make(self.space, reach, planes).to(like)
-        return taps, None if planes == SAMPLES[0] else grid_lattice.charge(self.space, reach, planes).to(like)
+            if self.is_heat:
+                return HeatTaps(*map(self.get_buffer, HeatTaps._fields))
+            return self.get_buffer(f"taps{which}")
+        dtype = wide_dtype(like.dtype)
+        if self.is_heat:
+            return HeatTaps(*[x.to(like.device, dtype) for x in grid_lattice.heat_taps(self.space, reach)])
+        return self._coordinates(reach, self.passes[which], dtype).to(like.device)
+
+
+def _heat_table(space: GridSpace, reach: Reach, name: str) -> Tensor:
+    found: Tensor = getattr(grid_lattice.heat_taps(space, reach), name)
+    return found
 
 
 def morphology_kernel(
-    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
+    space: GridSpace,
+    metric: Metric,
+    taps: Tensor,
+    alpha: Alpha,
+    time: float,
+    distance: str,
+    half_cell: Tensor | None,
+    places: Tensor | None,
 ) -> Tensor:
     """Return the turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``.
 
-    ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`.
+    ``taps`` are coordinates that the distance is a function of; with ``places [Or,KO,KH,KW]`` each is met there, and
+    where none is, there is no tap. With ``half_cell [dim,dim]`` a tap stands for its cell: the best point of a signal
+    lies nearer than the tap that answers for it, on average by the mean squared distance of a cell's points from its
+    middle. This is taken off, where it leaves more than nothing.
     """
-    return cost(DISTANCES[distance](space, metric, taps), alpha, time)
+    squared = DISTANCES[distance].squared(space, metric, taps)
+    if half_cell is not None:
+        squared = squared - metric.squared_norm(half_cell).sum(-1).view(-1, *(1,) * (squared.ndim - 1))
+    kernel = cost(squared, alpha, time)
+    if places is None:
+        return kernel
+    kernel = F.pad(kernel, (0, 1), value=torch.inf)
+    return kernel.gather(1, places.flatten().expand(len(kernel), -1)).view(-1, *places.shape)
 
 
-def diffusion_kernel(
-    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
-) -> Tensor:
-    """Return the turned diffusion kernel, ``[C,Or,KO,KH,KW]``: its mass in the cell of each tap, at most one in all.
-
-    ``taps [paths,points,Or,KO,KH,KW,dim]`` are those of :func:`pdegcnn.pde.grid_lattice.cells`, a few in each cell.
-    The cell of the centre, where the kernel of a small power has its peak, is integrated in closed form. All
-    orientations give and take the same mass.
-    """
-    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[3], taps.shape[4], taps.shape[5])
-    spacing = space.grid_spacing.to(squared)
-    widths, volume = cell_of(metric)
-    volume = volume * spacing.prod()
-    mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume[:, None, None, None, None]
-    # half a cell's sides, scaled to its volume where the metric leans
-    sides = spacing * widths / 2
-    sides = sides * (volume / (2 * sides).prod(-1))[:, None] ** (1 / space.dim)
-    middle = mass_of_cell(sides, alpha, time)
-    centre = torch.zeros(sizes, dtype=torch.bool, device=taps.device)
-    centre[sizes[0] // 2, sizes[1] // 2, sizes[2] // 2] = True
-    mass = torch.where(centre, middle[:, None, None, None, None], mass)
-    # a kernel too wide to have any mass in the window is flat
-    mass = (mass + torch.finfo(mass.dtype).tiny ** 0.5) * space.tap_weights(sizes, squared)
-    mass = _symmetric(space, all_quarters(space, mass))
-    total = mass.sum((-3, -2, -1)).mean(1).clamp_max(1.0)
-    return _balanced(space, mass) * total[:, None, None, None, None]
-
-
-def sampled_diffusion_kernel(
-    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
-) -> Tensor:
-    """Return the kernel at the taps of :meth:`GridSpace.taps` alone, scaled to mass one, ``[C,Or,KO,KH,KW]``."""
-    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
-    return _balanced(space, profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared))
-
-
-def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Return the index of each tap's orientation ``[Or,KO]``."""
-    steps = torch.arange(kernel.shape[2], device=kernel.device) - kernel.shape[2] // 2
-    return (torch.arange(space.orientations, device=kernel.device)[:, None] + steps) % space.orientations
-
-
-def _symmetric(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Return the mean of a kernel and of the one that goes from the taps to the centre."""
-    tap = torch.arange(kernel.shape[2], device=kernel.device)
-    return (kernel + kernel.flip(2, 3, 4)[:, _orientation_of_taps(space, kernel), tap]) / 2
-
-
-def _balanced(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Scale a kernel so that it is a mean for each orientation, and conserves mass.
-
-    Turned samples of one function have different sums, so dividing by them would leak mass between orientations. The
-    kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
-    """
-    between, there = kernel.sum((-2, -1)), _orientation_of_taps(space, kernel)  # [C,Or,KO] and [Or,KO]
-    scale = between.sum(-1).rsqrt()
-    for _ in range(SINKHORN_STEPS):
-        scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()
-    kernel = kernel * (scale[:, :, None] * scale[:, there])[..., None, None]
-    return kernel / kernel.sum((-3, -2, -1), keepdim=True)
-
-
-def _reach_of_cost(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float, distance: str) -> Reach:
+def _reach_of_cost(
+    u: Tensor, metric: Metric, alpha: Alpha, time: float, distance: str, half_cell: Tensor | None
+) -> Reach:
     """Return how far every tap lies whose cost does not exceed the range of u.
 
     The centre costs nothing, so a tap that costs more than ``max u - min u`` loses to it.
@@ -271,6 +264,8 @@ def _reach_of_cost(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
     check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)
+        if half_cell is not None:
+            radius = (radius**2 + metric.squared_norm(half_cell).sum(-1)).sqrt()
         return _enclosing_reach(u, metric, radius, distance)
 
 
@@ -287,7 +282,9 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
     """Return the reach of a window that does not depend on values, None for ``"auto"``."""
     kernel_size, radius = options.kernel_size, options.reach(RIGHT_ANGLE)
     if kernel_size is None:
-        turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else RADIUS)
+        if radius is None and term != "diffusion" and grid_lattice.reads_cells(space, options.oversample):
+            return Reach(RADIUS[0], RADIUS[1], RADIUS[1], is_round=True)
+        turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else BOX)
         if radius is None and options.oversample not in (None, 1):
             turn = OVERSAMPLED_TURN
         return Reach(min(turn, math.pi), pixels, pixels)

@@ -2,7 +2,8 @@
 
 The supremum over a function is more than the largest of its samples. Values between samples come from interpolation:
 planes of a turned and shifted signal stand beside the planes of its samples, and one morphological convolution takes
-the largest of all, at the samples only.
+the largest of all, at the samples only. What still lies between the points that are read is met on average: a tap then
+stands for its cell of the grid, which is nearer than its middle.
 """
 
 from __future__ import annotations
@@ -17,35 +18,42 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._typing import broadcast_tensors
-from pdegcnn.pde.grid_interpolation import shifted, turned
+from pdegcnn.kernels.heat import HeatTaps, cosines, features
+from pdegcnn.pde.grid_interpolation import shifted, turning_matrix
 from pdegcnn.spaces import GridSpace
 
 Oversample = int | tuple[int, int]
 """How many times as many points are read as there are samples, along every axis or (orientations, space)."""
-CENTRED = ((0.0, 0.0), (0.5, 0.5))
-"""Rows and columns by which planes are shifted so that every cell of the grid is read in its middle too."""
+FINE = 16
+"""Orientations that dilation and erosion read at least, unless the caller says otherwise."""
 ROUNDING = 1e-6
 """What a tap may lie outside of its window by rounding."""
 
 
 class Reach(NamedTuple):
-    """How far a window goes to each side: radians, rows, columns."""
+    """How far a window goes to each side: radians, rows, columns; all of that box, or the ellipsoid inside it."""
 
     turn: float
     rows: float
     columns: float
+    is_round: bool = False
 
 
 class Pass(NamedTuple):
-    """Planes that one morphological convolution reads: for each, rows and columns of its shift in pixels.
+    """Planes that one morphological convolution reads.
 
-    Plane p of n lies p / n orientation steps further.
+    Attributes:
+        finer: how many for each orientation; plane p of n lies p / n orientation steps further.
+        rows: by how many pixels all of them are shifted.
+        columns: the same.
     """
 
-    planes: tuple[tuple[float, float], ...]
+    finer: int = 1
+    rows: float = 0.0
+    columns: float = 0.0
 
 
-SAMPLES = (Pass(((0.0, 0.0),)),)
+SAMPLES = (Pass(),)
 """The samples alone."""
 
 
@@ -63,28 +71,29 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
     return factor, factor
 
 
+def reads_cells(space: GridSpace, oversample: Oversample | None) -> bool:
+    """Whether dilation reads what it reads by default on SE(2): finer orientations, and cells rather than points."""
+    return oversample is None and space.dim == 3 and space.orientations > 2
+
+
 def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
-    """What dilation reads: with None on SE(2) the middle of every cell beside the samples, on the plane the samples."""
+    """What dilation reads: with None on SE(2) at least ``FINE`` orientations, on the plane the samples."""
     if oversample is None:
-        if space.orientations > 1:
-            return (Pass(CENTRED),)
-        return SAMPLES if space.dim == 2 else tuple(Pass((shift,)) for shift in CENTRED)
+        count = math.ceil(FINE / space.orientations) if reads_cells(space, oversample) else 1
+        return (Pass(count),)
     turns, cells = check_oversample(oversample, space)
     turns = turns if space.orientations > 1 else 1
     parts = [i / cells for i in range(cells)]
-    return tuple(Pass(((row, column),) * turns) for row in parts for column in parts)
+    return tuple(Pass(turns, row, column) for row in parts for column in parts)
 
 
 def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, int]:
     """Odd tap numbers of the box that holds every tap within reach."""
-    finer = len(planes.planes)
-    count = finer * space.orientations
-    steps = math.floor(reach.turn * finer / space.angle_step + ROUNDING) if space.dim == 3 else 0
-    row, column = (max(shift[i] for shift in planes.planes) for i in (0, 1))
+    steps = math.floor(reach.turn * planes.finer / space.angle_step + ROUNDING) if space.dim == 3 else 0
     halves = (
-        min(steps, count // 2),
-        math.floor(reach.rows + row + ROUNDING),
-        math.floor(reach.columns + column + ROUNDING),
+        min(steps, planes.finer * space.orientations // 2),
+        math.floor(reach.rows + planes.rows + ROUNDING),
+        math.floor(reach.columns + planes.columns + ROUNDING),
     )
     return 2 * halves[0] + 1, 2 * halves[1] + 1, 2 * halves[2] + 1
 
@@ -95,25 +104,55 @@ def taps(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     return space.taps_at(steps, torch.stack(broadcast_tensors(columns, rows), dim=-1))
 
 
+def half_cell(space: GridSpace, planes: Pass) -> Tensor:
+    """Vectors ``[dim,dim]`` along the frame, as long as a point of a cell is away from its middle on average."""
+    sides = space.grid_spacing.clone()
+    sides[-1] = sides[-1] / planes.finer
+    return torch.diag(sides / math.sqrt(12))
+
+
+def turns(space: GridSpace, planes: Pass) -> Tensor:
+    """Matrix ``[n*Or,Or]`` that reads the planes p = 1 to n between the samples, those of each p together."""
+    steps = torch.arange(1, planes.finer, dtype=torch.float64) / planes.finer
+    return turning_matrix(space.orientations, steps).flatten(0, 1)
+
+
 def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     """The same for points of each tap's cell, two along each axis (Gauss), ``[paths,points,Or,KO,KH,KW,dim]``.
 
     On SE(2) there are two paths to a point, one in either sense of turning; further turns round the circle are left
     out. Where quarter turns carry a square window to itself, the orientations of the first quarter are all there is.
     """
-    steps, rows, columns, _ = _offsets(space, reach, planes)
     inner = (-math.sqrt(1 / 12), math.sqrt(1 / 12))
-    around = torch.where(steps >= 0, -1.0, 1.0) * space.orientations
-    paths = [steps, steps + around] if space.dim == 3 else [steps]
     turns = inner if space.orientations > 1 else (0.0,)
-    points: list[Tensor] = []
-    for path, turn, row, column in product(paths, turns, inner, inner):
-        image = torch.stack(broadcast_tensors(columns + column, rows + row), dim=-1)
-        points.append(space.taps_at(path + turn, image))
-    found = torch.unflatten(torch.stack(points), 0, (len(paths), -1))
+    points = [_paths(space, reach, planes, *point) for point in product(turns, inner, inner)]
+    return torch.stack(points, dim=1)
+
+
+def heat_taps(space: GridSpace, reach: Reach) -> HeatTaps:
+    """What heat kernels are a function of in the middle of each tap's cell, float64; paths as in :func:`cells`."""
+    b = space.half_angle(_paths(space, reach, SAMPLES[0])).transpose(1, 2)  # [paths,KO,Or,KH,KW,dim]
+    turn = b[:, :, 0, 0, 0, 2] if space.dim == 3 else b.new_zeros(b.shape[:2])
+    return HeatTaps(features(b), cosines(turn), turn)
+
+
+def _paths(
+    space: GridSpace, reach: Reach, planes: Pass, turn: float = 0.0, row: float = 0.0, column: float = 0.0
+) -> Tensor:
+    """Elements of :func:`cells` at one point of each cell, ``[paths,Or,KO,KH,KW,dim]``."""
+    steps, rows, columns, _ = _offsets(space, reach, planes)
+    around = torch.where(steps >= 0, -1.0, 1.0) * space.orientations
+    image = torch.stack(broadcast_tensors(columns + column, rows + row), dim=-1)
+    paths = [steps, steps + around] if space.dim == 3 else [steps]
+    found = torch.stack([space.taps_at(path + turn, image) for path in paths])
+    return found[:, : _quarter(space)] if found.shape[3] == found.shape[4] else found
+
+
+def _quarter(space: GridSpace) -> int:
+    """How many orientations make a quarter turn, or all of them if none do."""
     quarter = round(math.pi / 2 / space.angle_step)
     turns_exactly = abs(quarter * space.angle_step - math.pi / 2) < ROUNDING and space.orientations % quarter == 0
-    return found[:, :, :quarter] if turns_exactly and found.shape[4] == found.shape[5] else found
+    return quarter if turns_exactly else space.orientations
 
 
 def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
@@ -124,41 +163,65 @@ def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
     return torch.cat([torch.rot90(kernel, -k, dims=(-2, -1)) for k in range(quarters)], dim=1)
 
 
-def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
-    """What the box of taps costs beside its kernel, ``[KO,KH,KW]``: nothing within reach, infinity outside."""
+def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor | None:
+    """Number of each tap of the box within those that are in reach, ``[Or,KO,KH,KW]``; the first free one elsewhere.
+
+    None where all of the box is within reach. Where quarter turns carry the window to itself, the taps of the first
+    quarter of the orientations are all there are.
+    """
+    inside = _inside_reach(space, reach, planes)
+    if bool(inside.all()):
+        return None
+    count, sizes = int(inside.sum()), inside.shape
+    first = _quarter(space) if not planes.rows and not planes.columns and sizes[1] == sizes[2] else space.orientations
+    number = torch.full((first, *sizes), first * count)
+    number[:, inside] = torch.arange(first * count).view(first, count)
+    return all_quarters(space, number[None])[0]
+
+
+def taps_in_reach(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
+    """Elements ``h^-1 g`` of the taps that :func:`places` counts, ``[n,dim]``, or of all, ``[Or,KO,KH,KW,dim]``."""
+    number, found = places(space, reach, planes), taps(space, reach, planes)
+    if number is None:
+        return found
+    inside = _inside_reach(space, reach, planes)
+    return found[: (int(number.max()) // int(inside.sum()))][:, inside].flatten(0, 1)
+
+
+def _inside_reach(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     _, rows, columns, turns = _offsets(space, reach, planes)
     inside = (rows.abs() <= reach.rows + ROUNDING) & (columns.abs() <= reach.columns + ROUNDING)
     inside = inside & (turns.abs() <= reach.turn + ROUNDING)[:, None, None]
-    return torch.where(inside, 0.0, torch.inf).double()
+    if reach.is_round:
+        square = (turns / reach.turn)[:, None, None] ** 2 + (rows / reach.rows) ** 2 + (columns / reach.columns) ** 2
+        inside = inside & (square <= 1 + ROUNDING)
+    return inside
 
 
 def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of each tap: orientation steps [KO], rows [KO,KH,1], columns [KO,1,KW] and radians [KO], float64."""
     ko, kh, kw = (torch.arange(n, dtype=torch.float64) - n // 2 for n in sizes_of(space, reach, planes))
-    count = len(planes.planes)
-    shift = torch.tensor(planes.planes, dtype=torch.float64)[torch.remainder(ko, count).long()]
-    steps = ko / count
-    rows, columns = kh[:, None] + shift[:, 0, None, None], kw + shift[:, 1, None, None]
+    steps = ko / planes.finer
+    rows, columns = (kh[:, None] + planes.rows).expand(len(ko), -1, -1), (kw + planes.columns).expand(len(ko), 1, -1)
     return steps, rows, columns, steps * space.angle_step
 
 
-def read(u: Tensor, planes: Pass, sign: int) -> Tensor:
+def read(u: Tensor, planes: Pass, matrix: Tensor | None, sign: int) -> Tensor:
     """The planes ``[B,C,n*Or,H,W]`` of a signal [B,C,Or,H,W], those of an orientation one after the other.
 
-    Points outside the image get a value that never wins.
+    ``matrix`` is that of :func:`turns`, None where there is one plane for each orientation. Points outside the image
+    get a value that never wins.
     """
-    if planes == SAMPLES[0]:
-        return u
+    field = u
+    if matrix is not None:
+        between = (matrix @ u.flatten(3)).view(*u.shape[:2], -1, *u.shape[2:])
+        field = torch.stack((u, *between.unbind(2)), dim=3).flatten(2, 3)
+    if not planes.rows and not planes.columns:
+        return field
     loser = (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4), keepdim=True)
-    parts: list[Tensor] = []
-    for i, (row, column) in enumerate(planes.planes):
-        part = turned(u, torch.full((), i / len(planes.planes), dtype=u.dtype, device=u.device)) if i else u
-        if row or column:
-            shift = [torch.full(u.shape[1:3], x, dtype=u.dtype, device=u.device) for x in (row, column)]
-            part = shifted(part, shift[0], shift[1], "replicate")
-            part = torch.where(_inside(u, row, column), part, loser)
-        parts.append(part)
-    return torch.stack(parts, dim=3).flatten(2, 3) if len(parts) > 1 else parts[0]
+    rows, columns = (field.new_full(field.shape[1:3], x) for x in (planes.rows, planes.columns))
+    moved = shifted(field, rows, columns, "replicate")
+    return torch.where(_inside(u, planes.rows, planes.columns), moved, loser)
 
 
 def _inside(u: Tensor, row: float, column: float) -> Tensor:

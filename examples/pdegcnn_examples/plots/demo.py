@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn.pde import grid
+from pdegcnn.kernels import DISTANCES, morphological_kernel
 from pdegcnn_examples.datasets import Digits
 from pdegcnn_examples.plots import networks as plot
 
@@ -93,7 +93,8 @@ def _kernels(layer: pg.nn.PDELayer, space: Any) -> dict[str, Tensor]:
     for name in ("dilation", "erosion"):
         term: Any = layer.terms[name]
         taps = space.taps((5, SHOWN_TAPS, SHOWN_TAPS), next(term.parameters()))
-        costs = grid.morphology_kernel(space, term.metric(), taps, term.power())
+        squared = DISTANCES["combined"](space, term.metric(), taps)
+        costs = morphological_kernel(squared, term.power())
         cost = costs.amin(2)[:, 0].flatten(1)
         spread = ((-cost).exp()).reshape(-1, SHOWN_TAPS, SHOWN_TAPS)
         channel = int(_elongation(spread).argmax())
