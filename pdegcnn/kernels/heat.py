@@ -47,7 +47,7 @@ class HeatTaps(NamedTuple):
 
 
 def features(b: Tensor) -> Tensor:
-    """Squares, product and entries ``[..., 5]`` of half-angle coordinates ``[..., dim]``: exponents are linear in it."""
+    """Squares, product and entries, ``[..., 5]``, of half-angle coordinates; exponents are linear in them."""
     x, y = b[..., 0], b[..., 1]
     return torch.stack((x * x, y * y, x * y, x, y), dim=-1)
 
