@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map
 
 from pdegcnn import _checks
 from pdegcnn._files import write_file
-from pdegcnn._modules import evaluating
+from pdegcnn._modules import eval_mode
 from pdegcnn.export.folding import fold
 from pdegcnn.export.real import RealInterpreter
 from pdegcnn.export.rewriting import PlainInterpreter, Rewritten
@@ -130,7 +130,7 @@ def _rewritten(
     model: nn.Module, inputs: tuple[Any, ...], shapes: Any, frozen: bool, interpreter: type[fx.Interpreter]
 ) -> ExportedProgram:
     """The model as a program without this library's operators."""
-    with evaluating(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         model(*inputs)  # tables that are made when first needed, are made of true numbers
         module = _bare(_trace(model, inputs, shapes))
         rewritten = Rewritten(fold(module) if frozen else module, interpreter)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops._operator import index_dtype
-from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates, padded, source, squared_norm
 from pdegcnn.ops.convection import reference as _convection
 from pdegcnn.ops.gather_mean import reference as _mean
 from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
@@ -91,7 +91,7 @@ def ring_morphology(
 def gather_morphology(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     """The maximum over lists that are padded to the longest; the winning taps are left out."""
     *lists, matrix, law, taps, sign, _ = rest
-    bundle = Bundle._make(lists)
+    bundle = DirectionalNeighbors._make(lists)
     count = u.shape[2]
     pairs, exists = padded(bundle)
     direction = torch.arange(count, device=u.device)[:, None]
@@ -113,8 +113,8 @@ def gather_morphology(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 
 def gather_mean(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     """The specification; the sums of weights are left out. A graph names the backend only if it is not the default."""
-    *lists, matrix, profile, reach, taps = rest[: len(Bundle._fields) + 4]
-    out = _mean.gather_mean(u, Bundle._make(lists), matrix, profile, reach, taps)
+    *lists, matrix, profile, reach, taps = rest[: len(DirectionalNeighbors._fields) + 4]
+    out = _mean.gather_mean(u, DirectionalNeighbors._make(lists), matrix, profile, reach, taps)
     return out, u.new_zeros(u.shape[1] * u.shape[3], u.shape[2])
 
 

@@ -13,7 +13,7 @@ from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, mix, to_rows
-from pdegcnn.pde.mesh_stencils import filter_stencil, partners
+from pdegcnn.pde.mesh_stencils import filter_stencil, intertwiner_count
 from pdegcnn.spaces import Mesh
 
 
@@ -72,7 +72,7 @@ class GaugeConv(nn.Module):
         for n, wide in self.out_channels.items():
             for m, channels in self.in_channels.items():
                 parts = 1 if m == n == 0 else 2
-                shape = (partners(m, n) * radial, wide, channels, parts)
+                shape = (intertwiner_count(m, n) * radial, wide, channels, parts)
                 self.weights[f"{m}to{n}"] = nn.Parameter(torch.empty(shape, **factory))
             if n in self.in_channels:
                 self.centres[str(n)] = nn.Parameter(torch.empty(wide, self.in_channels[n], 2 if n else 1, **factory))
@@ -114,7 +114,7 @@ class GaugeConv(nn.Module):
 
     def _gather(self, rows: Tensor, m: int, n: int, mesh: Mesh) -> Tensor:
         stencil = filter_stencil(mesh, m, n, self.radius, self.radial, rows)
-        mixed = mix(rows, self.weights[f"{m}to{n}"], conjugate=partners(m, n) == 2)
+        mixed = mix(rows, self.weights[f"{m}to{n}"], conjugate=intertwiner_count(m, n) == 2)
         return transport_gather(mixed, stencil)
 
     def extra_repr(self) -> str:

@@ -105,13 +105,13 @@ def check_features(
             shape = ",".join(str(w or letter) for w, letter in zip(wanted, "BCV"))
             raise ValueError(f"{name}[{spin}]: expected shape [{shape}] laid out {LAYOUT}, got {tuple(field.shape)}")
         _checks.filled(f"{name}[{spin}]", field, LAYOUT)
-        _check_partners(name, spin, field, given)
+        _check_intertwiners(name, spin, field, given)
         if weight is not None:
             _checks.for_weights(f"{name}[{spin}]", field, weight)
     return dict(given)
 
 
-def _check_partners(name: str, spin: int, field: Tensor, features: Mapping[int, Tensor]) -> None:
+def _check_intertwiners(name: str, spin: int, field: Tensor, features: Mapping[int, Tensor]) -> None:
     """Raise unless a field has the batch, vertices and device of the first one."""
     first, other = next(iter(features.items()))
     if field.shape[::2] != other.shape[::2]:

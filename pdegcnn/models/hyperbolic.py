@@ -26,7 +26,7 @@ from pdegcnn.reversible import (
     Wavelet,
 )
 from pdegcnn.reversible.contracts import hooked
-from pdegcnn.reversible.engine import concrete
+from pdegcnn.reversible.engine import values_can_be_read
 from pdegcnn.reversible.strips import assembled, in_strips, least_rows
 from pdegcnn.spaces import SE2
 
@@ -108,7 +108,7 @@ def _halo(module: nn.Module) -> int | None:
 
 def _in_strips(module: nn.Module, x: Tensor, dims: int) -> tuple[Tensor, bool]:
     """``module(x)``, without gradients strip by strip if it may be cut, and whether the result is a fresh tensor."""
-    quiet = concrete(x) and not torch.is_grad_enabled() and forward_ad._current_level < 0
+    quiet = values_can_be_read(x) and not torch.is_grad_enabled() and forward_ad._current_level < 0
     if not quiet or hooked(module) or any("forward" in vars(part) for part in module.modules()):
         return module(x), False
     halo = _halo(module)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 
 
-def in_parameter_precision(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def run_in_parameter_dtype(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Let a module's ``forward(u, ...)`` run in the dtype of its parameters under autocast.
 
     Kernels are powers of distances, which half precision does not resolve; as with batch norm, autocast stays outside.

@@ -14,7 +14,7 @@ from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.kernels.sphere_filters import degree_profiles
 from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency
-from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.pde.sphere_oversample import transforms
 from pdegcnn.spaces import GridSpace, RotationSpace
@@ -88,7 +88,7 @@ class GroupConv(Derived):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor) -> Tensor:
         """Convolve ``u``."""
         grid = self.space.to_grid(self.space.check_signal("u", u))
@@ -173,7 +173,7 @@ class SphereConv(Derived):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor) -> Tensor:
         """Convolve ``u``."""
         self.space.check_signal("u", u)

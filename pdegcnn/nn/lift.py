@@ -20,7 +20,7 @@ from pdegcnn.functional import cake_lift
 from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
 from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency
-from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.ops.padding import BOUNDARIES, pad
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import mix, to_rows
@@ -120,7 +120,7 @@ class GridLift(Derived, LiftLayer):
             raise ValueError("filters: expected 'smooth', 'steerable' or 'bspline' for a filter bank, got 'cake'")
         return torch.einsum("dcn,onhw->dcohw", self.weight, self.basis)
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, image: Tensor) -> Tensor:
         """Lift ``image``."""
         _checks.signal("image", image, 4, "[B,C,H,W]")
@@ -255,7 +255,7 @@ class SphereLift(Derived, LiftLayer):
         share = torch.where(torch.arange(self.max_frequency + 1, device=real.device) > 0, 0.5, 1.0).to(real.dtype)
         return full_orders(half * share)
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, signal: Tensor) -> Tensor:
         """Lift ``signal``."""
         layout = "[B,C,nlat,nlon]" if len(self.space.grid.shape) == 2 else "[B,C,P]"
@@ -342,7 +342,7 @@ class MeshLift(LiftLayer):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -math.sqrt(3 / inputs), math.sqrt(3 / inputs))
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor) -> Tensor:
         """Lift the function ``u``."""
         _checks.signal("u", u, 3, "[B,C,V]")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
 from pdegcnn._typing import Device, DType, Factory
-from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.pde.sphere_oversample import Finer, transforms
 from pdegcnn.spaces import RotationSpace
 
@@ -93,7 +93,7 @@ class _DegreeGain(Derived):
         """Gain ``[B,C,l,n]`` of lengths ``[B,C,l,n]`` and of means ``[B,C]`` over the space."""
         raise NotImplementedError
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor) -> Tensor:
         """Apply to ``u``, ``[B,C,...]`` laid out as ``space.layout``."""
         self.space.check_signal("u", u)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
 from pdegcnn.kernels.metric import Metric
-from pdegcnn.nn._precision import in_parameter_precision
+from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
 from pdegcnn.pde.sphere import SphereSolver
@@ -104,7 +104,7 @@ class Convection(Term):
         """Vectors uniform within a grid step along each frame vector."""
         _within_a_grid_step(self.vector, self.space)
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.vector, time, mesh)
@@ -179,7 +179,7 @@ class Diffusion(MetricTerm):
         options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
         super().__init__("diffusion", space, channels, options, alpha, metric, device, dtype)
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
@@ -219,7 +219,7 @@ class ConvectionDiffusion(MetricTerm):
         """Vectors uniform within a grid step along each frame vector; the metric has its own."""
         _within_a_grid_step(self.vector, self.space)
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
@@ -268,7 +268,7 @@ class Morphology(MetricTerm):
         super().__init__(name, space, channels, options, alpha, metric, device, dtype)
         self.sign = sign
 
-    @in_parameter_precision
+    @run_in_parameter_dtype
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)

@@ -20,7 +20,7 @@ from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
-from pdegcnn.pde.mesh_neighbors import bundle, half_edges
+from pdegcnn.pde.mesh_neighbors import directional_neighbors, half_edges
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import SE2, Mesh
 
@@ -91,7 +91,7 @@ class MeshSolver(Solver):
             distances = torch.linspace(0, 1, SAMPLES, dtype=matrix.dtype, device=u.device) * reach
         weights = profile(distances**2, alpha, space.dim, time)
         weights = weights / weights.detach()[0]
-        return gather_mean(u, bundle(space, radius, u), matrix, weights, reach, taps)
+        return gather_mean(u, directional_neighbors(space, radius, u), matrix, weights, reach, taps)
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
@@ -103,7 +103,7 @@ class MeshSolver(Solver):
         else:
             taps, radius = self.reach
         law, unit = _law(alpha, time, matrix)
-        return gather_morphology(u, bundle(space, radius, u), matrix / unit, law, taps, sign)
+        return gather_morphology(u, directional_neighbors(space, radius, u), matrix / unit, law, taps, sign)
 
 
 def kernel_reach(space: Mesh, kernel_size: object) -> tuple[int, float]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn._typing import from_numpy
-from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.geodesic_flow import HalfEdges
 from pdegcnn.spaces import Mesh
 
@@ -17,16 +17,16 @@ TIE = 1e-9
 """Relative slack by which transports half-way between two directions go to the smaller turn."""
 
 
-def bundle(mesh: Mesh, radius: float, like: Tensor) -> Bundle:
+def directional_neighbors(mesh: Mesh, radius: float, like: Tensor) -> DirectionalNeighbors:
     """Return the neighbour lists for balls of ``radius`` units, on the device and in the precision of ``like``."""
-    return mesh.cached(_bundle, like, radius)
+    return mesh.cached(_directional_neighbors, like, radius)
 
 
-def _bundle(mesh: Mesh, like: Tensor, radius: float) -> Bundle:
+def _directional_neighbors(mesh: Mesh, like: Tensor, radius: float) -> DirectionalNeighbors:
     pairs = mesh.neighbours(radius, like.double())
     step = 2 * math.pi / mesh.orientations
     angle = pairs.transport.angle()
-    angle = torch.where(pairs.mirror < torch.arange(angle.numel(), device=like.device), -angle[pairs.mirror], angle)
+    angle = torch.where(pairs.reverse_index < torch.arange(angle.numel(), device=like.device), -angle[pairs.reverse_index], angle)
     if mesh.orientations == 1:  # functions of position: there is nothing to turn
         angle = torch.zeros_like(angle)
     steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions
@@ -34,7 +34,7 @@ def _bundle(mesh: Mesh, like: Tensor, radius: float) -> Bundle:
     offset = pairs.offset * torch.polar(torch.ones_like(turn), -turn / 2)
     lists = (torch.view_as_real(offset).to(like), turn.to(like), steps.long())
     most = int(pairs.start.diff().max())
-    return Bundle(pairs.start, pairs.source, *lists, mesh.areas.to(like), most)
+    return DirectionalNeighbors(pairs.start, pairs.source, *lists, mesh.areas.to(like), most)
 
 
 def half_edges(mesh: Mesh, like: Tensor) -> HalfEdges:

@@ -9,7 +9,7 @@ from pdegcnn.ops.transport_gather import Stencil
 from pdegcnn.spaces import Mesh
 
 
-def partners(source: int, target: int) -> int:
+def intertwiner_count(source: int, target: int) -> int:
     """Number of kinds of equivariant maps between spins: by the field, and by its conjugate where that differs."""
     return 2 if source > 0 and target > 0 else 1
 
@@ -44,11 +44,11 @@ def _filter_stencil(mesh: Mesh, like: Tensor, source: int, target: int, radius: 
     direction = torch.where(distance > 0, pairs.offset / distance.clamp_min(1e-300), 0)
     profiles = radial_profiles(distance, radius, radial) * share[:, None]
     waves = [direction ** (target - source) * pairs.transport**source]
-    if partners(source, target) == 2:
+    if intertwiner_count(source, target) == 2:
         waves.append(direction ** (target + source) * pairs.transport.conj() ** source)
     factors = torch.cat([profiles * wave[:, None] for wave in waves], dim=1)
     factors = torch.where(distance[:, None] > 0, factors, 0)
-    values, back = (torch.view_as_real(x.resolve_conj()) for x in (factors, factors[pairs.mirror].conj()))
+    values, back = (torch.view_as_real(x.resolve_conj()) for x in (factors, factors[pairs.reverse_index].conj()))
     return Stencil(pairs.start, pairs.source, values.to(like), back.to(like))
 
 

@@ -36,7 +36,7 @@ def hooked(layer: nn.Module, word: str = "hooks", everywhere: bool = True) -> bo
     return any(_any(module, MODULE_HOOKS, word) for module in layer.modules())
 
 
-def vouched(layer: nn.Module, name: str) -> bool:
+def describes_forward(layer: nn.Module, name: str) -> bool:
     """Whether what the class of ``layer`` says by its attribute ``name`` surely belongs to what the layer computes.
 
     It does not when a subclass or the object itself overrides something that the class with ``name`` has, or when hooks
@@ -54,10 +54,10 @@ def vouched(layer: nn.Module, name: str) -> bool:
     return not overridden - set(FREE_TO_OVERRIDE)
 
 
-def hand_written(layer: nn.Module) -> Callable | None:
-    """The layer's ``value_and_vjp``, if it is `vouched` and the parameters are its own (no weight norm)."""
+def custom_vjp(layer: nn.Module) -> Callable | None:
+    """The layer's ``value_and_vjp``, if it is `describes_forward` and the parameters are its own (no weight norm)."""
     method = getattr(layer, "value_and_vjp", None)
-    return method if method is not None and not is_parametrized(layer) and vouched(layer, "value_and_vjp") else None
+    return method if method is not None and not is_parametrized(layer) and describes_forward(layer, "value_and_vjp") else None
 
 
 class _Kept(torch.autograd.Function):
@@ -76,12 +76,12 @@ class _Kept(torch.autograd.Function):
         )
 
 
-def kept_from_gradients(y: Tensor, name: str) -> Tensor:
+def refuse_gradients(y: Tensor, name: str) -> Tensor:
     """``y`` as a tensor that asks for gradients and raises, naming the layer, when one comes."""
     return _Kept.apply(y.detach().requires_grad_(), name)  # pyright: ignore
 
 
-class _Apart(torch.autograd.Function):
+class _SeparateNode(torch.autograd.Function):
     """An output as a node of its own."""
 
     @staticmethod
@@ -93,9 +93,9 @@ class _Apart(torch.autograd.Function):
         return grad
 
 
-def apart(x: Tensor) -> Tensor:
+def separate_node(x: Tensor) -> Tensor:
     """One output of several as a node of its own: its hooks are not called when only the others get gradients."""
-    return _Apart.apply(x)  # pyright: ignore
+    return _SeparateNode.apply(x)  # pyright: ignore
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pdegcnn import _transforms
-from pdegcnn.reversible.contracts import hand_written, hooked, kept_from_gradients, same_values, vouched
+from pdegcnn.reversible.contracts import custom_vjp, hooked, refuse_gradients, same_values, describes_forward
 from pdegcnn.reversible.replay import Autocast, LayerReplay, RandomState
 from pdegcnn.reversible.transition import Transition, apply_to_channels, round_to
 
@@ -45,7 +45,7 @@ def traced() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
 
 
-def concrete(x: Tensor) -> bool:
+def values_can_be_read(x: Tensor) -> bool:
     """Whether the values of ``x`` can be looked at."""
     return not (traced() or x.is_meta or transformed(x))
 
@@ -63,7 +63,7 @@ def evaluate(
 ) -> Tensor:
     """``f(state)`` in the dtype of the state, computed in the dtype ``inner``; checks what the layer returned."""
     y = state if inner is None else state.to(inner)
-    counted = concrete(y) and not y.is_inference()  # neither a trace nor inference mode knows versions
+    counted = values_can_be_read(y) and not y.is_inference()  # neither a trace nor inference mode knows versions
     version = y._version if counted else None
     out = layer(y) if values is None else functional_call(layer, values, (y,))
     name = _name(layer, index)
@@ -78,7 +78,7 @@ def evaluate(
     return out.to(state.dtype)
 
 
-def shifted(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = False) -> Tensor:
+def add_increment(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = False) -> Tensor:
     """``v + sign h^2 out``, the increment rounded in exact mode; written over ``v`` when it is one's own."""
     scale = sign * rule.h2
     if rule.grid is not None and torch.is_grad_enabled():
@@ -89,12 +89,12 @@ def shifted(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = F
 
 
 def piecewise(module: Transition, x: Tensor) -> bool:
-    """Whether `transit` goes by a few channels at a time; then its result is a tensor of one's own."""
+    """Whether `apply_transition` goes by a few channels at a time; then its result is a tensor of one's own."""
     noted = torch.is_grad_enabled() or traced() or transformed(x)
-    return not noted and x.numel() > 0 and vouched(module, "bands") and bool(module.bands)
+    return not noted and x.numel() > 0 and describes_forward(module, "bands") and bool(module.bands)
 
 
-def transit(module: Transition, x: Tensor, rule: Rule, inverse: bool = False, own: bool = False) -> Tensor:
+def apply_transition(module: Transition, x: Tensor, rule: Rule, inverse: bool = False, own: bool = False) -> Tensor:
     """Apply a transition or its inverse to one state, which may be overwritten if it is one's own."""
     if piecewise(module, x):
         return apply_to_channels(module, x, rule.grid, inverse, own)
@@ -106,8 +106,8 @@ def transit(module: Transition, x: Tensor, rule: Rule, inverse: bool = False, ow
 def step(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
     """One element of the stack under plain autograd."""
     if isinstance(layer, Transition):
-        return transit(layer, y, rule), transit(layer, v, rule)
-    v = shifted(v if rule.keep == 1.0 else v * rule.keep, evaluate(layer, index, y, inner=rule.inner), rule)
+        return apply_transition(layer, y, rule), apply_transition(layer, v, rule)
+    v = add_increment(v if rule.keep == 1.0 else v * rule.keep, evaluate(layer, index, y, inner=rule.inner), rule)
     return y + v, v
 
 
@@ -135,7 +135,7 @@ class Plan:
         return {name: params[place] for name, place in self.names[index].items()}
 
 
-def collect(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[dict[str, int]]]:
+def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[dict[str, int]]]:
     """All parameters, each once, and for every layer the place of each of its parameters."""
     params: list[Tensor] = []
     places: dict[int, int] = {}
@@ -152,7 +152,7 @@ def collect(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[dict[str, i
 
 
 def checksum(y: Tensor, v: Tensor) -> int:
-    """A number that tells two pairs of states apart, from their bits."""
+    """A number that tells two pairs of states separate_node, from their bits."""
     kind = {4: torch.int32, 8: torch.int64}[y.element_size()]
     return 3 * int(y.contiguous().view(kind).sum()) + int(v.contiguous().view(kind).sum())
 
@@ -172,12 +172,12 @@ def _same_parameters(layer: nn.Module, values: dict[str, Tensor]) -> bool:
 def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, Tensor] | None) -> Tensor:
     """The layer in forward. What it may show to others asks for gradients, as under plain autograd, and has none."""
     flow_y, flow_v = plan.flows[-1]
-    if not plan.record or hand_written(layer) is not None:
+    if not plan.record or custom_vjp(layer) is not None:
         out = evaluate(layer, index, y, values, plan.rule.inner)
         wants = flow_y or any(p.requires_grad for p in layer.parameters())
     else:
         with torch.enable_grad():
-            seen = kept_from_gradients(y, _name(layer, index)) if flow_y else y.detach()
+            seen = refuse_gradients(y, _name(layer, index)) if flow_y else y.detach()
             out = evaluate(layer, index, seen, values, plan.rule.inner)
         wants, out = out.requires_grad, out.detach()
     plan.flows.append((flow_y or flow_v or wants, flow_v or wants))
@@ -189,12 +189,12 @@ def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: 
     states = []
     for x, flow in zip((y, v), plan.flows[-1]):
         if not (plan.record and hooked(layer)):
-            states.append(transit(layer, x, plan.rule, own=own))
+            states.append(apply_transition(layer, x, plan.rule, own=own))
             continue
         with torch.enable_grad():
-            seen = kept_from_gradients(x, _name(layer, index)) if flow else x.detach()
-            out = transit(layer, seen, plan.rule).detach()
-        if plan.rule.grid is None and concrete(x) and not same_values(out, layer.forward(x)):
+            seen = refuse_gradients(x, _name(layer, index)) if flow else x.detach()
+            out = apply_transition(layer, seen, plan.rule).detach()
+        if plan.rule.grid is None and values_can_be_read(x) and not same_values(out, layer.forward(x)):
             raise ValueError(
                 f"{_name(layer, index)}: expected hooks that leave the input and output of a transition as they are, "
                 "got one that changes them; its inverse would not undo that (memory='plain' needs no inverse)"
@@ -208,12 +208,12 @@ def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: 
 @torch.no_grad()
 def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[Tensor, Tensor]:
     """The map alone, in the place of the states; ``own``: they may be written over from the start."""
-    rule, look = plan.rule, concrete(y) and concrete(v)
+    rule, look = plan.rule, values_can_be_read(y) and values_can_be_read(v)
     own = own and y.is_contiguous() and v.is_contiguous() and y.data_ptr() != v.data_ptr()
     for index, layer in enumerate(plan.layers):
         if isinstance(layer, Transition):
             fresh = piecewise(layer, y)
-            y, v, own = transit(layer, y, rule, own=own), transit(layer, v, rule, own=own), fresh
+            y, v, own = apply_transition(layer, y, rule, own=own), apply_transition(layer, v, rule, own=own), fresh
         else:
             y, v, own = *((y, v) if own else (y.clone(), v.clone())), True
             v = v if rule.keep == 1.0 else v.mul_(rule.keep)
@@ -226,11 +226,11 @@ def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[
 
 def _add_increment(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> None:
     """``v <- v + h^2 f(y)``, piece by piece where the layer says how."""
-    if not vouched(layer, "pieces"):
-        shifted(v, evaluate(layer, index, y, inner=rule.inner), rule, own=True)
+    if not describes_forward(layer, "pieces"):
+        add_increment(v, evaluate(layer, index, y, inner=rule.inner), rule, own=True)
         return
     for piece in layer.pieces(y if rule.inner is None else y.to(rule.inner)):  # pyright: ignore
-        shifted(piece.of(v), piece.part.to(v.dtype), rule, own=True)
+        add_increment(piece.of(v), piece.part.to(v.dtype), rule, own=True)
         del piece
 
 
@@ -242,7 +242,7 @@ class StackFunction(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, y: Tensor, v: Tensor, *params: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
         """Run all layers; states are overwritten as soon as they are this function's own."""
-        rule, look = plan.rule, concrete(y) and concrete(v)
+        rule, look = plan.rule, values_can_be_read(y) and values_can_be_read(v)
         plan.replays, plan.peaks = [], []
         plan.flows = plan.flows[:1]
         if rule.grid is not None and look:
@@ -260,7 +260,7 @@ class StackFunction(torch.autograd.Function):
                     out = _run(plan, index, layer, y, None if _same_parameters(layer, values) else values)
                     if rule.keep != 1.0:
                         v = v.mul_(rule.keep) if own else v * rule.keep
-                    v = shifted(v, out, rule, own=own)
+                    v = add_increment(v, out, rule, own=own)
                     del out
                     seen = plan.record and not plan.flows[index][0]  # what the layer shows to others stays usable
                     y = y.add_(v) if own and not seen else y + v
@@ -353,7 +353,7 @@ class Backwards:
         finally:
             if any(r.random is not None for r in plan.replays):
                 here.restore()
-        if plan.checksum is not None and concrete(self.y) and checksum(self.y, self.v) != plan.checksum:
+        if plan.checksum is not None and values_can_be_read(self.y) and checksum(self.y, self.v) != plan.checksum:
             raise RuntimeError(
                 "ReversibleStack(exact=True): the states rebuilt in the backward pass are not those of the forward "
                 "pass. Expected layers that return the same bits for the same input; got one that does not "
@@ -383,14 +383,14 @@ class Backwards:
     def _pull(self, layer: nn.Module, index: int, gv: Tensor) -> tuple[Tensor | None, float]:
         """Undo v, add the parameters' gradients to ``self.grads``, return ``J_f(y)^T gv`` and its factor."""
         rule, values = self.plan.rule, self.plan.values(index, self.params)
-        by_hand = hand_written(layer)
+        by_hand = custom_vjp(layer)
         if by_hand is not None and not (self.graph or self.plan.autocast.enabled or transformed(self.y)):
             wanted = {name: self.needs[place] for name, place in self.plan.names[index].items()}
             inner = rule.inner or self.y.dtype
             out, pulled, found = by_hand(self.y.to(inner), gv.to(inner), values, wanted)
             for name, grad in found.items():
                 self._add(self.plan.names[index][name], grad, rule.h2)
-            self.v = shifted(self.v, out.to(self.v.dtype), rule, -1.0, self.own)
+            self.v = add_increment(self.v, out.to(self.v.dtype), rule, -1.0, self.own)
             return pulled.to(self.y.dtype), rule.h2
         places = [p for p in dict.fromkeys(self.plan.names[index].values()) if self.needs[p]]
         own = [self.params[p] for p in places]
@@ -427,7 +427,7 @@ class Backwards:
             y = self.y.detach().requires_grad_(flow)
             out = evaluate(layer, index, y, {**values, **self.plan.replays[index].buffers()}, rule.inner)
             handle = _Handle.apply(out, gv, rule.h2) if out.requires_grad else None
-        self.v = shifted(self.v, out.detach(), rule, -1.0, self.own)
+        self.v = add_increment(self.v, out.detach(), rule, -1.0, self.own)
         del out
         if handle is None:
             return [None] * (1 + len(own))
@@ -461,15 +461,15 @@ class Backwards:
     def _transition_in_pieces(self, layer: Transition, index: int) -> None:
         """As `_transition`, over the states; the transpose of an orthogonal map is its inverse."""
         rule = self.plan.rule
-        turn = rule.grid is None and layer.orthogonal and vouched(layer, "orthogonal")
+        turn = rule.grid is None and layer.orthogonal and describes_forward(layer, "orthogonal")
         for state, name, flow in zip("vy", ("gv", "gy"), reversed(self.plan.flows[index])):
-            before = transit(layer, getattr(self, state), rule, inverse=True, own=self.own)
+            before = apply_transition(layer, getattr(self, state), rule, inverse=True, own=self.own)
             setattr(self, state, before)
             grad = getattr(self, name)
             if grad is not None and turn:
-                grad = transit(layer, grad, Rule(1.0), inverse=True, own=self.own)
+                grad = apply_transition(layer, grad, Rule(1.0), inverse=True, own=self.own)
             elif grad is not None:
-                (grad,) = self._pull_transition(lambda x: transit(layer, x, rule), before, [], grad, flow)
+                (grad,) = self._pull_transition(lambda x: apply_transition(layer, x, rule), before, [], grad, flow)
             setattr(self, name, grad)
         self.own = True
 
@@ -513,4 +513,4 @@ class _Mover(nn.Module):
 
     def __call__(self, x: Tensor, inverse: bool) -> Tensor:
         """Run the transition or its inverse; hooks of all modules see the transition alone."""
-        return transit(self.layer, x, self.rule, inverse)
+        return apply_transition(self.layer, x, self.rule, inverse)

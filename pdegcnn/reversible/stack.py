@@ -14,21 +14,21 @@ from torch.utils.checkpoint import checkpoint
 from pdegcnn import _checks as check
 from pdegcnn import _transforms
 from pdegcnn._dtypes import HALF
-from pdegcnn.reversible.contracts import apart, hooked
+from pdegcnn.reversible.contracts import separate_node, hooked
 from pdegcnn.reversible.engine import (
     Plan,
     Rule,
     StackFunction,
-    collect,
-    concrete,
+    unique_parameters,
+    values_can_be_read,
     evaluate,
     peak,
     run_without_gradients,
-    shifted,
+    add_increment,
     step,
     traced,
     transformed,
-    transit,
+    apply_transition,
 )
 from pdegcnn.reversible.replay import Autocast, RandomState, Settings
 from pdegcnn.reversible.transition import Transition, round_to
@@ -207,13 +207,13 @@ class ReversibleStack(nn.Module):
         for index in range(len(layers) - 1, -1, -1):
             layer = layers[index]
             if isinstance(layer, Transition):
-                y, v = transit(layer, y, rule, inverse=True), transit(layer, v, rule, inverse=True)
+                y, v = apply_transition(layer, y, rule, inverse=True), apply_transition(layer, v, rule, inverse=True)
             else:
                 y = y - v
                 copies = {name: buffer.clone() for name, buffer in layer.named_buffers()}
-                v = shifted(v, evaluate(layer, index, y, copies, rule.inner), rule, -1.0)
+                v = add_increment(v, evaluate(layer, index, y, copies, rule.inner), rule, -1.0)
                 v = v if rule.keep == 1.0 else v / rule.keep
-            if self.exact and concrete(y):
+            if self.exact and values_can_be_read(y):
                 peaks.append(peak(y, v))
             if not start.same(RandomState(y.device)):
                 start.restore()
@@ -251,7 +251,7 @@ class ReversibleStack(nn.Module):
         if y.dtype not in MANTISSA:
             raise TypeError(f"y: expected dtype float32 or float64 with exact=True, got {y.dtype}")
         y, v = round_to(y, self.grid) + 0.0, round_to(v, self.grid) + 0.0
-        if concrete(y) and concrete(v):
+        if values_can_be_read(y) and values_can_be_read(v):
             self._in_range([peak(y, v)], y.dtype, "the input", entry=0)
         return y, v, rule
 
@@ -259,7 +259,7 @@ class ReversibleStack(nn.Module):
         layers = self.sequence()
         for index, layer in enumerate(self.layers):
             _fit_to_run(layer, index, self.exact)
-        params, names = collect(layers)
+        params, names = unique_parameters(layers)
         tensors = (y, v, *params)
         inside = any(transformed(t) for t in tensors)  # what wants a gradient of an outer level is not known
         record = not inside and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
@@ -272,12 +272,12 @@ class ReversibleStack(nn.Module):
         elif self.memory == "reversible" and not forward_mode:
             y, v = StackFunction.apply(plan, y, v, *params)  # pyright: ignore
             if record:
-                y, v = apart(y), apart(v)
+                y, v = separate_node(y), separate_node(v)
             peaks = plan.peaks
         else:
             plain = forward_mode or _transforms.differentiated(y, v)  # torch.func knows no checkpoints
             y, v, peaks = self._stored(layers, y, v, rule, "plain" if plain else self.memory)
-        if not (concrete(y) and concrete(v)):
+        if not (values_can_be_read(y) and values_can_be_read(v)):
             return y, v
         if self.exact:
             self._in_range(peaks, y.dtype, "the state after layers[{}]", entry=1)
@@ -299,7 +299,7 @@ class ReversibleStack(nn.Module):
         def segment(y: Tensor, v: Tensor, first: int, last: int, note: bool) -> tuple[Tensor, Tensor]:
             for index in range(first, last):
                 y, v = step(layers[index], index, y, v, rule)
-                if note and self.exact and concrete(y):
+                if note and self.exact and values_can_be_read(y):
                     peaks.append(peak(y, v))
             return y, v
 

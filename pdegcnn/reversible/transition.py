@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pdegcnn.reversible.contracts import vouched
+from pdegcnn.reversible.contracts import describes_forward
 
 GROUP = 1 << 17
 """Numbers of a group of channels: half a megabyte in float32."""
@@ -132,12 +132,12 @@ class Inverse(Transition):
     @property
     def bands(self) -> int | None:  # pyright: ignore
         """Those of the transition, of which this is the way back."""
-        return self.transition.bands if vouched(self.transition, "bands") else None
+        return self.transition.bands if describes_forward(self.transition, "bands") else None
 
     @property
     def orthogonal(self) -> bool:  # pyright: ignore
         """Whether the transition is, and so its inverse."""
-        return self.transition.orthogonal and vouched(self.transition, "orthogonal")
+        return self.transition.orthogonal and describes_forward(self.transition, "orthogonal")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a coarse state to the fine level."""

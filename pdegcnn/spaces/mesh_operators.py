@@ -57,7 +57,7 @@ class Neighbours(NamedTuple):
     source: Tensor
     offset: Tensor
     transport: Tensor
-    mirror: Tensor
+    reverse_index: Tensor
 
 
 class SparseRows(NamedTuple):

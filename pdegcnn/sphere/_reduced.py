@@ -59,7 +59,7 @@ def ring_lengths(lmax: int, theta: Array, areas: Array, tolerance: float) -> np.
     return _mirrored(np.minimum(north, 2 * (lmax + 1)), len(theta))
 
 
-def even_lengths(theta: Array) -> np.ndarray:
+def uniform_ring_lengths(theta: Array) -> np.ndarray:
     """Lengths [nlat] that put the points of a ring about as far apart as the rings are, at least 4."""
     north = [max(_next_even_smooth(round(2 * len(theta) * np.sin(t)) - 1), 4) for t in theta[: (len(theta) + 1) // 2]]
     return _mirrored(np.array(north), len(theta))

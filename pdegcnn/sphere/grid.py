@@ -102,7 +102,7 @@ class SphereGrid:
         if spacing == "exact":
             lengths = _reduced.ring_lengths(band, theta, areas, tolerance)
         else:
-            lengths = _reduced.even_lengths(theta)
+            lengths = _reduced.uniform_ring_lengths(theta)
             band = _reduced.exact_band(lengths, theta, areas, tolerance)
         ring, counts = tuple((areas / lengths).tolist()), tuple(lengths.tolist())
         return RaggedGrid("reduced_gauss", tuple(theta.tolist()), ring, max(counts), 2 * band + 1, band, counts)

@@ -3,7 +3,7 @@
 Everything is NumPy in float64 and knows nothing of signals; :class:`pdegcnn.spaces.Mesh` turns it into operators.
 """
 
-from pdegcnn.surface.balls import Pairs, geodesic_pairs
+from pdegcnn.surface.geodesic_neighbors import NeighborPairs, geodesic_pairs
 from pdegcnn.surface.checks import check_arrays
 from pdegcnn.surface.decimation import Decimation, decimate
 from pdegcnn.surface.delaunay import intrinsic_delaunay
@@ -20,7 +20,7 @@ __all__ = [
     "JoinedSurface",
     "Level",
     "Modes",
-    "Pairs",
+    "NeighborPairs",
     "Surface",
     "Triangulation",
     "check_arrays",

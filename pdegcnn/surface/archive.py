@@ -8,13 +8,13 @@ import numpy as np
 from scipy import sparse
 
 from pdegcnn._typing import Ints
-from pdegcnn.surface.balls import Pairs
+from pdegcnn.surface.geodesic_neighbors import NeighborPairs
 from pdegcnn.surface.frames import Frames
 from pdegcnn.surface.laplacian import Modes
 from pdegcnn.surface.surface import JoinedSurface, Level, Surface
 from pdegcnn.surface.triangulation import Triangulation
 
-PAIR_FIELDS = ("start", "centre", "source", "offset", "transport", "mirror")
+PAIR_FIELDS = ("start", "centre", "source", "offset", "transport", "reverse_index")
 LEVEL_FIELDS = ("kept", "gauge", "fine", "coarse", "weight", "transport")
 FRAME_FIELDS = ("angle", "back", "scale", "first")
 MATRIX_FIELDS = ("data", "indices", "indptr")
@@ -62,7 +62,7 @@ def from_arrays(store: dict[str, Any]) -> Surface:
         flipped = Triangulation(a["faces"], a["lengths"], a["twin"], count)
         surface._delaunay = flipped, Frames(*(a[field] for field in FRAME_FIELDS))
     for name, a in _named(groups["pairs"], 1).items():
-        surface._pairs[None if name == "edges" else float(name)] = Pairs(*(a[field] for field in PAIR_FIELDS))
+        surface._pairs[None if name == "edges" else float(name)] = NeighborPairs(*(a[field] for field in PAIR_FIELDS))
     for name, a in _named(groups["laplacian"], 1).items():
         surface._laplacians[int(name)] = sparse.csr_matrix(tuple(a[field] for field in MATRIX_FIELDS), (count, count))
     for name, a in _named(groups["modes"], 2).items():

@@ -36,7 +36,7 @@ def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
     check_faces(faces, len(vertices))
     lengths = edge_lengths(vertices, faces)
     check_lengths(lengths)
-    check_glueing(faces, len(vertices))
+    check_manifold(faces, len(vertices))
     return vertices, faces
 
 
@@ -106,7 +106,7 @@ def check_lengths(lengths: Floats) -> None:
         raise ValueError(f"faces: expected no degenerate face, got zero area in faces {_shown(bad)}")
 
 
-def check_glueing(faces: Ints, vertex_count: int) -> None:
+def check_manifold(faces: Ints, vertex_count: int) -> None:
     """Raise unless the faces are an oriented manifold, with or without boundary."""
     tail, head = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     low, high = np.minimum(tail, head), np.maximum(tail, head)

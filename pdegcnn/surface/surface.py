@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from pdegcnn._typing import Complexes, Floats, Ints
-from pdegcnn.surface.balls import Pairs, geodesic_pairs
+from pdegcnn.surface.geodesic_neighbors import NeighborPairs, geodesic_pairs
 from pdegcnn.surface.decimation import decimate
 from pdegcnn.surface.delaunay import intrinsic_delaunay
 from pdegcnn.surface.frames import Frames, frames
@@ -65,7 +65,7 @@ class Surface:
         self.triangulation = Triangulation(faces, lengths / unit, plain.twin, vertex_count)
         self.frames: Frames = frames(self.triangulation)
         self.areas = vertex_areas(self.triangulation)
-        self._pairs: dict[float | None, Pairs] = {}
+        self._pairs: dict[float | None, NeighborPairs] = {}
         self._delaunay: tuple[Triangulation, Frames] | None = None
         self._laplacians: dict[int, sparse.csr_matrix] = {}
         self._bases: dict[tuple[int, int], tuple[Modes, ...]] = {}
@@ -76,7 +76,7 @@ class Surface:
         """The surfaces that this one joins; itself if it joins none."""
         return (self,)
 
-    def pairs(self, radius: float | None = None) -> Pairs:
+    def pairs(self, radius: float | None = None) -> NeighborPairs:
         """Pairs nearer than ``radius`` units, or the edges."""
         if radius not in self._pairs:
             self._pairs[radius] = geodesic_pairs(self.triangulation, self.frames, radius)
@@ -152,15 +152,15 @@ class JoinedSurface(Surface):
         """The surfaces that this one joins."""
         return self._parts
 
-    def pairs(self, radius: float | None = None) -> Pairs:
+    def pairs(self, radius: float | None = None) -> NeighborPairs:
         """The pairs of the parts."""
         pairs = [p.pairs(radius) for p in self.parts]
         vertices, before = _shifts([p.areas.size for p in self.parts]), _shifts([p.centre.size for p in pairs])
         start = [p.start[:-1] + e for p, e in zip(pairs, before)] + [before[-1:]]
-        shifts = (("centre", vertices), ("source", vertices), ("mirror", before))
+        shifts = (("centre", vertices), ("source", vertices), ("reverse_index", before))
         fields = {k: np.concatenate([getattr(p, k) + s for p, s in zip(pairs, by)]) for k, by in shifts}
         fields |= {k: np.concatenate([getattr(p, k) for p in pairs]) for k in ("offset", "transport")}
-        return Pairs(start=np.concatenate(start), **fields)
+        return NeighborPairs(start=np.concatenate(start), **fields)
 
     def delaunay(self) -> tuple[Triangulation, Frames]:
         """The Delaunay triangulations of the parts."""

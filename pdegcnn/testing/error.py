@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn._modules import evaluating
+from pdegcnn._modules import eval_mode
 from pdegcnn.spaces import GridSpace, RotationSpace, Space
 from pdegcnn.testing.between_pixels import TurnedInput, outputs_between_pixels
 
@@ -57,7 +57,7 @@ def equivariance_error(
         >>> pg.testing.equivariance_error(torch.nn.Conv2d(1, 1, 3), x, space, angle=90) < 1e-5
         False
     """
-    with evaluating(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         if isinstance(space, GridSpace) and set(motion) == {"angle"}:
             signal = TurnedInput(x, _size_of(x, size), float(motion["angle"]))
             if not signal.on_pixels:

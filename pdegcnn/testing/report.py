@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
-from pdegcnn._modules import evaluating
+from pdegcnn._modules import eval_mode
 from pdegcnn.nn.layer import PDELayer
 from pdegcnn.spaces import Mesh, Space
 from pdegcnn.testing.call import Call
-from pdegcnn.testing.causes import NORMS, UNKNOWN, as_trained, cause_of, plain_mean
+from pdegcnn.testing.diagnostics import NORMS, UNKNOWN, with_random_statistics, diagnose, plain_mean
 from pdegcnn.testing.motion import Motion, RotationMotion, choose_motion, first_tensor, spaces_of, tensors
 from pdegcnn.testing.remaining import remaining_error
 from pdegcnn.testing.remedies import Remedy, remedies
@@ -38,7 +38,7 @@ class Finding:
         kind: its class.
         error: relative error of the layer alone, on the input that it saw; NaN where it cannot be measured.
         breaks: whether it is to blame.
-        cause: short name of the cause, empty unless it is to blame; the keys of ``pdegcnn.testing.causes.CAUSES``.
+        cause: short name of the cause, empty unless it is to blame; the keys of ``pdegcnn.testing.diagnostics.CAUSES``.
         advice: the cause in words, and what to use instead.
         remaining: error of the model if this layer and all before it were exact: what is less than at the layer before
             is what this one contributes. NaN where it is not measured: in layers whose parts are, on meshes, and in
@@ -136,11 +136,11 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
     first_tensor(args)
     chosen = choose_motion(space, spaces_of(model, space), args, motion)
     limit = chosen.tolerance if tolerance is None else tolerance
-    with evaluating(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         args = chosen.move(args, chosen.resolve)
         records = _trace(model, args)
         findings = _with_remedies(records, chosen, _judge(records, chosen, limit))
-        trained = as_trained(model)
+        trained = with_random_statistics(model)
         if trained is not model:
             later = _judge(_trace(trained, args), chosen, limit)
             findings = [_latent(a, b) if b.breaks and not a.breaks else a for a, b in zip(findings, later)]
@@ -237,9 +237,9 @@ def _judge(records: list[_Record], motion: Motion, limit: float) -> list[Finding
         inside = sum(visit(part, small, large) for part in records[i].parts) > 0
         latent, under = _latent_error(calls[i])
         if latent > STATISTICS and not inside:
-            blamed[i] = (latent, *cause_of(replace(calls[i], motion=under)))
+            blamed[i] = (latent, *diagnose(replace(calls[i], motion=under)))
         elif small > STATISTICS and not errors[i] <= limit and not inside:
-            name, said = cause_of(calls[i])
+            name, said = diagnose(calls[i])
             if name not in UNKNOWN or (large > limit and errors[i] == errors[i]):
                 blamed[i] = (errors[i], name, said)
         elif not records[i].parts and (said := plain_mean(calls[i])):
@@ -248,7 +248,7 @@ def _judge(records: list[_Record], motion: Motion, limit: float) -> list[Finding
 
     visit(len(records) - 1, math.inf, math.inf)
     if not errors[-1] <= limit and not blamed:
-        blamed[len(records) - 1] = (errors[-1], *cause_of(calls[-1]))
+        blamed[len(records) - 1] = (errors[-1], *diagnose(calls[-1]))
     rows = []
     for i, r in enumerate(records):
         if next(tensors(list(r.args)), None) is None:
@@ -314,12 +314,12 @@ def _latent_error(call: Call) -> tuple[float, Motion]:
     if isinstance(call.module, NORMS) and (motion.exact or isinstance(motion, RotationMotion)):
         with suppress(ValueError):  # a batch of single values has no statistics
             error = replace(call, module=copy.deepcopy(call.module).train()).error()
-    if other is not None and not error > STATISTICS and not _knows_a_mesh(call):
+    if other is not None and not error > STATISTICS and not _uses_a_mesh(call):
         return replace(call, motion=other).error(), other
     return error, motion
 
 
-def _knows_a_mesh(call: Call) -> bool:
+def _uses_a_mesh(call: Call) -> bool:
     inside = call.module.modules() if isinstance(call.module, nn.Module) else [call.module]
     held = [value for m in inside for value in vars(m).values()] + list(call.args)
     return any(isinstance(value, Mesh) for value in held) or not isinstance(call.module, nn.Module)

@@ -13,7 +13,7 @@ from torch import Tensor
 import pdegcnn as pg
 from pdegcnn import gauge
 from pdegcnn.spaces.mesh_operators import turn_fibre
-from pdegcnn.surface.checks import check_glueing, check_lengths
+from pdegcnn.surface.checks import check_manifold, check_lengths
 
 from ..helpers import bumpy_sphere, sheet, torus
 
@@ -41,7 +41,7 @@ def inner(a: Tensor, b: Tensor, weight: Tensor) -> float:
 def test_coarse_meshes_are_surfaces_of_the_same_kind(mesh: pg.Mesh, factor: float) -> None:
     coarse = mesh.coarsen(factor)
     fine, t = mesh.surface.triangulation, coarse.surface.triangulation
-    check_glueing(t.faces, coarse.vertex_count)
+    check_manifold(t.faces, coarse.vertex_count)
     check_lengths(t.lengths)
     corners = 4 if mesh is MESHES["open"] else 0
     assert abs(coarse.vertex_count - mesh.vertex_count / factor) <= 1 + corners

@@ -21,7 +21,7 @@ from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
 from pdegcnn.ops.morphology import custom_op as morphology_op
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
-from pdegcnn.pde.mesh_neighbors import bundle
+from pdegcnn.pde.mesh_neighbors import directional_neighbors
 
 from ..cases import COEFFICIENTS, FUNCTIONS, MESH, PUBLIC_LAYERS, R2, S2, SE2, SO3, VARIANTS, Case, converted
 from .derivatives import along, faults, of_layer
@@ -216,7 +216,7 @@ def test_gradcheck_of_gauge_layers_with_an_option(case: Case) -> None:
 
 def test_second_derivatives_of_a_gathered_mean() -> None:
     """The profile is linear between its samples; its second derivative is that of the curve they are taken from."""
-    lists = bundle(MESH, 1.5, torch.empty(0, dtype=torch.float64))
+    lists = directional_neighbors(MESH, 1.5, torch.empty(0, dtype=torch.float64))
     u, m = draw(1, 2, 4, 12), lower(3)
     far = torch.linspace(0, 3.0, 4096, dtype=torch.float64)
 

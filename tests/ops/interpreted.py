@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.convection.custom_op import BOUNDARIES
@@ -22,7 +22,7 @@ from pdegcnn.ops.morphology import morphological_convolution
 from pdegcnn.ops.transport_gather import Stencil, transport_gather
 from pdegcnn.ops.transport_gather import custom_op as transport_op
 from pdegcnn.ops.transport_gather import reference as transport_reference
-from pdegcnn.pde.mesh_neighbors import bundle, half_edges
+from pdegcnn.pde.mesh_neighbors import directional_neighbors, half_edges
 from pdegcnn.pde.mesh_stencils import filter_stencil
 from tests.helpers import bumpy_sphere, sheet
 
@@ -61,8 +61,8 @@ def test_gather_morphology_triton(dtype, power, sign):
     torch.manual_seed(0)
     mesh, wide = sheet(3, 4, orientations=3), torch.promote_types(dtype, torch.float32)
     u = torch.randn(1, 2, 3, 12).mul(8).round().div(8).to(dtype)  # eighths: ties
-    lists = bundle(mesh, 1.2, u)
-    double = Bundle(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+    lists = directional_neighbors(mesh, 1.2, u)
+    double = DirectionalNeighbors(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
     lower = 0.3 * torch.randn(2, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
     law = torch.tensor([1.3 if math.isinf(power) else 0.7, power], dtype=wide)
     agree(
@@ -109,8 +109,8 @@ def test_gather_mean_triton(dtype):
     torch.manual_seed(0)
     mesh, wide = sheet(3, 4, orientations=3), torch.promote_types(dtype, torch.float32)
     u, profile = torch.randn(2, 2, 3, 12).to(dtype), torch.linspace(1, 0, 9, dtype=torch.float64).square()
-    lists = bundle(mesh, 1.2, u.to(wide))
-    double = Bundle(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+    lists = directional_neighbors(mesh, 1.2, u.to(wide))
+    double = DirectionalNeighbors(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
     lower = 0.3 * torch.randn(2, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
     agree(
         lambda u, g: gather_mean(u, lists, g, profile.to(wide), 2.5, 3, "triton"),
@@ -120,7 +120,7 @@ def test_gather_mean_triton(dtype):
     )
     if dtype == torch.float64:
         v = torch.randn(1, 2, 2, 4, dtype=dtype, requires_grad=True)
-        arguments = (v, *bundle(sheet(2, 2, orientations=2), 0.6, v), lower @ lower.mT, profile, 2.5, 1, "triton")
+        arguments = (v, *directional_neighbors(sheet(2, 2, orientations=2), 0.6, v), lower @ lower.mT, profile, 2.5, 1, "triton")
         torch.library.opcheck(mean_op.mean, arguments, test_utils=("test_schema", "test_faketensor"))
 
 

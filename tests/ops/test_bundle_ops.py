@@ -9,7 +9,7 @@ import torch
 
 from pdegcnn.export.operators import PLAIN
 from pdegcnn.ops import backend as registry
-from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.gather_mean import custom_op as mean_op
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_mean import reference as mean_reference
@@ -17,7 +17,7 @@ from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
 from pdegcnn.ops.geodesic_flow import geodesic_flow
-from pdegcnn.pde.mesh_neighbors import bundle, half_edges
+from pdegcnn.pde.mesh_neighbors import directional_neighbors, half_edges
 
 from ..helpers import bumpy_sphere, sheet
 
@@ -26,12 +26,12 @@ MESHES = {"closed": bumpy_sphere(1, orientations=6), "open": sheet(3, 4, orienta
 BACKENDS = registry.available("gather_morphology")
 
 
-def case(mesh, dtype: torch.dtype) -> tuple[torch.Tensor, Bundle, torch.Tensor]:
+def case(mesh, dtype: torch.dtype) -> tuple[torch.Tensor, DirectionalNeighbors, torch.Tensor]:
     torch.manual_seed(2)
     wide = torch.promote_types(dtype, torch.float32)
     u = torch.randn(2, 3, mesh.orientations, mesh.vertex_count).mul(8).round().div(8).to(dtype)  # eighths: ties
     lower = 0.3 * torch.randn(3, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
-    return u, bundle(mesh, 1.7, u), lower @ lower.mT
+    return u, directional_neighbors(mesh, 1.7, u), lower @ lower.mT
 
 
 def compare(fast, slow, inputs, tolerance: float, dtype: torch.dtype) -> None:
@@ -46,8 +46,8 @@ def compare(fast, slow, inputs, tolerance: float, dtype: torch.dtype) -> None:
         assert (a - b.double()).detach().abs().max() <= tolerance * max(1.0, float(a.detach().abs().max()))
 
 
-def wide(lists: Bundle) -> Bundle:
-    return Bundle(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+def wide(lists: DirectionalNeighbors) -> DirectionalNeighbors:
+    return DirectionalNeighbors(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
 
 
 @pytest.mark.parametrize("power", [0.8, 2.2, math.inf])

@@ -25,7 +25,7 @@ from pdegcnn.reversible import (
     Wavelet,
     transition,
 )
-from pdegcnn.reversible.engine import Rule, piecewise, transit
+from pdegcnn.reversible.engine import Rule, piecewise, apply_transition
 from pdegcnn.reversible.memory import _Live
 from pdegcnn.reversible.transition import apply_to_channels
 
@@ -58,7 +58,7 @@ def test_a_few_channels_at_a_time_and_in_place(case, batch, channels, group, way
     module = Inverse(split) if way == "up" else split
     grid, inverse = GRID if exact else None, way == "inverse of down"
     with torch.enable_grad():
-        expected = transit(module, x.clone(), Rule(1.0, grid=grid), inverse)
+        expected = apply_transition(module, x.clone(), Rule(1.0, grid=grid), inverse)
     before, old = x.clone(), transition.GROUP
     try:
         transition.GROUP = group

@@ -102,9 +102,9 @@ def test_ball_holds_every_vertex_within_its_radius() -> None:
 @pytest.mark.parametrize("name", SURFACES)
 def test_pairs_are_antisymmetric(name: str) -> None:
     p = SURFACES[name].surface.pairs(2.2)
-    assert (p.mirror[p.mirror] == np.arange(p.source.size)).all()
-    np.testing.assert_allclose(p.offset, -p.transport * p.offset[p.mirror], atol=1e-12)
-    np.testing.assert_allclose(p.transport, p.transport[p.mirror].conj(), atol=1e-12)
+    assert (p.reverse_index[p.reverse_index] == np.arange(p.source.size)).all()
+    np.testing.assert_allclose(p.offset, -p.transport * p.offset[p.reverse_index], atol=1e-12)
+    np.testing.assert_allclose(p.transport, p.transport[p.reverse_index].conj(), atol=1e-12)
     assert (p.centre[p.start[:-1]] == p.source[p.start[:-1]]).all()
     assert (p.offset[p.start[:-1]] == 0).all()
 

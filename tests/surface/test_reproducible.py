@@ -69,7 +69,7 @@ def integers(mesh: pg.Mesh) -> dict[str, np.ndarray]:
     found = {}
     for radius in (None, 1.5, 2.0):
         pairs = mesh.surface.pairs(radius)
-        found |= {f"pairs {radius} {name}": getattr(pairs, name) for name in ("start", "source", "mirror")}
+        found |= {f"pairs {radius} {name}": getattr(pairs, name) for name in ("start", "source", "reverse_index")}
     found["delaunay"] = mesh.surface.delaunay()[0].faces
     for factor in (2.0, 4.0, 9.5):
         level = mesh.surface.level(factor)

@@ -9,7 +9,7 @@ from torch import nn
 import pdegcnn as pg
 from pdegcnn.nn.lift import LiftLayer
 from pdegcnn.testing import Report, report
-from pdegcnn.testing.causes import CAUSES
+from pdegcnn.testing.diagnostics import CAUSES
 
 from ..helpers import bumpy_sphere, spherical
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from pdegcnn import _checks, _transforms
 from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.gather_mean import custom_op as _op
 from pdegcnn.ops.gather_mean import reference as _reference
 
@@ -19,7 +19,7 @@ BACKENDS = _backend.declare("gather_mean", "numba", "triton", "torch")
 
 def gather_mean(
     u: Tensor,
-    lists: Bundle,
+    lists: DirectionalNeighbors,
     matrix: Tensor,
     profile: Tensor,
     reach: float | Tensor,

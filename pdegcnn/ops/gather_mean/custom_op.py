@@ -12,7 +12,7 @@ from torch import Tensor
 from pdegcnn import _transforms
 from pdegcnn.ops import _jit
 from pdegcnn.ops._operator import operator
-from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.gather_mean import reference
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -184,7 +184,7 @@ def _setup_backward(ctx, inputs, output) -> None:
 def _double_backward(ctx, *along):
     """Second derivatives through the specification: rare, so it need not be fast."""
     grad, u, matrix, profile, *lists = ctx.saved_tensors
-    bundle = Bundle._make((*lists, int(lists[0].diff().max())))
+    bundle = DirectionalNeighbors._make((*lists, int(lists[0].diff().max())))
 
     def specification(u: Tensor, matrix: Tensor, profile: Tensor) -> Tensor:
         return reference.gather_mean(u, bundle, matrix, profile, ctx.reach, ctx.taps)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pdegcnn import _transforms
 from pdegcnn.kernels.metric import safe_sqrt
-from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates, padded, source, squared_norm
 
 REFUSAL = (
     "gather_mean: expected at most second derivatives in the metric of diffusion on a mesh, got a third; take it "
@@ -40,7 +40,7 @@ def _bend(profile: Tensor, place: Tensor, below: Tensor) -> Tensor:
     return curve / 2 * moved**2 + _transforms.vanishing(moved, 2, REFUSAL)
 
 
-def gather_mean(u: Tensor, lists: Bundle, matrix: Tensor, profile: Tensor, reach: float | Tensor, taps: int) -> Tensor:
+def gather_mean(u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, profile: Tensor, reach: float | Tensor, taps: int) -> Tensor:
     """``sum_q k(d_pq) a_q u_q / sum_q k(d_pq) a_q`` over the taps q of every point p."""
     count = u.shape[2]
     pairs, exists = padded(lists)

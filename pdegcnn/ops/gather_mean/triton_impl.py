@@ -145,7 +145,7 @@ def run(
 
     Args:
         signals: by rows [B,C*V,N]; the signal, and with ``back`` the gradient over the sums of weights, and the means.
-        lists: tensors of a ``Bundle``: start, columns, offset, turn, steps, areas.
+        lists: tensors of a ``DirectionalNeighbors``: start, columns, offset, turn, steps, areas.
         geometry: metric [C,3,3], table of taps [4,taps*N], profile [T], samples of the profile for one unit [1].
         results: values or gradient like the signal, sums of weights [C*V,N], parts of the metric's gradient [P,6] with
             ``P = B C ceil(V / BLOCK)``.

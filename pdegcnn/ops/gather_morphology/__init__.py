@@ -7,7 +7,7 @@ from torch import Tensor
 from pdegcnn import _checks, _transforms
 from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import backend as _backend
-from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.gather_morphology import custom_op as _op
 
 __all__ = ["gather_morphology"]
@@ -16,7 +16,7 @@ BACKENDS = _backend.declare("gather_morphology", "numba", "triton", "torch")
 
 
 def gather_morphology(
-    u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, taps: int, sign: int = +1, backend: str | None = None
+    u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int = +1, backend: str | None = None
 ) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of every point of the bundle.
 
@@ -55,5 +55,5 @@ def gather_morphology(
     dtype = wide_dtype(u.dtype)
     arguments = (u.to(dtype), *lists, matrix.to(dtype), law.to(dtype), taps, sign, chosen)
     if _transforms.differentiated(u, matrix, law):
-        return _op.by_gathering(*arguments).to(u.dtype)
+        return _op.functorch_fallback(*arguments).to(u.dtype)
     return _op.search(*arguments)[0].to(u.dtype)

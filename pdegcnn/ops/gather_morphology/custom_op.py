@@ -10,7 +10,7 @@ from torch import Tensor
 from pdegcnn import _transforms
 from pdegcnn.ops._argmax_autograd import Part, Reading, register_argmax, register_pull
 from pdegcnn.ops._operator import implementation, index_dtype, operator
-from pdegcnn.ops.bundle import Bundle
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.gather_morphology import torch_impl
 
 
@@ -31,7 +31,7 @@ def search(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Value and winning taps, both [B,C,Or,V]."""
-    lists = Bundle(start, columns, offset, turn, steps, areas, most)
+    lists = DirectionalNeighbors(start, columns, offset, turn, steps, areas, most)
     return implementation("gather_morphology", backend).forward(
         u, lists, matrix, law, taps, sign, index_dtype(most * taps)
     )
@@ -61,7 +61,7 @@ def pull(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in u and (with ``metric``, else zero) in the matrix and the law."""
-    lists = Bundle(start, columns, offset, turn, steps, areas, most)
+    lists = DirectionalNeighbors(start, columns, offset, turn, steps, areas, most)
     module = implementation("gather_morphology", "numba" if backend == "numba" else "torch")
     return module.backward(grad, lists, matrix, law, winner, taps, sign, metric)
 
@@ -78,7 +78,7 @@ def _parts(needs: Any, u: Tensor, *inputs: Any) -> list[Part]:
 
 def _reading(grad: Tensor, winner: Tensor, *rest: Any) -> Reading:
     *lists, matrix, law, taps, sign, _, _ = rest
-    bundle = Bundle._make(lists)
+    bundle = DirectionalNeighbors._make(lists)
 
     def read(u: Tensor, matrix: Tensor, law: Tensor) -> Tensor:
         return torch_impl.read(u, bundle, matrix, law, winner, taps, sign)
@@ -90,8 +90,8 @@ register_argmax(search, pull, _parts)
 register_pull(pull, _reading)
 
 
-def by_gathering(u: Tensor, *arguments: Any) -> Tensor:
+def functorch_fallback(u: Tensor, *arguments: Any) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     *lists, matrix, law, taps, sign, _ = arguments
     winner = _transforms.at_values(search, u, *arguments)[1]
-    return torch_impl.read(u, Bundle._make(lists), matrix, law, winner, taps, sign)
+    return torch_impl.read(u, DirectionalNeighbors._make(lists), matrix, law, winner, taps, sign)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from pdegcnn.ops import _jit
-from pdegcnn.ops.bundle import Bundle, half_steps
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, half_steps
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 
 
 def forward(
-    u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
+    u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
     loops = _jit.specialise(LOOPS, None, 0)
@@ -38,7 +38,7 @@ def forward(
 
 
 def backward(
-    grad: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
+    grad: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in u, and with ``metric`` (else zero) in the matrix and the law."""
     loops = _jit.specialise(LOOPS, None, 0)

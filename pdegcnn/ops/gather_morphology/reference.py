@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates, padded, source, squared_norm
 
 
 def cost(squared: Tensor, law: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def cost(squared: Tensor, law: Tensor) -> Tensor:
     return torch.where(squared > 0, factor * safe**power, 0)
 
 
-def gather_morphology(u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, taps: int, sign: int = +1) -> Tensor:
+def gather_morphology(u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int = +1) -> Tensor:
     """``max(u - k)`` or ``min(u + k)`` over the taps; the point itself first, then in the order (pair, step)."""
     if sign == -1:
         return -gather_morphology(-u, lists, matrix, law, taps)

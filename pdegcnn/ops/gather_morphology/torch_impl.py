@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdegcnn.ops.bundle import Bundle, coordinates, padded, source, squared_norm
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates, padded, source, squared_norm
 from pdegcnn.ops.gather_morphology.reference import cost
 
 
 def forward(
-    u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
+    u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
     count = u.shape[2]
@@ -30,7 +30,7 @@ def forward(
     return sign * best, winner
 
 
-def _chosen(lists: Bundle, winner: Tensor, taps: int) -> tuple[Tensor, Tensor, Tensor]:
+def _chosen(lists: DirectionalNeighbors, winner: Tensor, taps: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs and steps ``[B,C,Or,V]`` of the winning taps, and the directions they are seen from."""
     slot = winner.long()
     pair = lists.start[:-1] + slot.div(taps, rounding_mode="floor")
@@ -38,7 +38,7 @@ def _chosen(lists: Bundle, winner: Tensor, taps: int) -> tuple[Tensor, Tensor, T
 
 
 def _law_at(
-    lists: Bundle, matrix: Tensor, law: Tensor, pair: Tensor, step: Tensor, direction: Tensor
+    lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, pair: Tensor, step: Tensor, direction: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Coordinates of winning taps, squared distances (one for those that cost nothing), which cost; factor, power."""
     y = coordinates(lists, pair, direction, step, pair.shape[2])
@@ -49,7 +49,7 @@ def _law_at(
     return y, torch.where(moved, squared, 1), moved, factor, power
 
 
-def read(u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int) -> Tensor:
+def read(u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int) -> Tensor:
     """The values of :func:`forward`, read at the winning taps; differentiable torch."""
     pair, step, direction = _chosen(lists, winner, taps)
     place = source(lists, pair, direction, step, u.shape[2])
@@ -59,7 +59,7 @@ def read(u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, 
 
 
 def backward(
-    grad: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
+    grad: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in u, and with ``metric`` (else zero) those in the matrix and the law."""
     pair, step, direction = _chosen(lists, winner, taps)

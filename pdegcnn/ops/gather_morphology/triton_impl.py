@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pdegcnn.ops.bundle import Bundle, half_steps
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, half_steps
 
 BLOCK = 16
 """Vertices per program."""
@@ -91,7 +91,7 @@ def _search(
 
 
 def forward(
-    u: Tensor, lists: Bundle, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
+    u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
     batch, channels, count, vertices = u.shape

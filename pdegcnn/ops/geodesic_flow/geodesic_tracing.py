@@ -55,7 +55,7 @@ class HalfEdges(NamedTuple):
     gauge: Tensor
 
 
-class Landing(NamedTuple):
+class GeodesicEndpoint(NamedTuple):
     """Where paths end, each field ``[M, ...]``.
 
     ``wedge``: half-edge right of the start, -1 for paths that leave the surface at once; ``vertices [M,3]`` of the last
@@ -85,12 +85,12 @@ def _wedges(t: HalfEdges, vertex: Tensor, angle: Tensor) -> Tensor:
     return torch.where(inside & (t.tail[wedge] == vertex), wedge, -1)
 
 
-def find(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str) -> Landing:
+def find(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str) -> GeodesicEndpoint:
     """The ends of the paths by a backend; arguments as :func:`land`."""
     if backend == "torch":
         return land(t, vertex, radius, angle)
     count = vertex.numel()
-    end = Landing(
+    end = GeodesicEndpoint(
         vertex.new_empty(count),
         vertex.new_empty(count, 3),
         radius.new_empty(count, 3, 2),
@@ -112,7 +112,7 @@ def find(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor, backend: s
 def geodesic_landing(
     tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Wedge, vertices, positions and turn of a :class:`Landing`, of half-edge tables and paths."""
+    """Wedge, vertices, positions and turn of a :class:`GeodesicEndpoint`, of half-edge tables and paths."""
     end = find(HalfEdges._make(tables), vertex, radius, angle, backend)
     return end.wedge, end.vertices, end.positions, end.turn
 
@@ -124,7 +124,7 @@ def _(tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backe
     return vertex.new_empty(count), corners, radius.new_empty(count, 3, 2), radius.new_empty(count, 3)
 
 
-def land(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing:
+def land(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor) -> GeodesicEndpoint:
     """Follow the paths from ``vertex [M]`` over ``radius`` in the direction ``angle``, all ``[M]``, float64."""
     wedge = _wedges(t, vertex, angle)
     h = wedge.clamp(min=0)
@@ -135,7 +135,7 @@ def land(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing
     vertices = torch.stack((vertex, t.tail[t.next[h]], t.tail[t.previous[h]]), dim=1)
     positions = torch.stack((torch.zeros_like(right), right, left), dim=1)
     turn = torch.stack((torch.zeros_like(alpha), t.transport[h], -t.transport[t.previous[h]]), dim=1)
-    end = Landing(wedge, vertices, positions, turn)
+    end = GeodesicEndpoint(wedge, vertices, positions, turn)
     # the edge ahead of each path that goes on, and its two ends: position and transport
     ahead, right_turn, left_turn = t.next[h], turn[:, 1], turn[:, 2]
     going = torch.nonzero(wedge >= 0)[:, 0]
@@ -152,7 +152,7 @@ def land(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor) -> Landing
 
 def _cross_edge(
     t: HalfEdges,
-    end: Landing,
+    end: GeodesicEndpoint,
     going: Tensor,
     target: Tensor,
     ahead: Tensor,
@@ -187,7 +187,7 @@ def _cross_edge(
     ]
 
 
-def _weights(end: Landing, target: Tensor) -> Tensor:
+def _weights(end: GeodesicEndpoint, target: Tensor) -> Tensor:
     """Barycentric weights ``[M,3]`` of the targets, differentiable; beyond the boundary those of the nearest inside."""
     a, b, c = end.positions.to(target.dtype).unbind(1)
     double = _cross(b - a, c - a)
@@ -214,7 +214,7 @@ def flow(u: Tensor, t: HalfEdges, shift: Tensor, backend: str) -> Tensor:
     angle = torch.where(below, angle - angle.detach(), angle)
     radius = radius[:, None, None].expand(angle.shape).flatten()
     follow = partial(geodesic_landing, list(t), vertex, backend=backend)
-    end = Landing._make(_transforms.at_values(follow, radius, angle.flatten()))
+    end = GeodesicEndpoint._make(_transforms.at_values(follow, radius, angle.flatten()))
     start = t.angle[end.wedge.clamp(min=0)]
     alpha = angle.flatten() - start
     alpha = (alpha - 2 * math.pi * torch.floor(alpha.detach() / (2 * math.pi))) / t.scale[vertex]

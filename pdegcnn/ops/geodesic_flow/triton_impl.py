@@ -147,7 +147,7 @@ def land(tables: Sequence[Tensor], paths: Sequence[Tensor], end: Sequence[Tensor
     Args:
         tables: half-edge tables of the mesh, without its gauge.
         paths: vertex, radius and angle of each path.
-        end: tensors of a ``Landing``.
+        end: tensors of a ``GeodesicEndpoint``.
         most: triangles that a path may cross.
     """
     count, size = paths[0].numel(), tables[0].numel()

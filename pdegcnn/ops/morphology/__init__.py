@@ -45,7 +45,7 @@ def morphological_convolution(
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):
-        return _op.by_gathering(u, kernel, sign, chosen)
+        return _op.functorch_fallback(u, kernel, sign, chosen)
     return _op.morphology(u, kernel, sign, keep, chosen)[0]
 
 

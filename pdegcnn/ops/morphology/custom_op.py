@@ -116,7 +116,7 @@ def _pair_parts(needs: Any, u: Tensor, dilation: Tensor, erosion: Tensor, keep: 
 register_argmax(morphology_pair, morphology_backward, _pair_parts, keep=3)
 
 
-def by_gathering(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
+def functorch_fallback(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
     rows = _transforms.at_values(morphology, u, kernel, sign, True, backend)[1]
     taps = _transforms.at_values(torch_impl.winning_taps, rows, u, kernel, sign)

@@ -64,7 +64,7 @@ def ring_morphology(
     chosen = _backend.choose("ring_morphology", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):
-        return _op.by_gathering(u, kernel, taps, start, longest, sign, chosen)
+        return _op.functorch_fallback(u, kernel, taps, start, longest, sign, chosen)
     return _op.ring_morphology(u, kernel, taps, start, longest, sign, keep, chosen)[0]
 
 

@@ -69,7 +69,7 @@ register_argmax(ring_morphology, ring_morphology_backward, _parts, keep=6)
 register_pull(ring_morphology_backward, _reading)
 
 
-def by_gathering(
+def functorch_fallback(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, backend: str
 ) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""

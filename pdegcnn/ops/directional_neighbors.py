@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-class Bundle(NamedTuple):
+class DirectionalNeighbors(NamedTuple):
     """Pairs (v, w), sorted by v, the vertex itself first; it holds (w, v) with each (v, w).
 
     Args:
@@ -42,14 +42,14 @@ def half_steps(count: int, taps: int, dtype: torch.dtype) -> Tensor:
     return torch.stack((angle.cos(), angle.sin()), dim=1).to(dtype)
 
 
-def padded(lists: Bundle) -> tuple[Tensor, Tensor]:
+def padded(lists: DirectionalNeighbors) -> tuple[Tensor, Tensor]:
     """Pairs of each vertex side by side, ``[V,most]``, and which of them exist."""
     slot = torch.arange(lists.most, device=lists.start.device)
     exists = slot < lists.start.diff()[:, None]
     return torch.where(exists, lists.start[:-1, None] + slot, lists.start[:-1, None]), exists
 
 
-def coordinates(lists: Bundle, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
+def coordinates(lists: DirectionalNeighbors, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
     """Half-angle coordinates ``[...,3]`` of the taps (pair, step) seen from ``direction``, of ``count`` directions."""
     grid = 2 * math.pi / count
     x, y = lists.offset[pair].unbind(-1)
@@ -59,7 +59,7 @@ def coordinates(lists: Bundle, pair: Tensor, direction: Tensor, step: Tensor, co
     return torch.stack(torch.broadcast_tensors(c * x - s * y, s * x + c * y, turn), dim=-1)
 
 
-def source(lists: Bundle, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
+def source(lists: DirectionalNeighbors, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
     """Flat position in [N*V] that the taps read."""
     return (direction + step - lists.steps[pair]) % count * (lists.start.numel() - 1) + lists.columns[pair]
 

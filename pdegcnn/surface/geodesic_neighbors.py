@@ -19,7 +19,7 @@ PIECE = 2_000_000
 
 
 @dataclass(frozen=True)
-class Pairs:
+class NeighborPairs:
     """Pairs (v, w) of vertices nearer to each other than a radius, sorted by v; (v, v) comes first.
 
     Args:
@@ -28,7 +28,7 @@ class Pairs:
         source: w, ``[E]``.
         offset: log map of w at v, ``[E]`` complex: length and polar angle in the frame of v.
         transport: unit complex number that takes the frame of w to that of v, ``[E]``.
-        mirror: position of the pair (w, v), ``[E]``.
+        reverse_index: position of the pair (w, v), ``[E]``.
     """
 
     start: Ints
@@ -36,10 +36,10 @@ class Pairs:
     source: Ints
     offset: Complexes
     transport: Complexes
-    mirror: Ints
+    reverse_index: Ints
 
 
-def geodesic_pairs(triangulation: Triangulation, frames: Frames, radius: float | None = None) -> Pairs:
+def geodesic_pairs(triangulation: Triangulation, frames: Frames, radius: float | None = None) -> NeighborPairs:
     """All pairs within ``radius``; without one, the edges: neighbours that share a face.
 
     Along an edge, log map and transport are exact. Beyond, the log map is the sum of the edges of a path, each
@@ -156,26 +156,26 @@ def _sum(slot: Ints, values: Complexes) -> Complexes:
 
 def _symmetric(
     centre: Ints, source: Ints, offset: Complexes, transport: Complexes, n: int, radius: float | None
-) -> Pairs:
+) -> NeighborPairs:
     """Average the two directions of every pair and cut the ball."""
-    mirror = _mirror(centre, source, n)
-    keep = mirror >= 0
-    mirror = np.where(keep, mirror, 0)
-    mean = transport + transport[mirror].conj()
+    reverse_index = _reverse_index(centre, source, n)
+    keep = reverse_index >= 0
+    reverse_index = np.where(keep, reverse_index, 0)
+    mean = transport + transport[reverse_index].conj()
     size = np.abs(mean)
     turn = np.where(size > 1e-9, mean / np.where(size > 1e-9, size, 1), transport)
-    between = (offset - turn * offset[mirror]) / 2
+    between = (offset - turn * offset[reverse_index]) / 2
     if radius is not None:
-        length = (np.abs(offset) + np.abs(offset[mirror])) / 2
+        length = (np.abs(offset) + np.abs(offset[reverse_index])) / 2
         keep &= (length <= radius * (1 + TIE)) & (
             np.abs(between) >= length / 2 * (1 - TIE)
         )  # else they go different ways
     centre, source, between, turn = (x[keep] for x in (centre, source, between, turn))
     start = np.searchsorted(centre, np.arange(n + 1))
-    return Pairs(start, centre, source, between, turn, _mirror(centre, source, n))
+    return NeighborPairs(start, centre, source, between, turn, _reverse_index(centre, source, n))
 
 
-def _mirror(centre: Ints, source: Ints, n: int) -> Ints:
+def _reverse_index(centre: Ints, source: Ints, n: int) -> Ints:
     key = centre * n + source
     order = np.argsort(key)
     back = source * n + centre

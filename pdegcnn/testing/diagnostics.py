@@ -139,7 +139,7 @@ def normalisation(call: Call) -> str | None:
     return "batch norm over an axis of the grid: statistics and scales of their own for each place"
 
 
-def as_trained(model: Any) -> Any:
+def with_random_statistics(model: Any) -> Any:
     """A copy whose normalisations have the various scales and statistics of training; the model itself if it has none.
 
     In a new network they change nothing, and hide what they will do.
@@ -282,7 +282,7 @@ def sampling(call: Call) -> str | None:
     return None
 
 
-def own_code(call: Call) -> str:
+def unknown(call: Call) -> str:
     """Nothing known: what two experiments say about the place dependence."""
     x = call.x
     if x is not None and x.ndim >= 3 and isinstance(call.output, Tensor) and call.output.ndim == x.ndim:
@@ -300,7 +300,7 @@ def _varies(u: Tensor, axes: Any) -> bool:
     return bool((spread > 1e-4 * u.abs().amax().clamp_min(1e-12)).any())
 
 
-def joined_orientations(call: Call) -> str | None:
+def merged_orientations(call: Call) -> str | None:
     """Orientations told apart, because they were joined with the channels."""
     if isinstance(call.motion, GridMotion) and call.motion.folded:
         count = call.motion.folded
@@ -319,16 +319,16 @@ CAUSES: dict[str, Callable[[Call], str | None]] = {
     "unsampled angle": unsampled_angle,
     "wrong axis": wrong_axis,
     "gauge": gauge_dependence,
-    "joined orientations": joined_orientations,
+    "joined orientations": merged_orientations,
     "sampling": sampling,
-    "own code": own_code,
+    "own code": unknown,
 }
 """Causes in the order they are asked."""
 UNKNOWN = ("sampling", "own code")
 """Those that name no fault."""
 
 
-def cause_of(call: Call) -> tuple[str, str]:
+def diagnose(call: Call) -> tuple[str, str]:
     """Name of the first cause that speaks, and what it says."""
     for name, ask in CAUSES.items():
         with torch.no_grad():
