@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from pdegcnn import _checks, _fft, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn._dtypes import wide_dtype, widen
-from pdegcnn._typing import fft
+from pdegcnn._typing import fft, sym_max
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
@@ -37,6 +38,8 @@ __all__ = [
 PLANAR = "R2 or SE2"
 LANCZOS = 3
 """Samples of the coarser grid to each side that the windowed sinc reaches."""
+FILTERS = ("linear", "lanczos")
+"""Of :func:`resample`."""
 PROJECTIONS = ("max", "mean", "norm", "dilated")
 
 
@@ -517,17 +520,26 @@ def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> 
     if u.ndim < 2 or 0 in u.shape[-2:]:
         raise ValueError(f"u: expected a tensor [..., H, W] with pixels, got shape {tuple(u.shape)}")
     height, width = (size, size) if isinstance(size, int) else size
-    _checks.choice("filter", filter, ("linear", "lanczos"))
-    rows = _resampling_matrix(u.shape[-2], _checks.positive_int("size", height), filter, u)
-    columns = _resampling_matrix(u.shape[-1], _checks.positive_int("size", width), filter, u)
-    return rows @ u @ columns.mT
+    return resample_axes(u, [_checks.positive_int("size", n) for n in (height, width)], filter)
+
+
+def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
+    """Resize the last ``len(sizes)`` axes of ``u``, as :func:`resample` does with two."""
+    _checks.choice("filter", filter, FILTERS)
+    for axis, target in zip(range(-len(sizes), 0), sizes):
+        matrix = _resampling_matrix(u.shape[axis], target, filter, u)
+        if axis == -1:
+            u = u @ matrix.mT
+        else:
+            u = matrix @ u if axis == -2 else torch.unflatten(matrix @ u.flatten(axis + 1), -1, u.shape[axis + 1 :])
+    return u
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
     """Rows of weights of sum one, ``[target, size]``."""
     scale = size / target
     centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
-    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / max(scale, 1.0)
+    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)
     weight = (1 - away).clamp_min(0)
     if filter == "lanczos":
         weight = torch.where(away < LANCZOS, torch.sinc(away) * torch.sinc(away / LANCZOS), 0.0)

@@ -105,6 +105,7 @@ COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
 SQUARE = torch.randn(2, 2, 6, 6)
 LATITUDES, LONGITUDES = torch.tensor([90, 45, 0, -45, -90]), torch.arange(8) * 45
 IO = {"in_channels": 2, "out_channels": 3}
+RESIZED = {"translations": "another number of pixels"}
 
 
 def find(name: str) -> Any:
@@ -120,6 +121,11 @@ def layer(name: str, arguments: Mapping[str, Any], *inputs: Any, space: Space | 
 
 
 PUBLIC_LAYERS = [
+    layer("nn.Downsample", {"space": SE2, "factor": 2}, LIFTED, lacks=RESIZED),
+    layer("nn.Upsample", {"space": SE2, "factor": 2}, LIFTED, lacks=RESIZED),
+    layer("nn.Residual", {"layer": pg.nn.PDELayer(SE2, 2, 3, kernel_size=3), "in_channels": 2, "out_channels": 3},
+          LIFTED, space=SE2),
+    layer("nn.FieldDropout", {"space": SE2, "p": 0.5}, LIFTED),
     layer("nn.BatchNorm", {"num_features": 2, "space": S2}, SPHERE),
     layer("nn.ChannelLinear", IO, LIFTED, space=SE2),
     layer("nn.Convection", {"space": SE2, "channels": 2}, LIFTED),
@@ -188,6 +194,7 @@ PUBLIC_LAYERS = [
         "models.spherical_detector",
         {"grid": GRID, "classes": 2, "in_channels": 2, "width": 2, "layers": 1, "fibre": 3}, SPHERE,
     ),
+    layer("models.unet", {"space": SE2, "channels": (2, 3), "kernel_size": 3, **IO}, IMAGE, lacks=RESIZED),
 ]  # fmt: skip
 """A good call of every public layer and network."""
 
@@ -265,8 +272,34 @@ PDE_LAYERS = [
     pde(S2, ("dilation",), "finer samples", {"hooks": "pieces"}, oversample=2),
 ]  # fmt: skip
 """PDE layers with one option each: metric, method, distance, border, window, splitting, subgrid; a tutorial's term."""
+COARSER = pg.S2(GRIDS.gauss_legendre(2))
+DEEP = [
+    layer("nn.Downsample R2 size", {"space": R2, "size": (3, 4)}, IMAGE, lacks=RESIZED),
+    layer("nn.Downsample SE2 linear", {"space": SE2, "factor": 1.5, "filter": "linear"}, LIFTED, lacks=RESIZED),
+    layer("nn.Downsample S2 size", {"space": S2, "size": 3}, SPHERE),
+    layer("nn.Downsample SO3 half", {"space": SO3}, BALL),
+    layer("nn.Downsample Mesh half", {"space": MESH, "factor": 1.5}, BUNDLE),
+    layer("nn.Upsample R2 size", {"space": R2, "size": 13}, IMAGE, lacks=RESIZED),
+    layer("nn.Upsample S2 twice", {"space": S2}, signal(COARSER), space=COARSER),
+    layer("nn.Upsample SO3 twice", {"space": SO3}, signal(pg.SO3(COARSER.grid, 3)), space=pg.SO3(COARSER.grid, 3)),
+    layer("nn.Upsample Mesh twice", {"space": MESH, "factor": 1.5}, BUNDLE[..., : MESH.coarsen(2.25).vertex_count]),
+    layer("nn.Lift R2 stride", {"space": R2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
+    layer("nn.Lift SE2 stride", {"space": SE2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
+    layer("nn.Lift S2 stride", {"space": S2, "stride": 2, **IO}, SPHERE),
+    layer("nn.Lift SO3 stride", {"space": SO3, "stride": 2, **IO}, SPHERE),
+    layer("nn.Lift Mesh stride", {"space": MESH, "stride": 2, **IO}, FLAT),
+    layer("nn.FieldDropout S2 p", {"space": S2, "p": 0.3}, SPHERE),
+    *(
+        layer(f"models.unet {type(s).__name__} two levels",
+              {"space": s, "channels": (2, 3), "kernel_size": 3, "dropout": 0.2, **IO}, x,
+              exact=not isinstance(s, RotationSpace), lacks=RESIZED)
+        for s, x in ((R2, IMAGE), (S2, SPHERE), (SO3, SPHERE), (MESH, FLAT))
+    ),
+]  # fmt: skip
+"""What deep networks are made of, on every space."""
 VARIANTS = [
     *PDE_LAYERS,
+    *DEEP,
     *(layer(f"nn.Lift SE2 {f}", {"space": SE2, "filters": f, **IO}, IMAGE) for f in (*BASES, "cake")),
     *(
         layer(f"nn.Lift {type(s).__name__} {f}", {"space": s, "filters": f, **IO}, SPHERE)
@@ -275,6 +308,7 @@ VARIANTS = [
     layer("nn.Lift SE2 valid", {"space": SE2, "kernel_size": 5, "padding": 0, **IO}, IMAGE),
     layer("nn.Lift SO3 frequencies", {"space": SO3, "max_frequency": 1, **IO}, SPHERE),
     layer("nn.Resample SE2 up", {"size": 12}, IMAGE, space=SE2),
+    layer("nn.Resample SE2 factor", {"scale_factor": (0.5, 0.5), "filter": "lanczos"}, IMAGE, space=SE2),
     layer("nn.Resample SE2 down", {"size": 5}, IMAGE, space=SE2),
     layer("nn.GroupConv SE2 sizes", {"space": SE2, "kernel_size": (3, 5), **IO}, LIFTED),
     *(layer(f"nn.Project SE2 {m}", {"space": SE2, "mode": m}, LIFTED) for m in ("mean", "norm", "dilated")),
@@ -308,6 +342,7 @@ LAYERS = [*PUBLIC_LAYERS, *VARIANTS]
 """What the laws of layers walk over."""
 KINDS = [
     *PUBLIC_LAYERS,
+    *(c for c in DEEP if not c.name.startswith("models.")),
     *(
         c
         for c in PDE_LAYERS

@@ -145,7 +145,11 @@ def _bundled(u: Tensor, mesh: Any) -> tuple[Any, Tensor, torch.dtype]:
     from pdegcnn.pde.mesh_neighbors import directional_neighbors
 
     wide = torch.promote_types(u.dtype, torch.float32)
-    return directional_neighbors(mesh, 1.6, u.to(wide)), torch.eye(3, dtype=wide, device=u.device).expand(u.shape[1], 3, 3), wide
+    return (
+        directional_neighbors(mesh, 1.6, u.to(wide)),
+        torch.eye(3, dtype=wide, device=u.device).expand(u.shape[1], 3, 3),
+        wide,
+    )
 
 
 def _gather_morphology(mesh: Any, u: Tensor, backend: str) -> tuple:

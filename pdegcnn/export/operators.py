@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops._operator import index_dtype
-from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates, padded, source, squared_norm
 from pdegcnn.ops.convection import reference as _convection
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates, padded, source, squared_norm
 from pdegcnn.ops.gather_mean import reference as _mean
 from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
 from pdegcnn.ops.group_convolution import reference as _group

@@ -16,6 +16,7 @@ from pdegcnn.models.spherical import spherical_classifier, spherical_segmenter
 from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision, box_area, box_iou
 from pdegcnn.models.spherical_detection import detection_loss, find_boxes, spherical_detector
 from pdegcnn.models.tiles import tiled
+from pdegcnn.models.unet import unet
 
 # each network remembers how it was built, so that it can be saved and built again
 rotated_digits = recorded(rotated_digits)
@@ -27,6 +28,7 @@ equivariant_hyperbolic_segmenter = recorded(equivariant_hyperbolic_segmenter)
 spherical_classifier = recorded(spherical_classifier)
 spherical_segmenter = recorded(spherical_segmenter)
 spherical_detector = recorded(spherical_detector)
+unet = recorded(unet)
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     f.__name__: f
@@ -40,6 +42,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         spherical_classifier,
         spherical_segmenter,
         spherical_detector,
+        unet,
     )
 }
 
@@ -59,6 +62,7 @@ __all__ = [
     "spherical_detector",
     "spherical_segmenter",
     "tiled",
+    "unet",
     "vessel_segmentation",
     "video_segmenter",
 ]

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pdegcnn import _checks
-from pdegcnn.nn import BatchNorm, ChannelLinear, GlobalPool, Lift, PDELayer, Project, SpectralResample
+from pdegcnn.models.unet import TERMS, Level
+from pdegcnn.nn import (
+    BatchNorm,
+    ChannelLinear,
+    Downsample,
+    GlobalPool,
+    Lift,
+    PDELayer,
+    Project,
+    SpectralResample,
+    Upsample,
+)
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere import SphereGrid
 
@@ -17,8 +28,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pdegcnn.nn.layer import LayerOptions
-
-TERMS = ("convection", "dilation", "erosion")
 
 
 def _pyramid(grid: SphereGrid, fibre: int, levels: int) -> list[SO3]:
@@ -93,26 +102,6 @@ def spherical_classifier(
     return nn.Sequential(*layers)
 
 
-class _Level(nn.Module):
-    """One level of the U: a PDE layer, whatever lies below it on a coarser grid, both joined, a PDE layer."""
-
-    def __init__(self, fine: SO3, width: int, below: nn.Module | None, coarse: SO3 | None, pde: dict[str, Any]) -> None:
-        super().__init__()
-        factory = {name: pde[name] for name in ("device", "dtype")}
-        self.before = PDELayer(fine, width, width, **pde)
-        self.below = below
-        if below is not None and coarse is not None:
-            self.down, self.up = SpectralResample(fine, coarse, **factory), SpectralResample(coarse, fine, **factory)
-            self.after = PDELayer(fine, 2 * width, width, **pde)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """Apply the level and all below it."""
-        u = self.before(u)
-        if self.below is None:
-            return u
-        return self.after(torch.cat((u, self.up(self.below(self.down(u)))), dim=1))
-
-
 def spherical_segmenter(
     grid: SphereGrid,
     in_channels: int = 1,
@@ -155,11 +144,14 @@ def spherical_segmenter(
     spaces = _pyramid(grid, fibre, _checks.positive_int("levels", levels))
     factory = {"device": device, "dtype": dtype}
     pde = {"terms": terms, "metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}
-    below: nn.Module | None = None
-    coarse: SO3 | None = None
-    for space in reversed(spaces):
-        below, coarse = _Level(space, width, below, coarse, pde), space
-    assert below is not None
+    below = Level(PDELayer(spaces[-1], width, width, **pde))
+    for space in reversed(spaces[:-1]):
+        before, down, up = (
+            PDELayer(space, width, width, **pde),
+            Downsample(space, **factory),
+            Upsample(space, **factory),
+        )
+        below = Level(before, below, down, up, PDELayer(space, 2 * width, width, **pde))
     fine = spaces[0]
     layers: list[nn.Module] = []
     if grid != fine.grid:

@@ -1,6 +1,7 @@
-"""Modules: lifting, PDE layers, projection, group convolution, normalisation and resizing."""
+"""Modules: lifting, PDE layers, projection, group convolution, normalisation, coarser and finer grids, blocks."""
 
 from pdegcnn.nn.convolution import GroupConv, SphereConv
+from pdegcnn.nn.dropout import FieldDropout
 from pdegcnn.nn.layer import PDELayer
 from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift
 from pdegcnn.nn.linear import ChannelLinear
@@ -9,7 +10,8 @@ from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.nn.pooling import GlobalPool, MaxPool
 from pdegcnn.nn.project import Project
-from pdegcnn.nn.resample import Resample, SpectralResample
+from pdegcnn.nn.resample import Downsample, Resample, SpectralResample, Upsample
+from pdegcnn.nn.residual import Residual
 from pdegcnn.nn.terms import TERMS, Convection, ConvectionDiffusion, Diffusion, Morphology
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Convection",
     "ConvectionDiffusion",
     "Diffusion",
+    "Downsample",
+    "FieldDropout",
     "GlobalPool",
     "GridLift",
     "GroupConv",
@@ -32,10 +36,12 @@ __all__ = [
     "PDELayer",
     "Project",
     "Resample",
+    "Residual",
     "SphereActivation",
     "SphereConv",
     "SphereGated",
     "SphereLift",
     "SphereNormReLU",
     "SpectralResample",
+    "Upsample",
 ]

@@ -21,6 +21,7 @@ from pdegcnn.kernels.filters import BASES, lifting_basis
 from pdegcnn.kernels.sphere_filters import cake_basis, full_orders, localised_basis, spectral_basis
 from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency
 from pdegcnn.nn._precision import run_in_parameter_dtype
+from pdegcnn.nn.resample import Downsample
 from pdegcnn.ops.padding import BOUNDARIES, pad
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import mix, to_rows
@@ -34,6 +35,24 @@ SPHERE_FILTERS = ("steerable", "spectral", "cake")
 
 class LiftLayer(nn.Module):
     """Base class of the lifts of all families of spaces; :func:`Lift` makes the one that serves a space."""
+
+    space: Any
+    """Of the family of spaces that the layer serves; so is ``out_space``."""
+    stride: int = 1
+    out_space: Any
+    """Where the result lives: ``space``, or with a stride the coarser one of :class:`pdegcnn.nn.Downsample`."""
+
+    def _stride(self, stride: int) -> Downsample | None:
+        """Take a stride, and return the layer that makes the result so many times coarser, if it must be."""
+        self.stride = _checks.positive_int("stride", stride)
+        if isinstance(self.space, RotationSpace) and not 1 <= stride <= max((self.space.grid.band + 1) // 2, 1):
+            raise ValueError(f"stride: expected one that leaves two rings or more of {self.space}, got {stride}")
+        down = Downsample(self.space, stride) if stride > 1 else None
+        self.out_space = self.space if down is None else down.out_space
+        return down
+
+    def _extra_stride(self) -> str:
+        return f", stride={self.stride}" if self.stride > 1 else ""
 
 
 class GridLift(Derived, LiftLayer):
@@ -53,11 +72,12 @@ class GridLift(Derived, LiftLayer):
         boundary: outside the image ``"replicate"`` (nearest pixel, the default), ``"zeros"`` or ``"periodic"`` (cake
             wavelets are always periodic).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
+        stride: how many times coarser the result is, without aliasing: :class:`pdegcnn.nn.Downsample` follows.
         device: where the parameters live.
         dtype: their dtype.
 
     Shape:
-        ``[B,C,H,W] -> [B,C',Or,H,W]`` (``[B,C',H,W]`` on the plane).
+        ``[B,C,H,W] -> [B,C',Or,H,W]`` (``[B,C',H,W]`` on the plane), ``ceil(H / stride)`` and ``ceil(W / stride)``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -79,11 +99,13 @@ class GridLift(Derived, LiftLayer):
         padding: str | int = "same",
         boundary: str | None = None,
         padding_mode: str | None = None,
+        stride: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.space = _checks.kind("space", space, GridSpace, "R2 or SE2")
+        self.down = self._stride(stride)
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         if filters is None:
@@ -128,7 +150,7 @@ class GridLift(Derived, LiftLayer):
         _checks.same_kind("image", image, "the weights", self.weight)
         if self.filters == "cake":
             parts = torch.stack([cake_lift(image, self.space, part) for part in ("real", "imaginary")], dim=2)
-            return self.space.from_grid(torch.einsum("bcnohw,dcn->bdohw", parts, self.weight))
+            return self._made_coarser(self.space.from_grid(torch.einsum("bcnohw,dcn->bdohw", parts, self.weight)))
         if self.padding == "same":
             margin = self.kernel_size // 2
             image = pad(image.unsqueeze(2), margin, margin, self.boundary).squeeze(2)
@@ -138,13 +160,16 @@ class GridLift(Derived, LiftLayer):
             )
         bank = self.filter_bank().transpose(1, 2).flatten(0, 1)
         lifted = torch.unflatten(F.conv2d(image, bank), 1, (self.out_channels, self.space.orientations))
-        return self.space.from_grid(lifted)
+        return self._made_coarser(self.space.from_grid(lifted))
+
+    def _made_coarser(self, lifted: Tensor) -> Tensor:
+        return lifted if self.down is None else self.down(lifted)
 
     def extra_repr(self) -> str:
         """Space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"filters={self.filters!r}, padding={self.padding!r}, boundary={self.boundary!r}"
+            f"filters={self.filters!r}, padding={self.padding!r}, boundary={self.boundary!r}{self._extra_stride()}"
         )
 
 
@@ -165,11 +190,14 @@ class SphereLift(Derived, LiftLayer):
             of their even part is the signal), whose even and odd parts are mixed by trainable weights.
         num_radial: number of radial profiles of spectral filters: knots over the degree.
         max_frequency: highest angular frequency N of the filters; all that the orientations resolve by default.
+        stride: how many times coarser the result's grid is: its coefficients are cut off as by
+            :class:`pdegcnn.nn.Downsample`, before they are computed. ``out_space`` is the space of the result.
         device: where the parameters live.
         dtype: their dtype.
 
     Shape:
-        ``[B,C,*grid.shape] -> [B,C',Or,*grid.shape]`` (``[B,C',*grid.shape]`` on the sphere).
+        ``[B,C,*grid.shape] -> [B,C',Or,*grid.shape]`` (``[B,C',*grid.shape]`` on the sphere), the grid that of
+        ``out_space``.
 
     Raises:
         ValueError: sizes that do not fit, or more frequencies than the orientations resolve (``2 N + 1 > Or``).
@@ -182,6 +210,7 @@ class SphereLift(Derived, LiftLayer):
     """
 
     space: RotationSpace
+    out_space: RotationSpace
 
     def __init__(
         self,
@@ -193,11 +222,13 @@ class SphereLift(Derived, LiftLayer):
         filters: str = "steerable",
         num_radial: int = 5,
         max_frequency: int | None = None,
+        stride: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.space = _checks.kind("space", space, RotationSpace, "S2 or SO3")
+        self._stride(stride)
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
@@ -205,12 +236,13 @@ class SphereLift(Derived, LiftLayer):
         self.num_radial = _checks.positive_int("num_radial", num_radial)
         self.filters = _checks.choice("filters", filters, SPHERE_FILTERS)
         kind: Factory = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-        self.max_frequency = resolved_frequency(space, max_frequency)
-        self.analysis = sphere.RealSHT(space.grid, **kind)
+        grid = self.out_space.grid
+        self.max_frequency = resolved_frequency(self.out_space, max_frequency)
+        self.analysis = sphere.RealSHT(space.grid, lmax=min(space.grid.band, grid.band), **kind)
         self.synthesis = (
-            sphere.InverseSO3FFT(space.grid, space.orientations, nmax=self.max_frequency, **kind)
+            sphere.InverseSO3FFT(grid, space.orientations, nmax=self.max_frequency, **kind)
             if space.has_orientations
-            else sphere.InverseRealSHT(space.grid, **kind)
+            else sphere.InverseRealSHT(grid, **kind)
         )
         make, shape = self._functions()
         self.basis = HarmonicBasis(make, shape, torch.empty(0, **kind))
@@ -218,7 +250,7 @@ class SphereLift(Derived, LiftLayer):
         self.reset_parameters()
 
     def _functions(self) -> tuple[Callable[[], Array], tuple[int, ...]]:
-        lmax, spacing = self.analysis.lmax, point_spacing(self.space.grid)
+        lmax, spacing = self.space.grid.band, point_spacing(self.space.grid)
         knots = (self.kernel_size + 1) // 2
         if self.filters == "steerable":
             shape = knots, self.max_frequency + 1, lmax + 1
@@ -266,7 +298,7 @@ class SphereLift(Derived, LiftLayer):
         coefficients = self.analysis(signal)
         degree = torch.arange(coefficients.shape[-1], dtype=coefficients.real.dtype, device=signal.device)
         scale = (4 * math.pi / (2 * degree + 1)).sqrt()
-        psi = self.filter_coefficients().conj() * scale[:, None]
+        psi = self.filter_coefficients()[..., : len(degree), :].conj() * scale[:, None]
         lifted = torch.einsum("bilm,oiln->bolmn", coefficients, psi)
         return self.synthesis(lifted if self.space.has_orientations else lifted[..., 0]).to(signal.dtype)
 
@@ -274,7 +306,7 @@ class SphereLift(Derived, LiftLayer):
         """Space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"filters={self.filters!r}, max_frequency={self.max_frequency}"
+            f"filters={self.filters!r}, max_frequency={self.max_frequency}{self._extra_stride()}"
         )
 
 
@@ -302,11 +334,12 @@ class MeshLift(LiftLayer):
         radius: radius of the filters in units of the mesh.
         num_radial: number of radial profiles.
         max_frequency: highest angular frequency k, below Or/2; by default the highest up to 3.
+        stride: how many times longer the edges of the result's mesh are: :class:`pdegcnn.nn.Downsample` follows.
         device: where the parameters live.
         dtype: their dtype.
 
     Shape:
-        ``[B,C,V] -> [B,C',Or,V]``.
+        ``[B,C,V] -> [B,C',Or,V]``, V that of ``out_space``.
     """
 
     space: Mesh
@@ -320,11 +353,13 @@ class MeshLift(LiftLayer):
         radius: float = 1.5,
         num_radial: int = 2,
         max_frequency: int | None = None,
+        stride: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.space = _checks.kind("space", space, Mesh, "a Mesh")
+        self.down = self._stride(stride)
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
         _checks.number("radius", radius, 0.0, math.inf, open_low=True)
@@ -343,31 +378,35 @@ class MeshLift(LiftLayer):
             nn.init.uniform_(parameter, -math.sqrt(3 / inputs), math.sqrt(3 / inputs))
 
     @run_in_parameter_dtype
-    def forward(self, u: Tensor) -> Tensor:
-        """Lift the function ``u``."""
+    def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
+        """Lift the function ``u``; on ``mesh`` in place of the constructor's mesh if given."""
+        space = self.space if mesh is None else _checks.kind("mesh", mesh, Mesh, "a Mesh")
+        if space.orientations != self.space.orientations:
+            raise ValueError(f"mesh: expected {self.space.orientations} orientations, got {space.orientations}")
         _checks.signal("u", u, 3, "[B,C,V]")
-        if tuple(u.shape[1:]) != (self.in_channels, self.space.vertex_count):
+        if tuple(u.shape[1:]) != (self.in_channels, space.vertex_count):
             raise ValueError(
-                f"u: expected {self.in_channels} channels and {self.space.vertex_count} vertices in [B,C,V], "
+                f"u: expected {self.in_channels} channels and {space.vertex_count} vertices in [B,C,V], "
                 f"got shape {tuple(u.shape)}"
             )
         _checks.same_kind("u", u, "the weights", self.weight)
         wide = wide_dtype(u.dtype)
         rows, radius = to_rows(u.to(wide)), self.radius
-        angles = self.space.angles.to(u.device)
+        angles = space.angles.to(u.device)
         lifted = (rows @ self.centre.to(wide).mT).transpose(1, 2).unsqueeze(2)
         for k in range(self.max_frequency + 1):
-            stencil = filter_stencil(self.space, 0, k, radius, self.num_radial, rows)
+            stencil = filter_stencil(space, 0, k, radius, self.num_radial, rows)
             field = transport_gather(mix(rows, self.weight[k].to(wide), conjugate=False), stencil)  # [B,V,2,C']
             waves = torch.stack(((k * angles).cos(), (k * angles).sin())).to(wide)
             lifted = lifted + torch.einsum("bvpc,pn->bcnv", field, waves)
-        return lifted.to(u.dtype)
+        lifted = lifted.to(u.dtype)
+        return lifted if self.down is None else self.down(lifted, mesh)
 
     def extra_repr(self) -> str:
         """Space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, radius={self.radius}, "
-            f"max_frequency={self.max_frequency}"
+            f"max_frequency={self.max_frequency}{self._extra_stride()}"
         )
 
 
@@ -388,6 +427,7 @@ def Lift(  # noqa: N802 - reads as the class that it makes
     radius: float | None = None,
     num_radial: int | None = None,
     max_frequency: int | None = None,
+    stride: int = 1,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> LiftLayer:
@@ -407,6 +447,7 @@ def Lift(  # noqa: N802 - reads as the class that it makes
         radius: radius of the filters in units of the mesh.
         num_radial: number of radial profiles, on meshes and for spectral filters on spheres.
         max_frequency: highest angular frequency of the filters, on spheres and meshes.
+        stride: how many times coarser the result is, without aliasing; ``out_space`` of the layer is where it lives.
         device: where the parameters live.
         dtype: their dtype.
 
@@ -431,6 +472,7 @@ def Lift(  # noqa: N802 - reads as the class that it makes
         "radius": radius,
         "num_radial": num_radial,
         "max_frequency": max_frequency,
+        "stride": None if _checks.positive_int("stride", stride) == 1 else stride,
     }
     given = _known_to(layer, options, space)
     return layer(space, in_channels, out_channels, **given, device=device, dtype=dtype)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
 from pdegcnn.functional import PROJECTIONS
-from pdegcnn.spaces import Space
+from pdegcnn.spaces import Mesh, Space
 
 
 class Project(nn.Module):
@@ -46,11 +46,11 @@ class Project(nn.Module):
         self.oversample = oversample
         self.longitudinal, self.lateral, self.alpha = longitudinal, lateral, alpha
 
-    def forward(self, u: Tensor) -> Tensor:
-        """Project ``u``."""
+    def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
+        """Project ``u``; from ``mesh`` in place of the constructor's mesh if given."""
         return functional.project(
             u,
-            self.space,
+            self.space if mesh is None else _checks.kind("mesh", mesh, Mesh, "a Mesh"),
             self.mode,
             oversample=self.oversample,
             longitudinal=self.longitudinal,

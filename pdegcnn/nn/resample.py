@@ -1,38 +1,66 @@
-"""Carry signals to a finer or coarser grid."""
+"""Take signals to finer and coarser grids, without aliasing."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-from pdegcnn import _checks, functional
+from pdegcnn import _checks, functional, sphere
 from pdegcnn._typing import Device, DType
+from pdegcnn.functional import FILTERS, resample_axes
+from pdegcnn.pde.mesh_levels import pool, unpool
 from pdegcnn.pde.sphere_oversample import transforms
-from pdegcnn.spaces import RotationSpace
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
+
+ROUNDING = 1e-9
+"""Slack in sizes times a factor, so that rounding does not decide on a pixel."""
 
 
 class Resample(nn.Module):
-    """Resize the image axes of ``[..., H, W]`` to ``size``; see :func:`pdegcnn.functional.resample`.
+    """Resize the image axes of ``[..., H, W]``; see :func:`pdegcnn.functional.resample`.
 
     Args:
         size: height and width of the result, or one number for both.
         filter: ``"linear"`` or ``"lanczos"``, as in the function.
+        scale_factor: in place of ``size``: what height and width are multiplied by (both, or each), rounded down.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.Resample(scale_factor=0.5)(torch.rand(1, 4, 8, 16, 16)).shape
+        torch.Size([1, 4, 8, 8, 8])
     """
 
-    def __init__(self, size: int | tuple[int, int], filter: str = "linear") -> None:
+    def __init__(
+        self,
+        size: int | tuple[int, int] | None = None,
+        filter: str = "linear",
+        *,
+        scale_factor: float | tuple[float, float] | None = None,
+    ) -> None:
         super().__init__()
-        self.size, self.filter = size, _checks.choice("filter", filter, ("linear", "lanczos"))
-        _check_size(size)
+        if (size is None) == (scale_factor is None):
+            raise ValueError(f"size: expected either size or scale_factor, got {size!r} and {scale_factor!r}")
+        self.size, self.filter = size, _checks.choice("filter", filter, FILTERS)
+        self.scale_factor = None if scale_factor is None else _pair("scale_factor", scale_factor)
+        if size is not None:
+            _check_size(size)
 
     def forward(self, u: Tensor) -> Tensor:
         """Resize ``u``."""
-        return functional.resample(u, self.size, self.filter)
+        if self.scale_factor is None:
+            return functional.resample(u, cast("int | tuple[int, int]", self.size), self.filter)
+        if _checks.tensor("u", u).ndim < 2:
+            raise ValueError(f"u: expected a tensor [..., H, W] with pixels, got shape {tuple(u.shape)}")
+        height, width = (_enlarged(n, factor) for n, factor in zip(u.shape[-2:], self.scale_factor))
+        return functional.resample(u, (height, width), self.filter)
 
     def extra_repr(self) -> str:
         """Size and filter."""
-        return f"{self.size}, filter={self.filter!r}"
+        size = f"{self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
+        return f"{size}, filter={self.filter!r}"
 
 
 def _check_size(size: object) -> None:
@@ -42,6 +70,32 @@ def _check_size(size: object) -> None:
         raise TypeError(f"size: expected a positive int or two of them, got {size!r}")
     for n in sizes:
         _checks.positive_int("size", n)
+
+
+def _pair(name: str, value: object) -> tuple[float, float]:
+    """Return two positive numbers, given as so many or as one for both."""
+    both = cast("Sequence[object]", value if isinstance(value, (tuple, list)) else (value, value))
+    if len(both) != 2:
+        raise ValueError(f"{name}: expected a positive number or two of them, got {value!r}")
+    height, width = (_checks.plain_number(name, f, 0.0, _checks.LIMIT, open_low=True) for f in both)
+    return height, width
+
+
+def _enlarged(size: int, factor: float) -> int:
+    """Return a number of pixels times a factor, rounded down, but at least one pixel."""
+    size = _counted(size)
+    return size * int(factor) if factor == int(factor) else max(math.floor(size * factor + ROUNDING), 1)
+
+
+def _reduced(size: int, factor: float) -> int:
+    """Return a number of pixels by a factor, rounded up."""
+    size = _counted(size)
+    return (size + int(factor) - 1) // int(factor) if factor == int(factor) else math.ceil(size / factor - ROUNDING)
+
+
+def _counted(size: int) -> int:
+    """Return a size; torch.jit.trace makes tensors of sizes, and a trace is for those of its example."""
+    return int(size) if isinstance(size, Tensor) else size
 
 
 class SpectralResample(nn.Module):
@@ -67,6 +121,11 @@ class SpectralResample(nn.Module):
         lmax = min(source.grid.band, target.grid.band)
         self.analysis, self.synthesis = transforms(source, target, lmax=lmax, device=device, dtype=dtype)
 
+    @property
+    def out_space(self) -> RotationSpace:
+        """The space of the result."""
+        return self.target
+
     def forward(self, u: Tensor) -> Tensor:
         """Resample ``u``."""
         self.source.check_signal("u", u)
@@ -75,3 +134,223 @@ class SpectralResample(nn.Module):
     def extra_repr(self) -> str:
         """Both spaces."""
         return f"{self.source} -> {self.target}"
+
+
+class _BetweenGrids(nn.Module):
+    """What :class:`Downsample` and :class:`Upsample` share: a space, the coarser one, and how many times coarser it is.
+
+    ``fine``: the finer of the two spaces. ``coarse``: the other; on grids the same, for grids have no size.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        factor: float | None,
+        size: int | tuple[int, ...] | None,
+        filter: str | None,
+    ) -> None:
+        super().__init__()
+        self.fine = _checks.kind("space", space, Space, "a space")
+        if factor is not None and size is not None:
+            raise ValueError(f"size: expected either factor or size, got {factor!r} and {size!r}")
+        if not isinstance(space, (GridSpace, RotationSpace, Mesh)):
+            raise TypeError(f"space: expected one of GridSpace, RotationSpace, Mesh, got {type(space).__name__}")
+        if filter is not None and not isinstance(space, GridSpace):
+            raise ValueError(f"filter: expected None on {space}, which is resampled without one, got {filter!r}")
+        self.filter = _checks.choice("filter", "lanczos" if filter is None else filter, FILTERS)
+        self.factor: float = 2
+        if factor is not None:
+            number = _checks.plain_number("factor", factor, 1.0, _checks.LIMIT, open_low=True)
+            self.factor = int(number) if number == int(number) else number
+        self.size = None if size is None else self._sizes(size)
+        self.coarse: Space = self._coarser()
+
+    def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
+        """Return one size for each axis of the base of a grid, else one alone."""
+        count = self.fine.base_ndim if isinstance(self.fine, GridSpace) else 1
+        sizes: Any = (size,) * count if isinstance(size, int) else size
+        if not isinstance(sizes, (tuple, list)) or len(cast("Sequence[object]", sizes)) != count:
+            raise TypeError(f"size: expected a positive int{f' or {count} of them' * (count > 1)}, got {size!r}")
+        return tuple(_checks.positive_int("size", n) for n in cast("Sequence[object]", sizes))
+
+    def _coarser(self) -> Space:
+        space = self.fine
+        if isinstance(space, RotationSpace):
+            space.grid.require_rings("space.grid")
+            finest = space.grid.band + 1
+            rings = int(finest // self.factor) if self.size is None else self.size[0]
+            if not 2 <= rings <= finest:
+                name, got = ("factor", self.factor) if self.size is None else ("size", rings)
+                raise ValueError(f"{name}: expected a coarser grid of 2 to {finest} rings for {space}, got {got}")
+            return space.over(sphere.SphereGrid.gauss_legendre(rings))
+        return space.coarsen(self.vertex_factor) if isinstance(space, Mesh) else space
+
+    @property
+    def vertex_factor(self) -> float:
+        """How many times fewer vertices a mesh has after it, as ``Mesh.coarsen`` takes it: the square of ``factor``."""
+        if self.size is None:
+            return float(self.factor) ** 2
+        return self.fine.vertex_count / self.size[0] if isinstance(self.fine, Mesh) else math.nan
+
+    def coarser(self, mesh: Mesh) -> Mesh:
+        """Return the coarser mesh of another fine one."""
+        return _checks.kind("mesh", mesh, Mesh, "a Mesh").coarsen(self.vertex_factor)
+
+    def _mesh(self, mesh: Mesh | None) -> Mesh | None:
+        """Return the fine mesh of a call; raise if there is one on another space than meshes."""
+        if isinstance(self.fine, Mesh):
+            return self.fine if mesh is None else _checks.kind("mesh", mesh, Mesh, "a Mesh")
+        if mesh is not None:
+            raise ValueError(f"mesh: expected None on {self.fine}, got {mesh}")
+        return None
+
+    def extra_repr(self) -> str:
+        """Spaces, factor or size, and filter."""
+        size = f"factor={self.factor}" if self.size is None else f"size={self.size}"
+        return f"{self.fine}, {size}" + (f", filter={self.filter!r}" if isinstance(self.fine, GridSpace) else "")
+
+
+class Downsample(_BetweenGrids):
+    """Take signals to a coarser grid of their space without aliasing: what a stride is for, but equivariant.
+
+    On images the band is cut by a filter that is centred, so that it commutes with quarter turns and reflections
+    exactly, whatever the size; a stride of two does not on images of even size. On S2 and SO(3) coefficients are cut
+    off, which commutes with every rotation exactly. On meshes it is the mean over the vertices around each that stays,
+    transported to it (:class:`pdegcnn.gauge.MeshPool`).
+
+    Args:
+        space: where the signals live: ``out_space`` is the coarser one. The layers after it need that one.
+        factor: how many times larger the steps become, 2 by default. Images get ``ceil(size / factor)`` pixels, spheres
+            a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2`` times fewer vertices.
+        size: in place of ``factor``: pixels of the result, one number or one for each axis; rings on spheres; vertices
+            of ``space`` on meshes (the same share of others).
+        filter: on images ``"lanczos"`` (the default, which keeps the band) or ``"linear"`` (no overshoots).
+        device: where the tables of spheres live.
+        dtype: dtype of the signals on spheres.
+
+    Shape:
+        ``[B,C,(Or,) H,W] -> [B,C,(Or,) h,w]``, ``[B,C,(Or,) *grid.shape] -> [B,C,(Or,) *out_space.grid.shape]``,
+        ``[B,C,Or,V] -> [B,C,Or,W]``.
+
+    Raises:
+        TypeError, ValueError: arguments out of range, or signals that do not fit.
+
+    Sources: Zhang, *Making convolutional networks shift-invariant again* (arXiv 1904.11486); Rippel et al. (arXiv
+    1506.03767) for the cut of coefficients.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.Downsample(pg.SE2(8))(torch.rand(1, 4, 8, 33, 32)).shape
+        torch.Size([1, 4, 8, 17, 16])
+        >>> sphere = pg.SO3(pg.sphere.SphereGrid.clenshaw_curtis(73, 144), orientations=8)
+        >>> pg.nn.Downsample(sphere, 2).out_space.grid.shape
+        (36, 72)
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        factor: float | None = None,
+        *,
+        size: int | tuple[int, ...] | None = None,
+        filter: str | None = None,
+        device: Device = None,
+        dtype: DType = None,
+    ) -> None:
+        super().__init__(space, factor, size, filter)
+        self.cut = None
+        if isinstance(space, RotationSpace) and isinstance(self.coarse, RotationSpace):
+            self.cut = SpectralResample(space, self.coarse, device=device, dtype=dtype)
+
+    @property
+    def in_space(self) -> Space:
+        """The space of the input."""
+        return self.fine
+
+    @property
+    def out_space(self) -> Space:
+        """The space of the result."""
+        return self.coarse
+
+    def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
+        """Make ``u`` coarser; on ``mesh`` in place of the constructor's mesh if given."""
+        where = self._mesh(mesh)
+        if where is not None:
+            return pool(where.check_signal("u", u), where, self.vertex_factor)
+        if self.cut is not None:
+            return self.cut(u)
+        self.fine.check_signal("u", u)
+        sizes: Sequence[int] | None = self.size
+        if sizes is None:
+            sizes = [_reduced(n, self.factor) for n in u.shape[-self.fine.base_ndim :]]
+        return resample_axes(u, sizes, self.filter)
+
+
+class Upsample(_BetweenGrids):
+    """The way back from :class:`Downsample`: take signals from the coarser grid to that of ``space``.
+
+    By the same filter on images, by coefficients on S2 and SO(3) (exact), linearly on meshes
+    (:class:`pdegcnn.gauge.MeshUnpool`).
+
+    Args:
+        space: where the result lives: the finer space. ``in_space`` is the coarser one.
+        factor: as of :class:`Downsample`, 2 by default.
+        size: in place of ``factor``: on images pixels of the result; on spheres and meshes as of :class:`Downsample`.
+        filter: on images ``"lanczos"`` or ``"linear"``.
+        device: where the tables of spheres live.
+        dtype: dtype of the signals on spheres.
+
+    Shape:
+        That of :class:`Downsample` in reverse. Images become ``factor`` times as large; ``layer(u, size=(H, W))`` says
+        another size, for example that of a skip connection.
+
+    Raises:
+        TypeError, ValueError: arguments out of range, or signals that do not fit.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.Upsample(pg.SE2(8))(torch.rand(1, 4, 8, 16, 16)).shape
+        torch.Size([1, 4, 8, 32, 32])
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        factor: float | None = None,
+        *,
+        size: int | tuple[int, ...] | None = None,
+        filter: str | None = None,
+        device: Device = None,
+        dtype: DType = None,
+    ) -> None:
+        super().__init__(space, factor, size, filter)
+        self.padded = None
+        if isinstance(space, RotationSpace) and isinstance(self.coarse, RotationSpace):
+            self.padded = SpectralResample(self.coarse, space, device=device, dtype=dtype)
+
+    @property
+    def in_space(self) -> Space:
+        """The space of the input."""
+        return self.coarse
+
+    @property
+    def out_space(self) -> Space:
+        """The space of the result."""
+        return self.fine
+
+    def forward(self, u: Tensor, mesh: Mesh | None = None, *, size: Sequence[int] | None = None) -> Tensor:
+        """Make ``u`` finer; to ``mesh`` in place of the constructor's mesh, or on images to ``size``, if given."""
+        where = self._mesh(mesh)
+        if size is not None and not isinstance(self.fine, GridSpace):
+            raise ValueError(f"size: expected None on {self.fine}, got {size!r}")
+        if where is not None:
+            return unpool(self.coarser(where).check_signal("u", u), where, self.vertex_factor)
+        if self.padded is not None:
+            return self.padded(u)
+        self.fine.check_signal("u", u)
+        sizes = size if size is not None else self.size
+        if sizes is None:
+            sizes = [_enlarged(n, self.factor) for n in u.shape[-self.fine.base_ndim :]]
+        elif len(sizes) != self.fine.base_ndim or not all(n > 0 for n in sizes):
+            raise ValueError(f"size: expected {self.fine.base_ndim} positive numbers, got {tuple(sizes)!r}")
+        return resample_axes(u, sizes, self.filter)

@@ -26,7 +26,9 @@ def _directional_neighbors(mesh: Mesh, like: Tensor, radius: float) -> Direction
     pairs = mesh.neighbours(radius, like.double())
     step = 2 * math.pi / mesh.orientations
     angle = pairs.transport.angle()
-    angle = torch.where(pairs.reverse_index < torch.arange(angle.numel(), device=like.device), -angle[pairs.reverse_index], angle)
+    angle = torch.where(
+        pairs.reverse_index < torch.arange(angle.numel(), device=like.device), -angle[pairs.reverse_index], angle
+    )
     if mesh.orientations == 1:  # functions of position: there is nothing to turn
         angle = torch.zeros_like(angle)
     steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions

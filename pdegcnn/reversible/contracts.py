@@ -55,9 +55,13 @@ def describes_forward(layer: nn.Module, name: str) -> bool:
 
 
 def custom_vjp(layer: nn.Module) -> Callable | None:
-    """The layer's ``value_and_vjp``, if it is `describes_forward` and the parameters are its own (no weight norm)."""
+    """Return ``value_and_vjp`` if it fits what forward computes and the parameters are plain (no weight norm)."""
     method = getattr(layer, "value_and_vjp", None)
-    return method if method is not None and not is_parametrized(layer) and describes_forward(layer, "value_and_vjp") else None
+    return (
+        method
+        if method is not None and not is_parametrized(layer) and describes_forward(layer, "value_and_vjp")
+        else None
+    )
 
 
 class _Kept(torch.autograd.Function):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pdegcnn import _transforms
-from pdegcnn.reversible.contracts import custom_vjp, hooked, refuse_gradients, same_values, describes_forward
+from pdegcnn.reversible.contracts import custom_vjp, describes_forward, hooked, refuse_gradients, same_values
 from pdegcnn.reversible.replay import Autocast, LayerReplay, RandomState
 from pdegcnn.reversible.transition import Transition, apply_to_channels, round_to
 
@@ -152,7 +152,7 @@ def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[d
 
 
 def checksum(y: Tensor, v: Tensor) -> int:
-    """A number that tells two pairs of states separate_node, from their bits."""
+    """A number that tells two pairs of states apart, from their bits."""
     kind = {4: torch.int32, 8: torch.int64}[y.element_size()]
     return 3 * int(y.contiguous().view(kind).sum()) + int(v.contiguous().view(kind).sum())
 

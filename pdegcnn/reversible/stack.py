@@ -14,21 +14,21 @@ from torch.utils.checkpoint import checkpoint
 from pdegcnn import _checks as check
 from pdegcnn import _transforms
 from pdegcnn._dtypes import HALF
-from pdegcnn.reversible.contracts import separate_node, hooked
+from pdegcnn.reversible.contracts import hooked, separate_node
 from pdegcnn.reversible.engine import (
     Plan,
     Rule,
     StackFunction,
-    unique_parameters,
-    values_can_be_read,
+    add_increment,
+    apply_transition,
     evaluate,
     peak,
     run_without_gradients,
-    add_increment,
     step,
     traced,
     transformed,
-    apply_transition,
+    unique_parameters,
+    values_can_be_read,
 )
 from pdegcnn.reversible.replay import Autocast, RandomState, Settings
 from pdegcnn.reversible.transition import Transition, round_to

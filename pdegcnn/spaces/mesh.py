@@ -31,8 +31,8 @@ from pdegcnn.surface.checks import (
     as_rows,
     check_arrays,
     check_faces,
-    check_manifold,
     check_lengths,
+    check_manifold,
     edge_lengths,
 )
 from pdegcnn.surface.files import read_surface
@@ -511,12 +511,16 @@ def _interpolation(mesh: Mesh, like: Tensor, factor: float) -> Interpolation:
 def _neighbours(mesh: Mesh, like: Tensor, radius: float | None) -> Neighbours:
     """Build :meth:`Mesh.neighbours`."""
     device, pairs = like.device, mesh.surface.pairs(radius)
-    start, centre, source, reverse_index = (from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.reverse_index))
+    start, centre, source, reverse_index = (
+        from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.reverse_index)
+    )
     turn = torch.polar(torch.ones_like(mesh.gauge), -mesh.gauge)
     offset = from_numpy(pairs.offset) * turn[centre]
     transport = from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
     offset, transport = (x.to(device, like.dtype.to_complex()) for x in (offset, transport))
-    return Neighbours(start.to(device), centre.to(device), source.to(device), offset, transport, reverse_index.to(device))
+    return Neighbours(
+        start.to(device), centre.to(device), source.to(device), offset, transport, reverse_index.to(device)
+    )
 
 
 def _laplacian(mesh: Mesh, like: Tensor, spin: int) -> tuple[SparseRows, Tensor]:

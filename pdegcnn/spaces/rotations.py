@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +30,10 @@ class RotationSpace(HomogeneousSpace):
 
     grid: SphereGrid
     dim: ClassVar[int] = 3
+
+    @abstractmethod
+    def over(self, grid: SphereGrid) -> RotationSpace:
+        """The same space over another grid."""
 
     def identity(self) -> Tensor:
         """The unit quaternion (1, 0, 0, 0)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -42,6 +42,10 @@ class S2(RotationSpace):
 
     def __post_init__(self) -> None:
         check_grid(self.grid)
+
+    def over(self, grid: sphere.SphereGrid) -> S2:
+        """The same space over another grid."""
+        return replace(self, grid=grid)
 
     @property
     def layout(self) -> str:

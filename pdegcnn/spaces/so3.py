@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -44,6 +44,10 @@ class SO3(RotationSpace):
     def __post_init__(self) -> None:
         check_grid(self.grid)
         _checks.positive_int("orientations", self.orientations)
+
+    def over(self, grid: sphere.SphereGrid) -> SO3:
+        """The same space over another grid."""
+        return replace(self, grid=grid)
 
     @property
     def layout(self) -> str:

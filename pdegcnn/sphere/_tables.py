@@ -39,15 +39,16 @@ def synthesis_table(grid: SphereGrid, lmax: int, orders: range, spin: int = 0, r
 
 
 def analysis_table(grid: SphereGrid, lmax: int, orders: range, spin: int = 0, rings: int | None = None) -> Array:
-    """As `synthesis_table`, times the weights that make sums over grid points exact integrals up to ``lmax``.
+    """As `synthesis_table`, times the weights that make sums over grid points exact integrals up to ``lmax``, for every
+    signal of the grid's band.
 
-    Where the rings carry too little for quadrature (``grid.degree < 2 lmax``), the signal is first interpolated along
-    meridians: at fixed order it is a cosine series in theta if m + spin is even, else a sine series.
+    Where the rings carry too little for quadrature (``grid.degree < lmax + grid.band``), the signal is first
+    interpolated along meridians: at fixed order it is a cosine series in theta if m + spin is even, else a sine series.
     """
-    if grid.degree >= 2 * lmax:
+    if grid.degree >= lmax + grid.band:
         return synthesis_table(grid, lmax, orders, spin, rings) * np.asarray(grid.ring_weights)[:rings]
     theta = np.asarray(grid.theta)
-    x, w = np.polynomial.legendre.leggauss(lmax + 1)
+    x, w = np.polynomial.legendre.leggauss((lmax + grid.band) // 2 + 1)
     fine = legendre_block(lmax, orders, x, spin) * w * (2 * math.pi / grid.nlon)
     table = np.empty((*fine.shape[:2], len(theta[:rings])))
     for parity in (0, 1):

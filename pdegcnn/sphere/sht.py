@@ -78,7 +78,8 @@ class _Transform(TableModule):
 class RealSHT(_Transform):
     """Analysis: real signal [..., *grid.shape] to complex coefficients [..., lmax+1, lmax+1] at (l, m >= 0).
 
-    Exact (to rounding) on signals band-limited to lmax. f = sum_l c_l0 Y_l0 + 2 Re sum_{m>0} c_lm Y_lm with Y_lm as in
+    Exact (to rounding) on signals band-limited to the grid's band, also where lmax is less.
+    f = sum_l c_l0 Y_l0 + 2 Re sum_{m>0} c_lm Y_lm with Y_lm as in
     `scipy.special.sph_harm_y` for ``norm="orthonormal"``; entries with m > l are zero. float16 and bfloat16 signals are
     transformed in float32 and give complex64. Raises ValueError on a wrong shape, TypeError on a wrong dtype or device.
 

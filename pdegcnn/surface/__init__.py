@@ -3,11 +3,11 @@
 Everything is NumPy in float64 and knows nothing of signals; :class:`pdegcnn.spaces.Mesh` turns it into operators.
 """
 
-from pdegcnn.surface.geodesic_neighbors import NeighborPairs, geodesic_pairs
 from pdegcnn.surface.checks import check_arrays
 from pdegcnn.surface.decimation import Decimation, decimate
 from pdegcnn.surface.delaunay import intrinsic_delaunay
 from pdegcnn.surface.frames import Frames, frames
+from pdegcnn.surface.geodesic_neighbors import NeighborPairs, geodesic_pairs
 from pdegcnn.surface.laplacian import Modes, connection_laplacian, eigenbasis, eigenmodes, vertex_areas
 from pdegcnn.surface.repair import repair_arrays
 from pdegcnn.surface.shapes import flat_torus, icosphere

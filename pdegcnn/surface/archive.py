@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from pdegcnn._typing import Ints
-from pdegcnn.surface.geodesic_neighbors import NeighborPairs
 from pdegcnn.surface.frames import Frames
+from pdegcnn.surface.geodesic_neighbors import NeighborPairs
 from pdegcnn.surface.laplacian import Modes
 from pdegcnn.surface.surface import JoinedSurface, Level, Surface
 from pdegcnn.surface.triangulation import Triangulation

@@ -11,10 +11,10 @@ import numpy as np
 from scipy import sparse
 
 from pdegcnn._typing import Complexes, Floats, Ints
-from pdegcnn.surface.geodesic_neighbors import NeighborPairs, geodesic_pairs
 from pdegcnn.surface.decimation import decimate
 from pdegcnn.surface.delaunay import intrinsic_delaunay
 from pdegcnn.surface.frames import Frames, frames
+from pdegcnn.surface.geodesic_neighbors import NeighborPairs, geodesic_pairs
 from pdegcnn.surface.laplacian import Modes, connection_laplacian, eigenmodes, side_by_side, vertex_areas
 from pdegcnn.surface.triangulation import Triangulation
 

@@ -1,7 +1,7 @@
-"""Why a layer does not commute with a motion: each cause is a function that looks at one call and says so, or not.
+"""Diagnose why a layer does not commute with a motion: each function of ``CAUSES`` tests one call for one cause.
 
-A new cause is a function and an entry of ``CAUSES``; the first that speaks is reported. Causes look at what the layer
-*is* only to phrase what experiments on it confirm, wherever an experiment is possible.
+To add a cause, write a function and enter it in ``CAUSES``; the first cause found is reported. Where an experiment on
+the layer is possible, it decides; the type of the layer only helps to phrase the message.
 """
 
 from __future__ import annotations
@@ -323,16 +323,16 @@ CAUSES: dict[str, Callable[[Call], str | None]] = {
     "sampling": sampling,
     "own code": unknown,
 }
-"""Causes in the order they are asked."""
+"""Causes in the order in which they are tested."""
 UNKNOWN = ("sampling", "own code")
-"""Those that name no fault."""
+"""Causes that do not point to a mistake in the layer."""
 
 
 def diagnose(call: Call) -> tuple[str, str]:
-    """Name of the first cause that speaks, and what it says."""
-    for name, ask in CAUSES.items():
+    """Return the name of the first cause found and its message."""
+    for name, test in CAUSES.items():
         with torch.no_grad():
-            said = ask(call)
-        if said:
-            return name, said
+            message = test(call)
+        if message:
+            return name, message
     return "own code", "its own code does not commute with the motion"

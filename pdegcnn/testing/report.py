@@ -17,7 +17,7 @@ from pdegcnn._modules import eval_mode
 from pdegcnn.nn.layer import PDELayer
 from pdegcnn.spaces import Mesh, Space
 from pdegcnn.testing.call import Call
-from pdegcnn.testing.diagnostics import NORMS, UNKNOWN, with_random_statistics, diagnose, plain_mean
+from pdegcnn.testing.diagnostics import NORMS, UNKNOWN, diagnose, plain_mean, with_random_statistics
 from pdegcnn.testing.motion import Motion, RotationMotion, choose_motion, first_tensor, spaces_of, tensors
 from pdegcnn.testing.remaining import remaining_error
 from pdegcnn.testing.remedies import Remedy, remedies

@@ -30,5 +30,6 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "spherical_detector": (
         lambda: MODELS["spherical_detector"](GRID, 2, width=2, layers=1, fibre=3, **MORPHOLOGY), (2, 1, 4, 8),
     ),
+    "unet": (lambda: MODELS["unet"](pg.SE2(4), channels=(2, 2), **MORPHOLOGY), (2, 1, 7, 8)),
 }  # fmt: skip
 """Builder and shape of an input."""

@@ -13,7 +13,7 @@ from torch import Tensor
 import pdegcnn as pg
 from pdegcnn import gauge
 from pdegcnn.spaces.mesh_operators import turn_fibre
-from pdegcnn.surface.checks import check_manifold, check_lengths
+from pdegcnn.surface.checks import check_lengths, check_manifold
 
 from ..helpers import bumpy_sphere, sheet, torus
 

@@ -72,7 +72,8 @@ def test_a_member_of_a_batch_gets_what_it_gets_alone_whatever_the_others_hold(ca
 
 def signals(case: Case, mesh: pg.Mesh) -> Any:
     """An input on another mesh."""
-    count = mesh.coarsen(2.0).vertex_count if case.make is pg.gauge.MeshUnpool else mesh.vertex_count
+    factor = {pg.gauge.MeshUnpool: 2.0, pg.nn.Upsample: 2.25}.get(case.make)
+    count = mesh.vertex_count if factor is None else mesh.coarsen(factor).vertex_count
     return changed(
         converted(case.inputs[0], torch.float64),
         lambda u: torch.randn(*u.shape[:-1], count, dtype=u.dtype),

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import reference as convection_reference
 from pdegcnn.ops.convection.custom_op import BOUNDARIES
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.gather_mean import custom_op as mean_op
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_mean import reference as mean_reference
@@ -62,7 +62,9 @@ def test_gather_morphology_triton(dtype, power, sign):
     mesh, wide = sheet(3, 4, orientations=3), torch.promote_types(dtype, torch.float32)
     u = torch.randn(1, 2, 3, 12).mul(8).round().div(8).to(dtype)  # eighths: ties
     lists = directional_neighbors(mesh, 1.2, u)
-    double = DirectionalNeighbors(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+    double = DirectionalNeighbors(
+        *(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists)
+    )
     lower = 0.3 * torch.randn(2, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
     law = torch.tensor([1.3 if math.isinf(power) else 0.7, power], dtype=wide)
     agree(
@@ -110,7 +112,9 @@ def test_gather_mean_triton(dtype):
     mesh, wide = sheet(3, 4, orientations=3), torch.promote_types(dtype, torch.float32)
     u, profile = torch.randn(2, 2, 3, 12).to(dtype), torch.linspace(1, 0, 9, dtype=torch.float64).square()
     lists = directional_neighbors(mesh, 1.2, u.to(wide))
-    double = DirectionalNeighbors(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+    double = DirectionalNeighbors(
+        *(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists)
+    )
     lower = 0.3 * torch.randn(2, 3, 3, dtype=wide).tril() + torch.eye(3, dtype=wide)
     agree(
         lambda u, g: gather_mean(u, lists, g, profile.to(wide), 2.5, 3, "triton"),
@@ -120,7 +124,15 @@ def test_gather_mean_triton(dtype):
     )
     if dtype == torch.float64:
         v = torch.randn(1, 2, 2, 4, dtype=dtype, requires_grad=True)
-        arguments = (v, *directional_neighbors(sheet(2, 2, orientations=2), 0.6, v), lower @ lower.mT, profile, 2.5, 1, "triton")
+        arguments = (
+            v,
+            *directional_neighbors(sheet(2, 2, orientations=2), 0.6, v),
+            lower @ lower.mT,
+            profile,
+            2.5,
+            1,
+            "triton",
+        )
         torch.library.opcheck(mean_op.mean, arguments, test_utils=("test_schema", "test_faketensor"))
 
 

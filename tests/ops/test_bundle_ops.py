@@ -47,7 +47,9 @@ def compare(fast, slow, inputs, tolerance: float, dtype: torch.dtype) -> None:
 
 
 def wide(lists: DirectionalNeighbors) -> DirectionalNeighbors:
-    return DirectionalNeighbors(*(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists))
+    return DirectionalNeighbors(
+        *(x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in lists)
+    )
 
 
 @pytest.mark.parametrize("power", [0.8, 2.2, math.inf])

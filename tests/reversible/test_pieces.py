@@ -25,7 +25,7 @@ from pdegcnn.reversible import (
     Wavelet,
     transition,
 )
-from pdegcnn.reversible.engine import Rule, piecewise, apply_transition
+from pdegcnn.reversible.engine import Rule, apply_transition, piecewise
 from pdegcnn.reversible.memory import _Live
 from pdegcnn.reversible.transition import apply_to_channels
 

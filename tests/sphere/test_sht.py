@@ -113,3 +113,24 @@ def test_bad_input_is_named():
         InverseRealSHT(grid)(torch.zeros(4, 4))
     with pytest.raises(TypeError, match="f: expected torch.float32"):
         RealSHT(grid, dtype=torch.float32)(torch.zeros(4, 8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        SphereGrid.gauss_legendre(8),
+        SphereGrid.equiangular(8, "full_band"),
+        SphereGrid.clenshaw_curtis(13, 24),
+        SphereGrid.reduced_gauss(8),
+    ],
+    ids=lambda g: g.name,
+)
+def test_fewer_coefficients_are_those_of_the_full_transform(grid: SphereGrid) -> None:
+    """What lies above them in the signal does not enter."""
+    signal = InverseRealSHT(grid, dtype=torch.float64)(
+        RealSHT(grid, dtype=torch.float64)(torch.randn(2, *grid.shape).double())
+    )
+    whole = RealSHT(grid, dtype=torch.float64)(signal)
+    for lmax in (0, 3, grid.band):
+        part = RealSHT(grid, lmax=lmax, dtype=torch.float64)(signal)
+        torch.testing.assert_close(part, whole[:, : lmax + 1, : lmax + 1], rtol=0, atol=1e-12)

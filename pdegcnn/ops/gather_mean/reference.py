@@ -40,7 +40,9 @@ def _bend(profile: Tensor, place: Tensor, below: Tensor) -> Tensor:
     return curve / 2 * moved**2 + _transforms.vanishing(moved, 2, REFUSAL)
 
 
-def gather_mean(u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, profile: Tensor, reach: float | Tensor, taps: int) -> Tensor:
+def gather_mean(
+    u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, profile: Tensor, reach: float | Tensor, taps: int
+) -> Tensor:
     """``sum_q k(d_pq) a_q u_q / sum_q k(d_pq) a_q`` over the taps q of every point p."""
     count = u.shape[2]
     pairs, exists = padded(lists)

@@ -16,7 +16,13 @@ BACKENDS = _backend.declare("gather_morphology", "numba", "triton", "torch")
 
 
 def gather_morphology(
-    u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int = +1, backend: str | None = None
+    u: Tensor,
+    lists: DirectionalNeighbors,
+    matrix: Tensor,
+    law: Tensor,
+    taps: int,
+    sign: int = +1,
+    backend: str | None = None,
 ) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of every point of the bundle.
 

@@ -38,7 +38,14 @@ def forward(
 
 
 def backward(
-    grad: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
+    grad: Tensor,
+    lists: DirectionalNeighbors,
+    matrix: Tensor,
+    law: Tensor,
+    winner: Tensor,
+    taps: int,
+    sign: int,
+    metric: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in u, and with ``metric`` (else zero) in the matrix and the law."""
     loops = _jit.specialise(LOOPS, None, 0)

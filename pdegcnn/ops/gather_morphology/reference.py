@@ -17,7 +17,9 @@ def cost(squared: Tensor, law: Tensor) -> Tensor:
     return torch.where(squared > 0, factor * safe**power, 0)
 
 
-def gather_morphology(u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int = +1) -> Tensor:
+def gather_morphology(
+    u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int = +1
+) -> Tensor:
     """``max(u - k)`` or ``min(u + k)`` over the taps; the point itself first, then in the order (pair, step)."""
     if sign == -1:
         return -gather_morphology(-u, lists, matrix, law, taps)

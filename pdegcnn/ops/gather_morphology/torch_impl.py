@@ -49,7 +49,9 @@ def _law_at(
     return y, torch.where(moved, squared, 1), moved, factor, power
 
 
-def read(u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int) -> Tensor:
+def read(
+    u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int
+) -> Tensor:
     """The values of :func:`forward`, read at the winning taps; differentiable torch."""
     pair, step, direction = _chosen(lists, winner, taps)
     place = source(lists, pair, direction, step, u.shape[2])
@@ -59,7 +61,14 @@ def read(u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, wi
 
 
 def backward(
-    grad: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int, metric: bool
+    grad: Tensor,
+    lists: DirectionalNeighbors,
+    matrix: Tensor,
+    law: Tensor,
+    winner: Tensor,
+    taps: int,
+    sign: int,
+    metric: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in u, and with ``metric`` (else zero) those in the matrix and the law."""
     pair, step, direction = _chosen(lists, winner, taps)

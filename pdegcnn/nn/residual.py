@@ -1,0 +1,82 @@
+"""Blocks with a path around them."""
+
+from __future__ import annotations
+
+import inspect
+
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn._typing import Device, DType
+from pdegcnn.nn.linear import ChannelLinear
+from pdegcnn.spaces import Mesh
+
+
+class Residual(nn.Module):
+    """``skip(u) + layer(u)``: any layer with a path around it, which lets deep networks train.
+
+    The path leaves the signal as it is, or mixes its channels at every point where their number changes. So the block
+    commutes with whatever its layer commutes with.
+
+    Args:
+        layer: any module that keeps the size of its signals: a PDE layer, or several in ``nn.Sequential``.
+        in_channels: channels of the input; those that the layer names as its own if None.
+        out_channels: channels of the output; those that the layer names if None.
+        device: where the parameters of the path live.
+        dtype: their dtype.
+
+    Shape:
+        ``[B,C,...] -> [B,C',...]``, on any space.
+
+    Raises:
+        TypeError: ``layer`` is no module, or a number of channels no int.
+        ValueError: only one number of channels is known; signals that the layer gives another size.
+
+    Source: He et al. (arXiv 1512.03385).
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> space = pg.SE2(8)
+        >>> block = pg.nn.Residual(pg.nn.PDELayer(space, 4, 6))
+        >>> block(torch.rand(1, 4, 8, 12, 12)).shape
+        torch.Size([1, 6, 8, 12, 12])
+    """
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        in_channels: int | None = None,
+        out_channels: int | None = None,
+        *,
+        device: Device = None,
+        dtype: DType = None,
+    ) -> None:
+        super().__init__()
+        self.layer = _checks.kind("layer", layer, nn.Module, "a torch.nn.Module")
+        given = {"in_channels": in_channels, "out_channels": out_channels}
+        known = {name: getattr(layer, name, None) if n is None else n for name, n in given.items()}
+        counts = [None if n is None else _checks.positive_int(name, n) for name, n in known.items()]
+        before, after = counts
+        if (before is None) != (after is None):
+            raise ValueError(f"out_channels: expected both in_channels and out_channels or neither, got {counts}")
+        self.skip: nn.Module = nn.Identity()
+        if before is not None and after is not None and before != after:
+            self.skip = ChannelLinear(before, after, bias=False, device=device, dtype=dtype)
+
+    def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
+        """Add the layer's output to what goes around it; ``mesh`` is passed on to the layer if given."""
+        inside = on_mesh(self.layer, u, mesh)
+        around = self.skip(u)
+        if inside.shape != around.shape:
+            raise ValueError(
+                f"layer: expected one that returns shape {tuple(around.shape)}, as the path around it, "
+                f"got {tuple(inside.shape)}"
+            )
+        return around + inside
+
+
+def on_mesh(layer: nn.Module, u: Tensor, mesh: Mesh | None) -> Tensor:
+    """Call a layer, with the mesh if one is given and the layer takes one."""
+    if mesh is None or "mesh" not in inspect.signature(layer.forward).parameters:
+        return layer(u)
+    return layer(u, mesh)
