@@ -55,7 +55,8 @@ def _solver(u: Tensor, space: Space, term: str, options: Options, time: float) -
     """Check the signal and the time, and return the solver."""
     chosen = solver_class(space, term)
     space.check_signal("u", u)
-    if chosen.HAS_TABLES and options.hashable():
+    keeps = chosen.HAS_TABLES and options.hashable()
+    if keeps and not (chosen.CAN_BE_TRACED and _transforms.in_trace()):
         solver = _shared(space, term, options, u.dtype, u.device)
     else:
         solver = chosen(space, term, options, device=u.device, dtype=u.dtype)
@@ -144,15 +145,17 @@ def diffusion(
             :mod:`pdegcnn.kernels`.
         time: length of the step, positive.
         alpha: power of the Laplacian, in (0, 1].
-        method: on grids ``"kernel"`` (default: convolution with the kernel's mass in the cell of each tap; what lies
-            outside the window goes to the mean of the signal, with zero padding nowhere), ``"sampled"`` (the kernel at
-            the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for band-limited
-            periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
+        method: on grids ``"kernel"`` (default: convolution with the kernel's mass in the cell of each tap, within 5 %;
+            what lies outside the window goes to the mean of the signal, with zero padding nowhere), ``"sampled"`` (the
+            kernel at the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for
+            band-limited periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
             on a mesh ``"kernel"``.
-        kernel_size: samples across the kernel on grids and meshes: 5 unless given, odd, or one per axis, or ``"auto"``;
-            see :func:`dilation`.
+        kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; unless given 5
+            on meshes, and all orientations and a radius of 5 pixels on grids; see :func:`dilation`.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
-        distance: approximation of the distance on grids (``"half_angle"``).
+        distance: on grids the distance that the kernel is a function of, as in :func:`dilation`; unless given, it is
+            the heat kernel's approximation by its moments at each turn (:mod:`pdegcnn.kernels.heat`), or for
+            ``"sampled"`` a function of ``"half_angle"``.
         boundary: what lies outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"`` (spectral:
             periodic).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
@@ -252,9 +255,11 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on grids a radius of (2 pi / 3, 3); on S2 and SO(3) no less than a radius of 5 pi / 16 and of
-            (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis (orientations first), or
-            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
+            unless given (on SE(2) an ellipsoid with the half axes (5 pi / 6, 3); on the plane, and where ``oversample``
+            is given, a radius of (2 pi / 3, 3), all orientations if it is above 1; on S2 and SO(3) no less than a
+            radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis
+            (orientations first), or ``"auto"``: every tap that could win, chosen from metric, power and the range of
+            ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels, in radians on S2 and SO(3), in units of a
             mesh; or (radians of orientation, that), where one number stands for (pi/2, that).
         distance: on grids ``"combined"`` (default), ``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``; on S2
@@ -265,8 +270,9 @@ def dilation(
             error too.
         oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
             space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
-            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples, which halves
-            the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
+            at the samples. On SE(2), unless given, at least 16 orientations are read, and a tap costs what the way to
+            its cell costs, the mean squared distance of a cell's points from its middle less: this more than halves
+            the error for one and a half times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
             finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
             radians.
 

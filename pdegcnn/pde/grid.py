@@ -62,6 +62,8 @@ class GridSolver(Solver):
         "dilation": ("kernel_size", "radius", "distance", "oversample"),
         "erosion": ("kernel_size", "radius", "distance", "oversample"),
     }
+    HAS_TABLES = True
+    CAN_BE_TRACED = True
     space: GridSpace
 
     def _set_up(self, options: Options, like: Tensor) -> None:

@@ -169,33 +169,47 @@ def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor | None:
     None where all of the box is within reach. Where quarter turns carry the window to itself, the taps of the first
     quarter of the orientations are all there are.
     """
-    inside = _inside_reach(space, reach, planes)
-    if bool(inside.all()):
+    inside, sizes = _in_reach(space, reach, planes), sizes_of(space, reach, planes)
+    if len(inside) == math.prod(sizes):
         return None
-    count, sizes = int(inside.sum()), inside.shape
-    first = _quarter(space) if not planes.rows and not planes.columns and sizes[1] == sizes[2] else space.orientations
-    number = torch.full((first, *sizes), first * count)
-    number[:, inside] = torch.arange(first * count).view(first, count)
+    rank = {tap: number for number, tap in enumerate(inside)}
+    number = torch.tensor([rank.get(tap, -1) for tap in range(math.prod(sizes))]).view(1, *sizes)
+    first = _first_orientations(space, planes, sizes)
+    start = len(inside) * torch.arange(first)[:, None, None, None]
+    number = torch.where(number < 0, first * len(inside), number + start)
     return all_quarters(space, number[None])[0]
 
 
 def taps_in_reach(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     """Elements ``h^-1 g`` of the taps that :func:`places` counts, ``[n,dim]``, or of all, ``[Or,KO,KH,KW,dim]``."""
-    number, found = places(space, reach, planes), taps(space, reach, planes)
-    if number is None:
+    inside, sizes, found = _in_reach(space, reach, planes), sizes_of(space, reach, planes), taps(space, reach, planes)
+    if len(inside) == math.prod(sizes):
         return found
-    inside = _inside_reach(space, reach, planes)
-    return found[: (int(number.max()) // int(inside.sum()))][:, inside].flatten(0, 1)
+    first = found[: _first_orientations(space, planes, sizes)]
+    return first.flatten(1, 3).index_select(1, torch.tensor(inside)).flatten(0, 1)
 
 
-def _inside_reach(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
-    _, rows, columns, turns = _offsets(space, reach, planes)
-    inside = (rows.abs() <= reach.rows + ROUNDING) & (columns.abs() <= reach.columns + ROUNDING)
-    inside = inside & (turns.abs() <= reach.turn + ROUNDING)[:, None, None]
-    if reach.is_round:
-        square = (turns / reach.turn)[:, None, None] ** 2 + (rows / reach.rows) ** 2 + (columns / reach.columns) ** 2
-        inside = inside & (square <= 1 + ROUNDING)
-    return inside
+def _first_orientations(space: GridSpace, planes: Pass, sizes: tuple[int, int, int]) -> int:
+    """How many orientations have kernels that those of the others are turns of."""
+    return _quarter(space) if not planes.rows and not planes.columns and sizes[1] == sizes[2] else space.orientations
+
+
+def _in_reach(space: GridSpace, reach: Reach, planes: Pass) -> list[int]:
+    """Numbers of the taps of the box that lie within reach, by plain numbers: a trace must not ask a tensor."""
+    ko, kh, kw = sizes_of(space, reach, planes)
+    found: list[int] = []
+    for tap in range(ko * kh * kw):
+        turn = (tap // (kh * kw) - ko // 2) * space.angle_step / planes.finer
+        row, column = tap // kw % kh - kh // 2 + planes.rows, tap % kw - kw // 2 + planes.columns
+        away = abs(turn) - reach.turn, abs(row) - reach.rows, abs(column) - reach.columns
+        if max(away) > ROUNDING:
+            continue
+        if reach.is_round:
+            square = (turn / reach.turn) ** 2 + (row / reach.rows) ** 2 + (column / reach.columns) ** 2
+            if square > 1 + ROUNDING:
+                continue
+        found.append(tap)
+    return found
 
 
 def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -116,6 +116,8 @@ class Solver(Derived, ABC):
     """Names of the options of each term."""
     HAS_TABLES: ClassVar[bool] = False
     """Whether making a solver takes long, so that functions keep it for later calls."""
+    CAN_BE_TRACED: ClassVar[bool] = False
+    """Whether a graph may make a solver of its own, instead of using the one that functions keep."""
 
     def __init__(
         self,
