@@ -255,7 +255,7 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on SE(2) an ellipsoid with the half axes (5 pi / 6, 3); on the plane, and where ``oversample``
+            unless given (on SE(2) an ellipsoid with the half axes (8 pi / 9, 3); on the plane, and where ``oversample``
             is given, a radius of (2 pi / 3, 3), all orientations if it is above 1; on S2 and SO(3) no less than a
             radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis
             (orientations first), or ``"auto"``: every tap that could win, chosen from metric, power and the range of

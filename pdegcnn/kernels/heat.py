@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn._typing import from_numpy
-from pdegcnn.kernels.diffusion import time_scales
+from pdegcnn.kernels.diffusion import mass_of_cell, time_scales
 from pdegcnn.kernels.metric import Metric
 
 TIMES = 24
@@ -30,6 +30,8 @@ RANGE = (-8.0, 9.0)
 """Least and greatest logarithm of such a time: earlier, all lies in one cell, later, nothing in a window."""
 NODES = 12
 """Points on the way at which the mean cosine is taken."""
+WAY, SHARE = (from_numpy(x) for x in np.polynomial.legendre.leggauss(NODES))
+"""These points r, as 2r - 1, and twice their weights, float64."""
 
 
 class HeatTaps(NamedTuple):
@@ -39,11 +41,13 @@ class HeatTaps(NamedTuple):
         places: :func:`features` of their middles ``[paths,KO,Or,KH,KW,5]``.
         cosine: :func:`cosines` of the turns ``[paths,KO,NODES]``.
         turn: the turns ``[paths,KO]`` in radians, zero on the plane.
+        cell: sides of a cell ``[dim]``.
     """
 
     places: Tensor
     cosine: Tensor
     turn: Tensor
+    cell: Tensor
 
 
 def features(b: Tensor) -> Tensor:
@@ -54,19 +58,16 @@ def features(b: Tensor) -> Tensor:
 
 def cosines(turn: Tensor) -> Tensor:
     """``cos((2r - 1) theta)`` at the points r on the way, times their weights, ``[..., NODES]``."""
-    x, w = np.polynomial.legendre.leggauss(NODES)
-    return torch.cos(turn[..., None] * from_numpy(x).to(turn)) * from_numpy(w / 2).to(turn)
+    return torch.cos(turn[..., None] * WAY.to(turn)) * SHARE.to(turn) / 2
 
 
-def mixture(like: Tensor, alpha: float | Tensor, time: float) -> tuple[Tensor, Tensor]:
-    """Times ``[J]`` and weights ``[J]`` of sum one, by which heat kernels make the kernel of a power."""
-    if not isinstance(alpha, Tensor) and alpha == 1.0:
-        return like.new_full((1,), time), like.new_ones(1)
-    log_s, log_weight = time_scales(like, alpha, time)
+def mixture(scales: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Fewer times ``[J]`` and weights ``[J]`` of sum one than those of ``time_scales``, for the kernel of a power."""
+    log_s, log_weight = scales
     log_s = log_s.clamp(*RANGE)
     first, last = log_s.amin(), log_s.amax()
-    step = ((last - first) / (TIMES - 3)).clamp_min(torch.finfo(like.dtype).eps ** 0.5)
-    number = torch.arange(-1, TIMES - 1, dtype=like.dtype, device=like.device)
+    step = ((last - first) / (TIMES - 3)).clamp_min(torch.finfo(log_s.dtype).eps ** 0.5)
+    number = torch.arange(-1, TIMES - 1, dtype=log_s.dtype, device=log_s.device)
     t = ((log_s[:, None] - first) / step - number).abs()
     near, far = (1.5 * t - 2.5) * t * t + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2  # cubic convolution (Keys 1981)
     share = torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
@@ -82,27 +83,37 @@ def _bounded(d: Tensor) -> Tensor:
     return d * shrink[:, :, None] * shrink[:, None]
 
 
-def heat_mass(metric: Metric, taps: HeatTaps, cell: Tensor, alpha: float | Tensor, time: float) -> Tensor:
-    """Mass of the kernel in cells that are not that of the unit element, ``[C, paths*KO, Or*KH*KW]``.
+def heat_mass(
+    metric: Metric, taps: HeatTaps, half: Tensor, alpha: float | Tensor, time: float
+) -> tuple[Tensor, Tensor]:
+    """Mass of the kernel in cells, ``[C, paths*KO, Or*KH*KW]``, and in that of the unit element, ``[C]``.
+
+    The former is right for all cells but that of the unit element.
 
     Args:
         metric: of C channels.
         taps: the cells.
-        cell: their sides ``[dim]``.
+        half: half their sides in the metric's units ``[C,dim]``.
         alpha: power in (0, 1].
         time: length of the step.
     """
+    cell = taps.cell
+    if not isinstance(alpha, Tensor) and alpha == 1.0:
+        middle = mass_of_cell(half, alpha, time)
+        s, weight = cell.new_full((1,), time), cell.new_ones(1)
+    else:
+        scales = time_scales(cell, alpha, time)
+        middle = mass_of_cell(half, alpha, time, scales)
+        s, weight = mixture(scales)
     places, cosine, turn = taps.places.flatten(2, 4).flatten(0, 1), taps.cosine.flatten(0, 1), taps.turn.flatten()
     d = _bounded(metric.cometric())
-    s, weight = mixture(cell, alpha, time)
     blur = cell**2 / 16  # of the twelfth that a cell's variance is, a quarter less sharpens what the cells blur
     s_plane, log_mass = d[:, :2, :2], torch.log(weight.clamp_min(torch.finfo(s.dtype).tiny)) + cell.log().sum()
     mean = None
     c = cosine.sum(-1)[None, :, None]
     if len(cell) == 3:
         rate = d[:, 2, 2].clamp_min(torch.finfo(d.dtype).tiny ** 0.5)
-        way = from_numpy(np.polynomial.legendre.leggauss(NODES)[0]).to(s)
-        damping = torch.exp(-rate[:, None, None] * s[:, None] * (1 - way**2))
+        damping = torch.exp(-rate[:, None, None] * s[:, None] * (1 - WAY.to(s) ** 2))
         c = torch.einsum("tg,cjg->ctj", cosine, damping)
         variance = (2 * rate[:, None] * s + blur[2])[:, None]
         log_mass = log_mass - (turn**2)[:, None] / (2 * variance) - torch.log(2 * math.pi * variance) / 2
@@ -110,10 +121,10 @@ def heat_mass(metric: Metric, taps: HeatTaps, cell: Tensor, alpha: float | Tenso
         s_plane = s_plane - along[:, :, None] * d[:, 2, None, :2]
         chord = 2 * torch.sin(turn / 2)
         mean = along[:, None] * chord[:, None]  # [C,planes,2]
-    half = (s_plane[:, 0, 0] + s_plane[:, 1, 1]) / 2
+    mid = (s_plane[:, 0, 0] + s_plane[:, 1, 1]) / 2
     lean = (s_plane[:, 0, 0] - s_plane[:, 1, 1]) / 2
-    half, lean, skew = (2 * x[:, None, None] * s for x in (half, lean, s_plane[:, 0, 1]))
-    first, second, both = half + c * lean + blur[0], half - c * lean + blur[1], c * skew
+    mid, lean, skew = torch.stack((mid, lean, s_plane[:, 0, 1]))[..., None, None] * (2 * s)
+    first, second, both = mid + c * lean + blur[0], mid - c * lean + blur[1], c * skew
     det = first * second - both**2
     p11, p22, p12 = second / det, first / det, -both / det
     constant = log_mass - torch.log(det) / 2 - math.log(2 * math.pi)
@@ -124,4 +135,4 @@ def heat_mass(metric: Metric, taps: HeatTaps, cell: Tensor, alpha: float | Tenso
         linear = [p11 * m1 + p12 * m2, p12 * m1 + p22 * m2]
         constant = constant - (m1 * linear[0] + m2 * linear[1]) / 2
     factors = torch.stack((-p11 / 2, -p22 / 2, -p12, *linear), dim=-2)  # [C,planes,5,J]
-    return torch.exp(places @ factors + constant[..., None, :]).sum(-1)
+    return torch.exp(places @ factors + constant[..., None, :]).sum(-1), middle

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn._dtypes import widen
+from pdegcnn._dtypes import HALF, widen
 
 FLAT_SLACK = 1e-5
 """Relative slack of the flat kernel's edge, so that rounding does not decide whether a tap at distance t belongs."""
@@ -68,7 +68,7 @@ def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
-    squared = widen(squared_distance)
+    squared = widen(squared_distance) if squared_distance.dtype in HALF else squared_distance
     factor, unit, power = cost_law(alpha, time)
     if not isinstance(power, Tensor) and power == 1:
         value = factor / unit * squared.clamp_min(0)

@@ -38,7 +38,7 @@ BOUNDARY = "replicate"
 """What lies outside the image unless the caller says otherwise: so constants stay constant."""
 RIGHT_ANGLE = math.pi / 2
 """Radians of orientation in a window whose radius is given in pixels alone."""
-RADIUS = (5 * math.pi / 6, 3.0)
+RADIUS = (8 * math.pi / 9, 3.0)
 """Half axes of the round window of dilation and erosion on SE(2) by default, radians and pixels."""
 BOX = (2 * math.pi / 3, 3.0)
 """Their window to each side, of other spaces and where ``oversample`` is given."""
@@ -140,7 +140,9 @@ class GridSolver(Solver):
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.convection, u, space, vector, time))
         if self.method == "cubic":
-            return space.from_grid(_in_float32(_cubic_convection, u, space, vector, time, self.boundary))
+            if u.dtype in HALF:
+                return space.from_grid(_in_float32(_cubic_convection, u, space, vector, time, self.boundary))
+            return space.from_grid(_cubic_convection(u, space, vector, time, self.boundary))
         step = -time * vector
         rows, columns = space.chord(step)
         turn = step[:, 2] * (space.orientations / (2 * math.pi)) if space.dim == 3 else torch.zeros_like(rows[:, 0])
@@ -161,7 +163,8 @@ class GridSolver(Solver):
         kernel = self._kernel(heat_kernel if self.is_heat else build, metric, reach, 0, u, alpha, time)
         out = group_convolution(u, kernel, boundary=self.boundary)
         if self.method == "kernel" and self.boundary != "zeros":
-            lost = 1 - widen(kernel).sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
+            full = widen(kernel) if u.dtype in HALF else kernel
+            lost = 1 - full.sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
             out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
         return space.from_grid(out)
 
@@ -171,7 +174,7 @@ class GridSolver(Solver):
         if u.dtype in HALF:
             metric = wide_metric(metric)
         reach = self.reach or _reach_of_cost(u, metric, alpha, time, self.distance, self._buffers.get("half_cell"))
-        best, field = None, u if self.is_plain else widen(u)
+        best, field = None, widen(u) if u.dtype in HALF and not self.is_plain else u
         for i, planes in enumerate(self.passes):
             kernel = self._kernel(morphology_kernel, metric, reach, i, field, alpha, time)
             read = grid_lattice.read(field, planes, self._buffers.get(f"turns{i}"), sign)
@@ -244,11 +247,14 @@ def morphology_kernel(
     ``taps`` are coordinates that the distance is a function of; with ``places [Or,KO,KH,KW]`` each is met there, and
     where none is, there is no tap. With ``half_cell [dim,dim]`` a tap stands for its cell: the best point of a signal
     lies nearer than the tap that answers for it, on average by the mean squared distance of a cell's points from its
-    middle. This is taken off, where it leaves more than nothing.
+    middle. The squared distance q becomes ``q^2 / (q + m)``: q less this mean m where that is small beside q.
     """
     squared = DISTANCES[distance].squared(space, metric, taps)
     if half_cell is not None:
-        squared = squared - metric.squared_norm(half_cell).sum(-1).view(-1, *(1,) * (squared.ndim - 1))
+        most = torch.finfo(squared.dtype).max ** 0.9  # larger costs are infinite
+        spread = metric.squared_norm(half_cell).sum(-1).view(-1, *(1,) * (squared.ndim - 1))
+        squared = squared.clamp_max(most)
+        squared = squared * (squared / (squared + spread.clamp(1 / most, most)))
     kernel = cost(squared, alpha, time)
     if places is None:
         return kernel
@@ -267,7 +273,8 @@ def _reach_of_cost(
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)
         if half_cell is not None:
-            radius = (radius**2 + metric.squared_norm(half_cell).sum(-1)).sqrt()
+            cells = metric.squared_norm(half_cell).sum(-1)
+            radius = ((radius**2 + (radius**4 + 4 * radius**2 * cells).sqrt()) / 2).sqrt()
         return _enclosing_reach(u, metric, radius, distance)
 
 

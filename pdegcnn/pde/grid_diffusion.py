@@ -19,10 +19,8 @@ SINKHORN_STEPS = 30
 
 def heat_kernel(space: GridSpace, metric: Metric, taps: HeatTaps, alpha: Alpha, time: float) -> Tensor:
     """Turned kernel of :mod:`pdegcnn.kernels.heat`, ``[C,Or,KO,KH,KW]``: its mass in the cell of each tap."""
-    spacing, shape = space.grid_spacing.to(taps.places), taps.places.shape
-    mass = heat_mass(metric, taps, spacing, alpha, time)
-    mass = mass.view(-1, *shape[:5]).sum(1).transpose(1, 2)
-    return _conserving(space, mass, mass_of_cell(_sides(metric, spacing), alpha, time))
+    mass, middle = heat_mass(metric, taps, _sides(metric, taps.cell), alpha, time)
+    return _conserving(space, mass.view(-1, *taps.places.shape[:5]).sum(1).transpose(1, 2), middle)
 
 
 def diffusion_kernel(
@@ -56,9 +54,12 @@ def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
     mass = torch.where(centre, middle[:, None, None, None, None], mass)
     # a kernel too wide to have any mass in the window is flat
     mass = (mass + torch.finfo(mass.dtype).tiny ** 0.5) * space.tap_weights(sizes, mass)
-    mass = _symmetric(space, all_quarters(space, mass))
+    mass = all_quarters(space, mass)
+    there = _orientation_of_taps(space, mass)
+    # the mean of the kernel and of the one that goes from the taps to the centre
+    mass = (mass + mass.flip(2, 3, 4)[:, there, torch.arange(ko, device=mass.device)]) / 2
     total = mass.sum((-3, -2, -1)).mean(1).clamp_max(1.0)
-    return _balanced(space, mass) * total[:, None, None, None, None]
+    return _balanced(mass, there) * total[:, None, None, None, None]
 
 
 def sampled_diffusion_kernel(
@@ -66,7 +67,8 @@ def sampled_diffusion_kernel(
 ) -> Tensor:
     """Return the kernel at the taps of :meth:`GridSpace.taps` alone, scaled to mass one, ``[C,Or,KO,KH,KW]``."""
     squared, sizes = DISTANCES[distance].squared(space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
-    return _balanced(space, profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared))
+    kernel = profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
+    return _balanced(kernel, _orientation_of_taps(space, kernel))
 
 
 def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
@@ -75,19 +77,13 @@ def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
     return (torch.arange(space.orientations, device=kernel.device)[:, None] + steps) % space.orientations
 
 
-def _symmetric(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Return the mean of a kernel and of the one that goes from the taps to the centre."""
-    tap = torch.arange(kernel.shape[2], device=kernel.device)
-    return (kernel + kernel.flip(2, 3, 4)[:, _orientation_of_taps(space, kernel), tap]) / 2
-
-
-def _balanced(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Scale a kernel so that it is a mean for each orientation, and conserves mass.
+def _balanced(kernel: Tensor, there: Tensor) -> Tensor:
+    """Scale a kernel so that it is a mean for each orientation, and conserves mass; taps are ``there [Or,KO]``.
 
     Turned samples of one function have different sums, so dividing by them would leak mass between orientations. The
     kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
     """
-    between, there = kernel.sum((-2, -1)), _orientation_of_taps(space, kernel)  # [C,Or,KO] and [Or,KO]
+    between = kernel.sum((-2, -1))  # [C,Or,KO]
     scale = between.sum(-1).rsqrt()
     for _ in range(SINKHORN_STEPS):
         scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()

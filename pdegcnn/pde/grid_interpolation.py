@@ -45,11 +45,11 @@ def shifted(u: Tensor, rows: Tensor, columns: Tensor, padding_mode: str) -> Tens
     processing*, IEEE Trans. ASSP 29 (1981).
     """
     margin = 0 if padding_mode == "periodic" else MARGIN
-    down, right = _sharpening(rows - rows.detach().floor()), _sharpening(columns - columns.detach().floor())
+    shift = torch.stack((torch.zeros_like(rows), rows, columns), dim=-1)
+    down, right = _sharpening(shift[..., 1:] - shift[..., 1:].detach().floor()).unbind(-2)
     kernel = (down[..., :, None] * right[..., None, :]).flatten(0, 1)[:, None]  # [C*Or,1,3,3]
     wide = pad(u, margin + 1, margin + 1, padding_mode).flatten(1, 2)
     sharp = torch.unflatten(F.conv2d(wide, kernel, groups=len(kernel)), 1, u.shape[1:3])
-    shift = torch.stack((torch.zeros_like(rows), rows, columns), dim=-1)
     moved = linear_shift(sharp, shift, padding_mode)
     return moved[..., margin : margin + u.shape[-2], margin : margin + u.shape[-1]]
 

@@ -106,9 +106,8 @@ def taps(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
 
 def half_cell(space: GridSpace, planes: Pass) -> Tensor:
     """Vectors ``[dim,dim]`` along the frame, as long as a point of a cell is away from its middle on average."""
-    sides = space.grid_spacing.clone()
-    sides[-1] = sides[-1] / planes.finer
-    return torch.diag(sides / math.sqrt(12))
+    finer = torch.tensor([1.0, 1.0, float(planes.finer)], dtype=torch.float64)
+    return torch.diag(space.grid_spacing / (finer * math.sqrt(12)))
 
 
 def turns(space: GridSpace, planes: Pass) -> Tensor:
@@ -133,7 +132,7 @@ def heat_taps(space: GridSpace, reach: Reach) -> HeatTaps:
     """What heat kernels are a function of in the middle of each tap's cell, float64; paths as in :func:`cells`."""
     b = space.half_angle(_paths(space, reach, SAMPLES[0])).transpose(1, 2)  # [paths,KO,Or,KH,KW,dim]
     turn = b[:, :, 0, 0, 0, 2] if space.dim == 3 else b.new_zeros(b.shape[:2])
-    return HeatTaps(features(b), cosines(turn), turn)
+    return HeatTaps(features(b), cosines(turn), turn, space.grid_spacing)
 
 
 def _paths(
@@ -160,7 +159,10 @@ def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
     if kernel.shape[1] == space.orientations:
         return kernel
     quarters = space.orientations // kernel.shape[1]
-    return torch.cat([torch.rot90(kernel, -k, dims=(-2, -1)) for k in range(quarters)], dim=1)
+    turned = [kernel]
+    for k in range(1, quarters):
+        turned.append(torch.rot90(kernel, -k, dims=(-2, -1)))
+    return torch.cat(turned, dim=1)
 
 
 def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor | None:
@@ -228,7 +230,7 @@ def read(u: Tensor, planes: Pass, matrix: Tensor | None, sign: int) -> Tensor:
     """
     field = u
     if matrix is not None:
-        between = (matrix @ u.flatten(3)).view(*u.shape[:2], -1, *u.shape[2:])
+        between = (matrix @ u.flatten(3)).view(*u.shape[:2], planes.finer - 1, *u.shape[2:])
         field = torch.stack((u, *between.unbind(2)), dim=3).flatten(2, 3)
     if not planes.rows and not planes.columns:
         return field

@@ -33,9 +33,11 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
         TypeError: if an argument is no floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
-    _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
+    if not isinstance(kernel, Tensor) or kernel.ndim not in (5, 6):
+        _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
     _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])
-    _checks.choice("boundary", boundary, BOUNDARIES)
+    if boundary not in BOUNDARIES:
+        _checks.choice("boundary", boundary, BOUNDARIES)
     chosen = _backend.choose("group_convolution", u, backend)
     if chosen == "torch" or kernel.ndim == 6 or _transforms.differentiated(u, kernel):
         return _expanded(u, kernel, boundary)

@@ -41,7 +41,8 @@ def morphological_convolution(
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.kernel(u, kernel, stride=stride)
-    _checks.choice("sign", sign, (1, -1))
+    if type(sign) is not int or sign not in (1, -1):
+        _checks.choice("sign", sign, (1, -1))
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):

@@ -22,7 +22,7 @@ def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -
 
     u may have more planes, a whole number for each orientation of the kernel.
     """
-    dtype = _row_dtype(kernel)
+    dtype = index_dtype(kernel.shape[2] * kernel.shape[3] + 1)
     return implementation("morphology", backend).forward(u.contiguous(), kernel.contiguous(), sign, keep, dtype)
 
 

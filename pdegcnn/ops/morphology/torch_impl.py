@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pdegcnn._dtypes import wide_dtype, widen
+from pdegcnn._dtypes import widen
 
 CHUNK = 2**17
 """Outputs worked on at once on a CPU, so that they stay in its cache."""
@@ -17,7 +17,7 @@ CHUNK = 2**17
 
 def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
-    dtype = wide_dtype(u.dtype)
+    dtype = torch.promote_types(u.dtype, torch.float32)
     rows = kernel.shape[2] * kernel.shape[3]
     weights = kernel.to(dtype)
     out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
