@@ -112,7 +112,7 @@ def _morphology() -> Iterator[Kernel]:
         *(operator, "columns of winners, 5x5x5 float32", module + "_columns", types, {**TAPS, "SIGN": 1, **rows}, 8),
         *("element", 44.0, 125, "instructions: 5 taps of two loads, an addition, a comparison and two selections"),
     )
-    walk = {**TAPS, "SIGN": 1, "KEEP": True, "LINE": 128, "WIDE": "fp32", "BLOCK": 256}
+    walk = {**TAPS, "SIGN": 1, "KEEP": True, "PERIODIC": True, "LINE": 128, "WIDE": "fp32", "BLOCK": 256}
     yield Kernel(
         *(operator, "tap by tap with winner, 5x5x5 float32", module + "_walk", types, {**walk, "ALL": True}, 2 * 125),
         *("tap", 4.0, 28, "instructions: for NaN, infinity and kernels too large to write out; masks and tests"),

@@ -96,7 +96,7 @@ def costs(quick: bool, repeats: int) -> list[tuple[str, str, float, str]]:
     group = pg.SO3(SphereGrid.gauss_legendre(size), orientations=8)
     plane, shape = pg.SE2(8), (8, size, 2 * size)
     calls: dict[str, Callable[[], object]] = {}
-    for term in ("convection", "diffusion", "convection_diffusion", "dilation"):
+    for term in ("convection", "diffusion", "convection_diffusion", "dilation", "diffusion_shock"):
         for label, space, options in (
             ("SO3", group, {}),
             ("SO3 axisymmetric", group, {"metric": "axisymmetric"}),

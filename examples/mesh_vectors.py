@@ -75,16 +75,12 @@ class Smoother(nn.Module):
 
 def to_space(field: Tensor, mesh: pg.Mesh) -> Tensor:
     """Tangent vectors ``[...,V]`` to their components in space, ``[3,...,V]``."""
-    x, y, _ = (e.to(field.real.dtype).T for e in mesh.frames_in_space())
-    rank = [3] + [1] * (field.ndim - 1) + [-1]
-    return field.real * x.reshape(rank) + field.imag * y.reshape(rank)
+    return mesh.from_tangent(field).movedim(-1, 0)
 
 
 def from_space(parts: Tensor, mesh: pg.Mesh) -> Tensor:
     """The inverse, after projection to the tangent planes."""
-    x, y, _ = (e.to(parts.dtype).T for e in mesh.frames_in_space())
-    rank = [3] + [1] * (parts.ndim - 2) + [-1]
-    return torch.complex((parts * x.reshape(rank)).sum(0), (parts * y.reshape(rank)).sum(0))
+    return mesh.to_tangent(parts.movedim(0, -1))
 
 
 def fields(mesh: pg.Mesh, count: int, draw: torch.Generator) -> Tensor:

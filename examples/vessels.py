@@ -2,11 +2,11 @@
 
     python examples/vessels.py train --data DIR --net pde --out runs/vessels       # DIR: see datasets.drive
     python examples/vessels.py evaluate --data DIR --weights runs/vessels/weights.safetensors
-    python examples/vessels.py predict --weights runs/vessels/weights.safetensors --images FOLDER --out masks
+    pdegcnn vessels FOLDER --weights runs/vessels/network.safetensors --out masks        # of the net "ship"
 
 Training sees patches, turned, resized and recoloured at random; testing sees whole photographs in tiles. The threshold
-is chosen on training photographs. Without data, drawn pictures stand in. ``predict`` takes photographs of any size,
-camera and format that Pillow reads: it finds the field of view and resizes it to that of the training set.
+is chosen on training photographs. Without data, drawn pictures stand in. ``pdegcnn vessels`` takes photographs of any
+size, camera and format that Pillow reads, with the weights in the package or with those of a training here.
 """
 
 from __future__ import annotations
@@ -15,22 +15,20 @@ import argparse
 import json
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
 import pdegcnn as pg
-from pdegcnn_examples import fundus
+from pdegcnn.vessels.photograph import DIAMETER, cut
 from pdegcnn_examples.command_line import load_or_exit
-from pdegcnn_examples.datasets import Fundus, FundusSplit, drawn_vessels, drive, read_picture
-from pdegcnn_examples.networks.vessels import NETS, SPACE
+from pdegcnn_examples.datasets import Fundus, FundusSplit, drawn_vessels, drive
+from pdegcnn_examples.networks.vessels import NETS, SPACE, shifted
 from pdegcnn_examples.training import (
     TrainingResult,
     distributed,
@@ -38,11 +36,11 @@ from pdegcnn_examples.training import (
     rank,
     read_weights,
     recipe,
-    write_file,
     write_json,
 )
 
 OWN: dict[str, dict[str, Any]] = {
+    "ship": {"rate": 0.02, "evaluate_every": 10},
     "pde": {"rate": 0.02},
     "pde6": {"rate": 0.02},
     "cnn6": {"rate": 0.005},
@@ -50,7 +48,8 @@ OWN: dict[str, dict[str, Any]] = {
 }
 """Settings of each network; all else is shared."""
 PATCH, PATCHES = 64, 800
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".ppm", ".bmp", ".gif", ".webp")
+SIZES = (0.7, 1.6)
+"""By how much patches are enlarged: vessels of cameras that see more and less of the retina."""
 
 
 class Picture(NamedTuple):
@@ -65,8 +64,8 @@ def pictures(photographs: Fundus) -> list[Picture]:
     """Photographs as networks see them. Their scale is not changed, so that vessels stay as the observer drew them."""
     made = []
     for image, vessels, field in zip(*photographs):
-        ready = fundus.prepare(image, diameter=fundus.DIAMETER)
-        labels = fundus.cut(torch.stack((vessels, field)).float(), ready.box) > 0.5
+        ready = pg.vessels.prepare(image, diameter=DIAMETER)
+        labels = cut(torch.stack((vessels, field)).float(), ready.box) > 0.5
         made.append(Picture(ready.pixels, labels[1], labels[0]))
     return made
 
@@ -95,7 +94,7 @@ class VesselTask:
         inside = picture.field.nonzero()
         centre = inside[int(random.integers(len(inside)))].double()
         height, width = picture.field.shape
-        angle, size = random.uniform(0, 2 * math.pi), math.exp(random.uniform(-0.3, 0.3))
+        angle, size = random.uniform(0, 2 * math.pi), math.exp(-random.uniform(*np.log(SIZES)))
         mirror = random.choice([-1.0, 1.0])
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         matrix = turn @ np.diag([mirror, 1.0]) * size * (self.patch / np.array([[width], [height]]))
@@ -115,18 +114,43 @@ class VesselTask:
 
 
 def recolour(pixels: Tensor, random: np.random.Generator) -> Tensor:
-    """Patches [B,3,p,p] as other cameras might show them: contrast, offset, noise; sometimes a colour is missing."""
-    shape = (len(pixels), 3, 1, 1)
-    gain = np.exp(random.normal(0, 0.2, shape)) * np.exp(random.normal(0, 0.15, (len(pixels), 1, 1, 1)))
+    """Patches [B,3,p,p] as other cameras might show them.
+
+    Contrast, offset, slope of the light, gamma, blur or sharpening, noise; sometimes a colour is missing.
+    """
+    count, size = len(pixels), pixels.shape[-1]
+    shape = (count, 3, 1, 1)
+    gain = np.exp(random.normal(0, 0.2, shape)) * np.exp(random.normal(0, 0.15, (count, 1, 1, 1)))
     kept = random.random(shape) > np.array([0.1, 0.0, 0.1]).reshape(1, 3, 1, 1)
+    smooth = torch.stack([_blurred(p, float(random.uniform(0.5, 1.5))) for p in pixels])
+    sharpness = torch.from_numpy(random.uniform(-1, 0.7, (count, 1, 1, 1)) * (random.random((count, 1, 1, 1)) < 0.5))
+    made = pixels + sharpness * (pixels - smooth)
+    made = made + torch.from_numpy(random.normal(0, 0.07, shape)) * (made.clamp(-3, 3).square() - 1)
+    axis = torch.linspace(-1, 1, size)
+    across, down = (torch.from_numpy(random.normal(0, 0.1, shape)) for _ in range(2))
+    light = torch.from_numpy(random.normal(0, 0.15, shape)) + across * axis + down * axis[:, None]
     noise = random.normal(0, 1, tuple(pixels.shape)) * random.uniform(0, 0.2, shape)
-    made = pixels * torch.from_numpy(gain) + torch.from_numpy(random.normal(0, 0.15, shape) + noise)
+    made = made * torch.from_numpy(gain) + light + torch.from_numpy(noise)
     return (made * torch.from_numpy(kept)).float()
+
+
+def _blurred(patch: Tensor, sigma: float) -> Tensor:
+    """Gaussian means of a patch [3,p,p]."""
+    steps = torch.arange(-4.0, 5.0)
+    taps = torch.exp(-0.5 * (steps / sigma) ** 2)
+    taps = (taps / taps.sum()).expand(3, 1, 1, -1)
+    rows = F.conv2d(F.pad(patch[None], (4, 4, 0, 0), mode="replicate"), taps, groups=3)
+    return F.conv2d(F.pad(rows, (0, 0, 4, 4), mode="replicate"), taps.mT, groups=3)[0]
+
+
+def with_chances(model: nn.Module) -> nn.Module:
+    """The network, whose logits become probabilities."""
+    return nn.Sequential(model, nn.Sigmoid()).train(model.training)
 
 
 def predictions(model: nn.Module, chosen: list[Picture]) -> tuple[Tensor, Tensor]:
     """Chances and truth of all pixels in the fields of view, one after the other."""
-    found = [fundus.probability(model, p.pixels)[p.field] for p in chosen]
+    found = [pg.vessels.probability(with_chances(model), p.pixels)[p.field] for p in chosen]
     return torch.cat(found), torch.cat([p.vessels[p.field] for p in chosen])
 
 
@@ -159,7 +183,7 @@ def turned(model: nn.Module, picture: Picture, threshold: float) -> dict[str, fl
     pixels = (picture.pixels * picture.field)[None]
 
     def segment(x: Tensor) -> Tensor:
-        return torch.cat([fundus.probability(model, p)[None, None] for p in x])
+        return torch.cat([pg.vessels.probability(with_chances(model), p)[None, None] for p in x])
 
     figures = {}
     for angle in (90, 45):
@@ -228,16 +252,20 @@ def train(chosen: argparse.Namespace) -> None:
         task = VesselTask(used, held, 16 if chosen.smoke else PATCHES, 32 if chosen.smoke else PATCH)
         done = recipe.train(chosen.net, NETS[chosen.net]().to(local_device()), task, how, chosen)
         if rank() == 0:
-            conclude(chosen, how, done, used, pictures(split.test), name)
+            conclude(chosen, how, done, used, held, pictures(split.test), name)
 
 
-def conclude(chosen: argparse.Namespace, how: Any, done: TrainingResult, used: list, test: list, name: str) -> None:
-    """Threshold, scores, result file and the settings beside the weights."""
-    threshold, _ = best_threshold(*predictions(done.model, spread(used, 5)))
+def conclude(
+    chosen: argparse.Namespace, how: Any, done: TrainingResult, used: list, held: list, test: list, name: str
+) -> None:
+    """Threshold (from photographs held out, if any), scores, result file and the settings beside the weights."""
+    threshold, _ = best_threshold(*predictions(done.model, held or spread(used, 5)))
     figures = scores(done.model, test, threshold) | turned(done.model, test[0], threshold)
     network = {"net": chosen.net, "photographs": len(used), "validation": chosen.validation, "threshold": threshold}
     few = f", {len(used)} photograph{'s' if len(used) > 1 else ''}"
     row = chosen.net + (few if chosen.photographs < 20 else "")
+    if hasattr(done.model, "recipe"):
+        pg.save(shifted(done.model, threshold), chosen.out / "network.safetensors")
     write_json(config_of(chosen.out / "weights.safetensors"), network | {"trained_on": name, "seed": chosen.seed})
     recipe.finish(chosen, "vessels", row, done, how, figures, data=name, network=network)
 
@@ -252,50 +280,6 @@ def evaluate(chosen: argparse.Namespace) -> None:
         print(f"{key:>28}  {value:.5g}")
 
 
-def predict(chosen: argparse.Namespace) -> None:
-    """Write chances and masks of every photograph in a folder; photographs that cannot be read are named at the end."""
-    model, config = load_model(chosen.weights)
-    threshold = config["threshold"] if chosen.threshold is None else chosen.threshold
-    if chosen.images.is_file():
-        paths = [chosen.images]
-    elif chosen.images.is_dir():
-        paths = sorted(p for p in chosen.images.iterdir() if p.suffix.lower() in SUFFIXES)
-    else:
-        raise SystemExit(f"--images: expected a folder or a photograph, but {chosen.images} is not there")
-    if not paths:
-        raise SystemExit(f"--images: expected photographs ({', '.join(SUFFIXES)}), but {chosen.images} has none")
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    names = [path.stem for path in paths]
-    failed = 0
-    for path in paths:
-        name = path.stem if names.count(path.stem) == 1 else path.name
-        try:
-            across, share = predict_one(model, path, chosen.out / name, threshold, chosen.diameter, chosen.angle)
-            print(f"{path.name}: field of view {across:.0f} pixels across, vessels in {share:.1%} of it")
-        except (ValueError, OSError) as error:  # one bad photograph must not cost the others
-            failed += 1
-            sys.stderr.write(f"{error if str(path) in str(error) else f'{path}: {error}'}\n")
-    if failed:
-        raise SystemExit(f"--images: {failed} of {len(paths)} photographs could not be segmented")
-
-
-def predict_one(
-    model: nn.Module, path: Path, out: Path, threshold: float, diameter: float | None, angle: float
-) -> tuple[float, float]:
-    """Write ``out``'s two images; gives the diameter of the field of view and the share of vessels in it."""
-    image = torch.from_numpy(read_picture(path)).movedim(-1, 0).float() / 255
-    ready = fundus.prepare(image, diameter, angle)
-    chance = fundus.probability(model, ready.pixels)
-    full = fundus.restore(chance, ready, tuple(image.shape[-2:]))
-    field = fundus.restore(torch.ones_like(chance), ready, tuple(image.shape[-2:])) > 0.5
-    mask = (full >= threshold) & field
-    for kind, values in (("probability", full * 255), ("mask", mask * 255.0)):
-        picture = Image.fromarray(values.round().to(torch.uint8).numpy())
-        target = out.parent / f"{out.name}_{kind}.png"
-        write_file(target, lambda fresh, picture=picture: picture.save(fresh, format="PNG"))
-    return ready.diameter, float(mask.sum() / field.sum().clamp_min(1))
-
-
 def arguments() -> argparse.Namespace:
     """The command line: one of three programs."""
     data = "folder with DRIVE (default: drawn pictures)"
@@ -308,30 +292,19 @@ def arguments() -> argparse.Namespace:
     two = programs.add_parser("evaluate")
     two.add_argument("--data", type=Path, help=data)
     two.add_argument("--smoke", action="store_true", help="two small pictures")
-    three = programs.add_parser("predict")
-    three.add_argument("--images", type=Path, required=True, help="folder of photographs, or one of them")
-    three.add_argument("--out", type=Path, required=True, help="folder for NAME_probability.png and NAME_mask.png")
-    three.add_argument("--threshold", type=float, help="of chances (default: the one chosen in training)")
-    three.add_argument("--diameter", type=float, help="of the field of view in pixels (default: found)")
-    three.add_argument("--angle", type=float, default=45.0, help="degrees that the camera sees (%(default)s)")
-    for program in (two, three):
-        program.add_argument("--weights", type=Path, required=True, help="weights.safetensors of 'train'")
+    two.add_argument("--weights", type=Path, required=True, help="weights.safetensors of 'train'")
     chosen = made.parse_args()
     if getattr(chosen, "patience", None) is not None and not chosen.validation:
         made.error("--patience: expected --validation N beside it: the score of photographs held out decides")
-    for name, low, high in (("threshold", 0, 1), ("diameter", 16, 1e5), ("angle", 5, 180), ("photographs", 1, 1000)):
-        value = getattr(chosen, name, None)
-        if value is not None and not low <= value <= high:
-            made.error(
-                f"--{name.replace('photographs', 'images')}: expected a number from {low} to {high}, got {value}"
-            )
+    if not 1 <= getattr(chosen, "photographs", 1) <= 1000:
+        made.error(f"--images: expected a number from 1 to 1000, got {chosen.photographs}")
     return chosen
 
 
 def main() -> None:
     """Run the chosen program."""
     chosen = arguments()
-    {"train": train, "evaluate": evaluate, "predict": predict}[chosen.program](chosen)
+    {"train": train, "evaluate": evaluate}[chosen.program](chosen)
 
 
 if __name__ == "__main__":

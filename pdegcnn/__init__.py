@@ -20,15 +20,17 @@ if TYPE_CHECKING:
         sphere,
         surface,
         testing,
+        vessels,
     )
     from pdegcnn.io import load, save
     from pdegcnn.ops.backend import backends
-    from pdegcnn.spaces import R2, S2, SE2, SO3, Mesh
+    from pdegcnn.spaces import R2, R3, S2, SE2, SO3, Mesh
 
 __version__ = "0.1.0"
 
 __all__ = [
     "R2",
+    "R3",
     "S2",
     "SE2",
     "SO3",
@@ -49,10 +51,11 @@ __all__ = [
     "sphere",
     "surface",
     "testing",
+    "vessels",
 ]
 
 _HOMES = {"backends": "ops.backend", "load": "io", "save": "io"} | dict.fromkeys(
-    ("R2", "S2", "SE2", "SO3", "Mesh"), "spaces"
+    ("R2", "R3", "S2", "SE2", "SO3", "Mesh"), "spaces"
 )
 """Where the names are that are not packages."""
 

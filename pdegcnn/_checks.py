@@ -20,14 +20,17 @@ def tensor(name: str, value: Any, ndim: int | Sequence[int] | None = None, layou
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
     if not value.is_floating_point():
-        raise TypeError(f"{name}: expected a floating-point tensor, got dtype {value.dtype}")
+        hint = f"; an image of 8 bits: {name}.float() / 255" if value.dtype == torch.uint8 else ""
+        raise TypeError(f"{name}: expected a floating-point tensor, got dtype {value.dtype}{hint}")
     if value.layout is not torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
     ranks = (ndim,) if isinstance(ndim, int) else ndim
     if ranks is not None and value.ndim not in ranks:
         shape = f" laid out {layout}" if layout else ""
         wanted = " or ".join(str(r) for r in ranks)
-        raise ValueError(f"{name}: expected a tensor of rank {wanted}{shape}, got shape {tuple(value.shape)}")
+        lift = "Or" in layout and value.ndim + 1 == min(ranks)
+        hint = "; lift first: pdegcnn.nn.Lift(space, in_channels, out_channels)" if lift else ""
+        raise ValueError(f"{name}: expected a tensor of rank {wanted}{shape}, got shape {tuple(value.shape)}{hint}")
     return value
 
 
@@ -118,6 +121,16 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name}: expected True or False, got {value!r} of type {type(value).__name__}")
     return value
+
+
+def mask(value: Any, shape: torch.Size | None = None) -> Tensor:
+    """Return ``value`` if it is a bool tensor, expanded to ``shape`` if that is given, else raise."""
+    if not isinstance(value, Tensor) or value.dtype != torch.bool or value.layout is not torch.strided:
+        raise TypeError(f"mask: expected a bool tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+    try:
+        return value if shape is None else value.expand(shape)
+    except RuntimeError:
+        raise ValueError(f"mask: expected a shape that fits {tuple(shape or ())}, got {tuple(value.shape)}") from None
 
 
 def widths(name: str, value: Any, least: int) -> tuple[int, ...]:
@@ -214,13 +227,16 @@ def border(boundary: Any, padding_mode: Any, default: str | None = None) -> Any:
     return "periodic" if isinstance(boundary, str) and boundary == "circular" else boundary
 
 
+def _fits(u: Tensor, kernel: Tensor, stride: int) -> bool:
+    return kernel.shape[0] == u.shape[1] and kernel.shape[1] * stride == u.shape[2]
+
+
 def kernel(u: Tensor, kernel: Any, name: str = "kernel", *, stride: int = 1) -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,stride*Or,H,W]."""
-    if type(stride) is not int or not 0 < stride < LIMIT:
+    if stride != 1:
         positive_int("stride", stride)
     alike = isinstance(kernel, Tensor) and kernel.dtype == u.dtype and kernel.device == u.device
-    fits = alike and kernel.layout is torch.strided and kernel.ndim == 5 and kernel.shape[0] == u.shape[1]
-    if fits and kernel.shape[1] * stride == u.shape[2]:
+    if alike and kernel.layout is torch.strided and kernel.ndim == 5 and _fits(u, kernel, stride):
         odd(name, kernel.shape[2:])
         return kernel
     tensor(name, kernel, 5, "[C,Or,KO,KH,KW]")
@@ -234,3 +250,29 @@ def kernel(u: Tensor, kernel: Any, name: str = "kernel", *, stride: int = 1) -> 
     odd(name, tuple(kernel.shape[2:]))
     same_kind(name, kernel, "u", u)
     return kernel
+
+
+SEMIFIELDS = ("max_plus", "log_plus")
+
+
+def temperature(value: Any, semifield: Any, u: Tensor | None = None) -> Any:
+    """The temperature of a semifield as a number or, for a signal u, also a tensor [] or [C] of its kind (or float32
+    for half precision), positive and finite; None for max-plus, which has no temperature. Raise for anything else.
+    """
+    choice("semifield", semifield, SEMIFIELDS)
+    if semifield == "max_plus":
+        if value is not None:
+            raise ValueError(f"temperature: expected None for semifield='max_plus', got {value!r}")
+        return None
+    if isinstance(value, float):
+        interval("temperature", value, 0.0, float("inf"), open_low=True)
+        return value
+    if u is None or not isinstance(value, Tensor):
+        return plain_number("temperature", value, 0.0, float("inf"), open_low=True)
+    tensor("temperature", value, (0, 1), "[] or [C]")
+    if value.ndim and value.shape[0] != u.shape[1]:
+        raise ValueError(f"temperature: expected shape [] or [{u.shape[1]}], got {tuple(value.shape)}")
+    same_kind("temperature", value, "u", u.to(torch.float32) if value.dtype == torch.float32 else u)
+    if has_values(value) and not bool(((value > 0) & value.isfinite()).all()):
+        raise ValueError(f"temperature: expected positive finite values, got {value.detach().flatten()[:8].tolist()}")
+    return value

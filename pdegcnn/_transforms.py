@@ -31,11 +31,16 @@ def is_wrapped(value: Tensor) -> bool:
     return not torch.compiler.is_compiling() and is_functorch_wrapped_tensor(value)
 
 
+def is_batched(*grads: Tensor | None) -> bool:
+    """Whether ``is_grads_batched`` or ``vectorize=True`` runs a backward pass."""
+    if torch.compiler.is_compiling():
+        return False
+    return any(g is not None and is_legacy_batchedtensor(g) for g in grads)
+
+
 def refuse_batches(name: str, *grads: Tensor | None) -> None:
     """Raise in a backward pass that ``is_grads_batched`` or ``vectorize=True`` runs, for code that cannot do so."""
-    if torch.compiler.is_compiling():
-        return
-    if any(g is not None and is_legacy_batchedtensor(g) for g in grads):
+    if is_batched(*grads):
         raise NotImplementedError(
             f"{name}: expected one gradient at a time, got a batch of them (is_grads_batched=True, vectorize=True); "
             "use torch.func.jacrev or torch.vmap over torch.func.vjp"

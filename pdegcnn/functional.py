@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks, _fft, _transforms
-from pdegcnn._derived import lasting
+from pdegcnn import _checks, _fft
 from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn._typing import fft, sym_max
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
-from pdegcnn.pde import Alpha, KernelSize, Options, Radius, Solver, solver_class
+from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
+from pdegcnn.pde.grid import GridSolver
+from pdegcnn.pde.shared import checked_solver as _solver
+from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
-from pdegcnn.spaces import GridSpace, Space
+from pdegcnn.spaces import GridSpace, PlanarSpace, Space
 
 __all__ = [
     "cake_lift",
@@ -27,9 +28,13 @@ __all__ = [
     "convection",
     "convection_diffusion",
     "diffusion",
+    "diffusion_shock",
     "dilation",
     "erosion",
+    "gradient_norm",
     "group_convolution",
+    "laplacian",
+    "lateral_laplacian",
     "morphological_convolution",
     "project",
     "resample",
@@ -41,27 +46,6 @@ LANCZOS = 3
 FILTERS = ("linear", "lanczos")
 """Of :func:`resample`."""
 PROJECTIONS = ("max", "mean", "norm", "dilated")
-
-
-@lru_cache(maxsize=32)
-def _shared(space: Space, term: str, options: Options, dtype: torch.dtype, device: torch.device) -> Solver:
-    """Return a solver whose tables later calls of a function use again."""
-    make = solver_class(space, term)
-    with _transforms.constants():
-        return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
-
-
-def _solver(u: Tensor, space: Space, term: str, options: Options, time: float) -> Solver:
-    """Check the signal and the time, and return the solver."""
-    chosen = solver_class(space, term)
-    space.check_signal("u", u)
-    keeps = chosen.HAS_TABLES and options.hashable()
-    if keeps and not (chosen.CAN_BE_TRACED and _transforms.in_trace()):
-        solver = _shared(space, term, options, u.dtype, u.device)
-    else:
-        solver = chosen(space, term, options, device=u.device, dtype=u.dtype)
-    solver.check_time(time)
-    return solver
 
 
 def convection(
@@ -145,17 +129,15 @@ def diffusion(
             :mod:`pdegcnn.kernels`.
         time: length of the step, positive.
         alpha: power of the Laplacian, in (0, 1].
-        method: on grids ``"kernel"`` (default: convolution with the kernel's mass in the cell of each tap, within 5 %;
-            what lies outside the window goes to the mean of the signal, with zero padding nowhere), ``"sampled"`` (the
-            kernel at the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for
-            band-limited periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
+        method: on grids ``"kernel"`` (default: convolution with the kernel's mass in the cell of each tap; what lies
+            outside the window goes to the mean of the signal, with zero padding nowhere), ``"sampled"`` (the kernel at
+            the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for band-limited
+            periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
             on a mesh ``"kernel"``.
-        kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; unless given 5
-            on meshes, and all orientations and a radius of 5 pixels on grids; see :func:`dilation`.
+        kernel_size: samples across the kernel on grids and meshes: 5 unless given, odd, or one per axis, or ``"auto"``;
+            see :func:`dilation`.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
-        distance: on grids the distance that the kernel is a function of, as in :func:`dilation`; unless given, it is
-            the heat kernel's approximation by its moments at each turn (:mod:`pdegcnn.kernels.heat`), or for
-            ``"sampled"`` a function of ``"half_angle"``.
+        distance: approximation of the distance on grids (``"half_angle"``).
         boundary: what lies outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"`` (spectral:
             periodic).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
@@ -242,6 +224,8 @@ def dilation(
     distance: str | None = None,
     subgrid: str | None = None,
     oversample: int | tuple[int, int] | None = None,
+    semifield: str = "max_plus",
+    temperature: Tensor | float | None = None,
 ) -> Tensor:
     """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
 
@@ -255,11 +239,9 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on SE(2) an ellipsoid with the half axes (8 pi / 9, 3); on the plane, and where ``oversample``
-            is given, a radius of (2 pi / 3, 3), all orientations if it is above 1; on S2 and SO(3) no less than a
-            radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis
-            (orientations first), or ``"auto"``: every tap that could win, chosen from metric, power and the range of
-            ``u``.
+            unless given (on grids a radius of (2 pi / 3, 3); on S2 and SO(3) no less than a radius of 5 pi / 16 and of
+            (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis (orientations first), or
+            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels, in radians on S2 and SO(3), in units of a
             mesh; or (radians of orientation, that), where one number stands for (pi/2, that).
         distance: on grids ``"combined"`` (default), ``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``; on S2
@@ -270,14 +252,19 @@ def dilation(
             error too.
         oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
             space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
-            at the samples. On SE(2), unless given, at least 16 orientations are read, and a tap costs what the way to
-            its cell costs, the mean squared distance of a cell's points from its middle less: this more than halves
-            the error for one and a half times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
+            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples, which halves
+            the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
             finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
             radians.
+        semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
+            ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. Constants stay
+            constant. For low temperatures t it tends to the maximum over the samples, for high ones to the mean of the
+            window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
     Returns:
-        A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band).
+        A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band, and for
+        ``"log_plus"``, which lies between the least and greatest value).
         Nothing outside the image ever wins.
 
     Raises:
@@ -290,8 +277,15 @@ def dilation(
         >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
         tensor([[[[1.7500, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
-    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample)
-    return _morphology(u, space, metric, "dilation", options, time, alpha, +1)
+    options = Options(
+        kernel_size=kernel_size,
+        radius=radius,
+        distance=distance,
+        subgrid=subgrid,
+        oversample=oversample,
+        semifield=semifield,
+    )
+    return _morphology(u, space, metric, "dilation", options, time, alpha, +1, temperature)
 
 
 def erosion(
@@ -306,6 +300,8 @@ def erosion(
     distance: str | None = None,
     subgrid: str | None = None,
     oversample: int | tuple[int, int] | None = None,
+    semifield: str = "max_plus",
+    temperature: Tensor | float | None = None,
 ) -> Tensor:
     """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
 
@@ -315,8 +311,15 @@ def erosion(
         >>> bool((pg.functional.erosion(u, pg.SE2(8), torch.ones(3)) <= u).all())
         True
     """
-    options = Options(kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample)
-    return _morphology(u, space, metric, "erosion", options, time, alpha, -1)
+    options = Options(
+        kernel_size=kernel_size,
+        radius=radius,
+        distance=distance,
+        subgrid=subgrid,
+        oversample=oversample,
+        semifield=semifield,
+    )
+    return _morphology(u, space, metric, "erosion", options, time, alpha, -1, temperature)
 
 
 def _morphology(
@@ -328,25 +331,45 @@ def _morphology(
     time: float,
     alpha: Alpha,
     sign: int,
+    temperature: Tensor | float | None,
 ) -> Tensor:
     solver = _solver(u, space, term, options, time)
     solver.check_power(alpha)
-    return solver.morphology(u, check_metric(metric, space.metric_dim, u), alpha, time, sign)
+    t = _checks.temperature(temperature, options.semifield or "max_plus", u)
+    found = check_metric(metric, space.metric_dim, u)
+    if t is None:
+        return solver.morphology(u, found, alpha, time, sign)
+    assert isinstance(solver, GridSolver)
+    return solver.soft_morphology(u, found, alpha, time, sign, t)
 
 
-def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tensor:
+def morphological_convolution(
+    u: Tensor,
+    kernel: Tensor,
+    sign: int = +1,
+    *,
+    semifield: str = "max_plus",
+    temperature: Tensor | float | None = None,
+) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
+
+    With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
+    exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
+    plane of u is below 680 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
+    Bellaard et al. (arXiv 2403.15182).
 
     Args:
         u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
         kernel: ``[C,Or,KO,KH,KW]``, or ``[C,KH,KW]`` for an image; odd sizes; ``inf`` marks an absent tap.
         sign: +1 or -1.
+        semifield: ``"max_plus"`` or ``"log_plus"``.
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
     Returns:
         A signal like ``u``. Orientations are periodic; taps outside the image never win; ties go to the first tap.
 
     Raises:
-        ValueError: ranks, channels, orientations, sizes or sign that do not fit.
+        ValueError: ranks, channels, orientations, sizes, sign or temperature that do not fit.
         TypeError: not floating tensors of one dtype.
 
     Example:
@@ -356,8 +379,11 @@ def morphological_convolution(u: Tensor, kernel: Tensor, sign: int = +1) -> Tens
         tensor([1., 1., 1., 0.])
     """
     if _is_image(u):
-        return _morphological_convolution(u.unsqueeze(2), _image_kernel(kernel), sign).squeeze(2)
-    return _morphological_convolution(u, kernel, sign)
+        planes, weights = u.unsqueeze(2), _image_kernel(kernel)
+        return _morphological_convolution(planes, weights, sign, semifield=semifield, temperature=temperature).squeeze(
+            2
+        )
+    return _morphological_convolution(u, kernel, sign, semifield=semifield, temperature=temperature)
 
 
 def group_convolution(
@@ -393,7 +419,7 @@ def _image_kernel(kernel: Tensor) -> Tensor:
     return _checks.tensor("kernel", kernel, 3, "[C,KH,KW] for an image u [B,C,H,W]")[:, None, None]
 
 
-def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
+def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
     """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
 
     The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta answers to
@@ -413,7 +439,7 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
         True
     """
     _checks.signal("image", image, 4, "[B,C,H,W]")
-    _checks.kind("space", space, GridSpace, PLANAR)
+    _checks.kind("space", space, PlanarSpace, PLANAR)
     _checks.choice("part", part, ("real", "imaginary"))
     dtype = wide_dtype(image.dtype)
     windows = cake_windows(space.orientations, *image.shape[-2:]).to(image.device, dtype)
@@ -421,9 +447,9 @@ def cake_lift(image: Tensor, space: GridSpace, part: str = "real") -> Tensor:
     return (score.real if part == "real" else score.imag).to(image.dtype)
 
 
-def cake_reconstruct(score: Tensor, space: GridSpace) -> Tensor:
+def cake_reconstruct(score: Tensor, space: PlanarSpace) -> Tensor:
     """The image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
-    grid = _checks.kind("space", space, GridSpace, PLANAR)
+    grid = _checks.kind("space", space, PlanarSpace, PLANAR)
     return grid.to_grid(grid.check_signal("score", score)).sum(2)
 
 
@@ -487,11 +513,10 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
     """Dilate every orientation of u along its own direction."""
     _checks.interval("longitudinal", longitudinal, 0.0, float("inf"), open_low=True)
     _checks.interval("lateral", lateral, 0.0, float("inf"), open_low=True)
-    weights = [1 / longitudinal, 1 / lateral, 1.0][: space.dim]
+    weights = [1 / longitudinal, 1 / lateral, 1.0 if space.has_orientations else 1 / lateral][: space.dim]
     metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
-    size = 2 * max(1, round(2 * max(longitudinal, lateral))) + 1
-    sizes = (1, size, size) if space.dim == 3 else (size, size)
-    return dilation(u, space, metric, alpha=alpha, kernel_size=sizes, distance="half_angle", oversample=1)
+    reach = max(1, round(2 * max(longitudinal, lateral)))
+    return dilation(u, space, metric, alpha=alpha, radius=(0.0, reach), distance="half_angle", oversample=1)
 
 
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:
@@ -503,15 +528,15 @@ def _finer_orientations(u: Tensor, factor: int) -> Tensor:
     return (_fft.apply(fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)
 
 
-def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> Tensor:
-    """Resize the image axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
+def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> Tensor:
+    """Resize the last axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
 
     Sample points lie symmetrically about the image centre whatever the sizes (even or odd, in or out), so that resizing
     commutes with rotations by 90 degrees; taking every n-th pixel does not.
 
     Args:
         u: any floating tensor of rank two or more.
-        size: height and width of the result, or one number for both.
+        size: height and width of the result, or one number for both; three numbers resize volumes ``[..., D, H, W]``.
         filter: ``"linear"`` (a triangle: never leaves the range of ``u``, but lets 40 % of a wave at the edge of the
             new band alias and blurs below it) or ``"lanczos"`` (a sinc windowed by another over three samples of the
             coarser grid: keeps the band, overshoots at edges).
@@ -523,10 +548,14 @@ def resample(u: Tensor, size: int | tuple[int, int], filter: str = "linear") -> 
                 [0.7143, 2.2857]])
     """
     _checks.tensor("u", u)
-    if u.ndim < 2 or 0 in u.shape[-2:]:
-        raise ValueError(f"u: expected a tensor [..., H, W] with pixels, got shape {tuple(u.shape)}")
-    height, width = (size, size) if isinstance(size, int) else size
-    return resample_axes(u, [_checks.positive_int("size", n) for n in (height, width)], filter)
+    sizes = (size, size) if isinstance(size, int) else size
+    count = len(sizes)
+    if count not in (2, 3):
+        raise ValueError(f"size: expected a positive int, or two or three of them, got {size!r}")
+    if u.ndim < count or 0 in u.shape[-count:]:
+        layout = "[..., H, W] with pixels" if count == 2 else "[..., D, H, W] with voxels"
+        raise ValueError(f"u: expected a tensor {layout}, got shape {tuple(u.shape)}")
+    return resample_axes(u, [_checks.positive_int("size", n) for n in sizes], filter)
 
 
 def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
@@ -536,13 +565,17 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
         matrix = _resampling_matrix(u.shape[axis], target, filter, u)
         if axis == -1:
             u = u @ matrix.mT
+        elif axis == -2:
+            u = matrix @ u
         else:
-            u = matrix @ u if axis == -2 else torch.unflatten(matrix @ u.flatten(axis + 1), -1, u.shape[axis + 1 :])
+            u = (matrix @ u.flatten(axis + 1)).reshape(*u.shape[:axis], -1, *u.shape[axis + 1 :])
     return u
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
     """Rows of weights of sum one, ``[target, size]``."""
+    # torch.jit.trace makes tensors of sizes
+    size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
     scale = size / target
     centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
     away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)

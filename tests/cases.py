@@ -23,7 +23,7 @@ from pdegcnn.kernels.filters import BASES
 from pdegcnn.kernels.metric import PLANE_ONLY
 from pdegcnn.kernels.rotation_distance import ROTATION_DISTANCES
 from pdegcnn.nn.lift import SPHERE_FILTERS
-from pdegcnn.spaces import SPACES, GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import R3, SPACES, GridSpace, Mesh, RotationSpace, Space
 
 from .helpers import bumpy_sphere
 from .toys import Lines
@@ -75,12 +75,12 @@ torch.manual_seed(0)
 GRIDS = pg.sphere.SphereGrid
 GRID, MESH = GRIDS.gauss_legendre(4), bumpy_sphere(0, orientations=4)
 SMALL: dict[type[Space], Space] = {
-    pg.SE2: pg.SE2(4), pg.S2: pg.S2(GRID), pg.SO3: pg.SO3(GRID, 3), Mesh: MESH,
+    pg.SE2: pg.SE2(4), pg.R3: pg.R3((1.5, 1.0, 0.8)), pg.S2: pg.S2(GRID), pg.SO3: pg.SO3(GRID, 3), Mesh: MESH,
 }  # fmt: skip
 """Small spaces, for those that need arguments."""
 EXAMPLES: dict[str, Space] = {s.__name__: SMALL[s] if s in SMALL else s() for s in SPACES} | {"Lines": Lines(4)}
 """One of every listed space, by the name of its class, and the space that a tutorial defines."""
-R2, SE2, S2, SO3 = (EXAMPLES[name] for name in ("R2", "SE2", "S2", "SO3"))
+R2, SE2, S2, SO3, SOLID = (EXAMPLES[name] for name in ("R2", "SE2", "S2", "SO3", "R3"))
 PACKAGES: dict[str, ModuleType] = {
     name: getattr(pg, name) for name in ("functional", "nn", "gauge", "models", "reversible", "kernels", "sphere")
 }
@@ -89,12 +89,13 @@ PACKAGES: dict[str, ModuleType] = {
 def signal(space: Space, channels: int = 2, on_base: bool = False) -> Tensor:
     """White noise ``[2, channels, ...]`` on a space, or on its base."""
     base = space.grid.shape if isinstance(space, RotationSpace) else (6, 7)
-    base = (space.vertex_count,) if isinstance(space, Mesh) else base
+    base = (space.vertex_count,) if isinstance(space, Mesh) else (3, 4, 5) if isinstance(space, R3) else base
     lifted = (space.orientations,) if space.has_orientations and not on_base else ()
     return torch.randn(2, channels, *lifted, *base)
 
 
 IMAGE, LIFTED, BALL = signal(R2), signal(SE2), signal(SO3)
+VOLUME = signal(SOLID)
 SPHERE, BUNDLE, FLAT = signal(S2), signal(MESH), signal(MESH, on_base=True)
 SPINS = {0: FLAT, **{k: torch.randn(2, 2, 12, dtype=torch.complex64) for k in (1, 2)}}
 COARSE = {k: u[..., : MESH.coarsen(2.0).vertex_count] for k, u in SPINS.items()}
@@ -131,11 +132,13 @@ PUBLIC_LAYERS = [
     layer("nn.Convection", {"space": SE2, "channels": 2}, LIFTED),
     layer("nn.ConvectionDiffusion", {"space": SO3, "channels": 2, "alpha": 0.7}, BALL),
     layer("nn.Diffusion", {"space": SE2, "channels": 2, "alpha": 0.7}, LIFTED),
+    layer("nn.DiffusionShock", {"space": SE2, "channels": 2, "alpha": 0.7, "kernel_size": 3}, LIFTED),
     layer("nn.Morphology", {"space": SE2, "channels": 2, "sign": 1, "alpha": 0.7}, LIFTED),
     layer("nn.GroupConv", {"space": SE2, "kernel_size": 3, **IO}, LIFTED),
     layer("nn.GlobalPool", {"space": SO3, "mode": "mean"}, BALL),
     layer("nn.Lift", {"space": SE2, "kernel_size": 3, "filters": "bspline", **IO}, IMAGE),
     layer("nn.GridLift", {"space": SE2, "kernel_size": 3, **IO}, IMAGE),
+    layer("nn.VolumeLift", {"space": SOLID, "padding": "same", **IO}, VOLUME),
     layer("nn.MeshLift", {"space": MESH, "radius": 1.5, **IO}, FLAT),
     layer("nn.SphereLift", {"space": SO3, "kernel_size": 3, **IO}, SPHERE),
     layer("nn.MaxPool", {"kernel_size": 2}, SQUARE),
@@ -207,21 +210,28 @@ def channel_product(u: Tensor) -> Tensor:
     return u[:, :1] * u[:, 1:]
 
 
+COMPARING = ("dilation", "erosion", "diffusion_shock")
+"""Terms that compare samples."""
+
+
 def pde(
     space: Space, terms: tuple[str, ...], word: str, lacks: Mapping[str, str] | None = None, **options: Any
 ) -> Case:
-    """A PDE layer with an option; on spheres dilation and erosion commute with rotations up to sampling."""
-    exact = not (isinstance(space, RotationSpace) and {"dilation", "erosion"} & set(terms))
+    """A PDE layer with an option; on spheres terms that compare samples commute with rotations up to sampling."""
+    exact = not (isinstance(space, RotationSpace) and set(COMPARING) & set(terms))
     arguments = {"space": space, "terms": terms, "kernel_size": 3, **IO, **options}
     name = f"nn.PDELayer {type(space).__name__} {word}"
     return Case(name, pg.nn.PDELayer, arguments, (signal(space),), space, exact, lacks or {})
 
 
+def every_term(space: Space) -> tuple[str, ...]:
+    """The terms of a space; diffusion-shock first, for an erosion may leave nothing that its dilation changes."""
+    return tuple(sorted(space.supported_terms, key=lambda term: term != "diffusion_shock"))
+
+
 def with_metric(space: Space, form: str) -> tuple[str, ...]:
     """The terms of a space that take a metric of this form: diffusion needs a quadratic one."""
-    return tuple(
-        t for t in space.supported_terms if t != "convection" and not (form in PLANE_ONLY and "diffusion" in t)
-    )
+    return tuple(t for t in every_term(space) if t != "convection" and not (form in PLANE_ONLY and "diffusion" in t))
 
 
 UNCOMPILED: dict[Space, dict[str, str]] = {MESH: {"compile": "diffusion"}}
@@ -238,13 +248,13 @@ SPACED_TERMS = [
         for s, form in FORMS
         if isinstance(s, RotationSpace)
         for t in with_metric(s, form)
-        if t not in ("dilation", "erosion")
+        if t not in COMPARING
     ),
 ]
 """Every term on every space alone, and linear terms on spheres with every form of the metric: these are exact there."""
 PDE_LAYERS = [
     *(
-        pde(s, s.supported_terms, "all terms", UNCOMPILED.get(s), learn_alpha=True, alpha=0.7)
+        pde(s, every_term(s), "all terms", UNCOMPILED.get(s), learn_alpha=True, alpha=0.7)
         for s in EXAMPLES.values()
     ),
     pde(MESH, ("convection", "dilation", "erosion"), "terms of one graph"),
@@ -261,9 +271,15 @@ PDE_LAYERS = [
     ),
     *(pde(SE2, SE2.supported_terms, mode, padding_mode=mode) for mode in ("zeros", "replicate", "circular")),
     *(pde(s, ("dilation", "erosion"), "auto", kernel_size="auto") for s in EXAMPLES.values()),
+    *(
+        pde(s, ("dilation", "erosion"), "log_plus", semifield="log_plus", temperature=0.5, learn_temperature=True)
+        for s in EXAMPLES.values() if isinstance(s, GridSpace)
+    ),
+    pde(SE2, ("dilation",), "log_plus auto", kernel_size="auto", semifield="log_plus", temperature=0.1),
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
+    pde(SE2, ("diffusion_shock",), "smoothing", smoothing=(0.0, 1.5)),
     *(
         layer(f"nn.PDELayer {name} reaction", {"space": s, "terms": ("reaction",), **IO}, signal(s),
               exact=not isinstance(s, RotationSpace))
@@ -283,6 +299,8 @@ DEEP = [
     layer("nn.Upsample S2 twice", {"space": S2}, signal(COARSER), space=COARSER),
     layer("nn.Upsample SO3 twice", {"space": SO3}, signal(pg.SO3(COARSER.grid, 3)), space=pg.SO3(COARSER.grid, 3)),
     layer("nn.Upsample Mesh twice", {"space": MESH, "factor": 1.5}, BUNDLE[..., : MESH.coarsen(2.25).vertex_count]),
+    layer("nn.Downsample R3 half", {"space": SOLID, "factor": 1.5}, VOLUME, lacks=RESIZED),
+    layer("nn.Lift R3 stride", {"space": SOLID, "stride": 2, **IO}, VOLUME, lacks=RESIZED),
     layer("nn.Lift R2 stride", {"space": R2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
     layer("nn.Lift SE2 stride", {"space": SE2, "stride": 2, **IO}, IMAGE, lacks=RESIZED),
     layer("nn.Lift S2 stride", {"space": S2, "stride": 2, **IO}, SPHERE),
@@ -310,6 +328,12 @@ VARIANTS = [
     layer("nn.Resample SE2 up", {"size": 12}, IMAGE, space=SE2),
     layer("nn.Resample SE2 factor", {"scale_factor": (0.5, 0.5), "filter": "lanczos"}, IMAGE, space=SE2),
     layer("nn.Resample SE2 down", {"size": 5}, IMAGE, space=SE2),
+    layer("nn.Resample R3", {"size": (4, 3, 5)}, VOLUME, space=SOLID),
+    layer("nn.MaxPool R3", {"kernel_size": 2, "dims": 3}, torch.randn(2, 2, 4, 4, 6)),
+    layer("nn.BatchNorm R3", {"num_features": 2, "space": SOLID}, VOLUME),
+    layer("nn.Project R3 dilated", {"space": SOLID, "mode": "dilated"}, VOLUME),
+    pde(SOLID, ("dilation", "erosion"), "finer samples", oversample=2),
+    *(pde(SOLID, SOLID.supported_terms, mode, padding_mode=mode) for mode in ("zeros", "circular")),
     layer("nn.GroupConv SE2 sizes", {"space": SE2, "kernel_size": (3, 5), **IO}, LIFTED),
     *(layer(f"nn.Project SE2 {m}", {"space": SE2, "mode": m}, LIFTED) for m in ("mean", "norm", "dilated")),
     layer("nn.Project SO3 mean", {"space": SO3, "mode": "mean"}, BALL),
@@ -346,7 +370,9 @@ KINDS = [
     *(
         c
         for c in PDE_LAYERS
-        if c.name.endswith(("all terms", "one graph", "randers", "spectral", "newton", "finer samples", "reaction"))
+        if c.name.endswith(
+            ("all terms", "one graph", "randers", "spectral", "newton", "finer samples", "reaction", "log_plus")
+        )
     ),
 ]
 """What the laws that take longer walk over: every layer once, every term on every space, and every kind of solver."""
@@ -356,7 +382,7 @@ STACK = pg.reversible.ReversibleStack([pg.reversible.SymmetricConv(2, 3, 2)])
 
 def function(name: str, **arguments: Any) -> Case:
     """A case of a function."""
-    return Case(name, find(name), arguments)
+    return Case(name, find(name.split()[0]), arguments)
 
 
 FUNCTIONS = [
@@ -365,13 +391,48 @@ FUNCTIONS = [
     function("functional.convection", u=LIFTED, space=SE2, vector=W, time=1.0, boundary="zeros"),
     function("functional.convection_diffusion", u=BALL, space=SO3, vector=W, metric=W, alpha=0.7, time=1.0),
     function("functional.diffusion", u=LIFTED, space=SE2, metric=W, alpha=0.7, time=1.0, kernel_size=3),
+    function(
+        "functional.diffusion_shock",
+        u=LIFTED,
+        space=SE2,
+        diffusion_metric=W,
+        shock_metric=UNEQUAL,
+        contrast=torch.tensor([2.0, 5.0]),
+        sharpness=torch.tensor([0.3, 0.6]),
+        alpha=0.7,
+        time=1.0,
+        kernel_size=3,
+    ),
+    function("functional.gradient_norm", u=BUNDLE, space=MESH, metric=W, smoothing=1.0),
+    function("functional.laplacian", u=LIFTED, space=SE2, metric=W, smoothing=0.7, boundary="zeros"),
+    function("functional.lateral_laplacian", u=SPHERE, space=S2, smoothing=0.3),
     function("functional.dilation", u=LIFTED, space=SE2, metric=UNEQUAL, alpha=0.7, time=1.0, kernel_size=3),
+    function(
+        "functional.dilation log_plus",
+        u=LIFTED,
+        space=SE2,
+        metric=UNEQUAL,
+        kernel_size=3,
+        semifield="log_plus",
+        temperature=torch.tensor([0.3, 0.7]),
+    ),
     function("functional.erosion", u=SPHERE, space=S2, metric=torch.ones(2, 1), alpha=0.7, kernel_size=3),
     function("functional.group_convolution", u=LIFTED, kernel=torch.randn(2, 4, 3, 3, 3), boundary="zeros"),
     function("functional.morphological_convolution", u=LIFTED, kernel=torch.rand(2, 4, 3, 3, 3), sign=1),
+    function(
+        "functional.morphological_convolution log_plus",
+        u=LIFTED,
+        kernel=torch.rand(2, 4, 3, 3, 3),
+        sign=-1,
+        semifield="log_plus",
+        temperature=torch.tensor([0.3, 0.7]),
+    ),
     function("functional.project", u=LIFTED, space=SE2, mode="dilated", oversample=2, longitudinal=2.0, lateral=1.0),
     function("functional.resample", u=IMAGE, size=5),
     function("gauge.transform", features=SPINS, angles=torch.randn(12)),
+    function("gauge.gaussian_curvature", mesh=MESH),
+    function("gauge.mean_curvature", mesh=MESH),
+    function("gauge.heat_kernel_signature", mesh=MESH, times=3, modes=5),
     function("kernels.as_metric", metric=W, dim=3, channels=2),
     function("kernels.diffusion_profile", squared_distance=torch.rand(4), alpha=0.7, dim=3, time=1.0),
     function("kernels.morphological_kernel", squared_distance=torch.rand(4), alpha=0.7, time=1.0),
@@ -392,6 +453,7 @@ FUNCTIONS = [
 CORNERS, TRIANGLES = torch.rand(4, 3, dtype=torch.float64), torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
 MAKERS = [
     Case("SE2", pg.SE2, {"orientations": 4}),
+    Case("R3", pg.R3, {"spacing": (2.0, 1.0, 1.0)}),
     Case("S2", pg.S2, {"grid": GRID}),
     Case("SO3", pg.SO3, {"grid": GRID, "orientations": 3}),
     Case("SphereGrid.gauss_legendre", GRIDS.gauss_legendre, {"bandlimit": 4, "nlon": 8}),
@@ -403,9 +465,12 @@ MAKERS = [
          {"vertices": CORNERS, "faces": TRIANGLES, "orientations": 4, "unit": 1.0}),
     Case("Mesh.from_lengths", Mesh.from_lengths,
          {"faces": TRIANGLES, "lengths": torch.ones(4, 3), "orientations": 4, "unit": 1.0}),
+    Case("Mesh.to_tangent", MESH.to_tangent, {"vectors": torch.randn(2, 12, 3)}),
+    Case("Mesh.from_tangent", MESH.from_tangent, {"features": SPINS[1]}),
     Case("Mesh.with_orientations", MESH.with_orientations, {"orientations": 3}),
     Case("Mesh.coarsen", MESH.coarsen, {"factor": 2.0}),
     Case("nn.MetricParameter", pg.nn.MetricParameter, {"space": SE2, "channels": 2, "form": "spd"}),
+    Case("nn.LearnableTemperature", pg.nn.LearnableTemperature, {"channels": 2, "initial": 0.1}),
     Case("nn.LearnableAlpha", pg.nn.LearnableAlpha, {"initial": 0.7}),
     Case("sphere.VectorSHT", pg.sphere.VectorSHT, {"grid": GRID, "lmax": 2}),
     Case("sphere.InverseVectorSHT", pg.sphere.InverseVectorSHT, {"grid": GRID, "lmax": 2}),
@@ -430,6 +495,7 @@ ELSEWHERE = {
     "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
     **{f"models.{n}": "tests/models/test_spherical_detection.py"
        for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
+    "nn.AreaWeightedLoss": "takes a target: tests/nn/test_area_weighted_loss.py",
     "models.tiled": "tests/models/test_tiles.py",
     "sphere.grid_of": "gives a grid: tests/sphere/test_latlon.py",
     "sphere.SphereGrid": "tests/sphere/test_grid.py",

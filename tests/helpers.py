@@ -10,9 +10,9 @@ from torch import Tensor
 
 import pdegcnn as pg
 from pdegcnn.ops import backend as registry
-from pdegcnn.spaces import GridSpace, RotationSpace
+from pdegcnn.spaces import GridSpace, PlanarSpace, RotationSpace
 
-GRID_CASES = [pg.R2(), pg.SE2(8), pg.SE2(5), pg.SE2(1)]
+GRID_CASES = [pg.R2(), pg.SE2(8), pg.SE2(5), pg.SE2(1), pg.R3((1.5, 1.0, 0.8))]
 """Spaces on a regular grid."""
 SPHERE_CASES = [
     pg.S2(pg.sphere.SphereGrid.gauss_legendre(8)),
@@ -74,9 +74,10 @@ def backend_cases(operator: str) -> list[tuple[str, str]]:
 
 
 def signal(space: GridSpace, size: tuple[int, int] = (9, 9), channels: int = 2, batch: int = 1, **kind) -> Tensor:
-    """White noise on a space."""
+    """White noise on a space; volumes have five slices."""
     kind.setdefault("dtype", torch.float64)
-    return space.from_grid(torch.randn(batch, channels, space.orientations, *size, **kind))
+    first = space.orientations if space.is_periodic else 5
+    return space.from_grid(torch.randn(batch, channels, first, *size, **kind))
 
 
 def spherical(space: RotationSpace, channels: int = 2, batch: int = 1, band: float = 1e9, **kind) -> Tensor:
@@ -112,7 +113,7 @@ def smooth(size: int, wavelength: float, channels: int = 1, batch: int = 1) -> T
     return x / x.std() * window[:, None] * window
 
 
-def bump(space: GridSpace, size: int, width: float) -> Tensor:
+def bump(space: PlanarSpace, size: int, width: float) -> Tensor:
     """A Gaussian at the image centre, over all orientations with one preferred, ``[1,1,...]``, float64."""
     line = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     image = torch.exp(-(line[:, None] ** 2 + line**2) / (2 * width**2))

@@ -163,7 +163,7 @@ CASES = {
         TypeError,
         "u: expected dtype torch.float32 as the parameters",
     ),
-    "lift space": (lambda: pg.nn.Lift("SE2", 1, 2), TypeError, "space: expected one of GridSpace, .*got str"),
+    "lift space": (lambda: pg.nn.Lift("SE2", 1, 2), TypeError, "space: expected one of PlanarSpace, .*got str"),
     "lift channels": (lambda: pg.nn.Lift(SPACE, 3, 2)(U[:, :, 0]), ValueError, "image: expected 3 channels"),
     "lift rank": (lambda: pg.nn.Lift(SPACE, 3, 2)(U), ValueError, "image: expected a tensor of rank 4"),
     "lift even": (lambda: pg.nn.Lift(SPACE, 1, 2, kernel_size=4), ValueError, "kernel_size: expected positive odd"),

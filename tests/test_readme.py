@@ -14,7 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
+    code = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)[0]  # the others need a photograph
     exec(compile(code, "README.md", "exec"), {})
     assert float(capsys.readouterr().out) < 1e-5
 

@@ -182,9 +182,22 @@ def _geodesic_flow(mesh: Any, u: Tensor, backend: str) -> tuple:
     return lambda u, s: geodesic_flow(u, half_edges(mesh, u), s, backend), (u, shift)
 
 
+def _shifted_solve(mesh: Any, u: Tensor, backend: str) -> tuple:
+    from pdegcnn.ops.shifted_solve import shifted_solve
+    from pdegcnn.pde.mesh_stencils import ordered_laplacian
+
+    def run(right: Tensor, time: Tensor) -> Tensor:
+        like = torch.empty(0, dtype=torch.float64, device=right.device)
+        stencil = ordered_laplacian(mesh, 1, like)[0]
+        return shifted_solve(right.double(), time.double(), stencil, mesh.sizes, backend=backend).to(right.dtype)
+
+    return run, (torch.randn(u.shape[0], u.shape[-1], 2, u.shape[1]), torch.linspace(0.3, 2.0, u.shape[1]))
+
+
 MESH: dict[str, Callable[..., tuple]] = {
     "transport_gather": _transport,
     "gather_morphology": _gather_morphology,
     "gather_mean": _gather_mean,
     "geodesic_flow": _geodesic_flow,
+    "shifted_solve": _shifted_solve,
 }

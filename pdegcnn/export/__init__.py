@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["program", "to_onnx", "to_plain"]
 
 
-def program(model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True) -> ExportedProgram:
+def program(
+    model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True, dynamic_shapes: Any = None
+) -> ExportedProgram:
     """Trace a model in evaluation mode to a program of standard torch operators.
 
     Args:
@@ -38,6 +40,8 @@ def program(model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = 
         inputs: what its forward takes, tensors or nested lists and dictionaries of them.
         frozen: compute kernels and filters once and keep them as constants: faster, but without parameters to train.
         batch: leave the size of the first axis of every input open.
+        dynamic_shapes: which sizes are left open, as ``torch.export.export`` takes it: a tuple with an entry for each
+            input, such as ``({0: Dim("batch"), 2: Dim("height"), 3: Dim("width")},)``; then ``batch`` does not count.
 
     Returns:
         The program; ``program.module()`` runs it, ``torch.export.save`` writes it.
@@ -46,23 +50,25 @@ def program(model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = 
         TypeError: no module, or no inputs.
         ValueError: the model cannot be traced (data decides on its steps, as with ``kernel_size="auto"``).
     """
-    inputs, shapes = _open_batch(model, inputs, batch)
+    inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     traced = _rewritten(model, inputs, shapes, frozen, PlainInterpreter)
     return _trace(fold(_bare(traced)), inputs, shapes) if frozen else traced
 
 
-def to_plain(model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True) -> fx.GraphModule:
+def to_plain(
+    model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True, dynamic_shapes: Any = None
+) -> fx.GraphModule:
     """The model as a module of plain torch that gives the same outputs and does not need this library.
 
     Arguments and errors as in :func:`program`. Parameters keep their names and can be trained further unless
     ``frozen``; the mode is that of evaluation. Sizes other than the batch are those of the inputs.
     """
-    inputs, shapes = _open_batch(model, inputs, batch)
+    inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     plain = _bare(_rewritten(model, inputs, shapes, frozen, PlainInterpreter))
     return fold(plain) if frozen else plain
 
 
-def to_onnx(model: nn.Module, path: str | Path, *inputs: Any, batch: bool = True) -> Path:
+def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True, dynamic_shapes: Any = None) -> Path:
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
     Max-plus convolutions are gathers, subtractions and maxima; Fourier transforms along rings are matrix products, for
@@ -70,9 +76,10 @@ def to_onnx(model: nn.Module, path: str | Path, *inputs: Any, batch: bool = True
 
     Args:
         model: any module whose inputs and outputs are real tensors.
+        args: what its forward takes, one tensor or a tuple, as ``torch.onnx.export`` has it.
         path: of the file, in a folder that exists.
-        inputs: as in :func:`program`.
         batch: leave the size of the first axis open.
+        dynamic_shapes: as in :func:`program`.
 
     Returns:
         The path.
@@ -82,11 +89,13 @@ def to_onnx(model: nn.Module, path: str | Path, *inputs: Any, batch: bool = True
         ValueError: as in :func:`program`, or complex numbers where they cannot be split.
         FileNotFoundError: there is no such folder.
     """
-    path = Path(path)
+    if isinstance(args, (str, Path)):
+        raise TypeError(f"args: expected inputs of the model, got the path {str(args)!r}: to_onnx(model, args, path)")
+    path, inputs = Path(path), args if isinstance(args, tuple) else (args,)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
     _import_onnx()
-    inputs, shapes = _open_batch(model, inputs, batch)
+    inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     traced = _rewritten(model, inputs, shapes, True, RealInterpreter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own notices
@@ -116,12 +125,14 @@ def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
                 raise ValueError(f"inputs: expected no empty axis, got shape {tuple(value.shape)}")
 
 
-def _open_batch(model: Any, inputs: tuple[Any, ...], batch: bool) -> tuple[tuple[Any, ...], Any]:
+def _open_sizes(model: Any, inputs: tuple[Any, ...], batch: bool, dynamic_shapes: Any) -> tuple[tuple[Any, ...], Any]:
     """Inputs of at least two entries, for tracing takes a size of one for a constant, and which sizes are open."""
     _check_model(model, inputs)
-    if not batch:
+    if not batch and dynamic_shapes is None:
         return inputs, None
     twice = tree_map(lambda v: torch.cat((v, v)) if isinstance(v, Tensor) and len(v) == 1 else v, inputs)
+    if dynamic_shapes is not None:
+        return twice, dynamic_shapes
     size = torch.export.Dim("batch")
     return twice, tree_map(lambda v: {0: size} if isinstance(v, Tensor) else None, twice)
 

@@ -26,21 +26,24 @@ SLOTS = 32
 """Taps that are compared at once where they are gathered: more make the graph shorter and its memory larger."""
 
 
-def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
+def morphology(
+    u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str, periodic: bool = True
+) -> tuple[Tensor, Tensor]:
     """The maximum over all taps of an orientation step at once; the winning taps are left out."""
     dtype = wide_dtype(u.dtype)
     height, width = u.shape[-2:]
     ko, kh, kw = kernel.shape[-3:]
-    field = F.pad(sign * u.to(dtype), (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
+    beyond = 0 if periodic else ko // 2
+    field = F.pad(sign * u.to(dtype), (kw // 2, kw // 2, kh // 2, kh // 2, beyond, beyond), value=-torch.inf)
     rows = torch.arange(kh, device=u.device)[:, None] + torch.arange(height, device=u.device)
     columns = torch.arange(kw, device=u.device)[:, None] + torch.arange(width, device=u.device)
     place = rows[:, None, :, None] * field.shape[-1] + columns[:, None]  # [KH,KW,H,W]
     field, weights = field.flatten(3), kernel.to(dtype)[..., None, None]
-    stride = u.shape[2] // kernel.shape[1]
-    best = torch.full_like(u[:, :, ::stride], -torch.inf, dtype=dtype)
+    planes = slice(beyond, beyond + u.shape[2], u.shape[2] // kernel.shape[1])
+    best = torch.full_like(u[:, :, :: u.shape[2] // kernel.shape[1]], -torch.inf, dtype=dtype)
     for a in range(ko):
         weight = weights[:, :, a]
-        value = field.roll(ko // 2 - a, dims=2)[:, :, ::stride, place] - weight
+        value = field.roll(ko // 2 - a, dims=2)[:, :, planes, place] - weight
         best = torch.maximum(best, torch.where(weight == torch.inf, -torch.inf, value).amax((3, 4)))
     index = index_dtype(ko * kh * kw + 1)
     return (sign * best).to(u.dtype), torch.zeros(best.shape if keep else (0,), dtype=index, device=u.device)

@@ -7,6 +7,7 @@ commutes with the two.
 """
 
 from pdegcnn.gauge.convolution import GaugeConv
+from pdegcnn.gauge.descriptors import gaussian_curvature, heat_kernel_signature, mean_curvature
 from pdegcnn.gauge.diffusion import Diffusion
 from pdegcnn.gauge.features import Features, transform
 from pdegcnn.gauge.heads import GlobalPool, SpinMix
@@ -26,5 +27,8 @@ __all__ = [
     "SpinMix",
     "SpinNorm",
     "MeshUnpool",
+    "gaussian_curvature",
+    "heat_kernel_signature",
+    "mean_curvature",
     "transform",
 ]

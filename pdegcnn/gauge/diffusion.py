@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, _transforms
 from pdegcnn._dtypes import wide_dtype, widen
-from pdegcnn._typing import Device, DType, Function
+from pdegcnn._typing import Device, DType
 from pdegcnn.gauge.features import Features, check_features, real_of
-from pdegcnn.ops.transport_gather import Stencil, transport_gather
+from pdegcnn.ops.shifted_solve import shifted_solve
 from pdegcnn.ops.transport_gather.mixing import from_rows, to_rows
-from pdegcnn.pde.mesh_stencils import laplacian_stencil
+from pdegcnn.pde.mesh_stencils import laplacian_stencil, ordered_laplacian
 from pdegcnn.spaces import Mesh
 from pdegcnn.spaces.mesh_operators import Eigenmodes
 
@@ -23,18 +22,16 @@ METHODS = ("implicit", "spectral")
 LONGEST = 30.0
 """Greatest logarithm of a time: nothing but the harmonic part is then left on any mesh, and no product overflows."""
 TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}
-"""Residual, relative to the right-hand side, at which the conjugate gradients stop; they run in float64."""
-
-MORE = 20
-"""So many more steps than vertices are allowed for: without rounding, the vertices would do."""
+"""Residual, relative to the right-hand side, at which the solver stops; it runs in float64."""
 
 
 class Diffusion(nn.Module):
     """``u_t = -L_k^alpha u`` with the connection Laplacian, up to a learned time t > 0 for each channel.
 
-    ``"implicit"``: one step ``(M + t L) u = M u0``, by conjugate gradients in float64 for all channels at once; the
-    gradients in u and t are exact (adjoint equation). ``"spectral"``: ``exp(-t lambda^alpha)`` on the lowest ``modes``
-    eigenfunctions of each connected piece of the surface, and on all that share the eigenvalue of the last of them.
+    ``"implicit"``: one step ``(M + t L) u = M u0``, by preconditioned conjugate gradients in float64 for all channels
+    at once; the gradients in u and t are exact (adjoint equation). ``"spectral"``: ``exp(-t lambda^alpha)`` on the
+    lowest ``modes`` eigenfunctions of each connected piece of the surface, and on all that share the eigenvalue of the
+    last of them.
     Time is measured in square units of the mesh. Source: vector heat method (Sharp, Soliman & Crane 2019); learned
     times: DiffusionNet (arXiv 2012.00888).
 
@@ -137,129 +134,16 @@ def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
             "gauge.Diffusion(method='implicit'): expected to be run, got a trace by torch.jit or make_fx, which would "
             "keep the number of iterations of one input; use method='spectral'"
         )
-    stencil, root = laplacian_stencil(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
+    stencil, root, order = ordered_laplacian(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
     tolerance = TOLERANCES[wide_dtype(real_of(u.dtype))]
-    rows, time = to_rows(u).double(), time.double()
+    rows, time = to_rows(u.index_select(2, order)).double(), time.double()
     channels = u.shape[1]
     if spin == 0:  # two real channels as one complex one: rows [B,V,2,C/2], times [2,C/2]
         rows = torch.unflatten(nn.functional.pad(rows, (0, channels % 2)), 2, (2, -1)).contiguous()
         time = nn.functional.pad(time, (0, channels % 2), value=1.0).view(2, -1)
-    solved: Tensor = _Implicit.apply(rows, time, _System(stencil, root, tolerance, mesh.sizes))
+    weight = root[:, None, None]
+    solved = shifted_solve(rows * weight, time, stencil, mesh.sizes, tolerance) / weight
+    back = order.argsort()
     if spin == 0:
-        return solved.flatten(2)[:, :, :channels].transpose(1, 2).to(u.dtype).contiguous()
-    return from_rows(solved, spin).to(u.dtype)
-
-
-class _System:
-    """What does not change in the equation: the scaled Laplacian, roots of areas ``[V,1,1]``, how exactly to solve, and
-    the vertex counts of the meshes.
-    """
-
-    def __init__(self, stencil: Stencil, root: Tensor, tolerance: float, sizes: Sequence[int]) -> None:
-        self.stencil, self.weight, self.tolerance, self.sizes = stencil, root[:, None, None], tolerance, sizes
-
-    def solve(self, right: Tensor, time: Tensor) -> Tensor:
-        """Solve by :func:`conjugate_gradients`."""
-        return conjugate_gradients(right, time, self.stencil, self.tolerance, self.sizes)
-
-
-class _Implicit(Function):
-    """``M^-1/2 (1 + t S)^-1 M^1/2`` on rows ``[B,V,2,C]`` with ``S = M^-1/2 L M^-1/2``; times as in
-    :func:`conjugate_gradients`.
-    """
-
-    @staticmethod
-    def forward(rows: Tensor, time: Tensor, system: _System) -> Tensor:
-        return system.solve(rows * system.weight, time) / system.weight
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _System], output: Tensor) -> None:
-        _, time, ctx.system = inputs
-        ctx.save_for_backward(output, time)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        _transforms.refuse_batches("gauge.Diffusion(method='implicit')", *grads)
-        solution, time = ctx.saved_tensors
-        stencil, weight = ctx.system.stencil, ctx.system.weight
-        if torch.is_grad_enabled():  # the adjoint by this function, which can be differentiated again
-            adjoint: Tensor = _Implicit.apply(grads[0] / weight**2, time, ctx.system)
-            adjoint = adjoint * weight
-        else:
-            adjoint = ctx.system.solve(grads[0] / weight, time)
-        change = (adjoint * _apply(solution * weight, stencil)).sum((0, 1))
-        return adjoint * weight, -(change if time.ndim == 2 else change.sum(0)), None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], rows: Tensor, time: Tensor, system: _System) -> Any:
-        def run(u: Tensor, t: Tensor) -> Tensor:
-            return _Implicit.apply(u, t, system)
-
-        return _transforms.loop(run, info.batch_size, in_dims[:2], (rows, time))
-
-
-def _apply(rows: Tensor, stencil: Stencil) -> Tensor:
-    return transport_gather(rows.unsqueeze(2), stencil)
-
-
-class _Parts:
-    """Sums over the vertices of each mesh of a batch, for rows ``[B,V,2,C]``: ``[B,meshes,2,C]``, or ``[B,meshes,1,C]``
-    where ``axes`` holds the third one.
-    """
-
-    def __init__(self, sizes: Sequence[int], axes: tuple[int, ...], like: Tensor) -> None:
-        self.sizes, self.axes = list(sizes), axes
-        self.several = len(self.sizes) > 1
-        if self.several:
-            count = torch.tensor(self.sizes, device=like.device)
-            self.part = torch.repeat_interleave(torch.arange(len(self.sizes), device=like.device), count)
-            self.most = (count + MORE)[:, None, None]
-
-    def sum(self, rows: Tensor) -> Tensor:
-        """The sums; each in the order in which the mesh alone would be summed."""
-        if not self.several:
-            return rows.sum(self.axes, keepdim=True)
-        return torch.cat([p.sum(self.axes, keepdim=True) for p in torch.split(rows, self.sizes, dim=1)], dim=1)
-
-    def spread(self, sums: Tensor) -> Tensor:
-        """The number of each mesh at its vertices, to multiply rows by."""
-        return sums.index_select(1, self.part) if self.several else sums
-
-    def going(self, wanted: Tensor, steps: int) -> Tensor:
-        """Where a system wants to go on and its mesh allows for more steps."""
-        return wanted & (self.most > steps) if self.several else wanted
-
-
-def conjugate_gradients(
-    right: Tensor, time: Tensor, stencil: Stencil, tolerance: float, sizes: Sequence[int]
-) -> Tensor:
-    """Solve ``(1 + t S) x = right`` for rows ``[B,V,2,C]`` to a residual of ``tolerance`` times the right-hand side.
-
-    Every system has its own t, its own step lengths and its own end: complex channels for times ``[C]``, real ones for
-    ``[2,C]``, each on every mesh by itself; ``sizes`` are the vertex counts of the meshes. Preconditioned by the
-    diagonal.
-    """
-    parts = _Parts(sizes, (1, 2) if time.ndim == 1 else (1,), right)
-    own = torch.repeat_interleave(torch.arange(right.shape[1], device=right.device), stencil.start.diff())
-    diagonal = torch.where(own == stencil.columns, stencil.values[:, 0, 0], 0)
-    diagonal = torch.zeros_like(right[0, :, 0, 0]).index_add_(0, own, diagonal)[:, None, None]
-    inverse = 1 / (1 + time * diagonal)
-    x = right * inverse
-    residual = right - x - time * _apply(x, stencil)
-    step = residual * inverse
-    square = parts.sum(residual * step)
-    goal = tolerance**2 * parts.sum(right * right)
-    for steps in range(max(sizes) + MORE):
-        going = parts.going(parts.sum(residual * residual) > goal, steps)
-        if not bool(going.any()):  # systems with a NaN stand still and leave the others to go on
-            break
-        image = step + time * _apply(step, stencil)
-        along = parts.sum(step * image)
-        length = parts.spread(torch.where(going, square / along.clamp_min(1e-300), 0))
-        x = torch.addcmul(x, length, step)
-        residual = torch.addcmul(residual, length, image, value=-1)
-        near = residual * inverse
-        fresh = parts.sum(residual * near)
-        step = torch.addcmul(near, parts.spread(fresh / square.clamp_min(1e-300)), step)
-        square = fresh
-    return x + parts.spread(0 * goal)  # NaN throughout a system whose right-hand side is not finite
+        return solved.flatten(2)[:, :, :channels].transpose(1, 2).index_select(2, back).to(u.dtype)
+    return from_rows(solved.index_select(1, back), spin).to(u.dtype)

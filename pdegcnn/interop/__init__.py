@@ -1,4 +1,4 @@
-"""To and from the tensors of other libraries; neither of them is needed to import this module.
+"""To and from the tensors of other libraries; none of them is needed to import this module.
 
 ``interop.escnn`` needs escnn for its own objects only. Limits of that library: it needs ``numpy<2``, so Python 3.12 at
 most, and, through py3nj, a Fortran compiler, which planar fields do not use: ``pip install --no-deps escnn==1.0.11``
@@ -7,6 +7,6 @@ the one that our tests run in). Only rotation groups ``rot2dOnR2(N)`` with regul
 :class:`~pdegcnn.SE2`; reflections, irreps and quotient fields have no counterpart there.
 """
 
-from pdegcnn.interop import e3nn, escnn
+from pdegcnn.interop import e3nn, escnn, xarray
 
-__all__ = ["e3nn", "escnn"]
+__all__ = ["e3nn", "escnn", "xarray"]

@@ -1,4 +1,4 @@
-"""Networks in files: parameters as safetensors, with the call that builds the network; nothing is ever unpickled."""
+"""Files: networks as safetensors with the call that builds them, where nothing is ever unpickled; volumes as NIfTI."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import nn
 
 from pdegcnn._files import write_file
 from pdegcnn.io.recipes import from_json, to_json
+from pdegcnn.io.volumes import Volume, read_volume, write_volume
 from pdegcnn.models import MODELS
 from pdegcnn.models._recipe import Recipe
 
-__all__ = ["FORMAT", "load", "save"]
+__all__ = ["FORMAT", "Volume", "load", "read_volume", "save", "write_volume"]
 
 FORMAT = 1
 """Version of the files; newer ones are refused."""

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pdegcnn import _transforms
 from pdegcnn._typing import fft, linalg
-from pdegcnn.spaces import GridSpace
+from pdegcnn.spaces import PlanarSpace
 from pdegcnn.spaces.grid import rotation
 
 
-def _rotated_grid(space: GridSpace, size: int) -> Tensor:
+def _rotated_grid(space: PlanarSpace, size: int) -> Tensor:
     """Pixel positions seen from each orientation's frame, ``[Or,K,K,2]``, float64."""
     image = space.offsets((1, size, size), torch.empty(()))[1]
     return rotation(-space.angles[:, None, None], image)
@@ -30,7 +30,7 @@ def _quadratic_spline(x: Tensor) -> Tensor:
     return torch.where(x < 0.5, 0.75 - x**2, torch.where(x < 1.5, (1.5 - x) ** 2 / 2, torch.zeros_like(x)))
 
 
-def bspline(space: GridSpace, size: int) -> Tensor:
+def bspline(space: PlanarSpace, size: int) -> Tensor:
     """Quadratic B-splines on the pixels of the disk of diameter ``size``; as many functions as pixels in it.
 
     Source: Bekkers, *B-spline CNNs on Lie groups* (ICLR 2020).
@@ -42,7 +42,7 @@ def bspline(space: GridSpace, size: int) -> Tensor:
     return spline * _taper(linalg.vector_norm(grid, dim=-1), size)[:, None]
 
 
-def steerable(space: GridSpace, size: int) -> Tensor:
+def steerable(space: PlanarSpace, size: int) -> Tensor:
     """Gaussian rings times circular harmonics, band-limited by the ring's circumference: filters that turn smoothly.
 
     Source: Weiler, Hamprecht & Storath, *Learning steerable filters* (CVPR 2018).
@@ -64,7 +64,7 @@ def steerable(space: GridSpace, size: int) -> Tensor:
     return torch.stack(functions, dim=1)
 
 
-def smooth(space: GridSpace, size: int) -> Tensor:
+def smooth(space: PlanarSpace, size: int) -> Tensor:
     """``r^n exp(-r^2 / 2 s^2)`` times circular harmonics of order n: what pixels and orientations both carry.
 
     A quarter of the pixels' band is left when the filter is turned, and orders stop at half of what the orientations
@@ -81,9 +81,9 @@ def smooth(space: GridSpace, size: int) -> Tensor:
     return torch.stack(functions, dim=1)
 
 
-def smooth_orders(space: GridSpace) -> int:
+def smooth_orders(space: PlanarSpace) -> int:
     """Highest angular order of smooth filters."""
-    if space.dim == 2:
+    if not space.has_orientations:
         return 2
     return min(max(1, space.orientations // 4), (space.orientations - 1) // 2)
 
@@ -112,10 +112,10 @@ def _taper(radius: Tensor, size: int) -> Tensor:
 
 SMOOTH = 0.325
 """Standard deviation of smooth filters over half their width: 1.3 pixels in 9, beyond which they are under 1 %."""
-BASES: dict[str, Callable[[GridSpace, int], Tensor]] = {"steerable": steerable, "bspline": bspline, "smooth": smooth}
+BASES: dict[str, Callable[[PlanarSpace, int], Tensor]] = {"steerable": steerable, "bspline": bspline, "smooth": smooth}
 
 
-def lifting_basis(space: GridSpace, size: int, basis: str) -> Tensor:
+def lifting_basis(space: PlanarSpace, size: int, basis: str) -> Tensor:
     """The chosen basis, each function of unit mean energy over orientations: ``[Or,N,K,K]`` float64."""
     functions = BASES[basis](space, size)
     energy = (functions**2).sum((-2, -1), keepdim=True).mean(0, keepdim=True)

@@ -54,7 +54,7 @@ class Metric(Protocol):
         ...
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Greatest image distance and turn ``[C, 2]`` inside the ball of ``radius [C]`` (turn 0 on the plane)."""
+        """Greatest distance along the first two frame vectors and the third ``[C, 2]`` in a ball of ``radius [C]``."""
         ...
 
 
@@ -326,8 +326,10 @@ def safe_sqrt(x: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), torch.zeros_like(x))
 
 
-def as_metric(metric: Tensor | Metric, dim: int, channels: int) -> Metric:
+def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "metric") -> Metric:
     """The metric that a user meant: weights ``[dim]`` or ``[C,dim]``, a matrix ``[C,dim,dim]``, or a metric object.
+
+    Errors call it ``name``.
 
     Raises:
         ValueError: wrong shape, channels, or values that are not finite and positive (definite).
@@ -336,39 +338,39 @@ def as_metric(metric: Tensor | Metric, dim: int, channels: int) -> Metric:
     if isinstance(metric, (Finsler, Randers)):
         if dim != 2:
             raise ValueError(
-                f"metric: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which lives on the plane"
+                f"{name}: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which lives on the plane"
             )
         return metric
     if not isinstance(metric, Tensor):
         if isinstance(metric, (Diagonal, SPD)):
             return metric
-        raise TypeError(f"metric: expected a tensor or a metric object, got {type(metric).__name__}")
-    _checks.tensor("metric", metric)
+        raise TypeError(f"{name}: expected a tensor or a metric object, got {type(metric).__name__}")
+    _checks.tensor(name, metric)
     if metric.ndim == 1:
         metric = metric[None]
     matrix = metric.ndim == 3
     shape = (dim, dim) if matrix else (dim,)
     if tuple(metric.shape[1:]) != shape or (metric.shape[0] != 1 and metric.shape[0] != channels):
         raise ValueError(
-            f"metric: expected weights [{dim}] or [{channels},{dim}] or matrices [{channels},{dim},{dim}], "
+            f"{name}: expected weights [{dim}] or [{channels},{dim}] or matrices [{channels},{dim},{dim}], "
             f"got shape {tuple(metric.shape)}"
         )
     if _checks.has_values(metric):
-        _check_values(metric, matrix)
+        _check_values(metric, matrix, name)
     return SPD(metric) if matrix else Diagonal(metric)
 
 
-def _check_values(metric: Tensor, matrix: bool) -> None:
+def _check_values(metric: Tensor, matrix: bool, name: str) -> None:
     values = metric.detach()
     if not bool(values.isfinite().all()):
-        raise ValueError(f"metric: expected finite values, got {tolist(values.flatten()[:9])}")
+        raise ValueError(f"{name}: expected finite values, got {tolist(values.flatten()[:9])}")
     if not matrix:
         if not bool((values > 0).all()):
-            raise ValueError(f"metric: expected positive weights, got {tolist(values.flatten()[:9])}")
+            raise ValueError(f"{name}: expected positive weights, got {tolist(values.flatten()[:9])}")
         return
     double = values.double()
     if not torch.allclose(double, double.mT, rtol=1e-5):
-        raise ValueError(f"metric: expected symmetric matrices, got {tolist(values[0])}")
+        raise ValueError(f"{name}: expected symmetric matrices, got {tolist(values[0])}")
     least = linalg.eigvalsh(double).min().item()
     if least <= 0:
-        raise ValueError(f"metric: expected positive definite matrices, got one with eigenvalue {least:.3g}")
+        raise ValueError(f"{name}: expected positive definite matrices, got one with eigenvalue {least:.3g}")

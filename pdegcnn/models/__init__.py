@@ -11,7 +11,7 @@ from pdegcnn.models.hyperbolic import (
     hyperbolic_segmenter,
     video_segmenter,
 )
-from pdegcnn.models.planar import rotated_digits, vessel_segmentation
+from pdegcnn.models.planar import TwoScales, rotated_digits, vessel_segmentation
 from pdegcnn.models.spherical import spherical_classifier, spherical_segmenter
 from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision, box_area, box_iou
 from pdegcnn.models.spherical_detection import detection_loss, find_boxes, spherical_detector
@@ -23,7 +23,7 @@ rotated_digits = recorded(rotated_digits)
 vessel_segmentation = recorded(vessel_segmentation)
 hyperbolic_classifier = recorded(hyperbolic_classifier)
 hyperbolic_segmenter = recorded(hyperbolic_segmenter)
-video_segmenter = recorded(video_segmenter)
+video_segmenter = recorded(video_segmenter, hyperbolic_segmenter)
 equivariant_hyperbolic_segmenter = recorded(equivariant_hyperbolic_segmenter)
 spherical_classifier = recorded(spherical_classifier)
 spherical_segmenter = recorded(spherical_segmenter)
@@ -49,6 +49,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 __all__ = [
     "MODELS",
     "SphericalBoxes",
+    "TwoScales",
     "average_precision",
     "box_area",
     "box_iou",

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn.models.pretrained import read_pretrained
 from pdegcnn.nn import BatchNorm, ChannelLinear, Lift, PDELayer, Project, Resample
-from pdegcnn.spaces import SE2, GridSpace
+from pdegcnn.spaces import SE2, PlanarSpace
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,7 +38,7 @@ def as_published(options: LayerOptions) -> LayerOptions:
 def rotated_digits(
     classes: int = 10,
     *,
-    space: GridSpace | None = None,
+    space: PlanarSpace | None = None,
     in_channels: int = 1,
     channels: Sequence[int] = (6, 12, 8),
     size: int | Sequence[int] = 14,
@@ -98,7 +99,7 @@ def rotated_digits(
 
 def _digit_network(
     classes: int,
-    space: GridSpace | None,
+    space: PlanarSpace | None,
     in_channels: int,
     channels: Sequence[int],
     size: int | Sequence[int],
@@ -139,21 +140,52 @@ def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dt
     parameters = inspect.signature(builder).parameters
     given = [k for k, value in chosen.items() if k not in parameters or value != parameters[k].default]
     if given:
-        raise ValueError(f"pretrained: expected no arguments beside it but device and dtype, got {', '.join(given)}")
+        free = "device and dtype" if "logits" not in parameters else "logits, device and dtype"
+        raise ValueError(f"pretrained: expected no arguments beside it but {free}, got {', '.join(given)}")
     description, state = read_pretrained(builder.__name__, name)
     arguments = dict(description["arguments"])
+    if "logits" in parameters:
+        arguments["logits"] = True
     space = SE2(arguments.pop("orientations"))
     model = builder(space=space, **arguments, device=device, dtype=dtype)
     model.load_state_dict(state)
     return model.eval()
 
 
+class TwoScales(nn.Module):
+    """PDE layers on means of 2x2 pixels; what they give, enlarged, joins the input for PDE layers at full size.
+
+    Wide vessels and their surroundings cost a quarter there.
+
+    Args:
+        coarse: layers ``[B,C,Or,h,w] -> [B,C',Or,h,w]`` at half size.
+        fine: layers ``[B,C+C',Or,H,W] -> [B,C'',Or,H,W]``.
+
+    Shape:
+        ``[B,C,Or,H,W] -> [B,C'',Or,H,W]``; an odd height or width is repeated at its end for the means.
+    """
+
+    def __init__(self, coarse: nn.Module, fine: nn.Module) -> None:
+        super().__init__()
+        self.coarse, self.fine = coarse, fine
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Run both scales."""
+        orientations, height, width = u.shape[-3:]
+        planes = u.flatten(1, 2)
+        even = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
+        small = self.coarse(F.avg_pool2d(even, 2).unflatten(1, (-1, orientations)))
+        large = F.interpolate(small.flatten(1, 2), scale_factor=2, mode="bilinear")[..., :height, :width]
+        return self.fine(torch.cat((u, large.unflatten(1, (-1, orientations))), dim=1))
+
+
 def vessel_segmentation(
     in_channels: int = 3,
     out_channels: int = 1,
     *,
-    space: GridSpace | None = None,
+    space: PlanarSpace | None = None,
     layers: int = 6,
+    scales: int = 1,
     channels: int | None = None,
     terms: Sequence[str] = TERMS,
     kernel_size: int | Sequence[int] = 5,
@@ -161,6 +193,7 @@ def vessel_segmentation(
     metric: str = "diagonal",
     dropout: float = 0.1,
     logits: bool = False,
+    pretrained: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
@@ -168,12 +201,15 @@ def vessel_segmentation(
     """The vessel segmentation PDE-G-CNN6 and PDE-G-CNN12 of Smets et al. (arXiv 2001.09046).
 
     Lift 7x7, ``layers - 2`` PDE layers of equal width, dropout, maximum over orientations, 1x1 convolution, sigmoid.
+    With ``scales=2`` the first half of the PDE layers (rounded up) sees means of 2x2 pixels and the second half both
+    sizes (:class:`TwoScales`).
 
     Args:
         in_channels: channels of the image: 3 for colour, 1 for grey.
         out_channels: segmentation maps.
         space: SE(2) with 8 orientations if None.
-        layers: depth, counting lift and projection: 6 or 12 in the publication, at least 3.
+        layers: depth, counting lift and projection: 6 or 12 in the publication, at least 3 (4 for two scales).
+        scales: 1 as published, or 2.
         channels: width; 16 up to 6 layers, else 10, if None.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
@@ -181,6 +217,9 @@ def vessel_segmentation(
         metric: form of their metrics.
         dropout: probability before the projection.
         logits: leave the sigmoid out.
+        pretrained: ``"drive"`` gives a network in eval mode with weights trained on photographs of the retina, for use
+            with :func:`pdegcnn.vessels.segment`; all but ``logits``, ``device`` and ``dtype`` is then as in that
+            training. Figures, provenance and licence are in ``pdegcnn/models/weights/vessel_segmentation_drive.json``.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`, by default those of ``PUBLISHED``.
@@ -193,18 +232,47 @@ def vessel_segmentation(
         >>> pg.models.vessel_segmentation(in_channels=3).eval()(torch.rand(1, 3, 16, 16)).shape
         torch.Size([1, 1, 16, 16])
     """
+    _checks.flag("logits", logits)
+    apart = ("logits", "pretrained", "device", "dtype", "options", "apart")
+    chosen = {name: value for name, value in locals().items() if name not in apart}
+    if pretrained is not None:
+        model = _pretrained(vessel_segmentation, pretrained, chosen | dict(options), device, dtype)
+    else:
+        model = _vessel_network(**chosen, bias=logits, device=device, dtype=dtype, options=options)
+    return model if logits else model.append(nn.Sigmoid().train(model.training))
+
+
+def _vessel_network(
+    in_channels: int,
+    out_channels: int,
+    space: PlanarSpace | None,
+    layers: int,
+    scales: int,
+    channels: int | None,
+    terms: Sequence[str],
+    dropout: float,
+    bias: bool,
+    device: Any,
+    dtype: Any,
+    options: LayerOptions,
+    **layer: Any,
+) -> nn.Sequential:
+    """The layers of :func:`vessel_segmentation` up to its logits."""
     space = SE2(8) if space is None else space
-    if _checks.positive_int("layers", layers) < 3:
-        raise ValueError(f"layers: expected at least 3 (lift, PDE layers, projection), got {layers}")
+    _checks.choice("scales", scales, (1, 2))
+    if _checks.positive_int("layers", layers) < 2 + scales:
+        raise ValueError(f"layers: expected at least {2 + scales} (lift, PDE layers, projection), got {layers}")
     channels = (16 if layers <= 6 else 10) if channels is None else channels
     _checks.positive_int("channels", channels)
     _checks.number("dropout", dropout, 0.0, 1.0)
-    _checks.flag("logits", logits)
     factory = {"device": device, "dtype": dtype}
-    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **factory}
+    own: dict[str, Any] = {**layer, **factory, **as_published(options)}
     stack: list[nn.Module] = [Lift(space, in_channels, channels, kernel_size=7, **factory)]
     stack.append(BatchNorm(channels, **factory))
-    stack += [PDELayer(space, channels, channels, terms, **own, **as_published(options)) for _ in range(layers - 2)]
+    half = (layers - 1) // 2 if scales == 2 else 0
+    coarse = [PDELayer(space, channels, channels, terms, **own) for _ in range(half)]
+    widths = [channels * scales if i == 0 else channels for i in range(layers - 2 - half)]
+    fine = [PDELayer(space, width, channels, terms, **own) for width in widths]
+    stack += fine if scales == 1 else [TwoScales(nn.Sequential(*coarse), nn.Sequential(*fine))]
     stack += [nn.Dropout(dropout), Project(space, mode="max")]
-    stack.append(ChannelLinear(channels, out_channels, bias=logits, **factory))
-    return nn.Sequential(*stack) if logits else nn.Sequential(*stack, nn.Sigmoid())
+    return nn.Sequential(*stack, ChannelLinear(channels, out_channels, bias=bias, **factory))

@@ -87,7 +87,7 @@ def unet(
     Ronneberger et al. (arXiv 1505.04597).
 
     Args:
-        space: R2, SE2, S2, SO3 or a Mesh.
+        space: R2, R3, SE2, S2, SO3 or a Mesh.
         in_channels: channels of the input.
         out_channels: maps of logits.
         channels: channels of each level, from the finest grid to the coarsest; the number of levels follows.
@@ -103,8 +103,8 @@ def unet(
         options: further options of :class:`~pdegcnn.nn.PDELayer`.
 
     Shape:
-        ``[B,in_channels,H,W] -> [B,out_channels,H,W]`` of any size; ``[B,C,*grid.shape]`` on spheres; ``[B,C,V]`` on
-        meshes, where ``model(u, mesh)`` takes another mesh than the one it was made for.
+        ``[B,in_channels,H,W] -> [B,out_channels,H,W]`` of any size, volumes likewise; ``[B,C,*grid.shape]`` on
+        spheres; ``[B,C,V]`` on meshes, where ``model(u, mesh)`` takes another mesh than the one it was made for.
 
     Raises:
         TypeError, ValueError: arguments out of range.

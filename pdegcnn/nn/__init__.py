@@ -1,13 +1,15 @@
 """Modules: lifting, PDE layers, projection, group convolution, normalisation, coarser and finer grids, blocks."""
 
 from pdegcnn.nn.convolution import GroupConv, SphereConv
+from pdegcnn.nn.diffusion_shock import DiffusionShock
 from pdegcnn.nn.dropout import FieldDropout
 from pdegcnn.nn.layer import PDELayer
-from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift
+from pdegcnn.nn.lift import LIFTS, GridLift, Lift, MeshLift, SphereLift, VolumeLift
 from pdegcnn.nn.linear import ChannelLinear
+from pdegcnn.nn.loss import AreaWeightedLoss
 from pdegcnn.nn.nonlinearity import SphereActivation, SphereGated, SphereNormReLU
 from pdegcnn.nn.normalization import BatchNorm
-from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
+from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.nn.pooling import GlobalPool, MaxPool
 from pdegcnn.nn.project import Project
 from pdegcnn.nn.resample import Downsample, Resample, SpectralResample, Upsample
@@ -17,17 +19,20 @@ from pdegcnn.nn.terms import TERMS, Convection, ConvectionDiffusion, Diffusion, 
 __all__ = [
     "LIFTS",
     "TERMS",
+    "AreaWeightedLoss",
     "BatchNorm",
     "ChannelLinear",
     "Convection",
     "ConvectionDiffusion",
     "Diffusion",
+    "DiffusionShock",
     "Downsample",
     "FieldDropout",
     "GlobalPool",
     "GridLift",
     "GroupConv",
     "LearnableAlpha",
+    "LearnableTemperature",
     "Lift",
     "MaxPool",
     "MeshLift",
@@ -44,4 +49,5 @@ __all__ = [
     "SphereNormReLU",
     "SpectralResample",
     "Upsample",
+    "VolumeLift",
 ]

@@ -17,7 +17,7 @@ from pdegcnn.nn._harmonics import HarmonicBasis, resolved_frequency
 from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.pde.sphere_oversample import transforms
-from pdegcnn.spaces import GridSpace, RotationSpace
+from pdegcnn.spaces import PlanarSpace, RotationSpace
 from pdegcnn.spaces.so3 import from_real_fibre, to_real_fibre
 
 
@@ -50,7 +50,7 @@ class GroupConv(Derived):
 
     def __init__(
         self,
-        space: GridSpace,
+        space: PlanarSpace,
         in_channels: int,
         out_channels: int,
         kernel_size: int | tuple[int, int] = 5,
@@ -63,9 +63,9 @@ class GroupConv(Derived):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _checks.kind("space", space, GridSpace, "R2 or SE2")
+        _checks.kind("space", space, PlanarSpace, "R2 or SE2")
         ko, k = _checks.odd_sizes("kernel_size", kernel_size, 2)
-        sizes = space.kernel_sizes((ko, k, k) if space.dim == 3 else (k, k))
+        sizes = space.kernel_sizes((ko, k, k) if space.has_orientations else (k, k))
         self.space, self.boundary = space, _checks.border(boundary, padding_mode, "zeros")
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)

@@ -15,7 +15,7 @@ from pdegcnn._typing import Factory
 from pdegcnn.nn.linear import ChannelLinear
 from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.nn.parameters import LearnableAlpha
-from pdegcnn.nn.terms import TERMS, is_solved
+from pdegcnn.nn.terms import TERMS, check_temperature, is_solved
 from pdegcnn.pde import SPLITTINGS, KernelSize, Options, Radius, evolve, solver_class
 from pdegcnn.pde.solver import refuse_unknown
 from pdegcnn.pde.splitting import Step
@@ -34,6 +34,10 @@ class LayerOptions(TypedDict, total=False):
     padding_mode: str | None
     subgrid: str | None
     oversample: int | tuple[int, int] | None
+    semifield: str
+    temperature: float | None
+    learn_temperature: bool
+    smoothing: Radius | None
     splitting: str
     iterations: int
     batch_norm: bool
@@ -50,7 +54,8 @@ class PDELayer(nn.Module):
         in_channels: channels C of the input.
         out_channels: channels C' of the output.
         terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
-            ``"erosion"``; on SO(3) also ``"convection_diffusion"``, both at once.
+            ``"erosion"``, ``"diffusion_shock"`` (see :func:`pdegcnn.functional.diffusion_shock`); on SO(3) also
+            ``"convection_diffusion"``, both at once.
         kernel_size: samples across the kernels: odd, one for all axes or one per axis, or ``"auto"``; the solver's
             default if None. See :func:`pdegcnn.functional.dilation`.
         radius: radius of the kernels in physical units, in place of ``kernel_size``.
@@ -58,7 +63,7 @@ class PDELayer(nn.Module):
             otherwise.
         learn_alpha: learn one alpha for the layer, starting from ``alpha``.
         metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
-            leave diffusion to ``"spd"``, for it needs a symmetric one).
+            leave diffusion and diffusion-shock to ``"spd"``, for they need a symmetric one).
         distance: approximation of the distance that kernels are functions of; solver's default if None.
         convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids,
             ``"spectral"`` or ``"galerkin"`` on SO(3).
@@ -69,6 +74,12 @@ class PDELayer(nn.Module):
             with rotations better, at several times the cost.
         oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
             what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
+        semifield: ``"max_plus"``, or on grids ``"log_plus"``: dilation and erosion take a soft maximum; see
+            :func:`pdegcnn.functional.dilation`.
+        temperature: how soft it is, positive, in units of the signal.
+        learn_temperature: learn a temperature for each channel of each term, starting from ``temperature``.
+        smoothing: standard deviation of the Gaussian before the derivatives of diffusion-shock; see
+            :func:`pdegcnn.functional.gradient_norm`.
         splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
         iterations: number of splitting steps.
         batch_norm: normalise the output; otherwise the mixing has a bias.
@@ -110,6 +121,10 @@ class PDELayer(nn.Module):
         padding_mode: str | None = None,
         subgrid: str | None = None,
         oversample: int | tuple[int, int] | None = None,
+        semifield: str = "max_plus",
+        temperature: float | None = None,
+        learn_temperature: bool = False,
+        smoothing: Radius | None = None,
         splitting: str = "lie",
         iterations: int = 1,
         batch_norm: bool = True,
@@ -137,25 +152,37 @@ class PDELayer(nn.Module):
             boundary=outside,
             subgrid=subgrid,
             oversample=oversample,
+            semifield=semifield,
+            smoothing=smoothing,
         )
+        check_temperature(semifield, temperature, learn_temperature)
         known = {option for term in terms for names in _options(term, space).values() for option in names}
         refuse_unknown(options, known, ", ".join(terms), space)
         methods = {"convection": convection, "diffusion": diffusion}
         self.terms = nn.ModuleDict()
         for name in terms:
-            self.terms[name] = self._term(name, options, methods.get(name), alpha, metric, factory)
+            temperatures = {"temperature": temperature, "learn_temperature": learn_temperature}
+            self.terms[name] = self._term(name, options, methods.get(name), alpha, metric, temperatures, factory)
         self.mix = ChannelLinear(in_channels, out_channels, bias=not batch_norm, **factory)
         self.norm = BatchNorm(out_channels, space, **factory) if batch_norm else None
 
     def _term(
-        self, name: str, options: Options, method: str | None, alpha: float, metric: str, factory: Factory
+        self,
+        name: str,
+        options: Options,
+        method: str | None,
+        alpha: float,
+        metric: str,
+        temperatures: dict[str, Any],
+        factory: Factory,
     ) -> nn.Module:
         """Return a term with those of the options that it has."""
         given, takes = _given(name, self.space, options, method), signature(TERMS[name]).parameters
         if "alpha" in takes:
             given["alpha"] = alpha
         if "metric" in takes:
-            given["metric"] = "spd" if name == "diffusion" and metric in ("finsler", "randers") else metric
+            given["metric"] = "spd" if "diffusion" in name and metric in ("finsler", "randers") else metric
+        given |= {option: value for option, value in temperatures.items() if option in takes}
         term = TERMS[name](self.space, self.in_channels, **given, **factory)
         if self.power is not None and "alpha" in takes:
             # one power serves all terms; past nn.Module's registration, so that the state holds it once

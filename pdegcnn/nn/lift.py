@@ -26,7 +26,7 @@ from pdegcnn.ops.padding import BOUNDARIES, pad
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import mix, to_rows
 from pdegcnn.pde.mesh_stencils import filter_stencil
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
+from pdegcnn.spaces import R3, Mesh, PlanarSpace, RotationSpace, Space, by_family
 from pdegcnn.spaces.s2 import check_base, point_spacing
 from pdegcnn.sphere._tables import Array
 
@@ -85,12 +85,12 @@ class GridLift(Derived, LiftLayer):
         torch.Size([1, 16, 8, 32, 32])
     """
 
-    space: GridSpace
+    space: PlanarSpace
     basis: Tensor | None
 
     def __init__(
         self,
-        space: GridSpace,
+        space: PlanarSpace,
         in_channels: int,
         out_channels: int,
         kernel_size: int | None = None,
@@ -104,7 +104,7 @@ class GridLift(Derived, LiftLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.space = _checks.kind("space", space, GridSpace, "R2 or SE2")
+        self.space = _checks.kind("space", space, PlanarSpace, "R2 or SE2")
         self.down = self._stride(stride)
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.out_channels = _checks.positive_int("out_channels", out_channels)
@@ -170,6 +170,84 @@ class GridLift(Derived, LiftLayer):
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"filters={self.filters!r}, padding={self.padding!r}, boundary={self.boundary!r}{self._extra_stride()}"
+        )
+
+
+class VolumeLift(LiftLayer):
+    """Convolve a volume with trainable filters. Volumes have no orientations to lift to: it opens networks.
+
+    Args:
+        space: R3.
+        in_channels: channels of the volume.
+        out_channels: channels of the result.
+        kernel_size: odd number of voxels across the filters, one for all axes or (slices, rows, columns).
+        padding: ``"same"``, or 0 for the valid part only.
+        boundary: outside the volume ``"replicate"`` (nearest voxel, the default), ``"zeros"`` or ``"periodic"``.
+        padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
+        stride: how many times coarser the result is, without aliasing: :class:`pdegcnn.nn.Downsample` follows.
+        device: where the parameters live.
+        dtype: their dtype.
+
+    Shape:
+        ``[B,C,D,H,W] -> [B,C',D,H,W]``.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.nn.Lift(pg.R3(), 1, 4)(torch.rand(1, 1, 8, 12, 12)).shape
+        torch.Size([1, 4, 8, 12, 12])
+    """
+
+    def __init__(
+        self,
+        space: R3,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int, int] = 3,
+        *,
+        padding: str | int = "same",
+        boundary: str | None = None,
+        padding_mode: str | None = None,
+        stride: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.space = _checks.kind("space", space, R3, "R3")
+        self.down = self._stride(stride)
+        self.in_channels = _checks.positive_int("in_channels", in_channels)
+        self.out_channels = _checks.positive_int("out_channels", out_channels)
+        self.kernel_size = _checks.odd_sizes("kernel_size", kernel_size, 3)
+        self.padding = _checks.choice("padding", padding, ("same", 0))
+        outside = _checks.border(boundary, padding_mode, "replicate")
+        self.boundary = _checks.choice("boundary", outside, BOUNDARIES)
+        shape = (out_channels, in_channels, *self.kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform, of a variance that keeps the scale of white noise."""
+        bound = math.sqrt(3 / math.prod(self.weight.shape[1:]))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    @run_in_parameter_dtype
+    def forward(self, volume: Tensor) -> Tensor:
+        """Convolve ``volume``."""
+        self.space.check_signal("volume", volume)
+        _checks.channels("volume", volume, self.in_channels, "[B,C,D,H,W]")
+        _checks.same_kind("volume", volume, "the weights", self.weight)
+        if self.padding == "same":
+            slices, rows, columns = (size // 2 for size in self.kernel_size)
+            volume = pad(volume, rows, columns, self.boundary, slices)
+        elif any(n < size for n, size in zip(volume.shape[2:], self.kernel_size)):
+            raise ValueError(f"volume: expected {self.kernel_size} voxels or more, got shape {tuple(volume.shape)}")
+        out = F.conv3d(volume, self.weight)
+        return out if self.down is None else self.down(out)
+
+    def extra_repr(self) -> str:
+        """Space, channels and filters."""
+        return (
+            f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"padding={self.padding!r}, boundary={self.boundary!r}{self._extra_stride()}"
         )
 
 
@@ -410,7 +488,12 @@ class MeshLift(LiftLayer):
         )
 
 
-LIFTS: dict[type[Space], type[LiftLayer]] = {GridSpace: GridLift, RotationSpace: SphereLift, Mesh: MeshLift}
+LIFTS: dict[type[Space], type[LiftLayer]] = {
+    PlanarSpace: GridLift,
+    R3: VolumeLift,
+    RotationSpace: SphereLift,
+    Mesh: MeshLift,
+}
 """The lift of each family of spaces."""
 
 
@@ -418,7 +501,7 @@ def Lift(  # noqa: N802 - reads as the class that it makes
     space: Space,
     in_channels: int,
     out_channels: int,
-    kernel_size: int | None = None,
+    kernel_size: int | tuple[int, int, int] | None = None,
     *,
     filters: str | None = None,
     padding: str | int | None = None,
@@ -433,13 +516,14 @@ def Lift(  # noqa: N802 - reads as the class that it makes
 ) -> LiftLayer:
     """Return the layer that lifts signals from the base of ``space`` to ``space``.
 
-    It is a :class:`GridLift`, a :class:`SphereLift` or a :class:`MeshLift`; these say what the options are by default.
+    It is a :class:`GridLift`, a :class:`VolumeLift`, a :class:`SphereLift` or a :class:`MeshLift`; these say what
+    the options are by default.
 
     Args:
         space: the space.
         in_channels: channels of the signal on the base.
         out_channels: channels of the lifted signal.
-        kernel_size: odd number of taps across the filters, on grids and spheres.
+        kernel_size: odd number of taps across the filters, on grids and spheres; on volumes also three of them.
         filters: family of filters, on grids and spheres.
         padding: ``"same"``, or 0 for the valid part only, on grids.
         boundary: what lies outside the image, on grids.

@@ -1,4 +1,4 @@
-"""Parameters that are valid for every real value: metrics and powers."""
+"""Parameters that are valid for every real value: metrics, powers and temperatures."""
 
 from __future__ import annotations
 
@@ -88,3 +88,34 @@ class LearnableAlpha(nn.Module):
     def extra_repr(self) -> str:
         """Where learning starts."""
         return f"initial={self.initial}"
+
+
+class LearnableTemperature(nn.Module):
+    """A learnable temperature per channel, the exponential of its parameter; calling it gives the temperatures ``[C]``.
+
+    Args:
+        channels: number of channels C.
+        initial: where learning starts, positive, in units of the signal.
+        device: where the parameter lives.
+        dtype: its dtype.
+    """
+
+    def __init__(self, channels: int, initial: float, *, device: Device = None, dtype: DType = None) -> None:
+        super().__init__()
+        self.channels = _checks.positive_int("channels", channels)
+        self.initial = _checks.plain_number("initial", initial, 0.0, math.inf, open_low=True)
+        self.raw = nn.Parameter(torch.empty(channels, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to the initial temperature."""
+        with torch.no_grad():
+            self.raw.fill_(math.log(self.initial))
+
+    def forward(self) -> Tensor:
+        """The temperatures, ``[C]``."""
+        return self.raw.exp()
+
+    def extra_repr(self) -> str:
+        """Channels and where learning starts."""
+        return f"{self.channels}, initial={self.initial}"

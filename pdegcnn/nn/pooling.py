@@ -19,6 +19,7 @@ class MaxPool(nn.Module):
     Args:
         kernel_size: width of the windows.
         stride: step from window to window; ``kernel_size`` if None.
+        dims: number of axes that are pooled: 2 for images, 3 for volumes ``[B,...,D,H,W]``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -26,28 +27,31 @@ class MaxPool(nn.Module):
         torch.Size([1, 4, 8, 8, 8])
     """
 
-    def __init__(self, kernel_size: int, stride: int | None = None) -> None:
+    def __init__(self, kernel_size: int, stride: int | None = None, *, dims: int = 2) -> None:
         super().__init__()
+        self.dims = _checks.choice("dims", dims, (2, 3))
         self.kernel_size = _checks.positive_int("kernel_size", kernel_size)
         self.stride = _checks.positive_int("stride", kernel_size if stride is None else stride)
 
     def forward(self, u: Tensor) -> Tensor:
         """Pool ``u``."""
-        if _checks.tensor("u", u).ndim < 3:
-            raise ValueError(f"u: expected a tensor [B,...,H,W], got shape {tuple(u.shape)}")
-        _checks.signal("u", u, u.ndim, "[B,...,H,W]")
-        for n in u.shape[-2:]:
+        layout = "[B,...,H,W]" if self.dims == 2 else "[B,...,D,H,W]"
+        if _checks.tensor("u", u).ndim < 1 + self.dims:
+            raise ValueError(f"u: expected a tensor {layout}, got shape {tuple(u.shape)}")
+        _checks.signal("u", u, u.ndim, layout)
+        for n in u.shape[-self.dims :]:
             if n < self.kernel_size or (n - self.kernel_size) % self.stride:
                 raise ValueError(
                     f"u: expected sizes that windows of {self.kernel_size} at stride {self.stride} fill to the last "
                     f"pixel, so that pooling is centred, got shape {tuple(u.shape)}; resample first"
                 )
-        pooled = F.max_pool2d(u.flatten(0, -4) if u.ndim > 4 else u, self.kernel_size, self.stride)
-        return pooled.reshape(*u.shape[:-2], *pooled.shape[-2:])
+        pool, most = (F.max_pool2d, 4) if self.dims == 2 else (F.max_pool3d, 5)
+        pooled = pool(u.flatten(0, -most) if u.ndim > most else u, self.kernel_size, self.stride)
+        return pooled.reshape(*u.shape[: -self.dims], *pooled.shape[-self.dims :])
 
     def extra_repr(self) -> str:
         """Window and stride."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, dims={self.dims}"
 
 
 class GlobalPool(nn.Module):

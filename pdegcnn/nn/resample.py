@@ -13,19 +13,20 @@ from pdegcnn._typing import Device, DType
 from pdegcnn.functional import FILTERS, resample_axes
 from pdegcnn.pde.mesh_levels import pool, unpool
 from pdegcnn.pde.sphere_oversample import transforms
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import R3, GridSpace, Mesh, RotationSpace, Space
 
 ROUNDING = 1e-9
 """Slack in sizes times a factor, so that rounding does not decide on a pixel."""
 
 
 class Resample(nn.Module):
-    """Resize the image axes of ``[..., H, W]``; see :func:`pdegcnn.functional.resample`.
+    """Resize the last axes of ``[..., H, W]``; see :func:`pdegcnn.functional.resample`.
 
     Args:
-        size: height and width of the result, or one number for both.
+        size: height and width of the result, or one number for both; three numbers for volumes ``[..., D, H, W]``.
         filter: ``"linear"`` or ``"lanczos"``, as in the function.
-        scale_factor: in place of ``size``: what height and width are multiplied by (both, or each), rounded down.
+        scale_factor: in place of ``size``: what height and width are multiplied by (both, or each), rounded down; three
+            numbers for volumes.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -35,27 +36,28 @@ class Resample(nn.Module):
 
     def __init__(
         self,
-        size: int | tuple[int, int] | None = None,
+        size: int | tuple[int, ...] | None = None,
         filter: str = "linear",
         *,
-        scale_factor: float | tuple[float, float] | None = None,
+        scale_factor: float | tuple[float, ...] | None = None,
     ) -> None:
         super().__init__()
         if (size is None) == (scale_factor is None):
             raise ValueError(f"size: expected either size or scale_factor, got {size!r} and {scale_factor!r}")
         self.size, self.filter = size, _checks.choice("filter", filter, FILTERS)
-        self.scale_factor = None if scale_factor is None else _pair("scale_factor", scale_factor)
+        self.scale_factor = None if scale_factor is None else _factors("scale_factor", scale_factor)
         if size is not None:
             _check_size(size)
 
     def forward(self, u: Tensor) -> Tensor:
         """Resize ``u``."""
         if self.scale_factor is None:
-            return functional.resample(u, cast("int | tuple[int, int]", self.size), self.filter)
-        if _checks.tensor("u", u).ndim < 2:
-            raise ValueError(f"u: expected a tensor [..., H, W] with pixels, got shape {tuple(u.shape)}")
-        height, width = (_enlarged(n, factor) for n, factor in zip(u.shape[-2:], self.scale_factor))
-        return functional.resample(u, (height, width), self.filter)
+            return functional.resample(u, cast("int | tuple[int, ...]", self.size), self.filter)
+        count = len(self.scale_factor)
+        if _checks.tensor("u", u).ndim < count:
+            raise ValueError(f"u: expected a tensor of {count} axes or more, got shape {tuple(u.shape)}")
+        sizes = (_enlarged(n, factor) for n, factor in zip(u.shape[-count:], self.scale_factor))
+        return functional.resample(u, tuple(sizes), self.filter)
 
     def extra_repr(self) -> str:
         """Size and filter."""
@@ -64,21 +66,20 @@ class Resample(nn.Module):
 
 
 def _check_size(size: object) -> None:
-    """Raise unless ``size`` is a positive int or two of them."""
+    """Raise unless ``size`` is a positive int, or two or three of them."""
     sizes: Sequence[object] = (size,) if isinstance(size, int) else cast("Sequence[object]", size)
-    if not isinstance(sizes, (tuple, list)) or not isinstance(size, int) and len(sizes) != 2:
-        raise TypeError(f"size: expected a positive int or two of them, got {size!r}")
+    if not isinstance(sizes, (tuple, list)) or not isinstance(size, int) and len(sizes) not in (2, 3):
+        raise TypeError(f"size: expected a positive int, or two or three of them, got {size!r}")
     for n in sizes:
         _checks.positive_int("size", n)
 
 
-def _pair(name: str, value: object) -> tuple[float, float]:
-    """Return two positive numbers, given as so many or as one for both."""
-    both = cast("Sequence[object]", value if isinstance(value, (tuple, list)) else (value, value))
-    if len(both) != 2:
-        raise ValueError(f"{name}: expected a positive number or two of them, got {value!r}")
-    height, width = (_checks.plain_number(name, f, 0.0, _checks.LIMIT, open_low=True) for f in both)
-    return height, width
+def _factors(name: str, value: object) -> tuple[float, ...]:
+    """Return two or three positive numbers, given as so many or as one for height and width."""
+    given = cast("Sequence[object]", value if isinstance(value, (tuple, list)) else (value, value))
+    if len(given) not in (2, 3):
+        raise ValueError(f"{name}: expected a positive number, or two or three of them, got {value!r}")
+    return tuple(_checks.plain_number(name, f, 0.0, _checks.LIMIT, open_low=True) for f in given)
 
 
 def _enlarged(size: int, factor: float) -> int:
@@ -139,7 +140,8 @@ class SpectralResample(nn.Module):
 class _BetweenGrids(nn.Module):
     """What :class:`Downsample` and :class:`Upsample` share: a space, the coarser one, and how many times coarser it is.
 
-    ``fine``: the finer of the two spaces. ``coarse``: the other; on grids the same, for grids have no size.
+    ``fine``: the finer of the two spaces. ``coarse``: the other; on images the same, whose unit is
+    the pixel, on volumes one of larger voxels.
     """
 
     def __init__(
@@ -183,7 +185,11 @@ class _BetweenGrids(nn.Module):
                 name, got = ("factor", self.factor) if self.size is None else ("size", rings)
                 raise ValueError(f"{name}: expected a coarser grid of 2 to {finest} rings for {space}, got {got}")
             return space.over(sphere.SphereGrid.gauss_legendre(rings))
-        return space.coarsen(self.vertex_factor) if isinstance(space, Mesh) else space
+        if isinstance(space, R3) and self.size is None:
+            return space.coarsen(self.factor)
+        if isinstance(space, Mesh):
+            return space.coarsen(self.vertex_factor)
+        return space.coarser(self.factor) if self.size is None and isinstance(space, GridSpace) else space
 
     @property
     def vertex_factor(self) -> float:
@@ -220,10 +226,12 @@ class Downsample(_BetweenGrids):
 
     Args:
         space: where the signals live: ``out_space`` is the coarser one. The layers after it need that one.
-        factor: how many times larger the steps become, 2 by default. Images get ``ceil(size / factor)`` pixels, spheres
-            a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2`` times fewer vertices.
-        size: in place of ``factor``: pixels of the result, one number or one for each axis; rings on spheres; vertices
-            of ``space`` on meshes (the same share of others).
+        factor: how many times larger the steps become, 2 by default. Images and volumes get
+            ``ceil(size / factor)`` pixels along each axis, spheres a Gauss-Legendre grid of
+            ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2`` times fewer vertices.
+        size: in place of ``factor``: pixels of the result, one number or one for each axis (``out_space`` of volumes is
+            then ``space``, as the ratio is not known); rings on spheres; vertices of ``space`` on meshes (the same
+            share of others).
         filter: on images ``"lanczos"`` (the default, which keeps the band) or ``"linear"`` (no overshoots).
         device: where the tables of spheres live.
         dtype: dtype of the signals on spheres.

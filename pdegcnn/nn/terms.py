@@ -1,20 +1,20 @@
-"""The PDE terms as modules. A new term is a class and a line in ``TERMS``."""
+"""The PDE terms as modules. A new term is a file with a class and a line in ``TERMS``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
-from pdegcnn.kernels.metric import Metric
 from pdegcnn.nn._precision import run_in_parameter_dtype
-from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
+from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
+from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import Mesh, Space
 
@@ -109,7 +109,7 @@ class Convection(Term):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.vector, time, mesh)
-        return _solve(solver, solver.convection, u, self.vector, time)
+        return solve(solver, solver.convection, u, self.vector, time)
 
 
 class MetricTerm(Term):
@@ -184,7 +184,7 @@ class Diffusion(MetricTerm):
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
-        return _solve(solver, solver.diffusion, u, self.metric(), self.power(), time)
+        return solve(solver, solver.diffusion, u, self.metric(), self.power(), time)
 
 
 class ConvectionDiffusion(MetricTerm):
@@ -242,6 +242,9 @@ class Morphology(MetricTerm):
         distance: as in the function.
         subgrid: as in the function.
         oversample: as in the function.
+        semifield: as in the function.
+        temperature: as in the function, one for all channels.
+        learn_temperature: learn a temperature for each channel, starting from ``temperature``.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -259,24 +262,52 @@ class Morphology(MetricTerm):
         distance: str | None = None,
         subgrid: str | None = None,
         oversample: int | tuple[int, int] | None = None,
+        semifield: str = "max_plus",
+        temperature: float | None = None,
+        learn_temperature: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         name = "dilation" if _checks.choice("sign", sign, (+1, -1)) == 1 else "erosion"
         options = Options(
-            kernel_size=kernel_size, radius=radius, distance=distance, subgrid=subgrid, oversample=oversample
+            kernel_size=kernel_size,
+            radius=radius,
+            distance=distance,
+            subgrid=subgrid,
+            oversample=oversample,
+            semifield=semifield,
         )
         super().__init__(name, space, channels, options, alpha, metric, device, dtype)
         self.sign = sign
+        self.temperature = check_temperature(semifield, temperature, learn_temperature)
+        if learn_temperature:
+            self.temperature = LearnableTemperature(channels, temperature or 0.0, device=device, dtype=dtype)
 
     @run_in_parameter_dtype
     def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
         """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
         solver = self._solver(u, self.metric.raw, time, mesh)
-        return _solve(solver, solver.morphology, u, self.metric(), self.power(), time, self.sign)
+        arguments = u, self.metric(), self.power(), time, self.sign
+        if self.temperature is None:
+            return solve(solver, solver.morphology, *arguments)
+        assert isinstance(solver, GridSolver)
+        temperatures = self.temperature() if isinstance(self.temperature, LearnableTemperature) else self.temperature
+        return solve(solver, solver.soft_morphology, *arguments, temperatures)
+
+    def extra_repr(self) -> str:
+        """Space, channels, power and, where it is not learned, the temperature."""
+        fixed = f", temperature={self.temperature}" if isinstance(self.temperature, float) else ""
+        return f"{super().extra_repr()}{fixed}"
 
 
-def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Tensor | Metric, *rest: Any) -> Tensor:
+def check_temperature(semifield: str, temperature: float | None, learn: bool) -> float | None:
+    """Return the temperature that layers start from, None for max-plus, which has no temperature, else raise."""
+    if _checks.flag("learn_temperature", learn) and semifield == "max_plus":
+        raise ValueError("learn_temperature: expected False for semifield='max_plus', got True")
+    return _checks.temperature(temperature, semifield)
+
+
+def solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Any, *rest: Any) -> Tensor:
     """Return ``run(u, parameter, *rest)``, of a large signal a few channels at a time where no gradients are recorded.
 
     Solvers need memory of several signals.
@@ -286,18 +317,21 @@ def _solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Ten
         return run(u, parameter, *rest)
     size, out = max(1, int(STREAM_ABOVE * u.shape[1] / (4 * u.numel() * solver.expansion))), None
     for group in [slice(start, start + size) for start in range(0, u.shape[1], size)]:
-        part = run(u[:, group], _of_channels(parameter, group), *rest)
+        part = run(u[:, group], _of_channels(parameter, group), *(_of_channels(x, group) for x in rest))
         out = part.new_empty(u.shape) if out is None else out
         out[:, group] = part
     assert out is not None
     return out
 
 
-def _of_channels(parameter: Tensor | Metric, group: slice) -> Any:
-    """Return the vectors or the metric of some channels; one entry serves all."""
+def _of_channels(parameter: Any, group: slice) -> Any:
+    """Return what some channels have of a tensor, a metric, or an object of these; one entry or a number serves all."""
+    if isinstance(parameter, (int, float)):
+        return parameter
     if isinstance(parameter, Tensor):
-        return parameter if len(parameter) == 1 else parameter[group]
-    return type(parameter)(**{name: _of_channels(value, group) for name, value in vars(parameter).items()})
+        return parameter if not parameter.ndim or len(parameter) == 1 else parameter[group]
+    held = cast("dict[str, Any]", vars(parameter))
+    return type(parameter)(**{name: _of_channels(value, group) for name, value in held.items()})
 
 
 def _within_a_grid_step(vector: Tensor, space: Space) -> None:

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import warnings
 from pathlib import Path
 
 import torch
@@ -99,8 +100,18 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
         return asked
     for name in _DECLARED[operator]:
         if not refusal(operator, name, device, u.dtype):
+            if name == "torch" and device == "cpu" and "numba" in _DECLARED[operator]:
+                _warn_of(_PROBLEMS["numba"])
             return name
     return "torch"
+
+
+def _warn_of(problem: str) -> None:
+    """Warn, once in a process, that the processor has no fast operators."""
+    if problem and "warned" not in _TRIED and not _checks.is_compiling():
+        _TRIED.add("warned")
+        text = f"{problem}: operators run in plain torch, a training step takes 15 times as long. pip install numba"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def backends(show: bool = True) -> str:

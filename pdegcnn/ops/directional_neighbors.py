@@ -36,6 +36,11 @@ class DirectionalNeighbors(NamedTuple):
     most: int
 
 
+def directions(count: int) -> str:
+    """Source of the constant that the compiled loops have for the number of directions."""
+    return f"COUNT = {count}\n\n\n"
+
+
 def half_steps(count: int, taps: int, dtype: torch.dtype) -> Tensor:
     """Cosine and sine of ``(2 i + s - taps // 2)`` half steps of directions, ``[2N+taps,2]``, by ``2 i + s``."""
     angle = (torch.arange(2 * count + taps, dtype=torch.float64) - taps // 2) * (math.pi / count)

@@ -27,16 +27,16 @@ def check_vector(vector: object, dim: int, u: Tensor) -> Tensor:
     return vector.expand(channels, dim)
 
 
-def check_metric(metric: Tensor | Metric, dim: int, u: Tensor) -> Metric:
+def check_metric(metric: Tensor | Metric, dim: int, u: Tensor, name: str = "metric") -> Metric:
     """Return the metric as an object of the device, dtype and channels (or one for all) of the signal u, else raise.
 
-    For half precision it may also be in float32.
+    For half precision it may also be in float32. Errors call it ``name``.
     """
-    found = as_metric(metric, dim, u.shape[1])
+    found = as_metric(metric, dim, u.shape[1], name)
     for value in vars(found).values():
-        _checks.same_kind("metric", value, "u", widen(u) if value.dtype == torch.float32 else u)
+        _checks.same_kind(name, value, "u", widen(u) if value.dtype == torch.float32 else u)
         if value.shape[0] != 1 and value.shape[0] != u.shape[1]:  # "in" cannot compare sizes that a trace left open
-            raise ValueError(f"metric: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
+            raise ValueError(f"{name}: expected one, or one for each of {u.shape[1]} channels of u, got {len(value)}")
     return found
 
 
@@ -47,6 +47,15 @@ def wide_metric(metric: Metric) -> Metric:
         if value.dtype in HALF:
             return type(metric)(**{name: widen(value) for name, value in fields.items()})
     return metric
+
+
+def diffusivity(metric: Metric, name: str = "metric") -> Tensor:
+    """Return the inverse matrices ``[C,dim,dim]`` of a metric; raise where they overflow."""
+    inverse = metric.cometric()
+    if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
+        got = tolist(metric.gram().detach().flatten()[:9])
+        raise ValueError(f"{name}: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
+    return inverse
 
 
 def check_may_look(*values: object) -> None:

@@ -1,4 +1,4 @@
-"""Solvers of the four terms on spaces with a regular grid (the plane, SE(2))."""
+"""Solvers of the four terms on spaces with a regular grid (the plane, SE(2), volumes)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn._derived import Table, lasting
+from pdegcnn._derived import Table
 from pdegcnn._dtypes import HALF, wide_dtype, widen
 from pdegcnn._typing import tolist
-from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, radius_of_mass
+from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
-from pdegcnn.kernels.heat import HeatTaps
-from pdegcnn.kernels.metric import PLANE_ONLY, Metric
+from pdegcnn.kernels.heat import HeatTaps, heat_mass
+from pdegcnn.kernels.metric import PLANE_ONLY, Metric, cell_of
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
-from pdegcnn.ops.morphology import morphological_convolution
+from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
 from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
-from pdegcnn.pde.grid_diffusion import diffusion_kernel, heat_kernel, sampled_diffusion_kernel
-from pdegcnn.pde.grid_interpolation import shifted, turned
-from pdegcnn.pde.grid_lattice import SAMPLES, Pass, Reach, passes
+from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
+from pdegcnn.pde.grid_lattice import SAMPLES, Reach, all_quarters, passes, read
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import GridSpace
@@ -38,20 +36,26 @@ BOUNDARY = "replicate"
 """What lies outside the image unless the caller says otherwise: so constants stay constant."""
 RIGHT_ANGLE = math.pi / 2
 """Radians of orientation in a window whose radius is given in pixels alone."""
-RADIUS = (8 * math.pi / 9, 3.0)
-"""Half axes of the round window of dilation and erosion on SE(2) by default, radians and pixels."""
-BOX = (2 * math.pi / 3, 3.0)
-"""Their window to each side, of other spaces and where ``oversample`` is given."""
+SINKHORN_STEPS = 30
+"""Each halves the remaining imbalance between orientations, a percent at first."""
+ELLIPSOID = (8 * math.pi / 9, 3.0)
+"""Half axes of the window of dilation and erosion on SE(2) by default, radians and pixels."""
+RADIUS = (2 * math.pi / 3, 3.0)
+"""Window of dilation and erosion unless the caller says otherwise, radians and pixels to each side."""
 DIFFUSION_RADIUS = (math.pi, 5.0)
 """The same of diffusion by a kernel."""
-SAMPLED_DISTANCE = "half_angle"
+DIFFUSION_DISTANCE = "half_angle"
 """Nearer to the heat kernel than the exact distance is: volumes grow as this one shrinks."""
+SLICES = 2
+"""Voxels to each side of the window on volumes, of any term, unless the caller says otherwise."""
+NEGLIGIBLE = 40.0
+"""Taps of log-plus that cost so many temperatures more than the range of the signal weigh less than rounding."""
 OVERSAMPLED_TURN = math.pi
-"""Radians of the window where ``oversample`` asks for more than the samples."""
+"""Radians of the window where ``oversample`` asks for more than the default."""
 
 
 class GridSolver(Solver):
-    """Solver of one term on the plane or SE(2).
+    """Solver of one term on the plane, SE(2) or volumes.
 
     In evaluation mode without gradients it keeps its last kernel for as long as the parameters stay the same.
     """
@@ -59,11 +63,9 @@ class GridSolver(Solver):
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
         "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
-        "dilation": ("kernel_size", "radius", "distance", "oversample"),
-        "erosion": ("kernel_size", "radius", "distance", "oversample"),
+        "dilation": ("kernel_size", "radius", "distance", "oversample", "semifield"),
+        "erosion": ("kernel_size", "radius", "distance", "oversample", "semifield"),
     }
-    HAS_TABLES = True
-    CAN_BE_TRACED = True
     space: GridSpace
 
     def _set_up(self, options: Options, like: Tensor) -> None:
@@ -73,48 +75,40 @@ class GridSolver(Solver):
             self.method = _checks.choice("method", method, METHODS[self.term])
         allowed = ("periodic",) if self.method == "spectral" else BOUNDARIES
         self.boundary = BOUNDARY if options.boundary is None else _checks.choice("boundary", options.boundary, allowed)
-        default = SAMPLED_DISTANCE if self.term == "diffusion" else DEFAULT_DISTANCE
+        default = DIFFUSION_DISTANCE if self.term == "diffusion" else DEFAULT_DISTANCE
         distance = default if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
-        self.is_heat = self.method == "kernel" and options.distance is None
-        is_max_plus = self.term in ("dilation", "erosion")
-        self.passes = passes(self.space, options.oversample) if is_max_plus else SAMPLES
-        self.is_plain = self.passes == SAMPLES
-        self.reads_cells = is_max_plus and grid_lattice.reads_cells(self.space, options.oversample)
-        self.reach = _fixed_reach(self.space, options, self.term)
+        self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
+        if options.semifield is not None:
+            self.passes = SAMPLES  # points between them would change the sum
+            _checks.choice("oversample", options.oversample, (None, 1))
+        is_plain = options.oversample is None and options.semifield is None
+        self.reads_cells = self.term in ("dilation", "erosion") and is_plain and grid_lattice.reads_cells(self.space)
+        self.reach = _fixed_reach(self.space, options, self.term, self.reads_cells)
+        fixed = self.reach is not None and self.space.is_periodic
+        self.is_heat = self.method == "kernel" and options.distance is None and fixed
         self.caches = [KernelCache() for _ in self.passes]
-        if self.term != "convection" and self.method != "spectral":
+        if self.term != "convection" and self.method != "spectral" and self.reach is not None:
             self._build(like)
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
         return wide_dtype(dtype)
 
-    def _build(self, like: Tensor) -> None:
-        self._precision = wide_dtype(like.dtype)
-        super()._build(like)
-        if self.reach is not None and not self.method:
-            for i, planes in enumerate(self.passes):
-                places = lasting(grid_lattice.places, self.space, self.reach, planes)
-                self.register_buffer(f"places{i}", None if places is None else places.to(like.device), persistent=False)
-
     def _tables(self) -> list[Table]:
+        reach = self.reach
         made: list[Table] = []
-        for i, planes in enumerate(self.passes):
-            if self.reach is not None and self.is_heat:
-                made += [(name, None, partial(_heat_table, self.space, self.reach, name)) for name in HeatTaps._fields]
-            elif self.reach is not None:
-                made.append((f"taps{i}", None, partial(self._coordinates, self.reach, planes, self._precision)))
-            if planes.finer > 1:
-                made.append((f"turns{i}", None, partial(grid_lattice.turns, self.space, planes)))
-        if self.reads_cells:
-            made.append(("half_cell", None, partial(grid_lattice.half_cell, self.space, self.passes[0])))
+        if reach is not None:
+            for i, planes in enumerate(self.passes):
+                make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
+                if self.is_heat:
+                    made += [(name, None, partial(_heat_table, self.space, reach, name)) for name in HeatTaps._fields]
+                    continue
+                made.append((f"taps{i}", None, partial(make, self.space, reach, planes)))
+                if self.reads_cells:
+                    made.append(("half_cell", None, partial(grid_lattice.half_cell, self.space, planes)))
+                if planes != SAMPLES[0] or reach.is_round:
+                    made.append((f"charge{i}", None, partial(grid_lattice.charge, self.space, reach, planes)))
         return made
-
-    def _coordinates(self, reach: Reach, planes: Pass, dtype: torch.dtype) -> Tensor:
-        """Return the coordinates of a pass's taps that the distance is a function of, computed in ``dtype``."""
-        make = grid_lattice.taps_in_reach if not self.method else grid_lattice.taps
-        make = grid_lattice.cells if self.method == "kernel" else make
-        return DISTANCES[self.distance].coordinates(self.space, make(self.space, reach, planes).to(dtype))
 
     @property
     def channels_are_independent(self) -> bool:
@@ -140,13 +134,11 @@ class GridSolver(Solver):
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.convection, u, space, vector, time))
         if self.method == "cubic":
-            if u.dtype in HALF:
-                return space.from_grid(_in_float32(_cubic_convection, u, space, vector, time, self.boundary))
-            return space.from_grid(_cubic_convection(u, space, vector, time, self.boundary))
-        step = -time * vector
-        rows, columns = space.chord(step)
-        turn = step[:, 2] * (space.orientations / (2 * math.pi)) if space.dim == 3 else torch.zeros_like(rows[:, 0])
-        shift = torch.stack((turn[:, None].expand_as(rows), rows, columns), dim=-1)
+            return space.from_grid(_in_float32(_cubic_convection, u, space, vector, time, self.boundary))
+        first, rows, columns = space.chord(-time * vector)
+        if not space.is_periodic:
+            u, first = shifted_slices(u, first, self.boundary, "linear"), torch.zeros_like(first)
+        shift = torch.stack([x.expand(u.shape[1:3]) for x in (first[:, None], rows, columns)], dim=-1)
         return space.from_grid(shift_signal(u, shift, boundary=self.boundary))
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
@@ -160,11 +152,11 @@ class GridSolver(Solver):
             metric.cometric()  # says why it cannot be
         reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
         build = sampled_diffusion_kernel if self.method == "sampled" else diffusion_kernel
-        kernel = self._kernel(heat_kernel if self.is_heat else build, metric, reach, 0, u, alpha, time)
-        out = group_convolution(u, kernel, boundary=self.boundary)
+        build = heat_kernel if self.is_heat else build
+        kernel = self._kernel(build, metric, reach, 0, u, alpha, time)
+        out = group_convolution(u, kernel, boundary=self.boundary, periodic=space.is_periodic)
         if self.method == "kernel" and self.boundary != "zeros":
-            full = widen(kernel) if u.dtype in HALF else kernel
-            lost = 1 - full.sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
+            lost = 1 - widen(kernel).sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
             out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
         return space.from_grid(out)
 
@@ -173,17 +165,34 @@ class GridSolver(Solver):
         space, u = self.space, self.space.to_grid(u)
         if u.dtype in HALF:
             metric = wide_metric(metric)
-        reach = self.reach or _reach_of_cost(u, metric, alpha, time, self.distance, self._buffers.get("half_cell"))
-        best, field = None, widen(u) if u.dtype in HALF and not self.is_plain else u
+        reach = self.reach or _reach_of_cost(u, space, metric, alpha, time, self.distance)
+        best, field = None, u if self.passes == SAMPLES else widen(u)
         for i, planes in enumerate(self.passes):
             kernel = self._kernel(morphology_kernel, metric, reach, i, field, alpha, time)
-            read = grid_lattice.read(field, planes, self._buffers.get(f"turns{i}"), sign)
-            value = morphological_convolution(read, kernel, sign, stride=planes.finer)
-            if best is not None:
-                value = torch.maximum(best, value) if sign == 1 else torch.minimum(best, value)
-            best = value
+            if not space.is_periodic:
+                kernel = kernel.expand(-1, u.shape[2], *kernel.shape[2:])
+            planes_of = read(field, planes, sign)
+            value = morphological_convolution(
+                planes_of, kernel, sign, stride=len(planes.planes), periodic=space.is_periodic
+            )
+            better = torch.maximum if sign == 1 else torch.minimum
+            best = value if best is None else better(best, value)
         assert best is not None
         return space.from_grid(best.to(u.dtype))
+
+    def soft_morphology(
+        self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
+    ) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants."""
+        space, field = self.space, widen(self.space.to_grid(u))
+        metric = wide_metric(metric) if u.dtype in HALF else metric
+        if isinstance(temperature, Tensor):
+            temperature = temperature.to(field.dtype)
+        reach = self.reach or _reach_of_cost(
+            field, space, metric, alpha, time, self.distance, NEGLIGIBLE * torch.as_tensor(temperature)
+        )
+        kernel = self._kernel(morphology_kernel, metric, reach, 0, field, alpha, time)
+        return space.from_grid(log_plus_mean(field, kernel, temperature, sign).to(u.dtype))
 
     def _kernel(
         self,
@@ -196,40 +205,36 @@ class GridSolver(Solver):
         time: float,
     ) -> Tensor:
         """Return a pass's kernel of every channel of ``like``, from the cache in evaluation mode."""
-        arguments: tuple[Any, ...] = self.space, metric, self._taps(reach, which, like), alpha, time
-        if not self.is_heat:
-            arguments = *arguments, self.distance
-        if not self.method:
-            tables = self._buffers
-            places = tables.get(f"places{which}")
-            if self.reach is None:
-                places = grid_lattice.places(self.space, reach, self.passes[which])
-                places = None if places is None else places.to(like.device)
-            arguments = *arguments, tables.get("half_cell"), places
-        if self.training:
+        arguments: tuple[Any, ...]
+        charge: Tensor | None = None
+        if self.is_heat:
+            arguments = self.space, metric, HeatTaps(*map(self.get_buffer, HeatTaps._fields)), alpha, time
+        else:
+            taps, charge = self._taps(reach, which, widen(like))
+            arguments = self.space, metric, taps, alpha, time, self.distance
+        if self.reads_cells:
+            arguments = *arguments, self._buffers.get("half_cell")
+
+        def make() -> Tensor:
             kernel = build(*arguments)
+            return (kernel if charge is None else kernel + charge).to(like.dtype)
+
+        if self.training:
+            kernel = make()
         else:
             tensors = [v for v in (*vars(metric).values(), alpha) if isinstance(v, Tensor)]
             key = (build, metric.form, reach, like.dtype, None if isinstance(alpha, Tensor) else alpha, time)
-            kernel = self.caches[which].get(key, tensors, partial(build, *arguments))
-        kernel = kernel.to(like.dtype)
+            kernel = self.caches[which].get(key, tensors, make)
         return kernel.expand(like.shape[1], *kernel.shape[1:])
 
-    def _taps(self, reach: Reach, which: int, like: Tensor) -> Tensor | HeatTaps:
-        """Return what a pass's kernel is a function of: tables where the window is fixed, else made now."""
+    def _taps(self, reach: Reach, which: int, like: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the taps of a pass, and what they cost beside the kernel, if anything."""
+        planes = self.passes[which]
         if self.reach is not None:
-            if self.is_heat:
-                return HeatTaps(*map(self.get_buffer, HeatTaps._fields))
-            return self.get_buffer(f"taps{which}")
-        dtype = wide_dtype(like.dtype)
-        if self.is_heat:
-            return HeatTaps(*[x.to(like.device, dtype) for x in grid_lattice.heat_taps(self.space, reach)])
-        return self._coordinates(reach, self.passes[which], dtype).to(like.device)
-
-
-def _heat_table(space: GridSpace, reach: Reach, name: str) -> Tensor:
-    found: Tensor = getattr(grid_lattice.heat_taps(space, reach), name)
-    return found
+            return self.get_buffer(f"taps{which}"), self._buffers.get(f"charge{which}")
+        make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
+        taps = make(self.space, reach, planes).to(like)
+        return taps, None if planes == SAMPLES[0] else grid_lattice.charge(self.space, reach, planes).to(like)
 
 
 def morphology_kernel(
@@ -237,45 +242,119 @@ def morphology_kernel(
     metric: Metric,
     taps: Tensor,
     alpha: Alpha,
-    time: float,
-    distance: str,
-    half_cell: Tensor | None,
-    places: Tensor | None,
+    time: float = 1.0,
+    distance: str = DEFAULT_DISTANCE,
+    half_cell: Tensor | None = None,
 ) -> Tensor:
     """Return the turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``.
 
-    ``taps`` are coordinates that the distance is a function of; with ``places [Or,KO,KH,KW]`` each is met there, and
-    where none is, there is no tap. With ``half_cell [dim,dim]`` a tap stands for its cell: the best point of a signal
-    lies nearer than the tap that answers for it, on average by the mean squared distance of a cell's points from its
-    middle. The squared distance q becomes ``q^2 / (q + m)``: q less this mean m where that is small beside q.
+    ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`. With ``half_cell [dim,dim]`` a tap stands for its
+    cell: the best point of a signal lies nearer than the tap that answers for it, on average by the mean squared
+    distance m of a cell's points from its middle. The squared distance q becomes ``q^2 / (q + m)``: q less m where m is
+    small beside q.
     """
-    squared = DISTANCES[distance].squared(space, metric, taps)
+    squared = DISTANCES[distance](space, metric, taps)
     if half_cell is not None:
         most = torch.finfo(squared.dtype).max ** 0.9  # larger costs are infinite
-        spread = metric.squared_norm(half_cell).sum(-1).view(-1, *(1,) * (squared.ndim - 1))
+        within = metric.squared_norm(half_cell).sum(-1).view(-1, *(1,) * (squared.ndim - 1))
         squared = squared.clamp_max(most)
-        squared = squared * (squared / (squared + spread.clamp(1 / most, most)))
-    kernel = cost(squared, alpha, time)
-    if places is None:
-        return kernel
-    kernel = F.pad(kernel, (0, 1), value=torch.inf)
-    return kernel.gather(1, places.flatten().expand(len(kernel), -1)).view(-1, *places.shape)
+        squared = squared * (squared / (squared + within.clamp(1 / most, most)))
+    return cost(squared, alpha, time)
+
+
+def _heat_table(space: GridSpace, reach: Reach, name: str) -> Tensor:
+    found: Tensor = getattr(grid_lattice.heat_taps(space, reach), name)
+    return found
+
+
+def heat_kernel(space: GridSpace, metric: Metric, taps: HeatTaps, alpha: Alpha, time: float) -> Tensor:
+    """Return the turned kernel of :mod:`pdegcnn.kernels.heat`, ``[C,Or,KO,KH,KW]``: mass in the cell of each tap."""
+    mass, middle = heat_mass(metric, taps, _half_sides(metric, taps.cell), alpha, time)
+    return _conserving(space, mass.view(-1, *taps.places.shape[:5]).sum(1).transpose(1, 2), middle)
+
+
+def diffusion_kernel(
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
+) -> Tensor:
+    """Return the turned diffusion kernel, ``[C,Or,KO,KH,KW]``: its mass in the cell of each tap, at most one in all.
+
+    ``taps [paths,points,Or,KO,KH,KW,dim]`` are those of :func:`pdegcnn.pde.grid_lattice.cells`, a few in each cell.
+    The cell of the centre, where the kernel of a small power has its peak, is integrated in closed form. All
+    orientations give and take the same mass.
+    """
+    squared = DISTANCES[distance](space, metric, taps)
+    sides = _half_sides(metric, space.grid_spacing.to(squared))
+    volume = (2 * sides).prod(-1)[:, None, None, None, None]
+    mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume
+    return _conserving(space, mass, mass_of_cell(sides, alpha, time))
+
+
+def _half_sides(metric: Metric, spacing: Tensor) -> Tensor:
+    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
+    widths, volume = cell_of(metric)
+    sides = spacing * widths / 2
+    return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))
+
+
+def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
+    """Return the kernel of masses and that of the centre: all orientations give and take the same, at most one."""
+    sizes = mass.shape[2], mass.shape[3], mass.shape[4]
+    centre = torch.zeros(sizes, dtype=torch.bool, device=mass.device)
+    centre[sizes[0] // 2, sizes[1] // 2, sizes[2] // 2] = True
+    mass = torch.where(centre, middle[:, None, None, None, None], mass)
+    # a kernel too wide to have any mass in the window is flat
+    mass = (mass + torch.finfo(mass.dtype).tiny ** 0.5) * space.tap_weights(sizes, mass)
+    mass = _symmetric(space, all_quarters(space, mass))
+    total = mass.sum((-3, -2, -1)).mean(1).clamp_max(1.0)
+    return _balanced(space, mass) * total[:, None, None, None, None]
+
+
+def sampled_diffusion_kernel(
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
+) -> Tensor:
+    """Return the kernel at the taps of :meth:`GridSpace.taps` alone, scaled to mass one, ``[C,Or,KO,KH,KW]``."""
+    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
+    return _balanced(space, profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared))
+
+
+def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
+    """Return the index of each tap's orientation ``[Or,KO]``."""
+    steps = torch.arange(kernel.shape[2], device=kernel.device) - kernel.shape[2] // 2
+    return (torch.arange(space.orientations, device=kernel.device)[:, None] + steps) % space.orientations
+
+
+def _symmetric(space: GridSpace, kernel: Tensor) -> Tensor:
+    """Return the mean of a kernel and of the one that goes from the taps to the centre."""
+    tap = torch.arange(kernel.shape[2], device=kernel.device)
+    return (kernel + kernel.flip(2, 3, 4)[:, _orientation_of_taps(space, kernel), tap]) / 2
+
+
+def _balanced(space: GridSpace, kernel: Tensor) -> Tensor:
+    """Scale a kernel so that it is a mean for each orientation, and conserves mass.
+
+    Turned samples of one function have different sums, so dividing by them would leak mass between orientations. The
+    kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
+    """
+    between, there = kernel.sum((-2, -1)), _orientation_of_taps(space, kernel)  # [C,Or,KO] and [Or,KO]
+    scale = between.sum(-1).rsqrt()
+    for _ in range(SINKHORN_STEPS):
+        scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()
+    kernel = kernel * (scale[:, :, None] * scale[:, there])[..., None, None]
+    return kernel / kernel.sum((-3, -2, -1), keepdim=True)
 
 
 def _reach_of_cost(
-    u: Tensor, metric: Metric, alpha: Alpha, time: float, distance: str, half_cell: Tensor | None
+    u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float, distance: str, beyond: Tensor | None = None
 ) -> Reach:
-    """Return how far every tap lies whose cost does not exceed the range of u.
+    """Return how far every tap lies whose cost does not exceed the range of u, or does so by no more than ``beyond``.
 
     The centre costs nothing, so a tap that costs more than ``max u - min u`` loses to it.
     """
-    check_may_look(u, alpha, *vars(metric).values())
+    check_may_look(u, alpha, *vars(metric).values(), *(() if beyond is None else (beyond,)))
     with torch.no_grad():
-        radius = radius_of_cost(spread(u), alpha, time)
-        if half_cell is not None:
-            cells = metric.squared_norm(half_cell).sum(-1)
-            radius = ((radius**2 + (radius**4 + 4 * radius**2 * cells).sqrt()) / 2).sqrt()
-        return _enclosing_reach(u, metric, radius, distance)
+        highest = spread(u) if beyond is None else spread(u) + beyond.to(u)
+        radius = radius_of_cost(highest, alpha, time)
+        return _enclosing_reach(u, space, metric, radius, distance)
 
 
 def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float) -> Reach:
@@ -284,16 +363,18 @@ def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
     with torch.no_grad():
         power = float(alpha) if isinstance(alpha, Tensor) else alpha
         radius = widen(u).new_full((u.shape[1],), radius_of_mass(power, space.dim, time))
-        return _enclosing_reach(u, metric, radius, DEFAULT_DISTANCE)
+        return _enclosing_reach(u, space, metric, radius, DEFAULT_DISTANCE)
 
 
-def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
+def _fixed_reach(space: GridSpace, options: Options, term: str, reads_cells: bool) -> Reach | None:
     """Return the reach of a window that does not depend on values, None for ``"auto"``."""
     kernel_size, radius = options.kernel_size, options.reach(RIGHT_ANGLE)
     if kernel_size is None:
-        if radius is None and term != "diffusion" and grid_lattice.reads_cells(space, options.oversample):
-            return Reach(RADIUS[0], RADIUS[1], RADIUS[1], is_round=True)
-        turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else BOX)
+        if reads_cells and radius is None:
+            return Reach(ELLIPSOID[0], ELLIPSOID[1], ELLIPSOID[1], is_round=True)
+        turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else RADIUS)
+        if not space.is_periodic:
+            return Reach(pixels, pixels, pixels) if radius else Reach(*(SLICES * step for step in space.grid_steps))
         if radius is None and options.oversample not in (None, 1):
             turn = OVERSAMPLED_TURN
         return Reach(min(turn, math.pi), pixels, pixels)
@@ -301,26 +382,27 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
         if kernel_size == "auto":
             return None
         raise ValueError(f"kernel_size: expected an odd int, a sequence of them or 'auto', got {kernel_size!r}")
-    ko, kh, kw = space.kernel_sizes(kernel_size)
-    return Reach(ko // 2 * space.angle_step, kh // 2, kw // 2)
+    return Reach(*(size // 2 * step for size, step in zip(space.kernel_sizes(kernel_size), space.grid_steps)))
 
 
-def _enclosing_reach(u: Tensor, metric: Metric, radius: Tensor, distance: str) -> Reach:
+def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Reach:
     """Half the sides of the box around the ball of ``radius [C]``, at most around the circle and across the image."""
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
-    pixels, turn = tolist((reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT))
-    rows, columns = (min(pixels, n - 1) for n in u.shape[-2:])
-    return Reach(min(turn, math.pi), rows, columns)
+    pixels, first = tolist((reach.amax(0) + 1e-6).clamp_max(_checks.LIMIT))
+    most = [(n - 1) * step for n, step in zip(u.shape[2:], space.grid_steps)]
+    return Reach(min(first, math.pi if space.is_periodic else most[0]), min(pixels, most[1]), min(pixels, most[2]))
 
 
 def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, boundary: str) -> Tensor:
     """``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
-    step = -time * vector
-    if space.dim == 3:
-        u = turned(u, step[:, 2] * (space.orientations / (2 * math.pi)))
-    return shifted(u, *space.chord(step), boundary)
+    first, rows, columns = space.chord(-time * vector)
+    if space.has_orientations:
+        u = turned(u, first)
+    elif not space.is_periodic:
+        u = shifted_slices(u, first, boundary)
+    return shifted(u, rows.expand(u.shape[1:3]), columns.expand(u.shape[1:3]), boundary)
 
 
 def _in_float32(solver: Callable[..., Tensor], u: Tensor, space: GridSpace, parameter: Tensor, *rest: Any) -> Tensor:

@@ -54,6 +54,17 @@ def shifted(u: Tensor, rows: Tensor, columns: Tensor, padding_mode: str) -> Tens
     return moved[..., margin : margin + u.shape[-2], margin : margin + u.shape[-1]]
 
 
+def shifted_slices(u: Tensor, slices: Tensor, padding_mode: str, method: str = "cubic") -> Tensor:
+    """Volumes u [B,C,D,H,W] at ``d + slices [C]``, by cubic convolution or by linear interpolation."""
+    lines, along = u.flatten(3).unsqueeze(2), slices[:, None]
+    still = torch.zeros_like(along)
+    if method == "linear":
+        moved = linear_shift(lines, torch.stack((still, along, still), dim=-1), padding_mode)
+    else:
+        moved = shifted(lines, along, still, padding_mode)
+    return moved.reshape(u.shape)
+
+
 def _sharpening(f: Tensor) -> Tensor:
     """Weights ``[...,3]`` that undo what linear interpolation at fractions f damps."""
     bend = f * (1 - f) / 2

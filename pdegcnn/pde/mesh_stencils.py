@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pdegcnn._typing import from_numpy
 from pdegcnn.ops.transport_gather import Stencil
 from pdegcnn.spaces import Mesh
+from pdegcnn.surface.close_order import close_order
 
 
 def intertwiner_count(source: int, target: int) -> int:
@@ -64,3 +66,24 @@ def _laplacian_stencil(mesh: Mesh, like: Tensor, spin: int) -> tuple[Stencil, Te
     rows = torch.repeat_interleave(torch.arange(root.numel(), device=like.device), matrix.start.diff())
     values = torch.view_as_real(matrix.values / (root[rows] * root[matrix.columns]))[:, None].contiguous()
     return Stencil(matrix.start, matrix.columns, values, values), root
+
+
+def ordered_laplacian(mesh: Mesh, spin: int, like: Tensor) -> tuple[Stencil, Tensor, Tensor]:
+    """The same with the vertices in an order in which neighbours are close, and that order ``[V]``.
+
+    Solvers that sweep over the vertices need fewer sweeps then. Every mesh of a union keeps its place in it. Source:
+    reverse Cuthill-McKee.
+    """
+    return mesh.cached(_ordered_laplacian, like, spin)
+
+
+def _ordered_laplacian(mesh: Mesh, like: Tensor, spin: int) -> tuple[Stencil, Tensor, Tensor]:
+    stencil, root = laplacian_stencil(mesh, spin, like)
+    lists = stencil.start.cpu().numpy(), stencil.columns.cpu().numpy()
+    order = from_numpy(close_order(*lists, mesh.sizes)).to(like.device)
+    count, place = root.numel(), order.argsort()
+    rows = place.repeat_interleave(stencil.start.diff())
+    pairs = (rows * count + place[stencil.columns]).argsort()
+    start = torch.cat((stencil.start[:1], stencil.start.diff()[order].cumsum(0)))
+    columns = place[stencil.columns[pairs]]
+    return Stencil(start, columns, stencil.values[pairs], stencil.back[pairs]), root[order], order

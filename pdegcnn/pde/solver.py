@@ -36,6 +36,8 @@ class Options:
         boundary: what lies outside the domain.
         subgrid: how dilation and erosion look between samples.
         oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
+        semifield: ``"log_plus"`` where dilation and erosion take a soft maximum.
+        smoothing: standard deviation of what derivatives are taken of, in units of length, or (radians, that).
     """
 
     method: str | None = None
@@ -45,9 +47,13 @@ class Options:
     boundary: str | None = None
     subgrid: str | None = None
     oversample: int | tuple[int, int] | None = None
+    semifield: str | None = None
+    smoothing: Radius | None = None
 
     def __post_init__(self) -> None:
-        for name in ("kernel_size", "radius", "oversample"):
+        if self.semifield is not None and _checks.choice("semifield", self.semifield, _checks.SEMIFIELDS) == "max_plus":
+            object.__setattr__(self, "semifield", None)  # the usual one, which every space has
+        for name in ("kernel_size", "radius", "oversample", "smoothing"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.radius is not None and self.kernel_size is not None:
@@ -91,7 +97,8 @@ def refuse_unknown(options: Options, known: Collection[str], terms: str, space: 
     """Raise ``ValueError`` for an option that is given and not one of those that ``terms`` have on ``space``."""
     for name, value in options.given().items():
         if name not in known:
-            raise ValueError(f"{name}: expected None for {terms} on {space}, got {value!r}")
+            usual = "'max_plus'" if name == "semifield" else None
+            raise ValueError(f"{name}: expected {usual} for {terms} on {space}, got {value!r}")
 
 
 class Solver(Derived, ABC):
@@ -116,8 +123,6 @@ class Solver(Derived, ABC):
     """Names of the options of each term."""
     HAS_TABLES: ClassVar[bool] = False
     """Whether making a solver takes long, so that functions keep it for later calls."""
-    CAN_BE_TRACED: ClassVar[bool] = False
-    """Whether a graph may make a solver of its own, instead of using the one that functions keep."""
 
     def __init__(
         self,
@@ -143,7 +148,7 @@ class Solver(Derived, ABC):
 
     @property
     def channels_are_independent(self) -> bool:
-        """Whether some channels of a signal, solved alone, give what they give beside the others, to the bit."""
+        """Whether some channels of a signal, solved alone, give what they give beside the others."""
         return False
 
     @property
@@ -166,17 +171,17 @@ class Solver(Derived, ABC):
         if not (isinstance(time, float) and 0.0 < time < math.inf):
             _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
 
-    @abstractmethod
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """Return ``u(g exp(-time c))`` for vectors c ``[C,dim]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not solve convection")
 
-    @abstractmethod
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
         """Return ``exp(-time (-Delta)^alpha) u``."""
+        raise NotImplementedError(f"{type(self).__name__} does not solve diffusion")
 
-    @abstractmethod
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
+        raise NotImplementedError(f"{type(self).__name__} does not solve dilation")
 
     def extra_repr(self) -> str:
         """Describe the term, the space and the options that were given."""

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from pdegcnn import _checks, _transforms
 from pdegcnn._derived import lasting
 from pdegcnn._dtypes import widen
-from pdegcnn._typing import linalg, tolist
+from pdegcnn._typing import linalg
 from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
-from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
+from pdegcnn.pde.arguments import check_may_look, diffusivity, spread, wide_metric
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.pde.sphere_oversample import Finer, factors_of
 from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
@@ -135,12 +135,8 @@ class SphereSolver(Solver):
 
     def _diffusivity(self, u: Tensor, metric: Metric) -> Tensor:
         """Return the inverse metric of every channel of u; raise where it overflows."""
-        dim, metric = self.space.metric_dim, wide_metric(metric)
-        inverse = metric.cometric().expand(u.shape[1], dim, dim)
-        if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
-            got = tolist(metric.gram().detach().flatten()[:9])
-            raise ValueError(f"metric: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
-        return inverse
+        dim = self.space.metric_dim
+        return diffusivity(wide_metric(metric)).expand(u.shape[1], dim, dim)
 
 
 class Window(nn.Module):

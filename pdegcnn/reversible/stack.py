@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,8 @@ class ReversibleStack(nn.Module):
         memory: ``"reversible"``, ``"plain"`` (autograd stores everything: faster, and no larger under five or six
             layers), ``"checkpoint"`` (per layer) or ``"checkpoint_sqrt"``. The map is the same.
         check_finite: raise when the last states hold a NaN or an infinity.
+        output: ``"states"`` gives both of the last states, ``"state"`` the first alone, as parts of an `nn.Sequential`
+            do.
 
     Random numbers are replayed, buffers (batch norm) are updated once a step, autocast and the training mode are
     entered again. Hooks of layers see what they would under plain autograd; forward hooks run in both passes. A tensor
@@ -104,6 +107,7 @@ class ReversibleStack(nn.Module):
         damping: float = 0.0,
         memory: str = "reversible",
         check_finite: bool = True,
+        output: str = "states",
     ) -> None:
         super().__init__()
         if not isinstance(layers, Iterable) or isinstance(layers, Tensor):
@@ -135,6 +139,7 @@ class ReversibleStack(nn.Module):
         self.h, self.exact, self.grid, self.damping = float(h), bool(exact), float(grid), float(damping)
         self.memory = check.choice("memory", memory, MEMORY)
         self.check_finite = check_finite
+        self.output = check.choice("output", output, ("states", "state"))
 
     def extra_repr(self) -> str:
         """The numbers of the stack."""
@@ -149,8 +154,10 @@ class ReversibleStack(nn.Module):
         """The numbers of a step."""
         return Rule(self.h * self.h, 1.0 - self.damping, self.grid if self.exact else None)
 
-    def forward(self, y: Tensor, v: Tensor | None = None, *, overwrite: bool = False) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, v: Tensor | None = None, *, overwrite: bool = False) -> Any:
         """Map states ``y`` [B,C,...] and ``v`` (same shape; zero unless given) to the states after the last layer.
+
+        Gives a tuple of both, or the first alone with ``output="state"``.
 
         Without gradients the states are updated in place, coarsenings included, and layers that say how
         (`SymmetricConv.pieces`) run piece by piece: beyond the two states little memory is held.
@@ -167,8 +174,10 @@ class ReversibleStack(nn.Module):
         """
         always = torch.compiler.is_exporting() or torch.jit.is_tracing()  # pyright: ignore
         if always or (traced() and not torch.is_grad_enabled()):
-            return self._traced(y, v)
-        return self._eager(y, v, overwrite)  # pyright: ignore[reportCallIssue]
+            states = self._traced(y, v)
+        else:
+            states = self._eager(y, v, overwrite)  # pyright: ignore[reportCallIssue]
+        return states if self.output == "states" else states[0]
 
     @torch.compiler.disable
     def _eager(self, y: Tensor, v: Tensor | None, overwrite: bool) -> tuple[Tensor, Tensor]:

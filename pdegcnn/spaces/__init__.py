@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from pdegcnn.spaces.base import HomogeneousSpace, Space
-from pdegcnn.spaces.grid import GridSpace
+from pdegcnn.spaces.grid import GridSpace, PlanarSpace
 from pdegcnn.spaces.mesh import Mesh
 from pdegcnn.spaces.r2 import R2
+from pdegcnn.spaces.r3 import R3
 from pdegcnn.spaces.rotations import RotationSpace
 from pdegcnn.spaces.s2 import S2
 from pdegcnn.spaces.se2 import SE2
 from pdegcnn.spaces.so3 import SO3
 
-SPACES: tuple[type[Space], ...] = (R2, SE2, S2, SO3, Mesh)
+SPACES: tuple[type[Space], ...] = (R2, SE2, R3, S2, SO3, Mesh)
 Entry = TypeVar("Entry")
 
 
@@ -25,6 +26,7 @@ def by_family(space: Space, table: Mapping[type[Space], Entry]) -> Entry | None:
 
 __all__ = [
     "R2",
+    "R3",
     "S2",
     "SE2",
     "SO3",
@@ -32,6 +34,7 @@ __all__ = [
     "GridSpace",
     "HomogeneousSpace",
     "Mesh",
+    "PlanarSpace",
     "RotationSpace",
     "Space",
     "by_family",

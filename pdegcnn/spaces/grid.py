@@ -1,11 +1,11 @@
-"""Spaces sampled on a regular pixel grid: what the plane and SE(2) share."""
+"""Spaces sampled on a regular grid: what images and volumes share, and what the plane and SE(2) share besides."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -24,12 +24,78 @@ def rotation(angle: Tensor, v: Tensor) -> Tensor:
 
 
 class GridSpace(HomogeneousSpace):
+    """A space sampled on a regular grid of three axes, ``[B,C,P,H,W]``: one solver serves all of them.
+
+    The first axis P counts the orientations of images (one on the plane) or the slices of volumes. x is the last axis,
+    y the second-last (downwards).
+    """
+
+    is_periodic: ClassVar[bool]
+    """Whether the first axis is a circle; if not, outputs of all its samples share one kernel."""
+
+    @property
+    def grid_steps(self) -> tuple[float, float, float]:
+        """Length of a step along the first axis, the rows and the columns, in the units of the space."""
+        return 1.0, 1.0, 1.0
+
+    def coarser(self, factor: float) -> GridSpace:
+        """The space whose steps are ``factor`` times as long: itself, where the unit of length is the step."""
+        return self
+
+    @abstractmethod
+    def to_grid(self, u: Tensor) -> Tensor:
+        """View a signal as ``[B,C,P,H,W]``."""
+
+    @abstractmethod
+    def from_grid(self, u: Tensor) -> Tensor:
+        """View ``[B,C,P,H,W]`` as a signal."""
+
+    @abstractmethod
+    def half_angle(self, g: Tensor) -> Tensor:
+        """Half-angle coordinates of elements ``[..., dim]``: they carry the reflection symmetries of the distance."""
+
+    @abstractmethod
+    def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
+        """Number of taps ``(KP, KH, KW)``; raises ``ValueError`` unless all are odd."""
+
+    def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
+        """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KP,KH,KW,dim]``."""
+        return self.taps_at(*self.offsets(sizes, like)).to(like.dtype)
+
+    @abstractmethod
+    def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
+        """The same for taps at ``steps [KP]`` of the first axis and (x, y) = ``image [KH,KW,2]`` from the centre.
+
+        All in grid steps. Positions may differ along the first axis, ``[KP,KH,KW,2]``. Float64 as the arguments are.
+        """
+
+    def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
+        """How much of a grid cell each tap stands for, ``[KP,1,1]``."""
+        return torch.ones(1, 1, 1, dtype=like.dtype, device=like.device)
+
+    def offsets(self, sizes: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Tap positions: steps of the first axis ``[KP]`` and image offsets (x, y) ``[KH,KW,2]``, in float64."""
+        kind: Factory = {"device": like.device, "dtype": torch.float64}
+        steps, rows, columns = [torch.arange(n, **kind) - n // 2 for n in sizes]
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        return steps, torch.stack((x, y), dim=-1)
+
+    @abstractmethod
+    def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Grid steps along the first axis ``[C]``, rows and columns ``[C,Or]`` from each element to ``exp(c)`` further.
+
+        ``c [C,dim]`` are vectors in the frame.
+        """
+
+
+class PlanarSpace(GridSpace):
     """A space whose signals are images, one per orientation; the unit of length is the pixel.
 
-    x is the last axis, y the second-last (downwards), angles turn from +x to +y.
+    Angles turn from +x to +y.
     """
 
     orientations: int
+    is_periodic: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -41,53 +107,18 @@ class GridSpace(HomogeneousSpace):
         """Radians from one orientation to the next."""
         return 2 * math.pi / self.orientations
 
-    @abstractmethod
-    def to_grid(self, u: Tensor) -> Tensor:
-        """View a signal as ``[B,C,Or,H,W]``."""
+    @property
+    def grid_steps(self) -> tuple[float, float, float]:
+        """Radians from one orientation to the next, a pixel and a pixel."""
+        return self.angle_step, 1.0, 1.0
 
-    @abstractmethod
-    def from_grid(self, u: Tensor) -> Tensor:
-        """View ``[B,C,Or,H,W]`` as a signal."""
-
-    @abstractmethod
-    def half_angle(self, g: Tensor) -> Tensor:
-        """Half-angle coordinates of elements ``[..., dim]``: they carry the reflection symmetries of the distance."""
-
-    @abstractmethod
-    def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Number of taps ``(KO, KH, KW)``; raises ``ValueError`` unless all are odd."""
-
-    @abstractmethod
-    def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KO,KH,KW,dim]``."""
-
-    @abstractmethod
-    def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """The same for taps at ``steps [KO]`` orientations and (x, y) = ``image [KH,KW,2]`` pixels from the centre.
-
-        Pixels may differ between orientations, ``[KO,KH,KW,2]``. Float64 as the arguments are.
-        """
-
-    def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """How much of a grid cell each tap stands for, ``[KO,1,1]``: a tap met twice around the circle counts half."""
-        weights = [1.0] * sizes[0]
-        if sizes[0] == self.orientations + 1:
-            weights[0] = weights[-1] = 0.5
-        return torch.tensor(weights, dtype=like.dtype, device=like.device)[:, None, None]
-
-    def offsets(self, sizes: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
-        """Tap positions: orientation steps ``[KO]`` and image offsets (x, y) ``[KH,KW,2]``, in float64."""
-        kind: Factory = {"device": like.device, "dtype": torch.float64}
-        steps, rows, columns = [torch.arange(n, **kind) - n // 2 for n in sizes]
-        y, x = torch.meshgrid(rows, columns, indexing="ij")
-        return steps, torch.stack((x, y), dim=-1)
-
-    def chord(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows and columns ``[..., Or]`` in pixels from each element of the grid to the one ``exp(c)`` further."""
+    def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Orientation steps, rows and columns in pixels."""
         x, y = self.exp(c)[..., :2, None].unbind(-2)
         angles = self.angles.to(c)
         cosine, sine = torch.cos(angles), torch.sin(angles)
-        return x * sine + y * cosine, x * cosine - y * sine
+        turn = c[:, 2] * (self.orientations / (2 * math.pi)) if self.has_orientations else torch.zeros_like(c[:, 0])
+        return turn, x * sine + y * cosine, x * cosine - y * sine
 
     def transform(self, signal: Tensor, **motion: Any) -> Tensor:
         """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns),
@@ -143,23 +174,23 @@ def turn_orientations(u: Tensor, angle: float) -> Tensor:
 
 
 def pixel_positions(size: Sequence[int]) -> Tensor:
-    """Positions (x, y) of pixels from the image centre, ``[H,W,2]``, float64."""
-    rows, columns = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size)
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    return torch.stack((x, y), dim=-1)
+    """Positions of pixels from the centre, (x, y) ``[H,W,2]`` or (x, y, z) ``[D,H,W,3]``, float64."""
+    lines = [torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size]
+    return torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], dim=-1)
 
 
 def sample_image(u: Tensor, points: Tensor) -> Tensor:
-    """Cubic splines through the image axes of ``u``, at positions ``points [H',W',2]``, (x, y) from the centre."""
-    height, width = u.shape[-2:]
-    where = np.stack((points[..., 1] + (height - 1) / 2, points[..., 0] + (width - 1) / 2))
-    planes = u.detach().cpu().double().reshape(-1, height, width).numpy()
+    """Cubic splines through the last axes of ``u``, at ``points [*size,n]``, (x, y) or (x, y, z) from the centre."""
+    count = points.shape[-1]
+    size = u.shape[-count:]
+    where = np.stack([points[..., count - 1 - i] + (n - 1) / 2 for i, n in enumerate(size)])
+    fields = u.detach().cpu().double().reshape(-1, *size).numpy()
     # imported here, as it takes a quarter of the time of importing the spaces
     from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs] - scipy has no stubs
 
     splines = cast("Callable[..., Floats]", ndimage.map_coordinates)  # pyright: ignore[reportUnknownMemberType] - as above
-    found = np.stack([splines(plane, where, order=3, mode="nearest") for plane in planes])
-    return from_numpy(found).reshape(*u.shape[:-2], *points.shape[:-1]).to(u)
+    found = np.stack([splines(field, where, order=3, mode="nearest") for field in fields])
+    return from_numpy(found).reshape(*u.shape[:-count], *points.shape[:-1]).to(u)
 
 
 def normalise_sizes(kernel_size: object, count: int, names: str) -> tuple[int, ...]:

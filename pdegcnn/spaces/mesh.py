@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, cast
+from typing import Any, ClassVar, Concatenate
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._files import write_file
-from pdegcnn._typing import Ints, Numbers, block_diag, from_numpy, linalg
+from pdegcnn._typing import Ints, Numbers, block_diag, from_numpy
+from pdegcnn.spaces import mesh_building
 from pdegcnn.spaces.base import Space
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
@@ -35,7 +36,7 @@ from pdegcnn.surface.checks import (
     check_manifold,
     edge_lengths,
 )
-from pdegcnn.surface.files import read_surface
+from pdegcnn.surface.files import pyvista_surface, read_surface, trimesh_surface
 from pdegcnn.surface.repair import cut_edges, repaired
 from pdegcnn.surface.surface import JoinedSurface, Surface
 
@@ -63,10 +64,12 @@ class Mesh(Space):
     """
 
     dim: ClassVar[int] = 3
+    supported_terms: ClassVar[tuple[str, ...]] = (*Space.supported_terms, "diffusion_shock")
     has_orientations: ClassVar[bool] = True
 
     def __init__(self, surface: Surface, orientations: int = 8, gauge: Tensor | None = None) -> None:
-        self.surface = surface
+        wanted = "a Surface (of vertices and faces: Mesh.from_arrays(vertices, faces); of a file: Mesh.from_file)"
+        self.surface: Surface = _checks.kind("surface", surface, Surface, wanted)
         self.orientations = _checks.positive_int("orientations", orientations)
         self.gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
         self._device = torch.device("cpu")
@@ -173,10 +176,23 @@ class Mesh(Space):
         return cls(surface, orientations)
 
     @classmethod
+    def from_trimesh(cls, mesh: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False) -> Mesh:
+        """A mesh of a ``trimesh.Trimesh``; vertices without a face are left out. Options as in :meth:`from_arrays`."""
+        return cls._placed(*trimesh_surface(mesh), repair, orientations, unit)
+
+    @classmethod
+    def from_pyvista(cls, mesh: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False) -> Mesh:
+        """A mesh of a ``pyvista.PolyData``, or of the surface of another data set of pyvista; polygons are cut into
+        triangles. ``mesh.point_data[name][result.source_vertices]`` are the values at its vertices.
+        """
+        return cls._placed(*pyvista_surface(mesh), repair, orientations, unit)
+
+    @classmethod
     def from_file(
         cls, path: str | Path, *, orientations: int = 8, unit: float | None = None, repair: bool = False
     ) -> Mesh:
-        """A mesh from a file (OBJ; with ``trimesh`` also PLY, STL, OFF, GLB, ...); options as in :meth:`from_arrays`.
+        """A mesh from a file: OBJ, with ``trimesh`` PLY, STL, OFF, GLB, ..., with ``pyvista`` VTK and VTP, with
+        ``nibabel`` GIFTI (``.gii``, ``.gii.gz``). Options as in :meth:`from_arrays`.
 
         The faces of all objects, groups and materials are one surface, connected where they share positions. Normals
         and texture coordinates do not cut it. Where a format repeats positions for each face (STL) or texture (glTF),
@@ -185,7 +201,7 @@ class Mesh(Space):
         those of the file. Polygons are cut into triangles.
 
         Raises:
-            ImportError: ``trimesh`` is not installed, and the file is no OBJ file.
+            ImportError: the package that reads the format is not installed.
             FileNotFoundError: there is no such file.
             ValueError: as :meth:`from_arrays`, or a file without faces.
 
@@ -198,8 +214,9 @@ class Mesh(Space):
     def union(cls, meshes: Sequence[Mesh]) -> Mesh:
         """Several meshes as one batch: vertices side by side, each mesh in its own unit; ``sizes`` says how many each.
 
-        Signals are joined along the last axis. Every layer gives each mesh what it gives the mesh alone, with the
-        geometry that was computed for the mesh; global heads give one row for each.
+        Signals are joined along the last axis, so a few lines are the ``collate_fn`` of a ``DataLoader``: see
+        ``docs/mesh.md``. Every layer gives each mesh what it gives the mesh alone, with the geometry that was computed
+        for the mesh; global heads give one row for each.
         """
         _check_meshes(meshes)
         if len({m.orientations for m in meshes}) > 1:
@@ -371,7 +388,9 @@ class Mesh(Space):
 
     def interpolation(self, factor: float, like: Tensor) -> Interpolation:
         """How the vertices lie between those of :meth:`coarsen`, in the gauges of the two meshes."""
-        return self.cached(_interpolation, like, _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True))
+        return self.cached(
+            mesh_building.interpolation, like, _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
+        )
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is laid out ``[B,C,Or,V]`` with this mesh's directions and vertices, else raise."""
@@ -387,13 +406,13 @@ class Mesh(Space):
         """Pairs nearer than ``radius`` units (None: the edges), in this gauge, on the device and in the dtype of a
         real or complex tensor.
         """
-        return self.cached(_neighbours, like, _radius(radius))
+        return self.cached(mesh_building.neighbours, like, _radius(radius))
 
     def laplacian(self, spin: int, like: Tensor) -> tuple[SparseRows, Tensor]:
         """Weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, both of the intrinsic
         Delaunay triangulation, in this gauge.
         """
-        return self.cached(_laplacian, like, _spin(spin))
+        return self.cached(mesh_building.laplacian, like, _spin(spin))
 
     def modes(self, spin: int, count: int, like: Tensor) -> tuple[Eigenmodes, ...]:
         """The ``count`` lowest eigenvalues and their eigenfunctions (complex) of the spin-k Laplacian on each connected
@@ -403,7 +422,7 @@ class Mesh(Space):
         these are added. So what is computed with all functions of a piece depends neither on the numbers of the
         vertices nor on rounding. A piece of fewer vertices has as many functions as vertices.
         """
-        return self.cached(_modes, like, _spin(spin), _count(count))
+        return self.cached(mesh_building.modes, like, _spin(spin), _count(count))
 
     def eigenbasis(self, spin: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """The :meth:`modes` of all pieces in one matrix: eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``
@@ -437,17 +456,48 @@ class Mesh(Space):
 
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:
         """Reference direction, the direction a quarter turn on, and the normal of every vertex, ``[V,3]`` each."""
-        t, vertices = self.surface.triangulation, self.vertices.cpu()
-        corners = vertices[from_numpy(t.faces)]
-        normal = linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals = torch.zeros_like(vertices).index_add_(0, from_numpy(t.tail), normal.repeat_interleave(3, 0))
-        normals = torch.nn.functional.normalize(normals, dim=1)
-        first = from_numpy(self.surface.frames.first)
-        edge = vertices[from_numpy(t.head)[first]] - vertices
-        x = torch.nn.functional.normalize(edge - (edge * normals).sum(1, keepdim=True) * normals, dim=1)
-        y = linalg.cross(normals, x)
-        c, s = torch.cos(self.gauge)[:, None], torch.sin(self.gauge)[:, None]
-        return tuple(v.to(self._device) for v in (c * x + s * y, c * y - s * x, normals))  # pyright: ignore
+        return self.cached(mesh_building.frames, torch.empty(0, dtype=torch.float64, device=self._device))
+
+    def to_tangent(self, vectors: Numbers) -> Tensor:
+        """Vectors in space as features of spin 1 (complex): their parts along the two directions of each frame.
+
+        The part along the normal is left out: ``(vectors * mesh.frames_in_space()[2]).sum(-1)`` is it, of spin 0.
+
+        Args:
+            vectors: ``[..., V, 3]``, real. A tensor keeps its precision; an array gets torch's default one.
+
+        Returns:
+            ``[..., V]``, complex: for vectors ``[B,C,V,3]`` a field of spin 1 as the layers of :mod:`pdegcnn.gauge`
+            take it.
+
+        Raises:
+            TypeError: the vectors are not floating-point numbers.
+            ValueError: another shape, or a mesh that lies nowhere in space.
+        """
+        given = _checks.tensor(
+            "vectors", vectors if isinstance(vectors, Tensor) else mesh_building.as_real("vectors", vectors)
+        )
+        if given.ndim < 2 or tuple(given.shape[-2:]) != (self.vertex_count, 3):
+            raise ValueError(f"vectors: expected shape [..., {self.vertex_count}, 3], got {tuple(given.shape)}")
+        x, y, _ = self.cached(mesh_building.frames, given)
+        wide = given.to(x.dtype)
+        return torch.complex((wide * x).sum(-1), (wide * y).sum(-1))
+
+    def from_tangent(self, features: Tensor) -> Tensor:
+        """Features of spin 1, complex ``[..., V]``, as vectors in space, ``[..., V, 3]``: the way back.
+
+        Raises:
+            TypeError: the features are not complex.
+            ValueError: another number of vertices, or a mesh that lies nowhere in space.
+        """
+        given: Any = features
+        if not (isinstance(given, Tensor) and given.is_complex() and given.layout is torch.strided):
+            got = getattr(given, "dtype", type(given).__name__)
+            raise TypeError(f"features: expected a complex tensor, which spin 1 is, got {got}")
+        if features.ndim < 1 or features.shape[-1] != self.vertex_count:
+            raise ValueError(f"features: expected shape [..., {self.vertex_count}], got {tuple(features.shape)}")
+        x, y, _ = self.cached(mesh_building.frames, features)
+        return features.real.unsqueeze(-1) * x + features.imag.unsqueeze(-1) * y
 
     def transform(self, signal: Tensor, **motion: Any) -> Tensor:
         """Move a signal by an isometry of the mesh onto itself: ``symmetry=`` image of each vertex, ``[V]`` long.
@@ -496,54 +546,6 @@ class Mesh(Space):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_operators": OperatorCache(), "_coarse": {}}
-
-
-def _interpolation(mesh: Mesh, like: Tensor, factor: float) -> Interpolation:
-    """Build :meth:`Mesh.interpolation`."""
-    level = mesh.surface.level(factor)
-    fine, near, weight, transport = (from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport))
-    source = from_numpy(level.kept)[near]
-    turn = torch.polar(torch.ones_like(mesh.gauge), mesh.gauge)
-    transport = (transport * turn[source] * turn[fine].conj()).to(like.device, like.dtype.to_complex())
-    return Interpolation(fine.to(like.device), near.to(like.device), weight.to(like), transport)
-
-
-def _neighbours(mesh: Mesh, like: Tensor, radius: float | None) -> Neighbours:
-    """Build :meth:`Mesh.neighbours`."""
-    device, pairs = like.device, mesh.surface.pairs(radius)
-    start, centre, source, reverse_index = (
-        from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.reverse_index)
-    )
-    turn = torch.polar(torch.ones_like(mesh.gauge), -mesh.gauge)
-    offset = from_numpy(pairs.offset) * turn[centre]
-    transport = from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
-    offset, transport = (x.to(device, like.dtype.to_complex()) for x in (offset, transport))
-    return Neighbours(
-        start.to(device), centre.to(device), source.to(device), offset, transport, reverse_index.to(device)
-    )
-
-
-def _laplacian(mesh: Mesh, like: Tensor, spin: int) -> tuple[SparseRows, Tensor]:
-    """Build :meth:`Mesh.laplacian`."""
-    matrix, device = cast(Any, mesh.surface.laplacian(spin)), like.device  # scipy has no stubs
-    start, columns = (from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
-    rows = torch.repeat_interleave(torch.arange(mesh.vertex_count), start.diff())
-    phase = torch.polar(torch.ones(rows.shape, dtype=torch.float64), spin * (mesh.gauge[columns] - mesh.gauge[rows]))
-    values = (from_numpy(matrix.data.astype(np.complex128)) * phase).to(device, like.dtype.to_complex())
-    areas = from_numpy(mesh.surface.delaunay_areas()).to(like)
-    return SparseRows(start.to(device), columns.to(device), values), areas
-
-
-def _modes(mesh: Mesh, like: Tensor, spin: int, count: int) -> tuple[Eigenmodes, ...]:
-    """Build :meth:`Mesh.modes`."""
-    turn = torch.polar(torch.ones_like(mesh.gauge), -spin * mesh.gauge)
-    found: list[Eigenmodes] = []
-    for m in mesh.surface.modes(spin, count):
-        place = from_numpy(m.vertices)
-        functions = from_numpy(m.functions.astype(np.complex128)) * turn[place, None]
-        values = from_numpy(m.values).to(like)
-        found.append(Eigenmodes(place.to(like.device), values, functions.to(like.device, like.dtype.to_complex())))
-    return tuple(found)
 
 
 def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:

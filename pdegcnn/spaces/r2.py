@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pdegcnn.spaces.grid import GridSpace, normalise_sizes
+from pdegcnn.spaces.grid import PlanarSpace, normalise_sizes
 
 
 @dataclass(frozen=True)
-class R2(GridSpace):
+class R2(PlanarSpace):
     """The plane R2, moved by translations; signals are images ``[B,C,H,W]``.
 
     Elements and vectors are ``(x, y)`` in pixels. Layers commute with translations; with rotations only when the
@@ -26,6 +26,7 @@ class R2(GridSpace):
     """
 
     dim: ClassVar[int] = 2
+    supported_terms: ClassVar[tuple[str, ...]] = (*PlanarSpace.supported_terms, "diffusion_shock")
     orientations: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
@@ -74,14 +75,6 @@ class R2(GridSpace):
         """Taps ``(1, KH, KW)``."""
         kh, kw = normalise_sizes(kernel_size, 2, "(KH, KW)")
         return 1, kh, kw
-
-    def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """One cell per tap."""
-        return torch.ones(1, 1, 1, dtype=like.dtype, device=like.device)
-
-    def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """Offset of the centre from each tap, ``[1,1,KH,KW,2]``."""
-        return self.taps_at(*self.offsets(sizes, like)).to(like.dtype)
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
         """Offset of the centre from taps at ``image [(1,)KH,KW,2]``, ``[1,1,KH,KW,2]``."""

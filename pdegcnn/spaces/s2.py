@@ -34,7 +34,7 @@ class S2(RotationSpace):
     """
 
     grid: sphere.SphereGrid
-    supported_terms: ClassVar[tuple[str, ...]] = ("diffusion", "dilation", "erosion")
+    supported_terms: ClassVar[tuple[str, ...]] = ("diffusion", "dilation", "erosion", "diffusion_shock")
     unsupported_terms: ClassVar[dict[str, str]] = dict.fromkeys(
         ("convection", "convection_diffusion"),
         "no vector field on the sphere is invariant under rotations; lift to pdegcnn.SO3 for convection",

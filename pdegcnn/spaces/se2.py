@@ -12,13 +12,13 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.spaces.base import sinc
-from pdegcnn.spaces.grid import GridSpace, normalise_sizes, rotation
+from pdegcnn.spaces.grid import PlanarSpace, normalise_sizes, rotation
 
 LAYOUT = "[B,C,Or,H,W]"
 
 
 @dataclass(frozen=True)
-class SE2(GridSpace):
+class SE2(PlanarSpace):
     """The group SE(2) of roto-translations; signals ``[B,C,Or,H,W]`` over positions and orientations.
 
     Elements are ``(x, y, theta)`` in pixels and radians, with product ``(x,R)(x',R') = (x + R x', R R')``. The
@@ -41,6 +41,7 @@ class SE2(GridSpace):
 
     orientations: int = 8
     dim: ClassVar[int] = 3
+    supported_terms: ClassVar[tuple[str, ...]] = (*PlanarSpace.supported_terms, "diffusion_shock")
     has_orientations: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -113,13 +114,18 @@ class SE2(GridSpace):
         around = self.orientations + 1 - self.orientations % 2
         return min(ko, around), kh, kw
 
-    def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """``h^-1 g`` for centre g at each orientation and tap h, ``[Or,KO,KH,KW,3]``, angles in [-pi, pi]."""
-        steps, image = self.offsets(sizes, like)
-        return self.taps_at(steps, image).to(like.dtype)
+    def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
+        """How much of a grid cell each tap stands for, ``[KO,1,1]``: a tap met twice around the circle counts half."""
+        weights = [1.0] * sizes[0]
+        if sizes[0] == self.orientations + 1:
+            weights[0] = weights[-1] = 0.5
+        return torch.tensor(weights, dtype=like.dtype, device=like.device)[:, None, None]
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """``h^-1 g`` for taps h at orientation ``steps [KO]`` and pixels ``image [(KO,)KH,KW,2]``, float64."""
+        """``h^-1 g`` for centre g at each orientation and tap h, ``[Or,KO,KH,KW,3]``, angles in [-pi, pi].
+
+        Taps are at orientation ``steps [KO]`` and pixels ``image [(KO,)KH,KW,2]``, float64.
+        """
         turn = steps * self.angle_step
         angles = self.angles.to(steps.device)[:, None] + turn  # of the taps, [Or,KO]
         position = rotation(-angles[:, :, None, None], -image)

@@ -39,7 +39,11 @@ class SO3(RotationSpace):
     grid: sphere.SphereGrid
     orientations: int = 16
     has_orientations: ClassVar[bool] = True
-    supported_terms: ClassVar[tuple[str, ...]] = (*RotationSpace.supported_terms, "convection_diffusion")
+    supported_terms: ClassVar[tuple[str, ...]] = (
+        *RotationSpace.supported_terms,
+        "convection_diffusion",
+        "diffusion_shock",
+    )
 
     def __post_init__(self) -> None:
         check_grid(self.grid)

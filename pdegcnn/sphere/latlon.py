@@ -50,26 +50,29 @@ def regrid(
         >>> signal.shape
         torch.Size([16, 32])
     """
-    around, known = _angles("longitudes", longitudes), None if mask is None else _bool(mask)
+    around, known = _angles("longitudes", longitudes), None if mask is None else _checks.mask(mask)
     if around.ndim == 1 and len(around) > 2 and abs(around[-1] - around[0] - 360) < 1e-3:
         repeated, around = len(around), around[:-1]
         values = values[..., :-1] if isinstance(values, Tensor) and values.shape[-1:] == (repeated,) else values
         known = known[..., :-1] if known is not None and known.shape[-1:] == (repeated,) else known
     rings = _angles("latitudes", latitudes)
     v = _check_field(values, rings, around, NAMES)
-    missing = v.isnan() if known is None else v.isnan() | ~_expanded(known, v.shape)
+    missing = v.isnan() if known is None else v.isnan() | ~_checks.mask(known, v.shape)
     with _transforms.constants():
         points = _checks.kind("grid", grid, SphereGrid, "a SphereGrid").xyz.numpy()
     if _checks.has_values(v) and not bool(missing.any()):
         return _interpolate(v, rings, around, points)
-    whole = _interpolate(torch.where(missing, 0.0, v), rings, around, points)
-    share = _interpolate((~missing).to(v.dtype), rings, around, points)
-    there = share > 1e-6
-    return torch.where(there, whole / torch.where(there, share, 1.0), math.nan)
+    return _interpolate_known(v, ~missing, rings, around, points)
 
 
 def to_latlon(
-    signal: Tensor, grid: SphereGrid, latitudes: Tensor, longitudes: Tensor, *, method: str = "bilinear"
+    signal: Tensor,
+    grid: SphereGrid,
+    latitudes: Tensor,
+    longitudes: Tensor,
+    *,
+    method: str = "bilinear",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Sample a signal on latitudes and longitudes: the way back from :func:`regrid`.
 
@@ -80,9 +83,10 @@ def to_latlon(
         longitudes: ``[m]`` degrees, any.
         method: ``"bilinear"`` in the two angles, or ``"spectral"``: the band-limited function that the samples stand
             for, exact, but one missing value is missed everywhere.
+        mask: bool, broadcastable to ``signal``: what is False takes no part, as in :func:`regrid` (bilinear only).
 
     Returns:
-        ``[..., n, m]``.
+        ``[..., n, m]``; NaN where a mask leaves no value.
 
     Raises:
         ValueError: if shapes do not fit, or a latitude lies outside [-90, 90].
@@ -99,6 +103,9 @@ def to_latlon(
         raise ValueError(f"latitudes: expected angles [n] and [m], got shapes {lat.shape} and {lon.shape}")
     if not (np.abs(lat) <= 90.001).all():
         raise ValueError(f"latitudes: expected degrees in [-90, 90], got {lat[:4].tolist()} ...")
+    known = None if mask is None else _checks.mask(mask, signal.shape)
+    if known is not None and method == "spectral":
+        raise ValueError("mask: expected None for method='spectral', which needs every value, got a mask")
     if method == "spectral":
         return _synthesis_at(signal, grid, lat, lon)
     rings, around = 90 - np.rad2deg(np.asarray(grid.theta)), np.arange(grid.nlon) * (360 / grid.nlon)
@@ -106,7 +113,9 @@ def to_latlon(
     points = np.stack(
         (np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.broadcast_to(np.sin(a), (len(lat), len(lon)))), -1
     )
-    return _interpolate(signal, rings, around, points)
+    if known is None:
+        return _interpolate(signal, rings, around, points)
+    return _interpolate_known(signal, known, rings, around, points)
 
 
 def grid_of(latitudes: Tensor, longitudes: Tensor) -> SphereGrid:
@@ -170,7 +179,7 @@ def area_mean(values: Tensor, grid: SphereGrid, *, mask: Tensor | None = None) -
         raise ValueError(f"values: expected last axes {grid.shape} of the grid, got shape {tuple(values.shape)}")
     weights = grid.weights.to(values).expand(values.shape)
     if mask is not None:
-        known = _expanded(_bool(mask), values.shape)
+        known = _checks.mask(mask, values.shape)
         weights, values = weights * known, torch.where(known, values, 0.0)
     axes = tuple(range(-base, 0))
     return (values * weights).sum(axes) / weights.sum(axes)
@@ -205,6 +214,14 @@ def _interpolate(values: Tensor, rings: Array, around: Array, points: Array) -> 
     lower = values[..., up - 1, west] * (1 - c) + values[..., up - 1, east] * c
     upper = values[..., up, west] * (1 - c) + values[..., up, east] * c
     return (lower * (1 - r) + upper * r).reshape(*values.shape[:-2], *points.shape[:-1])
+
+
+def _interpolate_known(values: Tensor, known: Tensor, rings: Array, around: Array, points: Array) -> Tensor:
+    """As `_interpolate`, from the values that are known: they share the weight of the others; NaN where none is."""
+    whole = _interpolate(torch.where(known, values, 0.0), rings, around, points)
+    share = _interpolate(known.to(values.dtype), rings, around, points)
+    there = share > 1e-6
+    return torch.where(there, whole / torch.where(there, share, 1.0), math.nan)
 
 
 def _check_field(values: Any, rings: Array, around: Array, names: Sequence[str]) -> Tensor:
@@ -243,20 +260,6 @@ def _angles(name: str, value: Any) -> Array:
         raise TypeError(f"{name}: expected a tensor with values, got one on {value.device} or inside a transform")
     with _transforms.constants():
         return value.detach().double().cpu().numpy()
-
-
-def _bool(mask: Any) -> Tensor:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.layout is not torch.strided:
-        raise TypeError(f"mask: expected a bool tensor, got {getattr(mask, 'dtype', type(mask).__name__)}")
-    return mask
-
-
-def _expanded(mask: Tensor, shape: torch.Size) -> Tensor:
-    """Return ``mask`` in the shape of the values it belongs to."""
-    try:
-        return mask.expand(shape)
-    except RuntimeError:
-        raise ValueError(f"mask: expected a shape that fits {tuple(shape)}, got {tuple(mask.shape)}") from None
 
 
 def _synthesis_at(signal: Tensor, grid: SphereGrid, lat: Array, lon: Array) -> Tensor:

@@ -1,12 +1,15 @@
 """Meshes out of files: positions and triangles, each position once.
 
-``trimesh`` reads all formats but OBJ. Of an OBJ file it makes one vertex for each pair of position and normal or
-texture coordinate, which cuts the surface along seams. It also drops positions without a face.
+``nibabel`` reads GIFTI, ``pyvista`` VTK and VTP, ``trimesh`` all other formats but OBJ. Of an OBJ file it makes one
+vertex for each pair of position and normal or texture coordinate, which cuts the surface along seams. It also drops
+positions without a face.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ import numpy as np
 from pdegcnn._typing import Floats, Ints
 from pdegcnn.surface.repair import weld, without_isolated
 
-SHARED = (".obj", ".ply", ".off", ".3mf")
+GIFTI, VTK = (".gii", ".gii.gz"), (".vtk", ".vtp")
+SHARED = (".obj", ".ply", ".off", ".3mf", *GIFTI, *VTK)
 """Formats in which faces refer to positions; in others a position is written anew for each face, normal or texture."""
 
 
@@ -26,23 +30,72 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
     become one vertex; see :func:`pdegcnn.surface.repair.weld`.
 
     Raises:
-        ImportError: ``trimesh`` is not installed, and the file is no OBJ file.
+        ImportError: the package that reads the format is not installed.
         FileNotFoundError: there is no such file.
         ValueError: a file without triangles, or an OBJ file that cannot be understood; the message names the line.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"path: expected a mesh file, got {str(path)!r}, which does not exist")
-    kind = Path(path).suffix.lower()
-    vertices, faces = _read_obj(Path(path)) if kind == ".obj" else _read_by_trimesh(path, kind)
+    name = Path(path).name.lower()
+    kind = next((k for k in (*GIFTI, *VTK) if name.endswith(k)), Path(path).suffix.lower())
+    if kind == ".obj":
+        vertices, faces = _read_obj(Path(path))
+    elif kind in GIFTI:
+        vertices, faces = _read_gifti(path)
+    elif kind in VTK:
+        vertices, faces = _pyvista_arrays(_import("pyvista", "reading VTK files").read(path))
+    else:
+        vertices, faces = _read_by_trimesh(path, kind)
     if not len(faces):
         raise ValueError(f"path: expected a file with faces, got {str(path)!r} without")
+    return _used(vertices, faces, f"in {str(path)!r}", kind not in SHARED)
+
+
+def trimesh_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
+    """As :func:`read_surface`, of a ``trimesh.Trimesh``."""
+    if not hasattr(mesh, "vertices") or getattr(mesh, "faces", None) is None:
+        raise TypeError(f"mesh: expected a trimesh.Trimesh, got {type(mesh).__name__}")
+    vertices, faces = np.array(mesh.vertices, dtype=np.float64), np.array(mesh.faces, dtype=np.int64)
+    return _used(vertices, faces.reshape(-1, 3), "in mesh")
+
+
+def pyvista_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
+    """As :func:`read_surface`, of a data set of pyvista."""
+    if not hasattr(mesh, "points") or not hasattr(mesh, "extract_surface"):
+        raise TypeError(f"mesh: expected a pyvista.PolyData, got {type(mesh).__name__}")
+    return _used(*_pyvista_arrays(mesh), "in mesh")
+
+
+def _used(vertices: Floats, faces: Ints, where: str, repeats: bool = False) -> tuple[Floats, Ints, Ints]:
+    """Positions that faces use, faces, and what became of each position; those that a format repeats become one."""
+    if not len(faces):
+        raise ValueError(f"mesh: expected faces, got none {where}")
     label = np.arange(len(vertices))
-    if kind not in SHARED and np.isfinite(vertices).all():
+    if repeats and np.isfinite(vertices).all():
         vertices, faces, label = weld(vertices, faces)
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError(f"path: expected faces of {len(vertices)} positions, got others in {str(path)!r}")
+        raise ValueError(f"path: expected faces of {len(vertices)} positions, got others {where}")
     vertices, faces, kept = without_isolated(vertices, faces)
     return vertices, faces, kept[label]
+
+
+def _pyvista_arrays(data: Any) -> tuple[Floats, Ints]:
+    """Positions and triangles of a data set; cells that are no surface (lines, points) are left out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the default algorithm will change
+        surface = data if hasattr(data, "is_all_triangles") else data.extract_surface()
+    surface = surface.triangulate()
+    faces = np.array(surface.faces, dtype=np.int64).reshape(-1, 4)[:, 1:]
+    return np.array(surface.points, dtype=np.float64), faces
+
+
+def _read_gifti(path: str | Path) -> tuple[Floats, Ints]:
+    image = _import("nibabel", "reading GIFTI files").load(path)
+    found = [image.get_arrays_from_intent(f"NIFTI_INTENT_{name}") for name in ("POINTSET", "TRIANGLE")]
+    if not all(found):
+        raise ValueError(f"path: expected a GIFTI file of a surface, got {str(path)!r} without positions or triangles")
+    vertices, faces = (arrays[0].data for arrays in found)
+    return np.array(vertices, dtype=np.float64), np.array(faces, dtype=np.int64)
 
 
 def _read_by_trimesh(path: str | Path, kind: str) -> tuple[Floats, Ints]:
@@ -56,11 +109,16 @@ def _read_by_trimesh(path: str | Path, kind: str) -> tuple[Floats, Ints]:
 
 def import_trimesh() -> Any:
     """The package ``trimesh``, or an error that says how to get it."""
+    return _import("trimesh", "reading meshes")
+
+
+def _import(name: str, task: str) -> Any:
+    """A package, or an error that says how to get it."""
     try:
-        import trimesh
+        return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError("reading meshes needs trimesh: pip install 'pdegcnn[mesh]'") from error
-    return trimesh
+        extra = "volumes" if name == "nibabel" else "mesh"
+        raise ImportError(f"{task} needs {name}: pip install 'pdegcnn[{extra}]'") from error
 
 
 def _read_obj(path: Path) -> tuple[Floats, Ints]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._modules import eval_mode
-from pdegcnn.spaces import GridSpace, RotationSpace, Space
+from pdegcnn.spaces import PlanarSpace, RotationSpace, Space
 from pdegcnn.testing.between_pixels import TurnedInput, outputs_between_pixels
 
 Formula = Callable[[Tensor], Tensor]
@@ -36,10 +36,12 @@ def equivariance_error(
             signals ``[B,C,*grid.shape]``.
         space: the space whose group moves input and output.
         size: height and width of the images, for a formula.
-        **motion: on grids ``angle=degrees`` about the image centre or ``shift=(rows, columns)`` (periodic). Multiples
+        **motion: on images ``angle=degrees`` about the image centre or ``shift=(rows, columns)`` (periodic). Multiples
             of 90 degrees on square images are exact. For other angles the cubic spline through the input is sampled
             turned and shifted by parts of a pixel, and outputs are compared at 24 pixels of the inscribed disk, each
             by a run of the model: no output is interpolated in the image, for a spline errs at the creases of maxima.
+            On volumes ``rotation=R [3,3]`` or ``angle``, see :meth:`pdegcnn.R3.transform`, or ``shift=(slices, rows,
+            columns)``.
             On S2 and SO(3) ``rotation=R [3,3]``: input and output are taken as the band-limited functions that their
             samples stand for, except for turns about the pole that map the grid to itself.
 
@@ -58,7 +60,7 @@ def equivariance_error(
         False
     """
     with eval_mode(model), torch.no_grad():
-        if isinstance(space, GridSpace) and set(motion) == {"angle"}:
+        if isinstance(space, PlanarSpace) and set(motion) == {"angle"}:
             signal = TurnedInput(x, _size_of(x, size), float(motion["angle"]))
             if not signal.on_pixels:
                 return _relative(*outputs_between_pixels(model, signal))

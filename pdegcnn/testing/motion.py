@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import gauge
-from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
+from pdegcnn.spaces import R3, GridSpace, Mesh, PlanarSpace, RotationSpace, Space, by_family
 from pdegcnn.spaces.mesh_operators import turn_fibre
 
 EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-3, 0.15
@@ -132,6 +132,22 @@ class GridMotion(Motion):
         return self.spaces[0].comparison_weights(u, **self._options(u))
 
 
+class VolumeMotion(Motion):
+    """A symmetry, a rotation or a ``shift`` of volumes."""
+
+    def __init__(self, spaces: list[Space], options: dict[str, Any], like: Tensor) -> None:
+        super().__init__(spaces, options)
+        self.exact = spaces[0].comparison_weights(like, **options).ndim == 0
+
+    def tensor(self, u: Tensor) -> Tensor:
+        """The volume, moved."""
+        return self.spaces[0].transform(u, **self.options)
+
+    def weight(self, u: Tensor) -> Tensor:
+        """One where the motion keeps the volume."""
+        return self.spaces[0].comparison_weights(u, **self.options)
+
+
 class RotationMotion(Motion):
     """A rotation of signals on the sphere and on SO(3), each over the grid whose shape it has."""
 
@@ -245,6 +261,13 @@ def _on_grid(spaces: list[Space], options: dict[str, Any], x: Any) -> Motion:
     return GridMotion(spaces, options or {"angle": 90 if square else 180}, like)
 
 
+def _in_volume(spaces: list[Space], options: dict[str, Any], x: Any) -> Motion:
+    like, given = first_tensor(x), options or {"angle": 90}
+    if not options and VolumeMotion(spaces, given, like).exact is False:
+        given = {"angle": 180}
+    return VolumeMotion(spaces, given, like)
+
+
 def _on_sphere(spaces: list[Space], options: dict[str, Any], _: Any) -> Motion:
     return RotationMotion(spaces, options or {"rotation": _some_rotation()})
 
@@ -256,7 +279,8 @@ def _on_mesh(spaces: list[Space], options: dict[str, Any], _: Any) -> Motion:
 
 
 MOTIONS: dict[type[Space], Callable[[list[Space], dict[str, Any], Any], Motion]] = {
-    GridSpace: _on_grid,
+    PlanarSpace: _on_grid,
+    R3: _in_volume,
     RotationSpace: _on_sphere,
     Mesh: _on_mesh,
 }

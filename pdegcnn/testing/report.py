@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn._modules import eval_mode
 from pdegcnn.nn.layer import PDELayer
-from pdegcnn.spaces import Mesh, Space
+from pdegcnn.spaces import SE2, Mesh, Space
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.diagnostics import NORMS, UNKNOWN, diagnose, plain_mean, with_random_statistics
 from pdegcnn.testing.motion import Motion, RotationMotion, choose_motion, first_tensor, spaces_of, tensors
@@ -66,12 +66,14 @@ class Report:
         tolerance: greatest error of a layer that is not blamed.
         motion: what the model was moved by.
         findings: one for each call of each layer, in the order they were called; a layer comes after its parts.
+        warnings: what is unusual about the input or the space, in words.
     """
 
     error: float
     tolerance: float
     motion: str
     findings: tuple[Finding, ...] = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
     @property
     def culprits(self) -> tuple[Finding, ...]:
@@ -97,6 +99,7 @@ class Report:
             after = " " * 7 if f.remaining != f.remaining else f"{f.remaining:7.1e}"
             lines.append(f"{mark} {f.name:{width}}  {f.kind:{kinds}}  {error}  {after}  {f.advice}".rstrip())
             lines += [f"    {remedy}" for remedy in f.remedies]
+        lines += [f"warning: {text}" for text in self.warnings]
         return "\n".join(lines)
 
 
@@ -133,7 +136,7 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
     if tolerance is not None:
         _checks.interval("tolerance", tolerance, 0.0, float("inf"))
     args = x if isinstance(x, tuple) else (x,)
-    first_tensor(args)
+    unusual = tuple(_unusual(first_tensor(args), space))
     chosen = choose_motion(space, spaces_of(model, space), args, motion)
     limit = chosen.tolerance if tolerance is None else tolerance
     with eval_mode(model), torch.no_grad():
@@ -144,7 +147,18 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
         if trained is not model:
             later = _judge(_trace(trained, args), chosen, limit)
             findings = [_latent(a, b) if b.breaks and not a.breaks else a for a, b in zip(findings, later)]
-    return Report(findings[-1].error, limit, str(chosen), tuple(findings))
+    return Report(findings[-1].error, limit, str(chosen), tuple(findings), unusual)
+
+
+def _unusual(x: Tensor, space: Space) -> Iterator[str]:
+    """What is right by the rules and yet seldom meant."""
+    if x.numel() and float(x.min()) >= 0 and 32 < float(x.max()) <= 255:
+        yield f"the input has values from {float(x.min()):g} to {float(x.max()):g}, as images of 8 bits: x / 255"
+    if isinstance(space, SE2) and space.orientations % 4:
+        yield (
+            f"a quarter turn does not map the {space.orientations} orientations of {space} to themselves; multiples of "
+            "4 commute with it exactly"
+        )
 
 
 @dataclass

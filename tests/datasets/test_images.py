@@ -9,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pdegcnn_examples.datasets import camvid
-from pdegcnn_examples.datasets._images import read_labels, read_picture
+from pdegcnn_examples.datasets import camvid, read_labels, read_picture
 
 ORIENTATION = 0x0112
 STORED = {  # what a file of each EXIF orientation holds of the picture that is shown

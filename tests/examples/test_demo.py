@@ -1,12 +1,12 @@
 """The demo runs from the command line, writes what it promises, and refuses to overwrite what it did not write."""
 
 import json
+import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-import pdegcnn as pg
+from pdegcnn_examples.datasets import TEXTURES, textures
 
 
 @pytest.fixture
@@ -15,35 +15,31 @@ def demo(module):
     return module("demo")
 
 
-def test_smoke(tmp_path, run):
-    out = tmp_path / "demo"
-    for _ in range(2):  # the second run replaces what the first has written
+def test_smoke(tmp_path, run, demo):
+    out, before = tmp_path / "demo", None
+    for _ in range(2):  # the second run replaces what the first has written, and finds the same
         printed = run("demo.py", "--smoke", "--out", out)
-    assert {"test accuracy", "parameters", "equivariance error at 90°", "seconds per epoch"} <= {
-        line[:27].strip() for line in printed.splitlines()
-    }
-    assert [p.name for p in tmp_path.iterdir()] == ["demo"]
-    names = {"cnn.safetensors", "demo.png", "pdegcnn.json", "pdegcnn.safetensors", "results.json"}
-    assert {p.name for p in out.iterdir()} == names
+        assert set(demo.ROWS) <= {line[:21].strip() for line in printed.splitlines()} and "\r" not in printed
+        assert [p.name for p in tmp_path.iterdir()] == ["demo"]
+        assert {p.name for p in out.iterdir()} == {"plain_cnn.pt", "demo.png", "pde-g-cnn.pt", "results.json"}
+        networks = json.loads((out / "results.json").read_text())["networks"]
+        over = {name: found["accuracy_over_angle"] for name, found in networks.items()}
+        assert before in (None, over)
+        before = over
     assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
-    networks = json.loads((out / "results.json").read_text())["networks"]
     ours, plain = networks["PDE-G-CNN"], networks["plain CNN"]
-    assert plain["parameters"] >= 10 * ours["parameters"]
-    assert ours["equivariance_error_90"] < 1e-5 < plain["equivariance_error_90"]
-    config = json.loads((out / "pdegcnn.json").read_text())
-    model = pg.models.rotated_digits(config["classes"], space=pg.SE2(**config["space"]["SE2"]))
-    model.load_state_dict(load_file(out / "pdegcnn.safetensors"))
-    assert model.eval()(torch.rand(2, 1, 28, 28)).isfinite().all()
+    assert plain["parameters"] >= 10 * ours["parameters"] and len(over["PDE-G-CNN"]) == len(demo.ANGLES)
+    model = demo.build("PDE-G-CNN")
+    model.load_state_dict(torch.load(out / "pde-g-cnn.pt", weights_only=True))
+    x = torch.rand(2, 1, 48, 48)
+    torch.testing.assert_close(model.eval()(x), model(x.rot90(1, (2, 3))), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--seconds", "0"), "--seconds: expected a positive number"),
-        (("--seconds", "nan"), "--seconds: expected a positive number"),
-        (("--epochs", "0"), "--epochs: expected a number >= 1"),
+        (("--steps", "1"), "--steps: expected a number >= 2"),
         (("--seed", "-1"), "--seed: expected a number >= 0"),
-        (("--data", "/no/such/folder"), "rotmnist_train12k.npz"),
     ],
 )
 def test_bad_arguments(arguments, message, tmp_path, run):
@@ -61,30 +57,25 @@ def test_a_failure_leaves_the_old_folder(demo, tmp_path, monkeypatch):
     out = tmp_path / "demo"
     out.mkdir()
     (out / "results.json").write_text("old")
-    monkeypatch.setattr(demo, "save_file", lambda *_: 1 / 0)
+    monkeypatch.setattr(demo.torch, "save", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        demo.write(out, {"PDE-G-CNN": demo.build("PDE-G-CNN")}, {}, None)
+        demo.write(out, {"PDE-G-CNN": demo.build("PDE-G-CNN").eval()}, {}, {0: textures(1)})
     assert (out / "results.json").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_stopped_demo_goes_on_and_leaves_the_folder_alone_until_then(tmp_path, run, monkeypatch):
-    """The same numbers and weights as at one go; what is trained already is not trained twice."""
-    out, seen = tmp_path / "demo", []
-    run("demo.py", "--smoke", "--out", out)
-    step = torch.optim.AdamW.step
+def test_crops_are_what_is_promised():
+    one, same, other = textures(3, 1), textures(3, 1), textures(3, 2)
+    assert torch.equal(one.images, same.images) and not torch.equal(one.images, other.images)
+    assert one.images.shape == (9, 1, 48, 48) and one.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert len(TEXTURES) == 3
+    for wrong in (0, 2.5):
+        with pytest.raises((TypeError, ValueError), match="^count: expected"):
+            textures(wrong)
 
-    def stopping(self, *arguments, **options):
-        seen.append(None)
-        if len(seen) == 10:  # in the training of the second network
-            raise KeyboardInterrupt
-        return step(self, *arguments, **options)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", stopping)
-    other = tmp_path / "other"
-    assert "The same command goes on from there" in run("demo.py", "--smoke", "--out", other)
-    assert not other.exists() and (tmp_path / ".other-training").is_dir()
-    run("demo.py", "--smoke", "--out", other)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo", "other"]
-    for name in ("pdegcnn", "cnn"):
-        first, second = (load_file(folder / f"{name}.safetensors") for folder in (out, other))
-        assert all(torch.equal(first[key], second[key]) for key in first)
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_crops_turn_about_their_middle(angle, monkeypatch):
+    """Counter-clockwise, as ``SE2.transform`` turns; the places are the same."""
+    monkeypatch.setattr(sys.modules[textures.__module__], "NOISE", 0.0)
+    upright, turned = textures(2, 5, test=True), textures(2, 5, test=True, angle=angle)
+    torch.testing.assert_close(turned.images, upright.images.rot90(angle // 90, (2, 3)), atol=2e-3, rtol=0)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy import ndimage
+from safetensors.torch import load_file
 
 import pdegcnn as pg
-from pdegcnn_examples import fundus
+from pdegcnn.command_line import main
+from pdegcnn.vessels import photograph
 from pdegcnn_examples.datasets import drawn_vessels
+from pdegcnn_examples.networks import vessels
 from pdegcnn_examples.networks.digits import NETS
 from pdegcnn_examples.training import read_weights
 
@@ -69,25 +71,7 @@ def test_augmentation_moves_a_little_and_turns(module):
         assert (made[0] - made[1]).abs().max() > 0.3
 
 
-@pytest.fixture
-def cameras(tmp_path):
-    """The same eye as four cameras might store it, and two files that are no photographs."""
-    eye = (drawn_vessels(1, 160).images[0].movedim(0, -1).numpy() * 255).astype(np.uint8)
-    folder = tmp_path / "eyes"
-    folder.mkdir()
-    picture = Image.fromarray(eye)
-    picture.save(folder / "a.png")
-    picture.resize((410, 410), Image.Resampling.BICUBIC).save(folder / "b.jpg", quality=95)
-    wide = np.zeros((140, 260, 3), np.uint8)
-    wide[:, 50:210] = eye[10:150]
-    Image.fromarray(wide).save(folder / "c.tif")
-    Image.fromarray(wide[:, ::-1]).convert("L").save(folder / "c.ppm")
-    (folder / "broken.png").write_bytes(b"no image")
-    Image.fromarray(np.zeros((60, 60), np.uint8)).save(folder / "dark.png")
-    return folder
-
-
-def test_vessels_from_training_to_masks(run, cameras, tmp_path, monkeypatch):
+def test_vessels_from_training_to_scores(run, tmp_path):
     out = tmp_path / "run"
     trained = run("vessels.py", "train", "--smoke", "--images", 1, "--out", out)
     result = json.loads((out / "result.json").read_text())
@@ -96,30 +80,34 @@ def test_vessels_from_training_to_masks(run, cameras, tmp_path, monkeypatch):
     weights = out / "weights.safetensors"
     tested = run("vessels.py", "evaluate", "--smoke", "--weights", weights)
     assert float(tested.split("auc")[1].split()[0]) == pytest.approx(result["figures"]["auc"], abs=1e-4)
-    monkeypatch.setattr(fundus, "DIAMETER", 150.0)
-    done = run("vessels.py", "predict", "--weights", weights, "--images", cameras, "--out", tmp_path / "masks")
-    assert "2 of 6 photographs" in done and "broken.png: expected a readable image" in done
-    assert "dark.png: image: expected a photograph with a lit field of view" in done
-    found = {p.name for p in (tmp_path / "masks").iterdir()}
-    stems = ("a", "b", "c.ppm", "c.tif")
-    assert found == {f"{stem}_{kind}.png" for stem in stems for kind in ("mask", "probability")}
-    read = {p.name: np.array(Image.open(p)) for p in (tmp_path / "masks").iterdir()}
-    assert read["a_mask.png"].shape == (160, 160) and read["b_mask.png"].shape == (410, 410)
-    assert read["c.tif_probability.png"].shape == (140, 260) and read["c.tif_probability.png"].dtype == np.uint8
-    assert set(np.unique(read["a_mask.png"])) <= {0, 255} and not read["a_mask.png"][:5, :5].any()
-    small = np.array(Image.fromarray(read["b_probability.png"]).resize((160, 160), Image.Resampling.BOX)).astype(float)
-    assert np.abs(small - read["a_probability.png"]).mean() < 12  # of 255: the same eye at 2.6 times the size
+
+
+def test_a_trained_network_goes_to_the_command(run, tmp_path, monkeypatch):
+    """The file that the recipe writes beside its weights gives masks at the threshold that was chosen."""
+    out = tmp_path / "run"
+    run("vessels.py", "train", "--smoke", "--net", "ship", "--images", 1, "--out", out)
+    monkeypatch.setattr(photograph, "DIAMETER", 60.0)
+    pixels = (drawn_vessels(1, 64).images[0].movedim(0, -1).numpy() * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "eye.png")
+    arguments = ["vessels", tmp_path / "eye.png", "--weights", out / "network.safetensors", "--out", tmp_path / "masks"]
+    assert main([str(a) for a in arguments]) == 0
+    assert np.array(Image.open(tmp_path / "masks" / "eye_mask.png")).shape == (64, 64)
+    trained = vessels.shipped()
+    trained.load_state_dict(load_file(out / "weights.safetensors"))
+    threshold = json.loads((out / "weights.json").read_text())["threshold"]
+    shifted = pg.load(out / "network.safetensors")
+    x = torch.randn(1, 3, 16, 16)
+    chances, others = trained.eval()(x).sigmoid(), shifted.eval()(x).sigmoid()
+    sure = (chances - threshold).abs() > 1e-4
+    assert torch.equal((chances >= threshold)[sure], (others >= 0.5)[sure])
 
 
 def test_vessels_with_wrong_arguments(run, tmp_path):
-    photograph = tmp_path / "eye.png"
-    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(photograph)
     weights = tmp_path / "weights.safetensors"
-    predict = ("vessels.py", "predict", "--weights", weights, "--images", photograph, "--out", tmp_path / "masks")
-    assert "--weights: expected weights" in run(*predict)
+    evaluate = ("vessels.py", "evaluate", "--smoke", "--weights", weights)
+    assert "--weights: expected weights" in run(*evaluate)
     weights.write_bytes(b"x")
-    assert "was not written by 'vessels.py train'" in run(*predict)
-    assert "--angle: expected a number from 5 to 180" in run(*predict, "--angle", 0)
+    assert "was not written by 'vessels.py train'" in run(*evaluate)
     assert "--images: expected a number from 1" in run("vessels.py", "train", "--images", 0)
     assert "--epochs: expected" in run("vessels.py", "train", "--smoke", "--epochs", 0)
     assert "--patience: expected --validation" in run("vessels.py", "train", "--patience", 2)
@@ -127,11 +115,11 @@ def test_vessels_with_wrong_arguments(run, tmp_path):
 
 
 def test_thresholds_are_the_best(module):
-    vessels = module("vessels")
+    recipe = module("vessels")
     random = np.random.default_rng(0)
     truth = torch.from_numpy(random.random(4000) < 0.1)
     chances = (torch.from_numpy(random.normal(0, 0.15, 4000)) + 0.3 + 0.35 * truth).clamp(0, 1).float()
-    threshold, dice = vessels.best_threshold(chances, truth)
+    threshold, dice = recipe.best_threshold(chances, truth)
     every = []
     for i in range(1, 100):
         marked = chances.double() >= i / 100
@@ -139,47 +127,6 @@ def test_thresholds_are_the_best(module):
     assert dice == pytest.approx(max(every), abs=0.01) and every[round(100 * threshold) - 1] == pytest.approx(
         dice, abs=0.01
     )
-
-
-def test_turned_photographs_prepare_to_turned_ones():
-    """Field of view, box and contrast know no direction: a quarter turn commutes to rounding."""
-    image = drawn_vessels(1, 150).images[0]
-    a, b = fundus.prepare(image), fundus.prepare(image.rot90(1, (1, 2)).contiguous())
-    assert a.pixels.shape[-1] % 2 == 0 and a.diameter == pytest.approx(b.diameter, rel=1e-3)
-    inside = (a.pixels.rot90(1, (1, 2)) - b.pixels).abs() * b.field
-    assert inside.mean() < 0.02
-    back = fundus.restore(torch.ones_like(a.field, dtype=torch.float32), a, (150, 150))
-    truth = drawn_vessels(1, 150).fields[0]
-    assert ((back > 0.5) ^ truth).float().mean() < 0.02
-
-
-def test_mirrored_photographs_have_mirrored_vessels():
-    """A network of convolutions has a handedness; what is told of a photograph has none."""
-    torch.manual_seed(0)
-    model, pixels = torch.nn.Conv2d(3, 1, 3, padding=1), torch.randn(3, 20, 24)
-    chances = fundus.probability(model, pixels)
-    torch.testing.assert_close(fundus.probability(model, pixels.flip(-1)).flip(-1), chances)
-    assert (chances - model(pixels[None])[0, 0].sigmoid()).abs().max() > 0.01
-
-
-def test_a_cut_field_of_view_has_no_dark_edge():
-    """A picture that is field of view throughout, and is made smaller: its border is as bright as the rest."""
-    rows, columns = np.mgrid[:900, :1200]
-    image = torch.from_numpy(0.5 + 0.05 * np.sin(rows / 9) * np.sin(columns / 9)).float().expand(3, -1, -1)
-    ready = fundus.prepare(image)
-    border = ready.field & ~torch.from_numpy(ndimage.binary_erosion(ready.field.numpy()))
-    assert ready.pixels[1][border].mean().abs() < 0.5  # in deviations
-
-
-def test_contrast_reaches_to_the_rim():
-    """Light that falls off at the border of the field of view takes no contrast from what lies within."""
-    size = round(fundus.DIAMETER) + 24
-    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
-    depth = fundus.DIAMETER / 2 - np.hypot(rows, columns)
-    texture = 0.5 + 0.05 * np.sin(rows) * np.sin(columns)
-    seen = fundus.even_out(torch.from_numpy(texture * np.clip(depth / 5, 0, 1))[None], torch.from_numpy(depth > 0))[0]
-    centre, near = seen[torch.from_numpy(depth > 100)].std(), seen[torch.from_numpy((depth > 8) & (depth < 30))].std()
-    assert near == pytest.approx(float(centre), rel=0.15)
 
 
 def test_the_large_builder_takes_a_size_for_each_layer():

@@ -53,7 +53,7 @@ def test_onnx_and_frozen_modules_compute_the_same(name: str, tmp_path: Path) -> 
     model, x = built(name)
     other = torch.randn(3, *x.shape[1:])
     expected = model.eval()(other).detach()
-    path = pg.export.to_onnx(model.train(), tmp_path / "model.onnx", x)
+    path = pg.export.to_onnx(model.train(), x, tmp_path / "model.onnx")
     assert model.training
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     session = onnxruntime.InferenceSession(str(path))
@@ -71,7 +71,7 @@ class Powers(nn.Module):
 
 def test_what_onnx_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model: expected .*exp"):
-        pg.export.to_onnx(Powers(), tmp_path / "model.onnx", torch.randn(2, 3))
+        pg.export.to_onnx(Powers(), torch.randn(2, 3), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -149,7 +149,7 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="inputs: expected no empty axis"):
         pg.export.program(layer, x[:0])
     with pytest.raises(FileNotFoundError, match="path: expected a file in a folder that exists"):
-        pg.export.to_onnx(layer, tmp_path / "no" / "model.onnx", x)
+        pg.export.to_onnx(layer, x, tmp_path / "no" / "model.onnx")
 
 
 def test_constants_that_are_written_to_are_not_folded() -> None:
@@ -163,3 +163,21 @@ def test_constants_that_are_written_to_are_not_folded() -> None:
     plain = pg.export.to_plain(Writes(), x, frozen=True)
     for value in (x, 2 * x):
         torch.testing.assert_close(plain(value), Writes()(value))
+
+
+def test_open_height_and_width(tmp_path: Path) -> None:
+    """A network of images runs in onnxruntime at sizes that it was not traced at."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    model = pg.models.vessel_segmentation(layers=3, channels=2, space=pg.SE2(4), kernel_size=3, logits=True).eval()
+    x, other = torch.randn(2, 3, 16, 18), torch.randn(1, 3, 25, 31)
+    sizes = ({0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")},)
+    path = pg.export.to_onnx(model, (x,), tmp_path / "model.onnx", dynamic_shapes=sizes)
+    session = onnxruntime.InferenceSession(str(path))
+    (came,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
+    torch.testing.assert_close(torch.from_numpy(came), model(other).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_the_order_of_arguments_is_that_of_torch(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"^args: expected inputs .*to_onnx\(model, args, path\)"):
+        pg.export.to_onnx(nn.Identity(), tmp_path / "model.onnx", torch.rand(1, 2))  # pyright: ignore

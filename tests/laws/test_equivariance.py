@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 import pdegcnn as pg
 from pdegcnn import gauge
-from pdegcnn.spaces import GridSpace, RotationSpace
+from pdegcnn.spaces import PlanarSpace, RotationSpace
 from pdegcnn.testing import equivariance_error
 
 from ..cases import LAYERS, SPACED_TERMS, Case
 from ..helpers import bumpy_sphere, random_rotation, sheet, spherical
 
 EXACT = [c for c in (*LAYERS, *SPACED_TERMS) if c.exact]
-ON_GRIDS = [c for c in EXACT if isinstance(c.space, GridSpace)]
+ON_GRIDS = [c for c in EXACT if isinstance(c.space, PlanarSpace)]
+IN_VOLUMES = [c for c in EXACT if isinstance(c.space, pg.R3)]
 ON_SPHERES = [c for c in EXACT if isinstance(c.space, RotationSpace)]
 GAUGE = [c for c in EXACT if isinstance(c.inputs[0], dict)]
 SURFACES = {"closed": bumpy_sphere(1), "open": sheet(4, 5)}
@@ -35,7 +36,7 @@ def randomised(case: Case) -> nn.Module:
 
 def pixels(case: Case, *size: int) -> Tensor:
     """An input of another size."""
-    return torch.randn(1, *case.inputs[0].shape[1:-2], *size, dtype=torch.float64)
+    return torch.randn(1, *case.inputs[0].shape[1 : -len(size)], *size, dtype=torch.float64)
 
 
 def keeps_pixels(case: Case) -> bool:
@@ -51,7 +52,7 @@ def test_quarter_turns_and_translations_are_exact(case: Case, device: torch.devi
     a constant.
     """
     layer, space = randomised(case).to(device), case.space
-    assert isinstance(space, GridSpace)
+    assert isinstance(space, PlanarSpace)
     for size in (9, 8) if space.has_orientations else ():
         x = pixels(case, size, size).to(device)
         for angle in (90, 180, -90):
@@ -61,6 +62,15 @@ def test_quarter_turns_and_translations_are_exact(case: Case, device: torch.devi
         x = torch.zeros_like(pixels(case, 44, 44)).to(device)
         x[..., 20:24, 20:24] = torch.rand_like(x[..., 20:24, 20:24])
         assert equivariance_error(layer.double(), x, space, shift=(2, -3)) < 1e-11
+
+
+@pytest.mark.parametrize("case", [c for c in IN_VOLUMES if keeps_pixels(c)], ids=str)
+def test_translations_of_volumes_are_exact(case: Case) -> None:
+    """Of a signal that vanishes near the border, as for images."""
+    layer, size = randomised(case), (28, 28, 28)
+    x = torch.zeros_like(pixels(case, *size))
+    x[..., 12:16, 12:16, 12:16] = torch.rand_like(x[..., 12:16, 12:16, 12:16])
+    assert equivariance_error(layer, x, case.space, shift=(1, -2, 2)) < 1e-11
 
 
 @pytest.mark.parametrize("case", ON_SPHERES, ids=str)

@@ -168,7 +168,15 @@ REFUSED = {
 """What a case may refuse, by its name or a part of it, with an error that says what was expected."""
 SMALL_MODELS = ("models.rotated_digits", "models.spherical_detector")
 SMALL_LAYERS = [c for c in PUBLIC_LAYERS if not c.name.startswith("models.") or c.name in SMALL_MODELS]
-NO_DERIVATIVE = ("kernels.as_metric", "sphere.irreps", "reversible.stability_report", "sphere.wigner_D")
+NO_DERIVATIVE = (
+    "gauge.gaussian_curvature",
+    "gauge.mean_curvature",
+    "gauge.heat_kernel_signature",
+    "kernels.as_metric",
+    "sphere.irreps",
+    "reversible.stability_report",
+    "sphere.wigner_D",
+)
 """Functions without a derivative, or whose arguments cannot move freely (a rotation: see the cases)."""
 
 

@@ -16,8 +16,8 @@ from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 import pdegcnn as pg
-from pdegcnn import functional
 from pdegcnn.nn import terms
+from pdegcnn.pde import shared
 from pdegcnn.reversible import ReversibleStack
 
 from ..cases import (
@@ -227,7 +227,7 @@ def test_other_weights_are_seen(case: Case) -> None:
 @pytest.mark.parametrize("case", [*KINDS, *FUNCTIONS], ids=str)
 def test_what_inference_mode_leaves_behind_can_be_trained_with(case: Case) -> None:
     """Tables that are made when first needed, and kept, serve later calls with gradients."""
-    functional._shared.cache_clear()
+    shared.shared.cache_clear()
     if case.inputs:  # copied meshes have kept nothing yet
         call, named = case.build(), dict(enumerate(copy.deepcopy(case.inputs)))
     else:

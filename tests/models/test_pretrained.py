@@ -19,25 +19,43 @@ from tools import publish_weights
 
 ROOT = Path(__file__).parents[2]
 NAMES = pretrained_names("rotated_digits")
+WEIGHTS = [("rotated_digits", name) for name in NAMES]
+WEIGHTS += [("vessel_segmentation", name) for name in pretrained_names("vessel_segmentation")]
+
+
+def build(builder, name, **options):
+    """The network with its weights, giving logits."""
+    options |= {"logits": True} if builder == "vessel_segmentation" else {}
+    return pg.models.MODELS[builder](pretrained=name, **options)
 
 
 def test_there_are_some():
-    assert "small" in NAMES
+    assert {("rotated_digits", "small"), ("vessel_segmentation", "drive")} <= set(WEIGHTS)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_logits_are_those_recorded(name):
-    description = json.loads((FOLDER / f"rotated_digits_{name}.json").read_text())
-    model = pg.models.rotated_digits(pretrained=name)
+@pytest.mark.parametrize(("builder", "name"), WEIGHTS)
+def test_logits_are_those_recorded(builder, name):
+    description = json.loads((FOLDER / f"{builder}_{name}.json").read_text())
+    model, images = build(builder, name), publish_weights.KINDS[name].images()
     assert not model.training
-    logits = model(publish_weights.probe())
+    logits = model(images)
     expected = torch.tensor(description["check"]["logits"])
     torch.testing.assert_close(logits, expected, atol=2e-4, rtol=2e-4)  # other processors add in another order
     assert (logits[0] - logits[1]).abs().max() > 0.1
-    assert sum(p.numel() for p in model.parameters()) == description["parameters"]
-    assert "CC BY-SA 3.0" in description["licence"] and description["commit"] and description["figures"]
-    double = pg.models.rotated_digits(pretrained=name, dtype=torch.float64)
-    torch.testing.assert_close(double(publish_weights.probe().double()).float(), expected, atol=2e-3, rtol=2e-3)
+    assert sum(p.numel() for p in model.parameters()) == description["parameters"] <= 30000
+    assert description["licence"].startswith("weights: MIT") and description["commit"] and description["figures"]
+    assert ("CC BY-SA 3.0" if builder == "rotated_digits" else "drive.grand-challenge.org") in description["licence"]
+    double = build(builder, name, dtype=torch.float64)
+    torch.testing.assert_close(double(images.double()).float(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_vessels_as_probabilities_or_logits():
+    """The one option beside ``pretrained`` that changes no weights."""
+    images = publish_weights.KINDS["drive"].images()
+    chances = pg.models.vessel_segmentation(pretrained="drive")(images)
+    torch.testing.assert_close(chances, build("vessel_segmentation", "drive")(images).sigmoid())
+    with pytest.raises(ValueError, match="^pretrained: expected no arguments beside it but logits, device and dtype"):
+        pg.models.vessel_segmentation(pretrained="drive", layers=7)
 
 
 def test_unknown_names_and_other_arguments():
@@ -77,16 +95,16 @@ def test_the_wheel_holds_them(tmp_path):
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
-    for name in NAMES:
+    for builder, name in WEIGHTS:
         for suffix in ("json", "safetensors"):
-            assert f"pdegcnn/models/weights/rotated_digits_{name}.{suffix}" in held
+            assert f"pdegcnn/models/weights/{builder}_{name}.{suffix}" in held
     assert wheel.stat().st_size < 2_000_000
 
 
 def test_publishing_a_run(tmp_path, monkeypatch, capsys):
     """The one command that puts a run's weights into the package."""
     torch.manual_seed(0)
-    model = publish_weights.NETS["small"]()
+    model = publish_weights.KINDS["small"].build()
     write_weights(tmp_path / "run" / "weights.safetensors", model.state_dict())
     about = {"seed": 0, "parameters": 2864, "seconds": 1.0, "epochs": 1, "data": "digits"}
     write_result(tmp_path / "run" / "result.json", "rotated_digits", "small", {"test_error": 0.9}, **about)
@@ -98,3 +116,20 @@ def test_publishing_a_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["publish", str(tmp_path / "run"), "large", "--to", str(tmp_path / "to")])
     with pytest.raises(SystemExit, match="expected a run of --net large"):
         publish_weights.main()
+
+
+def test_publishing_vessels_moves_the_threshold_to_one_half(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    kind = publish_weights.KINDS["drive"]
+    model = kind.build().eval()
+    write_weights(tmp_path / "weights.safetensors", model.state_dict())
+    about = {"seed": 0, "parameters": 3665, "seconds": 1.0, "epochs": 1, "data": "drawn", "network": {"threshold": 0.8}}
+    write_result(tmp_path / "result.json", "vessels", "ship", {"dice": 0.1}, **about)
+    monkeypatch.setattr(sys, "argv", ["publish", str(tmp_path), "drive", "--to", str(tmp_path)])
+    publish_weights.main()
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    published = pg.models.vessel_segmentation(pretrained="drive")
+    before = model(kind.images()).sigmoid()
+    assert torch.equal(published(kind.images()) >= 0.5, before >= 0.8)
+    odds = torch.logit(published(kind.images())) - torch.logit(before)
+    torch.testing.assert_close(odds, torch.full_like(odds, -torch.logit(torch.tensor(0.8)).item()), atol=1e-4, rtol=0)

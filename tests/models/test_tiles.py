@@ -20,7 +20,7 @@ def test_equal_everywhere_to_convolutions(shape, tile):
     assert (tiled(model, image, tile, 2) - whole).abs().max() > 1e-6 or min(shape) <= tile >= max(shape)
 
 
-@pytest.mark.parametrize(("name", "margin"), [("pde", 64), ("pde6", 32)])
+@pytest.mark.parametrize(("name", "margin"), [("pde", 64), ("pde6", 32), ("ship", 64)])
 def test_equal_to_the_vessel_networks(name, margin):
     """Three layers at half resolution and two at full see less than 64 pixels; at margin 8 the seams show."""
     torch.manual_seed(0)
@@ -45,5 +45,5 @@ def test_bad_tiles(options, message):
 
 def test_parameters_are_as_few_as_promised():
     counts = {name: sum(p.numel() for p in build().parameters()) for name, build in vessels.NETS.items()}
-    assert counts["pde"] <= 5000 and counts["pde6"] <= 5000
+    assert counts["pde"] <= 5000 and counts["pde6"] <= 5000 and counts["ship"] <= 5000
     assert counts["cnn6"] == pytest.approx(47352, rel=0.03) and counts["gcnn6"] == pytest.approx(39258, rel=0.03)

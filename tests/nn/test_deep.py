@@ -71,6 +71,14 @@ def test_sizes_of_results() -> None:
     assert pg.nn.Downsample(MESH, size=40).out_space.vertex_count in range(38, 43)
 
 
+def test_voxels_become_larger_and_lengths_keep_their_units() -> None:
+    space = pg.R3(spacing=(2.0, 0.5, 0.5))
+    down, up = pg.nn.Downsample(space, 2), pg.nn.Upsample(space, 2)
+    assert down.out_space == up.in_space == pg.R3(spacing=(4.0, 1.0, 1.0))
+    assert up(down(torch.ones(1, 1, 4, 6, 8))).shape == (1, 1, 4, 6, 8)
+    assert pg.nn.Lift(space, 1, 2, stride=3).out_space == pg.R3(spacing=(6.0, 1.5, 1.5))
+
+
 @pytest.mark.parametrize("space", [SPHERE, BALL, MESH], ids=str)
 def test_both_ways_know_both_spaces(space: pg.spaces.Space) -> None:
     down, up = pg.nn.Downsample(space), pg.nn.Upsample(space)

@@ -93,8 +93,13 @@ def test_errors_between_grid_angles_fall_with_resolution(term: str) -> None:
             options = {"vector": torch.tensor([1.3, 0.5, 0.3], dtype=torch.float64) * pixels}
         else:
             metric = torch.tensor([1.0, 1.4, 1.2], dtype=torch.float64) / pixels
-            width = (14 if term == "diffusion" else 8) * scale + 1  # a box that cuts the kernel's tail would not turn
-            options = {"metric": metric, "kernel_size": (4 * scale + 1, width, width)}
+            width = {"diffusion": 14, "diffusion_shock": 10}.get(
+                term, 8
+            ) * scale + 1  # a box that cuts the kernel's tail would not turn
+            names = ("diffusion_metric", "shock_metric") if term == "diffusion_shock" else ("metric",)
+            options = {**dict.fromkeys(names, metric), "kernel_size": (4 * scale + 1, width, width)}
+        if term == "diffusion_shock":  # a second derivative per pixel falls with the square of its size
+            options |= {"contrast": 3.0, "sharpness": 0.5 / scale, "smoothing": (0.4, float(scale))}
 
         def model(image: torch.Tensor) -> torch.Tensor:
             return run(directional(image, space, scale), space, **options)

@@ -37,7 +37,7 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("space", [pg.SE2(4), pg.R2(), MESH_CASES[0]], ids=str)
 def test_streaming_changes_nothing(space: Space, options: dict[str, Any], pieces: list[Any]) -> None:
-    if space.dim == 2:
+    if not space.has_orientations:
         options = options | {"kernel_size": 3}
     if isinstance(space, pg.Mesh):
         options = {k: v for k, v in options.items() if k not in ("convection", "diffusion")} | {"kernel_size": 3}

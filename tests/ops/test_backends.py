@@ -171,3 +171,23 @@ def test_many_taps_need_a_wider_index(backend, device):
         lambda u, k: morphology_reference.morphological_convolution(u, k, -1),
         *(u, kernel, 1e-10),
     )
+
+
+@pytest.mark.parametrize("sign", (1, -1))
+@pytest.mark.parametrize("stride", (1, 2))
+@pytest.mark.parametrize("backend, device", backend_cases("morphological_convolution"))
+def test_taps_beyond_the_first_and_last_slice_never_win(backend, device, stride, sign):
+    """Also where kernels are longer than the axis, and with NaN and absent taps."""
+    for size, taps in (((3, 3, 5), (3, 3, 3)), ((2, 3, 4), (5, 1, 3))):
+        u = torch.randn(2, 1, stride * size[0], *size[1:], device=device)
+        u[1, 0, 0, 0, 0] = torch.nan
+        kernel = torch.rand(1, size[0], *taps, device=device)
+        kernel[0, 0, 0, 0, 0] = torch.inf
+        given, exact = ([x.clone().requires_grad_() for x in (u, kernel)] for _ in range(2))
+        out = morphological_convolution(*given, sign, backend, stride=stride, periodic=False)
+        wanted = morphology_reference.morphological_convolution(*exact, sign, stride, False)
+        torch.testing.assert_close(out, wanted, rtol=0, atol=0, equal_nan=True)
+        weight = torch.randn_like(out)
+        found = torch.autograd.grad((out.nan_to_num() * weight).sum(), given)
+        for got, want in zip(found, torch.autograd.grad((wanted.nan_to_num() * weight).sum(), exact)):
+            torch.testing.assert_close(got, want)

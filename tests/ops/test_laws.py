@@ -50,6 +50,29 @@ def test_absent_taps_and_ties(backend):
     assert grad[0, 0, 0].tolist() == [[-4, -2, 0], [-2, -1, 0], [0, 0, 0]]  # the first tap inside the image
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("odd", [None, torch.nan, -INF, INF])
+def test_winners_kept_as_taps_and_as_rows_give_the_same_gradients(monkeypatch, full, odd):
+    """Which of the two the Numba version keeps depends on the processor."""
+    numba_impl = pytest.importorskip("pdegcnn.ops.morphology.numba_impl")
+    monkeypatch.setattr(numba_impl, "FULL", full)
+    torch.manual_seed(0)
+    u, kernel = torch.randn(2, 2, 4, 6, 7), torch.rand(2, 4, 3, 3, 5)
+    if odd is not None:
+        u[0, 0, 1, 2, 3] = kernel[1, 2, 1, 1, 2] = odd
+    results = []
+    for backend in ("numba", "torch"):
+        given = u.double().requires_grad_(), kernel.double().requires_grad_()
+        out = morphological_convolution(*given, -1, backend)
+        weight = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape)
+        grads = torch.autograd.grad(out, given, weight, create_graph=True)
+        results.append((out, *grads))
+        tangent = torch.autograd.grad(grads[0].square().sum() + grads[1].square().sum(), given, allow_unused=True)
+        assert all(g is None or not g.isnan().any() for g in tangent)
+    for ours, wanted in zip(*results):
+        torch.testing.assert_close(ours, wanted, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
 @pytest.mark.parametrize("where", ["u", "kernel"])
 @pytest.mark.parametrize("backend", MORPHOLOGY)
 def test_nan_propagates(backend, where):

@@ -56,6 +56,7 @@ def launched():
         "KEEP": (True, False),
         "PAIR": (True, False),
         "SIGN": (1, -1),
+        "PERIODIC": (True, False),
         "FORWARD": (True, False),
         "BOUNDARY": (0, 1, 2),
         "CHECK": (True, False),

@@ -143,7 +143,7 @@ def test_constants_stay(space: GridSpace) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("space", GRID_CASES[:3], ids=str)
+@pytest.mark.parametrize("space", [*GRID_CASES[:3], GRID_CASES[-1]], ids=str)
 def test_gradients(space: GridSpace, method: str) -> None:
     u = signal(space, (4, 3), batch=1).requires_grad_()
     c = (0.3 + 0.2 * torch.rand(2, space.dim, dtype=torch.float64)).requires_grad_()

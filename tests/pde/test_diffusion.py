@@ -17,7 +17,7 @@ from pdegcnn.spaces import GridSpace
 from ..helpers import GRID_CASES, bump, signal, spd, weights
 
 ALPHAS = (0.5, 0.65, 1.0)
-ORIENTED = [s for s in GRID_CASES if s.dim == 3]
+ORIENTED = [s for s in GRID_CASES if s.has_orientations]
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -121,9 +121,9 @@ def test_auto_size_keeps_the_mass_of_a_gaussian() -> None:
 
 
 @pytest.mark.parametrize("method", ["kernel", "spectral"])
-@pytest.mark.parametrize("space", [pg.R2(), pg.SE2(4)], ids=str)
+@pytest.mark.parametrize("space", [pg.R2(), pg.SE2(4), pg.R3(0.7)], ids=str)
 def test_gradients_in_signal_metric_and_power(space: GridSpace, method: str) -> None:
-    u = signal(space, (3, 4)).requires_grad_()
+    u = signal(space, (3, 4) if space.is_periodic else (2, 2)).requires_grad_()
     alpha = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
 
     def run(u: torch.Tensor, metric: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:

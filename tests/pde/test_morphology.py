@@ -68,8 +68,8 @@ def test_opening_and_closing_are_idempotent(space: GridSpace) -> None:
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("alpha", [0.65, 1.0])
 def test_auto_size_cuts_no_tap_that_could_win(distance: str, alpha: float) -> None:
-    for space in (pg.SE2(8), pg.R2()):
-        if space.dim == 2 and distance in ("sub_riemannian", "combined"):
+    for space in (pg.SE2(8), pg.R2(), pg.R3((1.5, 1.0, 0.8))):
+        if not space.has_orientations and distance in ("sub_riemannian", "combined"):
             continue
         u, w = signal(space, (7, 8)), weights(space, low=0.4)
         everything = (9, 15, 17)[-space.dim :]
@@ -148,10 +148,10 @@ def test_dilation_on_se2_is_that_of_the_circle_for_signals_without_position() ->
 
 
 @pytest.mark.parametrize("term", [dilation, erosion])
-@pytest.mark.parametrize("space", [pg.R2(), pg.SE2(4)], ids=str)
+@pytest.mark.parametrize("space", [pg.R2(), pg.SE2(4), pg.R3(0.7)], ids=str)
 def test_gradients_in_signal_metric_and_power(space: GridSpace, term) -> None:
     """White noise keeps clear of ties."""
-    u = signal(space, (4, 4)).requires_grad_()
+    u = signal(space, (4, 4) if space.is_periodic else (2, 3)).requires_grad_()
     alpha = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
 
     def run(u: torch.Tensor, w: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from pdegcnn.spaces.rotations import quaternion_to_matrix
 
 from ..helpers import SPACE_CASES, SPHERE_CASES
 
-GROUPS = [pg.R2(), pg.SE2(), *SPHERE_CASES[:2]]
+GROUPS = [pg.R2(), pg.SE2(), pg.R3(), *SPHERE_CASES[:2]]
 coordinate = st.floats(-3.0, 3.0)
 
 

@@ -6,8 +6,10 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+import pyvista
 import torch
 import trimesh
 from hypothesis import given
@@ -188,3 +190,45 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
             run()
     with pytest.raises(TypeError, match="repair: expected True or False"):
         pg.Mesh.from_arrays(VERTICES, FACES, repair=1)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["surface.vtp", "surface.vtk"])
+def test_files_of_pyvista_and_their_objects(name: str, tmp_path: Path) -> None:
+    vertices, faces = pg.surface.icosphere(1)
+    data = pyvista.PolyData.from_regular_faces(vertices, np.asarray(faces))
+    data.save(tmp_path / name)
+    for mesh in (pg.Mesh.from_file(tmp_path / name), pg.Mesh.from_pyvista(data)):
+        np.testing.assert_allclose(mesh.vertices.numpy(), vertices, atol=1e-6)
+        assert np.array_equal(mesh.faces.numpy(), faces)
+    square = pyvista.Plane(i_resolution=2, j_resolution=3)  # of quadrilaterals
+    assert len(pg.Mesh.from_pyvista(square).faces) == 12
+    box = pyvista.ImageData(dimensions=(3, 3, 3))  # a volume has a surface
+    assert pg.Mesh.from_pyvista(box, repair=True).vertex_count == 26
+
+
+@pytest.mark.parametrize("name", ["left.surf.gii", "left.surf.gii.gz"])
+def test_gifti_files(name: str, tmp_path: Path) -> None:
+    vertices, faces = pg.surface.icosphere(1)
+    arrays = [
+        nibabel.gifti.GiftiDataArray(vertices.astype(np.float32), intent="NIFTI_INTENT_POINTSET"),
+        nibabel.gifti.GiftiDataArray(np.asarray(faces, dtype=np.int32), intent="NIFTI_INTENT_TRIANGLE"),
+    ]
+    nibabel.save(nibabel.gifti.GiftiImage(darrays=arrays), tmp_path / name)
+    mesh = pg.Mesh.from_file(tmp_path / name)
+    np.testing.assert_allclose(mesh.vertices.numpy(), vertices, atol=1e-6)
+    assert np.array_equal(mesh.faces.numpy(), faces)
+    values = nibabel.gifti.GiftiImage(darrays=[nibabel.gifti.GiftiDataArray(np.zeros(42, dtype=np.float32))])
+    nibabel.save(values, tmp_path / "values.gii")
+    with pytest.raises(ValueError, match="path: expected a GIFTI file of a surface"):
+        pg.Mesh.from_file(tmp_path / "values.gii")
+
+
+def test_objects_of_trimesh() -> None:
+    vertices, faces = pg.surface.icosphere(1)
+    extra = np.concatenate((vertices, [[9.0, 9.0, 9.0]]))  # without a face
+    mesh = pg.Mesh.from_trimesh(trimesh.Trimesh(extra, faces, process=False), orientations=4)
+    assert mesh.orientations == 4 and mesh.vertex_map[-1] == -1
+    np.testing.assert_allclose(mesh.vertices.numpy(), vertices)
+    for make, wanted in ((pg.Mesh.from_trimesh, "trimesh.Trimesh"), (pg.Mesh.from_pyvista, "pyvista.PolyData")):
+        with pytest.raises(TypeError, match=f"mesh: expected a {wanted}, got str"):
+            make("x")

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._images import read_picture
 from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder, read_arrays
-from pdegcnn_examples.datasets._images import read_labels, read_picture
+from pdegcnn_examples.datasets._images import read_labels
 
 NYU_HELP = (
     "expected a folder 'nyu' with {train,val,test}/{images/*.jpg or *.png, depths/*.png}, depths being grey images of "

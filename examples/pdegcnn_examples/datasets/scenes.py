@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._images import read_picture
 from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder
-from pdegcnn_examples.datasets._images import read_labels, read_picture
+from pdegcnn_examples.datasets._images import read_labels
 
 CAMVID_CLASSES = (
     "sky",

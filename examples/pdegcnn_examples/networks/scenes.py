@@ -9,41 +9,45 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pdegcnn.models import hyperbolic_segmenter
+from pdegcnn.models.hyperbolic import CONV
+
+NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class PlainNet(nn.Module):
     """An encoder and decoder of convolution, batch norm, ReLU; halved by pooling, enlarged bilinearly.
 
     The finer level is added to the decoder's result; with ``concatenate`` it is concatenated to its input, as in the
-    U-Net of Ronneberger et al., arXiv 1505.04597.
+    U-Net of Ronneberger et al., arXiv 1505.04597. With ``dims=3`` for volumes.
     """
 
-    def __init__(self, in_channels: int, classes: int, width: int, concatenate: bool = False) -> None:
+    def __init__(self, in_channels: int, classes: int, width: int, concatenate: bool = False, *, dims: int = 2) -> None:
         super().__init__()
-        self.concatenate = concatenate
+        self.concatenate, self.dims = concatenate, dims
         more = (2 * width, width) if concatenate else (0, 0)
-        self.down = nn.ModuleList([_two(in_channels, width), _two(width, 2 * width)])
-        self.bottom = _two(2 * width, 4 * width)
-        self.up = nn.ModuleList([_two(4 * width + more[0], 2 * width), _two(2 * width + more[1], width)])
-        self.head = nn.Conv2d(width, classes, 1)
+        self.down = nn.ModuleList([_two(in_channels, width, dims), _two(width, 2 * width, dims)])
+        self.bottom = _two(2 * width, 4 * width, dims)
+        self.up = nn.ModuleList([_two(4 * width + more[0], 2 * width, dims), _two(2 * width + more[1], width, dims)])
+        self.head = CONV[dims](width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B,classes,H,W]."""
+        """[B,C,*space] -> [B,classes,*space]."""
         kept = []
         for layer in self.down:
             kept.append(layer(x))
-            x = F.max_pool2d(kept[-1], 2)
+            x = (F.max_pool2d if self.dims == 2 else F.max_pool3d)(kept[-1], 2)
         x = self.bottom(x)
         for layer, fine in zip(self.up, reversed(kept)):
-            x = F.interpolate(x, fine.shape[-2:], mode="bilinear", align_corners=False)
+            mode = "bilinear" if self.dims == 2 else "trilinear"
+            x = F.interpolate(x, fine.shape[2:], mode=mode, align_corners=False)
             x = layer(torch.cat((x, fine), 1)) if self.concatenate else layer(x) + fine
         return self.head(x)
 
 
-def _two(before: int, after: int) -> nn.Sequential:
+def _two(before: int, after: int, dims: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a in (before, after):
-        layers += [nn.Conv2d(a, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [CONV[dims](a, after, 3, padding=1, bias=False), NORM[dims](after), nn.ReLU()]
     return nn.Sequential(*layers)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from copy import deepcopy
+from typing import Any
+
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 import pdegcnn as pg
 
@@ -12,39 +15,21 @@ SPACE = pg.SE2(orientations=8)
 TERMS = ("convection", "dilation", "erosion")
 
 
-class TwoScale(nn.Module):
+def two_scales(narrow: int = 12, wide: int = 16, dropout: float = 0.1) -> nn.Module:
     """A PDE-G-CNN at full and at half resolution: wide vessels and surroundings cost a quarter there.
 
     Lift 7x7; three PDE layers on means of 2x2 pixels; these, enlarged, beside the lifted image through two PDE layers;
     maximum over orientations; logits. 3,000 parameters and a few hundred.
     """
 
-    def __init__(self, narrow: int = 12, wide: int = 16, dropout: float = 0.1) -> None:
-        super().__init__()
-        layer = {"terms": TERMS, "kernel_size": (3, 5, 5), "alpha": 0.65}
-        self.lift = nn.Sequential(pg.nn.Lift(SPACE, 3, narrow, kernel_size=7), pg.nn.BatchNorm(narrow))
-        self.coarse = nn.Sequential(*(pg.nn.PDELayer(SPACE, c, wide, **layer) for c in (narrow, wide, wide)))
-        self.fine = nn.Sequential(*(pg.nn.PDELayer(SPACE, c, wide, **layer) for c in (narrow + wide, wide)))
-        self.head = nn.Sequential(nn.Dropout(dropout), pg.nn.Project(SPACE), pg.nn.ChannelLinear(wide, 1))
+    def layer(before: int, after: int) -> nn.Module:
+        return pg.nn.PDELayer(SPACE, before, after, TERMS, kernel_size=(3, 5, 5), alpha=0.65)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Photographs -> logits."""
-        height, width = x.shape[-2:]
-        x = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
-        u = self.lift(x)
-        coarse = self.coarse(_halve(u))
-        u = self.fine(torch.cat((u, _double(coarse)), dim=1))
-        return self.head(u)[..., :height, :width]
-
-
-def _halve(u: Tensor) -> Tensor:
-    """Means over 2x2 pixels of [B,C,Or,H,W]."""
-    return F.avg_pool2d(u.flatten(1, 2), 2).unflatten(1, u.shape[1:3])
-
-
-def _double(u: Tensor) -> Tensor:
-    """Linear interpolation of [B,C,Or,H,W] to twice the size."""
-    return F.interpolate(u.flatten(1, 2), scale_factor=2, mode="bilinear").unflatten(1, u.shape[1:3])
+    coarse = nn.Sequential(*(layer(width, wide) for width in (narrow, wide, wide)))
+    fine = nn.Sequential(layer(narrow + wide, wide), layer(wide, wide))
+    lift = [pg.nn.Lift(SPACE, 3, narrow, kernel_size=7), pg.nn.BatchNorm(narrow)]
+    head = [nn.Dropout(dropout), pg.nn.Project(SPACE), pg.nn.ChannelLinear(wide, 1)]
+    return nn.Sequential(*lift, pg.models.TwoScales(coarse, fine), *head)
 
 
 def published() -> nn.Module:
@@ -72,4 +57,22 @@ def gcnn() -> nn.Module:
     return nn.Sequential(*layers, nn.Dropout(0.1), pg.nn.Project(SPACE), pg.nn.ChannelLinear(width, 1))
 
 
-NETS = {"pde": TwoScale, "pde6": published, "cnn6": cnn, "gcnn6": gcnn}
+def shipped() -> nn.Module:
+    """The network whose weights come with the package: two scales, solvers of the publication."""
+    return pg.models.vessel_segmentation(space=SPACE, logits=True, **SHIPPED)
+
+
+SHIPPED: dict[str, Any] = {"layers": 7, "scales": 2, "channels": 16, "kernel_size": [3, 5, 5]}
+"""Arguments of its builder."""
+NETS = {"ship": shipped, "pde": two_scales, "pde6": published, "cnn6": cnn, "gcnn6": gcnn}
+
+
+def shifted(model: nn.Module, threshold: float) -> nn.Module:
+    """A copy of a network of ``models.vessel_segmentation`` whose logits are 0 where they meant the threshold."""
+    made = deepcopy(model)
+    assert isinstance(made, nn.Sequential)
+    last = made[-1]
+    assert isinstance(last, pg.nn.ChannelLinear) and last.bias is not None
+    with torch.no_grad():
+        last.bias.sub_(math.log(threshold / (1 - threshold)))
+    return made

@@ -1,118 +1,84 @@
-"""The picture that the demo writes."""
+"""The picture that the demo writes: turned crops, what each network says, accuracy over the angle."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
-import pdegcnn as pg
-from pdegcnn.kernels import DISTANCES, morphological_kernel
-from pdegcnn_examples.datasets import Digits
-from pdegcnn_examples.plots import networks as plot
+from pdegcnn_examples.datasets.textures import TEXTURES, Textures
 
-SHOWN_TAPS = 11
+COLOURS = {True: "#1a7f37", False: "#cf222e"}
+"""Of right and of wrong answers."""
+LINES = {"PDE-G-CNN": "#0b5fa5", "plain CNN": "#e07b00"}
+SHOWN = (0, 30, 60, 90, 120, 150)
+"""Angles of the crops that are drawn."""
 
 
-def draw(models: dict[str, nn.Module], digits: Digits, space: Any) -> Figure:
-    """Three panels: orientation channels around each PDE term, learned kernels, predictions on one digit turned."""
-    model = models["PDE-G-CNN"].eval()
-    figure = Figure(figsize=(12.5, 12.5), layout="constrained")
-    parts: Any = figure.subfigures(3, 1, height_ratios=(6.2, 2.8, 2.6), hspace=0.04)
-    top, middle, bottom = parts
-    with torch.no_grad():
-        digit = _directed_digit(digits)
-        layer, lifted = _first_layer(model, digits.images[digit][None])
-        stages = _stages(layer, lifted, space)
-        plot.orientation_channels(
-            stages,
-            top,
-            title="1. A digit lifted to 8 orientations (columns), and what each PDE term makes of it (one channel)",
-        )
-        plot.kernels(
-            _kernels(layer, space),
-            middle,
-            used=5,
-            columns=8,
-            title="2. Learned kernels: which neighbours a value may come from, at each orientation (box: taps used)",
-        )
-        images, angles = _turned(digits.images[digit], space)
-        chances = {f"{name}:": net.eval()(images).softmax(1) for name, net in models.items()}
-    truth = int(digits.labels[digit])
-    plot.predictions(
-        images[:, 0],
-        chances,
-        bottom,
-        truth=truth,
-        angles=angles,
-        title=f"3. A test digit {truth} turned further: predicted class and probability (green: right, red: wrong)",
-    )
+def draw(
+    turned: Mapping[int, Textures], said: Mapping[str, Mapping[int, Tensor]], results: Mapping[str, Any]
+) -> Figure:
+    """The picture.
+
+    Args:
+        turned: the same crops by angle in degrees.
+        said: for each network the labels [N] that it gave them, by angle.
+        results: for each network ``parameters``, ``upright``, ``any_angle`` and ``accuracy_over_angle``.
+    """
+    figure = Figure(figsize=(13, 6.6), layout="constrained")
+    figure.suptitle("Learned upright, recognised turned", fontsize=17, fontweight="bold")
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+    left, right = parts
+    _crops(left, turned, said)
+    _curves(right, results)
     return figure
 
 
-def _directed_digit(digits: Digits) -> int:
-    """The first test digit that changes when it is turned (2, 3, 4, 5 or 7) and is nearly upright."""
-    upright = torch.cos(torch.deg2rad(digits.angles)) > 0.9
-    directed = torch.isin(digits.labels, torch.tensor([2, 3, 4, 5, 7]))
-    return int((upright & directed).int().argmax())
+def _crops(figure: Any, turned: Mapping[int, Textures], said: Mapping[str, Mapping[int, Tensor]]) -> None:
+    """The first crop of each texture at some angles; under it what each network calls it."""
+    figure.suptitle("the first test crop of each texture, and what the networks call it (red: wrong)", fontsize=11)
+    axes = figure.subplots(len(TEXTURES), len(SHOWN), squeeze=False)
+    count = len(turned[0].labels) // len(TEXTURES)
+    for row, (texture, line) in enumerate(zip(TEXTURES, axes)):
+        for axis, angle in zip(line, SHOWN):
+            axis.imshow(turned[angle].images[row * count, 0], cmap="gray", vmin=-3, vmax=3)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            for place, (name, labels) in enumerate(said.items()):
+                found = TEXTURES[int(labels[angle][row * count])]
+                colour = COLOURS[found == texture]
+                short = name.split("-")[0].split()[-1]
+                axis.text(
+                    0.5,
+                    -0.13 - 0.17 * place,
+                    f"{short}: {found}",
+                    color=colour,
+                    fontsize=9.5,
+                    ha="center",
+                    va="center",
+                    transform=axis.transAxes,
+                    fontweight="normal" if found == texture else "bold",
+                )
+            if row == 0:
+                axis.set_title("upright" if angle == 0 else f"turned {angle}°", fontsize=10)
+        line[0].set_ylabel(texture, fontsize=12)
 
 
-def _first_layer(model: nn.Module, image: Tensor) -> tuple[pg.nn.PDELayer, Tensor]:
-    """The first PDE layer of a sequential model and its input."""
-    u = image
-    for module in model.children():
-        if isinstance(module, pg.nn.PDELayer):
-            return module, u
-        u = module(u)
-    raise ValueError("model: expected a sequence with a PDELayer")
-
-
-def _stages(layer: pg.nn.PDELayer, u: Tensor, space: Any) -> dict[str, Tensor]:
-    """The liveliest channel of the lifted digit, and the same after each term alone."""
-    channel = int(u.var((0, 2, 3, 4)).argmax())
-    stages = {"lifted digit": u[0, channel]}
-    for name in ("convection", "diffusion", "dilation", "erosion"):
-        if name in layer.terms:
-            after, label = layer.terms[name](u), f"after {name}"
-        else:
-            unit = torch.tensor([1.0, 1.0, 4 / math.pi])
-            after, label = (
-                pg.functional.diffusion(u, space, unit, alpha=1.0, kernel_size=5),
-                f"after {name}\n(not in this network)",
-            )
-        stages[label] = after[0, channel]
-    return stages
-
-
-def _kernels(layer: pg.nn.PDELayer, space: Any) -> dict[str, Tensor]:
-    """The most elongated learned kernel of dilation and of erosion, drawn on more taps than are used."""
-    shown = {}
-    for name in ("dilation", "erosion"):
-        term: Any = layer.terms[name]
-        taps = space.taps((5, SHOWN_TAPS, SHOWN_TAPS), next(term.parameters()))
-        squared = DISTANCES["combined"](space, term.metric(), taps)
-        costs = morphological_kernel(squared, term.power())
-        cost = costs.amin(2)[:, 0].flatten(1)
-        spread = ((-cost).exp()).reshape(-1, SHOWN_TAPS, SHOWN_TAPS)
-        channel = int(_elongation(spread).argmax())
-        shown[f"{name},\nchannel {channel + 1}"] = costs[channel]
-    return shown
-
-
-def _elongation(weights: Tensor) -> Tensor:
-    """Ratio of the extents of weights [C,N,N] along their two axes."""
-    n = weights.shape[-1]
-    x = torch.arange(n, dtype=weights.dtype) - n // 2
-    total = weights.sum((1, 2))
-    along = (weights * x**2).sum((1, 2)) / total
-    across = (weights * x[:, None] ** 2).sum((1, 2)) / total
-    return torch.maximum(along, across) / torch.minimum(along, across)
-
-
-def _turned(image: Tensor, space: Any) -> tuple[Tensor, list[float]]:
-    """The image turned by multiples of 45 degrees, [8,1,H,W], and these angles."""
-    angles = [45.0 * k for k in range(8)]
-    return torch.cat([space.transform(image[None], angle=a) for a in angles]).clamp(0, 1), angles
+def _curves(figure: Any, results: Mapping[str, Any]) -> None:
+    """Accuracy over the angle."""
+    axis = figure.subplots()
+    for name, found in results.items():
+        over = found["accuracy_over_angle"]
+        angles = [*map(int, over), 360]
+        values = [100 * v for v in over.values()]
+        label = f"{name}: {found['parameters']:,} parameters"
+        axis.plot(angles, [*values, values[0]], "o-", color=LINES[name], label=label, linewidth=2.5)
+    axis.axhline(100 / len(TEXTURES), color="grey", linestyle=":", linewidth=1)
+    axis.text(356, 100 / len(TEXTURES) + 1, "guessing", color="grey", fontsize=9, ha="right")
+    axis.set(xlabel="angle of the test crops", ylabel="crops named rightly (%)", xlim=(0, 360), ylim=(25, 103))
+    axis.set_xticks(range(0, 361, 90), [f"{a}°" for a in range(0, 361, 90)])
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 0.12), fontsize=11)
+    axis.set_title("accuracy over the angle; both trained on upright crops only", fontsize=11)
+    axis.grid(alpha=0.3)

@@ -81,6 +81,7 @@ class History(Callback):
         row: Row = {"epoch": math.ceil(self.step / self.steps), "step": self.step}
         row |= {"seconds": round(self.clock.seconds, 3), "rate": self.rate, "loss": self.total / max(1, self.count)}
         row |= module.scores
+        module.scores = {}
         self.total, self.count = 0.0, 0
         self.rows.append(row)
         self.done = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs

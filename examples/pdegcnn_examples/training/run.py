@@ -106,6 +106,7 @@ def _trainer(settings: Settings, folder: Path, device: torch.device, callbacks: 
         strategy=strategy,
         precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
         max_epochs=settings.epochs,
+        check_val_every_n_epoch=settings.evaluate_every,
         gradient_clip_val=settings.clip,
         callbacks=[*callbacks, *([TQDMProgressBar()] if shown else [])],
         plugins=[WholeFiles()],

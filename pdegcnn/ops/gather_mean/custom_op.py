@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
-from pdegcnn.ops import _jit
-from pdegcnn.ops._operator import operator
+from pdegcnn.ops._operator import implementation, operator
 from pdegcnn.ops.directional_neighbors import DirectionalNeighbors
 from pdegcnn.ops.gather_mean import reference
 
-LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
-BLOCK = 256
-"""Vertices whose sums are kept together."""
 SYMMETRIC = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
@@ -44,14 +38,6 @@ def tap_table(count: int, taps: int, dtype: torch.dtype) -> Tensor:
     return torch.stack(rows).flatten(1).to(dtype).contiguous()
 
 
-def _geometry(lists: Any, matrix: Tensor, profile: Tensor, reach: float, count: int, taps: int) -> tuple[Any, ...]:
-    """What the loops read besides signals; numbers in the precision of the signal, or all would become float64."""
-    table = tap_table(count, taps, profile.dtype)
-    arrays = [_jit.array(x) for x in (*lists, matrix, table, profile)]
-    scale = arrays[-1].dtype.type((profile.numel() - 1) / reach)
-    return (*arrays, scale, taps)
-
-
 @operator("pdegcnn::gather_mean")
 def mean(
     u: Tensor,
@@ -68,17 +54,15 @@ def mean(
     taps: int,
     backend: str = "numba",
 ) -> tuple[Tensor, Tensor]:
-    """Mean [B,C,Or,V] and the sums of weights, by rows [C*V,N]."""
-    rows = _rows(u)
-    out, total = torch.empty_like(rows), torch.empty_like(rows[0])
+    """Mean [B,C,Or,V] and the sums of weights, [C*V,N] in the order of the version that runs."""
     lists = (start, columns, offset, turn, steps, areas)
     if backend == "triton":
+        rows = _rows(u)
+        out, total = torch.empty_like(rows), torch.empty_like(rows[0])
         _triton((rows, rows, rows), lists, matrix, profile, reach, (out, total, total), most, taps, False)
         return _back(out, u.shape), total
-    loops = _jit.specialise(LOOPS, None, 0)
-    geometry = _geometry(lists, matrix, profile, reach, u.shape[2], taps)
-    _jit.parallel(loops.forward, rows.shape[1], _jit.array(rows), geometry, out.numpy(), total.numpy())
-    return _back(out, u.shape), total
+    geometry = matrix, tap_table(u.shape[2], taps, profile.dtype), profile
+    return implementation("gather_mean", backend).forward(u, lists, geometry, reach, taps, most)
 
 
 @mean.register_fake
@@ -106,29 +90,21 @@ def mean_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in the signal, the metric and (with ``learn``, else zero; by Numba only) the profile."""
-    flow = _rows(grad) / total
-    grad_u = torch.empty_like(flow)
+    most, lists = int(start.diff().max()), (start, columns, offset, turn, steps, areas)
     if backend == "triton":
         from pdegcnn.ops.gather_mean import triton_impl
 
-        rows, lists = _rows(u), (start, columns, offset, turn, steps, areas)
-        sums = torch.empty(triton_impl.parts(rows, u.shape[1]), 6, dtype=torch.float64, device=u.device)
-        most, fields = int(start.diff().max()), (rows, flow, _rows(out))
+        fields = (_rows(u), _rows(grad) / total, _rows(out))
+        grad_u = torch.empty_like(fields[1])
+        sums = torch.empty(triton_impl.parts(fields[0], u.shape[1]), 6, dtype=torch.float64, device=u.device)
         _triton(fields, lists, matrix, profile, reach, (grad_u, total, sums), most, taps, True)
         sums = sums.view(u.shape[0], u.shape[1], -1, 6).sum((0, 2))
         return _back(grad_u, u.shape), _symmetric(sums, matrix), torch.zeros_like(profile)
-    loops = _jit.specialise(LOOPS, None, 0)
-    items = u.shape[1] * -(-u.shape[3] // BLOCK)
-    sums = torch.empty(items, 6, dtype=torch.float64)
-    samples = torch.zeros(items, profile.numel() if learn else 0, dtype=torch.float64)
-    lists = (start, columns, offset, turn, steps, areas)
-    geometry = _geometry(lists, matrix, profile, reach, u.shape[2], taps)
-    fields = (_jit.array(flow), _jit.array(_rows(u)), _jit.array(_rows(out)))
-    results = (grad_u.numpy(), sums.numpy(), samples.numpy())
-    _jit.parallel(loops.backward, items, *fields, geometry, *results, BLOCK)
-    grad_matrix = _symmetric(sums.view(u.shape[1], -1, 6).sum(1), matrix)
-    grad_profile = samples.sum(0) if learn else torch.zeros(profile.shape)
-    return _back(grad_u, u.shape), grad_matrix, grad_profile.to(profile.dtype)
+    geometry = matrix, tap_table(u.shape[2], taps, profile.dtype), profile
+    module = implementation("gather_mean", backend)
+    grad_u, sums, samples = module.backward((grad, u, out, total), lists, geometry, reach, taps, most, learn)
+    grad_profile = samples.to(profile.dtype) if learn else torch.zeros_like(profile)
+    return grad_u, _symmetric(sums, matrix), grad_profile
 
 
 def _symmetric(sums: Tensor, like: Tensor) -> Tensor:

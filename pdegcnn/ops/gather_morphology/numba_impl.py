@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn.ops import _jit
-from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, half_steps
+from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, directions, half_steps
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 
@@ -17,24 +17,14 @@ def forward(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
-    loops = _jit.specialise(LOOPS, None, 0)
-    rows = u.transpose(2, 3).contiguous()
+    rows = u.permute(0, 3, 1, 2).contiguous()
     out, winner = torch.empty_like(rows), torch.empty(rows.shape, dtype=index_dtype)
-    count, items = u.shape[2], rows[..., 0].numel()
-    _jit.parallel(
-        loops.search,
-        items,
-        _jit.array(rows.view(items, count)),
-        *(_jit.array(x) for x in lists[:5]),
-        _jit.array(matrix),
-        half_steps(count, taps, u.dtype).numpy(),
-        _jit.array(law),
-        taps,
-        sign,
-        out.view(items, count).numpy(),
-        winner.view(items, count).numpy(),
-    )
-    return out.transpose(2, 3).contiguous(), winner.transpose(2, 3).contiguous()
+    tables = tuple(_jit.array(x) for x in lists[:5])
+    numbers = [_jit.array(x) for x in (matrix, half_steps(u.shape[2], taps, u.dtype), law)]
+    results = out.numpy(), winner.numpy()
+    loops = _jit.specialise(LOOPS, directions, u.shape[2])
+    _jit.parallel(loops.search, u.shape[3], _jit.array(rows), tables, *numbers, taps, sign, lists.most, *results)
+    return out.permute(0, 2, 3, 1).contiguous(), winner.permute(0, 2, 3, 1).contiguous()
 
 
 def backward(
@@ -48,7 +38,7 @@ def backward(
     metric: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients in u, and with ``metric`` (else zero) in the matrix and the law."""
-    loops = _jit.specialise(LOOPS, None, 0)
+    loops = _jit.specialise(LOOPS, directions, grad.shape[2])
     rows, winners = (x.transpose(2, 3).contiguous() for x in (grad, winner))
     out, sums = torch.empty_like(rows), torch.zeros(grad.shape[1], 11 if metric else 0, dtype=torch.float64)
     arrays = [_jit.array(x) for x in (rows, winners, *lists[:5], matrix)]

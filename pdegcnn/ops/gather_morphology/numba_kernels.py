@@ -1,7 +1,8 @@
-"""The search for winning taps, compiled by Numba.
+"""The search for winning taps, compiled by Numba once for each number of directions.
 
-A tap can only win if its value exceeds the best so far, for costs are not negative: most taps are passed over by one
-comparison, and their cost is never computed.
+All directions of a point are looked at together. A bound below the costs of a point's taps is computed by vectors for
+each channel, and serves all signals: a tap can only win if its value less the bound exceeds the best so far. Few do,
+and the costs of these alone are computed.
 """
 
 from __future__ import annotations
@@ -9,46 +10,135 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+SAFE = 0.999
+"""What bounds are multiplied by, so that rounding cannot lift them above the costs."""
+MOST_FACTORS = 16
+"""Greatest power of the distance in a bound; beyond it, and below distance one, the bound is zero."""
+
+
+# rows: generic
+COUNT = 1  # directions
+
+
+# rows: end
+@njit(cache=True, nogil=True)
+def locate(lists, v, turned, taps, y):
+    """Coordinates ``y [3, pairs*taps*N]`` of the taps of vertex v, in the order (pair, step, direction)."""
+    start, _, offset, turn, _ = lists
+    grid, t = y.dtype.type(2 * np.pi / COUNT), 0
+    for e in range(start[v], start[v + 1]):
+        zx, zy = offset[e, 0], offset[e, 1]
+        for s in range(taps):
+            y2 = turn[e] + (s - taps // 2) * grid
+            for i in range(COUNT):
+                c, d = turned[2 * i + s, 0], turned[2 * i + s, 1]
+                y[0, t + i], y[1, t + i], y[2, t + i] = c * zx + d * zy, c * zy - d * zx, y2
+            t += COUNT
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+def bound_costs(y, g, law, distance, bound):
+    """Write into ``bound`` what the costs of taps do not fall below."""
+    factor, power = law[0], law[1]
+    one, zero = bound.dtype.type(1), bound.dtype.type(0)
+    d, f, h = g[0, 1] + g[0, 1], g[0, 2] + g[0, 2], g[1, 2] + g[1, 2]
+    for t in range(bound.size):
+        q = y[0, t] * (g[0, 0] * y[0, t] + d * y[1, t] + f * y[2, t])
+        q += y[1, t] * (g[1, 1] * y[1, t] + h * y[2, t]) + g[2, 2] * y[2, t] * y[2, t]
+        distance[t] = q if q > zero else zero
+    if np.isinf(power):
+        limit = factor / distance.dtype.type(SAFE)
+        for t in range(bound.size):
+            bound[t] = bound.dtype.type(np.inf) if distance[t] > limit else zero
+        return
+    for t in range(bound.size):
+        distance[t] = np.sqrt(distance[t])
+        bound[t] = one
+    factors = min(int(2 * power), MOST_FACTORS)
+    for _ in range(factors):
+        for t in range(bound.size):
+            bound[t] *= distance[t]
+    scale = factor * bound.dtype.type(SAFE)
+    near = scale if factors < MOST_FACTORS else zero
+    for t in range(bound.size):
+        bound[t] *= near * distance[t] if distance[t] < one else scale
+
 
 @njit(cache=True, nogil=True)
-def search(u, start, columns, offset, turn, steps, matrix, turned, law, taps, sign, out, winner, first, last):
-    """Rows ``first`` to ``last`` of out [B*C*V,N] from u [B*C*V,N]; ``turned [2N+taps,2]``: cosines of half steps."""
-    vertices, count, channels = start.size - 1, u.shape[1], matrix.shape[0]
-    factor, power = law
-    flat, half = np.isinf(power), taps // 2
+def cost(y, t, y2, g, factor, power):
+    """Cost of tap t with the turn ``y2``, in float64."""
+    y0, y1 = y[0, t], y[1, t]
+    q = np.float64(g[0, 0] * y0 * y0 + g[1, 1] * y1 * y1 + g[2, 2] * y2 * y2)
+    q += 2.0 * (g[0, 1] * y0 * y1 + g[0, 2] * y0 * y2 + g[1, 2] * y1 * y2)
+    if np.isinf(power):
+        return np.inf if q > factor else 0.0
+    return factor * q**power if q > 0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def may_win(line, s, bound, t, near):
+    """Whether a value less the bound of its cost reaches the best so far, or is NaN, in any direction."""
+    count = np.int32(0)
+    for i in range(COUNT):
+        count += np.int32(not line[s + i] - bound[t + i] < near[i])
+    return count > 0
+
+
+@njit(cache=True, nogil=True)
+def improve(line, y, bound, t, turn, g, law, taps, best, near, index, number):
+    """Improve the best of all directions by the taps of one pair, whose first has the number ``number``.
+
+    ``best`` is kept in float64; ``near`` is the same, rounded.
+    """
+    factor, power, grid = law[0], law[1], y.dtype.type(2 * np.pi / COUNT)
+    for s in range(taps):
+        angle = turn + (s - taps // 2) * grid
+        if may_win(line, s, bound, t, near):
+            for i in range(COUNT):
+                value = np.float64(line[s + i])
+                if line[s + i] - bound[t + i] < near[i] or value <= best[i]:
+                    continue
+                value -= cost(y, t + i, angle, g, factor, power)
+                if value > best[i] or (np.isnan(value) and not np.isnan(best[i])):
+                    best[i], near[i], index[i] = value, value, number + s
+        t += COUNT
+
+
+@njit(cache=True, nogil=True)
+def search(u, lists, matrix, turned, law, taps, sign, most, out, winner, first, last):
+    """Vertices ``first`` to ``last`` of out and winner [B,V,C,N] from u; ``turned [2N+taps,2]``: cosines of half steps.
+
+    ``most``: greatest number of pairs of a vertex.
+    """
+    start, columns, _, turn, steps = lists
+    batch, _, channels, _ = u.shape
+    half, size = taps // 2, taps * COUNT
+    y, rest = np.empty((3, most * size), u.dtype), np.empty((2, most * size), u.dtype)
+    distance, bounds = rest[0], rest[1]
+    line, near = np.empty(COUNT + taps, u.dtype), np.empty(COUNT, u.dtype)
+    best, index = np.empty(COUNT, np.float64), np.empty(COUNT, np.int64)
     one = u.dtype.type(sign)
-    grid = u.dtype.type(2 * np.pi / count)
-    for row in range(first, last):
-        v = row % vertices
-        base = row - v
-        g = matrix[(row // vertices) % channels]
+    for v in range(first, last):
         begin, end = start[v], start[v + 1]
-        for i in range(count):
-            best, index = one * u[row, i], half
-            for e in range(begin, end):
-                line = u[base + columns[e]]
-                zx, zy = offset[e, 0], offset[e, 1]
-                rest = turn[e]
-                j = (i - half - steps[e]) % count
-                for s in range(taps):
-                    value = one * line[j]
-                    j = j + 1 if j + 1 < count else 0
-                    if value <= best:
-                        continue
-                    angle = 2 * i + s  # half steps, counted from -half
-                    c, d = turned[angle, 0], turned[angle, 1]
-                    y0, y1, y2 = c * zx + d * zy, c * zy - d * zx, rest + (s - half) * grid
-                    q = g[0, 0] * y0 * y0 + g[1, 1] * y1 * y1 + g[2, 2] * y2 * y2
-                    q += 2 * (g[0, 1] * y0 * y1 + g[0, 2] * y0 * y2 + g[1, 2] * y1 * y2)
-                    if flat:
-                        if q > factor:
-                            continue
-                    elif q > 0:
-                        value -= factor * q**power
-                    if value > best or (np.isnan(value) and not np.isnan(best)):
-                        best, index = value, (e - begin) * taps + s
-            out[row, i] = one * best
-            winner[row, i] = index
+        locate(lists, v, turned, taps, y)
+        all_taps = (end - begin) * size
+        for c in range(channels):
+            g = matrix[c]
+            bound_costs(y, g, law, distance[:all_taps], bounds[:all_taps])
+            for b in range(batch):
+                for i in range(COUNT):
+                    near[i], best[i], index[i] = one * u[b, v, c, i], one * u[b, v, c, i], half
+                for e in range(begin, end):
+                    row = u[b, columns[e], c]
+                    j = (-half - steps[e]) % COUNT
+                    for k in range(COUNT + taps - 1):
+                        line[k] = one * row[j]
+                        j = j + 1 if j + 1 < COUNT else 0
+                    number = (e - begin) * taps
+                    improve(line, y, bounds, number * COUNT, turn[e], g, law, taps, best, near, index, number)
+                for i in range(COUNT):
+                    out[b, v, c, i] = one * best[i]
+                    winner[b, v, c, i] = index[i]
 
 
 @njit(cache=True, nogil=True)

@@ -8,14 +8,18 @@ from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.group_convolution import custom_op as _op
 from pdegcnn.ops.group_convolution.torch_impl import group_convolution as _expanded
+from pdegcnn.ops.group_convolution.torch_impl import of_volumes as _of_volumes
+from pdegcnn.ops.group_convolution.torch_impl import pull as _expanded_pull
 from pdegcnn.ops.padding import BOUNDARIES, pad
 
-__all__ = ["group_convolution"]
+__all__ = ["group_convolution", "pull"]
 
 BACKENDS = _backend.declare("group_convolution", "torch", "triton")
 
 
-def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backend: str | None = None) -> Tensor:
+def group_convolution(
+    u: Tensor, kernel: Tensor, boundary: str = "zeros", backend: str | None = None, *, periodic: bool = True
+) -> Tensor:
     """``out[b,c,o,h,w] = sum over taps of u[b,c,(o+do) mod Or,h+dh,w+dw] * kernel[c,o,do,dh,dw]``.
 
     Args:
@@ -24,6 +28,8 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
         boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
         backend: ``"torch"`` (one call of conv2d), ``"triton"``, or None for the default here. Channel-mixing kernels
             and ``torch.func`` transforms always go through conv2d.
+        periodic: whether the first axis is a circle; if not, it holds slices of a volume, which share the kernel
+            [C,1,KO,KH,KW] and end as the image does: one call of conv3d.
 
     Returns:
         Tensor [B,C,Or,H,W], or [B,Cout,Or,H,W] for a channel-mixing kernel.
@@ -33,11 +39,12 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
         TypeError: if an argument is no floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
-    if not isinstance(kernel, Tensor) or kernel.ndim not in (5, 6):
-        _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
+    _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
+    _checks.choice("boundary", boundary, BOUNDARIES)
+    if not _checks.flag("periodic", periodic):
+        _checks.kernel(u[:, :, :1], kernel)
+        return _of_volumes(u, kernel, boundary)
     _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])
-    if boundary not in BOUNDARIES:
-        _checks.choice("boundary", boundary, BOUNDARIES)
     chosen = _backend.choose("group_convolution", u, backend)
     if chosen == "torch" or kernel.ndim == 6 or _transforms.differentiated(u, kernel):
         return _expanded(u, kernel, boundary)
@@ -45,3 +52,18 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros", backen
     if boundary != "zeros":
         u, padding = pad(u, padding[0], padding[1], boundary), [0, 0]
     return _op.correlate(u, kernel, padding, chosen)
+
+
+def pull(grad: Tensor, u: Tensor, kernel: Tensor, backend: str | None = None) -> tuple[Tensor, Tensor]:
+    """Gradients in a signal and a depthwise kernel of :func:`group_convolution` with zeros outside, from that of it.
+
+    For backward passes in closed form; they are not recorded.
+    """
+    chosen = _backend.choose("group_convolution", u, backend)
+    if chosen == "torch":
+        return _expanded_pull(grad, u, kernel)
+    padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
+    return (
+        _op.spread(grad, kernel, padding, chosen),
+        _op.products(grad, u, padding, kernel.shape[2], chosen),
+    )

@@ -32,3 +32,24 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
     else:
         out = F.conv2d(u.flatten(1, 2), weight.transpose(1, 2).flatten(2, 3).flatten(0, 1), padding=padding)
     return out.unflatten(1, (-1, orientations))
+
+
+def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
+    """Depthwise convolution of volumes [B,C,D,H,W] with one kernel [C,1,KD,KH,KW] for all slices."""
+    slices, rows, columns = padding = [n // 2 for n in kernel.shape[2:]]
+    if boundary != "zeros":
+        u, padding = pad(u, rows, columns, boundary, slices), [0, 0, 0]
+    return F.conv3d(u, kernel, padding=padding, groups=u.shape[1])
+
+
+def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients in the signal and a depthwise kernel, with zeros outside."""
+    with torch.enable_grad():
+        kernel = kernel.detach().requires_grad_()
+        weight = expand(kernel).flatten(0, 1)
+    padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
+    to_u, to_weight, _ = torch.ops.aten.convolution_backward(
+        grad.flatten(1, 2), u.flatten(1, 2), weight.detach(), None, [1, 1], padding, [1, 1], False, [0, 0],
+        u.shape[1], [True, True, False],
+    )  # fmt: skip
+    return to_u.view(u.shape), torch.autograd.grad(weight, kernel, to_weight)[0]

@@ -19,6 +19,8 @@ NEAR, CLOSE = 1e-5, 1e-4
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues, exactly zero where they are zero but for rounding, and eigenvectors."""
+    if matrix.shape[-1] == 1:
+        return matrix[..., 0].real.clamp_min(0), torch.ones_like(matrix)
     values, vectors = torch.linalg.eigh(matrix)
     floor = torch.finfo(values.dtype).eps * values.shape[-1] * values[..., -1:].abs()
     return torch.where(values > floor, values, torch.zeros_like(values)), vectors

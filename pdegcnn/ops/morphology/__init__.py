@@ -1,4 +1,4 @@
-"""Max-plus and min-plus convolution of signals [B,C,Or,H,W] with turned kernels [C,Or,KO,KH,KW]."""
+"""Max-plus, min-plus and log-plus convolution of signals [B,C,Or,H,W] with turned kernels [C,Or,KO,KH,KW]."""
 
 from __future__ import annotations
 
@@ -8,46 +8,110 @@ from torch import Tensor
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.morphology import custom_op as _op
+from pdegcnn.ops.morphology.log_plus import log_plus as _log_plus
 
-__all__ = ["dilation_and_erosion", "morphological_convolution"]
+__all__ = ["dilation_and_erosion", "log_plus_mean", "morphological_convolution"]
 
 BACKENDS = _backend.declare("morphological_convolution", "numba", "triton", "torch")
 
 
 def morphological_convolution(
-    u: Tensor, kernel: Tensor, sign: int = +1, backend: str | None = None, *, stride: int = 1
+    u: Tensor,
+    kernel: Tensor,
+    sign: int = +1,
+    backend: str | None = None,
+    *,
+    stride: int = 1,
+    periodic: bool = True,
+    semifield: str = "max_plus",
+    temperature: Tensor | float | None = None,
 ) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
 
     ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(stride*o+do) mod planes,h+dh,w+dw] - kernel[c,o,do,dh,dw]``. Planes
-    are periodic; taps outside the image never win; a kernel entry of +inf means that the tap is absent, and an
-    output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the winning tap, the first
-    in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the output NaN. Half
-    precision is computed in float32.
+    are periodic unless they are slices of a volume; taps outside the image never win; a kernel entry of +inf means that
+    the tap is absent, and an output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the
+    winning tap, the first in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the
+    output NaN. Half precision is computed in float32.
+
+    With ``semifield="log_plus"`` the maximum is soft: ``t log sum exp((u - k) / t)``, or ``-t log sum exp(-(u + k) /
+    t)`` for sign -1. It lies between the maximum and ``t log N`` above it, for N taps, and its gradient goes to all
+    taps. Exact to rounding while the range of a plane of u is below 680 temperatures; beyond that it may be the
+    maximum where the sum underflows. Source: Bellaard et al. (arXiv 2403.15182).
 
     Args:
         u: signal [B,C,planes,H,W], where ``planes = stride * Or``.
         kernel: turned kernel [C,Or,KO,KH,KW] with odd sizes, of the dtype and device of ``u``.
         sign: +1 for dilation, -1 for erosion.
         backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
-        stride: planes of u for each orientation of the kernel and of the output; the others lie between.
+        stride: planes of u for each orientation of the kernel and of the output; the others lie between. Max-plus only.
+        periodic: whether the first plane follows the last; if not, taps beyond them never win. Max-plus only.
+        semifield: ``"max_plus"`` or ``"log_plus"``.
+        temperature: t > 0 of log-plus, a number or a tensor [] or [C] of the dtype of ``u``; in units of u.
 
     Returns:
         Tensor [B,C,Or,H,W] of the dtype of ``u``.
 
     Raises:
-        ValueError: if a shape, the sign, the stride or the backend does not fit.
+        ValueError: if a shape, the sign, the stride, the backend or the temperature does not fit.
         TypeError: if an argument is no floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.kernel(u, kernel, stride=stride)
-    if type(sign) is not int or sign not in (1, -1):
-        _checks.choice("sign", sign, (1, -1))
+    _checks.choice("sign", sign, (1, -1))
+    _checks.flag("periodic", periodic)
+    if semifield != "max_plus" or temperature is not None:
+        t = _checks.temperature(temperature, semifield, u)
+        if stride != 1:
+            raise ValueError(f"stride: expected 1 for semifield='log_plus', got {stride}")
+        if not periodic:
+            raise ValueError("periodic: expected True for semifield='log_plus', got False")
+        return _soft(u, kernel, t, sign, backend, mean=False)
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):
-        return _op.functorch_fallback(u, kernel, sign, chosen)
-    return _op.morphology(u, kernel, sign, keep, chosen)[0]
+        return _op.functorch_fallback(u, kernel, sign, chosen, periodic)
+    return _op.morphology(u, kernel, sign, keep, chosen, periodic)[0]
+
+
+def log_plus_mean(
+    u: Tensor, kernel: Tensor, temperature: Tensor | float, sign: int = +1, backend: str | None = None
+) -> Tensor:
+    """``t log(sum exp((u - k) / t) / sum exp(-k / t))`` over the taps inside the image: a constant stays constant.
+
+    The log-plus convolution of :func:`morphological_convolution` less that of zero (sign -1: with u reversed). It lies
+    between the least and greatest value of the taps, tends to the maximum of ``u - k`` for low temperatures (at most
+    ``t log N`` away, for N taps, if the centre costs nothing) and to the mean of u over the taps for high ones.
+
+    Args:
+        u: signal [B,C,Or,H,W].
+        kernel: turned kernel [C,Or,KO,KH,KW] with odd sizes, whose centre is present, of the dtype and device of ``u``.
+        temperature: t > 0, a number or a tensor [] or [C] of the dtype of ``u``.
+        sign: +1 for dilation, -1 for erosion.
+        backend: ``"triton"`` or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Tensor of the shape and dtype of ``u``.
+
+    Raises:
+        ValueError: if a shape, the sign, the backend or the temperature does not fit.
+        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+    """
+    _checks.signal("u", u, 5, "[B,C,Or,H,W]")
+    _checks.kernel(u, kernel)
+    _checks.choice("sign", sign, (1, -1))
+    return _soft(u, kernel, _checks.temperature(temperature, "log_plus", u), sign, backend, mean=True)
+
+
+def _soft(
+    u: Tensor, kernel: Tensor, temperature: Tensor | float, sign: int, backend: str | None, *, mean: bool
+) -> Tensor:
+    if _checks.autocasts(u.device):
+        with torch.autocast(u.device.type, enabled=False):  # half precision would spoil the sums
+            return _soft(u, kernel, temperature, sign, backend, mean=mean)
+    if sign == -1:
+        return -_soft(-u, kernel, temperature, +1, backend, mean=mean)
+    return _log_plus(u, kernel, temperature, backend, morphological_convolution, mean)
 
 
 def dilation_and_erosion(

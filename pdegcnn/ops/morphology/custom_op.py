@@ -2,6 +2,7 @@
 
 The forward operator remembers which row of taps holds the winning one, in the smallest integer type that holds the
 number of rows (that number itself says that no tap won). The backward operator finds the column of the winner again.
+On a processor that notes the tap itself as fast, the Numba version remembers taps; no other version reads them.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from pdegcnn.ops.morphology import torch_impl
 
 
 @operator("pdegcnn::morphology")
-def morphology(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
+def morphology(
+    u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str, periodic: bool = True
+) -> tuple[Tensor, Tensor]:
     """Value [B,C,Or,H,W] and rows of the winning taps of the same shape (empty unless ``keep``).
 
     u may have more planes, a whole number for each orientation of the kernel.
     """
-    dtype = index_dtype(kernel.shape[2] * kernel.shape[3] + 1)
-    return implementation("morphology", backend).forward(u.contiguous(), kernel.contiguous(), sign, keep, dtype)
+    forward = implementation("morphology", backend).forward
+    return forward(u.contiguous(), kernel.contiguous(), sign, keep, _row_dtype(kernel), periodic)
 
 
 @morphology.register_fake
-def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> tuple[Tensor, Tensor]:
+def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str, periodic: bool = True) -> tuple[Tensor, Tensor]:
     out = u.new_empty(_out_shape(u, kernel))
     return out, out.new_empty(out.shape if keep else (0,), dtype=_row_dtype(kernel))
 
@@ -54,13 +57,21 @@ def _(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend:
     return grad.new_empty(u.shape), grad.new_empty(kernel.shape)
 
 
-def _parts(needs: Any, u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str) -> list[Part]:
+def _parts(
+    needs: Any, u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str, periodic: bool = True
+) -> list[Part]:
     return [Part((0, 1), (u, kernel, sign, backend))]
 
 
 def _reading(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> Reading:
-    taps = torch_impl.winning_taps(rows, u, kernel, sign)
+    taps = _winning_taps(rows, u, kernel, sign, backend)
     return Reading(lambda u, kernel: torch_impl.read(taps, u, kernel, sign), (u, kernel), (None, None))
+
+
+def _winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
+    """Numbers of the winning taps, int64, of the winners that the version for ``backend`` kept."""
+    module = implementation("morphology", "numba") if backend == "numba" else torch_impl
+    return module.winning_taps(rows, u, kernel, sign)
 
 
 register_argmax(morphology, morphology_backward, _parts, keep=3)
@@ -68,16 +79,16 @@ register_pull(morphology_backward, _reading)
 
 
 @morphology.register_vmap
-def _(info, in_dims, u, kernel, sign, keep, backend):
+def _(info, in_dims, u, kernel, sign, keep, backend, periodic=True):
     size = info.batch_size
     if in_dims[1] is None:  # signals join the batch axis
         u = u.movedim(in_dims[0], 0)
-        out, winner = morphology(u.flatten(0, 1), kernel, sign, keep, backend)
+        out, winner = morphology(u.flatten(0, 1), kernel, sign, keep, backend, periodic)
         split = (size, u.shape[1])
     else:  # pairs of signal and kernel join the channel axis
         u = u.movedim(in_dims[0], 1) if in_dims[0] is not None else u[:, None].expand(-1, size, *u.shape[1:])
         kernel = kernel.movedim(in_dims[1], 0)
-        out, winner = morphology(u.flatten(1, 2), kernel.flatten(0, 1), sign, keep, backend)
+        out, winner = morphology(u.flatten(1, 2), kernel.flatten(0, 1), sign, keep, backend, periodic)
         split = (size, kernel.shape[1])
     axis = 0 if in_dims[1] is None else 1
     out = out.unflatten(axis, split).movedim(axis, 0)
@@ -97,7 +108,7 @@ def morphology_pair(
     if hasattr(module, "forward_pair"):
         first, second = module.forward_pair(u, kernels, keep, dtype)
     else:
-        first, second = (module.forward(u, kernel, sign, keep, dtype) for kernel, sign in zip(kernels, (1, -1)))
+        first, second = (module.forward(u, kernel, sign, keep, dtype, True) for kernel, sign in zip(kernels, (1, -1)))
     return *first, *second
 
 
@@ -116,8 +127,8 @@ def _pair_parts(needs: Any, u: Tensor, dilation: Tensor, erosion: Tensor, keep: 
 register_argmax(morphology_pair, morphology_backward, _pair_parts, keep=3)
 
 
-def functorch_fallback(u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
+def functorch_fallback(u: Tensor, kernel: Tensor, sign: int, backend: str, periodic: bool) -> Tensor:
     """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
-    rows = _transforms.at_values(morphology, u, kernel, sign, True, backend)[1]
-    taps = _transforms.at_values(torch_impl.winning_taps, rows, u, kernel, sign)
+    rows = _transforms.at_values(morphology, u, kernel, sign, True, backend, periodic)[1]
+    taps = _transforms.at_values(_winning_taps, rows, u, kernel, sign, backend)
     return torch_impl.read(taps, u, kernel, sign)

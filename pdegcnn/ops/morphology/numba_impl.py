@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from llvmlite import binding
 from torch import Tensor
 
 from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn.ops import _jit
+from pdegcnn.ops.morphology import torch_impl
 
 BLOCK, FEW = 2048, 512
 """Outputs of one inner loop, and pixels of a plane up to which it takes several signals."""
@@ -23,33 +27,78 @@ def vector(width: int) -> int:
     return 1 << (width - 1).bit_length()
 
 
+def has_masks() -> bool:
+    """Whether the processor compares into masks (AVX-512): noting the winning tap then costs no more than its row."""
+    features = binding.get_host_cpu_features()
+    return "NUMBA_CPU_NAME" not in os.environ and bool(features.get("avx512f") and features.get("avx512vl"))
+
+
+FULL = has_masks()
+
+
+def keeps_taps(kernel: Tensor) -> bool:
+    """Whether winners are kept as taps, for which the backward pass need not look: where that is as fast and as small;
+    else as rows of taps.
+    """
+    return FULL and kernel[0, 0].numel() < 256
+
+
 def rows(width: int) -> str:
-    """Source of the row functions for one kernel width: all taps of a row in one expression."""
+    """Source of the row functions for one kernel width: all taps of a row in one expression; rows are noted."""
+    return _source(width, False)
+
+
+def taps(width: int) -> str:
+    """The same, but the winning taps are noted."""
+    return _source(width, True)
+
+
+def _source(width: int, full: bool) -> str:
     head = "@njit(cache=True, nogil=True, fastmath=FLAGS)\n"
     load = "".join(f"    k{j}, s{j} = k[{j}], np.uint64({j}) * step\n" for j in range(width))
-    loop = "    for w in range(np.uint64(best.size)):\n        s = p[w] - k0\n"
+    start = "    for w in range(np.uint64(best.size)):\n"
+    loop = f"{start}        s = p[w] - k0\n"
     for j in range(1, width):
         loop += f"        v = p[w + s{j}] - k{j}\n        s = v if v > s else s\n"
     loop += "        b = best[w]\n"
     last = "        best[w] = s if s > b else b\n"
-    note = "        index[w] = row if s > b else index[w]\n"
+    if full:
+        noted = "".join(f"    t{j} = index.dtype.type(number + {j})\n" for j in range(width))
+        noted += f"{start}        b, t = best[w], index[w]\n"
+        for j in range(width):
+            noted += (
+                f"        v = p[w + s{j}] - k{j}\n        t = t{j} if v > b else t\n        b = v if v > b else b\n"
+            )
+        noted += "        best[w], index[w] = b, t\n"
+    else:
+        noted = f"{loop}        index[w] = number if s > b else index[w]\n{last}"
     return (
         f"{head}def row_value(best, p, k, step):\n{load}{loop}{last}\n\n"
-        f"{head}def row_index(best, index, p, k, step, row):\n{load}{loop}{note}{last}\n\n"
-        f"WIDTH, VECTOR = np.uint64({width}), {vector(width)}\n\n\n"
+        f"{head}def row_index(best, index, p, k, step, number):\n{load}{noted}\n\n"
+        f"WIDTH, VECTOR = np.uint64({width}), {vector(width)}\nFULL, EACH = {full}, {width if full else 1}\n\n\n"
     )
 
 
-def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
-    loops = _jit.specialise(LOOPS, rows, kernel.shape[-1])
+def _loops(kernel: Tensor) -> Any:
+    return _jit.specialise(LOOPS, taps if keeps_taps(kernel) else rows, kernel.shape[-1])
+
+
+def forward(
+    u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype, periodic: bool
+) -> tuple[Tensor, Tensor]:
+    """Values, and the rows of the winning taps, or these taps, where ``keep`` (else an empty tensor)."""
     batch, channels = u.shape[:2]
     together = signals_together(u, kernel)
     out = torch.empty((*u.shape[:2], kernel.shape[1], *u.shape[3:]), dtype=wide_dtype(u.dtype))
     winner = torch.empty(out.shape if keep else (1,) * 5, dtype=row_dtype)
     arrays = _jit.array(u), _jit.array(kernel), out.numpy(), winner.numpy()
-    _jit.parallel(loops.forward, channels * -(-batch // together), *arrays, keep, sign, together)
+    _jit.parallel(_loops(kernel).forward, channels * -(-batch // together), *arrays, keep, sign, together, periodic)
     return out.to(u.dtype), winner if keep else winner.new_empty(0)
+
+
+def winning_taps(winner: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
+    """Numbers of the winning taps, int64, of what :func:`forward` kept."""
+    return winner.long() if keeps_taps(kernel) else torch_impl.winning_taps(winner, u, kernel, sign)
 
 
 def signals_together(u: Tensor, kernel: Tensor) -> int:
@@ -59,8 +108,7 @@ def signals_together(u: Tensor, kernel: Tensor) -> int:
 
 
 def backward(grad: Tensor, winner: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
-    """Gradients in u and kernel, from the rows of the winning taps."""
-    loops = _jit.specialise(LOOPS, rows, kernel.shape[-1])
+    """Gradients in u and kernel, from what :func:`forward` kept."""
     batch, channels, orientations = grad.shape[:3]
     parts, width = min(batch, PARTS), kernel.shape[-1]
     wide = widen(kernel)
@@ -69,5 +117,5 @@ def backward(grad: Tensor, winner: Tensor, u: Tensor, kernel: Tensor, sign: int)
     grad_u = torch.empty(u.shape, dtype=wide_dtype(grad.dtype))
     sums = torch.empty(parts, channels, orientations, kernel[0, 0].numel(), dtype=torch.float64)
     arrays = (_jit.array(x) for x in (grad, winner, u, wide, costs, ordinary))
-    _jit.parallel(loops.backward, channels * parts, *arrays, sign, grad_u.numpy(), sums.numpy())
+    _jit.parallel(_loops(kernel).backward, channels * parts, *arrays, sign, grad_u.numpy(), sums.numpy())
     return grad_u.to(grad.dtype), -sign * sums.sum(0).view(kernel.shape).to(grad.dtype)

@@ -27,16 +27,17 @@ def row_value(best, p, k, step):
 
 
 @njit(cache=True, nogil=True)
-def row_index(best, index, p, k, step, row):
-    """Improve ``best`` by one row of taps and note in ``index`` where it won."""
+def row_index(best, index, p, k, step, number):
+    """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it won."""
     for w in range(best.size):
         for j in range(k.size):
             value = p[w + j * step] - k[j]
-            index[w] = row if value > best[w] else index[w]
+            index[w] = number if value > best[w] else index[w]
             best[w] = value if value > best[w] else best[w]
 
 
 WIDTH, VECTOR = np.uint64(1), 1  # taps of a row, and numbers of the vector that holds them
+FULL, EACH = False, 1  # whether winners are noted as taps, not rows of taps, and how many numbers each row then has
 
 
 # rows: end
@@ -79,7 +80,20 @@ def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
 
 
 @njit(cache=True, nogil=True)
-def row_nan(best, index, p, k, step, row):
+def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
+    """The same where the winning ones of ``taps`` taps are known."""
+    none = np.uint64(taps)
+    for h in range(grad.shape[0]):
+        base = np.uint64(h * columns)
+        for w in range(np.uint64(grad.shape[1])):
+            tap = np.uint64(winner[h, w])
+            if tap < none:
+                frame[offset[tap] + base + w] += grad[h, w]
+                sums[tap] += grad[h, w]
+
+
+@njit(cache=True, nogil=True)
+def row_nan(best, index, p, k, step, number):
     """Any tap may give NaN here; a NaN that is met first stays."""
     for j in range(k.size):
         if k[j] != np.inf:
@@ -87,7 +101,7 @@ def row_nan(best, index, p, k, step, row):
                 value = p[w + j * np.int64(step)] - k[j]
                 if value > best[w] or (np.isnan(value) and not np.isnan(best[w])):
                     best[w] = value
-                    index[w] = row
+                    index[w] = number + j if FULL else number
 
 
 @njit(cache=True, nogil=True)
@@ -210,16 +224,16 @@ def convolve_rows(frame, k, kind, plane, first, lines, height, line, step, best,
         base = plane + (first + i - top) * line + low - left * np.int64(step)
         p = frame[base : base + high - low + (k.shape[1] - 1) * np.int64(step)]
         if kind[i] == 2:
-            row_nan(best[low:high], index[low:high], p, k[i], step, index.dtype.type(keep + i))
+            row_nan(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH))
         elif keep >= 0:
-            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type(keep + i))
+            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH))
         else:
             row_value(best[low:high], p, k[i], step)
 
 
 @njit(cache=True, nogil=True)
-def forward(u, kernel, out, winner, keep, sign, together, start, stop):
-    """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winning rows where ``keep``.
+def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop):
+    """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winners where ``keep``.
 
     Items ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
     """
@@ -242,12 +256,12 @@ def forward(u, kernel, out, winner, keep, sign, together, start, stop):
                 size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
                 best, index = best_buffer[:size], index_buffer[:size]
                 best[:] = -np.inf
-                index[:] = ko * kh
+                index[:] = ko * kh * EACH
                 for a in range(ko):
-                    plane = (
-                        ((planes // orientations * o + a - ko // 2) % planes * (height + top) + top) * (width + left)
-                        + left
-                    ) * together
+                    source = planes // orientations * o + a - ko // 2
+                    if not periodic and not 0 <= source < planes:
+                        continue
+                    plane = ((source % planes * (height + top) + top) * (width + left) + left) * together
                     number = a * kh if keep else -1 - kh
                     convolve_rows(frame, k[a], kind[a], plane, first, lines, height, line, step, best, index, number)
                 write_rows(out, b, c, o, first, lines, together, best, one, line)
@@ -282,19 +296,27 @@ def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start
     columns, rows = width + left, height + top
     signal = np.full(frame_size(planes, height, width, kernel, 1), -np.inf).astype(u.dtype)
     frame = np.empty(signal.size, grad.dtype)
-    offset = np.empty((orientations, ko * kh), np.uint64)
+    offset = np.empty((orientations, ko * kh * EACH), np.uint64)
     for o in range(orientations):
-        for t in range(ko * kh):
-            offset[o, t] = ((planes // orientations * o + t // kh - ko // 2) % planes * rows + t % kh) * columns
+        for n in range(ko * kh * EACH):
+            t = n // EACH
+            plane = (planes // orientations * o + t // kh - ko // 2) % planes
+            offset[o, n] = (plane * rows + t % kh) * columns + n % EACH
     one = u.dtype.type(sign)
     for item in range(start, stop):
         c, part = item // parts, item % parts
         sums[part, c] = 0
         for b in range(batch * part // parts, batch * (part + 1) // parts):
             frame[:] = 0
-            _, high, nans = fill_frame(signal, u, b, c, 1, one, kernel)
+            high, nans = one, False
+            if not FULL:
+                _, high, nans = fill_frame(signal, u, b, c, 1, one, kernel)
             for o in range(orientations):
-                if ordinary[c, o] and high < np.inf and not nans:
+                if FULL:
+                    plane_full_back(
+                        grad[b, c, o], winner[b, c, o], ko * kh * kw, offset[o], frame, sums[part, c, o], columns
+                    )
+                elif ordinary[c, o] and high < np.inf and not nans:
                     plane_back(
                         grad[b, c, o], winner[b, c, o], signal, costs[c, o], offset[o], frame, sums[part, c, o], columns
                     )

@@ -9,15 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pdegcnn._dtypes import widen
+from pdegcnn._dtypes import wide_dtype, widen
 
 CHUNK = 2**17
 """Outputs worked on at once on a CPU, so that they stay in its cache."""
 
 
-def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def forward(
+    u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype, periodic: bool
+) -> tuple[Tensor, Tensor]:
     """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
-    dtype = torch.promote_types(u.dtype, torch.float32)
+    dtype = wide_dtype(u.dtype)
     rows = kernel.shape[2] * kernel.shape[3]
     weights = kernel.to(dtype)
     out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
@@ -27,24 +29,28 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch
     step = u.shape[1] if u.device.type != "cpu" else max(1, CHUNK * u.shape[1] // max(u.numel(), 1))
     for start in range(0, u.shape[1], step):
         part = slice(start, start + step)
-        best = _best(sign * u[:, part].to(dtype), weights[part], winner[:, part] if keep else None, absent, ordinary)
+        noted = winner[:, part] if keep else None
+        best = _best(sign * u[:, part].to(dtype), weights[part], noted, absent, ordinary, periodic)
         out[:, part] = sign * best
     return out, winner
 
 
-def _best(u: Tensor, weights: Tensor, winner: Tensor | None, absent: list[bool], ordinary: bool) -> Tensor:
+def _best(
+    u: Tensor, weights: Tensor, winner: Tensor | None, absent: list[bool], ordinary: bool, periodic: bool
+) -> Tensor:
     """Greatest ``u - k``; writes the rows of the first taps that reach it into ``winner``.
 
     NaN cannot occur where ``ordinary``.
     """
     height, width = u.shape[-2:]
     ko, kh, kw = weights.shape[-3:]
-    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2), value=-torch.inf)
-    stride = u.shape[2] // weights.shape[1]
+    beyond = 0 if periodic else ko // 2
+    padded = F.pad(u, (kw // 2, kw // 2, kh // 2, kh // 2, beyond, beyond), value=-torch.inf)
+    planes = slice(beyond, beyond + u.shape[2], u.shape[2] // weights.shape[1])
     best = u.new_full((*u.shape[:2], weights.shape[1], height, width), -torch.inf)
     value, wins = torch.empty_like(best), torch.empty(best.shape, dtype=torch.bool, device=u.device)
     for a in range(ko):
-        turned = padded.roll(ko // 2 - a, dims=2)[:, :, ::stride]
+        turned = padded.roll(ko // 2 - a, dims=2)[:, :, planes]
         for t, (i, j) in enumerate(product(range(kh), range(kw)), a * kh * kw):
             weight = weights[:, :, a, i, j, None, None]
             torch.sub(turned[..., i : i + height, j : j + width], weight, out=value)

@@ -107,6 +107,7 @@ def _walk(
     KW: tl.constexpr,
     SIGN: tl.constexpr,
     KEEP: tl.constexpr,
+    PERIODIC: tl.constexpr,
     ALL: tl.constexpr,
     LINE: tl.constexpr,
     WIDE: tl.constexpr,
@@ -134,10 +135,12 @@ def _walk(
         best = tl.full([BLOCK], float("-inf"), WIDE)
         index = tl.full([BLOCK], KO * KH * KW, tl.int32)
         for a in range(KO):
-            source = first + ((stride * o + a + KO * planes - KO // 2) % planes).to(tl.int64) * pixels
+            turned = stride * o + a - KO // 2
+            there = PERIODIC | ((turned >= 0) & (turned < planes))
+            source = first + ((turned + KO * planes) % planes).to(tl.int64) * pixels
             for i in range(KH):
                 row = h + i - KH // 2
-                in_row = (at < pixels) & (row >= 0) & (row < height)
+                in_row = there & (at < pixels) & (row >= 0) & (row < height)
                 for j in range(KW):
                     column = w + j - KW // 2
                     here = in_row & (column >= 0) & (column < width)
@@ -234,7 +237,9 @@ def _frame(x: Tensor, size: Sequence[int], dtype: torch.dtype, empty: float, spe
     return frame(x, x.shape[-2], size[1:], (size[1] // 2, size[2] // 2), dtype, empty, special)
 
 
-def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def forward(
+    u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype, periodic: bool
+) -> tuple[Tensor, Tensor]:
     """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
     size = tuple(kernel.shape[2:])
     out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
@@ -246,19 +251,22 @@ def forward(u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.d
             # half precision stays packed for values; winners are those of float32
             dtype = torch.promote_types(u.dtype, torch.float32) if keep or u.dtype == torch.bfloat16 else u.dtype
             framed = _frame(u, size, dtype, -sign * float("inf"), special)
-            _by_strips(framed, kernel.to(dtype), out, winner, sign, keep)
-        _tap_by_tap(u, kernel, special, out, winner, sign, keep, not whole)
+            _by_strips(framed, kernel.to(dtype), out, winner, sign, keep, periodic)
+        _tap_by_tap(u, kernel, special, out, winner, sign, keep, periodic, not whole)
     return out, winner
 
 
-def _by_strips(framed: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool) -> None:
+def _by_strips(
+    framed: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool, periodic: bool
+) -> None:
     """Values and winners of ordinary signals."""
     batch, channels, orientations, height, width = out.shape
     size = tuple(kernel.shape[2:])
     block = lanes(batch * width)
     counts = (batch, channels, orientations, framed.shape[2] // orientations, height, width, *framed.shape[-2:])
     columns = block if framed.dtype.itemsize >= 4 else 2 * block  # two halves fill a register
-    _module("forward", size, strip(height), sign, keep, dtype_name(framed.dtype)).forward[programs(out.shape, columns)](
+    module = _module("forward", size, strip(height), sign, keep, dtype_name(framed.dtype), periodic)
+    module.forward[programs(out.shape, columns)](
         *(framed, kernel, out, *([winner] if keep else [])),
         *counts,
         BLOCK=columns,
@@ -267,7 +275,15 @@ def _by_strips(framed: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign
 
 
 def _tap_by_tap(
-    u: Tensor, kernel: Tensor, special: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool, everything: bool
+    u: Tensor,
+    kernel: Tensor,
+    special: Tensor,
+    out: Tensor,
+    winner: Tensor,
+    sign: int,
+    keep: bool,
+    periodic: bool,
+    everything: bool,
 ) -> None:
     """Values and winners of the signals that are ``special`` (with ``everything``, of all) and of such kernels."""
     batch, channels, orientations, height, width = out.shape
@@ -278,6 +294,7 @@ def _tap_by_tap(
         *(u, kernel, special, out, winner, channels, orientations, stride, height, width, groups, *size),
         SIGN=sign,
         KEEP=keep,
+        PERIODIC=periodic,
         ALL=everything,
         LINE=triton.next_power_of_2(size.numel()),
         WIDE=wide(u.dtype),

@@ -17,7 +17,7 @@ FILE = "pdegcnn/ops/morphology/triton_source.py"
 SIZES = "batch, channels, orientations, stride, height, width, frame_height, frame_width"
 
 
-def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype: str) -> str:
+def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype: str, periodic: bool = True) -> str:
     """Module with ``forward(frame, kernel, out, winner, sizes)``: values, and rows of winning taps where ``keep``.
 
     Args:
@@ -26,6 +26,7 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
         sign: +1 for the maximum of differences, -1 for the minimum of sums.
         keep: whether to keep the row of each winner, ``a * KH + i`` (``KO * KH`` where no tap wins).
         dtype: type of the frame and the kernel, in which to compute: float16, float32 or float64.
+        periodic: whether the first plane follows the last; if not, taps beyond them are passed over.
     """
     ko, kh, kw = size
     choose, worst, join, better = ("maximum", "-inf", "-", ">") if sign > 0 else ("minimum", "inf", "+", "<")
@@ -42,11 +43,16 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
         if keep:
             lines.append(f"    row{r} = tl.full([BLOCK], {ko * kh}, tl.int32)")
     lines += [f"    turned = o * stride - {ko // 2}"]
-    lines += ["    turned = tl.where(turned < 0, turned + planes, turned)"] * (ko // 2)
-    lines += [
-        f"    for a in range({ko}):",
-        "        p = first + turned * area",
-    ]
+    if periodic:
+        lines += ["    turned = tl.where(turned < 0, turned + planes, turned)"] * (ko // 2)
+        lines += [f"    for a in range({ko}):"]
+    else:  # q and turned are those of the first tap inside
+        lines += [
+            "    inside = tl.maximum(-turned, 0)",
+            f"    q, turned = q + inside * {kh * kw}, turned + inside",
+            f"    for a in range(inside, tl.minimum({ko}, inside + planes - turned)):",
+        ]
+    lines += ["        p = first + turned * area"]
     lines += [f"        k{i}_{j} = tl.load(q + {i * kw + j})" for i in range(kh) for j in range(kw)]
     for r in range(rows + kh - 1):
         lines.append(f"        # row {r} of the frame")
@@ -63,8 +69,9 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
     lines += [
         f"        q += {kh * kw}",
         "        turned += 1",
-        "        turned = tl.where(turned < planes, turned, 0)",
     ]
+    if periodic:
+        lines.append("        turned = tl.where(turned < planes, turned, 0)")
     lines += stores(rows, {"out": "best", **({"winner": "row"} if keep else {})})
     return head(text, FILE, "forward", f"frame, kernel, out, {winner}{SIZES}") + "\n".join(lines) + "\n"
 

@@ -1,0 +1,64 @@
+"""Reading image files upright, as viewers show them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WIDE = {"I;12": 4095}
+"""How files hold grey values of 12 bits, and the greatest one; of others it is 65535."""
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """The colours of a photograph as uint8 (H,W,3), upright.
+
+    A palette gives its colours. What is transparent lies on black. Grey values of 16 bits, also those kept in 32, are
+    scaled from 0..65535, those of 12 bits from 0..4095, floats from [0,1].
+
+    Raises:
+        ImportError: if Pillow is not installed.
+        ValueError: if the file is damaged or no image, or has values outside of those ranges.
+    """
+    with opened(path) as (image, stored, _):
+        if not image.mode.startswith(("I", "F")):
+            clear = "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
+            values = np.array(image.convert("RGBA" if clear else "RGB"))
+        else:
+            values, clear = np.array(image), False
+    if clear:
+        shares = values[..., 3:].astype(np.uint32)
+        return ((values[..., :3] * shares + 127) // 255).astype(np.uint8)
+    if values.ndim == 3:
+        return values
+    top = 1.0 if values.dtype.kind == "f" else WIDE.get(stored[:4], 65535)
+    if not (values.min() >= 0 and values.max() <= top * (1 + 1e-6)):
+        raise ValueError(f"{path}: expected grey values in [0, {top:g}], got {values.min():g} to {values.max():g}")
+    grey = np.clip(values.astype(np.float64) * (255 / top), 0, 255).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, str, int]]:
+    """The first image in a file, turned as its EXIF orientation says; ``ValueError`` for all that fails.
+
+    Also how its pixels are stored, in Pillow's words, and the number of images in the file.
+    """
+    try:
+        pillow, operations = importlib.import_module("PIL.Image"), importlib.import_module("PIL.ImageOps")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "images are read with Pillow, which is not installed: pip install 'pdegcnn[vessels]'"
+        ) from error
+    try:
+        # a file, not its name: Pillow maps a named TIFF into memory, and then turns it by 90 degrees in the wrong size
+        with open(path, "rb") as file, pillow.open(file) as image:
+            stored = image.tile[0][3] if image.tile else ""  # known until the pixels are loaded
+            stored = stored[0] if isinstance(stored, (tuple, list)) and stored else stored
+            yield operations.exif_transpose(image), str(stored), getattr(image, "n_frames", 1)
+    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+        raise ValueError(f"{path}: expected a readable image, got a damaged one ({error})") from error

@@ -1,0 +1,36 @@
+"""The command ``pdegcnn``: vessels of photographs, and what is installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pdegcnn.command_line import info, vessels
+
+__all__ = ["main"]
+
+PROGRAMS = {"vessels": vessels, "info": info}
+"""Each has ``ABOUT``, ``add_arguments`` and ``run``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit status: 0, or 1 where something failed. 2 is for wrong arguments.
+
+    Args:
+        arguments: what follows the name of the program; those of the process if None.
+    """
+    made = argparse.ArgumentParser(prog="pdegcnn", description="Vessels in photographs, and what is installed.")
+    programs = made.add_subparsers(dest="program", required=True, metavar="{vessels,info}")
+    for name, module in PROGRAMS.items():
+        about, _, rest = module.ABOUT.partition("\n")
+        form = argparse.RawDescriptionHelpFormatter
+        own = programs.add_parser(name, help=about, description=about, epilog=rest, formatter_class=form)
+        module.add_arguments(own)
+        own.set_defaults(parser=own)
+    chosen = made.parse_args(arguments)
+    try:
+        return PROGRAMS[chosen.program].run(chosen)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; what is written is whole, and the same command goes on from there\n")
+        return 130

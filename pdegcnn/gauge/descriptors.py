@@ -1,0 +1,144 @@
+"""Features of spin 0 that a mesh has by itself: curvatures and heat-kernel signatures.
+
+They do not change when a mesh is moved or its vertices are renumbered, and so are fit for the input of a network where
+positions are not. Lengths are in units of the mesh: with ``unit=None`` (the mean edge) nothing depends on the scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn._typing import Device, DType, from_numpy
+from pdegcnn.gauge.features import check_mesh
+from pdegcnn.spaces import Mesh
+
+REACH = 4 * math.log(10)
+"""Times of the signature run from this over the greatest eigenvalue to this over the least, as in its source."""
+ZERO = 1e-8
+"""Eigenvalues below this share of the greatest are those of constants."""
+
+
+def gaussian_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None) -> Tensor:
+    """Gaussian curvature at each vertex, ``[1,1,V]``: what the angles around it lack to ``2 pi``, by its area.
+
+    In ``1 / unit ** 2``: a sphere of radius R units has ``1 / R ** 2``. Its sum times ``mesh.areas`` over a closed
+    surface is ``2 pi`` times the Euler characteristic, exactly (Gauss-Bonnet). It is known from edge lengths alone. At
+    the boundary it is zero. Areas are a third of the faces around, so that vertices of five or seven neighbours among
+    others of six read about 15 % too much or too little, however fine the mesh is.
+
+    Args:
+        mesh: the surface.
+        device: of the result.
+        dtype: of the result; torch's default dtype if None.
+
+    Raises:
+        TypeError: ``mesh`` is no mesh.
+
+    Source: Meyer, Desbrun, Schroeder & Barr, *Discrete differential-geometry operators* (2003).
+    """
+    t = check_mesh(mesh).surface.triangulation
+    around = torch.zeros(mesh.vertex_count, dtype=torch.float64)
+    around.index_add_(0, from_numpy(t.tail), from_numpy(t.corners.ravel()))
+    curvature = (2 * math.pi - around) / mesh.areas.cpu()
+    return _inside(mesh, curvature, device, dtype)
+
+
+def mean_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None) -> Tensor:
+    """Mean curvature at each vertex, ``[1,1,V]``: how fast the surface bends away from its normal, on average.
+
+    In ``1 / unit``, positive where the surface is convex as seen from outside: a sphere of radius R units has
+    ``1 / R``. It is half the Laplacian of the positions, along the normal. At the boundary it is zero.
+
+    Args:
+        mesh: a surface in space.
+        device: of the result.
+        dtype: of the result; torch's default dtype if None.
+
+    Raises:
+        TypeError: ``mesh`` is no mesh.
+        ValueError: the mesh is given by its edge lengths, and lies nowhere in space.
+
+    Source: as of :func:`gaussian_curvature`.
+    """
+    matrix, areas = check_mesh(mesh).laplacian(0, torch.empty(0, dtype=torch.float64))
+    positions = mesh.vertices.cpu() / _units(mesh)
+    rows = torch.repeat_interleave(torch.arange(mesh.vertex_count), matrix.start.diff())
+    weighted = matrix.values.real[:, None] * positions[matrix.columns]
+    bend = torch.zeros_like(positions).index_add_(0, rows, weighted)
+    normal = mesh.frames_in_space()[2].cpu()
+    return _inside(mesh, (bend * normal).sum(1) / (2 * areas), device, dtype)
+
+
+def heat_kernel_signature(
+    mesh: Mesh,
+    times: int | Sequence[float] = 16,
+    *,
+    modes: int = 64,
+    device: Device = None,
+    dtype: DType = None,
+) -> Tensor:
+    """How much of the heat put at a vertex is still there after each time, ``[1,T,V]``: the shape around it.
+
+    Small times see the curvature nearby, large ones the whole. Divided by its mean over the surface, so values are
+    about one and have no unit. It is known from edge lengths alone. Every connected piece is a surface of its own.
+
+    Args:
+        mesh: the surface.
+        times: how many, evenly spaced on a logarithmic scale from ``4 log(10)`` over the greatest eigenvalue to
+            ``4 log(10)`` over the least positive one of each piece, so that nothing depends on its size; or the times
+            themselves, in square units.
+        modes: number of eigenfunctions of the Laplacian; the mesh keeps them (``mesh.prepare(bases={0: modes})``).
+        device: of the result.
+        dtype: of the result; torch's default dtype if None.
+
+    Raises:
+        TypeError: ``mesh`` is no mesh, or a number is none.
+        ValueError: a number or a time that is not positive.
+
+    Source: Sun, Ovsjanikov & Guibas, *A concise and provably informative multi-scale signature* (2009).
+    """
+    check_mesh(mesh)
+    given = None if isinstance(times, int) and not isinstance(times, bool) else _times(times)
+    count = _checks.positive_int("times", times) if given is None else len(given)
+    pieces = mesh.modes(0, _checks.positive_int("modes", modes), torch.empty(0, dtype=torch.float64))
+    found = torch.ones(count, mesh.vertex_count, dtype=torch.float64)
+    for vertices, values, functions in pieces:
+        positive = values[values > ZERO * values[-1]]
+        if not len(positive):  # a piece of which only the constant is known
+            continue
+        t = given
+        if t is None:
+            first, last = math.log(REACH / float(positive[-1])), math.log(REACH / float(positive[0]))
+            t = torch.linspace(first, last, count, dtype=torch.float64).exp()
+        decay = torch.exp(-t[:, None] * values)  # [T,K]
+        kept = decay @ functions.real.square().mT
+        area = 1 / functions[:, 0].real.square().mean()  # of the constant one
+        found[:, vertices] = kept * area / decay.sum(1, keepdim=True)
+    return found.to(device=device, dtype=dtype or torch.get_default_dtype())[None]
+
+
+def _times(times: object) -> Tensor:
+    """Times as a tensor."""
+    if not isinstance(times, (tuple, list)) or not times:
+        raise TypeError(f"times: expected a positive int or a sequence of positive numbers, got {times!r}")
+    given = cast("Sequence[object]", times)
+    return torch.tensor([_checks.plain_number("times", t, 0.0, math.inf, open_low=True) for t in given]).double()
+
+
+def _units(mesh: Mesh) -> Tensor:
+    """The unit of length at each vertex, ``[V,1]``: that of its part of a union."""
+    units = [torch.full((size, 1), part.unit) for size, part in zip(mesh.sizes, mesh.surface.parts)]
+    return torch.cat(units).double()
+
+
+def _inside(mesh: Mesh, curvature: Tensor, device: Device, dtype: DType) -> Tensor:
+    """A curvature, zero at the boundary."""
+    boundary = from_numpy(mesh.surface.triangulation.on_boundary)
+    inner = torch.where(boundary, 0.0, curvature)
+    return inner.to(device=device, dtype=dtype or torch.get_default_dtype())[None, None]

@@ -1,0 +1,187 @@
+"""Fields of xarray on latitudes and longitudes: to signals on a grid of the sphere and back.
+
+Whatever the order of the dimensions, of the latitudes and of the longitudes; missing values become a mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn._typing import Device, DType, Floats, Ints, from_numpy
+from pdegcnn.sphere import SphereGrid, grid_of, regrid, to_latlon
+
+__all__ = ["Field", "from_xarray", "to_xarray"]
+
+WORDS = {
+    "latitude": ("lat", "latitude", "degrees_north"),
+    "longitude": ("lon", "longitude", "degrees_east"),
+}
+"""Names, standard names and units of coordinates (CF conventions)."""
+
+
+class Field(NamedTuple):
+    """A field on a grid.
+
+    Args:
+        values: ``[..., *grid.shape]``, zero where the field is missing.
+        mask: bool, the same shape: False where the field is missing.
+        grid: where the values lie.
+    """
+
+    values: Tensor
+    mask: Tensor
+    grid: SphereGrid
+
+
+def from_xarray(
+    array: Any,
+    grid: SphereGrid | None = None,
+    *,
+    latitude: str | None = None,
+    longitude: str | None = None,
+    device: Device = None,
+    dtype: DType = None,
+) -> Field:
+    """A field of an ``xarray.DataArray`` as values on a grid and a mask.
+
+    Args:
+        array: with one-dimensional coordinates of latitudes and longitudes in degrees, in any order and from any
+            origin; a repeated meridian is left out. All other dimensions come first, in their order.
+        grid: where to interpolate to, as :func:`pdegcnn.sphere.regrid` does; None: the grid that the field lies on
+            (:func:`pdegcnn.sphere.grid_of`), whose values are only put in order.
+        latitude: name of the dimension of latitudes; None: the one called so, or whose units are degrees_north.
+        longitude: the same for longitudes, degrees_east.
+        device: of the result.
+        dtype: of the values; torch's default dtype if None.
+
+    Raises:
+        TypeError: ``array`` is no DataArray.
+        ValueError: no such dimensions, or angles that are not those of a field around the sphere.
+
+    Example:
+        >>> import numpy as np, xarray as xr, pdegcnn as pg
+        >>> lat, lon = np.linspace(-90, 90, 73), np.arange(144) * 2.5 - 180
+        >>> array = xr.DataArray(np.ones((144, 2, 73)), {"lon": lon, "lat": lat}, ("lon", "time", "lat"))
+        >>> field = pg.interop.xarray.from_xarray(array)
+        >>> field.grid.name, tuple(field.values.shape), bool(field.mask.all())
+        ('clenshaw_curtis', (2, 73, 144), True)
+    """
+    north, east = _dimensions(array, latitude, longitude)
+    lat, lon = _degrees(array, north), _degrees(array, east)
+    data = np.asarray(array.transpose(..., north, east).values)
+    if data.dtype.kind not in "fiub":
+        raise TypeError(f"array: expected real numbers, got dtype {data.dtype}")
+    values = from_numpy(np.array(data, dtype=np.float64))
+    if grid is None:
+        rows, columns = np.argsort(-lat, kind="stable"), _once_around(lon)
+        grid = grid_of(from_numpy(lat[rows]), from_numpy(lon[columns] % 360))
+        values = values[..., from_numpy(rows)[:, None], from_numpy(columns)]
+    else:
+        columns = _once_around(lon)
+        values = regrid(values[..., from_numpy(columns)], from_numpy(lat), from_numpy(lon[columns] % 360), grid)
+    mask = values.isfinite()
+    kind = dtype or torch.get_default_dtype()
+    return Field(torch.where(mask, values, 0.0).to(device, kind), mask.to(device), grid)
+
+
+def to_xarray(
+    signal: Tensor,
+    grid: SphereGrid,
+    like: Any,
+    *,
+    mask: Tensor | None = None,
+    latitude: str | None = None,
+    longitude: str | None = None,
+    method: str = "bilinear",
+) -> Any:
+    """Values on a grid as a DataArray like the one they came from: the way back from :func:`from_xarray`.
+
+    Args:
+        signal: ``[..., *grid.shape]``; the axes in front are the other dimensions of ``like``, in their order.
+        grid: a grid of rings of equal length.
+        like: the DataArray whose coordinates, order of dimensions, name, attributes and dtype the result has (integers
+            are rounded; where values are missing they are floats).
+        mask: bool, broadcastable to ``signal``: what is False takes no part and is missing in the result.
+        latitude: as in :func:`from_xarray`.
+        longitude: as in :func:`from_xarray`.
+        method: as in :func:`pdegcnn.sphere.to_latlon`, where ``like`` does not lie on ``grid``; where it does, values
+            are only put in order.
+
+    Raises:
+        TypeError: ``like`` is no DataArray, ``signal`` no real tensor.
+        ValueError: shapes that do not fit.
+    """
+    north, east = _dimensions(like, latitude, longitude)
+    lat, lon = _degrees(like, north), _degrees(like, east)
+    _checks.kind("grid", grid, SphereGrid, "a SphereGrid").require_rings()
+    signal = _checks.tensor("signal", signal).detach().cpu()
+    others = [d for d in like.dims if d not in (north, east)]
+    wanted = (*(like.sizes[d] for d in others), *grid.shape)
+    if tuple(signal.shape) != wanted:
+        raise ValueError(f"signal: expected shape {wanted}, {others} and the grid, got {tuple(signal.shape)}")
+    place = _places(grid, lat, lon)
+    if place is None:
+        found = to_latlon(signal.double(), grid, from_numpy(lat), from_numpy(lon), method=method, mask=mask)
+    else:
+        whole = signal.double() if mask is None else torch.where(mask.cpu(), signal.double(), torch.nan)
+        found = whole[..., from_numpy(place[0])[:, None], from_numpy(place[1])]
+    values = found.numpy()
+    kind = like.dtype
+    if kind.kind not in "f" and np.isfinite(values).all():
+        values = np.rint(values)
+    elif kind.kind not in "f":
+        kind = np.dtype(np.float64)
+    result = like.transpose(*others, north, east).copy(data=values.astype(kind))
+    return result.transpose(*like.dims)
+
+
+def _dimensions(array: Any, latitude: str | None, longitude: str | None) -> tuple[str, str]:
+    """The names of the dimensions of latitudes and of longitudes."""
+    if not hasattr(array, "dims") or not hasattr(array, "coords") or not hasattr(array, "transpose"):
+        raise TypeError(f"array: expected an xarray.DataArray, got {type(array).__name__}")
+    found: list[str] = []
+    for what, given in (("latitude", latitude), ("longitude", longitude)):
+        names = [d for d in array.dims if given is not None and d == given or given is None and _is(array, d, what)]
+        if len(names) != 1:
+            dims = tuple(array.dims)
+            raise ValueError(f"{what}: expected the name of one of the dimensions {dims}, got {given!r}")
+        found.append(names[0])
+    return found[0], found[1]
+
+
+def _is(array: Any, dimension: Any, what: str) -> bool:
+    """Whether a dimension is that of latitudes or of longitudes, by its name or attributes."""
+    attributes = array.coords[dimension].attrs if dimension in array.coords else {}
+    said = (dimension, attributes.get("standard_name"), attributes.get("units"))
+    return any(str(word).lower() in WORDS[what] for word in said)
+
+
+def _degrees(array: Any, dimension: str) -> Floats:
+    """The coordinates of a dimension."""
+    if dimension not in array.coords:
+        raise ValueError(f"array: expected coordinates of the dimension {dimension!r} in degrees, got none")
+    return np.array(array.coords[dimension].values, dtype=np.float64)
+
+
+def _once_around(longitudes: Floats) -> Ints:
+    """Places of the longitudes once around, eastwards from the first one at or after zero, none repeated."""
+    turned = np.round(longitudes % 360, 6) % 360
+    return np.unique(turned, return_index=True)[1].astype(np.int64)
+
+
+def _places(grid: SphereGrid, latitudes: Floats, longitudes: Floats) -> tuple[Ints, Ints] | None:
+    """Row and column of the grid at each latitude and longitude; None where one lies between them."""
+    if len(grid.shape) != 2:
+        return None
+    rings, step = 90 - np.rad2deg(np.asarray(grid.theta)), 360 / grid.nlon
+    rows = np.abs(rings[:, None] - latitudes).argmin(0)
+    columns = np.rint(longitudes / step).astype(np.int64)
+    away = max(float(np.abs(rings[rows] - latitudes).max()), float(np.abs(columns * step - longitudes).max()))
+    if away > 0.18 / len(rings):
+        return None
+    return rows.astype(np.int64), columns % grid.nlon

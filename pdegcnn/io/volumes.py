@@ -1,0 +1,161 @@
+"""Volumes in NIfTI files, with the size of their voxels and their place in the scanner."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn._files import write_file
+from pdegcnn._typing import from_numpy
+from pdegcnn.spaces import R3
+
+__all__ = ["Volume", "read_volume", "write_volume"]
+
+SUFFIXES = (".nii", ".nii.gz")
+LARGER = {"u2": "i4", "u4": "i8"}
+"""Types of numbers that torch computes little with, and those that hold them."""
+
+
+class Volume(NamedTuple):
+    """What a NIfTI file holds.
+
+    Attributes:
+        values: ``[C,D,H,W]``; the axes are those of the file in reverse, so that its first axis is W.
+        spacing: size of a voxel along (slices, rows, columns), in the units of the file, mostly millimetres.
+        affine: ``[4,4]``, float64: from (column, row, slice, 1) to (x, y, z, 1) in the scanner.
+    """
+
+    values: Tensor
+    spacing: tuple[float, float, float]
+    affine: Tensor
+
+    @property
+    def space(self) -> R3:
+        """The space of these volumes."""
+        return R3(self.spacing)
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a NIfTI file.
+
+    Whole numbers, such as labels, stay whole; numbers that the file scales become floating-point ones. Needs
+    ``nibabel``.
+
+    Args:
+        path: of a file ``.nii`` or ``.nii.gz`` with three axes, or four, of which the last holds channels or times.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a damaged file, or one of another kind or with other axes.
+        ImportError: ``nibabel`` is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: expected a NIfTI file, got {str(path)!r}, which does not exist")
+    nibabel = _nibabel()
+    try:
+        image = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Pair):
+            raise ValueError(f"path: expected a NIfTI file, got {str(path)!r}, which holds a {type(image).__name__}")
+        numbers, affine = np.asanyarray(image.dataobj), np.array(image.affine, dtype=np.float64)
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError) as error:
+        raise ValueError(f"path: expected a NIfTI file, got {str(path)!r}, which is damaged ({error})") from error
+    if numbers.dtype.kind not in "iufb":
+        raise ValueError(f"path: expected a file of real numbers, got {str(path)!r} of type {numbers.dtype}")
+    while numbers.ndim > 3 and numbers.shape[-1] == 1:
+        numbers = numbers[..., 0]
+    if numbers.ndim not in (3, 4):
+        raise ValueError(f"path: expected a file with three or four axes, got {str(path)!r} of shape {numbers.shape}")
+    kind = LARGER.get(numbers.dtype.str[1:], numbers.dtype.newbyteorder("="))
+    values = from_numpy(np.ascontiguousarray(numbers.T.astype(kind)))
+    return Volume(values if values.ndim == 4 else values[None], _spacing_of("path", affine), from_numpy(affine))
+
+
+def write_volume(
+    path: str | Path,
+    values: Tensor,
+    *,
+    affine: Tensor | None = None,
+    spacing: float | tuple[float, float, float] | None = None,
+) -> Path:
+    """Write a volume to a NIfTI file, which appears whole or not at all.
+
+    :func:`read_volume` gives back the same numbers, affine and spacing, but for the precision of affines in such files,
+    which is float32. Needs ``nibabel``.
+
+    Args:
+        path: of the file, ``.nii`` or ``.nii.gz``, in a folder that exists.
+        values: ``[D,H,W]`` or ``[C,D,H,W]``, real; whole numbers stay whole, bool becomes uint8, halves float32.
+        affine: ``[4,4]``, as :func:`read_volume` returns it.
+        spacing: size of a voxel where there is no affine: along (slices, rows, columns), or one number; 1 if not given.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: another suffix, shape, or numbers that cannot be an affine or a spacing; both of them.
+        TypeError: ``values`` or ``affine`` is no tensor.
+        FileNotFoundError: there is no such folder.
+        ImportError: ``nibabel`` is not installed.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(SUFFIXES):
+        raise ValueError(f"path: expected a name that ends with {' or '.join(SUFFIXES)}, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
+    numbers = _array_of(values)
+    if affine is not None and spacing is not None:
+        raise ValueError(f"spacing: expected None beside an affine, which holds it, got {spacing!r}")
+    if affine is None:
+        matrix = np.diag([*R3(1.0 if spacing is None else spacing).grid_steps[::-1], 1.0])
+    else:
+        _checks.kind("affine", affine, Tensor, "a tensor [4,4]")
+        matrix = affine.detach().cpu().double().numpy()
+        _spacing_of("affine", matrix)
+    nibabel = _nibabel()
+    image = nibabel.Nifti1Image(numbers.T, matrix, dtype=numbers.dtype)
+    image.header.set_xyzt_units("mm")
+    data = image.to_bytes()
+    if path.name.lower().endswith(".gz"):
+        data = gzip.compress(data, mtime=0)
+    write_file(path, lambda fresh: fresh.write_bytes(data))
+    return path
+
+
+def _array_of(values: object) -> np.ndarray[Any, Any]:
+    """The numbers of a volume [D,H,W] or [C,D,H,W], in a type that NIfTI has."""
+    tensor = _checks.kind("values", values, Tensor, "a tensor [D,H,W] or [C,D,H,W]").detach().cpu()
+    if tensor.ndim not in (3, 4) or 0 in tensor.shape or tensor.is_complex():
+        raise ValueError(
+            f"values: expected real numbers [D,H,W] or [C,D,H,W], got {tensor.dtype} of shape {tuple(tensor.shape)}"
+        )
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        tensor = tensor.float()
+    return (tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor).numpy()
+
+
+def _spacing_of(name: str, affine: Sequence[Any] | np.ndarray[Any, Any]) -> tuple[float, float, float]:
+    """Size of a voxel along slices, rows and columns: lengths of the columns of an affine ``[4,4]``."""
+    matrix = np.asarray(affine)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise ValueError(f"{name}: expected an affine [4,4] of finite numbers with the last row (0, 0, 0, 1)")
+    column, row, depth = np.linalg.norm(matrix[:3, :3], axis=0).tolist()
+    if not abs(np.linalg.det(matrix[:3, :3])) > 1e-6 * column * row * depth or not math.isfinite(column * row * depth):
+        raise ValueError(f"{name}: expected an affine with an inverse, got {matrix.tolist()}")
+    return depth, row, column
+
+
+def _nibabel() -> Any:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise ImportError(f"NIfTI files need nibabel: pip install 'pdegcnn[volumes]' ({error})") from error
+    return nibabel

@@ -1,0 +1,98 @@
+"""The diffusion-shock term, with two metrics and two rates per channel."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.nn._precision import run_in_parameter_dtype
+from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
+from pdegcnn.nn.terms import TERMS, MetricTerm, solve
+from pdegcnn.pde import KernelSize, Options, Radius
+from pdegcnn.pde.derivatives import grid_step
+from pdegcnn.pde.shock import NAME, ShockParameters, ShockSolver
+from pdegcnn.spaces import Mesh, Space
+
+CONTRAST, SHARPNESS = 4.0, 0.5
+"""Where learning starts, for signals of variance one: the sharpness per grid step."""
+
+
+class DiffusionShock(MetricTerm):
+    """Diffusion where a signal is flat, dilation and erosion at edges; see :func:`pdegcnn.functional.diffusion_shock`.
+
+    Each channel learns a metric of the diffusion, one of the shocks, the contrast and the sharpness.
+
+    Args:
+        space: the space.
+        channels: number of channels C.
+        alpha: power of dilation and erosion in [1/2, 1], or a learned
+            :class:`~pdegcnn.nn.parameters.LearnableAlpha`.
+        metric: form of both metrics, ``"diagonal"`` or ``"spd"``.
+        smoothing: as in the function.
+        kernel_size: as in the function.
+        radius: as in the function.
+        distance: as in the function.
+        boundary: as in the function.
+        padding_mode: as in the function.
+        subgrid: as in the function.
+        oversample: as in the function.
+        device: where the parameters live.
+        dtype: their dtype.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        channels: int,
+        *,
+        alpha: float | LearnableAlpha = 0.65,
+        metric: str = "diagonal",
+        smoothing: Radius | None = None,
+        kernel_size: KernelSize | None = None,
+        radius: Radius | None = None,
+        distance: str | None = None,
+        boundary: str | None = None,
+        padding_mode: str | None = None,
+        subgrid: str | None = None,
+        oversample: int | tuple[int, int] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        options = Options(
+            kernel_size=kernel_size,
+            radius=radius,
+            distance=distance,
+            boundary=_checks.border(boundary, padding_mode),
+            subgrid=subgrid,
+            oversample=oversample,
+            smoothing=smoothing,
+        )
+        super().__init__(NAME, space, channels, options, alpha, metric, device, dtype)
+        self.diffusion_metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
+        self.log_contrast = nn.Parameter(torch.empty(channels, device=device, dtype=dtype))
+        self.log_sharpness = nn.Parameter(torch.empty(channels, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Contrast and sharpness for signals of variance one on this grid; the metrics have their own."""
+        nn.init.constant_(self.log_contrast, math.log(CONTRAST))
+        nn.init.constant_(self.log_sharpness, math.log(SHARPNESS / grid_step(self.space)))
+
+    def parameters_of_shock(self) -> ShockParameters:
+        """Return both metrics, the contrast and the sharpness; ``metric`` is that of the shocks."""
+        return ShockParameters(
+            self.diffusion_metric(), self.metric(), self.log_contrast.exp(), self.log_sharpness.exp()
+        )
+
+    @run_in_parameter_dtype
+    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
+        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
+        solver = self._solver(u, self.log_contrast, time, mesh)
+        assert isinstance(solver, ShockSolver)
+        return solve(solver, solver.diffusion_shock, u, self.parameters_of_shock(), self.power(), time)
+
+
+TERMS[NAME] = DiffusionShock

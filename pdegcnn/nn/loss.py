@@ -1,0 +1,61 @@
+"""Losses that count every point by its area."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pdegcnn import _checks
+from pdegcnn.spaces import Space
+
+
+class AreaWeightedLoss(nn.Module):
+    """Mean of a loss over a space, each point weighted by its area; points that a mask leaves out do not count.
+
+    On a grid of latitudes and longitudes a plain mean counts the poles most: at 60 degrees twice as much as at the
+    equator. On meshes points count by the area of their triangles. Where all points are alike it is the plain mean.
+
+    Args:
+        space: where the signals live, or whose base they live on.
+        loss: gives the loss of every entry, with ``reduction="none"``; squares of differences if None.
+
+    Shape:
+        ``forward(input, target, mask=None)``: two signals of one shape ``[B,C,...]``, and a bool tensor that is
+        broadcastable to them, True where the target is known. The result is one number; zero if no point counts.
+
+    Raises:
+        TypeError, ValueError: ``space`` is no space, shapes do not fit, the loss is not one of every entry.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> sphere = pg.S2(pg.sphere.SphereGrid.clenshaw_curtis(5, 8))
+        >>> loss = pg.nn.AreaWeightedLoss(sphere, torch.nn.L1Loss(reduction="none"))
+        >>> loss(torch.ones(2, 3, 5, 8), torch.zeros(2, 3, 5, 8))
+        tensor(1.)
+    """
+
+    def __init__(self, space: Space, loss: nn.Module | None = None) -> None:
+        super().__init__()
+        self.space = _checks.kind("space", space, Space, "a space")
+        default = nn.MSELoss(reduction="none")
+        self.loss = default if loss is None else _checks.kind("loss", loss, nn.Module, "a torch.nn.Module")
+
+    def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - torch's name
+        """Weigh the loss of ``input``."""
+        if _checks.tensor("target", target).shape != _checks.tensor("input", input).shape:
+            raise ValueError(f"target: expected shape {tuple(input.shape)} as input, got {tuple(target.shape)}")
+        areas = self.space.areas
+        base = None if areas is None else tuple(areas.shape)
+        if base is not None and tuple(input.shape[-len(base) :]) != base:
+            raise ValueError(f"input: expected last axes {base} of {self.space}, got shape {tuple(input.shape)}")
+        known = input.new_ones(input.shape, dtype=torch.bool) if mask is None else _checks.mask(mask, input.shape)
+        filled = torch.where(known, target, input.detach())  # what is missing may be NaN
+        found = self.loss(input, filled)
+        if found.shape != input.shape:
+            raise ValueError(f"loss: expected one of every entry, reduction='none', got shape {tuple(found.shape)}")
+        weights = known.to(found.dtype) if areas is None else known * areas.to(found)
+        return torch.where(known, found * weights, 0.0).sum() / weights.sum().clamp_min(torch.finfo(found.dtype).tiny)
+
+    def extra_repr(self) -> str:
+        """Space."""
+        return f"{self.space}"

@@ -1,0 +1,49 @@
+"""Which class solves a term on a space."""
+
+from __future__ import annotations
+
+import torch
+
+from pdegcnn import _checks
+from pdegcnn.pde.grid import GridSolver
+from pdegcnn.pde.mesh import MeshSolver
+from pdegcnn.pde.shock import NAME, SHOCKS
+from pdegcnn.pde.solver import Options, Solver
+from pdegcnn.pde.sphere import SphereSolver
+from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
+
+SOLVERS: dict[type[Space], type[Solver]] = {GridSpace: GridSolver, RotationSpace: SphereSolver, Mesh: MeshSolver}
+COMPOSED: dict[str, dict[type[Space], type[Solver]]] = {NAME: {**SHOCKS}}
+"""Terms that are solved by solvers of other terms."""
+
+
+def solver_class(space: Space, term: str) -> type[Solver]:
+    """Return the class that solves ``term`` on ``space``.
+
+    Raises:
+        TypeError: if ``space`` is not a space.
+        ValueError: if the space does not have this term; the message says which it has, or why it cannot exist.
+    """
+    _checks.kind("space", space, Space, "a space such as pdegcnn.SE2(8)")
+    if term in space.unsupported_terms:
+        raise ValueError(f"terms: {term} cannot exist on {space}: {space.unsupported_terms[term]}")
+    if term not in space.supported_terms:
+        raise ValueError(
+            f"terms: expected one of {', '.join(map(repr, space.supported_terms))} on {space}, got {term!r}"
+        )
+    solver = by_family(space, COMPOSED.get(term, SOLVERS))
+    if solver is None:
+        raise ValueError(f"space: no solver is listed for {type(space).__name__}")
+    return solver
+
+
+def solver_for(
+    space: Space,
+    term: str,
+    options: Options,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Solver:
+    """Return a solver of ``term`` on ``space``; arguments and errors as in :class:`~pdegcnn.pde.solver.Solver`."""
+    return solver_class(space, term)(space, term, options, device=device, dtype=dtype)

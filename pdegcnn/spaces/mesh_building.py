@@ -1,0 +1,89 @@
+"""What a mesh computes when it is first needed: operators in its gauge, on the device and in the dtype of a tensor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdegcnn._typing import from_numpy, linalg
+from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
+
+if TYPE_CHECKING:
+    from pdegcnn.spaces.mesh import Mesh
+
+
+def interpolation(mesh: Mesh, like: Tensor, factor: float) -> Interpolation:
+    """Build :meth:`Mesh.interpolation`."""
+    level = mesh.surface.level(factor)
+    fine, near, weight, transport = (from_numpy(x) for x in (level.fine, level.coarse, level.weight, level.transport))
+    source = from_numpy(level.kept)[near]
+    turn = torch.polar(torch.ones_like(mesh.gauge), mesh.gauge)
+    transport = (transport * turn[source] * turn[fine].conj()).to(like.device, like.dtype.to_complex())
+    return Interpolation(fine.to(like.device), near.to(like.device), weight.to(like), transport)
+
+
+def neighbours(mesh: Mesh, like: Tensor, radius: float | None) -> Neighbours:
+    """Build :meth:`Mesh.neighbours`."""
+    device, pairs = like.device, mesh.surface.pairs(radius)
+    start, centre, source, reverse_index = (
+        from_numpy(x) for x in (pairs.start, pairs.centre, pairs.source, pairs.reverse_index)
+    )
+    turn = torch.polar(torch.ones_like(mesh.gauge), -mesh.gauge)
+    offset = from_numpy(pairs.offset) * turn[centre]
+    transport = from_numpy(pairs.transport) * turn[centre] * turn[source].conj()
+    offset, transport = (x.to(device, like.dtype.to_complex()) for x in (offset, transport))
+    return Neighbours(
+        start.to(device), centre.to(device), source.to(device), offset, transport, reverse_index.to(device)
+    )
+
+
+def laplacian(mesh: Mesh, like: Tensor, spin: int) -> tuple[SparseRows, Tensor]:
+    """Build :meth:`Mesh.laplacian`."""
+    matrix, device = cast(Any, mesh.surface.laplacian(spin)), like.device  # scipy has no stubs
+    start, columns = (from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
+    rows = torch.repeat_interleave(torch.arange(mesh.vertex_count), start.diff())
+    phase = torch.polar(torch.ones(rows.shape, dtype=torch.float64), spin * (mesh.gauge[columns] - mesh.gauge[rows]))
+    values = (from_numpy(matrix.data.astype(np.complex128)) * phase).to(device, like.dtype.to_complex())
+    areas = from_numpy(mesh.surface.delaunay_areas()).to(like)
+    return SparseRows(start.to(device), columns.to(device), values), areas
+
+
+def modes(mesh: Mesh, like: Tensor, spin: int, count: int) -> tuple[Eigenmodes, ...]:
+    """Build :meth:`Mesh.modes`."""
+    turn = torch.polar(torch.ones_like(mesh.gauge), -spin * mesh.gauge)
+    found: list[Eigenmodes] = []
+    for m in mesh.surface.modes(spin, count):
+        place = from_numpy(m.vertices)
+        functions = from_numpy(m.functions.astype(np.complex128)) * turn[place, None]
+        values = from_numpy(m.values).to(like)
+        found.append(Eigenmodes(place.to(like.device), values, functions.to(like.device, like.dtype.to_complex())))
+    return tuple(found)
+
+
+def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Build :meth:`Mesh.frames_in_space`."""
+    t, vertices = mesh.surface.triangulation, mesh.vertices.cpu()
+    corners = vertices[from_numpy(t.faces)]
+    normal = linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = torch.zeros_like(vertices).index_add_(0, from_numpy(t.tail), normal.repeat_interleave(3, 0))
+    normals = torch.nn.functional.normalize(normals, dim=1)
+    first = from_numpy(mesh.surface.frames.first)
+    edge = vertices[from_numpy(t.head)[first]] - vertices
+    x = torch.nn.functional.normalize(edge - (edge * normals).sum(1, keepdim=True) * normals, dim=1)
+    y = linalg.cross(normals, x)
+    c, s = torch.cos(mesh.gauge)[:, None], torch.sin(mesh.gauge)[:, None]
+    return (c * x + s * y).to(like), (c * y - s * x).to(like), normals.to(like)
+
+
+def as_real(name: str, values: object) -> Tensor:
+    """An array of real numbers as a tensor in torch's default precision."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array of real numbers, got {values!r}") from error
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected real numbers, got {type(values).__name__} of dtype {array.dtype}")
+    return from_numpy(array.astype(np.float64)).to(torch.get_default_dtype())

@@ -1,0 +1,220 @@
+"""Space with its translations: PDE-CNNs on volumes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn._typing import linalg, tolist
+from pdegcnn.spaces.grid import GridSpace, normalise_sizes, pixel_positions, sample_image
+
+ORTHOGONAL = 1e-5
+"""Greatest entry of ``R R^T - 1`` of a matrix that counts as orthogonal."""
+WHOLE = 1e-9
+"""Greatest distance of an entry from -1, 0 or 1 where a matrix counts as one that permutes axes."""
+
+
+@dataclass(frozen=True)
+class R3(GridSpace):
+    """Space R3, moved by translations; signals are volumes ``[B,C,D,H,W]``.
+
+    Elements and vectors are ``(x, y, z)`` along the columns, the rows and the slices, in the units of ``spacing``. So
+    are metrics: one that is isotropic stays so whatever the shape of a voxel. Layers commute with translations; with
+    rotations only when the metric is isotropic and nothing is convected. Volumes need no lift. Source: *PDE-CNNs:
+    Axiomatic Derivations* (arXiv 2403.15182).
+
+    Args:
+        spacing: size of a voxel along (slices, rows, columns), or one number for all three.
+
+    Raises:
+        ValueError: a size that is not positive and finite, or another number of sizes.
+        TypeError: a size that is no number.
+
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> pg.R3(spacing=(2.0, 0.5, 0.5)).grid_spacing  # of a step along x, y and z
+        tensor([0.5000, 0.5000, 2.0000], dtype=torch.float64)
+    """
+
+    spacing: float | tuple[float, float, float] = 1.0
+    dim: ClassVar[int] = 3
+    orientations: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
+    is_periodic: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        given: object = self.spacing
+        if isinstance(given, (tuple, list)) or (getattr(given, "ndim", 0) == 1 and hasattr(given, "tolist")):
+            sizes = list(cast("Sequence[object]", given))
+        else:
+            sizes = [given] * 3
+        if len(sizes) != 3:
+            raise ValueError(f"spacing: expected a number or three of them (slices, rows, columns), got {given!r}")
+        numbers = tuple(_checks.plain_number("spacing", size, 0.0, math.inf, open_low=True) for size in sizes)
+        object.__setattr__(self, "spacing", numbers)
+
+    def coarser(self, factor: float) -> R3:
+        """The same space with voxels ``factor`` times as large; lengths keep their units."""
+        slices, rows, columns = cast("tuple[float, float, float]", self.spacing)
+        return R3((factor * slices, factor * rows, factor * columns))
+
+    @property
+    def layout(self) -> str:
+        """``[B,C,D,H,W]``."""
+        return "[B,C,D,H,W]"
+
+    @property
+    def grid_steps(self) -> tuple[float, float, float]:
+        """Size of a voxel along the slices, the rows and the columns."""
+        return cast("tuple[float, float, float]", self.spacing)
+
+    @property
+    def grid_spacing(self) -> Tensor:
+        """Size of a voxel along x, y and z."""
+        return torch.tensor(self.grid_steps[::-1], dtype=torch.float64)
+
+    @property
+    def metric_scale(self) -> Tensor:
+        """The side of a cube as large as a voxel, along every axis."""
+        return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64)
+
+    def identity(self) -> Tensor:
+        """The unit element (0, 0, 0)."""
+        return torch.zeros(3, dtype=torch.float64)
+
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The sum."""
+        return g + h
+
+    def inverse(self, g: Tensor) -> Tensor:
+        """The negative."""
+        return -g
+
+    def exp(self, c: Tensor) -> Tensor:
+        """The vector itself."""
+        return c
+
+    def log(self, g: Tensor) -> Tensor:
+        """The element itself."""
+        return g
+
+    def half_angle(self, g: Tensor) -> Tensor:
+        """The element itself: all distance approximations are exact."""
+        return g
+
+    def coarsen(self, factor: float) -> R3:
+        """The space of volumes whose voxels are ``factor`` times as long along every axis."""
+        number = _checks.plain_number("factor", factor, 0.0, math.inf, open_low=True)
+        return R3(cast("tuple[float, float, float]", tuple(number * step for step in self.grid_steps)))
+
+    def to_grid(self, u: Tensor) -> Tensor:
+        """The signal itself."""
+        return u
+
+    def from_grid(self, u: Tensor) -> Tensor:
+        """The signal itself."""
+        return u
+
+    def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
+        """Taps ``(KD, KH, KW)``."""
+        kd, kh, kw = normalise_sizes(kernel_size, 3, "(KD, KH, KW)")
+        return kd, kh, kw
+
+    def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
+        """Offset of the centre from taps at ``steps [KD]`` and ``image [(KD,)KH,KW,2]`` voxels, ``[1,KD,KH,KW,3]``."""
+        depth, row, column = self.grid_steps
+        x, y = image.unbind(-1)
+        z = steps[:, None, None].expand(len(steps), *x.shape[-2:])
+        return -torch.stack((x.expand_as(z) * column, y.expand_as(z) * row, z * depth), dim=-1)[None]
+
+    def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Slices ``[C]``, rows and columns ``[C,1]``, in voxels, that vectors ``c [C,3]`` span."""
+        x, y, z = (c / self.grid_spacing.to(c)).unbind(-1)
+        return z, y[:, None], x[:, None]
+
+    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+        """Move volumes ``[B,C,D,H,W]``; invariants ``[B,K]`` stay.
+
+        ``rotation`` = R ``[3,3]``, an orthogonal matrix that acts on (x, y, z) about the centre; it may reflect.
+        ``angle`` = degrees is a turn about z from +x to +y, or about ``axis`` = (x, y, z). ``shift`` = (slices, rows,
+        columns) moves by whole voxels, periodically. The 48 symmetries of the cube are exact where the axes that they
+        swap are sampled alike; other matrices use cubic splines, without gradient.
+        """
+        if set(motion) == {"shift"}:
+            return signal.roll(_whole_steps(motion["shift"]), dims=(-3, -2, -1)) if signal.ndim == 5 else signal
+        matrix = _matrix_of(motion)
+        if signal.ndim != 5:
+            return signal
+        axes = self._swapped_axes(matrix, signal)
+        if axes is not None:
+            order, mirrored = axes
+            return signal.permute(0, 1, *(2 + axis for axis in order)).flip([2 + axis for axis in mirrored])
+        size = self.grid_spacing
+        points = pixel_positions(signal.shape[-3:]) * size
+        return sample_image(signal, points @ matrix / size)  # R^-1 x, as rows
+
+    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
+        """One in the ball that a rotation keeps inside the volume, zero outside; all ones for exact motions."""
+        exact = signal.ndim != 5 or set(motion) == {"shift"} or self._swapped_axes(_matrix_of(motion), signal)
+        if exact:
+            return torch.ones((), dtype=signal.dtype, device=signal.device)
+        points = pixel_positions(signal.shape[-3:]) * self.grid_spacing
+        radius = min((n - 1) / 2 * step for n, step in zip(signal.shape[-3:], self.grid_steps))
+        return ((points**2).sum(-1) <= radius**2).to(signal)
+
+    def _swapped_axes(self, matrix: Tensor, signal: Tensor) -> tuple[list[int], list[int]] | None:
+        """Which axis each axis of the moved volume is, and which are mirrored; None if voxels fall between voxels."""
+        whole = matrix.round()
+        if not bool(((matrix - whole).abs() <= WHOLE).all()):
+            return None
+        by_axis = whole.flip(0, 1)  # (z, y, x), as axes are stored
+        order = [int(i) for i in by_axis.abs().argmax(1)]
+        sampling = list(zip(signal.shape[-3:], self.grid_steps))
+        if any(sampling[i] != sampling[order[i]] for i in range(3)):
+            return None
+        return order, [i for i in range(3) if by_axis[i, order[i]] < 0]
+
+
+def _matrix_of(motion: dict[str, Any]) -> Tensor:
+    """The orthogonal matrix, float64, that a motion names."""
+    if set(motion) == {"rotation"}:
+        matrix = torch.as_tensor(motion["rotation"], dtype=torch.float64).cpu()
+        if matrix.shape != (3, 3):
+            raise ValueError(f"rotation: expected an orthogonal matrix [3,3], got shape {tuple(matrix.shape)}")
+        error = float((matrix @ matrix.mT - torch.eye(3, dtype=torch.float64)).abs().max())
+        if not error < ORTHOGONAL:
+            raise ValueError(f"rotation: expected an orthogonal matrix, got one with R R^T - 1 of {error:.2g}")
+        return matrix
+    if set(motion) in ({"angle"}, {"angle", "axis"}):
+        angle = _checks.plain_number("angle", motion["angle"], -math.inf, math.inf)
+        return _turn_about(motion.get("axis", (0.0, 0.0, 1.0)), angle)
+    raise ValueError(f"motion: expected rotation=R, angle=degrees or shift=(slices, rows, columns), got {motion}")
+
+
+def _turn_about(axis: object, angle: float) -> Tensor:
+    """The turn by ``angle`` degrees about an axis (Rodrigues), with entries exact for whole quarters."""
+    line = torch.as_tensor(axis, dtype=torch.float64)
+    if line.shape != (3,) or not bool(line.isfinite().all()) or not bool(line.any()):
+        raise ValueError(f"axis: expected a direction (x, y, z), got {axis!r}")
+    line = line / linalg.vector_norm(line)
+    x, y, z = tolist(line)
+    quarters = angle / 90
+    if quarters == round(quarters):
+        cosine, sine = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[round(quarters) % 4]
+    else:
+        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
+    return cosine * torch.eye(3, dtype=torch.float64) + sine * cross + (1 - cosine) * torch.outer(line, line)
+
+
+def _whole_steps(shift: object) -> tuple[int, ...]:
+    """Three whole numbers of voxels."""
+    steps = tuple(cast("Sequence[Any]", shift)) if isinstance(shift, (tuple, list)) else ()
+    if len(steps) != 3 or any(isinstance(n, bool) or not isinstance(n, int) for n in steps):
+        raise ValueError(f"shift: expected three ints (slices, rows, columns), got {shift!r}")
+    return steps

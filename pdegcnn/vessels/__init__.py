@@ -1,0 +1,18 @@
+"""Vessels in photographs of the retina: reading, preparing, finding, showing. ``pdegcnn vessels`` is its command."""
+
+from pdegcnn.vessels.field import Field, find_field
+from pdegcnn.vessels.photograph import Prepared, prepare, read, restore
+from pdegcnn.vessels.segmentation import Vessels, overlay, probability, segment
+
+__all__ = [
+    "Field",
+    "Prepared",
+    "Vessels",
+    "find_field",
+    "overlay",
+    "prepare",
+    "probability",
+    "read",
+    "restore",
+    "segment",
+]

@@ -1,0 +1,182 @@
+"""From any photograph of a retina to what the networks are trained on, and back: field of view, scale, contrast."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from pdegcnn import _checks
+from pdegcnn._images import read_picture
+from pdegcnn.vessels.field import find_field
+
+DIAMETER = 540.0
+"""Pixels across the field of view to which photographs are resized: that of the photographs in training."""
+ANGLE = 45.0
+"""Degrees that their field of view spans."""
+BORDER = 12
+"""Pixels around the field of view that the network sees."""
+RIM = 8
+"""Pixels along the border of the field of view where light may fall off: such pixels are not used."""
+
+
+class Prepared(NamedTuple):
+    """A photograph as networks see it: pixels [3,h,w] (even, square, centred on the field) and field [h,w].
+
+    ``box`` is the part of the photograph (top, left, bottom, right; may reach beyond it) that it was made from,
+    ``diameter`` that of the photograph's field of view in its pixels.
+    """
+
+    pixels: Tensor
+    field: Tensor
+    box: tuple[int, int, int, int]
+    diameter: float
+
+
+def read(path: str | os.PathLike[str]) -> Tensor:
+    """A photograph as float32 [3,H,W] in [0,1], upright, from any file that Pillow reads.
+
+    Grey pictures, palettes, transparency (on black), 16 bits and EXIF orientations are understood.
+
+    Raises:
+        ImportError: Pillow is not installed.
+        ValueError: the file cannot be read as an image.
+    """
+    return torch.from_numpy(read_picture(Path(path))).movedim(-1, 0).float() / 255
+
+
+def check_image(image: Any) -> Tensor:
+    """Return ``image`` if it is a photograph [3,H,W] in [0,1], else raise."""
+    if isinstance(image, Tensor) and image.dtype == torch.uint8:
+        raise TypeError("image: expected a floating-point tensor in [0, 1], got uint8: image.float() / 255")
+    image = _checks.tensor("image", image, 3, "[3,H,W]")
+    _checks.channels("image", image[None], 3, "[3,H,W]")
+    if not bool(((image >= 0) & (image <= 1)).all()):
+        low, high = float(image.min()), float(image.max())
+        raise ValueError(f"image: expected values in [0, 1], got {low:g} to {high:g}")
+    return image
+
+
+def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) -> Prepared:
+    """Find the field of view, resize it to ``DIAMETER`` and even out light and contrast.
+
+    Args:
+        image: photograph [3,H,W] in [0,1].
+        diameter: of the field of view in pixels; found if None.
+        angle: degrees that the camera's field of view spans.
+
+    Raises:
+        TypeError, ValueError: other images, or pictures without a lit field of view.
+    """
+    image = check_image(image).detach().float().cpu()
+    if diameter is not None:
+        _checks.number("diameter", diameter, 16.0, 1e5)
+    _checks.number("angle", angle, 5.0, 180.0)
+    found = find_field(image.movedim(0, -1).numpy())
+    diameter = float(diameter or found.diameter)
+    scale = DIAMETER / diameter * angle / ANGLE
+    scale = 1.0 if abs(scale - 1) < 0.03 else scale
+    mask = torch.from_numpy(found.mask)
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    tall, wide = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+    side = max(tall, wide) + 2 * round(BORDER / scale)
+    side += side % 2
+    top = int(rows[0]) - (side - tall) // 2
+    left = int(columns[0]) - (side - wide) // 2
+    box = (top, left, top + side, left + side)
+    size = max(16, 2 * round(side * scale / 2))
+    pixels = _resize(_extended(image, box), size)
+    inside = _resize(cut(mask[None].float(), box), size)[0] > 0.5
+    return Prepared(even_out(pixels, inside), inside, box, diameter)
+
+
+def restore(values: Tensor, prepared: Prepared, shape: tuple[int, int]) -> Tensor:
+    """Values [h,w] of a prepared photograph, resized to the photograph's ``shape``; 0 outside the field of view."""
+    top, left, bottom, right = prepared.box
+    full = _resize((values * prepared.field)[None], bottom - top)[0]
+    out = torch.zeros(shape)
+    a, b, c, d = max(0, top), max(0, left), min(shape[0], bottom), min(shape[1], right)
+    out[a:c, b:d] = full[a - top : c - top, b - left : d - left]
+    return out.clamp(0, 1)
+
+
+def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
+    """Subtract each channel's local mean and divide by its local deviation; mirror what lies beyond the field.
+
+    Both count the field of view without its rim, where light falls off. Deviations below a quarter of the channel's
+    typical one, or below the noise of 8 bits, are not enlarged further. Pixels on the rim and outside of the field take
+    the values of their mirror images inside, so that filters see no edge there.
+    """
+    sigma = DIAMETER / 25
+    core = _core(pixels.numpy(), inside.numpy())
+    weight = core.astype(np.float32)
+    total = ndimage.gaussian_filter(weight, sigma, mode="constant") + 1e-6
+    evened = []
+    for channel in pixels.numpy():
+        mean = ndimage.gaussian_filter(channel * weight, sigma, mode="constant") / total
+        centred = (channel - mean) * weight
+        deviation = np.sqrt(ndimage.gaussian_filter(centred**2, sigma, mode="constant") / total)
+        typical = float(np.median(deviation[core])) if core.any() else 0.0
+        evened.append(np.clip(centred / np.maximum(deviation, max(0.25 * typical, 0.01)), -5, 5))
+    return torch.from_numpy(_mirrored(np.stack(evened), core)).float()
+
+
+def _core(pixels: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """The field without its rim: up to ``RIM`` pixels, as far as any colour differs from what lies further inside."""
+    away = np.asarray(ndimage.distance_transform_edt(np.pad(within, 1)))[1:-1, 1:-1]
+    rings = [(away > d) & (away <= d + 1) for d in range(2 * RIM)]
+    if not all(ring.any() for ring in rings):
+        return within
+    level = np.array([np.median(pixels[:, ring], axis=1) for ring in rings])
+    usual = np.median(level[RIM:], axis=0)
+    unlike = (np.abs(level[:RIM] - usual) > 0.04 * usual.sum() / 2).any(1) | (level[:RIM] < 0.94 * usual).any(1)
+    return away > 1 + (int(np.flatnonzero(unlike)[-1]) + 1 if unlike.any() else 0)
+
+
+def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
+    """Values [C,h,w] with those outside of ``core`` replaced by their mirror images across its border."""
+    if core.all() or not core.any():
+        return values
+    outside = np.asarray(ndimage.distance_transform_edt(~core))
+    nearest = np.asarray(ndimage.distance_transform_edt(~core, return_distances=False, return_indices=True))
+    depth = ndimage.gaussian_filter(np.asarray(ndimage.distance_transform_edt(core)) - outside, RIM / 2)
+    normal = np.array(np.gradient(depth))
+    normal /= np.maximum(np.hypot(*normal), 1e-6)
+    missing = ~core
+    place = np.stack(np.nonzero(missing)) + (2 * outside[missing] - 1) * normal[:, missing]
+    rows, columns = (np.clip(np.rint(p), 0, n - 1).astype(int) for p, n in zip(place, core.shape))
+    safe = core[rows, columns]
+    near = nearest[:, missing]
+    place = np.where(safe, place, near)
+    made = values[:, nearest[0], nearest[1]]  # so that no mean of two pixels has one from outside
+    for channel in made:
+        channel[missing] = ndimage.map_coordinates(channel, place, order=1, mode="nearest")
+    return made
+
+
+def cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    """The part of [C,H,W] in a box, zeros where it reaches beyond."""
+    top, left, bottom, right = box
+    height, width = image.shape[-2:]
+    return F.pad(image, (-left, right - width, -top, bottom - height))
+
+
+def _extended(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    """The part of [C,H,W] in a box; beyond the image its nearest pixels: a cut field of view gets no dark edge."""
+    top, left, bottom, right = box
+    rows = torch.arange(top, bottom).clamp(0, image.shape[-2] - 1)
+    columns = torch.arange(left, right).clamp(0, image.shape[-1] - 1)
+    return image[:, rows][:, :, columns]
+
+
+def _resize(image: Tensor, size: int) -> Tensor:
+    """[C,h,h] to [C,size,size]; means over pixels where it becomes smaller."""
+    if image.shape[-1] == size:
+        return image
+    return F.interpolate(image[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]

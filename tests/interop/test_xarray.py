@@ -1,0 +1,132 @@
+"""Fields of xarray: whatever the order of the data, the same signal comes out, and the same array comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pdegcnn as pg
+from pdegcnn.interop.xarray import from_xarray, to_xarray
+
+F64 = torch.float64
+
+
+def array(rings: int = 13, count: int = 24, seed: int = 0, dtype: str = "float32") -> xr.DataArray:
+    """Two times of a field with both poles, from north to south, from longitude 0."""
+    values = (100 * np.random.default_rng(seed).normal(size=(2, rings, count))).astype(dtype)
+    coordinates = {
+        "time": np.array(["2000-01-01", "2000-02-01"], dtype="datetime64[ns]"),
+        "lat": ("lat", np.linspace(90, -90, rings), {"units": "degrees_north"}),
+        "lon": ("lon", np.arange(count) * (360 / count), {"units": "degrees_east"}),
+    }
+    return xr.DataArray(values, coordinates, ("time", "lat", "lon"), name="t2m", attrs={"units": "K", "level": 2})
+
+
+def rearranged(field: xr.DataArray, flip: bool, start: int, repeat: bool, dims: tuple[str, ...]) -> xr.DataArray:
+    count = field.sizes["lon"]
+    if start:
+        lon = (field.lon.values + 180) % 360 - 180
+        field = field.assign_coords(lon=("lon", lon, field.lon.attrs)).roll(lon=-start, roll_coords=True)
+    if repeat:
+        first = field.isel(lon=[0])
+        field = xr.concat([field, first.assign_coords(lon=first.lon + 360)], "lon")
+        assert field.sizes["lon"] == count + 1
+    if flip:
+        field = field.isel(lat=slice(None, None, -1))
+    return field.transpose(*dims)
+
+
+orders = st.permutations(["time", "lat", "lon"]).map(tuple)
+
+
+@given(flip=st.booleans(), start=st.integers(0, 23), repeat=st.booleans(), dims=orders)
+@settings(max_examples=25, deadline=None)
+def test_there_and_back_in_any_order(flip: bool, start: int, repeat: bool, dims: tuple[str, ...]) -> None:
+    plain = array()
+    given_ = rearranged(plain, flip, start, repeat, dims)
+    field = from_xarray(given_, dtype=F64)
+    assert field.grid == pg.sphere.SphereGrid.clenshaw_curtis(13, 24)
+    np.testing.assert_array_equal(field.values.numpy(), plain.values)
+    assert field.mask.all() and field.mask.shape == field.values.shape
+    xr.testing.assert_identical(to_xarray(field.values, field.grid, given_), given_)
+    coarse = pg.sphere.SphereGrid.gauss_legendre(6)
+    expected = from_xarray(plain, coarse, dtype=F64)
+    other = from_xarray(given_, coarse, dtype=F64)
+    torch.testing.assert_close(other.values, expected.values, rtol=0, atol=1e-9)
+    back = to_xarray(other.values, coarse, given_)
+    assert back.dims == given_.dims and back.attrs == given_.attrs and back.dtype == given_.dtype
+    wanted = to_xarray(expected.values, coarse, plain)
+    np.testing.assert_allclose(rearranged(wanted, flip, start, repeat, dims).values, back.values, rtol=1e-5, atol=1e-4)
+
+
+def test_missing_values_become_a_mask_and_spread_nowhere() -> None:
+    plain = array()
+    holes = plain.where(np.random.default_rng(1).random((2, 13, 24)) > 0.3)
+    field = from_xarray(holes)
+    assert np.array_equal(field.mask.numpy(), np.isfinite(holes.values)) and field.values.isfinite().all()
+    back = to_xarray(field.values, field.grid, holes, mask=field.mask)
+    xr.testing.assert_identical(back, holes)
+    one = plain.copy()
+    one[:, 6, 11] = np.nan
+    grid = pg.sphere.SphereGrid.gauss_legendre(24)
+    fine = from_xarray(one * 0 + 3, grid)
+    assert fine.mask.float().mean() > 0.95 and fine.values[fine.mask].sub(3).abs().max() < 1e-5
+    there = to_xarray(fine.values, grid, one, mask=fine.mask)
+    np.testing.assert_allclose(there.values[np.isfinite(there.values)], 3, rtol=1e-6)
+
+
+def test_integers_stay_integers() -> None:
+    plain = array(dtype="int16")
+    field = from_xarray(plain)
+    xr.testing.assert_identical(to_xarray(field.values, field.grid, plain), plain)
+    mask = torch.ones(2, 13, 24, dtype=torch.bool)
+    mask[0, 3, 3] = False
+    assert to_xarray(field.values, field.grid, plain, mask=mask).dtype == np.float64
+
+
+def test_names_and_units_say_what_is_latitude() -> None:
+    plain = array().rename(lat="j", lon="i")
+    assert from_xarray(plain).values.shape == (2, 13, 24)
+    bare = plain.assign_coords(j=plain.j.values, i=plain.i.values)
+    with pytest.raises(ValueError, match=r"latitude: expected the name of one of the dimensions \('time', 'j', 'i'\)"):
+        from_xarray(bare)
+    assert torch.equal(from_xarray(bare, latitude="j", longitude="i").values, from_xarray(plain).values)
+
+
+def test_errors() -> None:
+    plain = array()
+    with pytest.raises(TypeError, match=r"array: expected an xarray.DataArray, got ndarray"):
+        from_xarray(plain.values)
+    with pytest.raises(ValueError, match="latitudes: expected the rings of a grid"):
+        from_xarray(plain.assign_coords(lat=np.linspace(80, -80, 13)), latitude="lat", longitude="lon")
+    with pytest.raises(ValueError, match=r"signal: expected shape \(2, 13, 24\)"):
+        to_xarray(torch.zeros(13, 24), pg.sphere.SphereGrid.clenshaw_curtis(13, 24), plain)
+    with pytest.raises(ValueError, match="array: expected coordinates of the dimension 'lat'"):
+        from_xarray(plain.drop_vars("lat"))
+
+
+def test_a_network_between_two_files(tmp_path: Path) -> None:
+    """From a netCDF file to a network on SO(3) and back to netCDF, through xarray and scipy."""
+    holes = array(13, 24).where(array(13, 24, seed=1) > -80)
+    options: dict[str, Any] = {"engine": "scipy"}
+    holes.to_netcdf(tmp_path / "in.nc", **options)
+    with xr.open_dataarray(tmp_path / "in.nc", **options) as read:
+        field = from_xarray(read)
+        inputs = torch.stack((field.values, field.mask.float()), dim=1)  # two samples of two channels
+        model = pg.models.unet(
+            pg.SO3(field.grid, 4), 2, 1, channels=(2, 3), terms=("convection", "dilation"), kernel_size=3
+        )
+        with torch.no_grad():
+            out = model.eval()(inputs)[:, 0]
+        to_xarray(out, field.grid, read, mask=field.mask).to_netcdf(tmp_path / "out.nc", **options)
+    with xr.open_dataarray(tmp_path / "out.nc", **options) as written:
+        assert written.name == "t2m" and written.attrs == holes.attrs and written.dims == holes.dims
+        np.testing.assert_array_equal(np.isnan(written.values), np.isnan(holes.values))
+        np.testing.assert_allclose(written.values[~np.isnan(holes.values)], out.numpy()[~np.isnan(holes.values)])

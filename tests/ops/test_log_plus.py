@@ -1,0 +1,194 @@
+"""Log-plus against its specification, and its laws: order, constants, duality, both limits of the temperature."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdegcnn.ops import backend as registry
+from pdegcnn.ops.group_convolution import group_convolution
+from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
+from pdegcnn.ops.morphology import reference as specification
+from tests.helpers import backend_cases
+from tests.ops.test_backends import draws
+
+MODEST = settings(max_examples=15, deadline=None, derandomize=True)
+BACKENDS = registry.available("group_convolution")
+INF = torch.inf
+
+
+def soft(u, kernel, temperature, sign=1, backend=None, mean=False):
+    if mean:
+        return log_plus_mean(u, kernel, temperature, sign, backend)
+    return morphological_convolution(u, kernel, sign, backend, semifield="log_plus", temperature=temperature)
+
+
+def inputs(seed, dtype=torch.float64, steep=2.0):
+    """A signal, a kernel with absent taps whose centre is present, and a temperature for each channel."""
+    torch.manual_seed(seed)
+    u, kernel = torch.randn(2, 3, 2, 4, 5), torch.rand(3, 2, 3, 3, 3) * steep
+    kernel[torch.rand(kernel.shape) < 0.2] = INF
+    kernel[..., 1, 1, 1] = 0
+    return u.to(dtype), kernel.to(dtype), torch.tensor([1.0, 2.0, 0.5], dtype=dtype)
+
+
+def values_and_gradients(function, given_, weight):
+    leaves = [x.detach().clone().requires_grad_() for x in given_]
+    out = function(*leaves)
+    return [out.detach(), *torch.autograd.grad((out.to(weight.dtype) * weight).sum(), leaves)]
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("sign, scale", [(1, 0.02), (-1, 0.05), (1, 0.1), (-1, 1.0), (1, 100.0)])
+@draws("group_convolution")
+def test_values_and_gradients(backend, device, dtype, sign, scale, mean):
+    """In signal, kernel and temperature, from ranges of many temperatures to ranges of few."""
+    u, kernel, t = (x.to(device) for x in inputs(round(100 * scale) + sign, dtype))
+    given_, weight = (u, kernel, t * scale), torch.randn(u.shape, dtype=torch.float64, device=device)
+    exact = [x.double() for x in given_]
+    wanted = values_and_gradients(lambda u, k, t: specification.log_plus(u, k, t, sign, mean), exact, weight)
+    came = values_and_gradients(lambda u, k, t: soft(u, k, t, sign, backend, mean), given_, weight)
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 0.05)  # logarithms up to 100, summed up
+    for a, b in zip(wanted, came):
+        assert b.dtype == dtype
+        assert (a - b.double()).abs().max() <= tolerance * max(1.0, float(a.abs().max()))
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@MODEST
+@given(seed=st.integers(0, 999), scale=st.sampled_from([0.003, 0.05, 0.3, 4.0]), constant=st.floats(-9, 9))
+def test_laws(mean, seed, scale, constant):
+    u, kernel, t = inputs(seed)
+    t, v = t * scale, u + torch.rand(u.shape)
+
+    def dilate(x):
+        return soft(x, kernel, t, mean=mean)
+
+    close = {"rtol": 0, "atol": 1e-12}
+    assert torch.allclose(dilate(u + constant), dilate(u) + constant, **close)
+    assert (dilate(v) >= dilate(u) - 1e-12).all()
+    assert torch.equal(soft(u, kernel, t, -1, mean=mean), -dilate(-u))
+    if mean:
+        flat = torch.full_like(u, constant)
+        assert torch.equal(dilate(flat), flat)
+        assert (dilate(u) >= u.amin((2, 3, 4), keepdim=True)).all()
+        assert (dilate(u) <= u.amax((2, 3, 4), keepdim=True) + 1e-12).all()
+    elif (
+        scale > 0.01
+    ):  # linear over (log-plus, +) within the range of the sums: a sum of signals becomes one of results
+        warmth = t.view(-1, 1, 1, 1)
+        both = warmth * torch.logaddexp(u / warmth, v / warmth)
+        apart = warmth * torch.logaddexp(dilate(u) / warmth, dilate(v) / warmth)
+        assert torch.allclose(dilate(both), apart, **close)
+
+
+@MODEST
+@given(seed=st.integers(0, 999), t=st.sampled_from([1e-8, 1e-4, 1e-2, 1.0]), sign=st.sampled_from([1, -1]))
+def test_cold_is_max_plus(seed, t, sign):
+    """At most ``t log N`` away for N taps, and never on the other side, at every temperature and range."""
+    u, kernel, _ = inputs(seed)
+    sharp, taps = sign * morphological_convolution(u, kernel, sign), math.log(kernel[0, 0].numel())
+    beyond = sign * soft(u, kernel, t, sign) - sharp
+    assert (beyond >= -1e-12).all() and (beyond <= t * taps + 1e-12).all()
+    assert ((sign * soft(u, kernel, t, sign, mean=True) - sharp).abs() <= t * taps + 1e-12).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@MODEST
+@given(seed=st.integers(0, 999), t=st.sampled_from([1e2, 1e5, 1e9]))
+def test_hot_is_the_mean(dtype, seed, t):
+    """Within an eighth of the squared range over t (Hoeffding's lemma), for taps that cost nothing."""
+    u = inputs(seed, dtype)[0]
+    flat = torch.zeros(3, 2, 3, 3, 3, dtype=dtype)
+    mean = group_convolution(u, flat + 1) / group_convolution(torch.ones_like(u), flat + 1)
+    off = log_plus_mean(u, flat, t) - mean
+    assert (off.abs() <= float(u.max() - u.min()) ** 2 / (8 * t) + 40 * torch.finfo(dtype).eps).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_absent_taps_infinity_and_nan(backend):
+    u, absent = torch.zeros(1, 1, 1, 5, 5), torch.full((1, 1, 1, 3, 3), INF)
+    assert (soft(u, absent, 1.0, backend=backend) == -INF).all()
+    corner = absent.clone()
+    corner[..., 0, 0] = 0.5
+    out = soft(u, corner, 1.0, backend=backend)[0, 0, 0]
+    assert (out[0] == -INF).all() and (out[:, 0] == -INF).all() and torch.allclose(out[1:, 1:], torch.tensor(-0.5))
+    u[..., 2, 2] = torch.nan
+    assert soft(u, 0 * corner.nan_to_num(0, 0), 1.0, backend=backend).isnan().sum() == 9
+    assert soft(u, corner, 1.0, backend=backend).isnan().sum() == 1  # only where the tap is present
+    u[..., 2, 2] = -INF  # never counts
+    out = soft(u, torch.zeros_like(corner), 1.0, backend=backend)[0, 0, 0]
+    assert torch.allclose(out[1:4, 1:4], torch.full((3, 3), math.log(8.0)))
+    u[..., 2, 2] = INF
+    assert (soft(u, torch.zeros_like(corner), 1.0, backend=backend) == INF).sum() == 9
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("t", [1e-4, 0.02, 0.5])
+def test_traced_code_gives_the_same(t, mean):
+    """It cannot look at the range of the signal, so it computes in float64 and takes the maximum in."""
+    u, kernel, _ = inputs(3, torch.float32)
+    eager = soft(u, kernel, t, mean=mean)
+    compiled = torch.compile(lambda u, k: soft(u, k, t, mean=mean), fullgraph=True, backend="aot_eager")
+    assert torch.allclose(compiled(u, kernel), eager, rtol=0, atol=1e-6)
+    assert torch.allclose(torch.func.vmap(lambda x: soft(x, kernel, t, mean=mean))(u[None])[0], eager, atol=1e-6)
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_derivatives_of_every_kind(mean):
+    u, kernel, t = inputs(4)
+    u, t = u[:1, :, :, :3, :3].contiguous(), t.requires_grad_()
+    given_ = (u.requires_grad_(), kernel.requires_grad_(), t)
+    assert torch.autograd.gradcheck(lambda *x: soft(*x, mean=mean), given_, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda *x: soft(*x, mean=mean), given_, fast_mode=True, check_forward_ad=True, check_backward_ad=False
+    )
+    assert torch.autograd.gradgradcheck(lambda *x: soft(*x, mean=mean), given_, fast_mode=True)
+    weight = torch.randn(u.shape, dtype=u.dtype)
+    wanted = torch.autograd.grad((soft(*given_, mean=mean) * weight).sum(), given_)
+    came = torch.func.grad(lambda *x: (soft(*x, mean=mean) * weight).sum(), (0, 1, 2))(*(x.detach() for x in given_))
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(came, wanted))
+
+
+U, K = torch.zeros(1, 2, 4, 5, 5), torch.zeros(2, 4, 3, 3, 3)
+BAD = [
+    ({"temperature": 0.0}, ValueError, "temperature: expected a value in"),
+    ({"temperature": -1}, ValueError, "temperature: expected a value in"),
+    ({"temperature": math.nan}, ValueError, "temperature: expected a value in"),
+    ({"temperature": INF}, ValueError, "temperature: expected a value in"),
+    ({"temperature": "warm"}, TypeError, "temperature: expected a number"),
+    ({"temperature": None}, TypeError, "temperature: expected a number"),
+    ({"temperature": torch.tensor([1.0, 0.0])}, ValueError, "temperature: expected positive finite values"),
+    ({"temperature": torch.tensor([1.0, math.nan])}, ValueError, "temperature: expected positive finite values"),
+    ({"temperature": torch.ones(3)}, ValueError, r"temperature: expected shape \[\] or \[2\]"),
+    ({"temperature": torch.ones(2, 1)}, ValueError, "temperature: expected a tensor of rank 0 or 1"),
+    ({"temperature": torch.ones(2).double()}, TypeError, "temperature: expected dtype"),
+    ({"temperature": torch.ones(2).long()}, TypeError, "temperature: expected a floating-point tensor"),
+    ({"temperature": 0.1, "semifield": "max_plus"}, ValueError, "temperature: expected None for semifield='max_plus'"),
+    ({"temperature": 0.1, "semifield": "tropical"}, ValueError, "semifield: expected one of"),
+    ({"temperature": 0.1, "stride": 2}, ValueError, "stride: expected 1"),
+    ({"temperature": 0.1, "backend": "numba"}, ValueError, "backend: expected one"),
+]
+
+
+@pytest.mark.parametrize("options, error, message", BAD)
+def test_bad_arguments_are_named(options, error, message):
+    kernel = K[:, ::2] if options.get("stride") == 2 else K
+    with pytest.raises(error, match=message):
+        morphological_convolution(U, kernel, **{"semifield": "log_plus", **options})
+
+
+@pytest.mark.parametrize("device", sorted({device for _, device in backend_cases("group_convolution")}))
+def test_small_numbers_and_large_temperatures_stay_finite(device):
+    u, kernel, _ = inputs(5, torch.float32)
+    u, kernel = u.to(device), kernel.to(device)
+    for scale, t in ((1.0, 1e-300), (1e-38, 0.1), (1e30, 0.1), (1e30, 1e30), (0.0, 1e-30), (1.0, 1e30)):
+        given_ = [(u * scale).requires_grad_(), torch.tensor(t, dtype=u.dtype, device=device).requires_grad_()]
+        if not given_[1] > 0:
+            given_ = [given_[0]]
+        for mean in (True, False):
+            out = soft(given_[0], kernel, t if len(given_) == 1 else given_[1], mean=mean)
+            assert out.isfinite().all()
+            assert all(g.isfinite().all() for g in torch.autograd.grad(out.mean(), given_))
