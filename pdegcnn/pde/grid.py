@@ -374,7 +374,8 @@ def _fixed_reach(space: GridSpace, options: Options, term: str, reads_cells: boo
             return Reach(ELLIPSOID[0], ELLIPSOID[1], ELLIPSOID[1], is_round=True)
         turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else RADIUS)
         if not space.is_periodic:
-            return Reach(pixels, pixels, pixels) if radius else Reach(*(SLICES * step for step in space.grid_steps))
+            first, second, third = (SLICES * step for step in space.grid_steps)
+            return Reach(pixels, pixels, pixels) if radius else Reach(first, second, third)
         if radius is None and options.oversample not in (None, 1):
             turn = OVERSAMPLED_TURN
         return Reach(min(turn, math.pi), pixels, pixels)
@@ -382,7 +383,8 @@ def _fixed_reach(space: GridSpace, options: Options, term: str, reads_cells: boo
         if kernel_size == "auto":
             return None
         raise ValueError(f"kernel_size: expected an odd int, a sequence of them or 'auto', got {kernel_size!r}")
-    return Reach(*(size // 2 * step for size, step in zip(space.kernel_sizes(kernel_size), space.grid_steps)))
+    first, second, third = (n // 2 * step for n, step in zip(space.kernel_sizes(kernel_size), space.grid_steps))
+    return Reach(first, second, third)
 
 
 def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Reach:
