@@ -16,4 +16,4 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def widen(value: Tensor) -> Tensor:
     """Return half precision as float32, any other tensor itself."""
-    return value.to(wide_dtype(value.dtype))
+    return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -120,13 +120,20 @@ def has_tangent(*tensors: Tensor) -> bool:
     return False
 
 
-def needs_rule(*tensors: Tensor) -> bool:
+def needs_rule(*arguments: Any) -> bool:
     """Whether a derivative that is none of ``torch.autograd`` passes one of the arguments of an operator.
 
-    For the operator's own registration, where torch has taken off the wrappers of all transforms but one.
+    For the operator's own registration, where torch has taken off the wrappers of all transforms but one. What is no
+    tensor does not count.
     """
-    if forward_ad._current_level < 0 and not any(map(is_functorch_wrapped_tensor, tensors)):
-        return False  # found out first, as it is usual
+    tensors: list[Tensor] = []
+    unusual = forward_ad._current_level >= 0
+    for x in arguments:
+        if isinstance(x, Tensor):
+            tensors.append(x)
+            unusual = unusual or is_functorch_wrapped_tensor(x)
+    if not unusual:
+        return False
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors):
         return True
     return torch.is_grad_enabled() and any(is_wrapped(x) and x.requires_grad for x in tensors)

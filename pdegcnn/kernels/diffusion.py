@@ -72,18 +72,19 @@ def profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: flo
             return torch.exp(-squared_distance / (4 * time)).to(dtype)
         if alpha == 0.5:
             return ((time**2 / (time**2 + squared_distance)) ** ((dim + 1) / 2)).to(dtype)
-    log_s, log_weight = _scales(squared_distance, alpha, time)
+    log_s, log_weight = time_scales(squared_distance, alpha, time)
     log_mixture = log_weight - dim / 2 * log_s
     scale = torch.exp((-log_s).clamp_max(HIGHEST)) / 4
     amplitude = torch.exp(log_mixture - log_mixture.detach().logsumexp(0))
     return (torch.exp(-squared_distance[..., None] * scale) @ amplitude).to(dtype)
 
 
-def _scales(like: Tensor, alpha: float | Tensor, time: float) -> tuple[Tensor, Tensor]:
+def time_scales(like: Tensor, alpha: float | Tensor, time: float) -> tuple[Tensor, Tensor]:
     """Logarithms of the times s at which heat kernels are mixed, and of their weights, ``[nodes]`` each."""
     hidden = isinstance(alpha, Tensor) and (alpha.is_cuda or not _checks.has_values(alpha))  # a learned one is above
     power = alpha.detach() if isinstance(alpha, Tensor) else alpha
-    u, log_e, weight = (x.to(like) for x in (COARSE if hidden or float(power) >= FINE_BELOW else FINE))
+    nodes = COARSE if hidden or float(power) >= FINE_BELOW else FINE
+    u, log_e, weight = nodes[0].to(like), nodes[1].to(like), nodes[2].to(like)
     alpha = torch.as_tensor(alpha, dtype=like.dtype, device=like.device)
     # s = t^(1/a) (A(u)/E)^((1-a)/a), written so that alpha -> 1 gives s -> t
     rest = (1 - alpha).clamp_min(torch.finfo(alpha.dtype).tiny ** 0.5)  # the root: no product below is subnormal
@@ -103,7 +104,7 @@ def density(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: flo
     first, last, count = TABLE
     step = (last - first) / (count - 1)
     node = torch.arange(count, dtype=x.dtype, device=x.device) * step + first
-    log_s, log_weight = _scales(x, alpha, time)
+    log_s, log_weight = time_scales(x, alpha, time)
     log_mixture = log_weight - dim / 2 * (log_s + math.log(4 * math.pi))
     rate = torch.exp((node[:, None] - log_s).clamp_max(HIGHEST)) / 4
     table = torch.logsumexp(log_mixture - rate, dim=1)
@@ -117,11 +118,18 @@ def density(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: flo
     return torch.exp(line - bend * second)
 
 
-def mass_of_cell(half: Tensor, alpha: float | Tensor, time: float) -> Tensor:
-    """Integral ``[C]`` of the density over a box about the unit element, of half sides ``half [C,dim]``."""
+Scales = tuple[Tensor, Tensor]
+"""What :func:`time_scales` returns."""
+
+
+def mass_of_cell(half: Tensor, alpha: float | Tensor, time: float, scales: Scales | None = None) -> Tensor:
+    """Integral ``[C]`` of the density over a box about the unit element, of half sides ``half [C,dim]``.
+
+    ``scales`` are those of :func:`time_scales`, if they are known.
+    """
     if not isinstance(alpha, Tensor) and alpha == 1.0:
         return torch.erf(half / math.sqrt(4 * time)).prod(-1)
-    log_s, log_weight = _scales(half, alpha, time)
+    log_s, log_weight = scales or time_scales(half, alpha, time)
     inside = torch.erf(half[..., None] * torch.exp((-log_s / 2).clamp_max(HIGHEST)) / 2).prod(-2)
     return inside @ torch.exp(log_weight)
 

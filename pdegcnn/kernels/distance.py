@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,25 +21,48 @@ NU = 1.6
 """Weight of the sideways cost in the sub-Riemannian estimate."""
 
 
-def logarithmic(space: GridSpace, metric: Metric, g: Tensor) -> Tensor:
-    """Squared norm of the logarithmic coordinates: never less than the exact distance. ``[..., dim] -> [C, ...]``."""
-    return metric.squared_norm(space.log(g))
+@dataclass(frozen=True)
+class Distance:
+    """A squared distance in two steps, so that what depends on no metric is computed once.
+
+    Calling it does both: ``distance(space, metric, g [..., dim]) -> [C, ...]``.
+
+    Args:
+        coordinates: ``(space, g)`` to coordinates of the same shape.
+        squared: ``(space, metric, coordinates)`` to the squared distance.
+    """
+
+    coordinates: Callable[[GridSpace, Tensor], Tensor]
+    squared: Callable[[GridSpace, Metric, Tensor], Tensor]
+
+    def __call__(self, space: GridSpace, metric: Metric, g: Tensor) -> Tensor:
+        """The squared distance of elements g."""
+        return self.squared(space, metric, self.coordinates(space, g))
 
 
-def half_angle(space: GridSpace, metric: Metric, g: Tensor) -> Tensor:
-    """Squared norm of the half-angle coordinates: carries the reflection symmetries of the exact distance."""
-    return metric.squared_norm(space.half_angle(g))
+def _log(space: GridSpace, g: Tensor) -> Tensor:
+    return space.log(g)
 
 
-def sub_riemannian(space: GridSpace, metric: Metric, g: Tensor) -> Tensor:
+def _half_angle(space: GridSpace, g: Tensor) -> Tensor:
+    return space.half_angle(g)
+
+
+def norm(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
+    """The metric's squared norm of the coordinates.
+
+    Of logarithmic ones it is never less than the exact distance; half-angle ones carry the reflection symmetries of it.
+    """
+    return metric.squared_norm(b)
+
+
+def sub_riemannian(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
     """``sqrt((nu w1 w3 b2)^2 + ((w1 b1)^2 + (w3 b3)^2)^2)``: sideways motion only through turning."""
-    w = _weights(space, metric)
-    b = space.half_angle(g)
-    w1, w3 = _columns(w, b, (0, 2))
+    w1, _, w3 = _columns(_weights(space, metric), b)
     return safe_sqrt((NU * w1 * w3 * b[..., 1]) ** 2 + ((w1 * b[..., 0]) ** 2 + (w3 * b[..., 2]) ** 2) ** 2)
 
 
-def combined(space: GridSpace, metric: Metric, g: Tensor) -> Tensor:
+def combined(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
     """Half-angle coordinates where the dear direction in the plane is also reached by turning and the cheap one.
 
     With the cheaper of the two weights ``w_c``, the dearer ``w_d``, half-angle coordinates b and
@@ -55,9 +79,8 @@ def combined(space: GridSpace, metric: Metric, g: Tensor) -> Tensor:
     where the plane's weights are equal.
     """
     if not isinstance(metric, Diagonal) or not space.has_orientations:
-        return half_angle(space, metric, g)
-    b = space.half_angle(g)
-    w1, w2, w3 = _columns(metric.weights, b, (0, 1, 2))
+        return metric.squared_norm(b)
+    w1, w2, w3 = _columns(metric.weights, b)
     first, second, turn = (b**2).unbind(-1)
     forward = w1 <= w2  # is cheap; slopes are those of one side where the weights tie, as both sides have the same
     low, high = torch.where(forward, w1, w2), torch.where(forward, w2, w1)
@@ -70,11 +93,11 @@ def combined(space: GridSpace, metric: Metric, g: Tensor) -> Tensor:
     return low**2 * (first + second) + w3**2 * turn + more * dear / (1 + (ratio**2 - 1) * way)
 
 
-DISTANCES: dict[str, Callable[[GridSpace, Metric, Tensor], Tensor]] = {
-    "logarithmic": logarithmic,
-    "half_angle": half_angle,
-    "sub_riemannian": sub_riemannian,
-    "combined": combined,
+DISTANCES: dict[str, Distance] = {
+    "logarithmic": Distance(_log, norm),
+    "half_angle": Distance(_half_angle, norm),
+    "sub_riemannian": Distance(_half_angle, sub_riemannian),
+    "combined": Distance(_half_angle, combined),
 }
 DEFAULT_DISTANCE = "combined"
 
@@ -97,5 +120,6 @@ def _weights(space: GridSpace, metric: Metric) -> Tensor:
     return metric.weights
 
 
-def _columns(w: Tensor, b: Tensor, which: tuple[int, ...]) -> list[Tensor]:
-    return [w[:, i].reshape(-1, *(1,) * (b.ndim - 1)) for i in which]
+def _columns(w: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    """The weights ``[C,dim]`` one by one, each with as many axes as the distances of ``b``."""
+    return w.reshape(len(w), *(1,) * (b.ndim - 1), w.shape[1]).unbind(-1)

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn._dtypes import widen
+from pdegcnn._dtypes import HALF, widen
 
 FLAT_SLACK = 1e-5
 """Relative slack of the flat kernel's edge, so that rounding does not decide whether a tap at distance t belongs."""
 MOST_COST = 0.6
 """Costs above the dtype's largest number to this power are infinite, so that their slopes and curvatures are finite."""
+HIGHEST = 700.0
+"""Greatest logarithm of a float."""
 MILD = 20.0
 """Greatest logarithm of the time's factor ``t^(-1/(2a-1))`` that is computed as it is written."""
 
@@ -66,12 +68,12 @@ def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
-    squared = widen(squared_distance)
+    squared = widen(squared_distance) if squared_distance.dtype in HALF else squared_distance
     factor, unit, power = cost_law(alpha, time)
     if not isinstance(power, Tensor) and power == 1:
         value = factor / unit * squared.clamp_min(0)
     else:
-        base, away, near = _bounded(squared / unit, power)
+        base, away, near = _bounded(squared if isinstance(unit, float) and unit == 1.0 else squared / unit, power)
         centre = squared.clamp_min(0) * (power == 1) if isinstance(power, Tensor) else 0.0  # a slope of one at alpha 1
         value = torch.where(away, torch.where(near, factor * base**power, torch.inf), centre)
     return value.to(squared_distance.dtype)
@@ -80,9 +82,12 @@ def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor
 def _bounded(base: Tensor, power: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The base of a power, one where that is not positive or the power beyond ``MOST_COST``; where neither is so."""
     away = ~(base <= 0)
-    safe = torch.where(away, base, 1.0)
-    near = ~(power * safe.log() > MOST_COST * math.log(torch.finfo(base.dtype).max))
-    return torch.where(near, safe, 1.0), away, near
+    most = MOST_COST * math.log(torch.finfo(base.dtype).max)
+    if isinstance(power, Tensor):
+        near = ~(power * torch.where(away, base, 1.0).log() > most)
+    else:
+        near = ~(base > math.exp(min(most / power, HIGHEST)))
+    return torch.where(away & near, base, 1.0), away, near
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:

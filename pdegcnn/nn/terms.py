@@ -56,7 +56,8 @@ class Term(Derived):
         solver.space.check_signal("u", u)
         if u.shape[1] != weight.shape[0]:
             _checks.channels("u", u, weight.shape[0], self.space.layout)
-        _checks.same_kind("u", u, "the parameters", weight)
+        if u.dtype != weight.dtype or u.device != weight.device:
+            _checks.same_kind("u", u, "the parameters", weight)
         if time != 1.0:
             solver.check_time(time)
         return solver

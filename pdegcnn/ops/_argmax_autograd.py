@@ -57,10 +57,12 @@ def register_argmax(
     def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         winners = output[1::2]
         ctx.mark_non_differentiable(*winners)
-        ctx.inputs, ctx.kept = len(inputs), keep is None or bool(inputs[keep])
-        found = parts(ctx.needs_input_grad, *inputs)
-        ctx.places = [part.places for part in found]
-        _hold(ctx, [*winners, *(x for part in found for x in part.rest)] if ctx.kept else inputs)
+        ctx.inputs, ctx.kept, ctx.places = len(inputs), keep is None or bool(inputs[keep]), []
+        held: list[Any] = list(winners)
+        for part in parts(ctx.needs_input_grad, *inputs):
+            ctx.places.append(part.places)
+            held += part.rest
+        _hold(ctx, held if ctx.kept else inputs)
 
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         values = _held(ctx)
@@ -105,9 +107,15 @@ def register_pull(pull: CustomOpDef, reading: Callable[..., Reading]) -> None:
 
 def _hold(ctx: Any, values: Sequence[Any]) -> None:
     """Keep tensors and other values for the backward pass."""
-    ctx.plain = [None if isinstance(x, Tensor) else x for x in values]
-    ctx.tensors = [isinstance(x, Tensor) for x in values]
-    ctx.save_for_backward(*(x for x in values if isinstance(x, Tensor)))
+    ctx.plain, ctx.tensors = [], []
+    saved: list[Tensor] = []
+    for value in values:
+        here = isinstance(value, Tensor)
+        ctx.tensors.append(here)
+        ctx.plain.append(None if here else value)
+        if here:
+            saved.append(value)
+    ctx.save_for_backward(*saved)
 
 
 def _held(ctx: Any) -> list[Any]:

@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch._library.autograd import make_autograd_impl
 from torch._library.custom_ops import CustomOpDef
 
@@ -33,7 +32,7 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
         differentiate = make_autograd_impl(made._opoverload, made)
 
         def guarded(keys: Any, *args: Any, **options: Any) -> Any:
-            if _transforms.needs_rule(*[x for x in args if isinstance(x, Tensor)]):
+            if _transforms.needs_rule(*args):
                 raise NotImplementedError(
                     f"{name}: expected a derivative by torch.autograd, for this operator knows no other; got one by "
                     "torch.func or by dual numbers. Call the functions of pdegcnn.functional, uncompiled, or use "

@@ -16,6 +16,7 @@ from pdegcnn._dtypes import HALF, wide_dtype, widen
 from pdegcnn._typing import tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
+from pdegcnn.kernels.heat import HeatTaps, heat_mass
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric, cell_of
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.convection import convection as shift_signal
@@ -37,9 +38,11 @@ RIGHT_ANGLE = math.pi / 2
 """Radians of orientation in a window whose radius is given in pixels alone."""
 SINKHORN_STEPS = 30
 """Each halves the remaining imbalance between orientations, a percent at first."""
+ELLIPSOID = (8 * math.pi / 9, 3.0)
+"""Half axes of the window of dilation and erosion on SE(2) by default, radians and pixels."""
 RADIUS = (2 * math.pi / 3, 3.0)
 """Window of dilation and erosion unless the caller says otherwise, radians and pixels to each side."""
-DIFFUSION_RADIUS = (math.pi, 4.0)
+DIFFUSION_RADIUS = (math.pi, 5.0)
 """The same of diffusion by a kernel."""
 DIFFUSION_DISTANCE = "half_angle"
 """Nearer to the heat kernel than the exact distance is: volumes grow as this one shrinks."""
@@ -82,7 +85,11 @@ class GridSolver(Solver):
                 raise ValueError(f"semifield: expected {usual}, got {options.semifield!r}")
             self.passes = SAMPLES  # points between them would change the sum
             _checks.choice("oversample", options.oversample, (None, 1))
-        self.reach = _fixed_reach(self.space, options, self.term)
+        is_plain = options.oversample is None and options.semifield is None
+        self.reads_cells = self.term in ("dilation", "erosion") and is_plain and grid_lattice.reads_cells(self.space)
+        self.reach = _fixed_reach(self.space, options, self.term, self.reads_cells)
+        fixed = self.reach is not None and self.space.is_periodic
+        self.is_heat = self.method == "kernel" and options.distance is None and fixed
         self.caches = [KernelCache() for _ in self.passes]
         if self.term != "convection" and self.method != "spectral" and self.reach is not None:
             self._build(like)
@@ -96,8 +103,13 @@ class GridSolver(Solver):
         if reach is not None:
             for i, planes in enumerate(self.passes):
                 make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
+                if self.is_heat:
+                    made += [(name, None, partial(_heat_table, self.space, reach, name)) for name in HeatTaps._fields]
+                    continue
                 made.append((f"taps{i}", None, partial(make, self.space, reach, planes)))
-                if planes != SAMPLES[0]:
+                if self.reads_cells:
+                    made.append(("half_cell", None, partial(grid_lattice.half_cell, self.space, planes)))
+                if planes != SAMPLES[0] or reach.is_round:
                     made.append((f"charge{i}", None, partial(grid_lattice.charge, self.space, reach, planes)))
         return made
 
@@ -143,6 +155,7 @@ class GridSolver(Solver):
             metric.cometric()  # says why it cannot be
         reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
         build = sampled_diffusion_kernel if self.method == "sampled" else diffusion_kernel
+        build = heat_kernel if self.is_heat else build
         kernel = self._kernel(build, metric, reach, 0, u, alpha, time)
         out = group_convolution(u, kernel, boundary=self.boundary, periodic=space.is_periodic)
         if self.method == "kernel" and self.boundary != "zeros":
@@ -195,8 +208,15 @@ class GridSolver(Solver):
         time: float,
     ) -> Tensor:
         """Return a pass's kernel of every channel of ``like``, from the cache in evaluation mode."""
-        taps, charge = self._taps(reach, which, widen(like))
-        arguments = self.space, metric, taps, alpha, time, self.distance
+        arguments: tuple[Any, ...]
+        charge: Tensor | None = None
+        if self.is_heat:
+            arguments = self.space, metric, HeatTaps(*map(self.get_buffer, HeatTaps._fields)), alpha, time
+        else:
+            taps, charge = self._taps(reach, which, widen(like))
+            arguments = self.space, metric, taps, alpha, time, self.distance
+        if self.reads_cells:
+            arguments = *arguments, self._buffers.get("half_cell")
 
         def make() -> Tensor:
             kernel = build(*arguments)
@@ -221,13 +241,39 @@ class GridSolver(Solver):
 
 
 def morphology_kernel(
-    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
+    space: GridSpace,
+    metric: Metric,
+    taps: Tensor,
+    alpha: Alpha,
+    time: float = 1.0,
+    distance: str = DEFAULT_DISTANCE,
+    half_cell: Tensor | None = None,
 ) -> Tensor:
     """Return the turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``.
 
-    ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`.
+    ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`. With ``half_cell [dim,dim]`` a tap stands for its
+    cell: the best point of a signal lies nearer than the tap that answers for it, on average by the mean squared
+    distance m of a cell's points from its middle. The squared distance q becomes ``q^2 / (q + m)``: q less m where m is
+    small beside q.
     """
-    return cost(DISTANCES[distance](space, metric, taps), alpha, time)
+    squared = DISTANCES[distance](space, metric, taps)
+    if half_cell is not None:
+        most = torch.finfo(squared.dtype).max ** 0.9  # larger costs are infinite
+        within = metric.squared_norm(half_cell).sum(-1).view(-1, *(1,) * (squared.ndim - 1))
+        squared = squared.clamp_max(most)
+        squared = squared * (squared / (squared + within.clamp(1 / most, most)))
+    return cost(squared, alpha, time)
+
+
+def _heat_table(space: GridSpace, reach: Reach, name: str) -> Tensor:
+    found: Tensor = getattr(grid_lattice.heat_taps(space, reach), name)
+    return found
+
+
+def heat_kernel(space: GridSpace, metric: Metric, taps: HeatTaps, alpha: Alpha, time: float) -> Tensor:
+    """Return the turned kernel of :mod:`pdegcnn.kernels.heat`, ``[C,Or,KO,KH,KW]``: mass in the cell of each tap."""
+    mass, middle = heat_mass(metric, taps, _half_sides(metric, taps.cell), alpha, time)
+    return _conserving(space, mass.view(-1, *taps.places.shape[:5]).sum(1).transpose(1, 2), middle)
 
 
 def diffusion_kernel(
@@ -239,20 +285,28 @@ def diffusion_kernel(
     The cell of the centre, where the kernel of a small power has its peak, is integrated in closed form. All
     orientations give and take the same mass.
     """
-    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[3], taps.shape[4], taps.shape[5])
-    spacing = space.grid_spacing.to(squared)
+    squared = DISTANCES[distance](space, metric, taps)
+    sides = _half_sides(metric, space.grid_spacing.to(squared))
+    volume = (2 * sides).prod(-1)[:, None, None, None, None]
+    mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume
+    return _conserving(space, mass, mass_of_cell(sides, alpha, time))
+
+
+def _half_sides(metric: Metric, spacing: Tensor) -> Tensor:
+    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
     widths, volume = cell_of(metric)
-    volume = volume * spacing.prod()
-    mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume[:, None, None, None, None]
-    # half a cell's sides, scaled to its volume where the metric leans
     sides = spacing * widths / 2
-    sides = sides * (volume / (2 * sides).prod(-1))[:, None] ** (1 / space.dim)
-    middle = mass_of_cell(sides, alpha, time)
-    centre = torch.zeros(sizes, dtype=torch.bool, device=taps.device)
+    return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))
+
+
+def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
+    """Return the kernel of masses and that of the centre: all orientations give and take the same, at most one."""
+    sizes = mass.shape[2], mass.shape[3], mass.shape[4]
+    centre = torch.zeros(sizes, dtype=torch.bool, device=mass.device)
     centre[sizes[0] // 2, sizes[1] // 2, sizes[2] // 2] = True
     mass = torch.where(centre, middle[:, None, None, None, None], mass)
     # a kernel too wide to have any mass in the window is flat
-    mass = (mass + torch.finfo(mass.dtype).tiny ** 0.5) * space.tap_weights(sizes, squared)
+    mass = (mass + torch.finfo(mass.dtype).tiny ** 0.5) * space.tap_weights(sizes, mass)
     mass = _symmetric(space, all_quarters(space, mass))
     total = mass.sum((-3, -2, -1)).mean(1).clamp_max(1.0)
     return _balanced(space, mass) * total[:, None, None, None, None]
@@ -315,13 +369,16 @@ def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
         return _enclosing_reach(u, space, metric, radius, DEFAULT_DISTANCE)
 
 
-def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
+def _fixed_reach(space: GridSpace, options: Options, term: str, reads_cells: bool) -> Reach | None:
     """Return the reach of a window that does not depend on values, None for ``"auto"``."""
     kernel_size, radius = options.kernel_size, options.reach(RIGHT_ANGLE)
     if kernel_size is None:
+        if reads_cells and radius is None:
+            return Reach(ELLIPSOID[0], ELLIPSOID[1], ELLIPSOID[1], is_round=True)
         turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else RADIUS)
         if not space.is_periodic:
-            return Reach(pixels, pixels, pixels) if radius else Reach(*(SLICES * step for step in space.grid_steps))
+            first, second, third = (SLICES * step for step in space.grid_steps)
+            return Reach(pixels, pixels, pixels) if radius else Reach(first, second, third)
         if radius is None and options.oversample not in (None, 1):
             turn = OVERSAMPLED_TURN
         return Reach(min(turn, math.pi), pixels, pixels)
@@ -329,7 +386,8 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
         if kernel_size == "auto":
             return None
         raise ValueError(f"kernel_size: expected an odd int, a sequence of them or 'auto', got {kernel_size!r}")
-    return Reach(*(size // 2 * step for size, step in zip(space.kernel_sizes(kernel_size), space.grid_steps)))
+    first, second, third = (n // 2 * step for n, step in zip(space.kernel_sizes(kernel_size), space.grid_steps))
+    return Reach(first, second, third)
 
 
 def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Reach:

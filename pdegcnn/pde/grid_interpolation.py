@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pdegcnn.ops.convection import convection as linear_shift
+from pdegcnn.ops.padding import pad
 
 MARGIN = 2
 """Pixels around the image within which sharpening changes what lies outside."""
@@ -44,11 +45,11 @@ def shifted(u: Tensor, rows: Tensor, columns: Tensor, padding_mode: str) -> Tens
     processing*, IEEE Trans. ASSP 29 (1981).
     """
     margin = 0 if padding_mode == "periodic" else MARGIN
-    down, right = (_sharpening(x - x.detach().floor()) for x in (rows, columns))
-    kernel = (down[..., :, None] * right[..., None, :]).flatten(0, 1)[:, None]  # [C*Or,1,3,3]
-    wide = _extended(_extended(u, margin + 1, 3, padding_mode), margin + 1, 4, padding_mode).flatten(1, 2)
-    sharp = torch.unflatten(F.conv2d(wide, kernel, groups=len(kernel)), 1, u.shape[1:3])
     shift = torch.stack((torch.zeros_like(rows), rows, columns), dim=-1)
+    down, right = _sharpening(shift[..., 1:] - shift[..., 1:].detach().floor()).unbind(-2)
+    kernel = (down[..., :, None] * right[..., None, :]).flatten(0, 1)[:, None]  # [C*Or,1,3,3]
+    wide = pad(u, margin + 1, margin + 1, padding_mode).flatten(1, 2)
+    sharp = torch.unflatten(F.conv2d(wide, kernel, groups=len(kernel)), 1, u.shape[1:3])
     moved = linear_shift(sharp, shift, padding_mode)
     return moved[..., margin : margin + u.shape[-2], margin : margin + u.shape[-1]]
 
@@ -68,16 +69,3 @@ def _sharpening(f: Tensor) -> Tensor:
     """Weights ``[...,3]`` that undo what linear interpolation at fractions f damps."""
     bend = f * (1 - f) / 2
     return torch.stack((-bend, 1 + 2 * bend, -bend), dim=-1)
-
-
-def _extended(u: Tensor, margin: int, dim: int, padding_mode: str) -> Tensor:
-    """u with ``margin`` more samples at both ends of an axis."""
-    size = u.shape[dim]
-    if padding_mode == "periodic":
-        index = torch.arange(-margin, size + margin, device=u.device) % size
-        return u.index_select(dim, index)
-    shape = [margin if d == dim else n for d, n in enumerate(u.shape)]
-    first, last = (u.narrow(dim, at, 1).expand(shape) for at in (0, size - 1))
-    if padding_mode == "zeros":
-        first = last = u.new_zeros(()).expand(shape)
-    return torch.cat((first, u, last), dim)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._typing import broadcast_tensors
+from pdegcnn.kernels.heat import HeatTaps, cosines, features
 from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
 from pdegcnn.spaces import GridSpace
 
@@ -24,8 +25,8 @@ Oversample = int | tuple[int, int]
 """How many times as many points are read as there are samples, along every axis or (orientations, space)."""
 Shift = tuple[float, float, float]
 """Slices, rows and columns."""
-CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
-"""By what planes are shifted so that every cell of an image is read in its middle too."""
+FINE = 16
+"""Orientations that dilation and erosion read at least, unless the caller says otherwise."""
 ROUNDING = 1e-6
 """What a tap may lie outside of its window by rounding."""
 
@@ -36,6 +37,8 @@ class Reach(NamedTuple):
     first: float
     rows: float
     columns: float
+    is_round: bool = False
+    """Whether the window is the ellipsoid inside that box."""
 
 
 class Pass(NamedTuple):
@@ -65,12 +68,43 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
     return factor, factor
 
 
+def reads_cells(space: GridSpace) -> bool:
+    """Whether dilation by default reads finer orientations, and charges for cells rather than points."""
+    return space.has_orientations and space.orientations > 2
+
+
+def half_cell(space: GridSpace, planes: Pass) -> Tensor:
+    """Vectors ``[dim,dim]`` along the frame, as long as a point of a cell is away from its middle on average."""
+    finer = torch.tensor([1.0, 1.0, float(len(planes.planes))], dtype=torch.float64)
+    return torch.diag(space.grid_spacing / (finer * math.sqrt(12)))
+
+
+def heat_taps(space: GridSpace, reach: Reach) -> HeatTaps:
+    """What heat kernels are a function of in the middle of each tap's cell, float64; paths as in :func:`cells`."""
+    steps, rows, columns = _offsets(space, reach, SAMPLES[0])
+    around = torch.where(steps >= 0, -1.0, 1.0) * space.orientations
+    paths = [steps, steps + around] if space.has_orientations else [steps]
+    image = torch.stack(broadcast_tensors(columns, rows), dim=-1)
+    b = space.half_angle(torch.stack([space.taps_at(path, image) for path in paths]))
+    if b.shape[3] == b.shape[4]:
+        b = b[:, : _first_quarter(space)]
+    b = b.transpose(1, 2)  # [paths,KO,Or,KH,KW,dim]
+    turn = b[:, :, 0, 0, 0, 2] if space.has_orientations else b.new_zeros(b.shape[:2])
+    return HeatTaps(features(b), cosines(turn), turn, space.grid_spacing)
+
+
+def _first_quarter(space: GridSpace) -> int:
+    """How many orientations make a quarter turn, or all of them if none do."""
+    step = space.grid_steps[0]
+    quarter = round(math.pi / 2 / step)
+    turns_exactly = space.has_orientations and abs(quarter * step - math.pi / 2) < ROUNDING
+    return quarter if turns_exactly and space.orientations % quarter == 0 else space.orientations
+
+
 def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
-    """What dilation reads: with None on SE(2) the middle of every cell beside the samples, elsewhere the samples."""
+    """What dilation reads: with None on SE(2) at least ``FINE`` orientations, elsewhere the samples."""
     if oversample is None:
-        if space.orientations > 1:
-            return (Pass(CENTRED),)
-        return tuple(Pass((shift,)) for shift in CENTRED) if space.has_orientations else SAMPLES
+        return (Pass(((0.0, 0.0, 0.0),) * math.ceil(FINE / space.orientations)),) if reads_cells(space) else SAMPLES
     turns, cells = check_oversample(oversample, space)
     turns = turns if space.orientations > 1 else 1
     parts = [i / cells for i in range(cells)]
@@ -112,11 +146,7 @@ def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
         image = torch.stack(broadcast_tensors(columns + column, rows + row), dim=-1)
         points.append(space.taps_at(path + turn, image))
     found = torch.unflatten(torch.stack(points), 0, (len(paths), -1))
-    step = space.grid_steps[0]
-    quarter = round(math.pi / 2 / step)
-    turns_exactly = space.has_orientations and abs(quarter * step - math.pi / 2) < ROUNDING
-    turns_exactly = turns_exactly and space.orientations % quarter == 0
-    return found[:, :, :quarter] if turns_exactly and found.shape[4] == found.shape[5] else found
+    return found[:, :, : _first_quarter(space)] if found.shape[4] == found.shape[5] else found
 
 
 def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
@@ -133,6 +163,11 @@ def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     inside = torch.ones((), dtype=torch.bool)
     for place, length, step in zip(places, reach, space.grid_steps):
         inside = inside & (place.abs() <= length / step + ROUNDING)
+    if reach.is_round:
+        square = torch.zeros(())
+        for place, length, step in zip(places, reach, space.grid_steps):
+            square = square + (place * step / length) ** 2
+        inside = inside & (square <= 1 + ROUNDING)
     return torch.where(inside, 0.0, torch.inf).double()
 
 

@@ -34,11 +34,12 @@ def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: s
         TypeError: if an argument is no floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
-    _checks.tensor("shift", shift, 3, "[C,Or,3]")
+    if not isinstance(shift, Tensor) or shift.dtype != u.dtype or shift.device != u.device or shift.ndim != 3:
+        _checks.same_kind("shift", _checks.tensor("shift", shift, 3, "[C,Or,3]"), "u", u)
     if shift.shape != (*u.shape[1:3], 3):
         raise ValueError(f"shift: expected shape {(*u.shape[1:3], 3)} for u {tuple(u.shape)}, got {tuple(shift.shape)}")
-    _checks.same_kind("shift", shift, "u", u)
-    _checks.choice("boundary", boundary, BOUNDARIES)
+    if boundary not in BOUNDARIES:
+        _checks.choice("boundary", boundary, BOUNDARIES)
     chosen = _backend.choose("convection", u, backend)
     if chosen != "torch" and not _transforms.differentiated(u, shift):
         return _op.convection(u, shift, BOUNDARIES.index(boundary), chosen)

@@ -13,17 +13,14 @@ def _shift_axis(u: Tensor, shift: Tensor, dim: int, boundary: str) -> Tensor:
     fraction = (shift - whole)[None, :, :, None, None]
     line = [1] * 5
     line[dim] = size
-    index = torch.arange(size, device=u.device).view(line) + whole.long()[None, :, :, None, None]
-
-    def sample(index: Tensor) -> Tensor:
+    first = torch.arange(size, device=u.device).view(line) + whole.long()[None, :, :, None, None]
+    values: list[Tensor] = []
+    for index in (first, first + 1):
         inside = (index >= 0) & (index < size)
-        index = index % size if boundary == "periodic" else index.clamp(0, size - 1)
-        shape = [*u.shape[:3], *index.shape[3:]] if dim > 2 else list(u.shape)
-        shape[3:] = [max(a, b) for a, b in zip(u.shape[3:], index.shape[3:])]
-        values = torch.gather(u, dim, index.expand(shape))
-        return values * inside if boundary == "zeros" else values
-
-    return (1 - fraction) * sample(index) + fraction * sample(index + 1)
+        place = index % size if boundary == "periodic" else index.clamp(0, size - 1)
+        value = torch.gather(u, dim, place.expand(u.shape))
+        values.append(value * inside if boundary == "zeros" else value)
+    return (1 - fraction) * values[0] + fraction * values[1]
 
 
 def convection(u: Tensor, shift: Tensor, boundary: str = "replicate") -> Tensor:
