@@ -239,7 +239,7 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on grids a radius of (2 pi / 3, 3), on SE(2) without ``oversample`` the ellipsoid with the half
+            unless given (on grids a radius of (2 pi / 3, 3), on SE(2) without ``oversample`` the ellipsoid of half
             axes (8 pi / 9, 3); on S2 and SO(3) no less than a radius of 5 pi / 16 and of
             (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis (orientations first), or
             ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.

@@ -74,7 +74,13 @@ TABLES = {
             ("turned_90_dice", "turned 90°", 1, ".3f"),
             ("turned_45_dice", "turned 45°", 1, ".3f"),
         ),
-        {"pde": "PDE-G-CNN, two scales", "pde6": "PDE-G-CNN6", "gcnn6": "G-CNN6", "cnn6": "CNN6"},
+        {
+            "pde": "PDE-G-CNN, two scales",
+            "ship": "PDE-G-CNN, two scales, weights in the package (17 photographs, augmented for other cameras)",
+            "pde6": "PDE-G-CNN6",
+            "gcnn6": "G-CNN6",
+            "cnn6": "CNN6",
+        },
     ),
     "spherical_digits": Table(
         "Spherical digits",
