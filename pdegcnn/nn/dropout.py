@@ -20,10 +20,10 @@ class FieldDropout(nn.Module):
         p: probability of zero; what stays is divided by ``1 - p``.
 
     Shape:
-        ``[B,C,(Or,) ...] -> `` the same.
+        ``[B,C,(Or,) ...] -> [B,C,(Or,) ...]``
 
     Raises:
-        TypeError, ValueError: ``space`` is no space, ``p`` is not in [0, 1], or a signal does not fit.
+        TypeError, ValueError: ``space`` is not a space, ``p`` is not in [0, 1], or a signal does not fit.
 
     Example:
         >>> import torch, pdegcnn as pg
