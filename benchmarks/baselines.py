@@ -13,8 +13,9 @@ from torch import Tensor
 from pdegcnn.pde import grid
 
 
-def shift_maximum(u: Tensor, kernel: Tensor, sign: int = 1, *, stride: int = 1) -> Tensor:
-    """One shift and one torch.maximum per tap, differentiated by autograd."""
+def shift_maximum(u: Tensor, kernel: Tensor, sign: int = 1, *, stride: int = 1, periodic: bool = True) -> Tensor:
+    """One shift and one torch.maximum per tap, differentiated by autograd; of images, not of volumes."""
+    assert periodic
     if sign == -1:
         return -shift_maximum(-u, kernel, stride=stride)
     ko, kh, kw = kernel.shape[-3:]
