@@ -174,6 +174,8 @@ PUBLIC_LAYERS = [
     layer("sphere.InverseRealSHT", {"grid": GRID}, COEFFICIENTS, lacks={"bfloat16": "complex"}),
     layer("sphere.SO3FFT", {"grid": GRID, "fibre": 3}, BALL, lacks={"bfloat16": "complex"}),
     layer("models.rotated_digits", {"classes": 3, "channels": (2, 2), "size": 6, "kernel_size": 3}, SQUARE[:, :1]),
+    layer("models.TwoScales", {"coarse": pg.nn.PDELayer(SE2, 2, 1, ("dilation",)),
+                               "fine": pg.nn.PDELayer(SE2, 3, 2, ("erosion",))}, LIFTED),
     layer("models.vessel_segmentation", {"in_channels": 2, "layers": 3, "channels": 2, "kernel_size": 3}, IMAGE),
     layer("models.hyperbolic_classifier", {"in_channels": 2, "classes": 3, "width": 2, "depth": 1, "levels": 1}, IMAGE),
     layer("models.hyperbolic_segmenter", {"in_channels": 2, "classes": 3, "width": 2, "depth": 1, "levels": 1}, IMAGE),

@@ -136,6 +136,31 @@ def transport_gather(
     return out.index_add(1, rows, terms).to(fields.dtype)
 
 
+def shifted_solve(
+    right: Tensor,
+    time: Tensor,
+    start: Tensor,
+    columns: Tensor,
+    values: Tensor,
+    back: Tensor,
+    sizes: list[int],
+    tolerance: float,
+    backend: str,
+) -> Tensor:
+    """The solution by a dense factorisation, which takes the memory of a matrix: for meshes of few vertices."""
+    count = right.shape[1]
+    rows = torch.repeat_interleave(torch.arange(count, device=start.device), start.diff(), output_size=columns.numel())
+    dense = values.new_zeros(count * count, 2).index_add(0, rows * count + columns, values[:, 0])
+    real, imaginary = dense.unflatten(0, (count, count)).unbind(2)
+    if time.ndim == 2:  # real systems, one for each part
+        matrix = torch.eye(count, dtype=right.dtype, device=right.device) + time[..., None, None] * real
+        return torch.linalg.solve(matrix, right.permute(2, 3, 1, 0)).permute(3, 2, 0, 1)
+    pairs = torch.cat((torch.cat((real, -imaginary), 1), torch.cat((imaginary, real), 1)))
+    matrix = torch.eye(2 * count, dtype=right.dtype, device=right.device) + time[:, None, None] * pairs
+    found = torch.linalg.solve(matrix, right.permute(3, 2, 1, 0).flatten(1, 2))
+    return found.unflatten(1, (2, count)).permute(3, 2, 1, 0)
+
+
 def geodesic_landing(
     tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
 ) -> tuple[Tensor, ...]:
@@ -157,6 +182,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "gather_morphology": gather_morphology,
     "gather_mean": gather_mean,
     "transport_gather": transport_gather,
+    "shifted_solve": shifted_solve,
     "geodesic_landing": geodesic_landing,
     "sphere_constant": sphere_constant,
 }

@@ -163,14 +163,20 @@ class TwoScales(nn.Module):
 
     Shape:
         ``[B,C,Or,H,W] -> [B,C'',Or,H,W]``; an odd height or width is repeated at its end for the means.
+
+    Raises:
+        TypeError: if ``coarse`` or ``fine`` is not a module, or ``u`` not a floating-point tensor.
+        ValueError: if ``u`` does not have that rank.
     """
 
     def __init__(self, coarse: nn.Module, fine: nn.Module) -> None:
         super().__init__()
-        self.coarse, self.fine = coarse, fine
+        self.coarse = _checks.kind("coarse", coarse, nn.Module, "a torch.nn.Module")
+        self.fine = _checks.kind("fine", fine, nn.Module, "a torch.nn.Module")
 
     def forward(self, u: Tensor) -> Tensor:
         """Run both scales."""
+        _checks.signal("u", u, 5, "[B,C,Or,H,W]")
         orientations, height, width = u.shape[-3:]
         planes = u.flatten(1, 2)
         even = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
@@ -261,7 +267,8 @@ def _vessel_network(
     space = SE2(8) if space is None else space
     _checks.choice("scales", scales, (1, 2))
     if _checks.positive_int("layers", layers) < 2 + scales:
-        raise ValueError(f"layers: expected at least {2 + scales} (lift, PDE layers, projection), got {layers}")
+        least = f"at least {2 + scales} for scales={scales} (lift, PDE layers, projection)"
+        raise ValueError(f"layers: expected {least}, got {layers}")
     channels = (16 if layers <= 6 else 10) if channels is None else channels
     _checks.positive_int("channels", channels)
     _checks.number("dropout", dropout, 0.0, 1.0)

@@ -38,8 +38,6 @@ RIGHT_ANGLE = math.pi / 2
 """Radians of orientation in a window whose radius is given in pixels alone."""
 SINKHORN_STEPS = 30
 """Each halves the remaining imbalance between orientations, a percent at first."""
-ELLIPSOID = (8 * math.pi / 9, 3.0)
-"""Half axes of the window of dilation and erosion on SE(2) by default, radians and pixels."""
 RADIUS = (2 * math.pi / 3, 3.0)
 """Window of dilation and erosion unless the caller says otherwise, radians and pixels to each side."""
 DIFFUSION_RADIUS = (math.pi, 5.0)
@@ -85,11 +83,8 @@ class GridSolver(Solver):
                 raise ValueError(f"semifield: expected {usual}, got {options.semifield!r}")
             self.passes = SAMPLES  # points between them would change the sum
             _checks.choice("oversample", options.oversample, (None, 1))
-        is_plain = options.oversample is None and options.semifield is None
-        self.reads_cells = self.term in ("dilation", "erosion") and is_plain and grid_lattice.reads_cells(self.space)
-        self.reach = _fixed_reach(self.space, options, self.term, self.reads_cells)
-        fixed = self.reach is not None and self.space.is_periodic
-        self.is_heat = self.method == "kernel" and options.distance is None and fixed
+        self.reach = _fixed_reach(self.space, options, self.term)
+        self.is_heat = self.method == "kernel" and options.distance is None and self.space.is_periodic
         self.caches = [KernelCache() for _ in self.passes]
         if self.term != "convection" and self.method != "spectral" and self.reach is not None:
             self._build(like)
@@ -107,9 +102,7 @@ class GridSolver(Solver):
                     made += [(name, None, partial(_heat_table, self.space, reach, name)) for name in HeatTaps._fields]
                     continue
                 made.append((f"taps{i}", None, partial(make, self.space, reach, planes)))
-                if self.reads_cells:
-                    made.append(("half_cell", None, partial(grid_lattice.half_cell, self.space, planes)))
-                if planes != SAMPLES[0] or reach.is_round:
+                if planes != SAMPLES[0]:
                     made.append((f"charge{i}", None, partial(grid_lattice.charge, self.space, reach, planes)))
         return made
 
@@ -168,7 +161,7 @@ class GridSolver(Solver):
         space, u = self.space, self.space.to_grid(u)
         if u.dtype in HALF:
             metric = wide_metric(metric)
-        reach = self.reach or _reach_of_cost(u, space, metric, alpha, time, self.distance)
+        reach = self.reach or self._reach_of_values(u, metric, alpha, time, sign)
         best, field = None, u if self.passes == SAMPLES else widen(u)
         for i, planes in enumerate(self.passes):
             kernel = self._kernel(morphology_kernel, metric, reach, i, field, alpha, time)
@@ -191,9 +184,8 @@ class GridSolver(Solver):
         metric = wide_metric(metric) if u.dtype in HALF else metric
         if isinstance(temperature, Tensor):
             temperature = temperature.to(field.dtype)
-        reach = self.reach or _reach_of_cost(
-            field, space, metric, alpha, time, self.distance, NEGLIGIBLE * torch.as_tensor(temperature)
-        )
+        beyond = NEGLIGIBLE * torch.as_tensor(temperature)
+        reach = self.reach or self._reach_of_values(field, metric, alpha, time, sign, beyond)
         kernel = self._kernel(morphology_kernel, metric, reach, 0, field, alpha, time)
         return space.from_grid(log_plus_mean(field, kernel, temperature, sign).to(u.dtype))
 
@@ -211,12 +203,10 @@ class GridSolver(Solver):
         arguments: tuple[Any, ...]
         charge: Tensor | None = None
         if self.is_heat:
-            arguments = self.space, metric, HeatTaps(*map(self.get_buffer, HeatTaps._fields)), alpha, time
+            arguments = self.space, metric, self._heat_taps(reach, widen(like)), alpha, time
         else:
             taps, charge = self._taps(reach, which, widen(like))
             arguments = self.space, metric, taps, alpha, time, self.distance
-        if self.reads_cells:
-            arguments = *arguments, self._buffers.get("half_cell")
 
         def make() -> Tensor:
             kernel = build(*arguments)
@@ -230,6 +220,28 @@ class GridSolver(Solver):
             kernel = self.caches[which].get(key, tensors, make)
         return kernel.expand(like.shape[1], *kernel.shape[1:])
 
+    def _heat_taps(self, reach: Reach, like: Tensor) -> HeatTaps:
+        """Return the taps of a heat kernel."""
+        if self.reach is not None:
+            return HeatTaps(*map(self.get_buffer, HeatTaps._fields))
+        return HeatTaps(*(x.to(like) for x in grid_lattice.heat_taps(self.space, reach)))
+
+    def _reach_of_values(
+        self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, beyond: Tensor | None = None
+    ) -> Reach:
+        """Return how far every tap lies whose cost exceeds the range of the values read by at most ``beyond`` (0).
+
+        The centre costs nothing, so a tap that costs more than the greatest less the least value loses to it. Values
+        between samples count too: they can be greater than all samples.
+        """
+        check_may_look(u, alpha, *vars(metric).values(), *(() if beyond is None else (beyond,)))
+        with torch.no_grad():
+            field = u if self.passes == SAMPLES else widen(u)
+            highest = torch.stack([spread(read(field, planes, sign)) for planes in self.passes]).amax(0)
+            highest = highest if beyond is None else highest + beyond.to(highest)
+            radius = radius_of_cost(highest, alpha, time)
+            return _enclosing_reach(u, self.space, metric, radius, self.distance)
+
     def _taps(self, reach: Reach, which: int, like: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the taps of a pass, and what they cost beside the kernel, if anything."""
         planes = self.passes[which]
@@ -241,28 +253,13 @@ class GridSolver(Solver):
 
 
 def morphology_kernel(
-    space: GridSpace,
-    metric: Metric,
-    taps: Tensor,
-    alpha: Alpha,
-    time: float = 1.0,
-    distance: str = DEFAULT_DISTANCE,
-    half_cell: Tensor | None = None,
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
 ) -> Tensor:
     """Return the turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``.
 
-    ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`. With ``half_cell [dim,dim]`` a tap stands for its
-    cell: the best point of a signal lies nearer than the tap that answers for it, on average by the mean squared
-    distance m of a cell's points from its middle. The squared distance q becomes ``q^2 / (q + m)``: q less m where m is
-    small beside q.
+    ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`.
     """
-    squared = DISTANCES[distance](space, metric, taps)
-    if half_cell is not None:
-        most = torch.finfo(squared.dtype).max ** 0.9  # larger costs are infinite
-        within = metric.squared_norm(half_cell).sum(-1).view(-1, *(1,) * (squared.ndim - 1))
-        squared = squared.clamp_max(most)
-        squared = squared * (squared / (squared + within.clamp(1 / most, most)))
-    return cost(squared, alpha, time)
+    return cost(DISTANCES[distance](space, metric, taps), alpha, time)
 
 
 def _heat_table(space: GridSpace, reach: Reach, name: str) -> Tensor:
@@ -346,20 +343,6 @@ def _balanced(space: GridSpace, kernel: Tensor) -> Tensor:
     return kernel / kernel.sum((-3, -2, -1), keepdim=True)
 
 
-def _reach_of_cost(
-    u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float, distance: str, beyond: Tensor | None = None
-) -> Reach:
-    """Return how far every tap lies whose cost does not exceed the range of u, or does so by no more than ``beyond``.
-
-    The centre costs nothing, so a tap that costs more than ``max u - min u`` loses to it.
-    """
-    check_may_look(u, alpha, *vars(metric).values(), *(() if beyond is None else (beyond,)))
-    with torch.no_grad():
-        highest = spread(u) if beyond is None else spread(u) + beyond.to(u)
-        radius = radius_of_cost(highest, alpha, time)
-        return _enclosing_reach(u, space, metric, radius, distance)
-
-
 def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, time: float) -> Reach:
     """Return how far every tap lies whose weight is above 1e-4 of the centre's."""
     check_may_look(u, alpha, *vars(metric).values())
@@ -369,12 +352,10 @@ def _reach_of_mass(u: Tensor, space: GridSpace, metric: Metric, alpha: Alpha, ti
         return _enclosing_reach(u, space, metric, radius, DEFAULT_DISTANCE)
 
 
-def _fixed_reach(space: GridSpace, options: Options, term: str, reads_cells: bool) -> Reach | None:
+def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
     """Return the reach of a window that does not depend on values, None for ``"auto"``."""
     kernel_size, radius = options.kernel_size, options.reach(RIGHT_ANGLE)
     if kernel_size is None:
-        if reads_cells and radius is None:
-            return Reach(ELLIPSOID[0], ELLIPSOID[1], ELLIPSOID[1], is_round=True)
         turn, pixels = radius or (DIFFUSION_RADIUS if term == "diffusion" else RADIUS)
         if not space.is_periodic:
             first, second, third = (SLICES * step for step in space.grid_steps)

@@ -25,8 +25,8 @@ Oversample = int | tuple[int, int]
 """How many times as many points are read as there are samples, along every axis or (orientations, space)."""
 Shift = tuple[float, float, float]
 """Slices, rows and columns."""
-FINE = 16
-"""Orientations that dilation and erosion read at least, unless the caller says otherwise."""
+CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
+"""By what planes are shifted so that every cell of an image is read in its middle too."""
 ROUNDING = 1e-6
 """What a tap may lie outside of its window by rounding."""
 
@@ -37,8 +37,6 @@ class Reach(NamedTuple):
     first: float
     rows: float
     columns: float
-    is_round: bool = False
-    """Whether the window is the ellipsoid inside that box."""
 
 
 class Pass(NamedTuple):
@@ -68,17 +66,6 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
     return factor, factor
 
 
-def reads_cells(space: GridSpace) -> bool:
-    """Whether dilation by default reads finer orientations, and charges for cells rather than points."""
-    return space.has_orientations and space.orientations > 2
-
-
-def half_cell(space: GridSpace, planes: Pass) -> Tensor:
-    """Vectors ``[dim,dim]`` along the frame, as long as a point of a cell is away from its middle on average."""
-    finer = torch.tensor([1.0, 1.0, float(len(planes.planes))], dtype=torch.float64)
-    return torch.diag(space.grid_spacing / (finer * math.sqrt(12)))
-
-
 def heat_taps(space: GridSpace, reach: Reach) -> HeatTaps:
     """What heat kernels are a function of in the middle of each tap's cell, float64; paths as in :func:`cells`."""
     steps, rows, columns = _offsets(space, reach, SAMPLES[0])
@@ -102,9 +89,11 @@ def _first_quarter(space: GridSpace) -> int:
 
 
 def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
-    """What dilation reads: with None on SE(2) at least ``FINE`` orientations, elsewhere the samples."""
+    """What dilation reads: with None on SE(2) the middle of every cell beside the samples, elsewhere the samples."""
     if oversample is None:
-        return (Pass(((0.0, 0.0, 0.0),) * math.ceil(FINE / space.orientations)),) if reads_cells(space) else SAMPLES
+        if space.orientations > 1:
+            return (Pass(CENTRED),)
+        return tuple(Pass((shift,)) for shift in CENTRED) if space.has_orientations else SAMPLES
     turns, cells = check_oversample(oversample, space)
     turns = turns if space.orientations > 1 else 1
     parts = [i / cells for i in range(cells)]
@@ -163,11 +152,6 @@ def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     inside = torch.ones((), dtype=torch.bool)
     for place, length, step in zip(places, reach, space.grid_steps):
         inside = inside & (place.abs() <= length / step + ROUNDING)
-    if reach.is_round:
-        square = torch.zeros(())
-        for place, length, step in zip(places, reach, space.grid_steps):
-            square = square + (place * step / length) ** 2
-        inside = inside & (square <= 1 + ROUNDING)
     return torch.where(inside, 0.0, torch.inf).double()
 
 

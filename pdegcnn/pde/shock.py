@@ -48,11 +48,17 @@ class ShockParameters:
     sharpness: Tensor
 
 
+def _in_range(changed: Tensor, signal: Tensor) -> Tensor:
+    """Limit each channel to the range of the signal's samples."""
+    axes = tuple(range(2, signal.ndim))
+    return torch.minimum(torch.maximum(changed, signal.amin(axes, True)), signal.amax(axes, True))
+
+
 class ShockSolver(Solver):
     """Solver of diffusion-shock from those of its parts; each family of spaces has a subclass.
 
-    The mean of a step is convex, so its values stay within the range of the signal. Exact diffusion of samples that are
-    no heat distribution can leave the range (where it does, it is limited to it).
+    The mean of a step is convex, so its values stay within the range of the signal. Its parts can leave that range, and
+    are limited to it: exact diffusion of samples, and a supremum that reads values between samples.
     """
 
     PARTS: ClassVar[type[Solver]]
@@ -93,7 +99,8 @@ class ShockSolver(Solver):
         signal = widen(u)
         diffused = self._in_range(widen(self.diffusing.diffusion(u, parameters.diffusion_metric, 1.0, time)), signal)
         dilated, eroded = (
-            widen(self.shocking.morphology(u, parameters.shock_metric, alpha, time, sign)) for sign in (+1, -1)
+            _in_range(widen(self.shocking.morphology(u, parameters.shock_metric, alpha, time, sign)), signal)
+            for sign in (+1, -1)
         )
         shocked = (-side).relu() * (dilated - signal) - side.relu() * (signal - eroded)
         return (signal + flatness * (diffused - signal) + (1 - flatness) * shocked).to(u.dtype)
@@ -134,8 +141,7 @@ class SphereShock(ShockSolver):
 
     def _in_range(self, diffused: Tensor, signal: Tensor) -> Tensor:
         """Limit a diffusion in the harmonic domain to the range of the samples, which it can leave."""
-        axes = tuple(range(2, signal.ndim))
-        return torch.minimum(torch.maximum(diffused, signal.amin(axes, True)), signal.amax(axes, True))
+        return _in_range(diffused, signal)
 
 
 class MeshShock(ShockSolver):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import pdegcnn as pg
+from pdegcnn.export import operators
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.shifted_solve import custom_op, shifted_solve
 from pdegcnn.pde.mesh_stencils import ordered_laplacian
@@ -47,6 +48,18 @@ def test_the_equation_is_solved(backend: str, spin: int, channels: int) -> None:
                 left = came[..., part, c]
                 image = left + time[part, c] * (left @ matrix.mT)
                 torch.testing.assert_close(image, right[..., part, c], rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("spin", [0, 1])
+def test_the_plain_version_of_exports_is_the_same(spin: int) -> None:
+    torch.manual_seed(0)
+    mesh = sheet(3, 4, 0.2)
+    stencil = ordered_laplacian(mesh, spin, LIKE)[0]
+    right = torch.randn(2, mesh.vertex_count, 2, 3, dtype=torch.float64)
+    time = torch.rand((2, 3) if spin == 0 else (3,), dtype=torch.float64) * 5
+    wanted = shifted_solve(right, time, stencil, mesh.sizes)
+    plain = operators.shifted_solve(right, time, *stencil, list(mesh.sizes), 1e-14, "torch")
+    torch.testing.assert_close(plain, wanted, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -130,7 +130,7 @@ def test_dilation_on_se2_is_that_of_the_plane_for_signals_without_orientation() 
     plane, space = pg.R2(), pg.SE2(8)
     image = signal(plane, (8, 9))
     w = torch.tensor([[0.7, 0.7, 1.1]], dtype=torch.float64)
-    lifted = dilation(image.unsqueeze(2).expand(-1, -1, 8, -1, -1).contiguous(), space, w, oversample=1)
+    lifted = dilation(image.unsqueeze(2).expand(-1, -1, 8, -1, -1).contiguous(), space, w)
     expected = dilation(image, plane, w[:, :2])
     torch.testing.assert_close(lifted, expected.unsqueeze(2).expand_as(lifted))
 
