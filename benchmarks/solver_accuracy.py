@@ -198,7 +198,7 @@ def picture(rows: Sequence[Row], path: str) -> None:
     axis.set_yticks([0.05, 0.1, 0.2, 0.4], [".05", ".1", ".2", ".4"])
     axis.minorticks_off()
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="lower left")
+    axis.legend(fontsize=8, loc="upper left")
     figure.savefig(path, dpi=150)
 
 
