@@ -188,7 +188,7 @@ def picture(rows: Sequence[Row], path: str) -> None:
     """Draw the worst error of dilation over orientations."""
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6.0, 3.0), layout="constrained")
     for name in DILATION:
         mine = [row for row in rows if row.options == name and row.what.startswith("dilation")]
         counts = [int(row.what.split(":")[0].split()[-1]) for row in mine]
@@ -198,7 +198,7 @@ def picture(rows: Sequence[Row], path: str) -> None:
     axis.set_yticks([0.05, 0.1, 0.2, 0.4], [".05", ".1", ".2", ".4"])
     axis.minorticks_off()
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="upper left")
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=150)
 
 
