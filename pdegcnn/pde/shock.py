@@ -17,6 +17,7 @@ from pdegcnn.pde.arguments import diffusivity, wide_metric
 from pdegcnn.pde.derivatives import Derivatives, squared_gradient
 from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.grid_derivatives import GridDerivatives
+from pdegcnn.pde.grid_lattice import SAMPLES
 from pdegcnn.pde.mesh import MeshSolver
 from pdegcnn.pde.mesh_derivatives import MeshDerivatives
 from pdegcnn.pde.solver import Alpha, Options, Solver
@@ -99,9 +100,10 @@ class ShockSolver(Solver):
         signal = widen(u)
         diffused = self._in_range(widen(self.diffusing.diffusion(u, parameters.diffusion_metric, 1.0, time)), signal)
         dilated, eroded = (
-            _in_range(widen(self.shocking.morphology(u, parameters.shock_metric, alpha, time, sign)), signal)
-            for sign in (+1, -1)
+            widen(self.shocking.morphology(u, parameters.shock_metric, alpha, time, sign)) for sign in (+1, -1)
         )
+        if self._reads_between_samples():
+            dilated, eroded = _in_range(dilated, signal), _in_range(eroded, signal)
         shocked = (-side).relu() * (dilated - signal) - side.relu() * (signal - eroded)
         return (signal + flatness * (diffused - signal) + (1 - flatness) * shocked).to(u.dtype)
 
@@ -120,6 +122,10 @@ class ShockSolver(Solver):
         """Return the diffused signal, as it is where the solver takes a mean."""
         return diffused
 
+    def _reads_between_samples(self) -> bool:
+        """Whether dilation and erosion read values between samples, which can leave the range of the samples."""
+        return False
+
 
 class GridShock(ShockSolver):
     """Diffusion-shock on the plane and on SE(2)."""
@@ -129,6 +135,10 @@ class GridShock(ShockSolver):
     PARTS: ClassVar = GridSolver
     DERIVATIVES: ClassVar = GridDerivatives
     DIFFUSION: ClassVar = "sampled"  # the kernel's mass beyond its window would reach every pixel of the image
+    shocking: GridSolver
+
+    def _reads_between_samples(self) -> bool:
+        return self.shocking.passes != SAMPLES
 
 
 class SphereShock(ShockSolver):
@@ -138,6 +148,11 @@ class SphereShock(ShockSolver):
     HAS_TABLES: ClassVar = True
     PARTS: ClassVar = SphereSolver
     DERIVATIVES: ClassVar = SphereDerivatives
+
+    shocking: SphereSolver
+
+    def _reads_between_samples(self) -> bool:
+        return self.shocking.finer is not None
 
     def _in_range(self, diffused: Tensor, signal: Tensor) -> Tensor:
         """Limit a diffusion in the harmonic domain to the range of the samples, which it can leave."""
