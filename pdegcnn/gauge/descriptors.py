@@ -38,7 +38,7 @@ def gaussian_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None
         dtype: of the result; torch's default dtype if None.
 
     Raises:
-        TypeError: ``mesh`` is no mesh.
+        TypeError: ``mesh`` is not a mesh.
 
     Source: Meyer, Desbrun, Schroeder & Barr, *Discrete differential-geometry operators* (2003).
     """
@@ -61,7 +61,7 @@ def mean_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None) ->
         dtype: of the result; torch's default dtype if None.
 
     Raises:
-        TypeError: ``mesh`` is no mesh.
+        TypeError: ``mesh`` is not a mesh.
         ValueError: the mesh is given by its edge lengths, and lies nowhere in space.
 
     Source: as of :func:`gaussian_curvature`.
@@ -98,7 +98,7 @@ def heat_kernel_signature(
         dtype: of the result; torch's default dtype if None.
 
     Raises:
-        TypeError: ``mesh`` is no mesh, or a number is none.
+        TypeError: ``mesh`` is not a mesh, or ``times`` or ``modes`` not a number.
         ValueError: a number or a time that is not positive.
 
     Source: Sun, Ovsjanikov & Guibas, *A concise and provably informative multi-scale signature* (2009).

@@ -60,7 +60,7 @@ def from_xarray(
         dtype: of the values; torch's default dtype if None.
 
     Raises:
-        TypeError: ``array`` is no DataArray.
+        TypeError: ``array`` is not a DataArray.
         ValueError: no such dimensions, or angles that are not those of a field around the sphere.
 
     Example:
@@ -113,7 +113,7 @@ def to_xarray(
             are only put in order.
 
     Raises:
-        TypeError: ``like`` is no DataArray, ``signal`` no real tensor.
+        TypeError: ``like`` is not a DataArray, or ``signal`` not a real tensor.
         ValueError: shapes that do not fit.
     """
     north, east = _dimensions(like, latitude, longitude)

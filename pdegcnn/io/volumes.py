@@ -102,7 +102,7 @@ def write_volume(
 
     Raises:
         ValueError: another suffix, shape, or numbers that cannot be an affine or a spacing; both of them.
-        TypeError: ``values`` or ``affine`` is no tensor.
+        TypeError: ``values`` or ``affine`` is not a tensor.
         FileNotFoundError: there is no such folder.
         ImportError: ``nibabel`` is not installed.
     """

@@ -24,7 +24,8 @@ class AreaWeightedLoss(nn.Module):
         broadcastable to them, True where the target is known. The result is one number; zero if no point counts.
 
     Raises:
-        TypeError, ValueError: ``space`` is no space, shapes do not fit, the loss is not one of every entry.
+        TypeError, ValueError: if ``space`` is not a space, shapes do not fit, or the loss does not return a value for
+            every entry.
 
     Example:
         >>> import torch, pdegcnn as pg

@@ -29,7 +29,7 @@ class Residual(nn.Module):
         ``[B,C,...] -> [B,C',...]``, on any space.
 
     Raises:
-        TypeError: ``layer`` is no module, or a number of channels no int.
+        TypeError: ``layer`` is not a module, or a number of channels not an int.
         ValueError: only one number of channels is known; signals that the layer gives another size.
 
     Source: He et al. (arXiv 1512.03385).

@@ -36,7 +36,7 @@ class Derivatives(Derived, ABC):
 
     Raises:
         ValueError: a smoothing that is not positive or too wide, or a boundary that the space does not have.
-        TypeError: a smoothing that is no number.
+        TypeError: if ``smoothing`` is not a number.
     """
 
     LARGEST: float

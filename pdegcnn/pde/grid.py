@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import torch
@@ -95,12 +95,12 @@ class GridSolver(Solver):
     def _tables(self) -> list[Table]:
         reach = self.reach
         made: list[Table] = []
-        if reach is not None:
+        if reach is not None and self.is_heat:
+            heat_taps = lru_cache(1)(partial(grid_lattice.heat_taps, self.space, reach))  # computed once for all tables
+            made = [(name, None, lambda name=name: getattr(heat_taps(), name)) for name in HeatTaps._fields]
+        elif reach is not None:
             for i, planes in enumerate(self.passes):
                 make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
-                if self.is_heat:
-                    made += [(name, None, partial(_heat_table, self.space, reach, name)) for name in HeatTaps._fields]
-                    continue
                 made.append((f"taps{i}", None, partial(make, self.space, reach, planes)))
                 if planes != SAMPLES[0]:
                     made.append((f"charge{i}", None, partial(grid_lattice.charge, self.space, reach, planes)))
@@ -260,11 +260,6 @@ def morphology_kernel(
     ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`.
     """
     return cost(DISTANCES[distance](space, metric, taps), alpha, time)
-
-
-def _heat_table(space: GridSpace, reach: Reach, name: str) -> Tensor:
-    found: Tensor = getattr(grid_lattice.heat_taps(space, reach), name)
-    return found
 
 
 def heat_kernel(space: GridSpace, metric: Metric, taps: HeatTaps, alpha: Alpha, time: float) -> Tensor:

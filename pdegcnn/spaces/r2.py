@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from pdegcnn.spaces.grid import PlanarSpace, normalise_sizes
+from pdegcnn.spaces.translations import Translations
 
 
 @dataclass(frozen=True)
-class R2(PlanarSpace):
+class R2(Translations, PlanarSpace):
     """The plane R2, moved by translations; signals are images ``[B,C,H,W]``.
 
     Elements and vectors are ``(x, y)`` in pixels. Layers commute with translations; with rotations only when the
@@ -33,30 +34,6 @@ class R2(PlanarSpace):
     def layout(self) -> str:
         """``[B,C,H,W]``."""
         return "[B,C,H,W]"
-
-    def identity(self) -> Tensor:
-        """The unit element (0, 0)."""
-        return torch.zeros(2, dtype=torch.float64)
-
-    def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The sum."""
-        return g + h
-
-    def inverse(self, g: Tensor) -> Tensor:
-        """The negative."""
-        return -g
-
-    def exp(self, c: Tensor) -> Tensor:
-        """The vector itself."""
-        return c
-
-    def log(self, g: Tensor) -> Tensor:
-        """The element itself."""
-        return g
-
-    def half_angle(self, g: Tensor) -> Tensor:
-        """The element itself: all distance approximations are exact on the plane."""
-        return g
 
     @property
     def angles(self) -> Tensor:

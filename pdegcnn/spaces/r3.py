@@ -13,6 +13,7 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._typing import linalg, tolist
 from pdegcnn.spaces.grid import GridSpace, normalise_sizes, pixel_positions, sample_image
+from pdegcnn.spaces.translations import Translations
 
 ORTHOGONAL = 1e-5
 """Greatest entry of ``R R^T - 1`` of a matrix that counts as orthogonal."""
@@ -21,7 +22,7 @@ WHOLE = 1e-9
 
 
 @dataclass(frozen=True)
-class R3(GridSpace):
+class R3(Translations, GridSpace):
     """Space R3, moved by translations; signals are volumes ``[B,C,D,H,W]``.
 
     Elements and vectors are ``(x, y, z)`` along the columns, the rows and the slices, in the units of ``spacing``. So
@@ -34,7 +35,7 @@ class R3(GridSpace):
 
     Raises:
         ValueError: a size that is not positive and finite, or another number of sizes.
-        TypeError: a size that is no number.
+        TypeError: if a size is not a number.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -82,30 +83,6 @@ class R3(GridSpace):
     def metric_scale(self) -> Tensor:
         """The side of a cube as large as a voxel, along every axis."""
         return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64)
-
-    def identity(self) -> Tensor:
-        """The unit element (0, 0, 0)."""
-        return torch.zeros(3, dtype=torch.float64)
-
-    def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The sum."""
-        return g + h
-
-    def inverse(self, g: Tensor) -> Tensor:
-        """The negative."""
-        return -g
-
-    def exp(self, c: Tensor) -> Tensor:
-        """The vector itself."""
-        return c
-
-    def log(self, g: Tensor) -> Tensor:
-        """The element itself."""
-        return g
-
-    def half_angle(self, g: Tensor) -> Tensor:
-        """The element itself: all distance approximations are exact."""
-        return g
 
     def coarsen(self, factor: float) -> R3:
         """The space of volumes whose voxels are ``factor`` times as long along every axis."""

@@ -80,7 +80,7 @@ def _used(vertices: Floats, faces: Ints, where: str, repeats: bool = False) -> t
 
 
 def _pyvista_arrays(data: Any) -> tuple[Floats, Ints]:
-    """Positions and triangles of a data set; cells that are no surface (lines, points) are left out."""
+    """Positions and triangles of a data set; cells that are not triangles or polygons (lines, points) are left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the default algorithm will change
         surface = data if hasattr(data, "is_all_triangles") else data.extract_surface()

@@ -29,7 +29,7 @@ def find_field(image: np.ndarray) -> Field:
         image: (H,W,3) or (H,W), uint8 or float.
 
     Raises:
-        TypeError: if the image is no array of real numbers.
+        TypeError: if the image is not an array of real numbers.
         ValueError: another shape, fewer than 16 pixels a side, values that are not finite, or a picture without
             contrast.
     """

@@ -31,7 +31,7 @@ def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: s
 
     Raises:
         ValueError: if a shape, the boundary or the backend does not fit.
-        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+        TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     if not isinstance(shift, Tensor) or shift.dtype != u.dtype or shift.device != u.device or shift.ndim != 3:

@@ -47,7 +47,7 @@ def gather_mean(
 
     Raises:
         ValueError: if a shape or the backend does not fit.
-        TypeError: if an argument is no floating-point tensor.
+        TypeError: if an argument is not a floating-point tensor.
     """
     _checks.signal("u", u, 4, "[B,C,Or,V]")
     if u.shape[3] != lists.start.numel() - 1:

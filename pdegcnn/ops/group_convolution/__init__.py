@@ -36,7 +36,7 @@ def group_convolution(
 
     Raises:
         ValueError: if a shape, the boundary or the backend does not fit.
-        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+        TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")

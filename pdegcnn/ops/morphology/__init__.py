@@ -54,7 +54,7 @@ def morphological_convolution(
 
     Raises:
         ValueError: if a shape, the sign, the stride, the backend or the temperature does not fit.
-        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+        TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.kernel(u, kernel, stride=stride)
@@ -95,7 +95,7 @@ def log_plus_mean(
 
     Raises:
         ValueError: if a shape, the sign, the backend or the temperature does not fit.
-        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+        TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.kernel(u, kernel)
@@ -133,7 +133,7 @@ def dilation_and_erosion(
 
     Raises:
         ValueError: if a shape or the backend does not fit.
-        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+        TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.kernel(u, dilation, "dilation")

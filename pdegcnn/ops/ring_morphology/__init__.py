@@ -48,7 +48,7 @@ def ring_morphology(
 
     Raises:
         ValueError: if a shape, the sign or the backend does not fit.
-        TypeError: if an argument is no floating-point tensor or the dtypes differ.
+        TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, _LAYOUT)
     _checks.tensor("kernel", kernel, 3, "[C,F,S]")
