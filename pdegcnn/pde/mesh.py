@@ -96,7 +96,7 @@ class MeshSolver(Solver):
         window does not hold goes to the mean of the signal.
         """
         space, matrix = self.space, _matrix(metric, u)
-        dim = space.dim if space.orientations > 1 else space.dim - 1
+        dim = dimension(space)
         if self.reach is None:
             check_may_look(u, alpha, matrix)
             far = radius_of_mass(_number(alpha), dim, time)
@@ -115,10 +115,9 @@ class MeshSolver(Solver):
         # the point itself counts only where there is no other, and far points where there are no near ones
         weights = torch.cat((torch.full_like(weights[:1], FAINT**2), weights[1:] + FAINT))
         around = gather_mean(u, directional_neighbors(space, radius, u), matrix, weights, reach, taps)
-        own, held = masses(space, matrix, (taps, radius), alpha, time, dim)
-        mean = mean_of_each(u, space).to(u.dtype)
-        own, held = (x.to(u.dtype)[:, None, None] for x in (own, held))
-        return own * u + (held - own) * around + (1 - held) * mean
+        pieces = [masses(area, space, matrix, (taps, radius), alpha, time) for area in parts(space.areas, space)]
+        own, held = (side_by_side([x[:, None, None] for x in xs], space).to(u.dtype) for xs in zip(*pieces))
+        return own * u + (held - own) * around + (1 - held) * mean_of_each(u, space)
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
@@ -134,19 +133,19 @@ class MeshSolver(Solver):
 
 
 def masses(
-    space: Mesh, matrix: Tensor, reach: tuple[int, float], alpha: Alpha, time: float, dim: int
+    areas: Tensor, space: Mesh, matrix: Tensor, reach: tuple[int, float], alpha: Alpha, time: float
 ) -> tuple[Tensor, Tensor]:
-    """Mass ``[C]`` of the diffusion kernel at the point itself, and in positions of the window.
+    """Mass ``[C]`` of the diffusion kernel at a point itself, and in positions of the window; ``areas`` of one mesh.
 
     The former is the share of the point among the samples of a Gaussian, mixed over time for powers below one. A window
     as large as the mesh holds all positions. Turns that it does not hold are made up for by those that it does.
     """
     taps, radius = reach
-    areas = space.areas
+    dim = dimension(space)
     side, step = float(areas.mean().sqrt()), 2 * math.pi / space.orientations
     half = half_sides(SPD(matrix), matrix.new_tensor([side, side, step]))[:, :dim]
     wide = math.sqrt(math.pi) * radius / side  # a square of the area of the disk
-    if wide**2 >= areas.numel() / len(space.sizes):
+    if wide**2 >= areas.numel():
         wide = WHOLE
     window = torch.maximum(half * half.new_tensor([wide, wide, WHOLE][:dim]), half)
     if not isinstance(alpha, Tensor) and alpha == 1.0:
@@ -174,12 +173,27 @@ def _theta(rate: Tensor) -> Tensor:
     return torch.where(rate > 1, by_terms, by_waves)
 
 
+def dimension(space: Mesh) -> int:
+    """Dimension of what signals are functions of: positions alone, or positions and directions."""
+    return space.dim if space.orientations > 1 else space.dim - 1
+
+
+def parts(x: Tensor, space: Mesh) -> Sequence[Tensor]:
+    """What ``x [...,V]`` holds of each mesh of a union."""
+    return torch.split(x, list(space.sizes), -1)
+
+
+def side_by_side(values: Sequence[Tensor], space: Mesh) -> Tensor:
+    """Values ``[...,1]`` of each mesh, given to its vertices: ``[...,V]``; of a single mesh ``[...,1]``."""
+    if len(values) == 1:
+        return values[0]
+    return torch.cat([x.expand(*x.shape[:-1], n) for x, n in zip(values, space.sizes)], -1)
+
+
 def mean_of_each(u: Tensor, space: Mesh) -> Tensor:
     """Mean over area and directions ``[B,C,1,1]``; for a union that of the mesh a vertex is of, ``[B,C,1,V]``."""
-    areas, parts = space.areas.to(u), list(space.sizes)
-    pairs = zip(torch.split(u.mean(2, keepdim=True), parts, -1), torch.split(areas, parts))
-    means = [(part * area).sum(-1, keepdim=True) / area.sum() for part, area in pairs]
-    return means[0] if len(means) == 1 else torch.cat([m.expand(-1, -1, -1, n) for m, n in zip(means, parts)], -1)
+    pairs = zip(parts(u.mean(2, keepdim=True), space), parts(space.areas.to(u), space))
+    return side_by_side([(part * area).sum(-1, keepdim=True) / area.sum() for part, area in pairs], space)
 
 
 def kernel_reach(space: Mesh, kernel_size: object) -> tuple[int, float]:
