@@ -20,7 +20,7 @@ PRIOR = -4.0
 
 
 def heat_loss(logits: Tensor, heat: Tensor, area: Tensor | float = 1.0) -> Tensor:
-    """Focal loss of heat, summed over all samples.
+    """Return the focal loss of heat, summed over all samples.
 
     Where the target is 1, the loss falls as the chance rises to 1. Elsewhere it rises with the chance, times the fourth
     power of how far the target is from 1. Source: Zhou et al., *Objects as points* (1904.07850), equation 1.
@@ -42,7 +42,9 @@ Found = TypeVar("Found", SphericalBoxes, Mapping[str, Tensor])
 def average_precision(
     found: Sequence[Found], truth: Sequence[Found], *, overlap: float = 0.5, labelled: bool = True
 ) -> float:
-    """Area under the curve of precision over recall, precision made monotone; the mean over the classes in ``truth``.
+    """Return the area under the curve of precision over recall, the mean over the classes in ``truth``.
+
+    Precision is made monotone first.
 
     Found boxes of all signals, best first, each take the true box of their signal and class that they overlap most;
     they are right if the intersection over union is at least ``overlap`` and nobody took it before. Source: Everingham
@@ -56,8 +58,9 @@ def average_precision(
         labelled: whether labels must agree; if not, all boxes are of one class.
 
     Raises:
-        ValueError: as many lists are expected, and at least one true box.
-        KeyError: a dictionary lacks an entry.
+        ValueError: for another number of lists than in truth, or without a true box.
+        TypeError: for boxes of another kind than in truth.
+        KeyError: where a dictionary lacks an entry.
     """
     if len(found) != len(truth) or not any(len(_labels(boxes)) for boxes in truth):
         raise ValueError(
@@ -74,7 +77,7 @@ def _labels(boxes: SphericalBoxes | Mapping[str, Tensor]) -> Tensor:
 
 
 def _overlaps(found: Found, mine: Tensor, truth: Found, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores ``[N]`` of some of the found boxes, and their overlaps ``[N,M]`` with some of the true ones."""
+    """Return scores ``[N]`` of some of the found boxes, and their overlaps ``[N,M]`` with some of the true ones."""
     if isinstance(found, SphericalBoxes) and isinstance(truth, SphericalBoxes):
         here, there = ((b.rotations[some], b.half_angles[some]) for b, some in ((found, mine), (truth, target)))
         return found.scores[mine], box_iou(*here, *there)

@@ -46,13 +46,13 @@ def known_boxes(name: str, boxes: Any) -> Tensor:
 
 
 def canonical_boxes(boxes: Tensor) -> Tensor:
-    """The same boxes ``[N,5]``, written so that ``length >= width`` and the angle is in ``[-pi/2, pi/2)``.
+    """Return the same boxes ``[N,5]``, written so that ``length >= width`` and the angle is in ``[-pi/2, pi/2)``.
 
     Args:
         boxes: ``[N,5]`` of (x, y, length, width, angle), in pixels and radians.
 
     Raises:
-        TypeError, ValueError: another kind of tensor, or numbers that make no box.
+        TypeError, ValueError: for another kind of tensor, or numbers that make no box.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -64,7 +64,7 @@ def canonical_boxes(boxes: Tensor) -> Tensor:
 
 
 def written(boxes: Tensor) -> Tensor:
-    """:func:`canonical_boxes` without its checks."""
+    """Do what :func:`canonical_boxes` does, without its checks."""
     x, y, length, width, angle = boxes.unbind(1)
     angle = torch.where(length < width, angle + math.pi / 2, angle)
     angle = torch.remainder(angle + math.pi / 2, math.pi) - math.pi / 2
@@ -72,7 +72,7 @@ def written(boxes: Tensor) -> Tensor:
 
 
 def turn_boxes(boxes: Tensor, angle: float, size: Sequence[int]) -> Tensor:
-    """Boxes of the image turned by ``angle`` degrees about its centre, as :meth:`pdegcnn.SE2.transform` turns it.
+    """Return the boxes of the image turned by ``angle`` degrees about its centre, as :meth:`pdegcnn.SE2.transform` turns it.
 
     Multiples of 90 degrees may swap height and width: centres are then in the image of the swapped size.
 
@@ -82,7 +82,7 @@ def turn_boxes(boxes: Tensor, angle: float, size: Sequence[int]) -> Tensor:
         size: height and width of the image before it is turned.
 
     Raises:
-        TypeError, ValueError: another kind of tensor, numbers that make no box, or a size that is not two ints.
+        TypeError, ValueError: for another kind of tensor, numbers that make no box, or a size that is not two ints.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -109,7 +109,7 @@ def image_size(name: str, value: Any) -> tuple[int, int]:
 
 
 def oriented_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union ``[N,M]`` of boxes ``[N,5]`` with others ``[M,5]``.
+    """Return the intersection over union ``[N,M]`` of boxes ``[N,5]`` with others ``[M,5]``.
 
     Exact to rounding: one box is clipped by the four sides of the other, one after another (Sutherland and Hodgman
     1974), and the area of the polygon that is left is its shoelace sum. Without gradient; float64 inside.
@@ -119,7 +119,7 @@ def oriented_iou(boxes: Tensor, others: Tensor) -> Tensor:
         others: such rows.
 
     Raises:
-        TypeError, ValueError: another kind of tensor, or numbers that make no box.
+        TypeError, ValueError: for another kind of tensor, or numbers that make no box.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -137,7 +137,7 @@ def oriented_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _common_area(boxes: Tensor, others: Tensor) -> Tensor:
-    """Area of the intersection of box and other, pair by pair ``[P]``."""
+    """Return the area of the intersection of box and other, pair by pair ``[P]``."""
     signs = boxes.new_tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
     polygon = _turned(signs * boxes[:, None, 2:4] / 2, boxes[:, 4]) + (boxes[:, :2] - others[:, :2])[:, None]
     polygon = _turned(polygon, -others[:, 4])  # as the other box sees it
@@ -149,13 +149,13 @@ def _common_area(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _turned(points: Tensor, angle: Tensor) -> Tensor:
-    """Points ``[P,K,2]`` turned by an angle ``[P]``."""
+    """Return points ``[P,K,2]`` turned by an angle ``[P]``."""
     cosine, sine, (x, y) = angle.cos()[:, None], angle.sin()[:, None], points.unbind(-1)
     return torch.stack((cosine * x - sine * y, sine * x + cosine * y), -1)
 
 
 def _clip(polygon: Tensor, height: Tensor) -> Tensor:
-    """The part of convex polygons ``[P,K,2]`` where the height of their corners ``[P,K]`` is not negative.
+    """Return the part of convex polygons ``[P,K,2]`` where the height of their corners ``[P,K]`` is not negative.
 
     It has up to ``K + 1`` corners, with rounding one more; the first one is repeated where there are fewer.
     """
@@ -172,7 +172,7 @@ def _clip(polygon: Tensor, height: Tensor) -> Tensor:
 
 
 def oriented_nms(boxes: Tensor, scores: Tensor, overlap: float = 0.3, labels: Tensor | None = None) -> Tensor:
-    """Non-maximum suppression: places ``[K]`` of the boxes to keep, best first.
+    """Return the places ``[K]`` of the boxes that non-maximum suppression keeps, best first.
 
     The best box is kept, all that overlap it too much are dropped, then the best of the others is kept, and so on.
 
@@ -183,7 +183,7 @@ def oriented_nms(boxes: Tensor, scores: Tensor, overlap: float = 0.3, labels: Te
         labels: classes ``[N]``, int64; boxes drop others of their own class only. All are of one class if None.
 
     Raises:
-        TypeError, ValueError: another kind of tensor, numbers that make no box, or an overlap out of range.
+        TypeError, ValueError: for another kind of tensor, numbers that make no box, or an overlap out of range.
 
     Example:
         >>> import torch, pdegcnn as pg

@@ -74,9 +74,9 @@ class Detector(nn.Module):
         Images ``[B,C,H,W]``. Boxes and scores have their dtype, or float32 for half precision.
 
     Raises:
-        TypeError, ValueError: arguments out of range; images that the network refuses, or maps of another shape;
-            targets that are not a list of dictionaries with ``boxes`` and ``labels``, one for each image; a call in
-            training mode without targets.
+        TypeError, ValueError: for arguments out of range; for images that the network refuses, or maps of another
+            shape; for targets that are not a list of dictionaries with ``boxes`` and ``labels``, one for each image;
+            for a call in training mode without targets.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -123,7 +123,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def found(self, maps: Tensor, size: Sequence[int]) -> list[dict[str, Tensor]]:
-        """What the maps of images of ``size`` (height, width) say: boxes, scores and labels of each image."""
+        """Read boxes, scores and labels of each image from the maps of images of ``size`` (height, width)."""
         self._check_maps(maps)
         wide = widened(maps)
         boxes = self._boxes(wide, image_size("size", size))
@@ -131,7 +131,7 @@ class Detector(nn.Module):
         return [self._found(*pair) for pair in zip(heat, boxes.movedim(1, -1))]
 
     def _found(self, heat: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        """Of one image: heat ``[classes,Or,h,w]`` and boxes ``[Or,h,w,5]``."""
+        """Read them from heat ``[classes,Or,h,w]`` and boxes ``[Or,h,w,5]`` of one image."""
         around = nn.functional.pad(torch.cat((heat[:, -1:], heat, heat[:, :1]), 1), (1, 1, 1, 1))
         peaks = heat >= nn.functional.max_pool3d(around, 3, 1)
         label, *where = (peaks & (heat >= self.threshold)).nonzero(as_tuple=True)
@@ -142,7 +142,7 @@ class Detector(nn.Module):
         return {"boxes": chosen[keep], "scores": scores[keep], "labels": label[keep]}
 
     def losses(self, maps: Tensor, size: Sequence[int], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Losses of the maps of images of ``size`` (height, width), each summed and divided by the number of boxes.
+        """Return the losses of the maps of images of ``size`` (height, width), divided by the number of boxes.
 
         Args:
             maps: ``[B,classes+5,Or,h,w]`` of the network.
@@ -196,14 +196,14 @@ class Detector(nn.Module):
         return checked
 
     def _samples(self, like: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Orientation ``[Or,1,1]``, x ``[w]`` and y ``[h,1]`` of the samples of maps, in radians and pixels."""
+        """Return orientation ``[Or,1,1]``, x ``[w]`` and y ``[h,1]`` of the samples of maps, in radians and pixels."""
         angle = self.space.angles.to(like)[:, None, None]
         steps = (torch.arange(n, device=like.device, dtype=like.dtype) + 0.5 for n in like.shape[-2:])
         y, x = (step * (pixels / len(step)) for step, pixels in zip(steps, size))
         return angle, x, y[:, None]
 
     def _boxes(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """The boxes ``[B,5,Or,h,w]`` that each sample of the maps stands for."""
+        """Return the boxes ``[B,5,Or,h,w]`` that each sample of the maps stands for."""
         along, across, length, width, turn = maps[:, self.classes :].unbind(1)
         angle, x, y = self._samples(maps, size)
         cosine, sine = angle.cos() * self.stride, angle.sin() * self.stride
@@ -212,7 +212,7 @@ class Detector(nn.Module):
         return torch.stack((*place, *sides, angle + self.space.angle_step * turn), 1)
 
     def _bells(self, boxes: Tensor, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """The target ``[N,Or,h,w]`` of each box ``[N,5]``, whose greatest samples are 1."""
+        """Return the target ``[N,Or,h,w]`` of each box ``[N,5]``, whose greatest samples are 1."""
         angle, x, y = self._samples(maps, size)
         centre_x, centre_y, length, width, direction = boxes[..., None, None, None].unbind(1)
         dx, dy, cosine, sine = x - centre_x, y - centre_y, direction.cos(), direction.sin()
@@ -226,12 +226,12 @@ class Detector(nn.Module):
 
 
 def widened(maps: Tensor) -> Tensor:
-    """Maps in a precision that holds places to a fraction of a pixel."""
+    """Return maps in a precision that holds places to a fraction of a pixel."""
     return maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
 
 
 def distance(boxes: Tensor, others: Tensor) -> Tensor:
-    """Distance of Hellinger ``[N]``, in [0, 1], of the Gaussians with the means and variances of boxes ``[N,5]``."""
+    """Return the distance of Hellinger ``[N]``, in [0, 1], of the Gaussians with the means and variances of boxes ``[N,5]``."""
     a, b, c = (p + q for p, q in zip(_covariance(boxes), _covariance(others)))
     x, y = (boxes[:, :2] - others[:, :2]).unbind(1)
     determinant = a * b - c * c
@@ -242,7 +242,7 @@ def distance(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _covariance(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Variances along x and y, and covariance, of a box's points."""
+    """Return variances along x and y, and covariance, of a box's points."""
     along, across = (side.square() / SPREAD for side in boxes[:, 2:4].unbind(1))
     cosine, sine = boxes[:, 4].cos(), boxes[:, 4].sin()
     return (
@@ -271,7 +271,7 @@ def detector(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> Detector:
-    """A detector of oriented boxes: a turned image gives turned boxes, to rounding for quarter turns.
+    """Build a detector of oriented boxes: a turned image gives turned boxes, to rounding for quarter turns.
 
     Lift to half the size, PDE layers on ever coarser grids (:class:`pdegcnn.nn.Downsample`), then every class and every
     number of a box is a linear group convolution of their features: a template that is compared in every orientation.
@@ -281,7 +281,7 @@ def detector(
         in_channels: channels of the image.
         space: SE(2) with 8 orientations if None. Multiples of four make quarter turns exact.
         channels: channels of each level, from the finest grid to the coarsest. Samples of the maps are
-            ``2 ** len(channels)`` pixels apart; objects should be no nearer to each other than that.
+            ``2 ** len(channels)`` pixels apart; objects should be at least as far apart.
         layers: PDE layers of each level.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
@@ -300,7 +300,7 @@ def detector(
         that can be compiled and exported.
 
     Raises:
-        TypeError, ValueError: arguments out of range.
+        TypeError, ValueError: for arguments out of range.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -311,29 +311,34 @@ def detector(
     group: SE2 = _checks.kind("space", SE2(8) if space is None else space, SE2, "SE2")
     widths = _checks.widths("channels", channels, 1)
     _checks.positive_int("classes", classes)
-    factory: dict[str, Any] = {"device": device, "dtype": dtype}
-    own: dict[str, Any] = {"kernel_size": kernel_size, "metric": metric, "alpha": alpha}
-    own |= {**factory, **as_published(options)}
-    lift = Lift(group, in_channels, widths[0], 7, stride=2, **factory)
-    stack: list[nn.Module] = [lift, BatchNorm(widths[0], group, **factory)]
+    own: dict[str, Any] = {"terms": terms, "kernel_size": kernel_size, "metric": metric, "alpha": alpha}
+    own |= as_published(options)
+    network = _network(group, in_channels, widths, classes, layers, {"device": device, "dtype": dtype}, own)
+    ways: dict[str, Any] = {"size": size, "threshold": threshold, "overlap": overlap, "most": most}
+    return Detector(network, group, classes, stride=2 ** len(widths), **ways)
+
+
+def _network(
+    space: SE2,
+    in_channels: int,
+    widths: Sequence[int],
+    classes: int,
+    layers: int,
+    factory: dict[str, Any],
+    own: dict[str, Any],
+) -> nn.Sequential:
+    """Build the layers of :func:`detector`."""
     before = widths[0]
+    lift = Lift(space, in_channels, before, 7, stride=2, **factory)
+    stack: list[nn.Module] = [lift, BatchNorm(before, space, **factory)]
     for level, width in enumerate(widths):
-        stack += [Downsample(group)] * (level > 0)
+        stack += [Downsample(space)] * (level > 0)
         for _ in range(_checks.positive_int("layers", layers)):
-            stack.append(Residual(PDELayer(group, before, width, terms, **own), **factory))
+            stack.append(Residual(PDELayer(space, before, width, **own, **factory), **factory))
             before = width
-    head = GroupConv(group, before, classes + 5, (3, 5), **factory)
+    head = GroupConv(space, before, classes + 5, (3, 5), **factory)
     with torch.no_grad():
         head.weight.mul_(0.1)  # boxes begin near their samples, of the common size
     assert head.bias is not None
     nn.init.constant_(head.bias[:classes], PRIOR)
-    return Detector(
-        nn.Sequential(*stack, head),
-        group,
-        classes,
-        stride=2 ** len(widths),
-        size=size,
-        threshold=threshold,
-        overlap=overlap,
-        most=most,
-    )
+    return nn.Sequential(*stack, head)
