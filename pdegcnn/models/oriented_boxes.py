@@ -72,9 +72,10 @@ def written(boxes: Tensor) -> Tensor:
 
 
 def turn_boxes(boxes: Tensor, angle: float, size: Sequence[int]) -> Tensor:
-    """Return the boxes of the image turned by ``angle`` degrees about its centre, as :meth:`pdegcnn.SE2.transform` turns it.
+    """Return the boxes of the image turned by ``angle`` degrees about its centre.
 
-    Multiples of 90 degrees may swap height and width: centres are then in the image of the swapped size.
+    So :meth:`pdegcnn.SE2.transform` turns a square image. Odd multiples of 90 degrees swap height and width, as
+    ``torch.rot90`` does: centres are then in the image of the swapped size.
 
     Args:
         boxes: ``[N,5]`` of (x, y, length, width, angle), in pixels and radians.

@@ -231,7 +231,10 @@ def widened(maps: Tensor) -> Tensor:
 
 
 def distance(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the distance of Hellinger ``[N]``, in [0, 1], of the Gaussians with the means and variances of boxes ``[N,5]``."""
+    """Return the distance of Hellinger ``[N]`` of the Gaussians with the means and variances of boxes ``[N,5]``.
+
+    It lies in [0, 1].
+    """
     a, b, c = (p + q for p, q in zip(_covariance(boxes), _covariance(others)))
     x, y = (boxes[:, :2] - others[:, :2]).unbind(1)
     determinant = a * b - c * c
