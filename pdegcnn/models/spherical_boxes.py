@@ -45,6 +45,12 @@ def box_iou(rotations: Tensor, half_angles: Tensor, other_rotations: Tensor, oth
     Exact to rounding: the four corners of one box are clipped by the four half-spaces of the other, and the area of
     what is left is summed over triangles (Van Oosterom and Strackee 1983). Without gradient; float64 inside.
 
+    Args:
+        rotations: frames of the boxes, ``[N,3,3]``.
+        half_angles: half of the width and height of each, radians, ``[N,2]``.
+        other_rotations: frames of the other boxes, ``[M,3,3]``.
+        other_half_angles: their half-angles, ``[M,2]``.
+
     Raises:
         ValueError: for matrices that are not rotations, other shapes, or half-angles outside (0, pi/2).
     """
