@@ -193,19 +193,19 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
 
 
 def number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
-    """As `interval`, for one number that is no tensor."""
+    """Check one number that is not a tensor, as `interval` does."""
     if isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a number, got a tensor of shape {tuple(value.shape)}")
     interval(name, value, low, high, open_low=open_low)
 
 
 def plain(value: Any) -> Any:
-    """The Python number in a NumPy scalar or in an array or tensor without axes; anything else as it is."""
+    """Return the Python number in a NumPy scalar or in an array or tensor without axes; anything else as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def plain_number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
-    """A number, also one of NumPy or in a tensor without axes, as the Python float that things are kept by; else raise
+    """Return a number, also one of NumPy or in a tensor without axes, as a Python float; else raise
     as `number` does.
     """
     value = plain(value)
@@ -253,7 +253,7 @@ SEMIFIELDS = ("max_plus", "log_plus")
 
 
 def temperature(value: Any, semifield: Any, u: Tensor | None = None) -> Any:
-    """The temperature of a semifield as a number or, for a signal u, also a tensor [] or [C] of its kind (or float32
+    """Return the temperature of a semifield: a number or, for a signal u, a tensor [] or [C] of its kind (or float32
     for half precision), positive and finite; None for max-plus, which has no temperature. Raise for anything else.
     """
     choice("semifield", semifield, SEMIFIELDS)

@@ -28,11 +28,11 @@ class Derived(nn.Module):
     """
 
     def _tables(self) -> Sequence[Table]:
-        """The buffers and what makes them."""
+        """Return the buffers and what makes them."""
         return ()
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
-        """The dtype of the tables in a module of this dtype."""
+        """Return the dtype of the tables in a module of this dtype."""
         return dtype
 
     def _build(self, like: Tensor) -> None:
@@ -103,7 +103,7 @@ class Derived(nn.Module):
 
 
 def lasting(build: Callable[..., Any], *args: Any) -> Any:
-    """What ``build(*args)`` gives, fit for training also where it is first needed, and kept, in inference mode."""
+    """Return what ``build(*args)`` gives, fit for training even if inference mode needs it first and keeps it."""
     if not torch.is_inference_mode_enabled():
         return build(*args)
     with torch.inference_mode(False), torch.no_grad():
@@ -111,7 +111,7 @@ def lasting(build: Callable[..., Any], *args: Any) -> Any:
 
 
 def _made(make: Callable[[], Tensor | NDArray[Any]], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The table, made on the CPU."""
+    """Return the table, made on the CPU."""
     with torch.device("cpu"):
         value = make()
     value = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
@@ -119,7 +119,7 @@ def _made(make: Callable[[], Tensor | NDArray[Any]], device: torch.device, dtype
 
 
 def _probe(like: Tensor) -> Tensor:
-    """A few numbers of the dtype and on the device of ``like`` that no memory holds by chance."""
+    """Return a few numbers of the dtype and on the device of ``like`` that no memory holds by chance."""
     if like.is_meta:
         return torch.empty(0, dtype=like.dtype, device=like.device)
     return torch.frombuffer(bytearray(os.urandom(64)), dtype=like.dtype).to(like.device)

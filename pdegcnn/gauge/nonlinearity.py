@@ -120,7 +120,7 @@ class TensorProduct(_Pointwise):
 class RegularReLU(_Pointwise):
     """ReLU of the field as a function of direction: sample N angles, ReLU, back to spins.
 
-    Equivariant under gauges by multiples of ``2 pi / N``; under others the error falls with N, for the ReLU adds spins
+    Equivariant under gauges by multiples of ``2 pi / N``; under others the error falls with N: the ReLU adds spins
     that N samples do not tell apart. Source: gauge equivariant mesh CNNs (arXiv 2003.05425), section 5.
 
     Args:
@@ -177,13 +177,13 @@ class SpinNorm(Normalisation, _Pointwise):
         self.stand_in = StandIn(self)
 
     def reset_parameters(self) -> None:
-        """Unit scales and statistics."""
+        """Set unit scales and statistics."""
         for scale in self.scale.values():
             nn.init.ones_(scale)
         self.reset_running_stats()
 
     def reset_running_stats(self) -> None:
-        """Unit statistics."""
+        """Set unit statistics."""
         self.batches = 0
         for buffer in self.buffers(recurse=False):
             nn.init.ones_(buffer)

@@ -33,7 +33,7 @@ def box_area(half_angles: Tensor) -> Tensor:
     """Area in steradians of boxes with half-angles ``[..., 2]``: ``4 asin(sin a sin b)``, a pyramid's solid angle.
 
     Raises:
-        ValueError: another shape.
+        ValueError: for another shape.
     """
     if _checks.tensor("half_angles", half_angles).shape[-1:] != (2,):
         raise ValueError(f"half_angles: expected shape [..., 2], got {tuple(half_angles.shape)}")
@@ -47,7 +47,7 @@ def box_iou(rotations: Tensor, half_angles: Tensor, other_rotations: Tensor, oth
     what is left is summed over triangles (Van Oosterom and Strackee 1983). Without gradient; float64 inside.
 
     Raises:
-        ValueError: no rotations, other shapes, or half-angles outside (0, pi/2).
+        ValueError: for matrices that are not rotations, other shapes, or half-angles outside (0, pi/2).
     """
     first = check_boxes("", rotations, half_angles)
     second = check_boxes("other_", other_rotations, other_half_angles)

@@ -101,7 +101,7 @@ def find_boxes(
         most: at most so many boxes of each signal, the best.
 
     Raises:
-        ValueError: maps of another shape, numbers out of range.
+        ValueError: for maps of another shape, numbers out of range.
     """
     _check_maps(maps, space)
     _checks.interval("radius", radius, point_spacing(space.grid), math.pi)
@@ -163,7 +163,7 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
         A scalar: the sum of both parts per true box.
 
     Raises:
-        ValueError: maps or boxes of other shapes or numbers.
+        ValueError: for maps or boxes of other shapes or numbers.
     """
     _check_maps(maps, space)
     if len(truth) != len(maps):

@@ -109,7 +109,7 @@ class SphereGrid:
 
     @staticmethod
     def icosahedral(subdivisions: int) -> PointGrid:
-        """The 10 4^subdivisions + 2 vertices of an icosahedron whose edges were halved ``subdivisions`` times.
+        """Build the 10 4^subdivisions + 2 vertices of an icosahedron whose edges were halved ``subdivisions`` times.
 
         Weights are spherical Voronoi areas. Such a grid has no rings, so no transform: see `RealSHT`.
         """
@@ -122,10 +122,10 @@ class SphereGrid:
 
     @staticmethod
     def healpix(nside: int, nest: bool = False) -> PointGrid:
-        """The 12 nside^2 equal-area pixels of HEALPix in ring (or ``nest``) order; needs the package healpy.
+        """Build the 12 nside^2 equal-area pixels of HEALPix in ring (or ``nest``) order; needs the package healpy.
 
         For exchange with HEALPix maps (signals are then [..., P] in that order); it has no transform here.
-        Raises ImportError without healpy, ValueError if ``nest`` is asked and nside is no power of 2.
+        Raises ImportError without healpy, ValueError if ``nest`` is asked and nside is not a power of 2.
         """
         size = _checks.positive_int("nside", nside)
         if _checks.flag("nest", nest) and size & (size - 1):

@@ -21,7 +21,7 @@ MOST = 2**20
 
 
 def irreps(lmax: int) -> o3.Irreps:
-    """The irreps 0e + 1o + 2e + ... of degree up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
+    """Return the irreps 0e + 1o + 2e + ... up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
     if isinstance(lmax, bool) or not isinstance(lmax, int) or not 0 <= lmax <= MOST:
         raise ValueError(f"lmax: expected an int >= 0, got {lmax!r} (the most is {MOST})")
     from e3nn import o3  # takes as long to import as torch

@@ -72,7 +72,7 @@ class _FibreTransform(TableModule):
         ]
 
     def _turn(self, sign: int, x: Tensor) -> Tensor:
-        """The product of ``x``, complex [m, k, N] (or [m, n, N] for sign +1), with ``exp(sign i n gamma_k)``.
+        """Return the product of ``x``, complex [m, k, N] (or [m, n, N] for sign +1), with ``exp(sign i n gamma_k)``.
 
         For short fibres that is faster than an FFT. As a batched product it can be traced with any batch.
         """

@@ -24,7 +24,7 @@ def test_committed_results_are_of_runs():
         words = shlex.split(result["command"])
         script = next(word for word in words if word.endswith(".py"))
         assert (ROOT / script).is_file(), f"{path}: no such script"
-        assert "--smoke" not in words, f"{path}: a smoke run is no result"
+        assert "--smoke" not in words, f"{path}: a smoke run is not a result"
         assert len(result["commit"].rstrip("+")) == 40, f"{path}: expected the commit, got {result['commit']!r}"
         assert result["figures"] and result["parameters"] > 0
         text = path.read_text(encoding="utf-8")
