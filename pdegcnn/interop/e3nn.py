@@ -2,7 +2,7 @@
 
 ``C`` channels of coefficients up to degree L are the irreps ``Cx0e + Cx1o + Cx2e + ...`` there: blocks by degree, in
 each the channels one after another. Its vectors are (y, z, x) of ours, because its polar axis is the second one; see
-:func:`pdegcnn.sphere.to_e3nn` for one channel and ``docs/sphere_conventions.md``.
+:func:`pdegcnn.sphere.to_e3nn` for one channel and ``docs/conventions.md``.
 """
 
 from __future__ import annotations
