@@ -151,7 +151,7 @@ def test_matrix_function_where_eigenvalues_meet(kind: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.5, 1.0])
-@pytest.mark.parametrize("weights", [(1.0, 0.5, 0.01), (0.1, 2.0, 0.003), (100.0, 1.0, 0.03)], ids=str)
+@pytest.mark.parametrize("weights", [(1.0, 0.5, 0.01), (0.6, 2.0, 0.003), (100.0, 1.0, 0.03)], ids=str)
 def test_slow_modes_are_right_beside_fast_ones_in_float32(alpha: float, weights: tuple[float, ...]) -> None:
     """Turns may diffuse a million times as fast as positions: the spectral solver keeps what it does to both."""
     torch.manual_seed(0)
