@@ -67,7 +67,7 @@ def rotated_digits(
         channels: after the lift and after each PDE layer.
         size: height and width at which the PDE layers work: one for all, or one for each.
         template: odd height and width of the class templates. 9 turn better between the grid's angles than 5.
-        filters: of the lift: ``"steerable"`` of 5x5 pixels, or ``"smooth"`` of 9x9, which turn between these angles too.
+        filters: of the lift: ``"steerable"`` of 5x5 pixels, or ``"smooth"`` of 9x9, which turn between angles too.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         alpha, metric: power of the terms and form of their metrics.
