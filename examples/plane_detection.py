@@ -4,10 +4,10 @@
     python examples/plane_detection.py train --net cnn --out runs/nuclei-cnn --nuclei  # of the package stardist
     python examples/plane_detection.py picture --runs runs/ships-pde runs/ships-cnn --picture ships.png
 
-Both networks see the same upright scenes for equally many steps, with the same loss; no scene is turned. Then they are
-tested on upright and on turned scenes. Ships head east or west. Turned scenes are drawn anew, each turned by an angle of
-its own. Of the picture of nuclei, the left half trains and the right part tests, upright and after quarter turns; a strip
-between them shows how training goes on.
+Both networks see the same upright scenes for equally many steps, with the same loss; no scene is turned. Then they
+are tested on upright and on turned scenes. Ships head east or west. Turned scenes are drawn anew, each turned by an
+angle of its own. Of the picture of nuclei, the left half is for training and the right part for testing, upright and
+after quarter turns; a strip between them shows how training goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OWN: dict[str, dict[str, Any]] = {"pde": {"rate": 0.02}, "cnn": {"rate": 0.01}}
 """Settings of each network; all else is shared."""
 SHIPS, SIZES = (400, 60, 200), {"ships": 14.0, "nuclei": 24.0}
 """Scenes to train on, to look at and to test on; the side of a common object in pixels."""
-PATCH, PATCHES = 96, 64
+PATCH, PATCHES = 64, 64
 """Pixels of a patch of nuclei, and how many make an epoch."""
 COLUMNS = (256, 320)
 """Columns of the nuclei at which the part to look at and the test part begin."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +13,11 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn.models import oriented_iou
+from pdegcnn_examples.datasets._files import stardist_files
 from pdegcnn_examples.datasets._images import read_labels
 
 LEAN = 12.0
 """Deviation of the ships' direction from the horizontal, in degrees."""
-NUCLEI_HELP = "expected the package stardist to be installed (pip install --no-deps stardist), which ships this picture"
 LEAST_AREA = 30
 """Pixels of a nucleus; smaller ones are cut off by the border."""
 
@@ -143,14 +141,7 @@ def nuclei_boxes() -> Boxed:
         FileNotFoundError: if the package is not installed, or comes without the picture.
         ImportError: if Pillow is not installed.
     """
-    found = importlib.util.find_spec("stardist")
-    if found is None or found.origin is None:
-        raise FileNotFoundError(f"stardist: {NUCLEI_HELP}")
-    folder = Path(found.origin).parent / "data" / "images"
-    for name in ("img2d.tif", "mask2d.tif"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"stardist: {NUCLEI_HELP}; {folder} has no {name}")
-    values, labels = (read_labels(folder / name).astype(int) for name in ("img2d.tif", "mask2d.tif"))
+    values, labels = (read_labels(path) for path in stardist_files("img2d.tif", "mask2d.tif"))
     low, high = np.quantile(values, (0.01, 0.998))
     image = torch.from_numpy(np.sqrt(((values - low) / (high - low)).clip(0, 1)).astype(np.float32))
     boxes = [smallest_box(labels == k) for k in np.unique(labels)[1:] if (labels == k).sum() >= LEAST_AREA]
