@@ -169,6 +169,9 @@ def picture(chosen: argparse.Namespace) -> None:
     """Draw test images, their true boxes, and what each run finds."""
     from pdegcnn_examples.plots.boxes import box_pictures
 
+    nets = [next((n for n in run.name.split("-") if n in NETS), "") for run in chosen.runs]
+    if not all(nets):
+        raise SystemExit(f"--runs: expected folders whose names hold one of {', '.join(NETS)}, got {chosen.runs}")
     data = load(chosen)
     if chosen.nuclei:
         test = cut(data.test["upright"], slice(160, 320), slice(16, 176))
@@ -178,10 +181,7 @@ def picture(chosen: argparse.Namespace) -> None:
         shown = [(name, part, place) for name, part in data.test.items() for place in (0, 1)]
     rows = {f"{name} {place + 1}": part.images[place, 0] for name, part, place in shown}
     boxes = {"truth": [part.targets[place]["boxes"] for _, part, place in shown]}
-    for run in chosen.runs:
-        net = next((n for n in run.name.split("-") if n in NETS), run.name)
-        if net not in NETS:
-            raise SystemExit(f"--runs: expected folders whose names hold one of {', '.join(NETS)}, got {run}")
+    for run, net in zip(chosen.runs, nets):
         model = build(net, data.name)
         try:
             model.load_state_dict(read_weights(run / "weights.safetensors"))
