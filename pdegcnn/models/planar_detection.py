@@ -111,7 +111,9 @@ class Detector(nn.Module):
         self.overlap = _checks.plain_number("overlap", overlap, 0.0, 1.0)
         self.most = _checks.positive_int("most", most)
 
-    def forward(self, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None) -> Any:
+    def forward(
+        self, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Give the losses if there are targets, else what is found."""
         if targets is None and self.training:
             raise ValueError("targets: expected a dictionary of boxes and labels for each image in training, got None")
