@@ -227,16 +227,13 @@ def border(boundary: Any, padding_mode: Any, default: str | None = None) -> Any:
     return "periodic" if isinstance(boundary, str) and boundary == "circular" else boundary
 
 
-def _fits(u: Tensor, kernel: Tensor, stride: int) -> bool:
-    return kernel.shape[0] == u.shape[1] and kernel.shape[1] * stride == u.shape[2]
-
-
 def kernel(u: Tensor, kernel: Any, name: str = "kernel", *, stride: int = 1) -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,stride*Or,H,W]."""
-    if stride != 1:
+    if type(stride) is not int or stride < 1:
         positive_int("stride", stride)
     alike = isinstance(kernel, Tensor) and kernel.dtype == u.dtype and kernel.device == u.device
-    if alike and kernel.layout is torch.strided and kernel.ndim == 5 and _fits(u, kernel, stride):
+    dense = alike and kernel.layout is torch.strided and kernel.ndim == 5
+    if dense and kernel.shape[0] == u.shape[1] and kernel.shape[1] * stride == u.shape[2]:
         odd(name, kernel.shape[2:])
         return kernel
     tensor(name, kernel, 5, "[C,Or,KO,KH,KW]")

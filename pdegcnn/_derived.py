@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Table = tuple[str, tuple[int, ...] | None, Callable[[], "Tensor | NDArray[Any]"]]
-"""Name and shape of a buffer, and what makes it; without a shape it is made on the meta device too."""
+"""Name and shape of a buffer, and what makes it; without a shape it is made on the meta device too. The first one of a
+module holds floating-point numbers."""
 
 
 class Derived(nn.Module):
@@ -114,7 +115,7 @@ def _made(make: Callable[[], Tensor | NDArray[Any]], device: torch.device, dtype
     with torch.device("cpu"):
         value = make()
     value = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-    return value.to(device=device, dtype=dtype)
+    return value.to(device=device, dtype=dtype if value.is_floating_point() else None)  # indices stay what they are
 
 
 def _probe(like: Tensor) -> Tensor:
