@@ -26,7 +26,7 @@ from pdegcnn_examples.datasets import Boxed, drawn_ships, nuclei_boxes
 from pdegcnn_examples.networks.boxes import NETS
 from pdegcnn_examples.training import distributed, local_device, rank, read_weights, recipe, write_file
 
-OWN: dict[str, dict[str, Any]] = {"pde": {"rate": 0.02}, "cnn": {"rate": 0.01}}
+OWN: dict[str, dict[str, Any]] = {"pde": {"rate": 0.01}, "cnn": {"rate": 0.01}}
 """Settings of each network; all else is shared."""
 SHIPS, SIZES = (400, 60, 200), {"ships": 14.0, "nuclei": 24.0}
 """Scenes to train on, to look at and to test on; the side of a common object in pixels."""

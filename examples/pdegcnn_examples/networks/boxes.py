@@ -18,7 +18,7 @@ def pde(size: float) -> pg.models.Detector:
 class PlainMaps(nn.Module):
     """A CNN with the outputs of a network on SE(2), which it has to learn for each orientation by itself."""
 
-    def __init__(self, widths: tuple[int, int] = (12, 18)) -> None:
+    def __init__(self, widths: tuple[int, int] = (14, 24)) -> None:
         super().__init__()
         fine, coarse = widths
         layers = [*_block(1, fine, 5), nn.MaxPool2d(2), *_block(fine, fine), *_block(fine, fine)]
