@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,22 @@ from pdegcnn.ops.between_samples.reference import weights
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 
 
+@cache
 def _loops() -> Any:
     return _jit.specialise(LOOPS, None, 0)
 
 
-def _taps(shifts: Sequence[float], dtype: torch.dtype) -> Any:
+@cache
+def _taps(shifts: tuple[float, ...], dtype: torch.dtype) -> Any:
     """Weights ``[n,2,4]`` along rows and columns, NumPy."""
     return torch.tensor([weights(x) for x in shifts], dtype=torch.float64).view(-1, 2, 4).to(dtype).numpy()
 
 
 def forward(u: Tensor, matrix: Tensor, outside: Tensor, shifts: Sequence[float]) -> Tensor:
     """Readings [B,C,n*Or,H,W] of u [B,C,Or,H,W]."""
-    signals, taps = u.flatten(0, 1), _taps(shifts, wide_dtype(u.dtype))
-    out = torch.empty(signals.shape[0], len(taps) * u.shape[2], *u.shape[3:], dtype=wide_dtype(u.dtype))
+    signals, wide = u.flatten(0, 1), wide_dtype(u.dtype)
+    taps = _taps(tuple(shifts), wide)
+    out = torch.empty(signals.shape[0], len(taps) * u.shape[2], *u.shape[3:], dtype=wide)
     arrays = _jit.array(signals), _jit.array(matrix), _jit.array(outside.flatten()), taps, out.numpy()
     _jit.parallel(_loops().forward, len(signals), *arrays)
     return out.view(*u.shape[:2], *out.shape[1:]).to(u.dtype)
@@ -36,7 +40,8 @@ def forward(u: Tensor, matrix: Tensor, outside: Tensor, shifts: Sequence[float])
 
 def adjoint(grad: Tensor, matrix: Tensor, shifts: Sequence[float]) -> Tensor:
     """Gradient [B,C,Or,H,W] in the signal."""
-    signals, taps = grad.flatten(0, 1), _taps(shifts, wide_dtype(grad.dtype))
-    out = torch.empty(signals.shape[0], grad.shape[2] // len(taps), *grad.shape[3:], dtype=wide_dtype(grad.dtype))
+    signals, wide = grad.flatten(0, 1), wide_dtype(grad.dtype)
+    taps = _taps(tuple(shifts), wide)
+    out = torch.empty(signals.shape[0], grad.shape[2] // len(taps), *grad.shape[3:], dtype=wide)
     _jit.parallel(_loops().adjoint, len(signals), _jit.array(signals), _jit.array(matrix), taps, out.numpy())
     return out.view(*grad.shape[:2], *out.shape[1:]).to(grad.dtype)
