@@ -85,7 +85,11 @@ def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Diagonal:
-    """``G = diag(w^2)``: weights ``w [C, dim] > 0``, the cost of a unit step along each frame vector."""
+    """``G = diag(w^2)``: weights ``w [C, dim] > 0``, the cost of a unit step along each frame vector.
+
+    Args:
+        weights: ``[C,dim]``, positive.
+    """
 
     weights: Tensor
     form: ClassVar[str] = "diagonal"
@@ -125,7 +129,11 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class Axisymmetric(Diagonal):
-    """A diagonal metric in three dimensions whose first two weights are equal: turns of the fibre are isometries."""
+    """A diagonal metric in three dimensions whose first two weights are equal: turns of the fibre are isometries.
+
+    Args:
+        weights: ``[C,3]``, positive; the first two are equal.
+    """
 
     form: ClassVar[str] = "axisymmetric"
     dims: ClassVar[tuple[int, ...]] = (3,)
@@ -148,7 +156,11 @@ class Axisymmetric(Diagonal):
 
 @dataclass(frozen=True)
 class SPD:
-    """Any symmetric positive definite ``G [C, dim, dim]`` in the left-invariant frame; parametrised by log-Cholesky."""
+    """Any symmetric positive definite ``G [C, dim, dim]`` in the left-invariant frame; parametrised by log-Cholesky.
+
+    Args:
+        matrix: ``[C,dim,dim]``, symmetric and positive definite.
+    """
 
     matrix: Tensor
     form: ClassVar[str] = "spd"
@@ -194,6 +206,9 @@ class Finsler:
 
     ``B_0 = 1/sqrt(2 pi)``, then ``cos(k phi)/sqrt(pi)`` and ``sin(k phi)/sqrt(pi)`` for k = 1..m. Every real
     coefficient gives a positive F. Source: the plane of the original PDE-G-CNN implementation (arXiv 2001.09046).
+
+    Args:
+        coefficients: ``[C, 2m+1]``, finite: constant, cosines, sines.
     """
 
     coefficients: Tensor
@@ -248,6 +263,10 @@ class Randers:
     """Asymmetric norm on the plane, ``F(v) = sqrt(v^T G v) + <b, v>``, with G ``[C,2,2]`` and drift b ``[C,2]``.
 
     Positive when ``b^T G^-1 b < 1``. Source: Randers metrics of *Geometric Adaptations of PDE-G-CNNs* (2023).
+
+    Args:
+        matrix: G, ``[C,2,2]``, symmetric and positive definite.
+        drift: b, ``[C,2]``, with ``b^T G^-1 b < 1``.
     """
 
     matrix: Tensor

@@ -181,6 +181,17 @@ def hyperbolic_classifier(
     ``depth`` symmetric layers per level (``rank``: block-low-rank), Haar coarsening between ``levels`` + 1 levels,
     channels times 2^dims each. ``batch_norm``: layers with batch norm inside, which learn much faster from images.
     Source: arXiv 1905.10484, figure 2. Raises ValueError or TypeError for sizes < 1.
+
+    Args:
+        in_channels, classes: channels of the input, number of logits.
+        width: channels of the finest level.
+        depth: layers of each level.
+        levels: number of coarsenings.
+        dims: axes of the input, 1 to 3.
+        rank: rank of block-low-rank layers; full kernels by default.
+        h: step of the telegraph equation.
+        batch_norm: put batch norm into each layer.
+        exact: rebuild states to the bit in backward.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
@@ -227,9 +238,17 @@ def hyperbolic_segmenter(
 def video_segmenter(
     in_channels: int, classes: int, width: int = 4, depth: int = 2, levels: int = 2, rank: int = 8, **options
 ) -> HyperbolicNetwork:
-    """Build a whole video at once, [B,in_channels,T,H,W] to [B,classes,T,H,W], with symmetric block-low-rank layers.
+    """Build a video network, [B,in_channels,T,H,W] to [B,classes,T,H,W], with symmetric block-low-rank layers.
 
     `hyperbolic_segmenter` with ``dims=3`` and ``rank``. Source: Peters, Haber, Lensink, arXiv 1912.12137.
+
+    Args:
+        in_channels, classes: channels of the video, number of logits.
+        width: channels of the finest level.
+        depth: layers of each level.
+        levels: number of coarsenings.
+        rank: rank of the block-low-rank layers.
+        options: further arguments of `hyperbolic_segmenter`.
     """
     _sizes(rank=rank)
     return hyperbolic_segmenter(in_channels, classes, width, depth, levels, dims=3, rank=rank, **options)

@@ -182,6 +182,9 @@ class LearnableOrthogonal(Derived, Transition):
     The mixing is ``Q = Haar expm(A - A^T)``, orthogonal for every A; it starts as the Haar transform. Layout and
     errors as in `Wavelet`. Source: arXiv 1905.10484, section 3, with the filter learned; Lezcano-Casado,
     Martinez-Rubio, arXiv 1901.08428, for the exponential.
+
+    Args:
+        dims: number of axes that are halved.
     """
 
     haar: Tensor

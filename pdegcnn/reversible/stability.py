@@ -114,6 +114,9 @@ def depth_smoothness(stack: ReversibleStack | Sequence[torch.nn.Module]) -> Tens
     Neighbours are compared when they are of the same type with parameters of the same shapes. Source: Haber,
     Ruthotto, *Stable Architectures for Deep Neural Networks*, arXiv 1705.03341, eq. 4.2.
 
+    Args:
+        stack: a `ReversibleStack`, or its layers in order.
+
     Raises:
         ValueError: if no two neighbours can be compared.
     """

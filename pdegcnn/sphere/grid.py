@@ -24,6 +24,14 @@ class SphereGrid:
     this degree; ``band``: the largest lmax that `RealSHT` can analyse exactly. Grids without rings (`icosahedral`,
     `healpix`) have points and weights only: ``theta`` and ``ring_weights`` are empty and ``band`` is -1.
 
+    Args:
+        name: the name of the kind of grid.
+        theta: colatitude of each ring, radians.
+        ring_weights: area of one point of each ring, steradians.
+        nlon: points of the longest ring.
+        degree: degree to which the quadrature is exact.
+        band: largest lmax that transforms analyse exactly.
+
     Example:
         >>> from pdegcnn.sphere import SphereGrid
         >>> grid = SphereGrid.gauss_legendre(16)

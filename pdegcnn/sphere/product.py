@@ -72,6 +72,11 @@ class ExactProduct(nn.Module):
     Orthonormal coefficients [..., lmax+1, lmax+1] and [..., other+1, other+1] to [..., out+1, out+1] (``other`` and
     ``out`` default to ``lmax``). Multiplied on a Gauss grid whose quadrature is exact to degree lmax + other + out:
     3/2 times the usual one. This is the scalar Clebsch-Gordan product with Gaunt's weights (arXiv 2401.10216).
+
+    Args:
+        lmax: band of the first factor.
+        other: band of the second factor; ``lmax`` by default.
+        out: band of the product; ``lmax`` by default.
     """
 
     def __init__(

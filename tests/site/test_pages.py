@@ -70,7 +70,7 @@ def test_api_pages_hold_every_public_name() -> None:
 
 
 def test_gallery_shows_every_example() -> None:
-    sections = PAGES["gallery.md"].split("\n## ")[1:]
+    sections = [s for page in ("gallery.md", "gallery_surfaces.md") for s in PAGES[page].split("\n## ")[1:]]
     for path in sorted((ROOT / "examples").glob("*.py")):
         (section,) = [s for s in sections if f"`python examples/{path.name}`" in s.splitlines()[2]]
         assert "](images/" in section or "{code-cell}" in section, f"{path.name} has no picture"
