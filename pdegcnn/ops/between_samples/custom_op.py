@@ -18,7 +18,7 @@ def _(u: Tensor, matrix: Tensor, outside: Tensor, shifts: list[float], backend: 
     return u.new_empty(*u.shape[:2], u.shape[2] * (len(shifts) // 2), *u.shape[3:])
 
 
-@operator("pdegcnn::between_samples_adjoint")
+@operator("pdegcnn::between_samples_backward")
 def adjoint(grad: Tensor, matrix: Tensor, shifts: list[float], backend: str) -> Tensor:
     """Gradient [B,C,Or,H,W] in the signal."""
     return implementation("between_samples", backend).adjoint(grad.contiguous(), matrix, shifts)
