@@ -121,7 +121,7 @@ def has_tangent(*tensors: Tensor) -> bool:
 
 
 def needs_rule(*arguments: Any) -> bool:
-    """Whether a derivative that is none of ``torch.autograd`` passes one of the arguments of an operator.
+    """Whether a derivative of another kind than ``torch.autograd`` passes one of the arguments of an operator.
 
     For the operator's own registration, where torch has taken off the wrappers of all transforms but one. What is no
     tensor does not count.
@@ -150,7 +150,7 @@ def differentiated(*tensors: Tensor) -> bool:
 
 
 def loop(run: Callable[..., Any], size: int, axes: Sequence[int | None], args: Sequence[Any]) -> tuple[Any, Any]:
-    """What a ``vmap`` rule returns for ``run``, called once for each of ``size`` entries of the batched arguments."""
+    """Return the result of a ``vmap`` rule: call ``run`` once for each of ``size`` entries of the batched arguments."""
     found = []
     for index in range(size):
         found.append(run(*(x if axis is None else x.select(axis, index) for x, axis in zip(args, axes, strict=True))))

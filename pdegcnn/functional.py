@@ -85,9 +85,9 @@ def convection(
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
 
     Raises:
-        ValueError: wrong shapes, options that the space does not have, non-finite vector, or a space without invariant
+        ValueError: for wrong shapes, options that the space lacks, a non-finite vector, or a space without invariant
             vector fields.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -147,8 +147,8 @@ def diffusion(
         A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
 
     Raises:
-        ValueError: wrong shapes, values out of range, options that the space does not have, or an asymmetric metric.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        ValueError: for wrong shapes, values out of range, options that the space lacks, or an asymmetric metric.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -195,8 +195,8 @@ def convection_diffusion(
         A signal like ``u``, of the same integral and of no greater norm. Differentiable in all tensors.
 
     Raises:
-        ValueError: wrong shapes, values out of range, or a space without this term.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        ValueError: for wrong shapes, values out of range, or a space without this term.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -270,8 +270,8 @@ def dilation(
         Nothing outside the image ever wins.
 
     Raises:
-        ValueError: wrong shapes, values out of range, or options that the space does not have.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        ValueError: for wrong shapes, values out of range, or options that the space does not have.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -357,7 +357,7 @@ def morphological_convolution(
 
     With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
     exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
-    plane of u is below 680 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
+    plane of u is below 680 t; where the sums of a wider range underflow, the sharp maximum replaces them. Source:
     Bellaard et al. (arXiv 2403.15182).
 
     Args:
@@ -371,8 +371,8 @@ def morphological_convolution(
         A signal like ``u``. Orientations are periodic; taps outside the image never win; ties go to the first tap.
 
     Raises:
-        ValueError: ranks, channels, orientations, sizes, sign or temperature that do not fit.
-        TypeError: not floating tensors of one dtype.
+        ValueError: for ranks, channels, orientations, sizes, sign or temperature that do not fit.
+        TypeError: for anything but floating tensors of one dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -404,8 +404,8 @@ def group_convolution(
         A signal like ``u``, with ``Cout`` channels for a mixing kernel.
 
     Raises:
-        ValueError: ranks, channels, orientations, sizes or boundary that do not fit.
-        TypeError: not floating tensors of one dtype.
+        ValueError: for ranks, channels, orientations, sizes or boundary that do not fit.
+        TypeError: for anything but floating tensors of one dtype.
     """
     outside = _checks.border(boundary, padding_mode, "zeros")
     if _is_image(u):

@@ -53,7 +53,7 @@ def rotated_digits(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """The rotated-digit PDE-G-CNN of Smets et al. (arXiv 2001.09046), invariant to rotations by construction.
+    """Build the rotated-digit PDE-G-CNN of Smets et al. (arXiv 2001.09046), invariant to rotations by construction.
 
     Lift 5x5, PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads
     the 5x5 features in a fixed frame, which loses the invariance that the layers kept; this one correlates them with
@@ -81,8 +81,8 @@ def rotated_digits(
         ``[B,in_channels,H,W] -> [B,classes]``, H, W >= 5, 28 in the publication.
 
     Raises:
-        ImportError: ``pretrained`` needs safetensors.
-        ValueError: unknown or damaged weights, other arguments beside them, or arguments out of range.
+        ImportError: if ``pretrained`` is asked without safetensors.
+        ValueError: for unknown or damaged weights, other arguments beside them, or arguments out of range.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -110,7 +110,7 @@ def _digit_network(
     options: LayerOptions,
     **layer: Any,
 ) -> nn.Sequential:
-    """The layers of :func:`rotated_digits`."""
+    """Build the layers of :func:`rotated_digits`."""
     space = SE2(8) if space is None else space
     channels = _checks.widths("channels", channels, 1)
     _checks.positive_int("classes", classes)
@@ -136,7 +136,7 @@ def _digit_network(
 
 
 def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dtype: Any) -> nn.Sequential:
-    """The network that weights of this package were trained for, with them, in eval mode."""
+    """Build the network that weights of this package were trained for, with them, in eval mode."""
     parameters = inspect.signature(builder).parameters
     given = [k for k, value in chosen.items() if k not in parameters or value != parameters[k].default]
     if given:
@@ -204,7 +204,7 @@ def vessel_segmentation(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """The vessel segmentation PDE-G-CNN6 and PDE-G-CNN12 of Smets et al. (arXiv 2001.09046).
+    """Build the vessel segmentation PDE-G-CNN6 and PDE-G-CNN12 of Smets et al. (arXiv 2001.09046).
 
     Lift 7x7, ``layers - 2`` PDE layers of equal width, dropout, maximum over orientations, 1x1 convolution, sigmoid.
     With ``scales=2`` the first half of the PDE layers (rounded up) sees means of 2x2 pixels and the second half both
@@ -263,7 +263,7 @@ def _vessel_network(
     options: LayerOptions,
     **layer: Any,
 ) -> nn.Sequential:
-    """The layers of :func:`vessel_segmentation` up to its logits."""
+    """Build the layers of :func:`vessel_segmentation` up to its logits."""
     space = SE2(8) if space is None else space
     _checks.choice("scales", scales, (1, 2))
     if _checks.positive_int("layers", layers) < 2 + scales:

@@ -1,4 +1,4 @@
-"""Networks for rotated digits at equal footing: PDE-G-CNNs, a plain CNN, a G-CNN of the same house, a steerable CNN."""
+"""Networks for rotated digits at equal footing: PDE-G-CNNs, a plain CNN, a G-CNN of this library, a steerable CNN."""
 
 from __future__ import annotations
 
