@@ -93,7 +93,8 @@ TABLES = {
         "the network trained on upright digits, under random rotations. Time is that of both trainings, epochs are the "
         "mean of both. Networks: `pdegcnn.models.spherical_classifier`, `pdegcnn_examples.networks.spherical_cnn` and "
         "`pdegcnn_examples.networks.panoramas`; budgets differ, and the number of directions of the first two was "
-        "chosen by looking at test digits.",
+        "chosen by looking at test digits. The grids of `pdegcnn_examples.networks.spherical_pde` (finer) were chosen "
+        "by digits held out of training.",
         (
             ("rotated_rotated", "rotated / rotated (%)", 100, ".2f"),
             ("upright_rotated", "upright / rotated (%)", 100, ".2f"),
