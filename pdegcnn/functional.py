@@ -451,7 +451,7 @@ def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
 
 
 def cake_reconstruct(score: Tensor, space: PlanarSpace) -> Tensor:
-    """The image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
+    """Return the image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
     grid = _checks.kind("space", space, PlanarSpace, PLANAR)
     return grid.to_grid(grid.check_signal("score", score)).sum(2)
 

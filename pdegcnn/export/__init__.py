@@ -58,7 +58,7 @@ def program(
 def to_plain(
     model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True, dynamic_shapes: Any = None
 ) -> fx.GraphModule:
-    """The model as a module of plain torch that gives the same outputs and does not need this library.
+    """Return the model as a module of plain torch that gives the same outputs and does not need this library.
 
     Arguments and errors as in :func:`program`. Parameters keep their names and can be trained further unless
     ``frozen``; the mode is that of evaluation. Sizes other than the batch are those of the inputs.
@@ -126,7 +126,7 @@ def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
 
 
 def _open_sizes(model: Any, inputs: tuple[Any, ...], batch: bool, dynamic_shapes: Any) -> tuple[tuple[Any, ...], Any]:
-    """Inputs of at least two entries, for tracing takes a size of one for a constant, and which sizes are open."""
+    """Return inputs of at least two entries (tracing takes a size of one for a constant) and which sizes are open."""
     _check_model(model, inputs)
     if not batch and dynamic_shapes is None:
         return inputs, None
@@ -140,7 +140,7 @@ def _open_sizes(model: Any, inputs: tuple[Any, ...], batch: bool, dynamic_shapes
 def _rewritten(
     model: nn.Module, inputs: tuple[Any, ...], shapes: Any, frozen: bool, interpreter: type[fx.Interpreter]
 ) -> ExportedProgram:
-    """The model as a program without this library's operators."""
+    """Return the model as a program without this library's operators."""
     with eval_mode(model), torch.no_grad():
         model(*inputs)  # tables that are made when first needed, are made of true numbers
         module = _bare(_trace(model, inputs, shapes))
@@ -157,7 +157,7 @@ def _trace(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> ExportedPr
 
 
 def _bare(traced: ExportedProgram) -> fx.GraphModule:
-    """The program as a module, without the checks of its inputs that torch adds."""
+    """Return the program as a module, without the checks of its inputs that torch adds."""
     module = traced.module()
     assert isinstance(module, fx.GraphModule)
     for node in list(module.graph.nodes):

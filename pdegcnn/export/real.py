@@ -66,7 +66,7 @@ def _pair(value: Any) -> Pair:
 
 
 def _product(operation: Callable[..., Tensor]) -> Callable[..., Any]:
-    """A bilinear operation on pairs."""
+    """Apply a bilinear operation to pairs."""
 
     def apply(a: Any, b: Any) -> Any:
         a, b = (Pair(x.real, x.imag) if isinstance(x, complex) else x for x in (a, b))

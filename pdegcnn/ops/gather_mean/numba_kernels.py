@@ -146,7 +146,7 @@ def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad
 
 @njit(inline="always")
 def add_metric(y, place, slope, gain, scale, total):
-    """What the taps of one vertex add to the gradient in the metric."""
+    """Add what the taps of one vertex give to the gradient in the metric."""
     zero = slope.dtype.type(0)
     xx, yy, zz, xy, xz, yz = zero, zero, zero, zero, zero, zero
     for t in range(place.size):
@@ -168,7 +168,7 @@ def add_metric(y, place, slope, gain, scale, total):
 
 @njit(inline="always")
 def add_profile(place, gain, share, total):
-    """What the taps of one vertex add to the gradient in the profile."""
+    """Add what the taps of one vertex give to the gradient in the profile."""
     for t in range(place.size):
         below = int(place[t])
         if 0 <= below < total.size - 1:

@@ -2,7 +2,7 @@
 
 All directions of a point are looked at together. A bound below the costs of a point's taps is computed by vectors for
 each channel, and serves all signals: a tap can only win if its value less the bound exceeds the best so far. Few do,
-and the costs of these alone are computed. Pairs none of whose taps can win are passed over before that: by the
+and the costs of these alone are computed. Pairs without a tap that can win are passed over before that: by the
 greatest value of the vertex and a bound that holds for all of its directions.
 
 What is done for each pair is written into the loops (``inline``): calls would count references to every table.
@@ -112,7 +112,7 @@ def improve(line, y, bound, turn, g, law, taps, best, near, index, number):
 
 @njit(inline="always")
 def least(near):
-    """The least number of those that are not NaN."""
+    """Return the least number of those that are not NaN."""
     lowest = near.dtype.type(np.inf)
     for i in range(COUNT):
         lowest = near[i] if near[i] < lowest else lowest

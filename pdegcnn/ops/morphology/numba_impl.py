@@ -49,7 +49,7 @@ def rows(width: int) -> str:
 
 
 def taps(width: int) -> str:
-    """The same, but the winning taps are noted."""
+    """Do the same and note the winning taps."""
     return _source(width, True)
 
 

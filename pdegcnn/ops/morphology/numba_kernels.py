@@ -43,7 +43,7 @@ FULL, EACH = False, 1  # whether winners are noted as taps, not rows of taps, an
 # rows: end
 @intrinsic
 def first_greatest(typing, p, k, at, tap):
-    """Number of the first greatest ``p[at + j] - k[tap + j]`` for j below VECTOR; none is NaN."""
+    """Return the number of the first greatest ``p[at + j] - k[tap + j]`` for j below VECTOR; none is NaN."""
 
     def build(context, builder, signature, arguments):
         arrays = [context.make_array(kind)(context, builder, x) for kind, x in zip(signature.args, arguments[:2])]
@@ -81,7 +81,7 @@ def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
 
 @njit(cache=True, nogil=True)
 def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
-    """The same where the winning ones of ``taps`` taps are known."""
+    """Return the same where the winning ones of ``taps`` taps are known."""
     none = np.uint64(taps)
     for h in range(grad.shape[0]):
         base = np.uint64(h * columns)
@@ -106,7 +106,7 @@ def row_nan(best, index, p, k, step, number):
 
 @njit(cache=True, nogil=True)
 def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
-    """The same where a tap may be absent or give NaN; the first NaN of a row wins."""
+    """Return the same where a tap may be absent or give NaN; the first NaN of a row wins."""
     for h in range(grad.shape[0]):
         for w in range(grad.shape[1]):
             row = np.int64(winner[h, w])
