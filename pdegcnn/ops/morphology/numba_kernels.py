@@ -18,16 +18,16 @@ FLAGS = {"contract", "nsz"}
 
 # rows: generic
 @njit(cache=True, nogil=True)
-def row_value(best, p, k, step):
-    """Improve ``best`` by one row of taps, which are ``step`` numbers apart."""
+def row_value(best, p, k, step, skip):
+    """Improve ``best`` by one row of taps, ``step`` numbers apart, but for ``skip`` taps at either end."""
     for w in range(best.size):
-        for j in range(k.size):
+        for j in range(skip, k.size - skip):
             value = p[w + j * step] - k[j]
             best[w] = value if value > best[w] else best[w]
 
 
 @njit(cache=True, nogil=True)
-def row_index(best, index, p, k, step, number):
+def row_index(best, index, p, k, step, number, skip):
     """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it won."""
     for w in range(best.size):
         for j in range(k.size):
@@ -186,8 +186,8 @@ def frame_size(planes, height, width, kernel, count):
 
 
 @njit(cache=True, nogil=True)
-def classify(kind, k, low, high, nans):
-    """Per row of taps: 0 cannot win, 1 ordinary, 2 NaN is possible.
+def classify(kind, skip, k, low, high, nans):
+    """Per row of taps: 0 cannot win, 1 ordinary, 2 NaN is possible; how many taps at either end of it cannot win.
 
     A tap whose best case is below the worst case of the centre tap, which is never outside, cannot win.
     """
@@ -195,19 +195,20 @@ def classify(kind, k, low, high, nans):
     floor = low - k[ko // 2, kh // 2, kw // 2]
     for a in range(ko):
         for i in range(kh):
-            kind[a, i] = 0
+            kind[a, i], skip[a, i] = 0, kw // 2
             for j in range(kw):
                 weight = k[a, i, j]
                 if nans or not weight > -np.inf:
                     kind[a, i] = 2
                 elif weight == np.inf:
                     kind[a, i] = 2 if high == np.inf else kind[a, i]
-                elif kind[a, i] == 0 and not high - weight < floor:
-                    kind[a, i] = 1
+                elif not high - weight < floor:
+                    kind[a, i] = max(kind[a, i], 1)
+                    skip[a, i] = min(skip[a, i], j, kw - 1 - j)
 
 
 @njit(cache=True, nogil=True)
-def convolve_rows(frame, k, kind, plane, first, lines, height, line, step, best, index, keep):
+def convolve_rows(frame, k, kind, skip, plane, first, lines, height, line, step, best, index, keep):
     """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
 
     ``plane`` is the place of the first pixel, ``line`` the length of a row. Tap rows that lie outside are passed over,
@@ -226,9 +227,9 @@ def convolve_rows(frame, k, kind, plane, first, lines, height, line, step, best,
         if kind[i] == 2:
             row_nan(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH))
         elif keep >= 0:
-            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH))
+            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH), skip[i])
         else:
-            row_value(best[low:high], p, k[i], step)
+            row_value(best[low:high], p, k[i], step, skip[i])
 
 
 @njit(cache=True, nogil=True)
@@ -244,13 +245,13 @@ def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop)
     frame = np.full(frame_size(planes, height, width, kernel, together), -np.inf).astype(u.dtype)
     block = max(1, BLOCK // line)
     best_buffer, index_buffer = np.empty(block * line + LANES, u.dtype), np.empty(block * line + LANES, np.int32)
-    kind = np.empty((ko, kh), np.int64)
+    kind, skip = np.empty((ko, kh), np.int64), np.empty((ko, kh), np.int64)
     for item in range(start, stop):
         c, b = item // parts, min(item % parts * together, batch - together)
         low, high, nans = fill_frame(frame, u, b, c, together, one, kernel)
         for o in range(orientations):
             k = kernel[c, o]
-            classify(kind, k, low, high, nans)
+            classify(kind, skip, k, low, high, nans)
             for first in range(0, height, block):
                 lines = min(block, height - first)
                 size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
@@ -263,7 +264,9 @@ def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop)
                         continue
                     plane = ((source % planes * (height + top) + top) * (width + left) + left) * together
                     number = a * kh if keep else -1 - kh
-                    convolve_rows(frame, k[a], kind[a], plane, first, lines, height, line, step, best, index, number)
+                    convolve_rows(
+                        frame, k[a], kind[a], skip[a], plane, first, lines, height, line, step, best, index, number
+                    )
                 write_rows(out, b, c, o, first, lines, together, best, one, line)
                 if keep:
                     write_rows(winner, b, c, o, first, lines, together, index, np.int32(1), line)
