@@ -175,6 +175,11 @@ def geodesic_landing(
     return tuple(_tracing.land(_tracing.HalfEdges._make(tables), vertex, radius, angle))
 
 
+def geodesic_flow(u: Tensor, path: Tensor, tables: list[Tensor]) -> Tensor:
+    """The specification."""
+    return _tracing.flow(u, _tracing.HalfEdges._make(tables), path, "torch")
+
+
 def sphere_constant(name: str, degree: int) -> Tensor:
     """The array itself."""
     return torch.tensor(_MAKERS[name](degree))
@@ -191,6 +196,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "gather_mean": gather_mean,
     "transport_gather": transport_gather,
     "shifted_solve": shifted_solve,
+    "geodesic_flow": geodesic_flow,
     "geodesic_landing": geodesic_landing,
     "sphere_constant": sphere_constant,
 }

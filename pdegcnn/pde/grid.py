@@ -18,7 +18,7 @@ from pdegcnn._typing import Factory, tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.heat import HeatTaps, heat_mass
-from pdegcnn.kernels.metric import PLANE_ONLY, Metric, cell_of
+from pdegcnn.kernels.metric import PLANE_ONLY, Metric, half_sides
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.ops.between_samples import between_samples
 from pdegcnn.ops.convection import convection as shift_signal
@@ -291,7 +291,7 @@ def morphology_kernel(
 
 def heat_kernel(space: GridSpace, metric: Metric, taps: HeatTaps, alpha: Alpha, time: float) -> Tensor:
     """Return the turned kernel of :mod:`pdegcnn.kernels.heat`, ``[C,Or,KO,KH,KW]``: mass in the cell of each tap."""
-    mass, middle = heat_mass(metric, taps, _half_sides(metric, taps.cell), alpha, time)
+    mass, middle = heat_mass(metric, taps, half_sides(metric, taps.cell), alpha, time)
     return _conserving(space, mass.view(-1, *taps.places.shape[:5]).sum(1).transpose(1, 2), middle)
 
 
@@ -306,17 +306,10 @@ def diffusion_kernel(
     orientations give and take the same mass.
     """
     squared = DISTANCES[distance].squared(space, metric, taps)
-    sides = _half_sides(metric, space.grid_spacing.to(squared))
+    sides = half_sides(metric, space.grid_spacing.to(squared))
     volume = (2 * sides).prod(-1)[:, None, None, None, None]
     mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume
     return _conserving(space, mass, mass_of_cell(sides, alpha, time))
-
-
-def _half_sides(metric: Metric, spacing: Tensor) -> Tensor:
-    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
-    widths, volume = cell_of(metric)
-    sides = spacing * widths / 2
-    return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))
 
 
 def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
