@@ -54,7 +54,7 @@ def taps(width: int) -> str:
 
 
 def _source(width: int, full: bool) -> str:
-    head = "@njit(cache=True, nogil=True, fastmath=FLAGS)\n"
+    head = "@njit(**PART, fastmath=FLAGS)\n"
     load = "".join(f"    k{j}, s{j} = k[{j}], np.uint64({j}) * step\n" for j in range(width))
     start = "    for w in range(np.uint64(best.size)):\n"
     loop = f"{start}        s = p[w] - k0\n"
