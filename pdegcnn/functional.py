@@ -134,8 +134,8 @@ def diffusion(
             the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for band-limited
             periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
             on a mesh ``"kernel"``.
-        kernel_size: samples across the kernel on grids and meshes: 5 unless given, odd, or one per axis, or ``"auto"``;
-            see :func:`dilation`.
+        kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; see
+            :func:`dilation`. Unless given, all turns and a radius of 5 pixels, or of 3.5 units on a mesh.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
         distance: approximation of the distance on grids (unless given the heat kernel's
             approximation by its moments at each turn, see :mod:`pdegcnn.kernels.heat`).
@@ -240,9 +240,10 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on grids a radius of (2 pi / 3, 3); on S2 and SO(3) no less than a radius of 5 pi / 16 and of
-            (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis (orientations first), or
-            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
+            unless given (on grids a radius of (2 pi / 3, 3), on meshes of (2 pi / 3, 5 / 2); on S2 and SO(3) no less
+            than a radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one
+            per axis (orientations first), or ``"auto"``: every tap that could win, chosen from metric, power and the
+            range of ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels (on volumes in units of length), in radians
             on S2 and SO(3), in units of a mesh; or (radians of orientation, that), where one number stands for
             (pi/2, that).

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops._operator import index_dtype
+from pdegcnn.ops.between_samples import reference as _between
 from pdegcnn.ops.convection import reference as _convection
 from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates, padded, source, squared_norm
 from pdegcnn.ops.gather_mean import reference as _mean
@@ -57,6 +58,12 @@ def morphology_pair(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, ba
 def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
     """The specification."""
     return _convection.convection(u, shift, BOUNDARIES[boundary])
+
+
+def between_samples(u: Tensor, matrix: Tensor, outside: Tensor, shifts: list[float], backend: str) -> Tensor:
+    """The specification."""
+    pairs = [(0.0, row, column) for row, column in zip(shifts[::2], shifts[1::2])]
+    return _between.between_samples(u, matrix, outside, pairs)
 
 
 def group_correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
@@ -182,6 +189,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "morphology": morphology,
     "morphology_pair": morphology_pair,
     "convection": convection,
+    "between_samples": between_samples,
     "group_correlate": group_correlate,
     "ring_morphology": ring_morphology,
     "gather_morphology": gather_morphology,

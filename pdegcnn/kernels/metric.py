@@ -393,3 +393,10 @@ def _check_values(metric: Tensor, matrix: bool, name: str) -> None:
     least = linalg.eigvalsh(double).min().item()
     if least <= 0:
         raise ValueError(f"{name}: expected positive definite matrices, got one with eigenvalue {least:.3g}")
+
+
+def half_sides(metric: Metric, spacing: Tensor) -> Tensor:
+    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
+    widths, volume = cell_of(metric)
+    sides = spacing * widths / 2
+    return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))

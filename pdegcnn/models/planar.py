@@ -43,6 +43,7 @@ def rotated_digits(
     channels: Sequence[int] = (6, 12, 8),
     size: int | Sequence[int] = 14,
     template: int = 5,
+    filters: str = "steerable",
     terms: Sequence[str] = TERMS,
     kernel_size: int | Sequence[int] = 5,
     alpha: float = 0.65,
@@ -65,7 +66,8 @@ def rotated_digits(
         in_channels: channels of the image.
         channels: after the lift and after each PDE layer.
         size: height and width at which the PDE layers work: one for all, or one for each.
-        template: odd height and width of the class templates.
+        template: odd height and width of the class templates. 9 turn better between the grid's angles than 5.
+        filters: of the lift: ``"steerable"`` of 5x5 pixels, or ``"smooth"`` of 9x9, which turn between angles too.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         alpha, metric: power of the terms and form of their metrics.
@@ -104,6 +106,7 @@ def _digit_network(
     channels: Sequence[int],
     size: int | Sequence[int],
     template: int,
+    filters: str,
     dropout: float,
     device: Any,
     dtype: Any,
@@ -122,8 +125,11 @@ def _digit_network(
     if len(sizes) != len(channels) - 1:
         raise ValueError(f"size: expected one number, or one for each of {len(channels) - 1} PDE layers, got {size}")
     factory = {"device": device, "dtype": dtype}
+    _checks.choice("filters", filters, ("steerable", "smooth"))
+    wide: dict[str, Any] = {"kernel_size": 9, "padding": "same"}
+    lift = wide if filters == "smooth" else {"kernel_size": 5, "padding": 0}
     layers: list[nn.Module] = [
-        Lift(space, in_channels, channels[0], kernel_size=5, padding=0, **factory),
+        Lift(space, in_channels, channels[0], filters=filters, **lift, **factory),
         BatchNorm(channels[0], **factory),
     ]
     for i, (before, after) in enumerate(zip(channels, channels[1:])):

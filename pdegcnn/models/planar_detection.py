@@ -18,7 +18,7 @@ from pdegcnn import _checks
 from pdegcnn.models.detection_scores import PRIOR, heat_loss
 from pdegcnn.models.oriented_boxes import check_boxes, check_labels, image_size, oriented_nms, written
 from pdegcnn.models.planar import TERMS, as_published
-from pdegcnn.nn import BatchNorm, Downsample, GroupConv, Lift, PDELayer, Residual
+from pdegcnn.nn import BatchNorm, ChannelLinear, Downsample, GroupConv, Lift, PDELayer, Residual
 from pdegcnn.spaces import SE2
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ NEAR = 0.5
 """Where a bell is greater, the box is learned too."""
 CANDIDATES = 4
 """How many times more boxes than wanted compete in the suppression."""
-LARGEST = 8.0
+LARGEST = 5.0
 """Logarithms of sides over ``size`` are cut off here."""
 SPREAD = 12.0
 """A side's square over the variance of points between its ends."""
@@ -111,7 +111,9 @@ class Detector(nn.Module):
         self.overlap = _checks.plain_number("overlap", overlap, 0.0, 1.0)
         self.most = _checks.positive_int("most", most)
 
-    def forward(self, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None) -> Any:
+    def forward(
+        self, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Give the losses if there are targets, else what is found."""
         if targets is None and self.training:
             raise ValueError("targets: expected a dictionary of boxes and labels for each image in training, got None")
@@ -233,26 +235,23 @@ def widened(maps: Tensor) -> Tensor:
 def distance(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the distance of Hellinger ``[N]`` of the Gaussians with the means and variances of boxes ``[N,5]``.
 
-    It lies in [0, 1].
+    It lies in [0, 1]. Every sum has positive terms, so that rounding does not matter for the thinnest boxes.
     """
-    a, b, c = (p + q for p, q in zip(_covariance(boxes), _covariance(others)))
-    x, y = (boxes[:, :2] - others[:, :2]).unbind(1)
-    determinant = a * b - c * c
-    apart = (b * x * x + a * y * y - 2 * c * x * y) / (4 * determinant)
-    areas = boxes[:, 2] * boxes[:, 3] * others[:, 2] * others[:, 3] / SPREAD**2
-    unlike = torch.log(determinant / (4 * areas)) / 2
+    (along, across), (other_along, other_across) = (b[:, 2:4].square().div(SPREAD).unbind(1) for b in (boxes, others))
+    away, turn = boxes[:, :2] - others[:, :2], boxes[:, 4] - others[:, 4]
+    same = (along * other_across + across * other_along) * turn.cos().square()
+    crossed = (along * other_along + across * other_across) * turn.sin().square()
+    determinant = along * across + other_along * other_across + same + crossed  # of the sum of covariances
+    apart = (_seen_from(boxes, away) + _seen_from(others, away)) / (4 * determinant)
+    unlike = torch.log(determinant / (4 * (along * across * other_along * other_across).sqrt())) / 2
     return (-torch.expm1(-(apart + unlike).clamp(1e-7, 100.0))).sqrt()
 
 
-def _covariance(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return variances along x and y, and covariance, of a box's points."""
-    along, across = (side.square() / SPREAD for side in boxes[:, 2:4].unbind(1))
-    cosine, sine = boxes[:, 4].cos(), boxes[:, 4].sin()
-    return (
-        along * cosine**2 + across * sine**2,
-        along * sine**2 + across * cosine**2,
-        (along - across) * cosine * sine,
-    )
+def _seen_from(boxes: Tensor, away: Tensor) -> Tensor:
+    """Return the square of vectors ``[N,2]`` in the inverse of boxes' covariances, times their determinants."""
+    cosine, sine, (x, y) = boxes[:, 4].cos(), boxes[:, 4].sin(), away.unbind(1)
+    length, width = boxes[:, 2:4].square().div(SPREAD).unbind(1)
+    return width * (cosine * x + sine * y).square() + length * (cosine * y - sine * x).square()
 
 
 def detector(
@@ -276,8 +275,9 @@ def detector(
 ) -> Detector:
     """Build a detector of oriented boxes: a turned image gives turned boxes, to rounding for quarter turns.
 
-    Lift to half the size, PDE layers on ever coarser grids (:class:`pdegcnn.nn.Downsample`), then every class and every
-    number of a box is a linear group convolution of their features: a template that is compared in every orientation.
+    Lift to half the size, PDE layers on ever coarser grids (:class:`pdegcnn.nn.Downsample`), a linear group convolution
+    of their features, which compares them with templates in every orientation. From its responses at each position and
+    orientation the heat of every class and the numbers of a box are read.
 
     Args:
         classes: kinds of objects.
@@ -339,9 +339,13 @@ def _network(
         for _ in range(_checks.positive_int("layers", layers)):
             stack.append(Residual(PDELayer(space, before, width, **own, **factory), **factory))
             before = width
-    head = GroupConv(space, before, classes + 5, (3, 5), **factory)
-    with torch.no_grad():
-        head.weight.mul_(0.1)  # boxes begin near their samples, of the common size
+    stack += [
+        GroupConv(space, before, before, 3, bias=False, **factory),
+        BatchNorm(before, space, **factory),
+        nn.ReLU(),
+    ]
+    head = ChannelLinear(before, classes + 5, **factory)
     assert head.bias is not None
+    nn.init.zeros_(head.bias)
     nn.init.constant_(head.bias[:classes], PRIOR)
     return nn.Sequential(*stack, head)

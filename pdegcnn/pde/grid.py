@@ -18,8 +18,9 @@ from pdegcnn._typing import Factory, tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.heat import HeatTaps, heat_mass
-from pdegcnn.kernels.metric import PLANE_ONLY, Metric, cell_of
+from pdegcnn.kernels.metric import PLANE_ONLY, Metric, half_sides
 from pdegcnn.kernels.morphological import cost, radius_of_cost
+from pdegcnn.ops.between_samples import between_samples
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
@@ -103,7 +104,7 @@ class GridSolver(Solver):
         elif reach is not None:
             made = [(f"taps{i}", None, partial(self._coordinates, reach, p)) for i, p in enumerate(self.passes)]
         for i, planes in enumerate(self.passes):
-            if len(planes.planes) > 1:
+            if planes != SAMPLES[0]:
                 made.append((f"turns{i}", None, partial(grid_lattice.turns, space, planes)))
             if reach is not None and not self.method:
                 made.append((f"places{i}", None, partial(grid_lattice.places, space, reach, planes)))
@@ -186,7 +187,7 @@ class GridSolver(Solver):
             if not space.is_periodic:
                 kernel = kernel.expand(-1, u.shape[2], *kernel.shape[2:])
             value = morphological_convolution(
-                grid_lattice.read(field, planes, self._buffers.get(f"turns{i}"), sign),
+                self._read(field, i, sign),
                 kernel,
                 sign,
                 stride=len(planes.planes),
@@ -210,6 +211,14 @@ class GridSolver(Solver):
         reach = self.reach or self._reach_of_values(field, metric, alpha, time, sign, beyond)
         kernel = self._kernel(morphology_kernel, metric, reach, 0, field, alpha, time)
         return space.from_grid(log_plus_mean(field, kernel, temperature, sign).to(u.dtype))
+
+    def _read(self, u: Tensor, which: int, sign: int) -> Tensor:
+        """Return the planes that a pass reads; points outside the image get a value that never wins."""
+        planes = self.passes[which]
+        if planes == SAMPLES[0]:
+            return u
+        loser = (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4))
+        return between_samples(u, self.get_buffer(f"turns{which}"), loser, planes.planes)
 
     def _kernel(
         self,
@@ -261,8 +270,7 @@ class GridSolver(Solver):
         check_may_look(u, alpha, *vars(metric).values(), *(() if beyond is None else (beyond,)))
         with torch.no_grad():
             field = u if self.passes == SAMPLES else widen(u)
-            tables = [self._buffers.get(f"turns{i}") for i in range(len(self.passes))]
-            fields = [grid_lattice.read(field, planes, turns, sign) for planes, turns in zip(self.passes, tables)]
+            fields = [self._read(field, i, sign) for i in range(len(self.passes))]
             highest = torch.stack([spread(x) for x in fields]).amax(0)
             highest = highest if beyond is None else highest + beyond.to(highest)
             radius = radius_of_cost(highest, alpha, time)
@@ -283,7 +291,7 @@ def morphology_kernel(
 
 def heat_kernel(space: GridSpace, metric: Metric, taps: HeatTaps, alpha: Alpha, time: float) -> Tensor:
     """Return the turned kernel of :mod:`pdegcnn.kernels.heat`, ``[C,Or,KO,KH,KW]``: mass in the cell of each tap."""
-    mass, middle = heat_mass(metric, taps, _half_sides(metric, taps.cell), alpha, time)
+    mass, middle = heat_mass(metric, taps, half_sides(metric, taps.cell), alpha, time)
     return _conserving(space, mass.view(-1, *taps.places.shape[:5]).sum(1).transpose(1, 2), middle)
 
 
@@ -298,17 +306,10 @@ def diffusion_kernel(
     orientations give and take the same mass.
     """
     squared = DISTANCES[distance].squared(space, metric, taps)
-    sides = _half_sides(metric, space.grid_spacing.to(squared))
+    sides = half_sides(metric, space.grid_spacing.to(squared))
     volume = (2 * sides).prod(-1)[:, None, None, None, None]
     mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume
     return _conserving(space, mass, mass_of_cell(sides, alpha, time))
-
-
-def _half_sides(metric: Metric, spacing: Tensor) -> Tensor:
-    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
-    widths, volume = cell_of(metric)
-    sides = spacing * widths / 2
-    return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))
 
 
 def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
@@ -319,9 +320,10 @@ def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
     mass = torch.where(centre, middle[:, None, None, None, None], mass)
     # a kernel too wide to have any mass in the window is flat
     mass = (mass + torch.finfo(mass.dtype).tiny ** 0.5) * space.tap_weights(sizes, mass)
-    mass = _symmetric(space, all_quarters(space, mass))
+    mass, there = all_quarters(space, mass), _orientation_of_taps(space, mass)
+    mass = _symmetric(mass, there)
     total = mass.sum((-3, -2, -1)).mean(1).clamp_max(1.0)
-    return _balanced(space, mass) * total[:, None, None, None, None]
+    return _balanced(mass, there) * total[:, None, None, None, None]
 
 
 def sampled_diffusion_kernel(
@@ -329,7 +331,8 @@ def sampled_diffusion_kernel(
 ) -> Tensor:
     """Return the kernel at taps alone, scaled to mass one, ``[C,Or,KO,KH,KW]``."""
     squared, sizes = DISTANCES[distance].squared(space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
-    return _balanced(space, profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared))
+    kernel = profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
+    return _balanced(kernel, _orientation_of_taps(space, kernel))
 
 
 def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
@@ -338,19 +341,19 @@ def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
     return (torch.arange(space.orientations, device=kernel.device)[:, None] + steps) % space.orientations
 
 
-def _symmetric(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Return the mean of a kernel and of the one that goes from the taps to the centre."""
+def _symmetric(kernel: Tensor, there: Tensor) -> Tensor:
+    """Return the mean of a kernel and of the one that goes from the taps, at orientations ``there``, to the centre."""
     tap = torch.arange(kernel.shape[2], device=kernel.device)
-    return (kernel + kernel.flip(2, 3, 4)[:, _orientation_of_taps(space, kernel), tap]) / 2
+    return (kernel + kernel.flip(2, 3, 4)[:, there, tap]) / 2
 
 
-def _balanced(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Scale a kernel so that it is a mean for each orientation, and conserves mass.
+def _balanced(kernel: Tensor, there: Tensor) -> Tensor:
+    """Scale a kernel, whose taps are at orientations ``there [Or,KO]``, to a mean for each that conserves mass.
 
     Turned samples of one function have different sums, so dividing by them would leak mass between orientations. The
     kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
     """
-    between, there = kernel.sum((-2, -1)), _orientation_of_taps(space, kernel)  # [C,Or,KO] and [Or,KO]
+    between = kernel.sum((-2, -1))  # [C,Or,KO]
     scale = between.sum(-1).rsqrt()
     for _ in range(SINKHORN_STEPS):
         scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()

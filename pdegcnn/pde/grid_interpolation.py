@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,28 +69,3 @@ def _sharpening(f: Tensor) -> Tensor:
     """Weights ``[...,3]`` that undo what linear interpolation at fractions f damps."""
     bend = f * (1 - f) / 2
     return torch.stack((-bend, 1 + 2 * bend, -bend), dim=-1)
-
-
-def ahead(u: Tensor, shift: Sequence[float], outside: Tensor) -> Tensor:
-    """u [B,C,P,H,W] at points ``shift`` further, less than a step along each axis; ``outside`` where they leave it.
-
-    The same cubic convolution as :func:`shifted`, for one shift that does not change.
-    """
-    inside = torch.ones((1, 1, 1), dtype=torch.bool, device=u.device)
-    for axis, fraction in enumerate(shift):
-        if fraction:
-            size = u.shape[2 + axis]
-            inside = inside & (torch.arange(size, device=u.device) < size - 1).view(-1, *(1,) * (2 - axis))
-            u = _ahead_along(u, 2 + axis, fraction)
-    return torch.where(inside, u, outside)
-
-
-def _ahead_along(u: Tensor, axis: int, fraction: float) -> Tensor:
-    """u at points ``fraction`` of a step further along an axis; the nearest sample stands for those outside."""
-    size, f = u.shape[axis], fraction
-    bend, margins = f * (1 - f) / 2, [0] * 6
-    margins[8 - 2 * axis : 10 - 2 * axis] = 1, 2
-    wide = F.pad(u, margins, mode="replicate")
-    second, third = wide.narrow(axis, 1, size), wide.narrow(axis, 2, size)
-    near = second * (1 - f + (2 - 3 * f) * bend) + third * (f + (3 * f - 1) * bend)
-    return near - wide.narrow(axis, 0, size) * (bend * (1 - f)) - wide.narrow(axis, 3, size) * (bend * f)

@@ -18,7 +18,7 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._typing import broadcast_tensors
 from pdegcnn.kernels.heat import HeatTaps, cosines, features
-from pdegcnn.pde.grid_interpolation import ahead, turning_matrix
+from pdegcnn.pde.grid_interpolation import turning_matrix
 from pdegcnn.spaces import GridSpace
 
 Oversample = int | tuple[int, int]
@@ -191,7 +191,7 @@ def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
 def turns(space: GridSpace, planes: Pass) -> Tensor:
     """Matrix ``[(n-1)*Or,Or]`` that reads the planes p = 1 to n - 1 between the samples, those of each p together."""
     steps = torch.arange(1, len(planes.planes), dtype=torch.float64) / len(planes.planes)
-    return turning_matrix(space.orientations, steps).flatten(0, 1)
+    return turning_matrix(space.orientations, steps).reshape(-1, space.orientations)
 
 
 def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,22 +201,3 @@ def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tens
     shift = torch.tensor(planes.planes, dtype=torch.float64)[torch.remainder(ko, count).long()]
     rows, columns = kh[:, None] + shift[:, 1, None, None], kw + shift[:, 2, None, None]
     return ko / count + shift[:, 0], rows, columns
-
-
-def read(u: Tensor, planes: Pass, matrix: Tensor | None, sign: int) -> Tensor:
-    """The planes ``[B,C,n*Or,H,W]`` of a signal [B,C,Or,H,W], those of an orientation one after the other.
-
-    ``matrix`` is that of :func:`turns`, None where there is one plane for each orientation. Points outside the image
-    get a value that never wins.
-    """
-    parts, loser = [u], None
-    if matrix is not None:
-        between = (matrix @ u.flatten(3)).view(*u.shape[:2], len(planes.planes) - 1, *u.shape[2:])
-        parts += between.unbind(2)
-    for i, shift in enumerate(planes.planes):
-        if any(shift):
-            loser = (
-                (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4), keepdim=True) if loser is None else loser
-            )
-            parts[i] = ahead(parts[i], shift, loser)
-    return torch.stack(parts, dim=3).flatten(2, 3) if len(parts) > 1 else parts[0]

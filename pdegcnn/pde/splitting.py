@@ -12,7 +12,7 @@ Step = Callable[[Tensor, float], Tensor]
 
 def lie(steps: Sequence[Step], time: float) -> list[tuple[Step, float]]:
     """One term after the other (first order in time)."""
-    return [(step, time) for step in steps]
+    return list(zip(steps, [time] * len(steps)))
 
 
 def strang(steps: Sequence[Step], time: float) -> list[tuple[Step, float]]:

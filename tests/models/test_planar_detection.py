@@ -97,6 +97,18 @@ def test_laws_of_the_distance(data: st.DataObject) -> None:
         assert float(here) < 0.3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_distance_of_the_thinnest_boxes_is_finite(dtype: torch.dtype) -> None:
+    """As are its slopes: for sides, directions and places of every size that maps can hold."""
+    sides = torch.tensor([0.1, 3.0, 2000.0], dtype=dtype)
+    angles, places = torch.linspace(-3, 3, 5, dtype=dtype), torch.tensor([0.0, 1.0, 300.0], dtype=dtype)
+    boxes = torch.cartesian_prod(places, places.flip(0), sides, sides, angles).requires_grad_()
+    for other in ([0, 0, 14, 0.5, 0.2], [2, 1, 3, 3, 0]):
+        came = distance(boxes, torch.tensor([other], dtype=dtype).expand(len(boxes), 5))
+        (slope,) = torch.autograd.grad(came.sum(), boxes)
+        assert bool(((came >= 0) & (came <= 1)).all()) and bool(slope.isfinite().all())
+
+
 def test_maps_learn_the_boxes_they_are_taught() -> None:
     """With a network that is nothing but its maps: long, round and close boxes of two classes."""
 

@@ -31,6 +31,11 @@ def large() -> nn.Module:
     return pg.models.rotated_digits(space=SPACE, **LARGE)
 
 
+def turning() -> nn.Module:
+    """``small`` with smooth filters and templates of 9x9, which turn better between the grid's angles."""
+    return pg.models.rotated_digits(space=SPACE, filters="smooth", template=9, **SMALL)
+
+
 def cnn(side: int = 28) -> nn.Module:
     """Seven convolutions, as many parameters as ``large`` may have; digits of 28 or 14 pixels a side."""
 
@@ -90,6 +95,6 @@ def hyperbolic() -> nn.Module:
     return model
 
 
-NETS = {"small": small, "large": large, "cnn": cnn, "gcnn": gcnn, "escnn": Steerable}
+NETS = {"small": small, "turning": turning, "large": large, "cnn": cnn, "gcnn": gcnn, "escnn": Steerable}
 UPRIGHT_NETS = {"hyperbolic": hyperbolic, "plain": partial(cnn, 14)}
 """Networks for digits of 14 pixels a side that are not turned."""
