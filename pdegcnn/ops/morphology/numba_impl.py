@@ -56,7 +56,7 @@ def taps(width: int) -> str:
 
 
 def _source(width: int, full: bool) -> str:
-    head = "@njit(cache=True, nogil=True, fastmath=FLAGS)\n"
+    head = "@njit(**PART, fastmath=FLAGS)\n"
     load = "".join(f"    k{j}, s{j} = k[{j}], np.uint64({j}) * step\n" for j in range(width))
     values, winners = load, load
     if full:

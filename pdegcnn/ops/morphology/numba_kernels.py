@@ -12,12 +12,14 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pdegcnn.ops._jit import ENTRY, PART
+
 BLOCK, LANES = 2048, 16
 FLAGS = {"contract", "nsz"}
 
 
 # rows: generic
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def row_value(best, p, k, step, skip):
     """Improve ``best`` by one row of taps, ``step`` numbers apart, but for ``skip`` taps at either end."""
     for w in range(best.size):
@@ -26,7 +28,7 @@ def row_value(best, p, k, step, skip):
             best[w] = value if value > best[w] else best[w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def row_index(best, index, p, k, step, number, skip):
     """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it won."""
     for w in range(best.size):
@@ -64,7 +66,7 @@ def first_greatest(typing, p, k, at, tap):
     return types.uint64(p, k, types.uint64, types.uint64), build
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
     """Send grad [H,W] of one orientation to what won: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
     none = np.uint64(offset.size)
@@ -79,7 +81,7 @@ def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
                 sums[row * WIDTH + j] += grad[h, w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
     """The same where the winning ones of ``taps`` taps are known."""
     none = np.uint64(taps)
@@ -92,7 +94,7 @@ def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
                 sums[tap] += grad[h, w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def row_nan(best, index, p, k, step, number):
     """Any tap may give NaN here; a NaN that is met first stays."""
     for j in range(k.size):
@@ -104,7 +106,7 @@ def row_nan(best, index, p, k, step, number):
                     index[w] = number + j if FULL else number
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
     """The same where a tap may be absent or give NaN; the first NaN of a row wins."""
     for h in range(grad.shape[0]):
@@ -121,7 +123,7 @@ def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
                 sums[row * np.int64(WIDTH) + j] += grad[h, w]
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
+@njit(**PART, fastmath={"nnan", "nsz", "reassoc"})
 def extremes(u):
     """Smallest and largest entry where none is NaN."""
     low = high = u[0]
@@ -131,7 +133,7 @@ def extremes(u):
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def has_nan(u):
     """Whether an entry is NaN."""
     count = np.int32(0)
@@ -140,14 +142,14 @@ def has_nan(u):
     return count > 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def scaled(out, u, factor):
     """Write factor * u into out, converting."""
     for w in range(out.size):
         out[w] = factor * u[w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def fill_frame(frame, u, b, c, count, sign, kernel):
     """Write sign * u of ``count`` signals from b on into the frame; return bounds and whether NaN occurs.
 
@@ -178,14 +180,14 @@ def fill_frame(frame, u, b, c, count, sign, kernel):
     return u.dtype.type(low), u.dtype.type(high), nans
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def frame_size(planes, height, width, kernel, count):
     """Length of the frame for ``count`` signals, with some room for whole vectors at its end."""
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
     return ((planes * (height + top) + top) * (width + left) + 2 * left) * count + VECTOR + LANES
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def classify(kind, skip, k, low, high, nans):
     """Per row of taps: 0 cannot win, 1 ordinary, 2 NaN is possible; how many taps at either end of it cannot win.
 
@@ -207,7 +209,7 @@ def classify(kind, skip, k, low, high, nans):
                     skip[a, i] = min(skip[a, i], j, kw - 1 - j)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def convolve_rows(frame, k, kind, skip, plane, first, lines, height, line, step, best, index, keep):
     """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
 
@@ -232,7 +234,7 @@ def convolve_rows(frame, k, kind, skip, plane, first, lines, height, line, step,
             row_value(best[low:high], p, k[i], step, skip[i])
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop):
     """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winners where ``keep``.
 
@@ -272,7 +274,7 @@ def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop)
                     write_rows(winner, b, c, o, first, lines, together, index, np.int32(1), line)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def write_rows(out, b, c, o, first, lines, count, values, factor, line):
     """Write factor * values, rows of length ``line`` with their signals innermost, into ``lines`` rows of out."""
     width = out.shape[4]
@@ -286,7 +288,7 @@ def write_rows(out, b, c, o, first, lines, count, values, factor, line):
                     out[b + n, c, o, first + h, w] = factor * row[w * count + n]
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start, stop):
     """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into sums [parts,C,Or,taps].
 
@@ -296,8 +298,8 @@ def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start
     batch, channels, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = sums.shape[0], kh // 2, kw // 2
-    columns, rows = width + left, height + top
-    signal = np.full(frame_size(planes, height, width, kernel, 1), -np.inf).astype(u.dtype)
+    columns, rows, single = width + left, height + top, np.int64(1)  # a literal would be compiled for again
+    signal = np.full(frame_size(planes, height, width, kernel, single), -np.inf).astype(u.dtype)
     frame = np.empty(signal.size, grad.dtype)
     offset = np.empty((orientations, ko * kh * EACH), np.uint64)
     for o in range(orientations):
@@ -313,7 +315,7 @@ def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start
             frame[:] = 0
             high, nans = one, False
             if not FULL:
-                _, high, nans = fill_frame(signal, u, b, c, 1, one, kernel)
+                _, high, nans = fill_frame(signal, u, b, c, single, one, kernel)
             for o in range(orientations):
                 if FULL:
                     plane_full_back(
