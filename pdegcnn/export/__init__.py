@@ -94,21 +94,28 @@ def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True
     path, inputs = Path(path), args if isinstance(args, tuple) else (args,)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
-    _import_onnx()
+    translations = _translations()
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     traced = _rewritten(model, inputs, shapes, True, RealInterpreter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own notices
-        made = torch.onnx.export(traced, dynamo=True, verbose=False)
+        # not optimised: the optimiser compares all pairs of nodes, for minutes, and runtimes optimise when they load
+        made = torch.onnx.export(
+            traced, dynamo=True, verbose=False, optimize=False, custom_translation_table=translations
+        )
     assert made is not None
     write_file(path, made.save)
     return path
 
 
-def _import_onnx() -> None:
+def _translations() -> dict[Any, Any]:
+    """Return the operators that are written in ONNX; raise if what writes them is missing."""
     try:
         import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+
+        from pdegcnn.export.onnx_operators import translations
+
+        return translations()
     except ImportError as error:
         raise ImportError(f"to_onnx needs the extra: pip install 'pdegcnn[export]' ({error})") from error
 
