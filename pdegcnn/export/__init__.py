@@ -41,7 +41,8 @@ def program(
         frozen: compute kernels and filters once and keep them as constants: faster, but without parameters to train.
         batch: leave the size of the first axis of every input open.
         dynamic_shapes: which sizes are left open, as ``torch.export.export`` takes it: a tuple with an entry for each
-            input, such as ``({0: Dim("batch"), 2: Dim("height"), 3: Dim("width")},)``; then ``batch`` does not count.
+            input, such as ``({0: Dim("batch"), 2: Dim("height", min=16), 3: Dim("width", min=16)},)``; then ``batch``
+            does not count. A network that halves sizes needs the least size that has two pixels on its coarsest grid.
 
     Returns:
         The program; ``program.module()`` runs it, ``torch.export.save`` writes it.
@@ -71,8 +72,8 @@ def to_plain(
 def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True, dynamic_shapes: Any = None) -> Path:
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
-    Max-plus convolutions are gathers, subtractions and maxima; Fourier transforms along rings are matrix products, for
-    ONNX has no complex numbers. The file appears whole or not at all.
+    Max-plus convolutions are loops over the taps of their kernels; Fourier transforms along rings are matrix products,
+    for ONNX has no complex numbers. The graph is left to the runtime to optimise. The file appears whole or not at all.
 
     Args:
         model: any module whose inputs and outputs are real tensors.
@@ -159,7 +160,9 @@ def _trace(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> ExportedPr
     try:
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        fixes = [line.strip() for line in lines if line.startswith("  ") and " = Dim(" in line]
+        reason = lines[0] + (f" Open sizes that would do: {', '.join(fixes)}" if fixes else "")
         raise ValueError(f"model: expected one that torch.export can trace, got: {reason}") from error
 
 

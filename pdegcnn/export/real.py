@@ -14,8 +14,8 @@ from torch import Tensor
 from pdegcnn.export.rewriting import PlainInterpreter
 
 aten = torch.ops.aten
-LOOPS = ("morphology", "morphology_pair")
-"""Operators that stay in the graph, for :mod:`pdegcnn.export.onnx_operators` to write them as loops."""
+FUNCTIONS = ("convection", "morphology", "morphology_pair")
+"""Operators that stay in the graph, for :mod:`pdegcnn.export.onnx_operators` to write them as functions."""
 
 
 class Pair(NamedTuple):
@@ -38,7 +38,7 @@ class RealInterpreter(PlainInterpreter):
         rule = RULES.get(target)
         if rule is not None:
             return rule(*args, **kwargs)
-        if _is_loop(target, args):
+        if _is_function(target, args):
             return target(*args, **kwargs)
         if not any(isinstance(a, Pair) for a in _leaves((args, kwargs))):
             return super().call_function(target, args, kwargs)
@@ -51,11 +51,11 @@ class RealInterpreter(PlainInterpreter):
         return Pair(*parts)
 
 
-def _is_loop(target: Any, args: tuple[Any, ...]) -> bool:
-    """Return whether an operator stays in the graph: one of ``LOOPS`` on float32 tensors, as the loop computes."""
+def _is_function(target: Any, args: tuple[Any, ...]) -> bool:
+    """Return whether an operator stays in the graph: one of ``FUNCTIONS`` on float32 tensors, as they compute."""
     if not isinstance(target, torch._ops.OpOverload) or target.namespace != "pdegcnn":
         return False
-    return target._schema.name.partition("::")[2] in LOOPS and args[0].dtype == torch.float32
+    return target._schema.name.partition("::")[2] in FUNCTIONS and args[0].dtype == torch.float32
 
 
 def _leaves(value: Any) -> list[Any]:
