@@ -9,6 +9,8 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 # Tests that compare numbers which a processor or a number of threads could change.
 NUMERICAL := $(addprefix tests/,golden laws kernels spaces surface sphere ops pde nn gauge reversible models)
 
+PROSE := README.md CONTRIBUTING.md CHANGELOG.md docs pdegcnn examples tools benchmarks tests
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test portable escnn lint types docs gpu clean
 
@@ -42,10 +44,12 @@ $(VENV)/.stamp-demo: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.stamp-demo ## learn textures upright, recognise them turned, beside a plain CNN (3 minutes), write demo/; SEED=1
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py --seed $(or $(SEED),0)
 
-lint: $(VENV)/.stamp-test ## check style, formatting and the direction of imports
+lint: $(VENV)/.stamp-test ## check style, formatting, the direction of imports, spelling and wording
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/codespell $(PROSE)
+	$(BIN)/python -m tools.check_prose
 
 types: $(VENV)/.stamp-test ## check type hints
 	$(BIN)/pyright --pythonpath $(BIN)/python

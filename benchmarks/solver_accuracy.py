@@ -1,26 +1,33 @@
-"""What the solvers on the plane and SE(2) get right, beside what it costs.
+"""What the solvers get right, beside what it costs and beside the targets that were set.
 
-    python -m benchmarks.solver_accuracy [--quick] [--grids]    # with S2 and SO(3) unless --grids; minutes on one core
+    python -m benchmarks.solver_accuracy                        # every row; half an hour on one core
+    python -m benchmarks.solver_accuracy --rows dilation chain  # some of them
+    python -m benchmarks.solver_accuracy --rows digits --data DIR   # digits of MNIST, else those inside a package
+
+Rows: ``dilation``, ``convection``, ``diffusion`` and ``chain`` on SE(2), ``sphere`` (S2 and SO(3)), ``mesh``
+(icospheres), ``digits`` (trained networks that read rotated digits) and ``spherical_digits`` (files of results).
 
 Errors are relative, against solutions written without the library (``tests/pde/references.py``): dilation against a
 WENO solver, relative to the change that it makes; convection and diffusion against the function at moved points and
 dense exponentials. "Chain" is lift, convection, dilation and maximum (with erosion where there are several layers) of
 an image turned by formula, compared after a blur of 1.5 pixels. Times are processor time, forward and with backward, as
-multiples of the time of the old defaults: samples, five taps, linear interpolation.
+multiples of the time of the old defaults: samples, five taps, linear interpolation. Targets are upper limits of errors
+and times.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 import pdegcnn as pg
-from benchmarks import solver_accuracy_sphere
+from benchmarks import solver_accuracy_mesh, solver_accuracy_sphere, solver_accuracy_trained
 from benchmarks.solver_accuracy_sphere import costs
 from tests.pde.references import Waves, convected, diffused, dilated
 
@@ -43,6 +50,24 @@ DIFFUSION = {
 INNER = (slice(None), slice(5, -5), slice(5, -5))
 
 
+TARGETS = {
+    ("dilation, Or 8", "default"): ".13, 2x",
+    ("dilation, Or 16", "default"): ".11, 2x",
+    ("dilation, Or 32", "default"): ".10, 2x",
+    ("dilation, Or 8", "oversample=2"): ".09",
+    ("dilation, Or 16", "oversample=2"): ".05",
+    ("dilation, Or 32", "oversample=2"): ".045",
+    ("convection, Or 8", "default"): ".05",
+    ("diffusion (1, 1, 1), Or 8", "default"): ".05 from .3 on, 1x",
+    ("diffusion (.5, 1.5, 1), Or 8", "default"): ".05 from .3 on, 1x",
+    ("diffusion full, Or 8", "default"): ".05 from .3 on, 1x",
+    ("chain of 1 layer(s), Or 8", "default"): ".06",
+    ("chain of 1 layer(s), Or 8", "oversample=2"): ".04",
+    ("chain of 3 layer(s), Or 8", "oversample=2"): ".08",
+}
+"""Greatest error, and time where there is a limit, of each choice that has a target."""
+
+
 class Row(NamedTuple):
     """One measurement."""
 
@@ -51,6 +76,11 @@ class Row(NamedTuple):
     errors: str
     forward: float
     training: float
+
+    @property
+    def target(self) -> str:
+        """The limits that were set for it."""
+        return TARGETS.get((self.what.partition(":")[0], self.options), "")
 
 
 def full(metric: Tensor) -> Tensor:
@@ -136,38 +166,50 @@ def image(angle: float, size: int = 64) -> Tensor:
     return torch.cos(waves).sum(-1)[None, None]
 
 
-def chain(layers: int, filters: str | None, convection: dict[str, Any], morphology: dict[str, Any]) -> str:
-    """Errors at 15, 30 and 45 degrees."""
-    space, found = pg.SE2(8), []
-    torch.manual_seed(1)
-    lift = pg.nn.Lift(space, 1, 6, filters=filters).double()
-    vectors = (2 * torch.rand(layers, 6, 3, dtype=torch.float64) - 1) * space.grid_spacing
-    metrics = torch.exp(torch.empty(2 * layers, 6, 3, dtype=torch.float64).uniform_(math.log(0.5), math.log(1.5)))
+class Chain:
+    """Lift, convection and dilation (with erosion where there are several layers), maximum over orientations."""
 
-    def net(f: Tensor) -> Tensor:
-        u = lift(f) / scale
-        for i in range(layers):
-            u = F.dilation(F.convection(u, space, vectors[i], **convection), space, metrics[2 * i], **morphology)
-            if layers > 1:
-                u = F.erosion(u, space, metrics[2 * i + 1], **morphology)
+    def __init__(
+        self, layers: int, filters: str | None, convection: dict[str, Any], morphology: dict[str, Any], dtype: Any
+    ) -> None:
+        torch.manual_seed(1)
+        self.space, self.convection, self.morphology = pg.SE2(8), convection, morphology
+        self.lift = pg.nn.Lift(self.space, 1, 6, filters=filters).double()
+        self.vectors = (2 * torch.rand(layers, 6, 3, dtype=torch.float64) - 1) * self.space.grid_spacing
+        metrics = torch.empty(2 * layers, 6, 3, dtype=torch.float64).uniform_(math.log(0.5), math.log(1.5))
+        self.metrics = torch.exp(metrics).to(dtype)
+        with torch.no_grad():
+            self.scale = self.lift(image(0.0)).std((0, 2, 3, 4), keepdim=True).to(dtype)
+        self.lift, self.vectors = self.lift.to(dtype), self.vectors.to(dtype)
+
+    def __call__(self, f: Tensor, vectors: Tensor) -> Tensor:
+        """Run images ``[B,1,H,W]``."""
+        u = self.lift(f) / self.scale
+        for i, vector in enumerate(vectors):
+            u = F.convection(u, self.space, vector, **self.convection)
+            u = F.dilation(u, self.space, self.metrics[2 * i], **self.morphology)
+            if len(vectors) > 1:
+                u = F.erosion(u, self.space, self.metrics[2 * i + 1], **self.morphology)
                 u = (u - u.mean((2, 3, 4), keepdim=True)) / u.std((2, 3, 4), keepdim=True)
         return u.amax(2)
 
-    axis = torch.arange(64, dtype=torch.float64) - 31.5
-    disk = (axis[:, None] ** 2 + axis**2 < 20**2).double()
-    with torch.no_grad():
-        scale = lift(image(0.0)).std((0, 2, 3, 4), keepdim=True)
-        still = net(image(0.0))
+    @torch.no_grad()
+    def errors(self) -> str:
+        """Errors at 15, 30 and 45 degrees."""
+        axis, found = torch.arange(64, dtype=torch.float64) - 31.5, []
+        disk = (axis[:, None] ** 2 + axis**2 < 20**2).double()
+        still = self(image(0.0), self.vectors)
         for degrees in (15, 30, 45):
-            pair = space.transform(still, angle=degrees), net(image(math.radians(degrees)))
+            turned = self(image(math.radians(degrees)), self.vectors)
+            pair = self.space.transform(still, angle=degrees), turned
             # heat for a time of half the variance is a blur
             a, b = (F.diffusion(v, pg.R2(), torch.ones(2).double(), time=1.125, method="spectral") for v in pair)
             mean = (b * disk).sum((2, 3), keepdim=True) / disk.sum()
             found.append(float(((a - b) * disk).norm() / ((b - mean) * disk).norm()))
-    return " ".join(f"{e:.3f}" for e in found)
+        return " ".join(f"{e:.3f}" for e in found)
 
 
-def chains(quick: bool) -> list[Row]:
+def chains(quick: bool) -> Iterable[Row]:
     """One layer, and three with erosion."""
     choices: dict[str, tuple[str | None, dict[str, Any], dict[str, Any]]] = {
         "old default": ("steerable", {"method": "linear"}, OLD),
@@ -175,13 +217,15 @@ def chains(quick: bool) -> list[Row]:
         "oversample=2": (None, {}, {"oversample": 2}),
         "oversample=2, spectral": (None, {"method": "spectral"}, {"oversample": 2}),
     }
-    rows = []
     for layers in (1,) if quick else (1, 3):
+        first: tuple[float, float] | None = None
         for name, choice in choices.items():
-            rows.append(
-                Row(f"chain of {layers} layer(s), Or 8: 15, 30, 45 degrees", name, chain(layers, *choice), 0, 0)
-            )
-    return rows
+            net = Chain(layers, *choice, torch.float32)
+            took = costs(net, image(0.0).float(), net.vectors)
+            first = first or took
+            errors = Chain(layers, *choice, torch.float64).errors()
+            what = f"chain of {layers} layer(s), Or 8: 15, 30, 45 degrees"
+            yield Row(what, name, errors, took[0] / first[0], took[1] / first[1])
 
 
 def picture(rows: Sequence[Row], path: str) -> None:
@@ -202,27 +246,43 @@ def picture(rows: Sequence[Row], path: str) -> None:
     figure.savefig(path, dpi=150)
 
 
+GRIDS: dict[str, Callable[[bool], Iterable[Row]]] = {
+    "dilation": dilations,
+    "convection": lambda _: convections(),
+    "diffusion": lambda _: diffusions(),
+    "chain": chains,
+}
+ROWS = (*GRIDS, "sphere", "mesh", "digits", "spherical_digits")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, help="what to measure (everything)")
     parser.add_argument("--quick", action="store_true", help="one metric, 8 and 16 orientations, one layer")
     parser.add_argument("--picture", help="file for a picture of the error of dilation over orientations")
-    parser.add_argument("--grids", action="store_true", help="without S2 and SO(3)")
+    parser.add_argument("--data", type=Path, help="for digits: folder with rotmnist_{train12k,test50k}.npz")
     chosen = parser.parse_args(arguments)
-    quick = chosen.quick
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    print(f"{'':55s}{'options':24s}{'time':>6s}{'train':>7s}  errors")
     measured: list[Row] = []
-    for part in (lambda: dilations(quick), convections, diffusions, lambda: chains(quick)):
-        for row in part():
+    for part in (name for name in GRIDS if name in chosen.rows):
+        if not measured:
+            print(f"{'':55s}{'options':24s}{'time':>6s}{'train':>7s}  {'target':20s}errors")
+        for row in GRIDS[part](chosen.quick):
             measured.append(row)
-            times = f"{row.forward:6.1f}{row.training:7.1f}" if row.forward else " " * 13
-            print(f"{row.what:55s}{row.options:24s}{times}  {row.errors}", flush=True)
+            times = f"{row.forward:6.1f}{row.training:7.1f}"
+            print(f"{row.what:55s}{row.options:24s}{times}  {row.target:20s}{row.errors}", flush=True)
     if chosen.picture:
         picture(measured, chosen.picture)
-    if not chosen.grids:
-        solver_accuracy_sphere.main(["--quick"] if quick else [])
+    if "sphere" in chosen.rows:
+        solver_accuracy_sphere.main(["--quick"] if chosen.quick else [])
+    if "mesh" in chosen.rows:
+        solver_accuracy_mesh.main(["--quick"] if chosen.quick else [])
+    if "digits" in chosen.rows:
+        solver_accuracy_trained.digits(chosen.data)
+    if "spherical_digits" in chosen.rows:
+        solver_accuracy_trained.spherical_digits()
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class DigitData(lightning.LightningDataModule):
         return TensorDataset(digits.images, digits.labels)
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled; a last batch that is not full is left out, for it could be one digit, which has no variance."""
+        """Shuffled; leaves out a last batch that is not full: it could be one digit, which has no variance."""
         return DataLoader(self.train, self.batch, shuffle=True, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:

@@ -6,7 +6,7 @@ With ``--data``: depth classes of the sulci on the fsaverage5 cortex, learned on
 right one (mirrored, so that both are oriented alike); nilearn has it inside its wheel. Without: height classes of waves
 on a sphere, learned on one and tested on another. Input is the bending of the surface at each vertex: a scalar (mean)
 and a spin-2 field (how it differs between directions). A gauge-equivariant network is compared with a plain graph
-convolution and with spectral diffusion in the manner of DiffusionNet, both of as many parameters; these see the scalar
+convolution and with spectral diffusion as in DiffusionNet, both of as many parameters; these see the scalar
 and the length of the spin-2 field.
 """
 

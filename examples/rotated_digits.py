@@ -28,6 +28,7 @@ from pdegcnn_examples.training import distributed, local_device, rank, recipe, w
 
 OWN: dict[str, dict[str, Any]] = {
     "small": {"epochs": 40, "seconds": 600.0, "rate": 0.02},
+    "turning": {"epochs": 40, "seconds": 600.0, "rate": 0.02},
     "large": {"epochs": 80, "rate": 0.01},
     "cnn": {"epochs": 80, "rate": 0.005},
     "gcnn": {"epochs": 40, "rate": 0.01},

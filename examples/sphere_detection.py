@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 import pdegcnn as pg
 from pdegcnn.models import SphericalBoxes, average_precision, detection_loss, find_boxes
-from pdegcnn.models.spherical_detection import PRIOR
+from pdegcnn.models.detection_scores import PRIOR
 from pdegcnn_examples.command_line import add_band, load_or_exit, parse, parser
 from pdegcnn_examples.datasets import mnist
 from pdegcnn_examples.datasets.digits import load_upright

@@ -193,19 +193,19 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
 
 
 def number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
-    """As `interval`, for one number that is no tensor."""
+    """Check one number that is not a tensor, as `interval` does."""
     if isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a number, got a tensor of shape {tuple(value.shape)}")
     interval(name, value, low, high, open_low=open_low)
 
 
 def plain(value: Any) -> Any:
-    """The Python number in a NumPy scalar or in an array or tensor without axes; anything else as it is."""
+    """Return the Python number in a NumPy scalar or in an array or tensor without axes; anything else as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def plain_number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
-    """A number, also one of NumPy or in a tensor without axes, as the Python float that things are kept by; else raise
+    """Return a number, also one of NumPy or in a tensor without axes, as a Python float; else raise
     as `number` does.
     """
     value = plain(value)
@@ -227,16 +227,13 @@ def border(boundary: Any, padding_mode: Any, default: str | None = None) -> Any:
     return "periodic" if isinstance(boundary, str) and boundary == "circular" else boundary
 
 
-def _fits(u: Tensor, kernel: Tensor, stride: int) -> bool:
-    return kernel.shape[0] == u.shape[1] and kernel.shape[1] * stride == u.shape[2]
-
-
 def kernel(u: Tensor, kernel: Any, name: str = "kernel", *, stride: int = 1) -> Tensor:
     """Check a turned, depthwise kernel [C,Or,KO,KH,KW] against its signal u [B,C,stride*Or,H,W]."""
-    if stride != 1:
+    if type(stride) is not int or stride < 1:
         positive_int("stride", stride)
     alike = isinstance(kernel, Tensor) and kernel.dtype == u.dtype and kernel.device == u.device
-    if alike and kernel.layout is torch.strided and kernel.ndim == 5 and _fits(u, kernel, stride):
+    dense = alike and kernel.layout is torch.strided and kernel.ndim == 5
+    if dense and kernel.shape[0] == u.shape[1] and kernel.shape[1] * stride == u.shape[2]:
         odd(name, kernel.shape[2:])
         return kernel
     tensor(name, kernel, 5, "[C,Or,KO,KH,KW]")
@@ -256,7 +253,7 @@ SEMIFIELDS = ("max_plus", "log_plus")
 
 
 def temperature(value: Any, semifield: Any, u: Tensor | None = None) -> Any:
-    """The temperature of a semifield as a number or, for a signal u, also a tensor [] or [C] of its kind (or float32
+    """Return the temperature of a semifield: a number or, for a signal u, a tensor [] or [C] of its kind (or float32
     for half precision), positive and finite; None for max-plus, which has no temperature. Raise for anything else.
     """
     choice("semifield", semifield, SEMIFIELDS)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Table = tuple[str, tuple[int, ...] | None, Callable[[], "Tensor | NDArray[Any]"]]
-"""Name and shape of a buffer, and what makes it; without a shape it is made on the meta device too."""
+"""Name and shape of a buffer, and what makes it; without a shape it is made on the meta device too. The first one of a
+module holds floating-point numbers."""
 
 
 class Derived(nn.Module):
@@ -27,11 +28,11 @@ class Derived(nn.Module):
     """
 
     def _tables(self) -> Sequence[Table]:
-        """The buffers and what makes them."""
+        """Return the buffers and what makes them."""
         return ()
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
-        """The dtype of the tables in a module of this dtype."""
+        """Return the dtype of the tables in a module of this dtype."""
         return dtype
 
     def _build(self, like: Tensor) -> None:
@@ -102,7 +103,7 @@ class Derived(nn.Module):
 
 
 def lasting(build: Callable[..., Any], *args: Any) -> Any:
-    """What ``build(*args)`` gives, fit for training also where it is first needed, and kept, in inference mode."""
+    """Return what ``build(*args)`` gives, fit for training even if inference mode needs it first and keeps it."""
     if not torch.is_inference_mode_enabled():
         return build(*args)
     with torch.inference_mode(False), torch.no_grad():
@@ -110,15 +111,15 @@ def lasting(build: Callable[..., Any], *args: Any) -> Any:
 
 
 def _made(make: Callable[[], Tensor | NDArray[Any]], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The table, made on the CPU."""
+    """Return the table, made on the CPU."""
     with torch.device("cpu"):
         value = make()
     value = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-    return value.to(device=device, dtype=dtype)
+    return value.to(device=device, dtype=dtype if value.is_floating_point() else None)  # indices stay what they are
 
 
 def _probe(like: Tensor) -> Tensor:
-    """A few numbers of the dtype and on the device of ``like`` that no memory holds by chance."""
+    """Return a few numbers of the dtype and on the device of ``like`` that no memory holds by chance."""
     if like.is_meta:
         return torch.empty(0, dtype=like.dtype, device=like.device)
     return torch.frombuffer(bytearray(os.urandom(64)), dtype=like.dtype).to(like.device)

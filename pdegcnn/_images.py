@@ -15,7 +15,7 @@ WIDE = {"I;12": 4095}
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """The colours of a photograph as uint8 (H,W,3), upright.
+    """Read the colours of a photograph as uint8 (H,W,3), upright.
 
     A palette gives its colours. What is transparent lies on black. Grey values of 16 bits, also those kept in 32, are
     scaled from 0..65535, those of 12 bits from 0..4095, floats from [0,1].
@@ -44,7 +44,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Any, str, int]]:
-    """The first image in a file, turned as its EXIF orientation says; ``ValueError`` for all that fails.
+    """Open the first image in a file, turned as its EXIF orientation says; raise ``ValueError`` if that fails.
 
     Also how its pixels are stored, in Pillow's words, and the number of images in the file.
     """

@@ -121,7 +121,7 @@ def has_tangent(*tensors: Tensor) -> bool:
 
 
 def needs_rule(*arguments: Any) -> bool:
-    """Whether a derivative that is none of ``torch.autograd`` passes one of the arguments of an operator.
+    """Whether a derivative of another kind than ``torch.autograd`` passes one of the arguments of an operator.
 
     For the operator's own registration, where torch has taken off the wrappers of all transforms but one. What is no
     tensor does not count.
@@ -149,11 +149,15 @@ def differentiated(*tensors: Tensor) -> bool:
     return (wrapped and not levels().isdisjoint((GRAD, JVP))) or has_tangent(*tensors)
 
 
-def loop(run: Callable[..., Any], size: int, axes: Sequence[int | None], args: Sequence[Any]) -> tuple[Any, Any]:
-    """What a ``vmap`` rule returns for ``run``, called once for each of ``size`` entries of the batched arguments."""
+def loop(run: Callable[..., Any], size: int, axes: Sequence[Any], args: Sequence[Any]) -> tuple[Any, Any]:
+    """Return the result of a ``vmap`` rule: call ``run`` once for each of ``size`` entries of the batched arguments.
+
+    An axis is a number, None for what is not batched, or a list of None for a list of numbers.
+    """
     found = []
     for index in range(size):
-        found.append(run(*(x if axis is None else x.select(axis, index) for x, axis in zip(args, axes, strict=True))))
+        pairs = zip(args, axes, strict=True)
+        found.append(run(*(x.select(axis, index) if isinstance(axis, int) else x for x, axis in pairs)))
     if isinstance(found[0], Tensor):
         return torch.stack(found), 0
     return tuple(torch.stack(parts) for parts in zip(*found, strict=True)), (0,) * len(found[0])

@@ -84,5 +84,5 @@ else:
 
 
 def tolist(tensor: Tensor) -> list[Any]:
-    """The entries of a tensor as numbers in nested lists."""
+    """Return the entries of a tensor as numbers in nested lists."""
     return cast("list[Any]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType] - torch says no more than list

@@ -86,9 +86,9 @@ def convection(
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
 
     Raises:
-        ValueError: wrong shapes, options that the space does not have, non-finite vector, or a space without invariant
+        ValueError: for wrong shapes, options that the space lacks, a non-finite vector, or a space without invariant
             vector fields.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -135,8 +135,8 @@ def diffusion(
             the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for band-limited
             periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
             on a mesh ``"kernel"``.
-        kernel_size: samples across the kernel on grids and meshes: 5 unless given, odd, or one per axis, or ``"auto"``;
-            see :func:`dilation`.
+        kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; see
+            :func:`dilation`. Unless given, all turns and a radius of 5 pixels, or of 3.5 units on a mesh.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
         distance: approximation of the distance on grids (unless given the heat kernel's
             approximation by its moments at each turn, see :mod:`pdegcnn.kernels.heat`).
@@ -148,8 +148,8 @@ def diffusion(
         A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
 
     Raises:
-        ValueError: wrong shapes, values out of range, options that the space does not have, or an asymmetric metric.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        ValueError: for wrong shapes, values out of range, options that the space lacks, or an asymmetric metric.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -196,8 +196,8 @@ def convection_diffusion(
         A signal like ``u``, of the same integral and of no greater norm. Differentiable in all tensors.
 
     Raises:
-        ValueError: wrong shapes, values out of range, or a space without this term.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        ValueError: for wrong shapes, values out of range, or a space without this term.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -241,9 +241,10 @@ def dilation(
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on grids a radius of (2 pi / 3, 3); on S2 and SO(3) no less than a radius of 5 pi / 16 and of
-            (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one per axis (orientations first), or
-            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
+            unless given (on grids a radius of (2 pi / 3, 3), on meshes of (2 pi / 3, 5 / 2); on S2 and SO(3) no less
+            than a radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one
+            per axis (orientations first), or ``"auto"``: every tap that could win, chosen from metric, power and the
+            range of ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels (on volumes in units of length), in radians
             on S2 and SO(3), in units of a mesh; or (radians of orientation, that), where one number stands for
             (pi/2, that).
@@ -271,8 +272,8 @@ def dilation(
         Nothing outside the image ever wins.
 
     Raises:
-        ValueError: wrong shapes, values out of range, or options that the space does not have.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        ValueError: for wrong shapes, values out of range, or options that the space does not have.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -358,7 +359,7 @@ def morphological_convolution(
 
     With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
     exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
-    plane of u is below 680 t; where the sums of a wider range underflow, they give way to the sharp one. Source:
+    plane of u is below 680 t; where the sums of a wider range underflow, the sharp maximum replaces them. Source:
     Bellaard et al. (arXiv 2403.15182).
 
     Args:
@@ -372,8 +373,8 @@ def morphological_convolution(
         A signal like ``u``. Orientations are periodic; taps outside the image never win; ties go to the first tap.
 
     Raises:
-        ValueError: ranks, channels, orientations, sizes, sign or temperature that do not fit.
-        TypeError: not floating tensors of one dtype.
+        ValueError: for ranks, channels, orientations, sizes, sign or temperature that do not fit.
+        TypeError: for anything but floating tensors of one dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -405,8 +406,8 @@ def group_convolution(
         A signal like ``u``, with ``Cout`` channels for a mixing kernel.
 
     Raises:
-        ValueError: ranks, channels, orientations, sizes or boundary that do not fit.
-        TypeError: not floating tensors of one dtype.
+        ValueError: for ranks, channels, orientations, sizes or boundary that do not fit.
+        TypeError: for anything but floating tensors of one dtype.
     """
     outside = _checks.border(boundary, padding_mode, "zeros")
     if _is_image(u):

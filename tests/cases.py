@@ -8,6 +8,7 @@ the library needs no entry: the variants below are made from those lists.
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -105,6 +106,7 @@ UNEQUAL = W * torch.tensor([1.0, 1.5, 0.8])
 COEFFICIENTS = torch.randn(2, 2, 4, 4, dtype=torch.complex64)
 SQUARE = torch.randn(2, 2, 6, 6)
 LATITUDES, LONGITUDES = torch.tensor([90, 45, 0, -45, -90]), torch.arange(8) * 45
+BOXES = torch.tensor([[8.0, 9.0, 7.0, 3.0, 0.4], [9.0, 8.0, 6.0, 2.0, -1.0], [3.0, 4.0, 2.0, 5.0, 2.0]])
 IO = {"in_channels": 2, "out_channels": 3}
 RESIZED = {"translations": "another number of pixels"}
 
@@ -125,6 +127,12 @@ def part(in_channels: int, out_channels: int, term: str) -> nn.Module:
     """A PDE layer inside of another layer; leaves the random numbers of the cases below as they are."""
     with torch.random.fork_rng(devices=[]):
         return pg.nn.PDELayer(SE2, in_channels, out_channels, (term,))
+
+
+@functools.wraps(pg.models.detector)
+def detector_network(**arguments: Any) -> nn.Module:
+    """The part of a detector that computes maps; what it makes of them: tests/models/test_planar_detection.py."""
+    return pg.models.detector(**arguments).network
 
 
 PUBLIC_LAYERS = [
@@ -204,6 +212,9 @@ PUBLIC_LAYERS = [
         "models.spherical_detector",
         {"grid": GRID, "classes": 2, "in_channels": 2, "width": 2, "layers": 1, "fibre": 3}, SPHERE,
     ),
+    Case("models.detector", detector_network,
+         {"classes": 2, "in_channels": 2, "space": SE2, "channels": (2, 3), "layers": 1, "kernel_size": 3}, (IMAGE,),
+         SE2, lacks=RESIZED),
     layer("models.unet", {"space": SE2, "channels": (2, 3), "kernel_size": 3, **IO}, IMAGE, lacks=RESIZED),
 ]  # fmt: skip
 """A good call of every public layer and network."""
@@ -444,6 +455,10 @@ FUNCTIONS = [
     function("kernels.diffusion_profile", squared_distance=torch.rand(4), alpha=0.7, dim=3, time=1.0),
     function("kernels.morphological_kernel", squared_distance=torch.rand(4), alpha=0.7, time=1.0),
     function("reversible.stability_report", stack=STACK, y=IMAGE, v=IMAGE),
+    function("models.canonical_boxes", boxes=BOXES),
+    function("models.turn_boxes", boxes=BOXES, angle=30.0, size=(20, 24)),
+    function("models.oriented_iou", boxes=BOXES, others=BOXES.flip(0)),
+    function("models.oriented_nms", boxes=BOXES, scores=torch.tensor([0.5, 0.9, 0.7]), overlap=0.3),
     function("sphere.area_mean", values=SPHERE, grid=GRID),
     function("sphere.regrid", values=torch.randn(2, 5, 8), latitudes=LATITUDES, longitudes=LONGITUDES, grid=GRID),
     function("sphere.to_latlon", signal=SPHERE, grid=GRID, latitudes=LATITUDES, longitudes=LONGITUDES),
@@ -502,6 +517,7 @@ ELSEWHERE = {
     "reversible.depth_smoothness": "a penalty of a model: tests/reversible",
     **{f"models.{n}": "tests/models/test_spherical_detection.py"
        for n in ("SphericalBoxes", "average_precision", "box_area", "box_iou", "detection_loss", "find_boxes")},
+    "models.Detector": "gives boxes, or losses of targets: tests/models/test_planar_detection.py",
     "nn.AreaWeightedLoss": "takes a target: tests/nn/test_area_weighted_loss.py",
     "models.tiled": "tests/models/test_tiles.py",
     "sphere.grid_of": "gives a grid: tests/sphere/test_latlon.py",

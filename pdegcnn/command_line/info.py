@@ -22,7 +22,7 @@ EXTRAS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """It takes no arguments."""
+    """Add nothing: the command takes no arguments."""
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def version(package: str) -> str:
 
 
 def versions() -> list[str]:
-    """A line for each package and extra."""
+    """Return a line for each package and extra."""
     lines = [
         f"pdegcnn {version('pdegcnn') or 'not installed'}, Python {platform.python_version()}, {platform.platform()}"
     ]
@@ -55,7 +55,7 @@ def versions() -> list[str]:
 
 
 def devices() -> list[str]:
-    """The processor, and each GPU."""
+    """Return a line for the processor and each GPU."""
     import torch
 
     lines = [f"processor: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"]
@@ -68,7 +68,7 @@ def devices() -> list[str]:
 
 
 def backends() -> list[str]:
-    """What each operator runs on, per device; ``pdegcnn.backends()`` says why not on others."""
+    """Return what each operator runs on, per device; ``pdegcnn.backends()`` says why not on others."""
     import torch
 
     from pdegcnn.ops.backend import BACKENDS, available, operators
@@ -82,7 +82,7 @@ def backends() -> list[str]:
 
 
 def missing() -> list[str]:
-    """What would make this installation faster."""
+    """Return what would make this installation faster."""
     import torch
 
     from pdegcnn.ops.backend import refusal

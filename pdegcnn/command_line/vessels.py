@@ -36,7 +36,7 @@ class Job(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.add_argument("photographs", nargs="+", type=Path, metavar="PHOTO", help="a photograph, or a folder of them")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the pictures; made if absent"
@@ -87,7 +87,7 @@ def _say(text: str) -> None:
 
 
 def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """The photographs that are meant, each once, and what is wrong with the places.
+    """Find the photographs that are meant, each once, and what is wrong with the places.
 
     Of a folder, files with the suffix of an image count, but for pictures that this command has written there.
     """
@@ -111,7 +111,7 @@ def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def named(paths: Sequence[Path]) -> list[Job]:
-    """A name for each photograph, of its own: the stem; else with the suffix; else with folders before it."""
+    """Give each photograph a name of its own: the stem; else with the suffix; else with folders before it."""
     depth = max(len(path.resolve().parts) for path in paths)
     forms: list[Callable[[Path], str]] = [lambda p: p.stem, lambda p: p.name]
     forms += [lambda p, n=n: "_".join(p.resolve().parts[-n:]).replace(os.sep, "") for n in range(2, depth + 1)]
@@ -131,7 +131,7 @@ def named(paths: Sequence[Path]) -> list[Job]:
 
 
 def load(chosen: argparse.Namespace) -> tuple[nn.Module, str]:
-    """The network, on its device, and words that tell it from others; ends the program where it cannot be had."""
+    """Load the network onto its device and return it with its description; end the program on failure."""
     import torch
     from torch.nn import Sequential, Sigmoid
 
@@ -213,7 +213,7 @@ def write_picture(path: Path, values: Tensor, source: str) -> None:
 
 
 def _source(path: Path) -> str | None:
-    """What a written picture is of; None for other files."""
+    """Return what a written picture is of; None for other files."""
     from PIL import Image
 
     try:

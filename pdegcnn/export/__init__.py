@@ -48,8 +48,8 @@ def program(
         The program; ``program.module()`` runs it, ``torch.export.save`` writes it.
 
     Raises:
-        TypeError: no module, or no inputs.
-        ValueError: the model cannot be traced (data decides on its steps, as with ``kernel_size="auto"``).
+        TypeError: for anything but a module, or without inputs.
+        ValueError: if the model cannot be traced (data decides on its steps, as with ``kernel_size="auto"``).
     """
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     traced = _rewritten(model, inputs, shapes, frozen, PlainInterpreter)
@@ -86,9 +86,9 @@ def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True
         The path.
 
     Raises:
-        ImportError: ``onnx`` or ``onnxscript`` is not installed.
+        ImportError: if ``onnx`` or ``onnxscript`` is not installed.
         ValueError: as in :func:`program`, or complex numbers where they cannot be split.
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: if the folder does not exist.
     """
     if isinstance(args, (str, Path)):
         raise TypeError(f"args: expected inputs of the model, got the path {str(args)!r}: to_onnx(model, args, path)")

@@ -4,6 +4,9 @@ Each agrees with the function of its name in :mod:`pdegcnn.export.operators`, wh
 where ``onnxscript`` is.
 """
 
+# Operators of onnxscript take values and constants alike, which their types do not say.
+# pyright: reportArgumentType=false, reportReturnType=false, reportOperatorIssue=false, reportOptionalOperand=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

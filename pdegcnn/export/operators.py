@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops._operator import index_dtype
+from pdegcnn.ops.between_samples import reference as _between
 from pdegcnn.ops.convection import reference as _convection
 from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates, padded, source, squared_norm
 from pdegcnn.ops.gather_mean import reference as _mean
@@ -57,6 +58,12 @@ def morphology_pair(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, ba
 def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
     """The specification."""
     return _convection.convection(u, shift, BOUNDARIES[boundary])
+
+
+def between_samples(u: Tensor, matrix: Tensor, outside: Tensor, shifts: list[float], backend: str) -> Tensor:
+    """The specification."""
+    pairs = [(0.0, row, column) for row, column in zip(shifts[::2], shifts[1::2])]
+    return _between.between_samples(u, matrix, outside, pairs)
 
 
 def group_correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
@@ -168,6 +175,11 @@ def geodesic_landing(
     return tuple(_tracing.land(_tracing.HalfEdges._make(tables), vertex, radius, angle))
 
 
+def geodesic_flow(u: Tensor, path: Tensor, tables: list[Tensor]) -> Tensor:
+    """The specification."""
+    return _tracing.flow(u, _tracing.HalfEdges._make(tables), path, "torch")
+
+
 def sphere_constant(name: str, degree: int) -> Tensor:
     """The array itself."""
     return torch.tensor(_MAKERS[name](degree))
@@ -177,12 +189,14 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "morphology": morphology,
     "morphology_pair": morphology_pair,
     "convection": convection,
+    "between_samples": between_samples,
     "group_correlate": group_correlate,
     "ring_morphology": ring_morphology,
     "gather_morphology": gather_morphology,
     "gather_mean": gather_mean,
     "transport_gather": transport_gather,
     "shifted_solve": shifted_solve,
+    "geodesic_flow": geodesic_flow,
     "geodesic_landing": geodesic_landing,
     "sphere_constant": sphere_constant,
 }

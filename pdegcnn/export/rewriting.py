@@ -33,7 +33,7 @@ class Rewritten(nn.Module):
         self.__dict__["_non_persistent_buffers_set"] = module._non_persistent_buffers_set
         self.__dict__["graph"], self.__dict__["interpreter"] = module.graph, interpreter
         for name, value in vars(module).items():
-            if isinstance(value, torch.Tensor):  # constants that are no buffers
+            if isinstance(value, torch.Tensor):  # constants that are not buffers
                 self.__dict__[name] = value
 
     def forward(self, *inputs: Any) -> Any:

@@ -39,8 +39,8 @@ class GaugeConv(nn.Module):
         spins. Works on any mesh.
 
     Raises:
-        ValueError: spins, channels or vertices that do not fit.
-        TypeError: spin 0 that is not real, other spins that are not complex, or another precision than the weights.
+        ValueError: for spins, channels or vertices that do not fit.
+        TypeError: for spin 0 that is not real, other spins that are not complex, or another precision than the weights.
 
     Example:
         >>> import torch, pdegcnn as pg

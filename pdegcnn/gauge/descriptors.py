@@ -38,7 +38,7 @@ def gaussian_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None
         dtype: of the result; torch's default dtype if None.
 
     Raises:
-        TypeError: ``mesh`` is not a mesh.
+        TypeError: if ``mesh`` is not a mesh.
 
     Source: Meyer, Desbrun, Schroeder & Barr, *Discrete differential-geometry operators* (2003).
     """
@@ -61,8 +61,8 @@ def mean_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None) ->
         dtype: of the result; torch's default dtype if None.
 
     Raises:
-        TypeError: ``mesh`` is not a mesh.
-        ValueError: the mesh is given by its edge lengths, and lies nowhere in space.
+        TypeError: if ``mesh`` is not a mesh.
+        ValueError: if the mesh is given by its edge lengths, and lies nowhere in space.
 
     Source: as of :func:`gaussian_curvature`.
     """
@@ -98,8 +98,8 @@ def heat_kernel_signature(
         dtype: of the result; torch's default dtype if None.
 
     Raises:
-        TypeError: ``mesh`` is not a mesh, or ``times`` or ``modes`` not a number.
-        ValueError: a number or a time that is not positive.
+        TypeError: if ``mesh`` is not a mesh, or ``times`` or ``modes`` not a number.
+        ValueError: for a number or a time that is not positive.
 
     Source: Sun, Ovsjanikov & Guibas, *A concise and provably informative multi-scale signature* (2009).
     """
@@ -124,7 +124,7 @@ def heat_kernel_signature(
 
 
 def _times(times: object) -> Tensor:
-    """Times as a tensor."""
+    """Return times as a tensor."""
     if not isinstance(times, (tuple, list)) or not times:
         raise TypeError(f"times: expected a positive int or a sequence of positive numbers, got {times!r}")
     given = cast("Sequence[object]", times)
@@ -132,13 +132,13 @@ def _times(times: object) -> Tensor:
 
 
 def _units(mesh: Mesh) -> Tensor:
-    """The unit of length at each vertex, ``[V,1]``: that of its part of a union."""
+    """Return the unit of length at each vertex, ``[V,1]``: that of its part of a union."""
     units = [torch.full((size, 1), part.unit) for size, part in zip(mesh.sizes, mesh.surface.parts)]
     return torch.cat(units).double()
 
 
 def _inside(mesh: Mesh, curvature: Tensor, device: Device, dtype: DType) -> Tensor:
-    """A curvature, zero at the boundary."""
+    """Return a curvature, zero at the boundary."""
     boundary = from_numpy(mesh.surface.triangulation.on_boundary)
     inner = torch.where(boundary, 0.0, curvature)
     return inner.to(device=device, dtype=dtype or torch.get_default_dtype())[None, None]

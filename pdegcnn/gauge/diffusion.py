@@ -71,7 +71,7 @@ class Diffusion(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Times log-uniform between a tenth of a square unit and ten."""
+        """Draw times log-uniformly between a tenth of a square unit and ten."""
         nn.init.uniform_(self.log_time, -math.log(10), math.log(10))
 
     @property
@@ -102,7 +102,7 @@ class Diffusion(nn.Module):
         return torch.empty_like(u).index_copy(2, torch.cat([m.vertices for m in modes]), torch.cat(pieces, dim=2))
 
     def _decayed(self, weighted: Tensor, modes: Eigenmodes, time: Tensor) -> Tensor:
-        """What the modes of one piece of the surface make of a field times the vertex areas."""
+        """Return what the modes of one piece of the surface make of a field times the vertex areas."""
         decay = torch.exp(-time[:, None] * modes.values.to(time.dtype) ** self.alpha).to(real_of(weighted.dtype))
         functions = modes.functions if self.spin else modes.functions.real
         return (weighted @ functions.conj() * decay) @ functions.mT
@@ -119,7 +119,7 @@ def _checked_spin(spin: object) -> int:
 
 
 def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
-    """The solution of ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``.
+    """Solve ``(M + t L_k) x = M u`` for ``u [B,C,V]`` and times ``[C]``.
 
     Differentiable in both, any number of times, in reverse mode.
     """

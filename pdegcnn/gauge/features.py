@@ -29,8 +29,8 @@ def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
         Spin k multiplied by ``exp(-i k angles)``, in the dtype it had.
 
     Raises:
-        ValueError: shapes that do not fit, or a spin that is no integer >= 0.
-        TypeError: spin 0 that is not real, or another spin that is not complex.
+        ValueError: if shapes do not fit, or a spin is not an integer >= 0.
+        TypeError: for spin 0 that is not real, or another spin that is not complex.
 
     Example:
         >>> import torch, pdegcnn as pg

@@ -38,6 +38,9 @@ class NormReLU(_Pointwise):
     """ReLU of the length: ``z -> z max(|z| + b, 0)/|z|`` with a bias for each channel; ReLU of ``x + b`` for spin 0.
 
     Exactly equivariant. Source: harmonic networks (arXiv 1612.04642).
+
+    Args:
+        channels: number of channels of each spin, ``{spin: count}``.
     """
 
     def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
@@ -64,7 +67,11 @@ class NormReLU(_Pointwise):
 
 
 class GatedNonlinearity(_Pointwise):
-    """Fields times the sigmoid of learned affine combinations of spin 0, which itself passes a ReLU. Exact."""
+    """Fields times the sigmoid of learned affine combinations of spin 0, which itself passes a ReLU. Exact.
+
+    Args:
+        channels: number of channels of each spin, ``{spin: count}``.
+    """
 
     def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
         super().__init__(channels)
@@ -90,6 +97,9 @@ class TensorProduct(_Pointwise):
 
     All spins have as many channels; products are taken channel by channel. Polynomial of degree two: keep inputs near
     unit scale, as :class:`SpinNorm` does.
+
+    Args:
+        channels: number of channels of each spin, ``{spin: count}``; all counts are equal.
     """
 
     def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
@@ -120,7 +130,7 @@ class TensorProduct(_Pointwise):
 class RegularReLU(_Pointwise):
     """ReLU of the field as a function of direction: sample N angles, ReLU, back to spins.
 
-    Equivariant under gauges by multiples of ``2 pi / N``; under others the error falls with N, for the ReLU adds spins
+    Equivariant under gauges by multiples of ``2 pi / N``; under others the error falls with N: the ReLU adds spins
     that N samples do not tell apart. Source: gauge equivariant mesh CNNs (arXiv 2003.05425), section 5.
 
     Args:
@@ -149,6 +159,11 @@ class SpinNorm(Normalisation, _Pointwise):
 
     Running means are kept for evaluation, as in ``torch.nn.BatchNorm1d``. After
     ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` means are those of all processes.
+
+    Args:
+        channels: number of channels of each spin, ``{spin: count}``.
+        eps: positive number added to the mean square.
+        momentum: weight of the present batch in the running means, in [0, 1].
     """
 
     def __init__(
@@ -177,13 +192,13 @@ class SpinNorm(Normalisation, _Pointwise):
         self.stand_in = StandIn(self)
 
     def reset_parameters(self) -> None:
-        """Unit scales and statistics."""
+        """Set unit scales and statistics."""
         for scale in self.scale.values():
             nn.init.ones_(scale)
         self.reset_running_stats()
 
     def reset_running_stats(self) -> None:
-        """Unit statistics."""
+        """Set unit statistics."""
         self.batches = 0
         for buffer in self.buffers(recurse=False):
             nn.init.ones_(buffer)

@@ -30,7 +30,7 @@ class MeshPool(nn.Module):
         ``[B,C,Or,V]`` -> the same with the W vertices of ``mesh.coarsen(factor)``.
 
     Raises:
-        ValueError: shapes that do not fit the mesh; a maximum of spins above 0.
+        ValueError: for shapes that do not fit the mesh; a maximum of spins above 0.
     """
 
     def __init__(self, factor: float = 4.0, mode: str = "mean") -> None:
@@ -51,7 +51,7 @@ class MeshPool(nn.Module):
         return {k: self._field(u, k, count, mesh) for k, u in fields.items()}
 
     def areas(self, mesh: Mesh) -> Tensor:
-        """The share of each coarse vertex in the area of ``mesh``, ``[W]``, square units of ``mesh``, float64."""
+        """Return the area of ``mesh`` that each coarse vertex takes, ``[W]``, square units of ``mesh``, float64."""
         double = torch.empty(0, dtype=torch.float64, device=mesh.areas.device)
         pairs, count = mesh.interpolation(self.factor, double), mesh.coarsen(self.factor).vertex_count
         return double.new_zeros(count).index_add(0, pairs.coarse, pairs.weight * mesh.areas[pairs.fine])
@@ -81,7 +81,7 @@ class MeshUnpool(nn.Module):
         the fine one.
 
     Raises:
-        ValueError: shapes that do not fit the coarse mesh.
+        ValueError: for shapes that do not fit the coarse mesh.
     """
 
     def __init__(self, factor: float = 4.0) -> None:

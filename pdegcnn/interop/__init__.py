@@ -1,4 +1,4 @@
-"""To and from the tensors of other libraries; none of them is needed to import this module.
+"""Convert to and from the tensors of other libraries, which are imported only when used.
 
 ``interop.escnn`` needs escnn for its own objects only. Limits of that library: it needs ``numpy<2``, so Python 3.12 at
 most, and, through py3nj, a Fortran compiler, which planar fields do not use: ``pip install --no-deps escnn==1.0.11``

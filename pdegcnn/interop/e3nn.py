@@ -1,8 +1,8 @@
 """Irreps of e3nn and harmonic coefficients of spherical signals.
 
 ``C`` channels of coefficients up to degree L are the irreps ``Cx0e + Cx1o + Cx2e + ...`` there: blocks by degree, in
-each the channels one after another. Its vectors are (y, z, x) of ours, for its polar axis is the second one; see
-:func:`pdegcnn.sphere.to_e3nn` for one channel and ``docs/sphere_conventions.md``.
+each the channels one after another. Its vectors are (y, z, x) of ours, because its polar axis is the second one; see
+:func:`pdegcnn.sphere.to_e3nn` for one channel and ``docs/conventions.md``.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def to_irreps(coefficients: Tensor) -> Tensor:
     """Orthonormal coefficients ``[B,C,lmax+1,lmax+1]`` as a tensor ``[B, C (lmax+1)^2]`` of ``irreps(C, lmax)``.
 
     Raises:
-        TypeError: not a complex tensor.
-        ValueError: another shape.
+        TypeError: for anything but a complex tensor.
+        ValueError: for another shape.
     """
     check_coefficients("coefficients", coefficients)
     if coefficients.ndim != 4:
@@ -48,11 +48,11 @@ def to_irreps(coefficients: Tensor) -> Tensor:
 
 
 def from_irreps(x: Tensor, channels: int) -> Tensor:
-    """A tensor ``[B, C (lmax+1)^2]`` of ``irreps(C, lmax)`` as coefficients: the inverse of :func:`to_irreps`.
+    """Return a tensor ``[B, C (lmax+1)^2]`` of ``irreps(C, lmax)`` as coefficients: the inverse of :func:`to_irreps`.
 
     Raises:
-        TypeError: not a floating tensor.
-        ValueError: a width that is not ``C (lmax+1)^2``.
+        TypeError: for anything but a floating tensor.
+        ValueError: for a width that is not ``C (lmax+1)^2``.
     """
     _checks.tensor("x", x, 2, "[B, C*(lmax+1)^2]")
     _checks.positive_int("channels", channels)
@@ -64,6 +64,6 @@ def from_irreps(x: Tensor, channels: int) -> Tensor:
 
 
 def rotation_to_e3nn(rotation: Tensor) -> Tensor:
-    """The matrix ``[..., 3, 3]`` by which e3nn knows a rotation of (x, y, z): the same acting on (y, z, x)."""
+    """Return the matrix ``[..., 3, 3]`` by which e3nn knows a rotation of (x, y, z): the same acting on (y, z, x)."""
     order = torch.tensor([1, 2, 0], device=check_rotation("rotation", rotation).device)
     return rotation[..., order, :][..., order]

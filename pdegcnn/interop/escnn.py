@@ -26,15 +26,15 @@ def _reversed(u: Tensor, dim: int) -> Tensor:
 
 
 def from_regular(field: Any, orientations: int) -> Tensor:
-    """A regular field ``[B, C N, H, W]`` of C_N as a signal ``[B,C,N,H,W]`` on ``SE2(N)``.
+    """Return a regular field ``[B, C N, H, W]`` of C_N as a signal ``[B,C,N,H,W]`` on ``SE2(N)``.
 
     Args:
         field: a tensor, or an escnn ``GeometricTensor`` whose fields are all regular.
         orientations: N.
 
     Raises:
-        ValueError: channels that N does not divide, or fields that are not regular.
-        TypeError: neither a floating tensor nor a ``GeometricTensor``.
+        ValueError: for channels that N does not divide, or fields that are not regular.
+        TypeError: for anything but a floating tensor or a ``GeometricTensor``.
     """
     count = _checks.positive_int("orientations", orientations)
     kind = getattr(field, "type", None)
@@ -48,16 +48,16 @@ def from_regular(field: Any, orientations: int) -> Tensor:
 
 
 def to_regular(u: Tensor) -> Tensor:
-    """A signal ``[B,C,N,H,W]`` as a regular field ``[B, C N, H, W]`` of C_N: the inverse of :func:`from_regular`."""
+    """Convert a signal ``[B,C,N,H,W]`` to a regular field ``[B, C N, H, W]``: inverse of :func:`from_regular`."""
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     return _reversed(u, 2).flatten(1, 2)
 
 
 def to_geometric(u: Tensor) -> Any:
-    """A signal ``[B,C,N,H,W]`` as an escnn ``GeometricTensor`` over ``rot2dOnR2(N)``.
+    """Return a signal ``[B,C,N,H,W]`` as an escnn ``GeometricTensor`` over ``rot2dOnR2(N)``.
 
     Raises:
-        ImportError: escnn is not installed; see :mod:`pdegcnn.interop` for how.
+        ImportError: if escnn is not installed; see :mod:`pdegcnn.interop` for how.
     """
     field = to_regular(u)
     try:
@@ -69,7 +69,7 @@ def to_geometric(u: Tensor) -> Any:
 
 
 def convolution_kernel(convolution: Any) -> Tensor:
-    """The kernel ``[C',C,N,KO,K,K]`` with which :func:`pdegcnn.functional.group_convolution` does what escnn's does.
+    """Return the kernel ``[C',C,N,KO,K,K]`` that makes :func:`pdegcnn.functional.group_convolution` equal escnn's.
 
     That is the correlation of escnn's ``R2Conv`` between regular fields (without its bias), with zeros outside:
     ``from_regular(convolution(x)) == group_convolution(from_regular(x), kernel)`` where its padding is ``K // 2``, K is
@@ -79,7 +79,7 @@ def convolution_kernel(convolution: Any) -> Tensor:
         convolution: an escnn ``R2Conv`` between regular fields of one C_N.
 
     Raises:
-        ValueError: fields that are not regular, even kernels, another stride, dilation, padding or number of groups.
+        ValueError: for fields that are not regular, even kernels, or another stride, dilation, padding or groups.
     """
     count = len(list(convolution.in_type.gspace.testing_elements))
     _check_regular("convolution.in_type", convolution.in_type, count)

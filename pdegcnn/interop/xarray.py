@@ -60,8 +60,8 @@ def from_xarray(
         dtype: of the values; torch's default dtype if None.
 
     Raises:
-        TypeError: ``array`` is not a DataArray.
-        ValueError: no such dimensions, or angles that are not those of a field around the sphere.
+        TypeError: if ``array`` is not a DataArray.
+        ValueError: for dimensions that do not exist, or angles that are not those of a field around the sphere.
 
     Example:
         >>> import numpy as np, xarray as xr, pdegcnn as pg
@@ -113,8 +113,8 @@ def to_xarray(
             are only put in order.
 
     Raises:
-        TypeError: ``like`` is not a DataArray, or ``signal`` not a real tensor.
-        ValueError: shapes that do not fit.
+        TypeError: if ``like`` is not a DataArray, or ``signal`` not a real tensor.
+        ValueError: for shapes that do not fit.
     """
     north, east = _dimensions(like, latitude, longitude)
     lat, lon = _degrees(like, north), _degrees(like, east)

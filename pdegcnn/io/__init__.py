@@ -33,9 +33,9 @@ def save(model: nn.Module, path: str | Path) -> Path:
         path: of the file, in a folder that exists.
 
     Raises:
-        TypeError: no network of ours, or built from something that a file cannot hold (a grid of points, a mesh).
-        FileNotFoundError: there is no such folder.
-        ImportError: ``safetensors`` is not installed.
+        TypeError: for a network that is not ours, or was built from what a file cannot hold (a grid of points, a mesh).
+        FileNotFoundError: if the folder does not exist.
+        ImportError: if ``safetensors`` is not installed.
     """
     recipe, path = getattr(model, "recipe", None), Path(path)
     if not isinstance(recipe, Recipe):
@@ -63,9 +63,9 @@ def load(path: str | Path, device: Any = None) -> nn.Module:
         device: where the parameters shall live.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a damaged file, one of another kind or of a newer version, or parameters that do not fit.
-        ImportError: ``safetensors`` is not installed.
+        FileNotFoundError: if the file does not exist.
+        ValueError: for a damaged file, one of another kind or of a newer version, or parameters that do not fit.
+        ImportError: if ``safetensors`` is not installed.
     """
     path = Path(path)
     if not path.is_file():

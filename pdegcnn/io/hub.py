@@ -27,7 +27,7 @@ class HubModel(nn.Module, ModelHubMixin, library_name="pdegcnn"):
         model: the network.
 
     Raises:
-        TypeError: no ``nn.Module``.
+        TypeError: for anything but an ``nn.Module``.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -37,7 +37,7 @@ class HubModel(nn.Module, ModelHubMixin, library_name="pdegcnn"):
         self.model = model
 
     def forward(self, *inputs: Any) -> Any:
-        """What the network gives."""
+        """Return what the network gives."""
         return self.model(*inputs)
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -23,7 +23,7 @@ TAG = "type"
 
 
 def to_json(name: str, value: Any) -> Any:
-    """What stands for an argument in a file; raises ``TypeError`` for values that have nothing."""
+    """Return what stands for an argument in a file; raise ``TypeError`` for values that have nothing."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -52,7 +52,7 @@ def to_json(name: str, value: Any) -> Any:
 
 
 def from_json(name: str, value: Any) -> Any:
-    """The argument again; raises ``ValueError`` for anything that :func:`to_json` does not write."""
+    """Return the argument again; raise ``ValueError`` for anything that :func:`to_json` does not write."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list):

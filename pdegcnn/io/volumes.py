@@ -53,9 +53,9 @@ def read_volume(path: str | Path) -> Volume:
         path: of a file ``.nii`` or ``.nii.gz`` with three axes, or four, of which the last holds channels or times.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a damaged file, or one of another kind or with other axes.
-        ImportError: ``nibabel`` is not installed.
+        FileNotFoundError: if the file does not exist.
+        ValueError: for a damaged file, or one of another kind or with other axes.
+        ImportError: if ``nibabel`` is not installed.
     """
     path = Path(path)
     if not path.is_file():
@@ -101,10 +101,10 @@ def write_volume(
         The path.
 
     Raises:
-        ValueError: another suffix, shape, or numbers that cannot be an affine or a spacing; both of them.
-        TypeError: ``values`` or ``affine`` is not a tensor.
-        FileNotFoundError: there is no such folder.
-        ImportError: ``nibabel`` is not installed.
+        ValueError: for another suffix, shape, or numbers that cannot be an affine or a spacing; both of them.
+        TypeError: if ``values`` or ``affine`` is not a tensor.
+        FileNotFoundError: if the folder does not exist.
+        ImportError: if ``nibabel`` is not installed.
     """
     path = Path(path)
     if not path.name.lower().endswith(SUFFIXES):
@@ -131,7 +131,7 @@ def write_volume(
 
 
 def _array_of(values: object) -> np.ndarray[Any, Any]:
-    """The numbers of a volume [D,H,W] or [C,D,H,W], in a type that NIfTI has."""
+    """Return the numbers of a volume [D,H,W] or [C,D,H,W], in a type that NIfTI has."""
     tensor = _checks.kind("values", values, Tensor, "a tensor [D,H,W] or [C,D,H,W]").detach().cpu()
     if tensor.ndim not in (3, 4) or 0 in tensor.shape or tensor.is_complex():
         raise ValueError(

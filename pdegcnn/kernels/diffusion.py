@@ -49,8 +49,8 @@ def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int,
         time: length of the step, positive.
 
     Raises:
-        TypeError: ``squared_distance`` is no floating-point tensor.
-        ValueError: ``alpha`` or ``time`` out of range, or ``alpha`` of several numbers.
+        TypeError: if ``squared_distance`` is not a floating-point tensor.
+        ValueError: for ``alpha`` or ``time`` out of range, or ``alpha`` of several numbers.
     """
     _checks.tensor("squared_distance", squared_distance)
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
@@ -94,7 +94,7 @@ def time_scales(like: Tensor, alpha: float | Tensor, time: float) -> tuple[Tenso
 
 
 def density(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: float) -> Tensor:
-    """The kernel of :func:`diffusion_profile` with integral one over flat space, away from distance zero.
+    """Return the kernel of :func:`diffusion_profile` with integral one over flat space, away from distance zero.
 
     Interpolated in logarithms from a table, whatever the number of distances.
     """

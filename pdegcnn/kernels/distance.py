@@ -36,7 +36,7 @@ class Distance:
     squared: Callable[[GridSpace, Metric, Tensor], Tensor]
 
     def __call__(self, space: GridSpace, metric: Metric, g: Tensor) -> Tensor:
-        """The squared distance of elements g."""
+        """Return the squared distance of elements g."""
         return self.squared(space, metric, self.coordinates(space, g))
 
 
@@ -49,7 +49,7 @@ def _half_angle(space: GridSpace, g: Tensor) -> Tensor:
 
 
 def norm(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
-    """The metric's squared norm of the coordinates.
+    """Return the metric's squared norm of the coordinates.
 
     Of logarithmic ones it is never less than the exact distance; half-angle ones carry the reflection symmetries of it.
     """
@@ -63,9 +63,9 @@ def sub_riemannian(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
 
 
 def combined(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
-    """Half-angle coordinates where the dear direction in the plane is also reached by turning and the cheap one.
+    """Half-angle coordinates where the expensive direction in the plane is also reached by turning and the cheap one.
 
-    With the cheaper of the two weights ``w_c``, the dearer ``w_d``, half-angle coordinates b and
+    With the cheaper of the two weights ``w_c``, the larger ``w_d``, half-angle coordinates b and
     ``r^2 = (w_c b_c)^2 + (w_3 b_3)^2``:
 
     ``w_c^2 (b_1^2 + b_2^2) + (w_3 b_3)^2 + 1 / (1/D + 1/Q)``, ``D = (w_d^2 - w_c^2) b_d^2``,
@@ -84,13 +84,13 @@ def combined(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
     first, second, turn = (b**2).unbind(-1)
     forward = w1 <= w2  # is cheap; slopes are those of one side where the weights tie, as both sides have the same
     low, high = torch.where(forward, w1, w2), torch.where(forward, w2, w1)
-    cheap, dear = torch.where(forward, first, second), torch.where(forward, second, first)
+    cheap, costly = torch.where(forward, first, second), torch.where(forward, second, first)
     length = torch.where(forward, b[..., 1], b[..., 0]).abs()
     most = torch.finfo(torch.promote_types(w1.dtype, b.dtype)).max ** 0.2  # ratios whose products do not overflow
     ratio, tilt = (high / low).clamp_max(most), (low / w3).clamp_max(most)
     way = (tilt**2 * cheap + turn + 3 / math.pi * tilt * length) / 12
     more = (high - low) * (high + low)
-    return low**2 * (first + second) + w3**2 * turn + more * dear / (1 + (ratio**2 - 1) * way)
+    return low**2 * (first + second) + w3**2 * turn + more * costly / (1 + (ratio**2 - 1) * way)
 
 
 DISTANCES: dict[str, Distance] = {
@@ -121,5 +121,5 @@ def _weights(space: GridSpace, metric: Metric) -> Tensor:
 
 
 def _columns(w: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-    """The weights ``[C,dim]`` one by one, each with as many axes as the distances of ``b``."""
+    """Return the weights ``[C,dim]`` one by one, each with as many axes as the distances of ``b``."""
     return w.reshape(len(w), *(1,) * (b.ndim - 1), w.shape[1]).unbind(-1)

@@ -73,7 +73,7 @@ def _norm(vectors: Reals, metric: Reals) -> Reals:
 
 
 def _reach(points: Reals, metric: Reals) -> Reals:
-    """An upper bound [N] of the distances: the exponential curve, or turn, walk straight (or back), turn."""
+    """Return an upper bound [N] of the distances: the exponential curve, or turn, walk straight (or back), turn."""
     x, y, theta = points
     bound = _norm(_log(points), metric)
     heading = np.arctan2(y, x)
@@ -160,7 +160,7 @@ def _bend(q: Reals, points: Reals, root: Reals, steps: int, rounds: int) -> tupl
 
 
 def _solve(points: Reals, metric: Reals) -> Reals:
-    """Lengths [N] of the shortest geodesics found to points [3,N], none of them the unit; inf where none is found."""
+    """Return lengths [N] of the shortest geodesics found to points [3,N] except the unit; inf where none is found."""
     root = np.linalg.cholesky(metric)
     count = points.shape[1]
     size = np.linalg.norm(points, axis=0)
@@ -184,7 +184,7 @@ def _inverse(points: Reals) -> Reals:
 
 
 def _metric_matrix(metric: Any) -> Reals:
-    """The metric as an SPD matrix [3,3], from weights [3] or a matrix; raises ValueError."""
+    """Return the metric as an SPD matrix [3,3], from weights [3] or a matrix; raises ValueError."""
     g = np.asarray(metric.detach().cpu() if isinstance(metric, Tensor) else metric, dtype=np.float64)
     if g.shape not in ((3,), (3, 3)):
         raise ValueError(f"metric: expected weights [3] or a matrix [3,3], got shape {g.shape}")

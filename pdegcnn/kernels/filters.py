@@ -52,7 +52,7 @@ def steerable(space: PlanarSpace, size: int) -> Tensor:
     window = _taper(radius, size)
     functions: list[Tensor] = []
     for ring in range(size // 2 + 1):
-        # the outermost ring sits half a pixel inside, for the grid ends there
+        # the outermost ring sits half a pixel inside, because the grid ends there
         centre = ring - 0.5 if ring and ring == size // 2 else float(ring)
         profile = torch.exp(-((radius - centre) ** 2) / (2 * 0.6**2)) * window
         functions.append(profile)
@@ -68,7 +68,7 @@ def smooth(space: PlanarSpace, size: int) -> Tensor:
     """``r^n exp(-r^2 / 2 s^2)`` times circular harmonics of order n: what pixels and orientations both carry.
 
     A quarter of the pixels' band is left when the filter is turned, and orders stop at half of what the orientations
-    resolve, for a maximum makes higher ones. Gaussian derivatives up to that order are sums of these, as in Freeman &
+    resolve: a maximum makes higher ones. Gaussian derivatives up to that order are sums of these, as in Freeman &
     Adelson, *The design and use of steerable filters* (IEEE PAMI 13, 1991).
     """
     grid = _rotated_grid(space, size)
@@ -116,7 +116,7 @@ BASES: dict[str, Callable[[PlanarSpace, int], Tensor]] = {"steerable": steerable
 
 
 def lifting_basis(space: PlanarSpace, size: int, basis: str) -> Tensor:
-    """The chosen basis, each function of unit mean energy over orientations: ``[Or,N,K,K]`` float64."""
+    """Return the chosen basis, each function of unit mean energy over orientations: ``[Or,N,K,K]`` float64."""
     functions = BASES[basis](space, size)
     energy = (functions**2).sum((-2, -1), keepdim=True).mean(0, keepdim=True)
     return functions / energy.sqrt()

@@ -33,7 +33,7 @@ class Metric(Protocol):
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Metric:
-        """The valid metric of unconstrained parameters ``[C, *raw_shape]``."""
+        """Return the valid metric of unconstrained parameters ``[C, *raw_shape]``."""
         ...
 
     @staticmethod
@@ -85,7 +85,11 @@ def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Diagonal:
-    """``G = diag(w^2)``: weights ``w [C, dim] > 0``, the cost of a unit step along each frame vector."""
+    """``G = diag(w^2)``: weights ``w [C, dim] > 0``, the cost of a unit step along each frame vector.
+
+    Args:
+        weights: ``[C,dim]``, positive.
+    """
 
     weights: Tensor
     form: ClassVar[str] = "diagonal"
@@ -103,7 +107,7 @@ class Diagonal:
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """The logarithms themselves."""
+        """Return the logarithms themselves."""
         return log_weights
 
     def squared_norm(self, v: Tensor) -> Tensor:
@@ -125,7 +129,11 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class Axisymmetric(Diagonal):
-    """A diagonal metric in three dimensions whose first two weights are equal: turns of the fibre are isometries."""
+    """A diagonal metric in three dimensions whose first two weights are equal: turns of the fibre are isometries.
+
+    Args:
+        weights: ``[C,3]``, positive; the first two are equal.
+    """
 
     form: ClassVar[str] = "axisymmetric"
     dims: ClassVar[tuple[int, ...]] = (3,)
@@ -142,13 +150,17 @@ class Axisymmetric(Diagonal):
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """The mean logarithm of the first two weights, and the third."""
+        """Return the mean logarithm of the first two weights, and the third."""
         return torch.stack((log_weights[..., :2].mean(-1), log_weights[..., 2]), dim=-1)
 
 
 @dataclass(frozen=True)
 class SPD:
-    """Any symmetric positive definite ``G [C, dim, dim]`` in the left-invariant frame; parametrised by log-Cholesky."""
+    """Any symmetric positive definite ``G [C, dim, dim]`` in the left-invariant frame; parametrised by log-Cholesky.
+
+    Args:
+        matrix: ``[C,dim,dim]``, symmetric and positive definite.
+    """
 
     matrix: Tensor
     form: ClassVar[str] = "spd"
@@ -156,7 +168,7 @@ class SPD:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """The lower triangle: ``dim`` logarithms of the diagonal, then the entries below it."""
+        """Return the lower triangle: ``dim`` logarithms of the diagonal, then the entries below it."""
         return (dim * (dim + 1) // 2,)
 
     @classmethod
@@ -194,6 +206,9 @@ class Finsler:
 
     ``B_0 = 1/sqrt(2 pi)``, then ``cos(k phi)/sqrt(pi)`` and ``sin(k phi)/sqrt(pi)`` for k = 1..m. Every real
     coefficient gives a positive F. Source: the plane of the original PDE-G-CNN implementation (arXiv 2001.09046).
+
+    Args:
+        coefficients: ``[C, 2m+1]``, finite: constant, cosines, sines.
     """
 
     coefficients: Tensor
@@ -207,12 +222,12 @@ class Finsler:
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Finsler:
-        """The coefficients themselves."""
+        """Return the coefficients themselves."""
         return cls(raw)
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """The isotropic norm of the mean weight, with a second harmonic for the ratio of the weights."""
+        """Return the isotropic norm of the mean weight, with a second harmonic for the ratio of the weights."""
         raw = log_weights.new_zeros(*log_weights.shape[:-1], 5)
         raw[..., 0] = -log_weights.mean(-1) * math.sqrt(2 * math.pi)
         raw[..., 3] = (log_weights[..., 1] - log_weights[..., 0]) / 2 * math.sqrt(math.pi)
@@ -237,7 +252,7 @@ class Finsler:
     gram = cometric
 
     def reach(self, radius: Tensor) -> Tensor:
-        """A safe bound from the sum of the harmonics' greatest values."""
+        """Return a safe bound from the sum of the harmonics' greatest values."""
         p = self.coefficients
         least = p[:, 0] / math.sqrt(2 * math.pi) + p[:, 1:].abs().sum(-1) / math.sqrt(math.pi)
         return torch.stack((radius * least.exp(), torch.zeros_like(radius)), dim=-1)
@@ -248,6 +263,10 @@ class Randers:
     """Asymmetric norm on the plane, ``F(v) = sqrt(v^T G v) + <b, v>``, with G ``[C,2,2]`` and drift b ``[C,2]``.
 
     Positive when ``b^T G^-1 b < 1``. Source: Randers metrics of *Geometric Adaptations of PDE-G-CNNs* (2023).
+
+    Args:
+        matrix: G, ``[C,2,2]``, symmetric and positive definite.
+        drift: b, ``[C,2]``, with ``b^T G^-1 b < 1``.
     """
 
     matrix: Tensor
@@ -262,7 +281,7 @@ class Randers:
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Randers:
-        """The drift is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so that F stays positive; half as float32."""
+        """Bound the drift: it is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so F stays positive; half as float32."""
         raw = widen(raw)
         lower, d = _lower(raw[..., :3]), raw[..., 3:]
         inside = d / (1 + (d**2).sum(-1, keepdim=True)).sqrt()
@@ -284,7 +303,7 @@ class Randers:
     gram = cometric
 
     def reach(self, radius: Tensor) -> Tensor:
-        """The symmetric reach over one minus the drift's length."""
+        """Return the symmetric reach over one minus the drift's length."""
         inverse = _inverse(self.matrix)
         drift = self.drift.to(inverse.dtype)
         length = safe_sqrt(torch.einsum("ci,cij,cj->c", drift, inverse, drift))
@@ -327,13 +346,13 @@ def safe_sqrt(x: Tensor) -> Tensor:
 
 
 def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "metric") -> Metric:
-    """The metric that a user meant: weights ``[dim]`` or ``[C,dim]``, a matrix ``[C,dim,dim]``, or a metric object.
+    """Return a metric object of weights ``[dim]`` or ``[C,dim]``, of a matrix ``[C,dim,dim]``, or as it is given.
 
     Errors call it ``name``.
 
     Raises:
-        ValueError: wrong shape, channels, or values that are not finite and positive (definite).
-        TypeError: not a floating-point tensor and not a metric.
+        ValueError: for wrong shape, channels, or values that are not finite and positive (definite).
+        TypeError: for anything but a floating-point tensor or a metric.
     """
     if isinstance(metric, (Finsler, Randers)):
         if dim != 2:
@@ -374,3 +393,10 @@ def _check_values(metric: Tensor, matrix: bool, name: str) -> None:
     least = linalg.eigvalsh(double).min().item()
     if least <= 0:
         raise ValueError(f"{name}: expected positive definite matrices, got one with eigenvalue {least:.3g}")
+
+
+def half_sides(metric: Metric, spacing: Tensor) -> Tensor:
+    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
+    widths, volume = cell_of(metric)
+    sides = spacing * widths / 2
+    return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))

@@ -21,7 +21,7 @@ MILD = 20.0
 
 
 def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float | Tensor, float | Tensor]:
-    """Factor, unit and power of the kernel ``factor * (d^2 / unit)^power`` for alpha > 1/2; none of them overflows.
+    """Factor, unit and power of the kernel ``factor * (d^2 / unit)^power`` for alpha > 1/2, without overflow.
 
     The unit is one, or ``t^2`` where ``t^(-1/(2a-1))`` is far from one: as the power is ``a/(2a-1)``, the factor then
     has t instead. A learned alpha in half precision gives float32.
@@ -80,7 +80,7 @@ def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor
 
 
 def _bounded(base: Tensor, power: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The base of a power, one where that is not positive or the power beyond ``MOST_COST``; where neither is so."""
+    """Set the base of a power to one where it is not positive or the power exceeds ``MOST_COST``; return the rest."""
     away = ~(base <= 0)
     most = MOST_COST * math.log(torch.finfo(base.dtype).max)
     if isinstance(power, Tensor):

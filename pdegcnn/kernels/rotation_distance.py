@@ -84,7 +84,7 @@ def energies(tilt: float, twists: Floats, ratio: float) -> tuple[Floats, Floats]
 
 
 def _energies_of_twists(twists: Floats, ratio: float) -> tuple[Floats, Floats]:
-    """The same at tilt zero: twist only, or a whole turn of the top's axis (tau = pi)."""
+    """Return the same at tilt zero: twist only, or a whole turn of the top's axis (tau = pi)."""
     first, second = np.zeros_like(twists), twists**2
     if ratio != 1:
         for turn in range(-2, 3):
@@ -140,7 +140,7 @@ def exact_squared_distance(
 def _energies_at(
     table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A and B of every channel and element, ``[C,S]`` each, by the table."""
+    """Return A and B of every channel and element, ``[C,S]`` each, by the table."""
     low, high = float(np.log(RATIOS[0])), float(np.log(RATIOS[1]))
     r, s = _node(((tilt_square / twist_square).log() - low) / (high - low))
     of_ratio = torch.lerp(table[..., r], table[..., r + 1], s)  # [2,tilt,twist,C]
@@ -177,7 +177,7 @@ class _Energy(torch.autograd.Function):
 
 
 def _expanded(table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor) -> Tensor:
-    """What `_Energy` gives, as a polynomial of degree two in the weights about themselves: plain torch."""
+    """Return what `_Energy` gives, as a polynomial of degree two in the weights about themselves: plain torch."""
     total = torch.zeros((), dtype=tilt.dtype, device=tilt.device)
     for weight, energy in zip((tilt_square, twist_square), _energies_at(table, tilt_square, twist_square, tilt, twist)):
         moved, still = (weight - weight.detach())[:, None], energy.detach()

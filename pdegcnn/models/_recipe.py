@@ -26,7 +26,7 @@ class Recipe(NamedTuple):
 def recorded(
     builder: Callable[Options, Network], inner: Callable[..., nn.Module] | None = None
 ) -> Callable[Options, Network]:
-    """The builder, whose networks carry their :class:`Recipe` as the attribute ``recipe``.
+    """Return the builder, whose networks carry their :class:`Recipe` as the attribute ``recipe``.
 
     Options that it does not name go to PDE layers, or to the ``inner`` builder; names of others are refused.
     """

@@ -66,7 +66,7 @@ class HyperbolicNetwork(nn.Module):
         self.multiple, self.dims, self.dense = multiple, dims, dense
 
     def extra_repr(self) -> str:
-        """Padding and number of axes."""
+        """Return padding and number of axes."""
         return f"multiple={self.multiple}, dims={self.dims}"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,11 +176,22 @@ def hyperbolic_classifier(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> HyperbolicNetwork:
-    """A fully hyperbolic classifier, [B,in_channels,*space] to [B,classes].
+    """Build a fully hyperbolic classifier, [B,in_channels,*space] to [B,classes].
 
     ``depth`` symmetric layers per level (``rank``: block-low-rank), Haar coarsening between ``levels`` + 1 levels,
     channels times 2^dims each. ``batch_norm``: layers with batch norm inside, which learn much faster from images.
     Source: arXiv 1905.10484, figure 2. Raises ValueError or TypeError for sizes < 1.
+
+    Args:
+        in_channels, classes: channels of the input, number of logits.
+        width: channels of the finest level.
+        depth: layers of each level.
+        levels: number of coarsenings.
+        dims: axes of the input, 1 to 3.
+        rank: rank of block-low-rank layers; full kernels by default.
+        h: step of the telegraph equation.
+        batch_norm: put batch norm into each layer.
+        exact: rebuild states to the bit in backward.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
@@ -206,7 +217,7 @@ def hyperbolic_segmenter(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> HyperbolicNetwork:
-    """A fully hyperbolic U shape without concatenation, [B,in_channels,*space] to [B,classes,*space].
+    """Build a fully hyperbolic U shape without concatenation, [B,in_channels,*space] to [B,classes,*space].
 
     Down by Haar, up by its inverse, all in one reversible stack: nothing in between is stored. Arguments and errors
     as in `hyperbolic_classifier`; ``classes=1`` gives a regressor (depth). Source: arXiv 1905.10484, section 4.
@@ -227,9 +238,17 @@ def hyperbolic_segmenter(
 def video_segmenter(
     in_channels: int, classes: int, width: int = 4, depth: int = 2, levels: int = 2, rank: int = 8, **options
 ) -> HyperbolicNetwork:
-    """A whole video at once, [B,in_channels,T,H,W] to [B,classes,T,H,W], with symmetric block-low-rank layers.
+    """Build a video network, [B,in_channels,T,H,W] to [B,classes,T,H,W], with symmetric block-low-rank layers.
 
     `hyperbolic_segmenter` with ``dims=3`` and ``rank``. Source: Peters, Haber, Lensink, arXiv 1912.12137.
+
+    Args:
+        in_channels, classes: channels of the video, number of logits.
+        width: channels of the finest level.
+        depth: layers of each level.
+        levels: number of coarsenings.
+        rank: rank of the block-low-rank layers.
+        options: further arguments of `hyperbolic_segmenter`.
     """
     _sizes(rank=rank)
     return hyperbolic_segmenter(in_channels, classes, width, depth, levels, dims=3, rank=rank, **options)
@@ -255,7 +274,7 @@ def equivariant_hyperbolic_segmenter(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> HyperbolicNetwork:
-    """A segmenter on SE(2): equivariant to quarter turns, reversible and coarsening, [B,Cin,H,W] to [B,classes,H,W].
+    """Build a reversible segmenter on SE(2), equivariant to quarter turns: [B,Cin,H,W] to [B,classes,H,W].
 
     Lift, a stack of PDE layers or symmetric group convolutions with cyclic space-to-depth down and up, maximum over
     orientations, mixing. Quarter turns are exact when H and W are multiples of 2^levels.
@@ -273,7 +292,7 @@ def equivariant_hyperbolic_segmenter(
         options: further options of the PDE layers, by default those of the published networks.
 
     Raises:
-        ValueError: a size < 1, orientations that 4 does not divide, a rank or options that the layer does not know.
+        ValueError: for a size < 1, orientations that 4 does not divide, a rank or options that the layer does not know.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)

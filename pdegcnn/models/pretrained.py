@@ -20,14 +20,14 @@ def pretrained_names(builder: str) -> tuple[str, ...]:
 
 
 def read_pretrained(builder: str, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and tensors of the weights called ``name``.
+    """Return description and tensors of the weights called ``name``.
 
     The description has ``arguments`` of the builder, ``figures``, ``command``, ``commit``, ``data`` and ``licence`` of
     the training, and ``check``: logits that the network gives.
 
     Raises:
-        ImportError: safetensors is not installed.
-        ValueError: there are no such weights, or their file is not the one that was described.
+        ImportError: if safetensors is not installed.
+        ValueError: if no such weights exist, or their file differs from its description.
     """
     names = pretrained_names(builder)
     if name not in names:

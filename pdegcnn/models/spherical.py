@@ -57,7 +57,7 @@ def spherical_classifier(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """A PDE-G-CNN on SO(3) whose logits do not change when the signal is rotated (up to sampling).
+    """Build a PDE-G-CNN on SO(3) whose logits do not change when the signal is rotated (up to sampling).
 
     Lift, one PDE layer at the band of the grid, spectral pooling to half of it, one PDE layer for every further entry
     of ``channels``, maximum over the fibre; then the features are correlated with class templates in **every** rotation
@@ -118,7 +118,7 @@ def spherical_segmenter(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """A U-shaped PDE-G-CNN on SO(3): its maps turn with the signal.
+    """Build a U-shaped PDE-G-CNN on SO(3): its maps turn with the signal.
 
     Lift, PDE layers on grids of band L, L/2, L/4, ... with spectral pooling and unpooling between them (both exact),
     maximum over the fibre, pointwise mixing to logits on ``grid``.

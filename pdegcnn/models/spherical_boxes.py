@@ -1,4 +1,4 @@
-"""Boxes on the sphere between great circles: areas, intersections, and how well found ones fit true ones.
+"""Boxes on the sphere between great circles: their areas and intersections.
 
 A box is a rotation R (its centre is ``R e_z``, its axes point along ``R e_x`` and ``R e_y``) and two half-angles (a, b)
 in (0, pi/2): the points q = R^T p with ``|q_x| <= tan(a) q_z`` and ``|q_y| <= tan(b) q_z``.
@@ -7,7 +7,6 @@ in (0, pi/2): the points q = R^T p with ``|q_x| <= tan(a) q_z`` and ``|q_y| <= t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.sphere.rotation import check_rotation
 
-__all__ = ["SphericalBoxes", "average_precision", "box_area", "box_iou"]
+__all__ = ["SphericalBoxes", "box_area", "box_iou"]
 
 
 class SphericalBoxes(NamedTuple):
@@ -33,7 +32,7 @@ def box_area(half_angles: Tensor) -> Tensor:
     """Area in steradians of boxes with half-angles ``[..., 2]``: ``4 asin(sin a sin b)``, a pyramid's solid angle.
 
     Raises:
-        ValueError: another shape.
+        ValueError: for another shape.
     """
     if _checks.tensor("half_angles", half_angles).shape[-1:] != (2,):
         raise ValueError(f"half_angles: expected shape [..., 2], got {tuple(half_angles.shape)}")
@@ -46,8 +45,14 @@ def box_iou(rotations: Tensor, half_angles: Tensor, other_rotations: Tensor, oth
     Exact to rounding: the four corners of one box are clipped by the four half-spaces of the other, and the area of
     what is left is summed over triangles (Van Oosterom and Strackee 1983). Without gradient; float64 inside.
 
+    Args:
+        rotations: frames of the boxes, ``[N,3,3]``.
+        half_angles: half of the width and height of each, radians, ``[N,2]``.
+        other_rotations: frames of the other boxes, ``[M,3,3]``.
+        other_half_angles: their half-angles, ``[M,2]``.
+
     Raises:
-        ValueError: no rotations, other shapes, or half-angles outside (0, pi/2).
+        ValueError: for matrices that are not rotations, other shapes, or half-angles outside (0, pi/2).
     """
     first = check_boxes("", rotations, half_angles)
     second = check_boxes("other_", other_rotations, other_half_angles)
@@ -102,54 +107,3 @@ def _area(polygon: np.ndarray) -> float:
         a = polygon[0]
         total += 2 * math.atan2(float(a @ np.cross(b, c)), float(1 + a @ b + b @ c + c @ a))
     return max(total, 0.0)
-
-
-def average_precision(
-    found: Sequence[SphericalBoxes], truth: Sequence[SphericalBoxes], *, overlap: float = 0.5, labelled: bool = True
-) -> float:
-    """Area under the curve of precision over recall, precision made monotone; the mean over the classes in ``truth``.
-
-    Found boxes of all signals, best first, each take the true box of their signal and class that they overlap most;
-    they are right if the intersection over union is at least ``overlap`` and nobody took it before. Source: Everingham
-    et al., *The PASCAL Visual Object Classes Challenge* (2010), section 4.2, without its eleven points.
-
-    Args:
-        found: boxes found in every signal.
-        truth: boxes that are there; their scores do not matter.
-        overlap: least intersection over union, in (0, 1].
-        labelled: whether labels must agree; if not, all boxes are of one class.
-
-    Raises:
-        ValueError: as many lists are expected, and at least one true box.
-    """
-    if len(found) != len(truth) or not any(len(boxes.labels) for boxes in truth):
-        raise ValueError(
-            f"found: expected boxes of the {len(truth)} signals of truth, which has one box at least, got {len(found)}"
-        )
-    _checks.interval("overlap", overlap, 0.0, 1.0, open_low=True)
-    if not labelled:
-        found, truth = ([b._replace(labels=torch.zeros_like(b.labels)) for b in boxes] for boxes in (found, truth))
-    classes = torch.cat([boxes.labels for boxes in truth]).unique().tolist()
-    return sum(_precision_of_class(found, truth, overlap, label) for label in classes) / len(classes)
-
-
-def _precision_of_class(
-    found: Sequence[SphericalBoxes], truth: Sequence[SphericalBoxes], overlap: float, label: int
-) -> float:
-    hits: list[tuple[float, bool]] = []
-    count = 0
-    for here, there in zip(found, truth):
-        mine, target = here.labels == label, there.labels == label
-        count += int(target.sum())
-        iou = box_iou(here.rotations[mine], here.half_angles[mine], there.rotations[target], there.half_angles[target])
-        taken: set[int] = set()
-        for score, row in sorted(zip(here.scores[mine].tolist(), iou.tolist()), key=lambda pair: -pair[0]):
-            best = max(range(len(row)), key=row.__getitem__, default=-1)
-            right = best >= 0 and row[best] >= overlap and best not in taken
-            taken |= {best} if right else set()
-            hits.append((score, right))
-    right = np.cumsum([hit for _, hit in sorted(hits, key=lambda hit: -hit[0])])
-    if not len(right):
-        return 0.0
-    precision = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
-    return float(np.diff(right, prepend=0) @ precision) / count

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
+from pdegcnn.models.detection_scores import PRIOR, heat_loss
 from pdegcnn.models.spherical_boxes import SphericalBoxes, check_boxes
 from pdegcnn.nn import BatchNorm, Lift, PDELayer, SphereConv
 from pdegcnn.spaces import S2, SO3
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from pdegcnn.nn.layer import LayerOptions
 
 __all__ = ["detection_loss", "find_boxes", "spherical_detector"]
-
-PRIOR = -4.0
-"""Logit of the heat before training: almost everywhere there is nothing."""
 
 
 def spherical_detector(
@@ -101,7 +99,7 @@ def find_boxes(
         most: at most so many boxes of each signal, the best.
 
     Raises:
-        ValueError: maps of another shape, numbers out of range.
+        ValueError: for maps of another shape, numbers out of range.
     """
     _check_maps(maps, space)
     _checks.interval("radius", radius, point_spacing(space.grid), math.pi)
@@ -163,7 +161,7 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
         A scalar: the sum of both parts per true box.
 
     Raises:
-        ValueError: maps or boxes of other shapes or numbers.
+        ValueError: for maps or boxes of other shapes or numbers.
     """
     _check_maps(maps, space)
     if len(truth) != len(maps):
@@ -188,10 +186,7 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
         .expand(space.orientations, *space.grid.shape)
         .flatten()
     )
-    chance = logits.sigmoid()
-    present = torch.where(heat == 1, (1 - chance).square() * nn.functional.softplus(-logits), 0)
-    absent = (1 - heat) ** 4 * chance.square() * nn.functional.softplus(logits) * area
-    return (present.sum() + absent.sum() + errors) / max(count, 1)
+    return (heat_loss(logits, heat, area) + errors) / max(count, 1)
 
 
 def _bell(space: SO3, rotation: Tensor) -> Tensor:

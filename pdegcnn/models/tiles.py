@@ -14,7 +14,7 @@ from pdegcnn import _checks
 def tiled(
     model: Callable[[Tensor], Tensor], image: Tensor, tile: int = 320, margin: int = 64, stride: int = 2
 ) -> Tensor:
-    """What ``model`` gives on the whole ``image``, computed on tiles that overlap by ``margin``.
+    """Apply ``model`` to the whole ``image``, on tiles that overlap by ``margin``.
 
     Equal to ``model(image)`` where the network sees no further than ``margin`` (minus ``stride``), to rounding. Memory
     is that of one tile.

@@ -85,7 +85,7 @@ class Normalisation(nn.Module):
         return self.training and self.stand_in.training
 
     def _processes(self) -> dist.ProcessGroup | None:
-        """The group of processes to take statistics over; None if this one is alone."""
+        """Return the group of processes to take statistics over; None if this one is alone."""
         if not self.synchronised or not dist.is_available():
             return None
         group = self.process_group
@@ -95,7 +95,7 @@ class Normalisation(nn.Module):
 
 
 def sum_over(group: dist.ProcessGroup, value: Tensor) -> Tensor:
-    """The sum of ``value`` over the processes of ``group``, differentiable any number of times."""
+    """Return the sum of ``value`` over the processes of ``group``, differentiable any number of times."""
     return _Sum.apply(value, group)
 
 

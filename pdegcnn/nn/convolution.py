@@ -127,7 +127,7 @@ class SphereConv(Derived):
         ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
 
     Raises:
-        ValueError: more orders than the fibre resolves, or a grid without rings.
+        ValueError: for more orders than the fibre resolves, or a grid without rings.
 
     Example:
         >>> import torch, pdegcnn as pg

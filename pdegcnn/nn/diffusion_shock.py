@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pdegcnn import _checks
-from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
-from pdegcnn.nn.terms import TERMS, MetricTerm, solve
-from pdegcnn.pde import KernelSize, Options, Radius
+from pdegcnn.nn.terms import TERMS, MetricTerm, Step
+from pdegcnn.pde import KernelSize, Options, Radius, Solver
 from pdegcnn.pde.derivatives import grid_step
 from pdegcnn.pde.shock import NAME, ShockParameters, ShockSolver
-from pdegcnn.spaces import Mesh, Space
+from pdegcnn.spaces import Space
 
 CONTRAST, SHARPNESS = 4.0, 0.5
 """Where learning starts, for signals of variance one: the sharpness per grid step."""
@@ -87,12 +86,9 @@ class DiffusionShock(MetricTerm):
             self.diffusion_metric(), self.metric(), self.log_contrast.exp(), self.log_sharpness.exp()
         )
 
-    @run_in_parameter_dtype
-    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
-        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
-        solver = self._solver(u, self.log_contrast, time, mesh)
+    def _step(self, solver: Solver, time: float) -> Step:
         assert isinstance(solver, ShockSolver)
-        return solve(solver, solver.diffusion_shock, u, self.parameters_of_shock(), self.power(), time)
+        return self.log_contrast, solver.diffusion_shock, (self.parameters_of_shock(), self.power(), time)
 
 
 TERMS[NAME] = DiffusionShock

@@ -63,7 +63,7 @@ class PDELayer(nn.Module):
             otherwise.
         learn_alpha: learn one alpha for the layer, starting from ``alpha``.
         metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
-            leave diffusion and diffusion-shock to ``"spd"``, for they need a symmetric one).
+            leave diffusion and diffusion-shock to ``"spd"``, because they need a symmetric one).
         distance: approximation of the distance that kernels are functions of; solver's default if None.
         convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids,
             ``"spectral"`` or ``"galerkin"`` on SO(3).
@@ -90,7 +90,7 @@ class PDELayer(nn.Module):
         ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
 
     Raises:
-        ValueError: unknown or repeated terms, options out of range, a term that cannot exist on the space.
+        ValueError: for unknown or repeated terms, options out of range, or a term that cannot exist on the space.
 
     Example:
         >>> import torch, pdegcnn as pg

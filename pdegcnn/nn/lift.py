@@ -137,7 +137,7 @@ class GridLift(Derived, LiftLayer):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def filter_bank(self) -> Tensor:
-        """The filters of every orientation, ``[C',C,Or,K,K]``."""
+        """Return the filters of every orientation, ``[C',C,Or,K,K]``."""
         if self.basis is None:
             raise ValueError("filters: expected 'smooth', 'steerable' or 'bspline' for a filter bank, got 'cake'")
         return torch.einsum("dcn,onhw->dcohw", self.weight, self.basis)
@@ -278,7 +278,7 @@ class SphereLift(Derived, LiftLayer):
         ``out_space``.
 
     Raises:
-        ValueError: sizes that do not fit, or more frequencies than the orientations resolve (``2 N + 1 > Or``).
+        ValueError: for sizes that do not fit, or more frequencies than the orientations resolve (``2 N + 1 > Or``).
 
     Example:
         >>> import torch, pdegcnn as pg

@@ -138,12 +138,12 @@ class SphereNormReLU(_DegreeGain):
         ``[B,C,...] -> [B,C,...]`` laid out as ``space.layout``; what the grid does not resolve is dropped.
 
     Raises:
-        TypeError: ``space`` is neither S2 nor SO(3).
-        ValueError: its grid has no rings, or the signal does not fit.
+        TypeError: if ``space`` is neither S2 nor SO(3).
+        ValueError: if its grid has no rings, or the signal does not fit.
     """
 
     def reset_parameters(self) -> None:
-        """A small threshold."""
+        """Set a small threshold."""
         nn.init.constant_(self.bias, -0.01)
 
     def _gain(self, lengths: Tensor, means: Tensor) -> Tensor:
@@ -168,8 +168,8 @@ class SphereGated(_DegreeGain):
         ``[B,C,...] -> [B,C,...]`` laid out as ``space.layout``; what the grid does not resolve is dropped.
 
     Raises:
-        TypeError: ``space`` is neither S2 nor SO(3).
-        ValueError: its grid has no rings, or the signal does not fit.
+        TypeError: if ``space`` is neither S2 nor SO(3).
+        ValueError: if its grid has no rings, or the signal does not fit.
     """
 
     numbers = 2

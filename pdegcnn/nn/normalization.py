@@ -106,8 +106,8 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         dtype: their dtype.
 
     Raises:
-        TypeError: ``space`` is no space, or a number is none.
-        ValueError: ``eps`` is not positive, or ``momentum`` is not in [0, 1].
+        TypeError: if ``space`` is not a space, or a number is not a number.
+        ValueError: if ``eps`` is not positive, or ``momentum`` is not in [0, 1].
     """
 
     point_weights: Tensor | None

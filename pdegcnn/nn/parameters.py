@@ -49,7 +49,7 @@ class MetricParameter(nn.Module):
             self.raw.copy_(METRICS[self.form].raw_of_diagonal(weights))
 
     def forward(self) -> Metric:
-        """The metric."""
+        """Return the metric."""
         return METRICS[self.form].from_raw(self.raw)
 
     def extra_repr(self) -> str:
@@ -113,7 +113,7 @@ class LearnableTemperature(nn.Module):
             self.raw.fill_(math.log(self.initial))
 
     def forward(self) -> Tensor:
-        """The temperatures, ``[C]``."""
+        """Return the temperatures, ``[C]``."""
         return self.raw.exp()
 
     def extra_repr(self) -> str:

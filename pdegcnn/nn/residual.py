@@ -29,8 +29,8 @@ class Residual(nn.Module):
         ``[B,C,...] -> [B,C',...]``, on any space.
 
     Raises:
-        TypeError: ``layer`` is not a module, or a number of channels not an int.
-        ValueError: only one number of channels is known; signals that the layer gives another size.
+        TypeError: if ``layer`` is not a module, or a number of channels not an int.
+        ValueError: if only one number of channels is given, or the layer changes the size of its signals.
 
     Source: He et al. (arXiv 1512.03385).
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
-from pdegcnn.nn._precision import run_in_parameter_dtype
 from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
 from pdegcnn.pde.grid import GridSolver
@@ -20,10 +20,14 @@ from pdegcnn.spaces import Mesh, Space
 
 STREAM_ABOVE = 2**25
 """Signals of more numbers are solved a few channels at a time where no gradients are recorded."""
+Step = tuple[Tensor, Callable[..., Tensor], tuple[Any, ...]]
+"""A parameter with an entry for each channel, a method of a solver, and its arguments after the signal."""
 
 
-class Term(Derived):
-    """What terms share: a solver, and a check of the signal.
+class Term(Derived, ABC):
+    """What terms share: a solver, checks of the signal, and steps of large signals a few channels at a time.
+
+    A subclass says in `_step` which method of the solver takes which parameters.
 
     Args:
         name: name of the term.
@@ -47,20 +51,30 @@ class Term(Derived):
         self.space, self.channels = space, _checks.positive_int("channels", channels)
         self.solver = solver_for(space, name, options, device=device, dtype=dtype)
 
-    def _solver(self, u: Tensor, weight: Tensor, time: float, mesh: Mesh | None) -> Solver:
-        """Return the solver, on ``mesh`` if given.
+    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
+        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given.
 
-        Raise unless u is a signal with the kind and the channels of ``weight`` and a step of ``time`` exists.
+        Autocast is off inside: kernels are powers of distances, which half precision does not resolve.
         """
         solver = self.solver if mesh is None else self._on(mesh)
         solver.space.check_signal("u", u)
+        if _checks.autocasts(u.device):
+            with torch.autocast(u.device.type, enabled=False):
+                return self.forward(u.to(next(self.parameters()).dtype), time, mesh)
+        weight, step, given = self._step(solver, time)
         if u.shape[1] != weight.shape[0]:
             _checks.channels("u", u, weight.shape[0], self.space.layout)
         if u.dtype != weight.dtype or u.device != weight.device:
             _checks.same_kind("u", u, "the parameters", weight)
         if time != 1.0:
             solver.check_time(time)
-        return solver
+        if torch.is_grad_enabled() or not (solver.channels_are_independent and _checks.has_values(u)):
+            return step(u, *given)  # decided first: a trace must not learn sizes
+        return _in_parts(solver, step, u, given) if u.numel() * solver.expansion > STREAM_ABOVE else step(u, *given)
+
+    @abstractmethod
+    def _step(self, solver: Solver, time: float) -> Step:
+        """Return a parameter with an entry for each channel, the method of ``solver`` and what it takes after u."""
 
     def _on(self, mesh: Mesh) -> Solver:
         if not isinstance(self.space, Mesh):
@@ -105,11 +119,8 @@ class Convection(Term):
         """Vectors uniform within a grid step along each frame vector."""
         _within_a_grid_step(self.vector, self.space)
 
-    @run_in_parameter_dtype
-    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
-        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
-        solver = self._solver(u, self.vector, time, mesh)
-        return solve(solver, solver.convection, u, self.vector, time)
+    def _step(self, solver: Solver, time: float) -> Step:
+        return self.vector, solver.convection, (self.vector, time)
 
 
 class MetricTerm(Term):
@@ -180,11 +191,8 @@ class Diffusion(MetricTerm):
         options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
         super().__init__("diffusion", space, channels, options, alpha, metric, device, dtype)
 
-    @run_in_parameter_dtype
-    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
-        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
-        solver = self._solver(u, self.metric.raw, time, mesh)
-        return solve(solver, solver.diffusion, u, self.metric(), self.power(), time)
+    def _step(self, solver: Solver, time: float) -> Step:
+        return self.metric.raw, solver.diffusion, (self.metric(), self.power(), time)
 
 
 class ConvectionDiffusion(MetricTerm):
@@ -220,12 +228,9 @@ class ConvectionDiffusion(MetricTerm):
         """Vectors uniform within a grid step along each frame vector; the metric has its own."""
         _within_a_grid_step(self.vector, self.space)
 
-    @run_in_parameter_dtype
-    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
-        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
-        solver = self._solver(u, self.metric.raw, time, mesh)
+    def _step(self, solver: Solver, time: float) -> Step:
         assert isinstance(solver, SphereSolver)
-        return solver.convection_diffusion(u, self.vector, self.metric(), self.power(), time)
+        return self.metric.raw, solver.convection_diffusion, (self.vector, self.metric(), self.power(), time)
 
 
 class Morphology(MetricTerm):
@@ -283,16 +288,13 @@ class Morphology(MetricTerm):
         if learn_temperature:
             self.temperature = LearnableTemperature(channels, temperature or 0.0, device=device, dtype=dtype)
 
-    @run_in_parameter_dtype
-    def forward(self, u: Tensor, time: float = 1.0, mesh: Mesh | None = None) -> Tensor:
-        """Solve for a step of length ``time``, on ``mesh`` in place of the mesh of the constructor if given."""
-        solver = self._solver(u, self.metric.raw, time, mesh)
-        arguments = u, self.metric(), self.power(), time, self.sign
+    def _step(self, solver: Solver, time: float) -> Step:
+        given = self.metric(), self.power(), time, self.sign
         if self.temperature is None:
-            return solve(solver, solver.morphology, *arguments)
+            return self.metric.raw, solver.morphology, given
         assert isinstance(solver, GridSolver)
         temperatures = self.temperature() if isinstance(self.temperature, LearnableTemperature) else self.temperature
-        return solve(solver, solver.soft_morphology, *arguments, temperatures)
+        return self.metric.raw, solver.soft_morphology, (*given, temperatures)
 
     def extra_repr(self) -> str:
         """Space, channels, power and, where it is not learned, the temperature."""
@@ -307,17 +309,11 @@ def check_temperature(semifield: str, temperature: float | None, learn: bool) ->
     return _checks.temperature(temperature, semifield)
 
 
-def solve(solver: Solver, run: Callable[..., Tensor], u: Tensor, parameter: Any, *rest: Any) -> Tensor:
-    """Return ``run(u, parameter, *rest)``, of a large signal a few channels at a time where no gradients are recorded.
-
-    Solvers need memory of several signals.
-    """
-    whole = torch.is_grad_enabled() or not (solver.channels_are_independent and _checks.has_values(u))
-    if whole or u.numel() * solver.expansion <= STREAM_ABOVE:  # in this order: a trace must not learn sizes
-        return run(u, parameter, *rest)
+def _in_parts(solver: Solver, step: Callable[..., Tensor], u: Tensor, given: Sequence[Any]) -> Tensor:
+    """Return ``step(u, *given)``, a few channels at a time: solvers need memory of several signals."""
     size, out = max(1, int(STREAM_ABOVE * u.shape[1] / (4 * u.numel() * solver.expansion))), None
     for group in [slice(start, start + size) for start in range(0, u.shape[1], size)]:
-        part = run(u[:, group], _of_channels(parameter, group), *(_of_channels(x, group) for x in rest))
+        part = step(u[:, group], *(_of_channels(x, group) for x in given))
         out = part.new_empty(u.shape) if out is None else out
         out[:, group] = part
     assert out is not None

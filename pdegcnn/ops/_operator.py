@@ -34,7 +34,7 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
         def guarded(keys: Any, *args: Any, **options: Any) -> Any:
             if _transforms.needs_rule(*args):
                 raise NotImplementedError(
-                    f"{name}: expected a derivative by torch.autograd, for this operator knows no other; got one by "
+                    f"{name}: expected a derivative by torch.autograd, the only kind this operator has; got one by "
                     "torch.func or by dual numbers. Call the functions of pdegcnn.functional, uncompiled, or use "
                     "torch.autograd.grad"
                 )
@@ -49,7 +49,7 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
 
 @cache
 def implementation(name: str, backend: str) -> ModuleType:
-    """The module of folder ``name`` that holds an operator's version for ``backend``, imported when first used."""
+    """Import the module of folder ``name`` that holds an operator's version for ``backend``, on first use."""
     return importlib.import_module(f"pdegcnn.ops.{name}.{backend}_impl")
 
 

@@ -35,7 +35,7 @@ class Derivatives(Derived, ABC):
         like: a tensor of the dtype and device of the tables.
 
     Raises:
-        ValueError: a smoothing that is not positive or too wide, or a boundary that the space does not have.
+        ValueError: for a smoothing that is not positive or too wide, or a boundary that the space does not have.
         TypeError: if ``smoothing`` is not a number.
     """
 

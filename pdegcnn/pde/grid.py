@@ -8,17 +8,19 @@ from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._derived import Table
 from pdegcnn._dtypes import HALF, wide_dtype, widen
-from pdegcnn._typing import tolist
+from pdegcnn._typing import Factory, tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
 from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
 from pdegcnn.kernels.heat import HeatTaps, heat_mass
-from pdegcnn.kernels.metric import PLANE_ONLY, Metric, cell_of
+from pdegcnn.kernels.metric import PLANE_ONLY, Metric, half_sides
 from pdegcnn.kernels.morphological import cost, radius_of_cost
+from pdegcnn.ops.between_samples import between_samples
 from pdegcnn.ops.convection import convection as shift_signal
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
@@ -26,7 +28,7 @@ from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
-from pdegcnn.pde.grid_lattice import SAMPLES, Reach, all_quarters, passes, read
+from pdegcnn.pde.grid_lattice import SAMPLES, Pass, Reach, all_quarters, passes
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import GridSpace
@@ -64,6 +66,7 @@ class GridSolver(Solver):
         "dilation": ("kernel_size", "radius", "distance", "oversample", "semifield"),
         "erosion": ("kernel_size", "radius", "distance", "oversample", "semifield"),
     }
+    HAS_TABLES: ClassVar = True
     space: GridSpace
 
     def _set_up(self, options: Options, like: Tensor) -> None:
@@ -86,25 +89,38 @@ class GridSolver(Solver):
         self.reach = _fixed_reach(self.space, options, self.term)
         self.is_heat = self.method == "kernel" and options.distance is None and self.space.is_periodic
         self.caches = [KernelCache() for _ in self.passes]
-        if self.term != "convection" and self.method != "spectral" and self.reach is not None:
+        if self.term != "convection" and self.method != "spectral":
             self._build(like)
 
     def _kept_in(self, dtype: torch.dtype) -> torch.dtype:
         return wide_dtype(dtype)
 
     def _tables(self) -> list[Table]:
-        reach = self.reach
+        space, reach = self.space, self.reach
         made: list[Table] = []
         if reach is not None and self.is_heat:
-            heat_taps = lru_cache(1)(partial(grid_lattice.heat_taps, self.space, reach))  # computed once for all tables
+            heat_taps = lru_cache(1)(partial(grid_lattice.heat_taps, space, reach))  # computed once for all tables
             made = [(name, None, lambda name=name: getattr(heat_taps(), name)) for name in HeatTaps._fields]
         elif reach is not None:
-            for i, planes in enumerate(self.passes):
-                make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
-                made.append((f"taps{i}", None, partial(make, self.space, reach, planes)))
-                if planes != SAMPLES[0]:
-                    made.append((f"charge{i}", None, partial(grid_lattice.charge, self.space, reach, planes)))
+            made = [(f"taps{i}", None, partial(self._coordinates, reach, p)) for i, p in enumerate(self.passes)]
+        for i, planes in enumerate(self.passes):
+            if planes != SAMPLES[0]:
+                made.append((f"turns{i}", None, partial(grid_lattice.turns, space, planes)))
+            if reach is not None and not self.method:
+                made.append((f"places{i}", None, partial(grid_lattice.places, space, reach, planes)))
         return made
+
+    def _coordinates(self, reach: Reach, planes: Pass) -> Tensor:
+        """Return the coordinates of a pass's taps that the distance is a function of, float64.
+
+        Those of dilation and erosion are what :func:`grid_lattice.places` counts.
+        """
+        if self.method == "kernel":
+            found = grid_lattice.cells(self.space, reach, planes)
+        else:
+            own = None if self.method else grid_lattice.own_orientations(self.space, reach, planes)
+            found = grid_lattice.taps(self.space, reach, planes, own)
+        return DISTANCES[self.distance].coordinates(self.space, found)
 
     @property
     def channels_are_independent(self) -> bool:
@@ -130,7 +146,9 @@ class GridSolver(Solver):
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.convection, u, space, vector, time))
         if self.method == "cubic":
-            return space.from_grid(_in_float32(_cubic_convection, u, space, vector, time, self.boundary))
+            if u.dtype in HALF:
+                return space.from_grid(_in_float32(_cubic_convection, u, space, vector, time, self.boundary))
+            return space.from_grid(_cubic_convection(u, space, vector, time, self.boundary))
         first, rows, columns = space.chord(-time * vector)
         if not space.is_periodic:
             u, first = shifted_slices(u, first, self.boundary, "linear"), torch.zeros_like(first)
@@ -152,7 +170,8 @@ class GridSolver(Solver):
         kernel = self._kernel(build, metric, reach, 0, u, alpha, time)
         out = group_convolution(u, kernel, boundary=self.boundary, periodic=space.is_periodic)
         if self.method == "kernel" and self.boundary != "zeros":
-            lost = 1 - widen(kernel).sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
+            whole = widen(kernel) if u.dtype in HALF else kernel
+            lost = 1 - whole.sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
             out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
         return space.from_grid(out)
 
@@ -162,17 +181,21 @@ class GridSolver(Solver):
         if u.dtype in HALF:
             metric = wide_metric(metric)
         reach = self.reach or self._reach_of_values(u, metric, alpha, time, sign)
-        best, field = None, u if self.passes == SAMPLES else widen(u)
+        best, field = None, widen(u) if u.dtype in HALF and self.passes != SAMPLES else u
         for i, planes in enumerate(self.passes):
             kernel = self._kernel(morphology_kernel, metric, reach, i, field, alpha, time)
             if not space.is_periodic:
                 kernel = kernel.expand(-1, u.shape[2], *kernel.shape[2:])
-            planes_of = read(field, planes, sign)
             value = morphological_convolution(
-                planes_of, kernel, sign, stride=len(planes.planes), periodic=space.is_periodic
+                self._read(field, i, sign),
+                kernel,
+                sign,
+                stride=len(planes.planes),
+                periodic=space.is_periodic,
             )
-            better = torch.maximum if sign == 1 else torch.minimum
-            best = value if best is None else better(best, value)
+            if best is not None:
+                value = torch.maximum(best, value) if sign == 1 else torch.minimum(best, value)
+            best = value
         assert best is not None
         return space.from_grid(best.to(u.dtype))
 
@@ -189,6 +212,14 @@ class GridSolver(Solver):
         kernel = self._kernel(morphology_kernel, metric, reach, 0, field, alpha, time)
         return space.from_grid(log_plus_mean(field, kernel, temperature, sign).to(u.dtype))
 
+    def _read(self, u: Tensor, which: int, sign: int) -> Tensor:
+        """Return the planes that a pass reads; points outside the image get a value that never wins."""
+        planes = self.passes[which]
+        if planes == SAMPLES[0]:
+            return u
+        loser = (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4))
+        return between_samples(u, self.get_buffer(f"turns{which}"), loser, planes.planes)
+
     def _kernel(
         self,
         build: Callable[..., Tensor],
@@ -200,31 +231,33 @@ class GridSolver(Solver):
         time: float,
     ) -> Tensor:
         """Return a pass's kernel of every channel of ``like``, from the cache in evaluation mode."""
-        arguments: tuple[Any, ...]
-        charge: Tensor | None = None
-        if self.is_heat:
-            arguments = self.space, metric, self._heat_taps(reach, widen(like)), alpha, time
-        else:
-            taps, charge = self._taps(reach, which, widen(like))
-            arguments = self.space, metric, taps, alpha, time, self.distance
-
-        def make() -> Tensor:
-            kernel = build(*arguments)
-            return (kernel if charge is None else kernel + charge).to(like.dtype)
-
+        arguments: tuple[Any, ...] = self.space, metric, self._taps(reach, which, like), alpha, time
+        if not self.is_heat:
+            arguments = *arguments, self.distance
+        if not self.method:
+            places = self._buffers.get(f"places{which}")
+            if places is None:
+                places = grid_lattice.places(self.space, reach, self.passes[which]).to(like.device)
+            arguments = *arguments, places
         if self.training:
-            kernel = make()
+            kernel = build(*arguments)
         else:
             tensors = [v for v in (*vars(metric).values(), alpha) if isinstance(v, Tensor)]
             key = (build, metric.form, reach, like.dtype, None if isinstance(alpha, Tensor) else alpha, time)
-            kernel = self.caches[which].get(key, tensors, make)
+            kernel = self.caches[which].get(key, tensors, partial(build, *arguments))
+        kernel = kernel.to(like.dtype)
         return kernel.expand(like.shape[1], *kernel.shape[1:])
 
-    def _heat_taps(self, reach: Reach, like: Tensor) -> HeatTaps:
-        """Return the taps of a heat kernel."""
+    def _taps(self, reach: Reach, which: int, like: Tensor) -> Tensor | HeatTaps:
+        """Return what a pass's kernel is a function of: tables where the window is fixed, else made now."""
         if self.reach is not None:
-            return HeatTaps(*map(self.get_buffer, HeatTaps._fields))
-        return HeatTaps(*(x.to(like) for x in grid_lattice.heat_taps(self.space, reach)))
+            if self.is_heat:
+                return HeatTaps(*map(self.get_buffer, HeatTaps._fields))
+            return self.get_buffer(f"taps{which}")
+        kind: Factory = {"device": like.device, "dtype": wide_dtype(like.dtype)}
+        if self.is_heat:
+            return HeatTaps(*[x.to(**kind) for x in grid_lattice.heat_taps(self.space, reach)])
+        return self._coordinates(reach, self.passes[which]).to(**kind)
 
     def _reach_of_values(
         self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, beyond: Tensor | None = None
@@ -237,34 +270,28 @@ class GridSolver(Solver):
         check_may_look(u, alpha, *vars(metric).values(), *(() if beyond is None else (beyond,)))
         with torch.no_grad():
             field = u if self.passes == SAMPLES else widen(u)
-            highest = torch.stack([spread(read(field, planes, sign)) for planes in self.passes]).amax(0)
+            fields = [self._read(field, i, sign) for i in range(len(self.passes))]
+            highest = torch.stack([spread(x) for x in fields]).amax(0)
             highest = highest if beyond is None else highest + beyond.to(highest)
             radius = radius_of_cost(highest, alpha, time)
             return _enclosing_reach(u, self.space, metric, radius, self.distance)
 
-    def _taps(self, reach: Reach, which: int, like: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the taps of a pass, and what they cost beside the kernel, if anything."""
-        planes = self.passes[which]
-        if self.reach is not None:
-            return self.get_buffer(f"taps{which}"), self._buffers.get(f"charge{which}")
-        make = grid_lattice.cells if self.method == "kernel" else grid_lattice.taps
-        taps = make(self.space, reach, planes).to(like)
-        return taps, None if planes == SAMPLES[0] else grid_lattice.charge(self.space, reach, planes).to(like)
-
 
 def morphology_kernel(
-    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float, distance: str, places: Tensor
 ) -> Tensor:
     """Return the turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``.
 
-    ``taps`` are the elements ``h^-1 g`` of :meth:`GridSpace.taps`.
+    ``taps`` are coordinates that the distance is a function of, and ``places [Or,KO,KH,KW]`` says where each is met.
     """
-    return cost(DISTANCES[distance](space, metric, taps), alpha, time)
+    kernel = cost(DISTANCES[distance].squared(space, metric, taps), alpha, time)
+    kernel = F.pad(kernel.flatten(1), (0, 1), value=torch.inf)
+    return kernel.index_select(1, places.flatten()).view(-1, *places.shape)
 
 
 def heat_kernel(space: GridSpace, metric: Metric, taps: HeatTaps, alpha: Alpha, time: float) -> Tensor:
     """Return the turned kernel of :mod:`pdegcnn.kernels.heat`, ``[C,Or,KO,KH,KW]``: mass in the cell of each tap."""
-    mass, middle = heat_mass(metric, taps, _half_sides(metric, taps.cell), alpha, time)
+    mass, middle = heat_mass(metric, taps, half_sides(metric, taps.cell), alpha, time)
     return _conserving(space, mass.view(-1, *taps.places.shape[:5]).sum(1).transpose(1, 2), middle)
 
 
@@ -273,22 +300,16 @@ def diffusion_kernel(
 ) -> Tensor:
     """Return the turned diffusion kernel, ``[C,Or,KO,KH,KW]``: its mass in the cell of each tap, at most one in all.
 
-    ``taps [paths,points,Or,KO,KH,KW,dim]`` are those of :func:`pdegcnn.pde.grid_lattice.cells`, a few in each cell.
+    ``taps [paths,points,Or,KO,KH,KW,dim]`` are coordinates of :func:`pdegcnn.pde.grid_lattice.cells`, a few in each
+    cell.
     The cell of the centre, where the kernel of a small power has its peak, is integrated in closed form. All
     orientations give and take the same mass.
     """
-    squared = DISTANCES[distance](space, metric, taps)
-    sides = _half_sides(metric, space.grid_spacing.to(squared))
+    squared = DISTANCES[distance].squared(space, metric, taps)
+    sides = half_sides(metric, space.grid_spacing.to(squared))
     volume = (2 * sides).prod(-1)[:, None, None, None, None]
     mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume
     return _conserving(space, mass, mass_of_cell(sides, alpha, time))
-
-
-def _half_sides(metric: Metric, spacing: Tensor) -> Tensor:
-    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
-    widths, volume = cell_of(metric)
-    sides = spacing * widths / 2
-    return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))
 
 
 def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
@@ -299,17 +320,19 @@ def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
     mass = torch.where(centre, middle[:, None, None, None, None], mass)
     # a kernel too wide to have any mass in the window is flat
     mass = (mass + torch.finfo(mass.dtype).tiny ** 0.5) * space.tap_weights(sizes, mass)
-    mass = _symmetric(space, all_quarters(space, mass))
+    mass, there = all_quarters(space, mass), _orientation_of_taps(space, mass)
+    mass = _symmetric(mass, there)
     total = mass.sum((-3, -2, -1)).mean(1).clamp_max(1.0)
-    return _balanced(space, mass) * total[:, None, None, None, None]
+    return _balanced(mass, there) * total[:, None, None, None, None]
 
 
 def sampled_diffusion_kernel(
     space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
 ) -> Tensor:
-    """Return the kernel at the taps of :meth:`GridSpace.taps` alone, scaled to mass one, ``[C,Or,KO,KH,KW]``."""
-    squared, sizes = DISTANCES[distance](space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
-    return _balanced(space, profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared))
+    """Return the kernel at taps alone, scaled to mass one, ``[C,Or,KO,KH,KW]``."""
+    squared, sizes = DISTANCES[distance].squared(space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
+    kernel = profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
+    return _balanced(kernel, _orientation_of_taps(space, kernel))
 
 
 def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
@@ -318,19 +341,19 @@ def _orientation_of_taps(space: GridSpace, kernel: Tensor) -> Tensor:
     return (torch.arange(space.orientations, device=kernel.device)[:, None] + steps) % space.orientations
 
 
-def _symmetric(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Return the mean of a kernel and of the one that goes from the taps to the centre."""
+def _symmetric(kernel: Tensor, there: Tensor) -> Tensor:
+    """Return the mean of a kernel and of the one that goes from the taps, at orientations ``there``, to the centre."""
     tap = torch.arange(kernel.shape[2], device=kernel.device)
-    return (kernel + kernel.flip(2, 3, 4)[:, _orientation_of_taps(space, kernel), tap]) / 2
+    return (kernel + kernel.flip(2, 3, 4)[:, there, tap]) / 2
 
 
-def _balanced(space: GridSpace, kernel: Tensor) -> Tensor:
-    """Scale a kernel so that it is a mean for each orientation, and conserves mass.
+def _balanced(kernel: Tensor, there: Tensor) -> Tensor:
+    """Scale a kernel, whose taps are at orientations ``there [Or,KO]``, to a mean for each that conserves mass.
 
     Turned samples of one function have different sums, so dividing by them would leak mass between orientations. The
     kernel is symmetric, and symmetric scaling by one factor per orientation (Sinkhorn & Knopp, 1967) gives both laws.
     """
-    between, there = kernel.sum((-2, -1)), _orientation_of_taps(space, kernel)  # [C,Or,KO] and [Or,KO]
+    between = kernel.sum((-2, -1))  # [C,Or,KO]
     scale = between.sum(-1).rsqrt()
     for _ in range(SINKHORN_STEPS):
         scale = (scale / (between * scale[:, there]).sum(-1)).sqrt()

@@ -18,7 +18,7 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._typing import broadcast_tensors
 from pdegcnn.kernels.heat import HeatTaps, cosines, features
-from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
+from pdegcnn.pde.grid_interpolation import turning_matrix
 from pdegcnn.spaces import GridSpace
 
 Oversample = int | tuple[int, int]
@@ -113,10 +113,19 @@ def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, in
     return 2 * first + 1, 2 * image[0] + 1, 2 * image[1] + 1
 
 
-def taps(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
-    """Elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64."""
+def taps(space: GridSpace, reach: Reach, planes: Pass, orientations: int | None = None) -> Tensor:
+    """Elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64.
+
+    Of the first ``orientations``, a whole number of quarter turns, if that is given. What is a quarter turn away is the
+    same to the bit.
+    """
     steps, rows, columns = _offsets(space, reach, planes)
-    return space.taps_at(steps, torch.stack(broadcast_tensors(columns, rows), dim=-1))
+    quarter, found = _first_quarter(space), list[Tensor]()
+    for _ in range((orientations or space.orientations) // quarter):
+        image = torch.stack(broadcast_tensors(columns, rows), dim=-1)
+        found.append(space.taps_at(steps, image)[:quarter])
+        rows, columns = -columns, rows
+    return torch.cat(found)
 
 
 def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
@@ -142,17 +151,47 @@ def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
     """A kernel of every orientation from that of the first quarter or of all, ``[C,Or,KO,KH,KW]``."""
     if kernel.shape[1] == space.orientations:
         return kernel
-    quarters = space.orientations // kernel.shape[1]
-    return torch.cat([torch.rot90(kernel, -k, dims=(-2, -1)) for k in range(quarters)], dim=1)
+    turned = [kernel]
+    for k in range(1, space.orientations // kernel.shape[1]):
+        turned.append(torch.rot90(kernel, -k, dims=(-2, -1)))
+    return torch.cat(turned, dim=1)
 
 
-def charge(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
-    """What the box of taps costs beside its kernel, ``[KO,KH,KW]``: nothing within reach, infinity outside."""
-    places = _offsets(space, reach, planes)[0][:, None, None], *_offsets(space, reach, planes)[1:]
+def own_orientations(space: GridSpace, reach: Reach, planes: Pass) -> int:
+    """How many orientations have costs of their own: those of the first quarter where the others are turns of them."""
+    turns = all(row == column for _, row, column in planes.planes) and reach.rows == reach.columns
+    return _first_quarter(space) if turns else space.orientations
+
+
+def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
+    """Where the cost of each tap of the box is, ``[Or,KO,KH,KW]``, among those of :func:`taps` and infinity after them.
+
+    A tap out of reach costs infinity. One of a later quarter costs what the tap that it is a turn of costs.
+    """
+    first, rows, columns = _offsets(space, reach, planes)
+    first, rows, columns = broadcast_tensors(first[:, None, None], rows, columns)
     inside = torch.ones((), dtype=torch.bool)
-    for place, length, step in zip(places, reach, space.grid_steps):
+    for place, length, step in zip((first, rows, columns), reach, space.grid_steps):
         inside = inside & (place.abs() <= length / step + ROUNDING)
-    return torch.where(inside, 0.0, torch.inf).double()
+    ko, kh, kw = sizes = sizes_of(space, reach, planes)
+    of_tap = torch.remainder(torch.arange(ko) - ko // 2, len(planes.planes))
+    shift = torch.tensor(planes.planes, dtype=torch.float64)[of_tap, :, None, None]
+    count = own_orientations(space, reach, planes)
+    start = math.prod(sizes) * torch.arange(count)[:, None, None, None]
+    plane = torch.arange(ko)[:, None, None] * kh
+    found: list[Tensor] = []
+    for _ in range(space.orientations // count):
+        row, column = rows - shift[:, 1] + kh // 2, columns - shift[:, 2] + kw // 2
+        number = (plane + row.round().long()) * kw + column.round().long() + start
+        found.append(torch.where(inside, number, count * math.prod(sizes)))
+        rows, columns = -columns, rows
+    return torch.cat(found)
+
+
+def turns(space: GridSpace, planes: Pass) -> Tensor:
+    """Matrix ``[(n-1)*Or,Or]`` that reads the planes p = 1 to n - 1 between the samples, those of each p together."""
+    steps = torch.arange(1, len(planes.planes), dtype=torch.float64) / len(planes.planes)
+    return turning_matrix(space.orientations, steps).reshape(-1, space.orientations)
 
 
 def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,29 +201,3 @@ def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tens
     shift = torch.tensor(planes.planes, dtype=torch.float64)[torch.remainder(ko, count).long()]
     rows, columns = kh[:, None] + shift[:, 1, None, None], kw + shift[:, 2, None, None]
     return ko / count + shift[:, 0], rows, columns
-
-
-def read(u: Tensor, planes: Pass, sign: int) -> Tensor:
-    """The planes ``[B,C,n*Or,H,W]`` of a signal [B,C,Or,H,W], those of an orientation one after the other.
-
-    Points outside the image get a value that never wins.
-    """
-    if planes == SAMPLES[0]:
-        return u
-    loser = (u.detach().amin if sign == 1 else u.detach().amax)((2, 3, 4), keepdim=True)
-    parts: list[Tensor] = []
-    for i, shift in enumerate(planes.planes):
-        part = turned(u, torch.full((), i / len(planes.planes), dtype=u.dtype, device=u.device)) if i else u
-        if any(shift):
-            first, row, column = (torch.full(u.shape[1:3], x, dtype=u.dtype, device=u.device) for x in shift)
-            part = shifted_slices(part, first[:, 0], "replicate") if shift[0] else part
-            part = shifted(part, row, column, "replicate")
-            part = torch.where(_inside(u, shift), part, loser)
-        parts.append(part)
-    return torch.stack(parts, dim=3).flatten(2, 3) if len(parts) > 1 else parts[0]
-
-
-def _inside(u: Tensor, shift: Shift) -> Tensor:
-    """Which points, shifted by less than a step, still lie within the grid, ``[P,H,W]``."""
-    first, rows, columns = (torch.arange(n, device=u.device) + x <= n - 1 for n, x in zip(u.shape[2:], shift))
-    return first[:, None, None] & rows[:, None] & columns

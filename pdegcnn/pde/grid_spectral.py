@@ -95,8 +95,14 @@ def diffusion_generator(u: Tensor, space: GridSpace, diffusivity: Tensor) -> Ten
 
 
 def diffusion(u: Tensor, space: GridSpace, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
-    """``exp(-time (-Delta)^alpha) u`` for u [B,C,P,H,W], exact for band-limited periodic signals."""
-    step = fractional_exponential(diffusion_generator(u, space, diffusivity), alpha, time)
+    """``exp(-time (-Delta)^alpha) u`` for u [B,C,P,H,W], exact for band-limited periodic signals.
+
+    Over orientations slow modes stand beside fast ones, whose rounding in float32 would be larger than their rates. So
+    generators and their exponentials are in float64.
+    """
+    wide = torch.float64 if space.has_orientations else u.dtype
+    like = torch.empty((), dtype=wide, device=u.device).expand(u.shape)
+    step = fractional_exponential(diffusion_generator(like, space, diffusivity), alpha, time)
     axes = tuple(range(-len(_steps(space)), 0))
     spectrum = _fft.apply(fft.rfftn, u, dim=axes)
     if space.has_orientations:

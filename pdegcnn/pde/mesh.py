@@ -13,8 +13,8 @@ from torch import Tensor
 from pdegcnn import _checks, _transforms
 from pdegcnn._dtypes import widen
 from pdegcnn._typing import linalg, tolist
-from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, profile, radius_of_mass
-from pdegcnn.kernels.metric import SPD, Metric
+from pdegcnn.kernels.diffusion import HIGHEST, SMALLEST_ALPHA, mass_of_cell, profile, radius_of_mass, time_scales
+from pdegcnn.kernels.metric import SPD, Metric, half_sides
 from pdegcnn.kernels.morphological import FLAT_SLACK, cost_law, radius_of_cost
 from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
@@ -28,8 +28,18 @@ METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
 DISTANCES = ("half_angle",)
 NEAR_FLAT = 0.501
 """Below this power rounding it to float32 would change the kernel."""
+STEPS = 5
+"""The default window is at least so many directions wide,"""
+LEAST_ANGLE = 2 * math.pi / 3
+"""reaches so many radians to each side (all the way round for diffusion)"""
+RADIUS = {"diffusion": 3.5, "dilation": 2.5, "erosion": 2.5}
+"""and so many units of length: diffusion loses what is beyond."""
 SAMPLES = 4096
 """Samples of the diffusion kernel's profile; between them it is linear."""
+FAINT = 1e-15
+"""Weight, relative to the nearest points, that every point of a window has at least."""
+WHOLE = 1e6
+"""So many sides of a cell hold everything."""
 
 
 class MeshSolver(Solver):
@@ -50,10 +60,16 @@ class MeshSolver(Solver):
             _checks.choice("boundary", options.boundary, ("replicate",))
         if options.distance is not None:
             _checks.choice("distance", options.distance, DISTANCES)
-        size = 5 if options.kernel_size is None else options.kernel_size
-        radii = options.reach(math.pi / 2)
+        size, radii = options.kernel_size, options.reach(math.pi / 2)
         if radii is not None:
             self.reach = reach_within(self.space, *radii)
+        elif self.term == "convection":
+            self.reach = None
+        elif size is None:
+            taps, radius = reach_within(
+                self.space, math.pi if self.term == "diffusion" else LEAST_ANGLE, RADIUS[self.term]
+            )
+            self.reach = max(taps, kernel_reach(self.space, STEPS)[0]), radius
         else:
             self.reach = None if isinstance(size, str) and size == "auto" else kernel_reach(self.space, size)
 
@@ -74,11 +90,16 @@ class MeshSolver(Solver):
         return geodesic_flow(u, half_edges(self.space, u), torch.cat((end[:, :2], step[:, 2:]), dim=1))
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
-        """Return ``exp(-time (-Delta)^alpha) u`` by a kernel."""
+        """Return ``exp(-time (-Delta)^alpha) u`` by a kernel.
+
+        The cell of a point, where the kernel of a small power has its peak, is integrated in closed form. What the
+        window does not hold goes to the mean of the signal.
+        """
         space, matrix = self.space, _matrix(metric, u)
+        dim = dimension(space)
         if self.reach is None:
             check_may_look(u, alpha, matrix)
-            far = radius_of_mass(_number(alpha), space.dim, time)
+            far = radius_of_mass(_number(alpha), dim, time)
             taps, radius = enclosing_reach(space, matrix, torch.full_like(matrix[:, 0, 0], far))
         else:
             taps, radius = self.reach
@@ -89,9 +110,14 @@ class MeshSolver(Solver):
             distances = torch.linspace(0, reach, SAMPLES, dtype=matrix.dtype, device=u.device)
         else:
             distances = torch.linspace(0, 1, SAMPLES, dtype=matrix.dtype, device=u.device) * reach
-        weights = profile(distances**2, alpha, space.dim, time)
-        weights = weights / weights.detach()[0]
-        return gather_mean(u, directional_neighbors(space, radius, u), matrix, weights, reach, taps)
+        weights = profile(distances**2, alpha, dim, time)
+        weights = weights / weights.detach()[1]
+        # the point itself counts only where there is no other, and far points where there are no near ones
+        weights = torch.cat((torch.full_like(weights[:1], FAINT**2), weights[1:] + FAINT))
+        around = gather_mean(u, directional_neighbors(space, radius, u), matrix, weights, reach, taps)
+        pieces = [masses(area, space, matrix, (taps, radius), alpha, time) for area in parts(space.areas, space)]
+        own, held = (side_by_side([x[:, None, None] for x in xs], space).to(u.dtype) for xs in zip(*pieces))
+        return own * u + (held - own) * around + (1 - held) * mean_of_each(u, space)
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
@@ -104,6 +130,70 @@ class MeshSolver(Solver):
             taps, radius = self.reach
         law, unit = _law(alpha, time, matrix)
         return gather_morphology(u, directional_neighbors(space, radius, u), matrix / unit, law, taps, sign)
+
+
+def masses(
+    areas: Tensor, space: Mesh, matrix: Tensor, reach: tuple[int, float], alpha: Alpha, time: float
+) -> tuple[Tensor, Tensor]:
+    """Mass ``[C]`` of the diffusion kernel at a point itself, and in positions of the window; ``areas`` of one mesh.
+
+    The former is the share of the point among the samples of a Gaussian, mixed over time for powers below one. A window
+    as large as the mesh holds all positions. Turns that it does not hold are made up for by those that it does.
+    """
+    taps, radius = reach
+    dim = dimension(space)
+    side, step = float(areas.mean().sqrt()), 2 * math.pi / space.orientations
+    half = half_sides(SPD(matrix), matrix.new_tensor([side, side, step]))[:, :dim]
+    wide = math.sqrt(math.pi) * radius / side  # a square of the area of the disk
+    if wide**2 >= areas.numel():
+        wide = WHOLE
+    window = torch.maximum(half * half.new_tensor([wide, wide, WHOLE][:dim]), half)
+    if not isinstance(alpha, Tensor) and alpha == 1.0:
+        scales = half.new_full((1,), math.log(time)), half.new_zeros(1)
+    else:
+        scales = time_scales(half, alpha, time)
+    held = mass_of_cell(window, alpha, time, scales)
+    rate = (half[..., None] * torch.exp((-scales[0] / 2).clamp_max(HIGHEST))) ** 2  # (2 half)^2 / 4 s
+    share = 1 / (_theta(rate[:, 0]) * _theta(rate[:, 1]))
+    if dim == 3:
+        weight, steps = half.new_ones(taps), torch.arange(taps, device=half.device) - taps // 2
+        if taps > space.orientations:
+            weight[0] = weight[-1] = 0.5
+        share = share / torch.einsum("s,csj->cj", weight, torch.exp(-(steps**2)[:, None] * rate[:, 2:3]))
+    own = share @ torch.exp(scales[1])
+    return own, torch.maximum(held, own)
+
+
+def _theta(rate: Tensor) -> Tensor:
+    """``sum_n exp(-rate n^2)`` over all integers, by the series, this one or Poisson's, that converges at once."""
+    narrow, wide = rate.clamp_min(1.0), rate.clamp(torch.finfo(rate.dtype).tiny ** 0.5, 1.0)
+    by_terms = 1 + 2 * torch.exp(-narrow) + 2 * torch.exp(-4 * narrow) + 2 * torch.exp(-9 * narrow)
+    far = math.pi**2 / wide
+    by_waves = torch.sqrt(math.pi / wide) * (1 + 2 * torch.exp(-far) + 2 * torch.exp(-4 * far))
+    return torch.where(rate > 1, by_terms, by_waves)
+
+
+def dimension(space: Mesh) -> int:
+    """Dimension of what signals are functions of: positions alone, or positions and directions."""
+    return space.dim if space.orientations > 1 else space.dim - 1
+
+
+def parts(x: Tensor, space: Mesh) -> Sequence[Tensor]:
+    """What ``x [...,V]`` holds of each mesh of a union."""
+    return torch.split(x, list(space.sizes), -1)
+
+
+def side_by_side(values: Sequence[Tensor], space: Mesh) -> Tensor:
+    """Values ``[...,1]`` of each mesh, given to its vertices: ``[...,V]``; of a single mesh ``[...,1]``."""
+    if len(values) == 1:
+        return values[0]
+    return torch.cat([x.expand(*x.shape[:-1], n) for x, n in zip(values, space.sizes)], -1)
+
+
+def mean_of_each(u: Tensor, space: Mesh) -> Tensor:
+    """Mean over area and directions ``[B,C,1,1]``; for a union that of the mesh a vertex is of, ``[B,C,1,V]``."""
+    pairs = zip(parts(u.mean(2, keepdim=True), space), parts(space.areas.to(u), space))
+    return side_by_side([(part * area).sum(-1, keepdim=True) / area.sum() for part, area in pairs], space)
 
 
 def kernel_reach(space: Mesh, kernel_size: object) -> tuple[int, float]:

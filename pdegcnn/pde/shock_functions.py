@@ -68,8 +68,8 @@ def diffusion_shock(
         ``subgrid`` add). Differentiable in ``u``, metrics, contrast and sharpness.
 
     Raises:
-        ValueError: wrong shapes, values out of range, or options that the space does not have.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        ValueError: for wrong shapes, values out of range, or options that the space does not have.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -131,8 +131,8 @@ def gradient_norm(
         A signal like ``u``, not negative; its derivative where the gradient vanishes is zero.
 
     Raises:
-        ValueError: wrong shapes, values out of range, or a boundary that the space does not have.
-        TypeError: not a floating tensor, or another dtype than ``u``.
+        ValueError: for wrong shapes, values out of range, or a boundary that the space does not have.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -184,7 +184,7 @@ def lateral_laplacian(
 
     On spaces with orientations it is taken sideways of the direction (``A_2 A_2`` on SE(2) and meshes). On the plane,
     on the sphere and on meshes with one orientation it is taken along the gradient. There it is the mean over nearby
-    gradients, weighted by their squares, for the gradient vanishes on the crest of a line.
+    gradients, weighted by their squares, because the gradient vanishes on the crest of a line.
 
     Arguments and errors as in :func:`gradient_norm`.
 

@@ -130,7 +130,7 @@ class NewtonStep(Tables):
 
         Args:
             u: signal.
-            squared: squared distances of the taps, ``[C,fibre or 1,S]``.
+            squared: squared distances of the taps, ``[C,F,S]``, of F fibre samples after which they repeat.
             metric: the metric they are measured by.
             lists: the taps.
             alpha: power of the kernel, above 1/2.

@@ -16,7 +16,7 @@ from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs] - sc
 from torch import Tensor
 
 from pdegcnn._typing import Floats, Ints, from_numpy
-from pdegcnn.kernels.metric import Axisymmetric, Metric
+from pdegcnn.kernels.metric import Axisymmetric, Diagonal, Metric
 from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, exact_squared_distance
 from pdegcnn.ops.ring_morphology import ring_morphology
 from pdegcnn.spaces import S2, SO3
@@ -150,7 +150,7 @@ class Neighbours(Tables):
         return np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z))
 
     def squared_distance(self, metric: Metric) -> Tensor:
-        """Squared distances of the taps, ``[C,fibre,S]``, or ``[C,1,S]`` where the fibre does not matter."""
+        """Squared distances of the taps, ``[C,fibre,S]``, or of fewer fibre samples after which they repeat."""
         position = self.get_buffer("position")
         gram = metric.gram()
         if not self.space.has_orientations:
@@ -163,15 +163,19 @@ class Neighbours(Tables):
         return self.entries(metric) @ position
 
     def entries(self, metric: Metric) -> Tensor:
-        """Entries of the metric in the frame of each fibre sample, ``[C,fibre,6]``; ``[C,1,6]`` if all are alike."""
+        """Entries of the metric in the frame of each fibre sample, ``[C,fibre,6]``; ``[C,1,6]`` if all are alike.
+
+        A half turn of the fibre leaves diagonal metrics alone: then those of the first half, ``[C,fibre/2,6]``.
+        """
         gram = metric.gram()
         if not self.space.has_orientations:
             weight, zero = gram[:, :1, 0], torch.zeros_like(gram[:, :1, 0])
             return torch.stack((weight, weight, zero, zero, zero, zero), -1)
         gram = gram[:, None]
         if not isinstance(metric, Axisymmetric):
-            step = 2 * math.pi / self.space.orientations
-            angle = torch.arange(self.space.orientations, dtype=gram.dtype, device=gram.device) * step
+            count = self.space.orientations
+            alike = 2 if isinstance(metric, Diagonal) and count % 2 == 0 else 1
+            angle = torch.arange(count // alike, dtype=gram.dtype, device=gram.device) * (2 * math.pi / count)
             c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
             turn = torch.stack((c, -s, zero, s, c, zero, zero, zero, one), -1).view(-1, 3, 3)
             gram = turn @ gram @ turn.mT
@@ -184,5 +188,7 @@ class Neighbours(Tables):
         return u.unsqueeze(-1) if len(self.space.grid.shape) == 1 else u
 
     def forward(self, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
-        """Dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,fibre or 1,S]``."""
+        """Dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,F,S]`` of F fibre samples, which repeat."""
+        if kernel.shape[1] > 1:
+            kernel = kernel.repeat(1, self.space.orientations // kernel.shape[1], 1)
         return ring_morphology(self.as_rings(u), kernel, self.taps, self.start, self.longest, sign).view(u.shape)

@@ -10,29 +10,25 @@ Step = Callable[[Tensor, float], Tensor]
 """A solver of one term: signal and length of the step to signal."""
 
 
-def lie(u: Tensor, steps: Sequence[Step], time: float) -> Tensor:
+def lie(steps: Sequence[Step], time: float) -> list[tuple[Step, float]]:
     """One term after the other (first order in time)."""
-    for step in steps:
-        u = step(u, time)
-    return u
+    return list(zip(steps, [time] * len(steps)))
 
 
-def strang(u: Tensor, steps: Sequence[Step], time: float) -> Tensor:
+def strang(steps: Sequence[Step], time: float) -> list[tuple[Step, float]]:
     """Half steps there, a whole step of the last term, half steps back (second order in time)."""
-    for step in steps[:-1]:
-        u = step(u, time / 2)
-    for step in steps[-1:]:
-        u = step(u, time)
-    for step in reversed(steps[:-1]):
-        u = step(u, time / 2)
-    return u
+    there = [(step, time / 2) for step in steps[:-1]]
+    return [*there, *((step, time) for step in steps[-1:]), *reversed(there)]
 
 
-SPLITTINGS: dict[str, Callable[[Tensor, Sequence[Step], float], Tensor]] = {"lie": lie, "strang": strang}
+SPLITTINGS: dict[str, Callable[[Sequence[Step], float], list[tuple[Step, float]]]] = {"lie": lie, "strang": strang}
+"""The order of the steps, each with its length."""
 
 
 def evolve(u: Tensor, steps: Sequence[Step], splitting: str, iterations: int, time: float = 1.0) -> Tensor:
     """Solve up to ``time`` in ``iterations`` equal steps of the chosen splitting."""
+    order = SPLITTINGS[splitting](steps, time / iterations)
     for _ in range(iterations):
-        u = SPLITTINGS[splitting](u, steps, time / iterations)
+        for step, length in order:
+            u = step(u, length)
     return u

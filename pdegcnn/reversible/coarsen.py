@@ -46,8 +46,8 @@ class Wavelet(Derived, Transition):
         dims: number of space axes, the last ones.
 
     Raises:
-        ValueError: an odd size, or a channel count that is no multiple of 2^dims on the way back.
-        ImportError: PyWavelets is not installed and the wavelet is not Haar.
+        ValueError: if a size is odd or, on the way back, the number of channels is not a multiple of 2^dims.
+        ImportError: if PyWavelets is not installed and the wavelet is not Haar.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -109,7 +109,7 @@ class Wavelet(Derived, Transition):
         return torch.stack((low.unflatten(1, (done, -1)), high.unflatten(1, (done, -1))), 2).flatten(1, 3)
 
     def _unstack(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        """The way back of `_stack`, to two of [B,done,C,...]."""
+        """Return the way back of `_stack`, to two of [B,done,C,...]."""
         low, high = x.unflatten(1, (2 ** (self.dims - axis), 2, -1)).unbind(2)
         return low, high
 
@@ -182,6 +182,9 @@ class LearnableOrthogonal(Derived, Transition):
     The mixing is ``Q = Haar expm(A - A^T)``, orthogonal for every A; it starts as the Haar transform. Layout and
     errors as in `Wavelet`. Source: arXiv 1905.10484, section 3, with the filter learned; Lezcano-Casado,
     Martinez-Rubio, arXiv 1901.08428, for the exponential.
+
+    Args:
+        dims: number of axes that are halved.
     """
 
     haar: Tensor
@@ -203,11 +206,11 @@ class LearnableOrthogonal(Derived, Transition):
         nn.init.zeros_(self.skew)
 
     def extra_repr(self) -> str:
-        """The number of axes."""
+        """Return the number of axes."""
         return f"dims={self.dims}"
 
     def matrix(self) -> Tensor:
-        """The orthogonal matrix Q [2^dims, 2^dims]."""
+        """Return the orthogonal matrix Q [2^dims, 2^dims]."""
         skew = self.skew.to(torch.promote_types(self.skew.dtype, torch.float32))  # gradients are NaN in half precision
         return (self.haar.to(skew.dtype) @ torch.linalg.matrix_exp(skew - skew.T)).to(self.skew.dtype)
 
@@ -243,7 +246,7 @@ class CyclicSpaceToDepth(Transition):
         orientations: Or, a multiple of 4.
 
     Raises:
-        ValueError: odd sizes, other orientations, channels that 4 does not divide on the way back.
+        ValueError: for odd sizes, other orientations, channels that 4 does not divide on the way back.
     """
 
     bit_exact, bands, orthogonal = True, 4, True
@@ -256,7 +259,7 @@ class CyclicSpaceToDepth(Transition):
             raise ValueError(f"orientations: expected a multiple of 4, got {orientations}")
 
     def extra_repr(self) -> str:
-        """The number of orientations."""
+        """Return the number of orientations."""
         return f"orientations={self.orientations}"
 
     def _check(self, x: Tensor) -> None:

@@ -65,7 +65,7 @@ def custom_vjp(layer: nn.Module) -> Callable | None:
 
 
 class _Kept(torch.autograd.Function):
-    """The state as a layer sees it in forward: gradients that arrive here have no way on, and raise."""
+    """The state as a layer sees it in forward: a gradient that arrives here raises an error."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, name: str) -> Tensor:  # pyright: ignore

@@ -131,7 +131,7 @@ class Plan:
     checksum: int | None = None
 
     def values(self, index: int, params: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The parameters of one layer by name."""
+        """Return the parameters of one layer by name."""
         return {name: params[place] for name, place in self.names[index].items()}
 
 
@@ -152,13 +152,13 @@ def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[d
 
 
 def checksum(y: Tensor, v: Tensor) -> int:
-    """A number that tells two pairs of states apart, from their bits."""
+    """Return a number that tells two pairs of states apart, from their bits."""
     kind = {4: torch.int32, 8: torch.int64}[y.element_size()]
     return 3 * int(y.contiguous().view(kind).sum()) + int(v.contiguous().view(kind).sum())
 
 
 def peak(y: Tensor, v: Tensor) -> Tensor:
-    """The largest absolute value in both states; NaN if there is one."""
+    """Return the largest absolute value in both states; NaN if there is one."""
     if not y.numel():
         return y.new_zeros(())
     return torch.stack([*torch.aminmax(y.detach()), *torch.aminmax(v.detach())]).abs().max()
@@ -170,7 +170,7 @@ def _same_parameters(layer: nn.Module, values: dict[str, Tensor]) -> bool:
 
 
 def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, Tensor] | None) -> Tensor:
-    """The layer in forward. What it may show to others asks for gradients, as under plain autograd, and has none."""
+    """Run the layer in forward. What hooks may see asks for gradients, as under plain autograd, and has none."""
     flow_y, flow_v = plan.flows[-1]
     if not plan.record or custom_vjp(layer) is not None:
         out = evaluate(layer, index, y, values, plan.rule.inner)
@@ -207,7 +207,7 @@ def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: 
 
 @torch.no_grad()
 def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[Tensor, Tensor]:
-    """The map alone, in the place of the states; ``own``: they may be written over from the start."""
+    """Apply the map alone, in place of the states; ``own``: they may be overwritten from the start."""
     rule, look = plan.rule, values_can_be_read(y) and values_can_be_read(v)
     own = own and y.is_contiguous() and v.is_contiguous() and y.data_ptr() != v.data_ptr()
     for index, layer in enumerate(plan.layers):
@@ -373,7 +373,7 @@ class Backwards:
         self.own = not self.graph
 
     def _sum(self, a: Tensor | None, b: Tensor | None, scale: float = 1.0) -> Tensor:
-        """``a + scale b``, over ``a`` where it is the walk's own; always a tensor that may be the walk's own."""
+        """Return ``a + scale b``, written over ``a`` where the walk owns it; the result may always be owned."""
         if a is None:
             return torch.zeros_like(self.y) if b is None else b * scale
         if b is None:
@@ -405,7 +405,7 @@ class Backwards:
     def _pull_with_graph(
         self, layer: nn.Module, index: int, gv: Tensor, values: dict[str, Tensor], places: list[int], own: list[Tensor]
     ) -> Sequence:
-        """A fresh level: y may itself depend on the parameters, and the derivative wanted here is the partial one."""
+        """Differentiate on a fresh level: y may depend on the parameters, and the partial derivative is wanted."""
         rule = self.plan.rule
 
         def run(x: Tensor, *wanted: Tensor) -> Tensor:
@@ -421,7 +421,7 @@ class Backwards:
     def _pull_freeing(
         self, layer: nn.Module, index: int, gv: Tensor, values: dict[str, Tensor], own: list[Tensor]
     ) -> Sequence[Tensor | None]:
-        """The pull by autograd from ``h^2 gv``, as hooks see it; the layer's output is freed before it."""
+        """Differentiate by autograd from ``h^2 gv``, as hooks see it; free the layer's output before it."""
         rule, flow = self.plan.rule, self.plan.flows[index][0]
         with torch.enable_grad():
             y = self.y.detach().requires_grad_(flow)
@@ -476,7 +476,7 @@ class Backwards:
     def _pull_transition(
         self, run: Callable[..., Tensor], before: Tensor, own: list[Tensor], grad: Tensor | None, flow: bool
     ) -> Sequence[Tensor | None]:
-        """The gradients of the state before a transition and of its parameters."""
+        """Return the gradients of the state before a transition and of its parameters."""
         if grad is None:
             return (None,) * (1 + len(own))
         if self.graph:
@@ -498,7 +498,7 @@ class Backwards:
 
 
 def _twin(p: Tensor) -> Tensor:
-    """A tensor of the same values, of the same kind, that asks for gradients as ``p`` does and carries no hooks."""
+    """Return a tensor of the same values and kind as ``p``, that asks for gradients as ``p`` does, without hooks."""
     if isinstance(p, nn.Parameter):
         return nn.Parameter(p.detach(), p.requires_grad)
     return p.detach().requires_grad_(p.requires_grad)

@@ -116,8 +116,8 @@ def memory_estimate(
             unless told, which is the leanest: a mean of squares holds two more states.
 
     Raises:
-        TypeError: ``model`` is no module.
-        ValueError: a size of ``input_shape`` is not positive.
+        TypeError: if ``model`` is not a module.
+        ValueError: if a size of ``input_shape`` is not positive.
 
     Example:
         >>> import pdegcnn as pg

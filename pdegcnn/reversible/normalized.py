@@ -37,8 +37,8 @@ class NormalizedSymmetricConv(SymmetricConv):
         eps: added to the variance, positive.
 
     Raises:
-        ValueError: a size out of range, an input with other channels or rank, or one value a channel in training mode.
-        TypeError: an argument of another type.
+        ValueError: for a size out of range, an input of other channels or rank, or one value a channel in training.
+        TypeError: for an argument of another type.
     """
 
     running_mean: Tensor

@@ -93,7 +93,7 @@ class Settings:
 
 
 def _kept(value: Any) -> Any:
-    """A setting that later changes of the module do not reach."""
+    """Return a setting that later changes of the module do not reach."""
     return value.copy() if isinstance(value, dict) else value
 
 
@@ -132,7 +132,7 @@ class LayerReplay:
             yield
 
     def buffers(self) -> dict[str, Tensor]:
-        """The changed buffers' old values, copied: a second run writes into the copies only.
+        """Return copies of the changed buffers' old values: a second run writes into the copies only.
 
         Raises RuntimeError when a buffer that the layer only read was written to since, as plain autograd does.
         """

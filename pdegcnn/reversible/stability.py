@@ -66,8 +66,8 @@ def stability_report(
         iterations: steps of power iteration.
 
     Raises:
-        TypeError: ``stack`` is no `ReversibleStack`, ``iterations`` no int, a state no dense floating tensor.
-        ValueError: no iterations, an empty state, states of two shapes, or a state that is not finite.
+        TypeError: if ``stack`` is not a `ReversibleStack`, ``iterations`` not an int, or a state not dense and real.
+        ValueError: for zero iterations, an empty state, states of two shapes, or a state that is not finite.
     """
     check.kind("stack", stack, ReversibleStack, "a ReversibleStack")
     check.positive_int("iterations", iterations)
@@ -114,8 +114,11 @@ def depth_smoothness(stack: ReversibleStack | Sequence[torch.nn.Module]) -> Tens
     Neighbours are compared when they are of the same type with parameters of the same shapes. Source: Haber,
     Ruthotto, *Stable Architectures for Deep Neural Networks*, arXiv 1705.03341, eq. 4.2.
 
+    Args:
+        stack: a `ReversibleStack`, or its layers in order.
+
     Raises:
-        ValueError: no two neighbours can be compared.
+        ValueError: if no two neighbours can be compared.
     """
     layers = stack.sequence() if isinstance(stack, ReversibleStack) else list(stack)
     terms = []
@@ -134,8 +137,8 @@ def safe_initialise(stack: ReversibleStack, h2_norm2: float = 0.05) -> None:
     With kernels that vary independently in depth the condition ``<= 4`` does not prevent growth; 0.05 does in practice.
 
     Raises:
-        TypeError: ``stack`` is no `ReversibleStack`, or ``h2_norm2`` no number.
-        ValueError: ``h2_norm2`` is not positive and finite.
+        TypeError: if ``stack`` is not a `ReversibleStack`, or ``h2_norm2`` not a number.
+        ValueError: if ``h2_norm2`` is not positive and finite.
     """
     check.kind("stack", stack, ReversibleStack, "a ReversibleStack")
     check.interval("h2_norm2", h2_norm2, 0.0, math.inf, open_low=True)

@@ -87,7 +87,7 @@ class ReversibleStack(nn.Module):
 
     States of half precision are kept in float32 inside the stack, whatever ``memory`` is, and layers see them rounded;
     under autocast the outputs are float32, otherwise they are rounded to the input's dtype. `inverse` of such rounded
-    outputs is refused after more than 64 layers (bfloat16) or 512 (float16); gradients and `drift` need none of it.
+    outputs is refused after more than 64 layers (bfloat16) or 512 (float16); gradients and `drift` do not need it.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -142,11 +142,11 @@ class ReversibleStack(nn.Module):
         self.output = check.choice("output", output, ("states", "state"))
 
     def extra_repr(self) -> str:
-        """The numbers of the stack."""
+        """Return the numbers of the stack."""
         return f"h={self.h}, exact={self.exact}, damping={self.damping}, memory={self.memory!r}"
 
     def sequence(self) -> Sequence[nn.Module]:
-        """The modules in the order in which they act."""
+        """Return the modules in the order in which they act."""
         return list(self.layers)
 
     @property
@@ -168,8 +168,8 @@ class ReversibleStack(nn.Module):
             overwrite: the caller needs ``y`` and ``v`` no more: without gradients they are written over, not copied.
 
         Raises:
-            TypeError: a state is not a floating tensor (float32 or float64 with ``exact``).
-            ValueError: shapes differ, a layer changes shape or input, a state is not finite or leaves the exact range.
+            TypeError: if a state is not a floating tensor (float32 or float64 with ``exact``).
+            ValueError: if shapes differ, a layer changes shape or input, or a state is not finite or out of range.
             RuntimeError: in backward, with ``exact``: a layer was not deterministic.
         """
         always = torch.compiler.is_exporting() or torch.jit.is_tracing()  # pyright: ignore
@@ -187,7 +187,7 @@ class ReversibleStack(nn.Module):
         return (y, v) if rule.inner is None else (y.to(half), v.to(half))
 
     def _traced(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The map alone, for graphs without a backward pass; nothing in them looks at values."""
+        """Apply the map alone, without looking at values: for graphs without a backward pass."""
         y, v, rule = self._states(y, v)
         for index, layer in enumerate(self.sequence()):
             y, v = step(layer, index, y, v, rule)
@@ -197,8 +197,8 @@ class ReversibleStack(nn.Module):
         """Map the states after the last layer to those before the first; differentiable by plain autograd.
 
         Raises:
-            RuntimeError: a layer draws random numbers (its draw of the forward pass is not known here).
-            TypeError: states of half precision after more layers than `INVERTIBLE` says: their rounding would grow.
+            RuntimeError: if a layer draws random numbers (its draw of the forward pass is not known here).
+            TypeError: for states of half precision after more layers than `INVERTIBLE` says: their rounding would grow.
         """
         deepest = INVERTIBLE.get(y.dtype, math.inf) if isinstance(y, Tensor) else math.inf
         y, v, rule = self._states(y, v)
@@ -243,7 +243,7 @@ class ReversibleStack(nn.Module):
         return error / max(float(y.abs().max()), float(v.abs().max()), 1e-30)
 
     def _states(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor, Rule]:
-        """The states as the stack holds them, and the step's numbers; states of half precision become float32."""
+        """Return the states as the stack holds them (half precision becomes float32), and the step's numbers."""
         check.tensor("y", y)
         if v is None:
             v = torch.zeros_like(y)
@@ -300,7 +300,7 @@ class ReversibleStack(nn.Module):
     def _stored(
         self, layers: Sequence[nn.Module], y: Tensor, v: Tensor, rule: Rule, memory: str
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """The same map under plain autograd, or with torch's checkpoints."""
+        """Apply the same map under plain autograd, or with torch's checkpoints."""
         count = len(layers)
         size = {"plain": count, "checkpoint": 1, "checkpoint_sqrt": math.isqrt(count - 1) + 1}[memory]
         peaks: list[Tensor] = []
@@ -356,9 +356,9 @@ class Telegraph(ReversibleStack):
         self.steps = check.positive_int("steps", steps)
 
     def sequence(self) -> Sequence[nn.Module]:
-        """The module, ``steps`` times."""
+        """Return the module, ``steps`` times."""
         return [self.layers[0]] * self.steps
 
     def extra_repr(self) -> str:
-        """The numbers of the flow."""
+        """Return the numbers of the flow."""
         return f"steps={self.steps}, {super().extra_repr()}"

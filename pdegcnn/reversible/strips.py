@@ -20,7 +20,7 @@ class Piece(NamedTuple):
     part: Tensor
 
     def of(self, out: Tensor) -> Tensor:
-        """The entries of ``out`` that the part is for."""
+        """Return the entries of ``out`` that the part is for."""
         return out.narrow(self.axis, self.first, self.last - self.first)
 
 
@@ -52,7 +52,7 @@ def in_strips(
 
 
 def assembled(pieces: Iterator[Piece], x: Tensor, axis: int) -> Tensor:
-    """The whole output, with as many rows along ``axis`` as ``x``; rows are all that the pieces share out."""
+    """Return the whole output, with as many rows along ``axis`` as ``x``; rows are all that the pieces share out."""
     out = x
     for piece in pieces:
         if out is x:

@@ -154,7 +154,7 @@ def symmetric_pieces(
 
 
 def unfolding_bound(kernel: Tensor) -> Tensor:
-    """An upper bound of the spectral norm of the convolution with ``kernel`` [C',C,*k].
+    """Return an upper bound of the spectral norm of the convolution with ``kernel`` [C',C,*k].
 
     The smaller norm of two unfoldings, times the square root of the kernel's size. Source: Singla, Feizi,
     *Fantastic Four*, arXiv 1911.10258, theorem 1 (two of its four unfoldings).
@@ -186,8 +186,8 @@ class SymmetricConv(nn.Module):
         dtype: their dtype.
 
     Raises:
-        ValueError: a size out of range, or an input with other channels or rank.
-        TypeError: an argument of another type.
+        ValueError: for a size out of range, or an input with other channels or rank.
+        TypeError: for an argument of another type.
     """
 
     def __init__(
@@ -222,11 +222,11 @@ class SymmetricConv(nn.Module):
                 self.weight.mul_(self.init_norm / self.norm_bound().clamp_min(1e-30))
 
     def extra_repr(self) -> str:
-        """The sizes of the layer."""
+        """Return the sizes of the layer."""
         return f"{self.channels}, kernel_size={self.kernel_size}, rank={self.rank}, activation={self.activation!r}"
 
     def norm_bound(self) -> Tensor:
-        """An upper bound of the spectral norm of K, see `unfolding_bound`."""
+        """Return an upper bound of the spectral norm of K, see `unfolding_bound`."""
         return unfolding_bound(self.weight)
 
     @torch.no_grad()

@@ -104,11 +104,11 @@ class SymmetricGroupConv(Derived):
                 self.weight.mul_(self.init_norm / self.norm_bound().clamp_min(1e-30))
 
     def extra_repr(self) -> str:
-        """The sizes of the layer."""
+        """Return the sizes of the layer."""
         return f"{self.channels}, orientations={self.orientations}, kernel_size={self.kernel_size}, rank={self.rank}"
 
     def norm_bound(self) -> Tensor:
-        """An upper bound of the spectral norm of K, see `unfolding_bound`."""
+        """Return an upper bound of the spectral norm of K, see `unfolding_bound`."""
         return unfolding_bound(self.kernel())
 
     @torch.no_grad()
@@ -117,7 +117,7 @@ class SymmetricGroupConv(Derived):
         self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
 
     def turned(self, weight: Tensor | None = None) -> Tensor:
-        """The kernel at every orientation, [rank,channels,Or,Or,k,k]: axis 2 the place, axis 3 the offset."""
+        """Return the kernel at every orientation, [rank,channels,Or,Or,k,k]: axis 2 the place, axis 3 the offset."""
         weight, k = self.weight if weight is None else weight, self.kernel_size
         return torch.einsum("opq,rcdq->rcodp", self.turn, weight.flatten(3)).unflatten(-1, (k, k))
 

@@ -46,7 +46,7 @@ class Transition(nn.Module):
 
 
 def apply_to_channels(module: Transition, x: Tensor, grid: float | None, inverse: bool, own: bool) -> Tensor:
-    """A transition of known ``bands`` or its inverse, a few channels at a time; over ``x`` if it is one's ``own``."""
+    """Apply a transition of known ``bands`` or its inverse, a few channels at a time; over ``x`` if ``own``."""
     if isinstance(module, Inverse):
         module, inverse = module.transition, not inverse
     own = own and x.is_contiguous()

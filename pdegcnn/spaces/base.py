@@ -79,7 +79,7 @@ class Space(ABC):
         """Weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
 
     def band_limit(self, signal: Tensor, **motion: object) -> Tensor:
-        """What the samples of a signal say about the function that a motion moves: the signal itself by default."""
+        """Return the part of a signal that a motion can move exactly: by default the signal itself."""
         return signal
 
     @property
@@ -107,19 +107,19 @@ class HomogeneousSpace(Space):
 
     @abstractmethod
     def identity(self) -> Tensor:
-        """The unit element, ``[n]``, float64."""
+        """Return the unit element, ``[n]``, float64."""
 
     @abstractmethod
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The group product ``g h`` of elements ``[..., n]``."""
+        """Return the group product ``g h`` of elements ``[..., n]``."""
 
     @abstractmethod
     def inverse(self, g: Tensor) -> Tensor:
-        """The inverse of elements ``[..., n]``."""
+        """Return the inverse of elements ``[..., n]``."""
 
     @abstractmethod
     def exp(self, c: Tensor) -> Tensor:
-        """The group exponential of Lie algebra vectors ``[..., dim]``."""
+        """Return the group exponential of Lie algebra vectors ``[..., dim]``."""
 
     @abstractmethod
     def log(self, g: Tensor) -> Tensor:

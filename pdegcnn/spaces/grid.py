@@ -39,7 +39,7 @@ class GridSpace(HomogeneousSpace):
         return 1.0, 1.0, 1.0
 
     def coarser(self, factor: float) -> GridSpace:
-        """The space whose steps are ``factor`` times as long: itself, where the unit of length is the step."""
+        """Return the space whose steps are ``factor`` times as long: itself, where the unit of length is the step."""
         return self
 
     @abstractmethod
@@ -56,7 +56,7 @@ class GridSpace(HomogeneousSpace):
 
     @abstractmethod
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Number of taps ``(KP, KH, KW)``; raises ``ValueError`` unless all are odd."""
+        """Return the number of taps ``(KP, KH, KW)``; raise ``ValueError`` unless all are odd."""
 
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
         """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KP,KH,KW,dim]``."""
@@ -64,7 +64,7 @@ class GridSpace(HomogeneousSpace):
 
     @abstractmethod
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """The same for taps at ``steps [KP]`` of the first axis and (x, y) = ``image [KH,KW,2]`` from the centre.
+        """Return the same for taps at ``steps [KP]`` of the first axis and (x, y) = ``image [KH,KW,2]``.
 
         All in grid steps. Positions may differ along the first axis, ``[KP,KH,KW,2]``. Float64 as the arguments are.
         """

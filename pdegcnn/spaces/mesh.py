@@ -102,15 +102,15 @@ class Mesh(Space):
             vertices: positions, a tensor or array.
             faces: vertex indices.
             orientations: number N of directions in each tangent plane; 1 for functions of position alone (whose metrics
-                should then be isotropic, for the one direction is that of the gauge).
+                should then be isotropic, because the only direction is that of the gauge).
             unit: length that vectors, metrics and radii are measured in; None: the mean edge length.
             repair: make vertices at one place one (nearer than 1e-6 of the surface's diameter and 0.01 of its shortest
                 side), drop degenerate and repeated faces and isolated vertices, orient faces alike.
                 :attr:`vertex_map` says what became of each vertex.
 
         Raises:
-            TypeError: wrong dtypes.
-            ValueError: wrong shapes, or a surface that is not an oriented manifold (with or without boundary); the
+            TypeError: for wrong dtypes.
+            ValueError: for wrong shapes, or a surface that is not an oriented manifold (with or without boundary); the
                 message names the defect and the vertices, edges or faces.
 
         Warns:
@@ -201,8 +201,8 @@ class Mesh(Space):
         those of the file. Polygons are cut into triangles.
 
         Raises:
-            ImportError: the package that reads the format is not installed.
-            FileNotFoundError: there is no such file.
+            ImportError: if the package that reads the format is not installed.
+            FileNotFoundError: if the file does not exist.
             ValueError: as :meth:`from_arrays`, or a file without faces.
 
         Warns:
@@ -236,7 +236,7 @@ class Mesh(Space):
         """A mesh from the archive of :meth:`save`, by the name given there.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: if the file does not exist.
         """
         found = _archive(path) if _archive(path).is_file() else Path(path)
         if not found.is_file():
@@ -377,7 +377,7 @@ class Mesh(Space):
         each for itself. :class:`pdegcnn.gauge.MeshPool` and ``MeshUnpool`` take signals there and back.
 
         Raises:
-            ValueError: a factor that is not above 1.
+            ValueError: for a factor that is not above 1.
         """
         factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
         if factor not in self._coarse:
@@ -471,8 +471,8 @@ class Mesh(Space):
             take it.
 
         Raises:
-            TypeError: the vectors are not floating-point numbers.
-            ValueError: another shape, or a mesh that lies nowhere in space.
+            TypeError: if the vectors are not floating-point numbers.
+            ValueError: for another shape, or a mesh that lies nowhere in space.
         """
         given = _checks.tensor(
             "vectors", vectors if isinstance(vectors, Tensor) else mesh_building.as_real("vectors", vectors)
@@ -487,8 +487,8 @@ class Mesh(Space):
         """Features of spin 1, complex ``[..., V]``, as vectors in space, ``[..., V, 3]``: the way back.
 
         Raises:
-            TypeError: the features are not complex.
-            ValueError: another number of vertices, or a mesh that lies nowhere in space.
+            TypeError: if the features are not complex.
+            ValueError: for another number of vertices, or a mesh that lies nowhere in space.
         """
         given: Any = features
         if not (isinstance(given, Tensor) and given.is_complex() and given.layout is torch.strided):
@@ -503,10 +503,10 @@ class Mesh(Space):
         """Move a signal by an isometry of the mesh onto itself: ``symmetry=`` image of each vertex, ``[V]`` long.
 
         Takes lifted signals ``[B,C,Or,V]``, functions ``[B,C,V]`` and invariants ``[B,K]``. Turns between directions
-        that are no multiples of ``2 pi / N`` use Fourier interpolation.
+        that are not multiples of ``2 pi / N`` use Fourier interpolation.
 
         Raises:
-            ValueError: another motion, or a map that does not keep edges, lengths and orientation.
+            ValueError: for another motion, or a map that does not keep edges, lengths and orientation.
         """
         if set(motion) != {"symmetry"}:
             raise ValueError(f"motion: expected symmetry=image of each vertex, got {motion}")

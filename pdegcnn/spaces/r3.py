@@ -34,7 +34,7 @@ class R3(Translations, GridSpace):
         spacing: size of a voxel along (slices, rows, columns), or one number for all three.
 
     Raises:
-        ValueError: a size that is not positive and finite, or another number of sizes.
+        ValueError: for a size that is not positive and finite, or another number of sizes.
         TypeError: if a size is not a number.
 
     Example:
@@ -60,7 +60,7 @@ class R3(Translations, GridSpace):
         object.__setattr__(self, "spacing", numbers)
 
     def coarser(self, factor: float) -> R3:
-        """The same space with voxels ``factor`` times as large; lengths keep their units."""
+        """Return the same space with voxels ``factor`` times as large; lengths keep their units."""
         slices, rows, columns = cast("tuple[float, float, float]", self.spacing)
         return R3((factor * slices, factor * rows, factor * columns))
 
@@ -85,16 +85,16 @@ class R3(Translations, GridSpace):
         return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64)
 
     def coarsen(self, factor: float) -> R3:
-        """The space of volumes whose voxels are ``factor`` times as long along every axis."""
+        """Return the space of volumes whose voxels are ``factor`` times as long along every axis."""
         number = _checks.plain_number("factor", factor, 0.0, math.inf, open_low=True)
         return R3(cast("tuple[float, float, float]", tuple(number * step for step in self.grid_steps)))
 
     def to_grid(self, u: Tensor) -> Tensor:
-        """The signal itself."""
+        """Return the signal itself."""
         return u
 
     def from_grid(self, u: Tensor) -> Tensor:
-        """The signal itself."""
+        """Return the signal itself."""
         return u
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
@@ -158,7 +158,7 @@ class R3(Translations, GridSpace):
 
 
 def _matrix_of(motion: dict[str, Any]) -> Tensor:
-    """The orthogonal matrix, float64, that a motion names."""
+    """Return the orthogonal matrix, float64, that a motion names."""
     if set(motion) == {"rotation"}:
         matrix = torch.as_tensor(motion["rotation"], dtype=torch.float64).cpu()
         if matrix.shape != (3, 3):
@@ -174,7 +174,7 @@ def _matrix_of(motion: dict[str, Any]) -> Tensor:
 
 
 def _turn_about(axis: object, angle: float) -> Tensor:
-    """The turn by ``angle`` degrees about an axis (Rodrigues), with entries exact for whole quarters."""
+    """Return the turn by ``angle`` degrees about an axis (Rodrigues), with entries exact for whole quarters."""
     line = torch.as_tensor(axis, dtype=torch.float64)
     if line.shape != (3,) or not bool(line.isfinite().all()) or not bool(line.any()):
         raise ValueError(f"axis: expected a direction (x, y, z), got {axis!r}")

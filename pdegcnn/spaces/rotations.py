@@ -33,14 +33,14 @@ class RotationSpace(HomogeneousSpace):
 
     @abstractmethod
     def over(self, grid: SphereGrid) -> RotationSpace:
-        """The same space over another grid."""
+        """Return the same space over another grid."""
 
     def identity(self) -> Tensor:
-        """The unit quaternion (1, 0, 0, 0)."""
+        """Return the unit quaternion (1, 0, 0, 0)."""
         return torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The quaternion product, that is first ``h``, then ``g``."""
+        """Return the quaternion product, that is first ``h``, then ``g``."""
         check_quaternion("g", g)
         check_quaternion("h", h)
         a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
@@ -48,12 +48,12 @@ class RotationSpace(HomogeneousSpace):
         return torch.cat((real, a * w + b * v + linalg.cross(*broadcast_tensors(v, w))), dim=-1)
 
     def inverse(self, g: Tensor) -> Tensor:
-        """The conjugate quaternion."""
+        """Return the conjugate quaternion."""
         check_quaternion("g", g)
         return torch.cat((g[..., :1], -g[..., 1:]), dim=-1)
 
     def exp(self, c: Tensor) -> Tensor:
-        """The rotation by ``|c|`` radians about ``c``."""
+        """Return the rotation by ``|c|`` radians about ``c``."""
         _checks.tensor("c", c)
         if c.ndim < 1 or c.shape[-1] != 3:
             raise ValueError(f"c: expected rotation vectors [..., 3], got shape {tuple(c.shape)}")
@@ -65,7 +65,7 @@ class RotationSpace(HomogeneousSpace):
         return torch.cat((cosine, torch.where(small, 1 - square / 24, torch.sinc(half / math.pi)) * c / 2), dim=-1)
 
     def log(self, g: Tensor) -> Tensor:
-        """The rotation vector of least length, ``|c| <= pi``."""
+        """Return the rotation vector of least length, ``|c| <= pi``."""
         real, vector = _upper(check_quaternion("g", g))
         return vector * _angle_over_sine(vector, real)
 
@@ -86,14 +86,14 @@ class RotationSpace(HomogeneousSpace):
         return quaternion_to_matrix(check_quaternion("g", g))
 
     def from_matrix(self, rotation: Tensor) -> Tensor:
-        """Unit quaternions with real part >= 0 of rotation matrices ``[..., 3, 3]``; raises ``ValueError`` for others.
+        """Convert rotation matrices ``[..., 3, 3]`` to unit quaternions with real part >= 0, or raise ``ValueError``.
 
         The largest of four equivalent formulas is used, so no cancellation occurs (Shepperd 1978).
         """
         return matrix_to_quaternion(check_rotation("rotation", rotation))
 
     def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
-        """The root of each point's share of the sphere, so that norms are integrals; ones for invariants."""
+        """Return the root of each point's share of the sphere, so that norms are integrals; ones for invariants."""
         base = len(self.grid.shape)
         if tuple(signal.shape[-base:]) != self.grid.shape or signal.ndim < 2 + base:
             return torch.ones((), dtype=signal.dtype, device=signal.device)
@@ -111,7 +111,7 @@ class RotationSpace(HomogeneousSpace):
         return weights / weights.mean()
 
     def band_limit(self, signal: Tensor, **motion: Any) -> Tensor:
-        """The band-limited function that the samples stand for; the signal itself where the motion is exact."""
+        """Return the band-limited function that the samples stand for; the signal itself where the motion is exact."""
         rotation = self._rotation_of(motion)
         if grid_turn(rotation, self.grid) is not None:
             return signal
@@ -160,7 +160,7 @@ def quaternion_to_matrix(q: Tensor) -> Tensor:
 
 
 def matrix_to_quaternion(rotation: Tensor) -> Tensor:
-    """Unit quaternions with real part >= 0 of rotation matrices ``[..., 3, 3]``."""
+    """Return unit quaternions with real part >= 0 of rotation matrices ``[..., 3, 3]``."""
     r = rotation
     xx, yy, zz = (r[..., i, i] for i in range(3))
     off = [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]]

@@ -44,7 +44,7 @@ class S2(RotationSpace):
         check_grid(self.grid)
 
     def over(self, grid: sphere.SphereGrid) -> S2:
-        """The same space over another grid."""
+        """Return the same space over another grid."""
         return replace(self, grid=grid)
 
     @property

@@ -53,20 +53,20 @@ class SE2(PlanarSpace):
         return LAYOUT
 
     def identity(self) -> Tensor:
-        """The unit element (0, 0, 0)."""
+        """Return the unit element (0, 0, 0)."""
         return torch.zeros(3, dtype=torch.float64)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The product ``g h``, the angle brought to (-pi, pi]."""
+        """Return the product ``g h``, the angle brought to (-pi, pi]."""
         position = g[..., :2] + rotation(g[..., 2], h[..., :2])
         return torch.cat((position, _wrap(g[..., 2] + h[..., 2])[..., None]), dim=-1)
 
     def inverse(self, g: Tensor) -> Tensor:
-        """The inverse ``(-R^-1 x, R^-1)``."""
+        """Return the inverse ``(-R^-1 x, R^-1)``."""
         return torch.cat((-rotation(-g[..., 2], g[..., :2]), _wrap(-g[..., 2])[..., None]), dim=-1)
 
     def exp(self, c: Tensor) -> Tensor:
-        """The end point of the arc that starts at the unit element with velocity ``c`` and lasts one unit of time."""
+        """Return the end of the arc that starts at the unit element with velocity ``c`` and lasts one unit of time."""
         half = c[..., 2] / 2
         chord = sinc(half)[..., None] * c[..., :2]
         return torch.cat((rotation(half, chord), _wrap(c[..., 2])[..., None]), dim=-1)
@@ -83,7 +83,7 @@ class SE2(PlanarSpace):
     @property
     def angles(self) -> Tensor:
         """Angle of each orientation, ``[Or]`` radians, float64."""
-        return torch.arange(self.orientations, dtype=torch.float64) * self.angle_step
+        return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
 
     @property
     def grid_spacing(self) -> Tensor:
@@ -91,11 +91,11 @@ class SE2(PlanarSpace):
         return torch.tensor([1.0, 1.0, self.angle_step], dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
-        """The signal itself."""
+        """Return the signal itself."""
         return u
 
     def from_grid(self, u: Tensor) -> Tensor:
-        """The signal itself."""
+        """Return the signal itself."""
         return u
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:

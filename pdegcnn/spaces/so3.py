@@ -50,7 +50,7 @@ class SO3(RotationSpace):
         _checks.positive_int("orientations", self.orientations)
 
     def over(self, grid: sphere.SphereGrid) -> SO3:
-        """The same space over another grid."""
+        """Return the same space over another grid."""
         return replace(self, grid=grid)
 
     @property
@@ -119,7 +119,7 @@ def to_real_fibre(columns: Tensor) -> Tensor:
 
 
 def from_real_fibre(columns: Tensor) -> Tensor:
-    """The inverse of :func:`to_real_fibre`."""
+    """Return the inverse of :func:`to_real_fibre`."""
     most = columns.shape[-1] // 2
     sign = 1 - 2 * (torch.arange(1, most + 1, device=columns.device) % 2)
     even, odd = columns[..., most + 1 :], 1j * columns[..., :most].flip(-1)

@@ -10,7 +10,7 @@ _BLOCK = 16
 
 
 def _next_even_smooth(n: int) -> int:
-    """The least even number >= n without prime factors above 5: short Fourier transforms."""
+    """Return the least even number >= n without prime factors above 5: short Fourier transforms."""
     candidate = max(n + n % 2, 2)
     while True:
         rest = candidate
@@ -66,7 +66,7 @@ def uniform_ring_lengths(theta: Array) -> np.ndarray:
 
 
 def exact_band(lengths: np.ndarray, theta: Array, areas: Array, tolerance: float) -> int:
-    """The largest lmax whose products do not alias by more than ``tolerance`` on rings of these ``lengths`` [nlat]."""
+    """Return the largest lmax whose products alias by at most ``tolerance`` on rings of these ``lengths`` [nlat]."""
     low, high = 0, len(theta) - 1
     while low < high:
         middle = (low + high + 1) // 2

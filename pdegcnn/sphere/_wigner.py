@@ -49,7 +49,7 @@ def quarter_turn(degree: int) -> np.ndarray:
 
 @constant
 def _generators(degree: int) -> Array:
-    """Derivatives [3, 2l+1, 2l+1] at the identity of the matrices of rotations about x, y, z."""
+    """Return derivatives [3, 2l+1, 2l+1] at the identity of the matrices of rotations about x, y, z."""
     turn, m = _quarter_turn(degree), np.arange(-degree, degree + 1)
     about_z = np.diag(-m.astype(np.float64))[:, ::-1]
     about_y = turn @ about_z @ turn.T
@@ -167,7 +167,7 @@ class _Matrix(torch.autograd.Function):
 
 
 def _around(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
-    """The same by plain torch, about the rotation itself: D(R exp(w)) = D(R) exp(w . generators), here at w = 0.
+    """Return the same by plain torch, about the rotation itself: D(R exp(w)) = D(R) exp(w . generators), here at w = 0.
 
     Derivatives up to the eighth are right, those that leave the rotations zero.
     """

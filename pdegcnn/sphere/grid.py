@@ -24,6 +24,14 @@ class SphereGrid:
     this degree; ``band``: the largest lmax that `RealSHT` can analyse exactly. Grids without rings (`icosahedral`,
     `healpix`) have points and weights only: ``theta`` and ``ring_weights`` are empty and ``band`` is -1.
 
+    Args:
+        name: the name of the kind of grid.
+        theta: colatitude of each ring, radians.
+        ring_weights: area of one point of each ring, steradians.
+        nlon: points of the longest ring.
+        degree: degree to which the quadrature is exact.
+        band: largest lmax that transforms analyse exactly.
+
     Example:
         >>> from pdegcnn.sphere import SphereGrid
         >>> grid = SphereGrid.gauss_legendre(16)
@@ -109,7 +117,7 @@ class SphereGrid:
 
     @staticmethod
     def icosahedral(subdivisions: int) -> PointGrid:
-        """The 10 4^subdivisions + 2 vertices of an icosahedron whose edges were halved ``subdivisions`` times.
+        """Build the 10 4^subdivisions + 2 vertices of an icosahedron whose edges were halved ``subdivisions`` times.
 
         Weights are spherical Voronoi areas. Such a grid has no rings, so no transform: see `RealSHT`.
         """
@@ -122,10 +130,10 @@ class SphereGrid:
 
     @staticmethod
     def healpix(nside: int, nest: bool = False) -> PointGrid:
-        """The 12 nside^2 equal-area pixels of HEALPix in ring (or ``nest``) order; needs the package healpy.
+        """Build the 12 nside^2 equal-area pixels of HEALPix in ring (or ``nest``) order; needs the package healpy.
 
         For exchange with HEALPix maps (signals are then [..., P] in that order); it has no transform here.
-        Raises ImportError without healpy, ValueError if ``nest`` is asked and nside is no power of 2.
+        Raises ImportError without healpy, ValueError if ``nest`` is asked and nside is not a power of 2.
         """
         size = _checks.positive_int("nside", nside)
         if _checks.flag("nest", nest) and size & (size - 1):

@@ -21,7 +21,7 @@ MOST = 2**20
 
 
 def irreps(lmax: int) -> o3.Irreps:
-    """The irreps 0e + 1o + 2e + ... of degree up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
+    """Return the irreps 0e + 1o + 2e + ... up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
     if isinstance(lmax, bool) or not isinstance(lmax, int) or not 0 <= lmax <= MOST:
         raise ValueError(f"lmax: expected an int >= 0, got {lmax!r} (the most is {MOST})")
     from e3nn import o3  # takes as long to import as torch
@@ -72,6 +72,11 @@ class ExactProduct(nn.Module):
     Orthonormal coefficients [..., lmax+1, lmax+1] and [..., other+1, other+1] to [..., out+1, out+1] (``other`` and
     ``out`` default to ``lmax``). Multiplied on a Gauss grid whose quadrature is exact to degree lmax + other + out:
     3/2 times the usual one. This is the scalar Clebsch-Gordan product with Gaunt's weights (arXiv 2401.10216).
+
+    Args:
+        lmax: band of the first factor.
+        other: band of the second factor; ``lmax`` by default.
+        out: band of the product; ``lmax`` by default.
     """
 
     def __init__(

@@ -86,6 +86,11 @@ class RealSHT(_Transform):
     The result is a view of memory ordered (m, l, batch), which `InverseRealSHT` reads without a copy.
     Folding of the hemispheres as in Schaeffer 2013 (arXiv 1202.6522), section 3.
 
+    Args:
+        grid: a grid with rings.
+        lmax: largest degree; the band of the grid by default.
+        norm: ``"orthonormal"``, ``"4pi"``, ``"schmidt"`` or ``"e3nn"``.
+
     Example:
         >>> import torch, pdegcnn as pg
         >>> grid = pg.sphere.SphereGrid.gauss_legendre(8)
@@ -120,6 +125,11 @@ class InverseRealSHT(_Transform):
 
     The inverse of `RealSHT` (see there for conventions and errors); the imaginary part at m = 0 and entries with
     m > l are ignored.
+
+    Args:
+        grid: a grid with rings.
+        lmax: largest degree; the band of the grid by default.
+        norm: as in `RealSHT`.
     """
 
     inverse = True

@@ -72,7 +72,7 @@ class _FibreTransform(TableModule):
         ]
 
     def _turn(self, sign: int, x: Tensor) -> Tensor:
-        """The product of ``x``, complex [m, k, N] (or [m, n, N] for sign +1), with ``exp(sign i n gamma_k)``.
+        """Return the product of ``x``, complex [m, k, N] (or [m, n, N] for sign +1), with ``exp(sign i n gamma_k)``.
 
         For short fibres that is faster than an FFT. As a batched product it can be traced with any batch.
         """
@@ -105,6 +105,12 @@ class SO3FFT(_FibreTransform):
     Raises ValueError on a wrong shape or band, TypeError on a wrong dtype or device.
     The result is a view of memory ordered (m, n, l, batch), which `InverseSO3FFT` reads without a copy.
     Separation of variables as in Kostelec and Rockmore 2008.
+
+    Args:
+        grid: a grid with rings.
+        fibre: number of samples of the fibre.
+        lmax: largest degree; the band of the grid by default.
+        nmax: largest order along the fibre.
     """
 
     def forward(self, f: Tensor) -> Tensor:
@@ -128,6 +134,12 @@ class InverseSO3FFT(_FibreTransform):
 
     The inverse of `SO3FFT` (see there for conventions and errors). Entries with l < max(m, |n|) are ignored, and at
     m = 0 the part that breaks W^l_{0,-n} = (-1)^n conj(W^l_{0,n}).
+
+    Args:
+        grid: a grid with rings.
+        fibre: number of samples of the fibre.
+        lmax: largest degree; the band of the grid by default.
+        nmax: largest order along the fibre.
     """
 
     inverse = True

@@ -80,6 +80,11 @@ class SpinSHT(_SpinTransform):
     factor (-1)^n). Entries with l < max(|m|, |spin|) are zero. Exact to rounding on fields band-limited to ``lmax``.
 
     Raises ValueError on a wrong shape or band, TypeError on a real input, a wrong dtype or device.
+
+    Args:
+        grid: a grid with rings.
+        spin: the spin of the field, any integer.
+        lmax: largest degree; the band of the grid by default.
     """
 
     def forward(self, f: Tensor) -> Tensor:
@@ -102,6 +107,11 @@ class InverseSpinSHT(_SpinTransform):
     """Synthesis: complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m) to the complex spin field [..., *grid.shape].
 
     The inverse of `SpinSHT` (see there for conventions and errors); entries with l < max(|m|, |spin|) are ignored.
+
+    Args:
+        grid: a grid with rings.
+        spin: the spin of the field, any integer.
+        lmax: largest degree; the band of the grid by default.
     """
 
     inverse = True

@@ -57,6 +57,10 @@ class VectorSHT(_VectorTransform):
 
     float16 and bfloat16 fields are transformed in float32. Raises ValueError on a wrong shape or band, TypeError on a
     wrong dtype or device.
+
+    Args:
+        grid: a grid with rings.
+        lmax: largest degree, at least 1; the band of the grid by default.
     """
 
     def __init__(
@@ -90,6 +94,10 @@ class InverseVectorSHT(_VectorTransform):
 
     The inverse of `VectorSHT` (see there for conventions and errors); degree 0 is ignored, as is the imaginary part at
     m = 0.
+
+    Args:
+        grid: a grid with rings.
+        lmax: largest degree, at least 1; the band of the grid by default.
     """
 
     def __init__(

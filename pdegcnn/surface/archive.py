@@ -48,7 +48,7 @@ def to_arrays(surface: Surface) -> dict[str, Any]:
 
 
 def from_arrays(store: dict[str, Any]) -> Surface:
-    """The surface of :func:`to_arrays`."""
+    """Return the surface of :func:`to_arrays`."""
     groups = {name: _inside(store, name) for name in ("part", "pairs", "laplacian", "modes", "level", "delaunay")}
     if groups["part"]:
         parts = _named(groups["part"], 1)
@@ -90,18 +90,18 @@ def _fields(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _within(group: str, members: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-    """The arrays of the members of a group by ``group/member/name``."""
+    """Return the arrays of the members of a group by ``group/member/name``."""
     named = [(str(member), name, a) for member, arrays in members.items() for name, a in arrays.items()]
     return {"/".join(filter(None, (group, member, name))): a for member, name, a in named}
 
 
 def _inside(store: dict[str, Any], group: str) -> dict[str, Any]:
-    """The arrays of a group, by what follows its name."""
+    """Return the arrays of a group, by what follows its name."""
     return {name.removeprefix(f"{group}/"): a for name, a in store.items() if name.startswith(f"{group}/")}
 
 
 def _named(store: dict[str, Any], words: int) -> dict[str, dict[str, Any]]:
-    """The members of a group, whose names are so many words, and the arrays of each."""
+    """Return the members of a group, whose names are so many words, and the arrays of each."""
     members: dict[str, dict[str, Any]] = {}
     for name, a in store.items():
         *member, rest = name.split("/", words)

@@ -18,7 +18,7 @@ SHOWN = 8
 
 
 def _shown(rows: Any) -> str:
-    """The first few indices of a defect, and how many there are."""
+    """Describe the first few indices of a defect, and how many there are."""
     rows = np.asarray(rows)
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     return f"{rows[:SHOWN].tolist()}{more}"
@@ -28,9 +28,9 @@ def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
     """Vertices ``[V,3]`` and faces ``[F,3]`` as NumPy arrays, if they are an oriented manifold, else an error.
 
     Raises:
-        TypeError: vertices that are no floating-point array, faces that are no integer array.
-        ValueError: wrong shapes, non-finite vertices, indices out of range, degenerate faces, edges with more than two
-            faces, faces of different orientation, isolated vertices, vertices where two sheets touch; with indices.
+        TypeError: if vertices are not a floating-point array, or faces not an integer array.
+        ValueError: for wrong shapes, non-finite vertices, indices out of range, degenerate faces, edges with more than
+            two faces, faces of different orientation, isolated vertices, vertices where two sheets touch; with indices.
     """
     vertices, faces = as_positions(vertices), as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
     check_faces(faces, len(vertices))
@@ -58,7 +58,7 @@ def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
         array: NDArray[Any] = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths; meta and sparse tensors
         raise TypeError(
-            f"{name}: expected {wanted}, got a {type(value).__name__} that is no array ({error})"
+            f"{name}: expected {wanted}, got a {type(value).__name__} that is not an array ({error})"
         ) from error
     if array.dtype.kind not in kinds:
         raise TypeError(f"{name}: expected {wanted}, got dtype {array.dtype}")
@@ -131,7 +131,7 @@ def check_manifold(faces: Ints, vertex_count: int) -> None:
 
 
 def _fans(triangulation: Triangulation) -> Ints:
-    """Number of connected fans of faces at each vertex."""
+    """Return the number of connected fans of faces at each vertex."""
     after = triangulation.twin[triangulation.previous]  # the next half-edge around the same tail
     joined = np.flatnonzero(after >= 0)
     links: Any = sparse.coo_matrix((np.ones(joined.size, dtype=np.int8), (joined, after[joined])), (after.size,) * 2)

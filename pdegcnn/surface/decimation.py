@@ -103,7 +103,7 @@ class _Decimator(HalfEdges):
         self.points = Located()
 
     def edge(self, v: int, w: int) -> int:
-        """The number of a pair of vertices."""
+        """Return the number of a pair of vertices."""
         return min(v, w) * self.count + max(v, w)
 
     def turn(self, h: int) -> float:
@@ -129,7 +129,7 @@ class _Decimator(HalfEdges):
         return not self.boundary[v] and self.degree[v] <= 3
 
     def may_flip(self, h: int, slack: float = -1e-6) -> bool:
-        """Whether the triangles at h are a convex quadrangle whose other diagonal is no edge yet.
+        """Whether the triangles at h are a convex quadrangle whose other diagonal is not an edge yet.
 
         With a positive ``slack`` its corner at the tail may be straight: that gives a triangle without area.
         """
@@ -262,7 +262,7 @@ class _Decimator(HalfEdges):
         self._write({first + k: (w, n, corners[k], angle, twin) for k, (w, n, angle, twin) in enumerate(sides)})
 
     def result(self) -> Decimation:
-        """The triangulation that is left, and the interpolation from it."""
+        """Return the triangulation that is left, and the interpolation from it."""
         tail, alive = np.array(self.tail), np.array(self.tail[::3]) >= 0
         sides = np.repeat(alive, 3)
         pairs = [

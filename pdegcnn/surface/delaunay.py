@@ -17,7 +17,7 @@ from pdegcnn.surface.triangulation import Triangulation
 
 
 def intrinsic_delaunay(triangulation: Triangulation, frames: Frames) -> tuple[Triangulation, Frames]:
-    """The intrinsic Delaunay triangulation of the same surface, with its edges' angles in the same frames.
+    """Return the intrinsic Delaunay triangulation of the same surface, with its edges' angles in the same frames.
 
     An edge is flipped if the angles opposite to it clearly exceed pi, by more than 1e-8 radians. Pairs of triangles on
     one circle stay as they are.

@@ -30,9 +30,9 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
     become one vertex; see :func:`pdegcnn.surface.repair.weld`.
 
     Raises:
-        ImportError: the package that reads the format is not installed.
-        FileNotFoundError: there is no such file.
-        ValueError: a file without triangles, or an OBJ file that cannot be understood; the message names the line.
+        ImportError: if the package that reads the format is not installed.
+        FileNotFoundError: if the file does not exist.
+        ValueError: for a file without triangles, or an OBJ file that cannot be understood; the message names the line.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"path: expected a mesh file, got {str(path)!r}, which does not exist")
@@ -108,12 +108,12 @@ def _read_by_trimesh(path: str | Path, kind: str) -> tuple[Floats, Ints]:
 
 
 def import_trimesh() -> Any:
-    """The package ``trimesh``, or an error that says how to get it."""
+    """Import the package ``trimesh``, or raise an error that says how to get it."""
     return _import("trimesh", "reading meshes")
 
 
 def _import(name: str, task: str) -> Any:
-    """A package, or an error that says how to get it."""
+    """Import a package, or raise an error that says how to get it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -176,7 +176,7 @@ def _triangles(vertices: Floats, polygons: Ints) -> Ints:
 
 
 def _ears(points: Floats, normal: Floats) -> Ints:
-    """A polygon cut into triangles, ear by ear (Meisters 1975), the best shaped first."""
+    """Cut a polygon into triangles, ear by ear (Meisters 1975), the best shaped first."""
     left, found = list(range(len(points))), []
     axis = normal / (np.linalg.norm(normal) or 1.0)
 

@@ -30,7 +30,7 @@ class Ties:
         self._seen: dict[int, float] = {}
 
     def snap(self, value: float) -> float:
-        """The first number seen within the tolerance of ``value``, or ``value`` itself."""
+        """Return the first number seen within the tolerance of ``value``, or ``value`` itself."""
         place = math.floor(value / self.tolerance)
         for slot in (place, place - 1, place + 1):
             known = self._seen.get(slot)
@@ -46,12 +46,12 @@ def corner(a: float, b: float, opposite: float) -> float:
 
 
 def after(h: int) -> int:
-    """The next half-edge of the same triangle."""
+    """Return the next half-edge of the same triangle."""
     return h - 2 if h % 3 == 2 else h + 1
 
 
 def before(h: int) -> int:
-    """The previous half-edge of the same triangle."""
+    """Return the previous half-edge of the same triangle."""
     return h + 2 if h % 3 == 0 else h - 1
 
 
@@ -147,7 +147,7 @@ class HalfEdges:
 
 
 def _others(a: float, b: float, between: float) -> tuple[float, float]:
-    """The other two angles of a triangle: at the far end of the side a, and of b."""
+    """Return the other two angles of a triangle: at the far end of the side a, and of b."""
     x, y = math.cos(between), math.sin(between)
     return max(math.atan2(b * y, a - b * x), 0.0), max(math.atan2(a * y, b - a * x), 0.0)
 

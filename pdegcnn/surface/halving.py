@@ -44,7 +44,7 @@ def middles(triangulation: Triangulation) -> NDArray[np.bool_]:
 
 
 def _straight_lines(t: Triangulation, regular: NDArray[np.bool_]) -> tuple[Ints, Ints]:
-    """The two ends of every straight line of two edges over a regular vertex."""
+    """Return the two ends of every straight line of two edges over a regular vertex."""
     turn = t.twin[t.previous]  # the next half-edge around the same vertex
     inner = np.flatnonzero((regular & ~t.on_boundary)[t.tail])
     ahead = inner

@@ -34,7 +34,7 @@ class Modes(NamedTuple):
 
 
 def vertex_areas(triangulation: Triangulation) -> Floats:
-    """A third of the area of the faces around each vertex, ``[V]``: the lumped mass matrix."""
+    """Return a third of the area of the faces around each vertex, ``[V]``: the lumped mass matrix."""
     third = np.repeat(triangulation.areas / 3, 3)
     return np.bincount(triangulation.tail, third, triangulation.vertex_count).astype(np.float64)
 
@@ -55,7 +55,7 @@ def connection_laplacian(triangulation: Triangulation, frames: Frames, spin: int
 
 
 def eigenmodes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Modes, ...]:
-    """The ``count`` lowest eigenvalues of each connected piece and their eigenfunctions, orthonormal for the areas.
+    """Return the ``count`` lowest eigenvalues of each connected piece and their eigenfunctions, orthonormal for areas.
 
     A multiple eigenvalue is never cut: where the last one has others next to it, nearer than ``GAP`` times its size,
     these are added. So the span of the eigenfunctions depends neither on the numbers of the vertices nor on rounding.
@@ -70,7 +70,7 @@ def eigenmodes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple
 
 
 def eigenbasis(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Floats, np.ndarray]:
-    """The modes of :func:`eigenmodes` in one matrix: eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``."""
+    """Return the modes of :func:`eigenmodes` in one matrix: ascending eigenvalues ``[K]``, eigenfunctions ``[V,K]``."""
     return side_by_side(eigenmodes(laplacian, areas, count), areas.size)
 
 
@@ -104,14 +104,14 @@ def _piece_modes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tup
 
 
 def whole(values: Floats, count: int) -> int:
-    """The least number from ``count`` on of ascending eigenvalues that cuts between two different ones."""
+    """Return the least number from ``count`` on of ascending eigenvalues that cuts between two different ones."""
     while 0 < count < values.size and values[count] - values[count - 1] <= GAP * values[count]:
         count += 1
     return min(count, values.size)
 
 
 def _lanczos(matrix: sparse.csr_matrix, count: int) -> np.ndarray | None:
-    """A basis of the eigenvectors of the lowest eigenvalues, or None if half the space does not hold them.
+    """Return a basis of the eigenvectors of the lowest eigenvalues, or None if half the space does not hold them.
 
     Block Lanczos method for the inverse, shifted below zero, with full orthogonalisation. A block finds eigenvectors of
     a multiple eigenvalue that a single vector misses. Source: Golub & Van Loan, *Matrix Computations*, section 10.3.

@@ -16,13 +16,13 @@ class Located:
         self.lists: dict[int, list[tuple[int, Place]]] = {}
 
     def take(self, triangles: Sequence[int]) -> list[tuple[int, Place]]:
-        """The points of triangles that are about to change, out of their lists."""
+        """Take the points of triangles that are about to change out of their lists."""
         return [point for f in triangles for point in self.lists.pop(f, ())]
 
     def flip(
         self, corners: Sequence[int], layout: Sequence[complex], turns: Sequence[float], faces: tuple[int, int]
     ) -> None:
-        """The edge a-b between the triangles ``faces``, abc and bad, gives way to c-d, between cdb and dca.
+        """Replace the edge a-b between the triangles ``faces``, abc and bad, by c-d, between cdb and dca.
 
         Args:
             corners: the vertices a, b, c, d.
@@ -45,7 +45,7 @@ class Located:
             home.append((v, {w: (x, turn[w]) for w, x in zip((c, d, third), weights)}))
 
     def remove(self, v: int, shares: Mapping[int, tuple[float, float]], old: Sequence[int], new: int) -> None:
-        """The triangles ``old`` around the vertex v give way to one, ``new``, in which v is a point from now on.
+        """Replace the triangles ``old`` around the vertex v by one, ``new``, in which v is a point from now on.
 
         Args:
             v: the vertex.

@@ -41,7 +41,7 @@ def repaired(vertices: Any, faces: Any) -> tuple[Floats, Ints, Ints]:
 
     Raises:
         TypeError: as :func:`check_arrays`.
-        ValueError: wrong shapes, non-finite vertices, indices out of range, or not one face with an area.
+        ValueError: for wrong shapes, non-finite vertices, indices out of range, or not one face with an area.
     """
     vertices, faces = as_positions(vertices), as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
     check_indices(faces, len(vertices))
@@ -64,14 +64,14 @@ def weld(vertices: Floats, faces: Ints) -> tuple[Floats, Ints, Ints]:
 
 
 def same_place(vertices: Floats, faces: Ints) -> float:
-    """The distance below which vertices lie at one place: relative to the surface, and far less than its sides."""
+    """Return the distance below which vertices coincide: relative to the surface, and far less than its sides."""
     sides = edge_lengths(vertices, faces)
     sides = sides[sides > 0]
     return min(SAME_PLACE * float(np.linalg.norm(np.ptp(vertices, axis=0))), SHORT * float(sides.min(initial=np.inf)))
 
 
 def places(vertices: Floats, distance: float) -> Ints:
-    """A number for the place of each vertex, ``[V]``, in the order of the first vertex there."""
+    """Return a number for the place of each vertex, ``[V]``, in the order of the first vertex there."""
     distinct, label = np.unique(vertices + 0.0, axis=0, return_inverse=True)  # -0.0 is 0.0
     near = KDTree(distinct).query_pairs(distance, output_type="ndarray") if distance > 0 else np.empty((0, 2), int)
     label = _components(near[:, 0], near[:, 1], len(distinct))[label.reshape(-1)]

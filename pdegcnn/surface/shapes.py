@@ -59,6 +59,11 @@ def flat_torus(rows: int, columns: int, step: float = 1.0) -> tuple[Ints, Floats
     Vertex ``r columns + c`` lies at row r, column c. It has no isometric embedding in space: use
     ``Mesh.from_lengths``. The reference direction of every vertex is that of increasing columns, and angles turn from
     there towards increasing rows, as on the pixels of an image.
+
+    Args:
+        rows: number of rows.
+        columns: number of columns.
+        step: length of an edge along a row or column.
     """
     for name, size in (("rows", rows), ("columns", columns)):
         if _checks.positive_int(name, size) < 3:

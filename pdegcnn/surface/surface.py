@@ -83,7 +83,7 @@ class Surface:
         return self._pairs[radius]
 
     def delaunay(self) -> tuple[Triangulation, Frames]:
-        """The intrinsic Delaunay triangulation of the surface."""
+        """Return the intrinsic Delaunay triangulation of the surface."""
         if self._delaunay is None:
             self._delaunay = intrinsic_delaunay(self.triangulation, self.frames)
         return self._delaunay
@@ -107,11 +107,11 @@ class Surface:
         return self._bases[spin, count]
 
     def eigenbasis(self, spin: int, count: int) -> tuple[Floats, np.ndarray]:
-        """The :meth:`modes` of all pieces as eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``."""
+        """Return the :meth:`modes` of all pieces as eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``."""
         return side_by_side(self.modes(spin, count), self.areas.size)
 
     def level(self, factor: float) -> Level:
-        """A surface of about one of ``factor`` vertices, in a unit of its own (see ``Mesh.coarsen``)."""
+        """Return a surface of about one of ``factor`` vertices, in a unit of its own (see ``Mesh.coarsen``)."""
         if factor not in self._levels:
             self._levels[factor] = self._decimated(factor)
         return self._levels[factor]
@@ -153,7 +153,7 @@ class JoinedSurface(Surface):
         return self._parts
 
     def pairs(self, radius: float | None = None) -> NeighborPairs:
-        """The pairs of the parts."""
+        """Return the pairs of the parts."""
         pairs = [p.pairs(radius) for p in self.parts]
         vertices, before = _shifts([p.areas.size for p in self.parts]), _shifts([p.centre.size for p in pairs])
         start = [p.start[:-1] + e for p, e in zip(pairs, before)] + [before[-1:]]
@@ -163,16 +163,16 @@ class JoinedSurface(Surface):
         return NeighborPairs(start=np.concatenate(start), **fields)
 
     def delaunay(self) -> tuple[Triangulation, Frames]:
-        """The Delaunay triangulations of the parts."""
+        """Return the Delaunay triangulations of the parts."""
         triangulations, angles = zip(*(p.delaunay() for p in self.parts))
         return _joined_triangulation(triangulations), _joined_frames(angles)
 
     def laplacian(self, spin: int = 0) -> sparse.csr_matrix:
-        """The Laplacians of the parts as blocks."""
+        """Return the Laplacians of the parts as blocks."""
         return sparse.block_diag([p.laplacian(spin) for p in self.parts], format="csr")  # pyright: ignore
 
     def modes(self, spin: int, count: int) -> tuple[Modes, ...]:
-        """The modes of the parts, as many of each as it has alone."""
+        """Return the modes of the parts, as many of each as it has alone."""
         found = [(p.modes(spin, count), v) for p, v in zip(self.parts, _shifts([p.areas.size for p in self.parts]))]
         return tuple(m._replace(vertices=m.vertices + first) for modes, first in found for m in modes)
 

@@ -39,17 +39,17 @@ class TurnedInput:
         return self.signal(points) if callable(self.signal) else sample_image(self.signal, points)
 
     def still(self, x: float = 0.0, y: float = 0.0) -> Tensor:
-        """The signal, read (x, y) pixels further on: what is there moves to the pixels."""
+        """Return the signal, read (x, y) pixels further on: what is there moves to the pixels."""
         return self._at(pixel_positions(self.size) + torch.tensor([x, y], dtype=torch.float64))
 
     def turned(self) -> Tensor:
-        """The signal after the turn."""
+        """Return the signal after the turn."""
         moved = self._at(_turned(pixel_positions(self.size), -self.turn))
         return turn_orientations(moved, self.turn) if moved.ndim == 5 else moved
 
 
 def outputs_between_pixels(model: Callable[[Tensor], Tensor], signal: TurnedInput) -> tuple[Tensor, Tensor]:
-    """What ``model`` gives for the turned signal, and what it should: at some pixels; all of an invariant ``[B,K]``."""
+    """Return what ``model`` gives for the turned signal and what it should: at some pixels, or all of ``[B,K]``."""
     moved = model(signal.turned())
     if moved.ndim < 4:
         return moved, model(signal.still())

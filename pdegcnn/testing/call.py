@@ -42,14 +42,14 @@ class Call:
         return self.motion.spaces[0].base_ndim
 
     def run(self, args: tuple[Any, ...], motion: Motion | None = None) -> Any:
-        """The layer on other arguments; as the motion leaves it, if one is given."""
+        """Run the layer on other arguments; as the motion leaves it, if one is given."""
         moved = motion is not None and isinstance(self.module, nn.Module)
         layer = motion.module(self.module) if moved else self.module  # pyright: ignore[reportOptionalMemberAccess]
         split = len(args) - len(self.names)
         return layer(*args[:split], **dict(zip(self.names, args[split:])))
 
     def _between_pixels(self, motion: Motion, args: tuple[Any, ...]) -> list[tuple[Tensor, Tensor]] | None:
-        """What comes and what should, for one image or lifted signal turned between the pixels; None for all else."""
+        """Return output and expected output for one image or lifted signal turned between the pixels; else None."""
         image = len(args) == 1 and isinstance(args[0], Tensor) and args[0].ndim >= 4 and isinstance(self.output, Tensor)
         if not image or not isinstance(motion, GridMotion) or motion.folded or "angle" not in motion.options:
             return None
@@ -57,7 +57,7 @@ class Call:
         return None if signal.on_pixels else [outputs_between_pixels(lambda x: self.run((x,)), signal)]
 
     def _pairs(self, motion: Motion, args: tuple[Any, ...]) -> list[tuple[Tensor, Tensor]]:
-        """What comes out for moved arguments, and the moved output, times the weights of the comparison."""
+        """Return what comes out for moved arguments, and the moved output, times the weights of the comparison."""
         if (between := self._between_pixels(motion, args)) is not None:
             return between
         given = motion.move(args, motion.resolve)

@@ -104,7 +104,7 @@ MEANS: dict[type[Space], str] = {RotationSpace: "pdegcnn.nn.GlobalPool", Mesh: "
 
 
 def plain_convolution(call: Call) -> str | None:
-    """A convolution with filters of its own in one frame."""
+    """Find a convolution whose filters are fixed in one frame."""
     m = call.module
     if not isinstance(m, _ConvNd) or max(m.kernel_size) == 1:
         return None
@@ -140,7 +140,7 @@ def normalisation(call: Call) -> str | None:
 
 
 def with_random_statistics(model: Any) -> Any:
-    """A copy whose normalisations have the various scales and statistics of training; the model itself if it has none.
+    """Copy the model and give its norms various scales and statistics; return the model itself if it has no norm.
 
     In a new network they change nothing, and hide what they will do.
     """
@@ -156,7 +156,7 @@ def with_random_statistics(model: Any) -> Any:
 
 
 def plain_mean(call: Call) -> str | None:
-    """The mean of the samples where the mean of the function is meant."""
+    """Find a mean of the samples where the mean of the function is meant."""
     x, out, space = call.x, call.output, call.motion.spaces[0]
     areas = space.areas
     if areas is None or x is None or not isinstance(out, Tensor):
@@ -184,7 +184,7 @@ def flattening(call: Call) -> str | None:
 
 
 def wrong_axis(call: Call) -> str | None:
-    """A pointwise operation that acts along an axis of the grid: found by changing one entry of the input."""
+    """Find a pointwise operation that acts along an axis of the grid, by changing one entry of the input."""
     x, out = call.x, call.output
     if x is None or not isinstance(out, Tensor) or x.ndim < 3 or out.shape[:-1] != x.shape[:-1]:
         return None
@@ -249,7 +249,7 @@ def unsampled_angle(call: Call) -> str | None:
             return None
     if counts:
         return (
-            f"unsampled angle: {motion.turn:g} degrees is no multiple of 360/{counts[0]}, so orientations are "
+            f"unsampled angle: {motion.turn:g} degrees is not a multiple of 360/{counts[0]}, so orientations are "
             f"interpolated; take orientations of which {motion.turn:g} degrees is a multiple (multiples of four for 90)"
         )
     return f"unsampled angle: {motion.turn:g} degrees puts pixels between pixels; exact at {better[0]} degrees"
@@ -271,7 +271,7 @@ def gauge_dependence(call: Call) -> str | None:
 
 
 def sampling(call: Call) -> str | None:
-    """What only a finer grid mends."""
+    """Find an error that only a finer grid lowers."""
     kind = type(call.module).__module__
     if call.motion.exact:
         return None

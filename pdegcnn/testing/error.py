@@ -39,7 +39,7 @@ def equivariance_error(
         **motion: on images ``angle=degrees`` about the image centre or ``shift=(rows, columns)`` (periodic). Multiples
             of 90 degrees on square images are exact. For other angles the cubic spline through the input is sampled
             turned and shifted by parts of a pixel, and outputs are compared at 24 pixels of the inscribed disk, each
-            by a run of the model: no output is interpolated in the image, for a spline errs at the creases of maxima.
+            by a run of the model: no output is interpolated in the image: a spline errs at the creases of maxima.
             On volumes ``rotation=R [3,3]`` or ``angle``, see :meth:`pdegcnn.R3.transform`, or ``shift=(slices, rows,
             columns)``.
             On S2 and SO(3) ``rotation=R [3,3]``: input and output are taken as the band-limited functions that their
@@ -49,7 +49,7 @@ def equivariance_error(
         The relative error; rounding for an equivariant model and an exact motion.
 
     Raises:
-        ValueError: a motion that the space does not know, or a zero output, whose relative error means nothing.
+        ValueError: for a motion that the space does not know, or a zero output, whose relative error means nothing.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -90,7 +90,7 @@ def _size_of(x: Tensor | Formula, size: tuple[int, int] | None) -> tuple[int, in
 
 
 def _in_both_positions(formula: Formula, space: Space, motion: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Samples of a formula on the sphere, still and rotated."""
+    """Return samples of a formula on the sphere, still and rotated."""
     if not isinstance(space, RotationSpace) or set(motion) != {"rotation"}:
         raise TypeError(f"x: expected a tensor for {space} and {motion}, got {type(formula).__name__}")
     points = space.grid.xyz

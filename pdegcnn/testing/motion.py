@@ -20,7 +20,7 @@ EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-3, 0.15
 
 
 class UnknownSignal(Exception):
-    """A tensor that is no signal on any known space, so that nobody can say how it moves."""
+    """A tensor that is not a signal on a known space: its motion is unknown."""
 
 
 class Motion(ABC):
@@ -34,10 +34,10 @@ class Motion(ABC):
 
     @abstractmethod
     def tensor(self, u: Tensor) -> Tensor:
-        """The signal after the motion."""
+        """Return the signal after the motion."""
 
     def resolve(self, u: Tensor) -> Tensor:
-        """The part of a signal that the motion can act on."""
+        """Return the part of a signal that the motion can act on."""
         return u
 
     def weight(self, u: Tensor) -> Tensor:
@@ -45,15 +45,15 @@ class Motion(ABC):
         return u.new_ones(())
 
     def module(self, module: nn.Module) -> nn.Module:
-        """The layer that should give the moved output for the moved input: itself, unless it holds what moves."""
+        """Return the layer that should give the moved output for the moved input: itself unless it holds what moves."""
         return module
 
     def other(self, value: Any) -> Any:
-        """Anything that is no tensor, as a mesh among the arguments."""
+        """Anything that is not a tensor, for example a mesh among the arguments."""
         return value
 
     def of_folded(self) -> Motion:
-        """The same motion for signals whose channels and orientations were joined to one axis."""
+        """Return the same motion for signals whose channels and orientations were joined to one axis."""
         return self
 
     @property
@@ -62,7 +62,7 @@ class Motion(ABC):
         return EXACT_TOLERANCE if self.exact else SAMPLED_TOLERANCE
 
     def of_pointwise(self) -> Motion | None:
-        """What layers that know nothing of the space should commute with besides, because they act point by point."""
+        """Return what pointwise layers, which know nothing of the space, should commute with besides."""
         return None
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class GridMotion(Motion):
         self.exact = self.on_pixels and all(self.sampled(s.orientations) for s in spaces if isinstance(s, GridSpace))
 
     def of_folded(self) -> Motion:
-        """The motion that takes ``[B, C Or, H, W]`` for a lifted signal."""
+        """Return the motion that takes ``[B, C Or, H, W]`` for a lifted signal."""
         twin = copy.copy(self)
         twin.folded = getattr(self.spaces[0], "orientations", 0)
         return twin
@@ -111,7 +111,7 @@ class GridMotion(Motion):
         return orientations == 1 or abs(steps - round(steps)) < 1e-9
 
     def _options(self, u: Tensor) -> dict[str, Any]:
-        """A shift counts in pixels of the first image: fewer in one that has been shrunk by a whole factor."""
+        """Scale the options: a shift counts in pixels of the first image, fewer in one shrunk by a whole factor."""
         if "shift" not in self.options or u.ndim < 4:
             return self.options
         steps = []
@@ -121,7 +121,7 @@ class GridMotion(Motion):
         return {"shift": tuple(steps)}
 
     def tensor(self, u: Tensor) -> Tensor:
-        """The image or lifted signal, moved."""
+        """Return the image or lifted signal, moved."""
         if self.folded and u.ndim == 4 and u.shape[1] % self.folded == 0:
             whole = u.unflatten(1, (-1, self.folded))
             return self.spaces[0].transform(whole, **self._options(whole)).flatten(1, 2)
@@ -140,7 +140,7 @@ class VolumeMotion(Motion):
         self.exact = spaces[0].comparison_weights(like, **options).ndim == 0
 
     def tensor(self, u: Tensor) -> Tensor:
-        """The volume, moved."""
+        """Return the volume, moved."""
         return self.spaces[0].transform(u, **self.options)
 
     def weight(self, u: Tensor) -> Tensor:
@@ -165,12 +165,12 @@ class RotationMotion(Motion):
         raise UnknownSignal(f"shape {tuple(u.shape)} is that of no grid in the model")
 
     def tensor(self, u: Tensor) -> Tensor:
-        """The band-limited function, rotated."""
+        """Return the band-limited function, rotated."""
         space = self._space(u)
         return u if space is None else space.transform(u, **self.options)
 
     def resolve(self, u: Tensor) -> Tensor:
-        """The band-limited function."""
+        """Return the band-limited function."""
         space = self._space(u)
         return u if space is None else space.band_limit(u, **self.options)
 
@@ -192,7 +192,7 @@ class GaugeMotion(Motion):
         return isinstance(space, Mesh) and space.vertex_count == len(self.angles)
 
     def tensor(self, u: Tensor) -> Tensor:
-        """The same lifted signal, read from the new reference directions."""
+        """Return the same lifted signal, read from the new reference directions."""
         if u.is_complex() or u.ndim != 4 or u.shape[-1] != len(self.angles):
             return u
         return turn_fibre(u, -self.angles.to(u.device))
@@ -205,7 +205,7 @@ class GaugeMotion(Motion):
         return super().move(value, act)
 
     def other(self, value: Any) -> Any:
-        """A mesh with the new reference directions."""
+        """Return a mesh with the new reference directions."""
         if not self._fits(value):
             return value
         return self.meshes.setdefault(id(value), value.with_gauge(self.angles))
@@ -215,7 +215,7 @@ class GaugeMotion(Motion):
         return RelabelMotion(self.spaces, {"vertices": torch.arange(len(self.angles)).flip(0).roll(3)})
 
     def module(self, module: nn.Module) -> nn.Module:
-        """A copy over the mesh with the new reference directions."""
+        """Return a copy over the mesh with the new reference directions."""
         twin = copy.deepcopy(module)
         for m in twin.modules():
             for name, value in list(vars(m).items()):
@@ -231,7 +231,7 @@ class RelabelMotion(Motion):
     """Another numbering of the points, ``vertices`` = old number of each new one."""
 
     def tensor(self, u: Tensor) -> Tensor:
-        """The signal in the new numbering."""
+        """Return the signal in the new numbering."""
         order = self.options["vertices"].to(u.device)
         return u[..., order] if u.ndim > 2 and u.shape[-1] == len(order) else u
 
@@ -243,12 +243,12 @@ class SymmetryMotion(Motion):
     """An isometry of the mesh onto itself, ``symmetry`` = image of each vertex."""
 
     def tensor(self, u: Tensor) -> Tensor:
-        """The signal, moved."""
+        """Return the signal, moved."""
         return self.spaces[0].transform(u, **self.options)
 
 
 def choose_motion(space: Space, spaces: list[Space], x: Any, options: dict[str, Any]) -> Motion:
-    """The motion that ``options`` name, or the one that the space is checked by unless told otherwise."""
+    """Return the motion that ``options`` name, or the one that the space is checked by unless told otherwise."""
     choose = by_family(space, MOTIONS)
     if choose is None:
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
@@ -298,7 +298,7 @@ def spaces_of(model: Any, space: Space) -> list[Space]:
 
 
 def first_tensor(value: Any) -> Tensor:
-    """The first tensor in nested lists, tuples and dictionaries."""
+    """Return the first tensor in nested lists, tuples and dictionaries."""
     found = next(tensors(value), None)
     if found is None:
         raise TypeError(f"x: expected a tensor, or a tuple of arguments with one, got {type(value).__name__}")
@@ -316,7 +316,7 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _some_rotation() -> Tensor:
-    """A rotation that is in no way special."""
+    """Return a rotation about a general axis by a general angle."""
     a, b = torch.tensor(0.7, dtype=torch.float64), torch.tensor(1.1, dtype=torch.float64)
     ca, sa, cb, sb = a.cos(), a.sin(), b.cos(), b.sin()
     about_z = torch.tensor([[ca, -sa, 0], [sa, ca, 0], [0, 0, 1]], dtype=torch.float64)
@@ -325,7 +325,7 @@ def _some_rotation() -> Tensor:
 
 
 def _some_gauge(mesh: Mesh) -> Tensor:
-    """A whole number of direction steps at each vertex, scattered but always the same."""
+    """Return a whole number of direction steps at each vertex, scattered but always the same."""
     steps = (torch.arange(mesh.vertex_count) * 2654435761 // 1024) % mesh.orientations
     return steps.double() * (2 * math.pi / mesh.orientations)
 

@@ -56,7 +56,7 @@ def remedies(call: Call) -> tuple[Remedy, ...]:
 
 
 def variants(module: Any) -> Iterator[tuple[str, nn.Module]]:
-    """The arguments that may lower the error of a layer, and the layer with them; nothing for unknown layers."""
+    """Return the arguments that may lower the error of a layer, and the layer with them; nothing for unknown layers."""
     if isinstance(module, Morphology):
         changes: list[dict[str, Any]] = [{"oversample": 2}]
         if module.space.point_weights is not None and not module.space.has_orientations:  # too slow to try on SO(3)

@@ -109,7 +109,7 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
 
     The model runs once; then every layer runs alone on the input it saw, moved, and its output is compared with the
     moved output. A layer is to blame if its own error is too large, no part of it is to blame, and the error reaches
-    the model's output. Normalisations are also checked with training statistics and random scales, for a fault of
+    the model's output. Normalisations are also checked with training statistics and random scales, because a fault of
     theirs shows only once they are trained. Where the model does not commute to a thousandth, the report also says how
     much of its error remains after each layer, and which arguments would lower that of the three that
     contribute most, at which time.
@@ -129,8 +129,8 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
         A :class:`Report`; ``print`` it.
 
     Raises:
-        TypeError: no space, or no tensor among the inputs.
-        ValueError: a motion that the space does not know, or an input that does not fit the model.
+        TypeError: for anything but a space, or inputs without a tensor.
+        ValueError: for a motion that the space does not know, or an input that does not fit the model.
     """
     if not isinstance(space, Space):
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
@@ -153,7 +153,7 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
 
 
 def _unusual(x: Tensor, space: Space) -> Iterator[str]:
-    """What is right by the rules and yet seldom meant."""
+    """Find what is allowed and yet seldom meant."""
     if x.numel() and float(x.min()) >= 0 and 32 < float(x.max()) <= 255:
         yield f"the input has values from {float(x.min()):g} to {float(x.max()):g}, as images of 8 bits: x / 255"
     if isinstance(space, SE2) and space.orientations % 4:
@@ -223,7 +223,7 @@ def _place(u: Tensor) -> tuple[int, int]:
 
 
 def _copied(value: Any) -> Any:
-    """The same structure with copies of its tensors, for layers may work in place."""
+    """Return the same structure with copies of its tensors, for layers may work in place."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, dict):
@@ -239,7 +239,7 @@ def _call_of(record: _Record, motion: Motion) -> Call:
 
 
 def _judge(records: list[_Record], motion: Motion, limit: float) -> list[Finding]:
-    """Errors of all calls, and the blame: a call whose error reaches the output and comes from none of its parts."""
+    """Errors of all calls, and the cause: a call whose error reaches the output and does not come from its parts."""
     calls = [_call_of(r, motion) for r in records]
     errors = [c.error() for c in calls]
     blamed: dict[int, tuple[float, str, str]] = {}
@@ -298,7 +298,7 @@ def _with_remedies(records: list[_Record], motion: Motion, findings: list[Findin
 
 
 def _units(records: list[_Record], i: int) -> Iterator[int]:
-    """Calls inside call i, in their order: those of the library's layers as a whole, but for the terms of a PDE layer.
+    """Return the calls inside call i, in order: the library's layers as a whole, except for the terms of a PDE layer.
 
     Of other modules those that have no parts.
     """

@@ -20,7 +20,7 @@ class Field(NamedTuple):
 
 
 def find_field(image: np.ndarray) -> Field:
-    """The field of view of a photograph: the lit part before a dark surround, whatever the camera.
+    """Return the field of view of a photograph: the lit part before a dark surround, whatever the camera.
 
     Dark vessels, dust and labels outside do not count. The circle is fitted to the part of the border that the frame of
     the picture does not cut off. A picture without a dark surround is all field, its diameter the longer side.
@@ -30,7 +30,7 @@ def find_field(image: np.ndarray) -> Field:
 
     Raises:
         TypeError: if the image is not an array of real numbers.
-        ValueError: another shape, fewer than 16 pixels a side, values that are not finite, or a picture without
+        ValueError: for another shape, fewer than 16 pixels a side, values that are not finite, or a picture without
             contrast.
     """
     image = np.asarray(image)
@@ -59,7 +59,7 @@ def _means(light: np.ndarray, step: int) -> np.ndarray:
 
 
 def _lit(light: np.ndarray) -> np.ndarray:
-    """The lit part [h,w] of a picture."""
+    """Return the lit part [h,w] of a picture."""
     height, width = light.shape
     light = ndimage.gaussian_filter(light, max(height, width) / 300, mode="nearest")
     dark, top = np.percentile(light, (0.5, 99.5))
@@ -73,7 +73,7 @@ def _lit(light: np.ndarray) -> np.ndarray:
 
 
 def _lit_part(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part, without thin outgrowths and holes."""
+    """Return the largest connected part, without thin outgrowths and holes."""
     steps = max(1, max(mask.shape) // 200)
     padded = np.pad(mask, steps, mode="edge")
     opened = ndimage.binary_opening(padded, iterations=steps)[steps:-steps, steps:-steps]

@@ -40,13 +40,13 @@ class Prepared(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> Tensor:
-    """A photograph as float32 [3,H,W] in [0,1], upright, from any file that Pillow reads.
+    """Read a photograph as float32 [3,H,W] in [0,1], upright, from any file that Pillow reads.
 
     Grey pictures, palettes, transparency (on black), 16 bits and EXIF orientations are understood.
 
     Raises:
-        ImportError: Pillow is not installed.
-        ValueError: the file cannot be read as an image.
+        ImportError: if Pillow is not installed.
+        ValueError: for the file cannot be read as an image.
     """
     return torch.from_numpy(read_picture(Path(path))).movedim(-1, 0).float() / 255
 
@@ -128,7 +128,7 @@ def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
 
 
 def _core(pixels: np.ndarray, within: np.ndarray) -> np.ndarray:
-    """The field without its rim: up to ``RIM`` pixels, as far as any colour differs from what lies further inside."""
+    """Cut the rim off the field: up to ``RIM`` pixels, as far as any colour differs from what lies further inside."""
     away = np.asarray(ndimage.distance_transform_edt(np.pad(within, 1)))[1:-1, 1:-1]
     rings = [(away > d) & (away <= d + 1) for d in range(2 * RIM)]
     if not all(ring.any() for ring in rings):
@@ -161,14 +161,14 @@ def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
 
 
 def cut(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    """The part of [C,H,W] in a box, zeros where it reaches beyond."""
+    """Return the part of [C,H,W] in a box, zeros where it reaches beyond."""
     top, left, bottom, right = box
     height, width = image.shape[-2:]
     return F.pad(image, (-left, right - width, -top, bottom - height))
 
 
 def _extended(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    """The part of [C,H,W] in a box; beyond the image its nearest pixels: a cut field of view gets no dark edge."""
+    """Return the part of [C,H,W] in a box; repeat the border beyond it, so that a cut field has no dark edge."""
     top, left, bottom, right = box
     rows = torch.arange(top, bottom).clamp(0, image.shape[-2] - 1)
     columns = torch.arange(left, right).clamp(0, image.shape[-1] - 1)

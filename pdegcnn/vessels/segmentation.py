@@ -125,7 +125,7 @@ def probability(
 
 
 def overlay(image: Tensor, mask: Tensor, colour: tuple[float, float, float] = (0.1, 1.0, 0.35)) -> Tensor:
-    """The photograph [3,H,W] in [0,1] with the pixels of the mask [H,W] tinted in a colour (red, green, blue)."""
+    """Tint the pixels of the mask [H,W] in the photograph [3,H,W] in [0,1] with a colour (red, green, blue)."""
     image = check_image(image)
     tint = torch.tensor(colour, dtype=image.dtype, device=image.device)[:, None, None]
     return torch.where(mask, 0.35 * image + 0.65 * tint, image)

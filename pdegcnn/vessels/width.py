@@ -33,7 +33,7 @@ def narrowed(mask: np.ndarray, light: np.ndarray, field: np.ndarray, unit: float
 
 
 def _beyond_the_rim(light: np.ndarray, field: np.ndarray, rim: float) -> np.ndarray:
-    """The light, which falls off along the border of the field: there, that of the nearest pixel further inside."""
+    """Replace the light near the border of the field, where it falls off, by that of the nearest inner pixel."""
     core = np.asarray(ndimage.distance_transform_edt(np.pad(field, 1)))[1:-1, 1:-1] > rim
     if not core.any():
         return light

@@ -30,6 +30,14 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "spherical_detector": (
         lambda: MODELS["spherical_detector"](GRID, 2, width=2, layers=1, fibre=3, **MORPHOLOGY), (2, 1, 4, 8),
     ),
+    "detector": (
+        lambda: MODELS["detector"](space=pg.SE2(4), channels=(2,), layers=1, threshold=0.0, **LINEAR), (2, 1, 8, 7),
+    ),
     "unet": (lambda: MODELS["unet"](pg.SE2(4), channels=(2, 2), **MORPHOLOGY), (2, 1, 7, 8)),
 }  # fmt: skip
 """Builder and shape of an input."""
+
+
+def of_tensors(model: nn.Module) -> nn.Module:
+    """The part of a network that gives tensors: of a detector, what computes its maps."""
+    return model.network if isinstance(model, pg.models.Detector) else model

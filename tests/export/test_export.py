@@ -16,7 +16,7 @@ from pdegcnn.export.operators import PLAIN
 from pdegcnn.models import MODELS
 
 from ..helpers import MESH_CASES
-from .small_models import GRID, SMALL
+from .small_models import GRID, SMALL, of_tensors
 
 ALONE = """
 import sys, torch
@@ -31,7 +31,7 @@ assert not any(name.startswith("pdegcnn.") for name in sys.modules)
 
 def built(name: str) -> tuple[nn.Module, torch.Tensor]:
     build, shape = SMALL[name]
-    model = build()
+    model = of_tensors(build())
     for m in model.modules():
         if isinstance(m, pg.nn.BatchNorm):
             m.running_mean.uniform_(-0.5, 0.5)

@@ -166,13 +166,15 @@ REFUSED = {
     "models.": ("batched autograd",),
 }
 """What a case may refuse, by its name or a part of it, with an error that says what was expected."""
-SMALL_MODELS = ("models.rotated_digits", "models.spherical_detector")
+SMALL_MODELS = ("models.rotated_digits", "models.spherical_detector", "models.detector")
 SMALL_LAYERS = [c for c in PUBLIC_LAYERS if not c.name.startswith("models.") or c.name in SMALL_MODELS]
 NO_DERIVATIVE = (
     "gauge.gaussian_curvature",
     "gauge.mean_curvature",
     "gauge.heat_kernel_signature",
     "kernels.as_metric",
+    "models.oriented_iou",
+    "models.oriented_nms",
     "sphere.irreps",
     "reversible.stability_report",
     "sphere.wigner_D",

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import pdegcnn as pg
-from pdegcnn.models.spherical_boxes import SphericalBoxes, average_precision, box_area, box_iou
+from pdegcnn.models.detection_scores import average_precision
+from pdegcnn.models.spherical_boxes import SphericalBoxes, box_area, box_iou
 from pdegcnn.models.spherical_detection import detection_loss, find_boxes, spherical_detector
 
 SPACE = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(16), orientations=8)

@@ -56,7 +56,7 @@ def calibrated(model: nn.Module, x: torch.Tensor) -> nn.Module:
 
 @pytest.mark.parametrize("angle", [45, 30])
 def test_vessel_network_between_the_grid_angles(angle: int) -> None:
-    """The original: 0.37 at 45 degrees on smooth images, 0.25 with its frame mended."""
+    """The original: 0.37 at 45 degrees on smooth images, 0.25 with its frame corrected."""
     errors = []
     for seed in range(3):
         torch.manual_seed(seed)

@@ -16,7 +16,9 @@ from pdegcnn.ops.gather_mean import reference as mean_reference
 from pdegcnn.ops.gather_morphology import custom_op as morphology_op
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.gather_morphology import reference as morphology_reference
+from pdegcnn.ops.geodesic_flow import custom_op as flow_op
 from pdegcnn.ops.geodesic_flow import geodesic_flow
+from pdegcnn.ops.geodesic_flow.geodesic_tracing import polar_shift
 from pdegcnn.pde.mesh_neighbors import directional_neighbors, half_edges
 
 from ..helpers import bumpy_sphere, sheet
@@ -170,6 +172,32 @@ def test_flow(backend, mesh, reach):
         (u, shift),
         *(1e-9, torch.float64),
     )
+
+
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+def test_loop_of_the_flow_has_all_derivatives(mesh):
+    """First and second ones; the operator repeats its results with any number of threads, and compiles."""
+    u = torch.randn(2, 2, mesh.orientations, mesh.vertex_count, dtype=torch.float64, requires_grad=True)
+    shift = (torch.rand(2, 3, dtype=torch.float64) + 0.1).requires_grad_()
+    edges = half_edges(mesh, u)
+
+    def function(u, shift):
+        return geodesic_flow(u, edges, shift)
+
+    assert torch.autograd.gradcheck(function, (u, shift), fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, (u, shift), fast_mode=True)
+    torch.library.opcheck(flow_op.read, (u, polar_shift(shift).detach().requires_grad_(), list(edges)))
+    expected = torch.autograd.grad(function(u, shift).square().sum(), (u, shift))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        again = torch.autograd.grad(function(u, shift).square().sum(), (u, shift))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(map(torch.equal, expected, again))
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(u, shift), function(u, shift))
+    torch.testing.assert_close(PLAIN["geodesic_flow"](u, polar_shift(shift), list(edges)), function(u, shift))
 
 
 @pytest.mark.parametrize("backend", registry.available("geodesic_flow", "cpu"))

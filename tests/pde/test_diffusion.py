@@ -148,3 +148,20 @@ def test_matrix_function_where_eigenvalues_meet(kind: torch.dtype) -> None:
     assert torch.autograd.gradcheck(lambda s, a: fractional_exponential(s * matrix, a), (scale, alpha))
     expected = torch.matrix_exp(-matrix)
     torch.testing.assert_close(fractional_exponential(matrix, 1.0), expected)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("weights", [(1.0, 0.5, 0.01), (0.6, 2.0, 0.003), (100.0, 1.0, 0.03)], ids=str)
+def test_slow_modes_are_right_beside_fast_ones_in_float32(alpha: float, weights: tuple[float, ...]) -> None:
+    """Turns may diffuse a million times as fast as positions: the spectral solver keeps what it does to both."""
+    torch.manual_seed(0)
+    u, metric = torch.randn(1, 1, 7, 12, 12, dtype=torch.float64), torch.tensor(weights).double()
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        chosen = metric.to(dtype).requires_grad_()
+        out = diffusion(u.to(dtype), pg.SE2(7), chosen, alpha=alpha, method="spectral")
+        out.square().sum().backward()
+        assert chosen.grad is not None
+        found.append((out.detach().double(), chosen.grad.double() * metric))
+    for single, double in zip(*found):
+        assert (single - double).norm() < 1e-4 * double.norm()

@@ -78,9 +78,9 @@ def difference(out: Tensor, expected: Tensor, u: Tensor) -> float:
     return float((out - expected).norm() / (expected - u).norm())
 
 
-def error_of(layer: Layer, subdivisions: int) -> float:
-    """Difference of a linear layer on an icosphere from the same on SO(3), with six directions at the first level."""
-    directions = 6 * 2**subdivisions
+def error_of(layer: Layer, subdivisions: int, coarsest: int = 6) -> float:
+    """Difference of a linear layer on an icosphere from the same on SO(3), with ``coarsest`` directions at level 0."""
+    directions = coarsest * 2**subdivisions
     mesh = icosphere(subdivisions, directions)
     on_grid = functions(rotations(EXACT.grid.xyz.reshape(-1, 3), EXACT.orientations))[0]
     solved = layer(on_grid.reshape(1, 1, EXACT.orientations, *EXACT.grid.shape), EXACT, mesh.unit)

@@ -110,7 +110,7 @@ def test_spectral_steps_compose(seed: int, s: float, t: float) -> None:
 
 
 def test_borders_are_those_of_a_volume_extended_by_hand() -> None:
-    """Also before the first slice and after the last: slices are no circle."""
+    """Also before the first slice and after the last: slices do not form a circle."""
     u, space, c = signal(pg.R3(), (4, 5)), pg.R3(), torch.tensor([0.7, -0.4, 1.3], dtype=torch.float64)
     w = weights(space)
     for name, mode in (("replicate", "replicate"), ("zeros", "constant"), ("periodic", "circular")):

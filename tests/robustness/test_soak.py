@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ..export.small_models import SMALL
+from ..export.small_models import SMALL, of_tensors
 
 SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
@@ -28,7 +28,7 @@ def step(name: str) -> list[torch.Tensor]:
     """Outputs and gradients of one training step, all drawn anew from the same seed."""
     torch.manual_seed(1)
     build, shape = SMALL[name]
-    model = build()
+    model = of_tensors(build())
     out = model(torch.randn(shape))
     out.square().sum().backward()
     return [out.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]

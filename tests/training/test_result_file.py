@@ -15,8 +15,11 @@ from tools import results_page
 ABOUT = {"seed": 1, "parameters": 10, "seconds": 2.0, "epochs": 3, "data": "none"}
 
 
-def test_the_page_is_what_the_results_give():
-    assert results_page.PAGE.read_text(encoding="utf-8") == results_page.page(results_page.read())
+def test_the_pages_are_what_the_results_give():
+    results = results_page.read()
+    assert results_page.PAGE.read_text(encoding="utf-8") == results_page.page(results)
+    runs = results_page.page(results, results_page.HEAD_OF_RUNS, results_page.commands)
+    assert results_page.RUNS.read_text(encoding="utf-8") == runs
 
 
 def test_committed_results_are_of_runs():
@@ -24,7 +27,7 @@ def test_committed_results_are_of_runs():
         words = shlex.split(result["command"])
         script = next(word for word in words if word.endswith(".py"))
         assert (ROOT / script).is_file(), f"{path}: no such script"
-        assert "--smoke" not in words, f"{path}: a smoke run is no result"
+        assert "--smoke" not in words, f"{path}: a smoke run is not a result"
         assert len(result["commit"].rstrip("+")) == 40, f"{path}: expected the commit, got {result['commit']!r}"
         assert result["figures"] and result["parameters"] > 0
         text = path.read_text(encoding="utf-8")
@@ -59,9 +62,10 @@ def test_rows_are_means_over_seeds(tmp_path):
     for seed, error in ((0, 0.02), (1, 0.03)):
         about = ABOUT | {"seed": seed}
         write_result(tmp_path / f"{seed}.json", "rotated_digits", "small", {"test_error": error}, **about)
-    text = results_page.page(results_page.read(tmp_path))
-    assert "| PDE-G-CNN, small | 10 | 2.50 ± 0.71 | 3 | 2 s | 0, 1 |" in text
-    assert text.count("(../results/") == 2 and "DAVIS" not in text
+    results = results_page.read(tmp_path)
+    text = results_page.page(results)
+    assert "| PDE-G-CNN, small | 10 | 2.50 ± 0.71 | 3 | 2 s | 0, 1 |" in text and "DAVIS" not in text
+    assert results_page.page(results, results_page.HEAD_OF_RUNS, results_page.commands).count("(../results/") == 2
 
 
 def test_files_that_are_no_results(tmp_path):

@@ -44,7 +44,7 @@ def eye(seed: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def cameras(tmp_path: Path) -> Path:
-    """The same eye as several cameras might store it, and two files that are no photographs."""
+    """The same eye as several cameras might store it, and two files that are not photographs."""
     folder = tmp_path / "eyes"
     folder.mkdir()
     picture = Image.fromarray(eye())

@@ -2,6 +2,7 @@
 
 from pdegcnn._images import read_picture
 from pdegcnn_examples.datasets._images import read_labels
+from pdegcnn_examples.datasets.boxes import Boxed, drawn_ships, nuclei_boxes
 from pdegcnn_examples.datasets.depth import Depths, DepthSplit, motorcycle, nyu, rooms
 from pdegcnn_examples.datasets.digits import Digits, Split, mnist, rotated_digits, rotated_mnist, upright_digits
 from pdegcnn_examples.datasets.drawn import drawn_clip, drawn_scene
@@ -18,6 +19,7 @@ __all__ = [
     "CAMVID_CLASSES",
     "CAMVID_VOID",
     "MONTHS",
+    "Boxed",
     "Clip",
     "DepthSplit",
     "Depths",
@@ -40,6 +42,7 @@ __all__ = [
     "drawn_clip",
     "drawn_lines",
     "drawn_scene",
+    "drawn_ships",
     "drawn_tubes",
     "drawn_vessels",
     "drive",
@@ -50,6 +53,7 @@ __all__ = [
     "mnist",
     "motorcycle",
     "nuclei",
+    "nuclei_boxes",
     "nyu",
     "read_labels",
     "read_picture",

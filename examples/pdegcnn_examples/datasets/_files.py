@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import zipfile
 import zlib
@@ -12,6 +13,27 @@ import numpy as np
 
 ENVIRONMENT = "PDEGCNN_DATA"
 """The environment variable that names the folder of real data sets."""
+
+
+STARDIST_HELP = (
+    "expected the package stardist to be installed (pip install --no-deps stardist), which ships these images"
+)
+
+
+def stardist_files(*names: str) -> list[Path]:
+    """Find images that the package stardist ships, without importing it.
+
+    Raises:
+        FileNotFoundError: if the package is not installed, or comes without one of them.
+    """
+    found = importlib.util.find_spec("stardist")
+    if found is None or found.origin is None:
+        raise FileNotFoundError(f"stardist: {STARDIST_HELP}")
+    folder = Path(found.origin).parent / "data" / "images"
+    for name in names:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"stardist: {STARDIST_HELP}; {folder} has no {name}")
+    return [folder / name for name in names]
 
 
 def find_folder(folder: str | os.PathLike[str] | None, name: str, parts: Sequence[str], usage: str) -> Path:

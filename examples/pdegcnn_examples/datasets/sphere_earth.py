@@ -24,7 +24,7 @@ class LatLonField(NamedTuple):
     """``values [..., nlat, nlon]`` at ``latitudes [nlat]`` (monotonic) and ``longitudes [nlon]``, in degrees.
 
     At least two of each. Longitudes are evenly spaced and go once around eastwards, the first not repeated. Values are
-    real; those that are no floats are interpolated as floats that hold them (float64 for 32 bits and more).
+    real; those that are not floats are interpolated as floats that hold them (float64 for 32 bits and more).
     """
 
     values: Tensor
@@ -37,8 +37,8 @@ class LatLonField(NamedTuple):
         Beyond the last ring its values hold.
 
         Raises:
-            TypeError: if ``points`` or a part of the field is no real tensor.
-            ValueError: if ``points`` are no unit vectors of R3, or the field is not as described above.
+            TypeError: if ``points`` or a part of the field is not a real tensor.
+            ValueError: if ``points`` are not unit vectors of R3, or the field is not as described above.
         """
         values = check_field(*self)
         return interpolate(values, self.latitudes, self.longitudes, _check_points(points))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-
-NUCLEI_HELP = "expected the package stardist to be installed (pip install --no-deps stardist), which ships this volume"
+from pdegcnn_examples.datasets._files import stardist_files
 
 
 class LabelledVolume(NamedTuple):
@@ -69,15 +67,7 @@ def nuclei() -> LabelledVolume:
         FileNotFoundError: the package is not installed, or comes without the volume.
         ImportError: Pillow is not installed.
     """
-    found = importlib.util.find_spec("stardist")
-    if found is None or found.origin is None:
-        raise FileNotFoundError(f"stardist: {NUCLEI_HELP}")
-    folder = Path(found.origin).parent / "data" / "images"
-    parts = []
-    for name in ("img3d.tif", "mask3d.tif"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"stardist: {NUCLEI_HELP}; {folder} has no {name}")
-        parts.append(_slices(folder / name))
+    parts = [_slices(path) for path in stardist_files("img3d.tif", "mask3d.tif")]
     return LabelledVolume(_standard(parts[0].astype(float)), torch.from_numpy(parts[1] > 0), (1.0, 1.0, 1.0))
 
 

@@ -1,4 +1,4 @@
-"""Networks for rotated digits at equal footing: PDE-G-CNNs, a plain CNN, a G-CNN of the same house, a steerable CNN."""
+"""Networks for rotated digits at equal footing: PDE-G-CNNs, a plain CNN, a G-CNN of this library, a steerable CNN."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def small() -> nn.Module:
 def large() -> nn.Module:
     """Four PDE layers at two resolutions; at most 30,000 parameters."""
     return pg.models.rotated_digits(space=SPACE, **LARGE)
+
+
+def turning() -> nn.Module:
+    """``small`` with smooth filters and templates of 9x9, which turn better between the grid's angles."""
+    return pg.models.rotated_digits(space=SPACE, filters="smooth", template=9, **SMALL)
 
 
 def cnn(side: int = 28) -> nn.Module:
@@ -90,6 +95,6 @@ def hyperbolic() -> nn.Module:
     return model
 
 
-NETS = {"small": small, "large": large, "cnn": cnn, "gcnn": gcnn, "escnn": Steerable}
+NETS = {"small": small, "turning": turning, "large": large, "cnn": cnn, "gcnn": gcnn, "escnn": Steerable}
 UPRIGHT_NETS = {"hyperbolic": hyperbolic, "plain": partial(cnn, 14)}
 """Networks for digits of 14 pixels a side that are not turned."""

@@ -30,7 +30,7 @@ def source(i, size, boundary):
 
 @njit(cache=True, nogil=True)
 def sources(whole, size, boundary):
-    """The index of each sample 0 to ``size`` (inclusive) after a whole shift."""
+    """Return the index of each sample 0 to ``size`` (inclusive) after a whole shift."""
     index = np.empty(size + 1, np.int64)
     limit = 2.0**40
     step = np.int64(min(max(whole, -limit), limit))
@@ -48,7 +48,7 @@ def lines_together(height, wide):
 
 @njit(cache=True, nogil=True)
 def neighbours(columns):
-    """The longest range of samples that are neighbours in the signal: ``first, last`` (exclusive)."""
+    """Return the longest range of samples that are neighbours in the signal: ``first, last`` (exclusive)."""
     first, last, low = 0, 0, 0
     for w in range(columns.size):
         if columns[w] < 0 or (w > low and columns[w] != columns[w - 1] + 1):

@@ -55,7 +55,7 @@ def _place(channels, orientations, batch, height, width, BLOCK: tl.constexpr):
 
 @triton.jit
 def _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE: tl.constexpr, BOUNDARY: tl.constexpr):
-    """Samples of a row at two columns of two planes."""
+    """Return samples of a row at two columns of two planes."""
     there = (row >= 0) & (row < height)
     r = tl.minimum(tl.maximum(row, 0), height - 1) if BOUNDARY == 1 else row
     at0, at1 = r * width + c0, r * width + c1
@@ -172,7 +172,7 @@ def _backward_shift(
 
 @triton.jit
 def _readers(q, step, size, BOUNDARY: tl.constexpr):
-    """The two samples that used position q of an axis, and whether they exist."""
+    """Return the two samples that used position q of an axis, and whether they exist."""
     i0 = q - step
     if BOUNDARY == 2:
         i0 = tl.where(i0 < 0, i0 + size, i0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,8 +29,10 @@ def back(rows: Tensor) -> Tensor:
 
 def _tables(lists: tuple[Tensor, ...], geometry: tuple[Tensor, ...], reach: float) -> list[Any]:
     """What the loops read besides signals; numbers in the precision of the signal, or all would become float64."""
-    arrays = [_jit.array(x) for x in geometry]
-    return [tuple(_jit.array(x) for x in lists), *arrays, arrays[-1].dtype.type((geometry[-1].numel() - 1) / reach)]
+    matrix, taps, profile = (_jit.array(x) for x in geometry)
+    lines = np.zeros((profile.size, 2), profile.dtype)  # the last is zero, as is the profile beyond it
+    lines[:-1, 0], lines[:-1, 1] = profile[:-1], np.diff(profile)
+    return [tuple(_jit.array(x) for x in lists), matrix, taps, lines, lines.dtype.type((profile.size - 1) / reach)]
 
 
 def forward(

@@ -36,26 +36,28 @@ def locate(lists, v, turned, taps, y):
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def weigh(y, g, profile, scale, place, weight, slope):
-    """Distances of taps in samples of the profile, weights and, unless ``slope`` is empty, how much these grow."""
+def weigh(y, g, lines, scale, below, place, weight, slope):
+    """Distances of taps in samples of the profile, weights and how much these grow; ``lines [T,2]``: value, rise.
+
+    The numbers of samples in ``below`` and the look-up have loops of their own, so that the others become vectors.
+    """
     a, b, c, zero = g[0, 0], g[1, 1], g[2, 2], g.dtype.type(0)
     d, f, h = g[0, 1] + g[1, 0], g[0, 2] + g[2, 0], g[1, 2] + g[2, 1]
-    top, last = profile.dtype.type(profile.size - 1), np.int32(profile.size - 2)
+    last = g.dtype.type(lines.shape[0] - 1)
     for t in range(place.size):
         q = y[0, t] * (a * y[0, t] + d * y[1, t] + f * y[2, t])
         q += y[1, t] * (b * y[1, t] + h * y[2, t]) + c * y[2, t] * y[2, t]
         place[t] = np.sqrt(max(q, zero)) * scale
+        below[t] = max(np.int32(min(place[t], last)), np.int32(0))
     for t in range(place.size):
-        whole = np.floor(place[t])
-        below = max(min(np.int32(whole), last), np.int32(0))
-        low, rise = profile[below], profile[below + 1] - profile[below]
-        share = y[3, t] if place[t] < top else zero
-        weight[t] = (low + (place[t] - whole) * rise) * share
-        if slope.size > 0:
-            slope[t] = rise * share
+        line = np.uint32(below[t])
+        weight[t], slope[t] = lines[line, 0], lines[line, 1]
+    for t in range(place.size):
+        slope[t] *= y[3, t]
+        weight[t] = weight[t] * y[3, t] + (place[t] - g.dtype.type(below[t])) * slope[t]
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def unrolled(row, first, line):
     """``line[k] = row[(first + k) % N]``: what the taps of a pair read, so that no index wraps around."""
     j = first % COUNT
@@ -64,7 +66,7 @@ def unrolled(row, first, line):
         j = j + 1 if j + 1 < COUNT else 0
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(inline="always")
 def add_taps(weight, t, taps, factor, line, sums):
     """Add ``factor`` times the weighted values of one pair to ``sums [N]``."""
     for s in range(taps):
@@ -74,17 +76,18 @@ def add_taps(weight, t, taps, factor, line, sums):
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def forward(u, lists, matrix, turned, profile, scale, taps, most, out, total, first, last):
+def forward(u, lists, matrix, turned, lines, scale, taps, most, out, total, first, last):
     """Vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N]; up to ``most`` pairs each."""
     start, columns, _, _, steps, areas = lists
     half, size = taps // 2, most * taps * COUNT
     y, place, weight = np.empty((4, size), u.dtype), np.empty(size, u.dtype), np.empty(size, u.dtype)
-    line, ones, none = np.empty(COUNT + taps, u.dtype), np.ones(COUNT + taps, u.dtype), np.empty(0, u.dtype)
+    line, ones = np.empty(COUNT + taps, u.dtype), np.ones(COUNT + taps, u.dtype)
+    slope, below = np.empty(size, u.dtype), np.empty(size, np.int32)
     sums, whole = np.empty(COUNT, u.dtype), np.empty(COUNT, u.dtype)
     for v in range(first, last):
         size = locate(lists, v, turned, taps, y)
         for c in range(u.shape[2]):
-            weigh(y, matrix[c], profile, scale, place[:size], weight[:size], none)
+            weigh(y, matrix[c], lines, scale, below, place[:size], weight[:size], slope)
             for b in range(-1, u.shape[0]):
                 sums[:] = 0
                 for e in range(start[v], start[v + 1]):
@@ -99,7 +102,7 @@ def forward(u, lists, matrix, turned, profile, scale, taps, most, out, total, fi
                         whole[i] = total[v, c, i] = sums[i]
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(inline="always")
 def add_gains(gain, t, taps, area, flow, line, here):
     """Add to the gains of the weights of one pair what one signal gives."""
     for s in range(taps):
@@ -109,9 +112,7 @@ def add_gains(gain, t, taps, area, flow, line, here):
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
-def backward(
-    flow, u, out, lists, matrix, turned, profile, scale, taps, most, grad_u, sums, samples, block, first, last
-):
+def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad_u, sums, samples, block, first, last):
     """Gradients from ``flow`` = grad / total [B,V,C,N], blocks of vertices ``first`` to ``last``.
 
     Those in the metric are summed in ``sums [blocks,C,6]``, those in the profile, unless empty, in ``samples``.
@@ -120,13 +121,14 @@ def backward(
     half, size = taps // 2, most * taps * COUNT
     y, place, weight = np.empty((4, size), u.dtype), np.empty(size, u.dtype), np.empty(size, u.dtype)
     slope, gain = np.empty(size, u.dtype), np.empty(size, u.dtype)
+    below = np.empty(size, np.int32)
     line, found = np.empty(COUNT + taps, u.dtype), np.empty(COUNT, u.dtype)
     for item in range(first, last):
         sums[item] = 0
         for v in range(item * block, min((item + 1) * block, u.shape[1])):
             size = locate(lists, v, turned, taps, y)
             for c in range(u.shape[2]):
-                weigh(y, matrix[c], profile, scale, place[:size], weight[:size], slope[:size])
+                weigh(y, matrix[c], lines, scale, below, place[:size], weight[:size], slope)
                 gain[:size] = 0
                 for b in range(u.shape[0]):
                     found[:] = 0
@@ -142,7 +144,7 @@ def backward(
                     add_profile(place[:size], gain, y[3], samples[item])
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(inline="always")
 def add_metric(y, place, slope, gain, scale, total):
     """What the taps of one vertex add to the gradient in the metric."""
     zero = slope.dtype.type(0)
@@ -164,7 +166,7 @@ def add_metric(y, place, slope, gain, scale, total):
     total[5] += rate * yz
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def add_profile(place, gain, share, total):
     """What the taps of one vertex add to the gradient in the profile."""
     for t in range(place.size):

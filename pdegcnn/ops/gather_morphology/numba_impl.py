@@ -11,6 +11,8 @@ from pdegcnn.ops import _jit
 from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, directions, half_steps
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
+ROUNDING = 1e-5
+"""Part of the trace of a metric that may be rounding in distances."""
 
 
 def forward(
@@ -20,11 +22,22 @@ def forward(
     rows = u.permute(0, 3, 1, 2).contiguous()
     out, winner = torch.empty_like(rows), torch.empty(rows.shape, dtype=index_dtype)
     tables = tuple(_jit.array(x) for x in lists[:5])
-    numbers = [_jit.array(x) for x in (matrix, half_steps(u.shape[2], taps, u.dtype), law)]
+    numbers = [_jit.array(x) for x in (matrix, _stretch(matrix), half_steps(u.shape[2], taps, u.dtype), law)]
     results = out.numpy(), winner.numpy()
     loops = _jit.specialise(LOOPS, directions, u.shape[2])
-    _jit.parallel(loops.search, u.shape[3], _jit.array(rows), tables, *numbers, taps, sign, lists.most, *results)
+    signals = _jit.array(rows), _jit.array((sign * rows).amax(3))
+    _jit.parallel(loops.search, u.shape[3], *signals, tables, *numbers, taps, sign, lists.most, *results)
     return out.permute(0, 2, 3, 1).contiguous(), winner.permute(0, 2, 3, 1).contiguous()
+
+
+def _stretch(matrix: Tensor) -> Tensor:
+    """What the metric [C,3,3] multiplies squared lengths by at least, whatever the turn: [C], a little less."""
+    g = matrix.detach().double()
+    plane = g[:, :2, :2] - g[:, :2, 2:] @ g[:, 2:, :2] / g[:, 2:, 2:]
+    middle, half = (plane[:, 0, 0] + plane[:, 1, 1]) / 2, (plane[:, 0, 0] - plane[:, 1, 1]) / 2
+    apart = torch.hypot(half, plane[:, 0, 1])
+    safe = middle - apart - ROUNDING * g.diagonal(dim1=1, dim2=2).sum(1)
+    return safe.clamp_min(0).nan_to_num(0.0, 0.0).to(matrix.dtype)
 
 
 def backward(

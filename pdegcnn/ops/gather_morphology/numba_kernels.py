@@ -2,7 +2,10 @@
 
 All directions of a point are looked at together. A bound below the costs of a point's taps is computed by vectors for
 each channel, and serves all signals: a tap can only win if its value less the bound exceeds the best so far. Few do,
-and the costs of these alone are computed.
+and the costs of these alone are computed. Pairs none of whose taps can win are passed over before that: by the
+greatest value of the vertex and a bound that holds for all of its directions.
+
+What is done for each pair is written into the loops (``inline``): calls would count references to every table.
 """
 
 from __future__ import annotations
@@ -21,50 +24,52 @@ COUNT = 1  # directions
 
 
 # rows: end
-@njit(cache=True, nogil=True)
-def locate(lists, v, turned, taps, y):
-    """Coordinates ``y [3, pairs*taps*N]`` of the taps of vertex v, in the order (pair, step, direction)."""
-    start, _, offset, turn, _ = lists
-    grid, t = y.dtype.type(2 * np.pi / COUNT), 0
-    for e in range(start[v], start[v + 1]):
-        zx, zy = offset[e, 0], offset[e, 1]
-        for s in range(taps):
-            y2 = turn[e] + (s - taps // 2) * grid
-            for i in range(COUNT):
-                c, d = turned[2 * i + s, 0], turned[2 * i + s, 1]
-                y[0, t + i], y[1, t + i], y[2, t + i] = c * zx + d * zy, c * zy - d * zx, y2
-            t += COUNT
+@njit(inline="always")
+def locate(e, offset, turn, turned, taps, y):
+    """Coordinates ``y [3, taps*N]`` of the taps of pair e, in the order (step, direction)."""
+    grid, zx, zy = y.dtype.type(2 * np.pi / COUNT), offset[e, 0], offset[e, 1]
+    for s in range(taps):
+        y2 = turn[e] + (s - taps // 2) * grid
+        for i in range(COUNT):
+            c, d, t = turned[2 * i + s, 0], turned[2 * i + s, 1], s * COUNT + i
+            y[0, t], y[1, t], y[2, t] = c * zx + d * zy, c * zy - d * zx, y2
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
-def bound_costs(y, g, law, distance, bound):
-    """Write into ``bound`` what the costs of taps do not fall below."""
-    factor, power = law[0], law[1]
-    one, zero = bound.dtype.type(1), bound.dtype.type(0)
+@njit(inline="always")
+def square(y, g, distance):
+    """Squared distances of taps."""
+    zero = distance.dtype.type(0)
     d, f, h = g[0, 1] + g[0, 1], g[0, 2] + g[0, 2], g[1, 2] + g[1, 2]
-    for t in range(bound.size):
+    for t in range(distance.size):
         q = y[0, t] * (g[0, 0] * y[0, t] + d * y[1, t] + f * y[2, t])
         q += y[1, t] * (g[1, 1] * y[1, t] + h * y[2, t]) + g[2, 2] * y[2, t] * y[2, t]
         distance[t] = q if q > zero else zero
+
+
+@njit(inline="always")
+def bound_costs(distance, law, bound):
+    """Write into ``bound`` what the costs at squared distances do not fall below; distances are changed."""
+    factor, power = law[0], law[1]
+    one, zero = bound.dtype.type(1), bound.dtype.type(0)
     if np.isinf(power):
         limit = factor / distance.dtype.type(SAFE)
         for t in range(bound.size):
             bound[t] = bound.dtype.type(np.inf) if distance[t] > limit else zero
-        return
-    for t in range(bound.size):
-        distance[t] = np.sqrt(distance[t])
-        bound[t] = one
-    factors = min(int(2 * power), MOST_FACTORS)
-    for _ in range(factors):
+    else:
         for t in range(bound.size):
-            bound[t] *= distance[t]
-    scale = factor * bound.dtype.type(SAFE)
-    near = scale if factors < MOST_FACTORS else zero
-    for t in range(bound.size):
-        bound[t] *= near * distance[t] if distance[t] < one else scale
+            distance[t] = np.sqrt(distance[t])
+            bound[t] = one
+        factors = min(int(2 * power), MOST_FACTORS)
+        for _ in range(factors):
+            for t in range(bound.size):
+                bound[t] *= distance[t]
+        scale = factor * bound.dtype.type(SAFE)
+        near = scale if factors < MOST_FACTORS else zero
+        for t in range(bound.size):
+            bound[t] *= near * distance[t] if distance[t] < one else scale
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def cost(y, t, y2, g, factor, power):
     """Cost of tap t with the turn ``y2``, in float64."""
     y0, y1 = y[0, t], y[1, t]
@@ -75,7 +80,7 @@ def cost(y, t, y2, g, factor, power):
     return factor * q**power if q > 0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def may_win(line, s, bound, t, near):
     """Whether a value less the bound of its cost reaches the best so far, or is NaN, in any direction."""
     count = np.int32(0)
@@ -84,15 +89,16 @@ def may_win(line, s, bound, t, near):
     return count > 0
 
 
-@njit(cache=True, nogil=True)
-def improve(line, y, bound, t, turn, g, law, taps, best, near, index, number):
+@njit(inline="always")
+def improve(line, y, bound, turn, g, law, taps, best, near, index, number):
     """Improve the best of all directions by the taps of one pair, whose first has the number ``number``.
 
-    ``best`` is kept in float64; ``near`` is the same, rounded.
+    ``best`` is kept in float64; ``near`` is the same, rounded. Returns the least of ``near``; one that is NaN cannot
+    be improved.
     """
     factor, power, grid = law[0], law[1], y.dtype.type(2 * np.pi / COUNT)
     for s in range(taps):
-        angle = turn + (s - taps // 2) * grid
+        angle, t = turn + (s - taps // 2) * grid, s * COUNT
         if may_win(line, s, bound, t, near):
             for i in range(COUNT):
                 value = np.float64(line[s + i])
@@ -101,41 +107,66 @@ def improve(line, y, bound, t, turn, g, law, taps, best, near, index, number):
                 value -= cost(y, t + i, angle, g, factor, power)
                 if value > best[i] or (np.isnan(value) and not np.isnan(best[i])):
                     best[i], near[i], index[i] = value, value, number + s
-        t += COUNT
+    return least(near)
+
+
+@njit(inline="always")
+def least(near):
+    """The least number of those that are not NaN."""
+    lowest = near.dtype.type(np.inf)
+    for i in range(COUNT):
+        lowest = near[i] if near[i] < lowest else lowest
+    return lowest
 
 
 @njit(cache=True, nogil=True)
-def search(u, lists, matrix, turned, law, taps, sign, most, out, winner, first, last):
+def search(u, tops, lists, matrix, stretch, turned, law, taps, sign, most, out, winner, first, last):
     """Vertices ``first`` to ``last`` of out and winner [B,V,C,N] from u; ``turned [2N+taps,2]``: cosines of half steps.
 
-    ``most``: greatest number of pairs of a vertex.
+    ``tops [B,V,C]``: greatest value of all directions, of ``sign`` times u; ``stretch [C]``: what the squared length of
+    an offset is multiplied by at least; ``most``: greatest number of pairs of a vertex.
     """
-    start, columns, _, turn, steps = lists
+    start, columns, offset, turn, steps = lists
     batch, _, channels, _ = u.shape
     half, size = taps // 2, taps * COUNT
-    y, rest = np.empty((3, most * size), u.dtype), np.empty((2, most * size), u.dtype)
-    distance, bounds = rest[0], rest[1]
+    y, bounds = np.empty((most, 3, size), u.dtype), np.empty((most, size), u.dtype)
+    distance, length = np.empty(size, u.dtype), np.empty((3, most), u.dtype)
+    located, bounded = np.empty(most, np.bool_), np.empty(most, np.bool_)
     line, near = np.empty(COUNT + taps, u.dtype), np.empty(COUNT, u.dtype)
     best, index = np.empty(COUNT, np.float64), np.empty(COUNT, np.int64)
     one = u.dtype.type(sign)
     for v in range(first, last):
-        begin, end = start[v], start[v + 1]
-        locate(lists, v, turned, taps, y)
-        all_taps = (end - begin) * size
+        begin, pairs = start[v], start[v + 1] - start[v]
+        located[:] = False
+        for e in range(pairs):
+            length[0, e] = offset[begin + e, 0] ** 2 + offset[begin + e, 1] ** 2
         for c in range(channels):
             g = matrix[c]
-            bound_costs(y, g, law, distance[:all_taps], bounds[:all_taps])
+            bounded[:] = False
+            for e in range(pairs):
+                length[1, e] = length[0, e] * stretch[c]
+            bound_costs(length[1, :pairs], law, length[2, :pairs])
             for b in range(batch):
                 for i in range(COUNT):
                     near[i], best[i], index[i] = one * u[b, v, c, i], one * u[b, v, c, i], half
-                for e in range(begin, end):
-                    row = u[b, columns[e], c]
-                    j = (-half - steps[e]) % COUNT
+                lowest = least(near)
+                for e in range(pairs):
+                    w = columns[begin + e]
+                    if tops[b, w, c] - length[2, e] < lowest:
+                        continue
+                    if not bounded[e]:
+                        if not located[e]:
+                            locate(begin + e, offset, turn, turned, taps, y[e])
+                            located[e] = True
+                        square(y[e], g, distance)
+                        bound_costs(distance, law, bounds[e])
+                        bounded[e] = True
+                    j = (-half - steps[begin + e]) % COUNT
                     for k in range(COUNT + taps - 1):
-                        line[k] = one * row[j]
+                        line[k] = one * u[b, w, c, j]
                         j = j + 1 if j + 1 < COUNT else 0
-                    number = (e - begin) * taps
-                    improve(line, y, bounds, number * COUNT, turn[e], g, law, taps, best, near, index, number)
+                    angle = turn[begin + e]
+                    lowest = improve(line, y[e], bounds[e], angle, g, law, taps, best, near, index, e * taps)
                 for i in range(COUNT):
                     out[b, v, c, i] = one * best[i]
                     winner[b, v, c, i] = index[i]

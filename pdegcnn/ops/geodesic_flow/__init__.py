@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from pdegcnn import _checks, _transforms
 from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import backend as _backend
+from pdegcnn.ops.geodesic_flow import custom_op as _op
 from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
 from pdegcnn.ops.geodesic_flow.geodesic_tracing import HalfEdges
 
@@ -47,9 +48,13 @@ def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str 
     dtype = wide_dtype(u.dtype)
     wide, shift = u.to(dtype), shift.to(dtype)
     chosen = _backend.choose("geodesic_flow", u, backend)
+    path = _tracing.polar_shift(shift)
+    apart = _transforms.differentiated(u, shift)  # torch.func knows no checkpoints, nor the operator
+    if chosen == "numba" and not apart and not _transforms.in_trace():  # a graph may fold the paths into constants
+        return _op.read(wide, path, list(half_edges)).to(u.dtype)
     recorded = torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad)
-    if recorded and not _transforms.differentiated(u, shift):  # torch.func knows no checkpoints
-        result = checkpoint(_tracing.flow, wide, half_edges, shift, chosen, use_reentrant=False)
+    if recorded and not apart:
+        result = checkpoint(_tracing.flow, wide, half_edges, path, chosen, use_reentrant=False)
         assert isinstance(result, Tensor)
         return result.to(u.dtype)
-    return _tracing.flow(wide, half_edges, shift, chosen).to(u.dtype)
+    return _tracing.flow(wide, half_edges, path, chosen).to(u.dtype)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _transforms
-from pdegcnn.ops import _jit
-from pdegcnn.ops._operator import operator
+from pdegcnn.ops._operator import implementation, operator
 
-LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 TIE = 1e-9
 """Directions nearer than this (radians) below the reference edge of a vertex are along it: rounding must not decide
 whether a path along the boundary leaves the surface at once.
@@ -101,10 +98,7 @@ def find(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor, backend: s
 
         triton_impl.land(t[:-1], (vertex, radius, angle), end, MOST_TRIANGLES)
         return end
-    loops = _jit.specialise(LOOPS, None, 0)
-    paths = [_jit.array(x) for x in (vertex, radius, angle)]
-    tables = tuple(_jit.array(x) for x in t)
-    _jit.parallel(loops.land, count, tables, *paths, MOST_TRIANGLES, *(x.numpy() for x in end))
+    implementation("geodesic_flow", "numba").land(t, (vertex, radius, angle), end, MOST_TRIANGLES)
     return end
 
 
@@ -198,15 +192,22 @@ def _weights(end: GeodesicEndpoint, target: Tensor) -> Tensor:
     return torch.where((end.wedge >= 0)[:, None], weights, at_start)
 
 
-def flow(u: Tensor, t: HalfEdges, shift: Tensor, backend: str) -> Tensor:
-    """The signal at the end of every path; see :func:`pdegcnn.ops.geodesic_flow.geodesic_flow`."""
-    batch, channels, count, vertices = u.shape
-    step = 2 * math.pi / count
-    shift = shift.double()
-    x, y, turn = shift.unbind(-1)
+def polar_shift(shift: Tensor) -> Tensor:
+    """Radius, heading and turn [C,3] in float64 of displacements (forward, sideways, turn) [C,3]."""
+    x, y, turn = shift.double().unbind(-1)
     still = (x == 0) & (y == 0)
     radius = torch.where(still, 0, torch.hypot(x, torch.where(still, 1, y)))
-    heading = torch.atan2(y, torch.where(still, 1, x))
+    return torch.stack((radius, torch.atan2(y, torch.where(still, 1, x)), turn), dim=-1)
+
+
+def flow(u: Tensor, t: HalfEdges, path: Tensor, backend: str) -> Tensor:
+    """The signal at the end of every path (radius, heading, turn) [C,3], in float64: the specification.
+
+    See :func:`pdegcnn.ops.geodesic_flow.geodesic_flow`.
+    """
+    batch, channels, count, vertices = u.shape
+    step = 2 * math.pi / count
+    radius, heading, turn = path.unbind(-1)
     direction = torch.arange(count, device=u.device, dtype=torch.float64) * step
     vertex = torch.arange(vertices, device=u.device).repeat(channels * count)
     angle = (heading[:, None] + direction)[:, :, None] + t.gauge  # [C,N,V], in the mesh's own gauge

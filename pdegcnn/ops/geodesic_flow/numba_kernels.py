@@ -1,62 +1,247 @@
-"""Tracing of straightest geodesics, compiled by Numba: the unfolding of ``geodesic_tracing.py``, one path at a time."""
+"""Straightest geodesics and what is read at their ends, compiled by Numba: the unfolding of ``geodesic_tracing.py``,
+one path at a time.
+
+What is done for each path is written into the loops (``inline``): calls would count references to every table.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
+FULL = 2 * np.pi
+TIE = 1e-9
+"""As in ``geodesic_tracing.py``: rounding must not decide on which side of an edge, or of a direction, a path is."""
 
-@njit(cache=True, nogil=True)
-def find_wedge(keys, fans, angles, corner, scale, vertex, angle):
-    """Half-edge right of a direction, -1 outside the surface; keys are searched by bisection."""
-    key, low, high = vertex * 8.0 + angle, 0, keys.size
+
+@njit(error_model="numpy", inline="always")
+def find_wedge(keys, fans, key, low, high):
+    """Half-edge right of a direction, by bisection of the keys ``low`` to ``high``."""
     while low < high:
         middle = (low + high) // 2
         if keys[middle] <= key:
             low = middle + 1
         else:
             high = middle
-    h = fans[max(low - 1, 0)]
-    return h, angle - angles[h] <= corner[h] * scale[vertex] + 1e-9
+    return fans[max(low - 1, 0)]
 
 
-@njit(cache=True, nogil=True)
-def land(tables, vertex, radius, angle, most, wedge, vertices, positions, turn, first, last):
-    """Paths ``first`` to ``last``: right half-edge of the start, and last triangle with positions and transports."""
-    keys, fans, tail, following, previous, twin, length, corner, angles, transport, scale, _ = tables
-    full = 2 * np.pi
+@njit(error_model="numpy", inline="always")
+def follow(keys, fans, links, edges, v, scale, radius, direction, low, high, most, vertices, corners):
+    """Follow one path and fill vertices [3] and corners [3,3] (position, turn) of its last triangle.
+
+    ``links [H,4]``: tail, next, previous and twin of half-edges; ``edges [H,6]``: length, foot and height of the third
+    corner beside the head in lengths, angle, greatest angle of a path right of which it lies, transport. The keys of
+    the vertex are among ``low`` to ``high``. Returns the half-edge right of the start, -1 outside the surface, and the
+    end in the plane of the unfolded triangles.
+    """
+    h = find_wedge(keys, fans, v * 8.0 + direction, low, high)
+    inside = direction <= edges[h, 4] and links[h, 0] == v
+    alpha = direction - edges[h, 3]
+    alpha = (alpha if alpha >= 0 else alpha + FULL) / scale
+    px, py = radius * np.cos(alpha), radius * np.sin(alpha)
+    ahead, back, long = links[h, 1], links[h, 2], edges[h, 0]
+    rx, ry, lx, ly = long, 0.0, long * (1 - edges[h, 1]), long * edges[h, 2]
+    right_turn, left_turn = edges[h, 5], -edges[back, 5]
+    vertices[0], vertices[1], vertices[2] = v, links[ahead, 0], links[back, 0]
+    corners[0, 0], corners[0, 1], corners[0, 2] = 0.0, 0.0, 0.0
+    corners[1, 0], corners[1, 1], corners[1, 2] = rx, ry, right_turn
+    corners[2, 0], corners[2, 1], corners[2, 2] = lx, ly, left_turn
+    for _ in range(most if inside else 0):
+        ex, ey, entry = lx - rx, ly - ry, links[ahead, 3]
+        if ex * (py - ry) - ey * (px - rx) >= 0 or entry < 0:
+            break
+        one, two = links[entry, 1], links[entry, 2]
+        foot, height = edges[entry, 1], edges[entry, 2]
+        ax, ay = rx + foot * ex + height * ey, ry + foot * ey - height * ex
+        apex_turn = left_turn - edges[two, 5]
+        between = right_turn + edges[one, 5] - apex_turn
+        apex_turn += (between - FULL * np.floor(between / FULL + 0.5)) / 2  # half-way between the two ways
+        vertices[0], vertices[1], vertices[2] = links[entry, 0], links[one, 0], links[two, 0]
+        corners[0, 0], corners[0, 1], corners[0, 2] = lx, ly, left_turn
+        corners[1, 0], corners[1, 1], corners[1, 2] = rx, ry, right_turn
+        corners[2, 0], corners[2, 1], corners[2, 2] = ax, ay, apex_turn
+        if px * ay - py * ax > 0:
+            lx, ly, left_turn, ahead = ax, ay, apex_turn, one
+        else:
+            rx, ry, right_turn, ahead = ax, ay, apex_turn, two
+    return h if inside else -1, px, py
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def land(
+    keys, fans, begin, links, edges, scale, gauge, vertex, radius, angle, most, wedge, vertices, corners, first, last
+):
+    """Paths ``first`` to ``last``: right half-edge of the start, and vertices and corners of the last triangle."""
     for n in range(first, last):
-        v, direction = vertex[n], angle[n] % full
-        h, inside = find_wedge(keys, fans, angles, corner, scale, v, direction)
-        inside = inside and tail[h] == v
-        wedge[n] = h if inside else -1
-        alpha = (direction - angles[h]) % full / scale[v]
-        px, py = radius[n] * np.cos(alpha), radius[n] * np.sin(alpha)
-        back = previous[h]
-        rx, ry = length[h], 0.0
-        lx, ly = length[back] * np.cos(corner[h]), length[back] * np.sin(corner[h])
-        right_turn, left_turn = transport[h], -transport[back]
-        vertices[n, 0], vertices[n, 1], vertices[n, 2] = v, tail[following[h]], tail[back]
-        positions[n, 0], positions[n, 1], positions[n, 2] = (0.0, 0.0), (rx, ry), (lx, ly)
-        turn[n, 0], turn[n, 1], turn[n, 2] = 0.0, right_turn, left_turn
-        ahead = following[h]
-        for _ in range(most if inside else 0):
-            ex, ey = lx - rx, ly - ry
-            if ex * (py - ry) - ey * (px - rx) >= 0 or twin[ahead] < 0:
-                break
-            entry = twin[ahead]
-            one, two = following[entry], previous[entry]
-            base, side = length[entry], length[one]
-            along = (base**2 + side**2 - length[two] ** 2) / (2 * base)
-            across = np.sqrt(max(side**2 - along**2, 0.0))
-            ux, uy = ex / base, ey / base
-            ax, ay = rx + along * ux + across * uy, ry + along * uy - across * ux
-            a, b = right_turn + transport[one], left_turn - transport[two]
-            apex_turn = np.arctan2(np.sin(a) + np.sin(b), np.cos(a) + np.cos(b))
-            vertices[n, 0], vertices[n, 1], vertices[n, 2] = tail[entry], tail[one], tail[two]
-            positions[n, 0], positions[n, 1], positions[n, 2] = (lx, ly), (rx, ry), (ax, ay)
-            turn[n, 0], turn[n, 1], turn[n, 2] = left_turn, right_turn, apex_turn
-            if px * ay - py * ax > 0:
-                lx, ly, left_turn, ahead = ax, ay, apex_turn, one
-            else:
-                rx, ry, right_turn, ahead = ax, ay, apex_turn, two
+        v = vertex[n]
+        h, _, _ = follow(
+            keys,
+            fans,
+            links,
+            edges,
+            v,
+            scale[v],
+            radius[n],
+            angle[n] % FULL,
+            begin[v],
+            begin[v + 1],
+            most,
+            vertices[n],
+            corners[n],
+        )
+        wedge[n] = h
+
+
+@njit(error_model="numpy", inline="always")
+def weigh(corners, px, py, ends):
+    """Barycentric weights ``ends[1]`` of a point, in ``ends[2]`` before those below zero are lifted; return the sum."""
+    ax, ay, bx, by = corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1]
+    cx, cy = corners[2, 0], corners[2, 1]
+    double = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    ends[2, 0] = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / double
+    ends[2, 1] = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / double
+    ends[2, 2] = 1 - ends[2, 0] - ends[2, 1]
+    total = max(ends[2, 0], 0.0) + max(ends[2, 1], 0.0) + max(ends[2, 2], 0.0)
+    for k in range(3):
+        ends[1, k] = max(ends[2, k], 0.0) / total
+    return total
+
+
+@njit(error_model="numpy", inline="always")
+def arrive(keys, fans, begin, links, edges, scale, gauge, v, i, path, count, most, vertices, below, corners, ends):
+    """End of the path of direction i of vertex v: vertices [3], the directions below [3] and corners [3,3] there.
+
+    ``ends [3,3]``: places between two directions, weights, and weights before they are lifted. Returns the half-edge
+    of the start, the end in the plane and the sum of the lifted weights.
+    """
+    step = FULL / count
+    angle = path[1] + i * step + gauge[v]
+    angle -= FULL * np.floor(angle / FULL)
+    if angle > FULL - TIE or angle < 0:
+        angle = 0.0
+    h, px, py = follow(
+        keys, fans, links, edges, v, scale[v], path[0], angle, begin[v], begin[v + 1], most, vertices, corners
+    )
+    total = 1.0
+    if h >= 0:
+        total = weigh(corners, px, py, ends)
+    else:
+        ends[1, 0], ends[1, 1], ends[1, 2] = 1.0, 0.0, 0.0
+    for k in range(3):
+        place = (i * step + path[2] - corners[k, 2] - (gauge[vertices[k]] - gauge[v])) / step
+        near = np.floor(place + 0.5)
+        if abs(place - near) < TIE:
+            place = near
+        whole = np.floor(place)
+        ends[0, k] = place - whole
+        below[k] = np.int64(whole - count * np.floor(whole / count))
+    return h, px, py, total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def forward(u, keys, fans, begin, links, edges, scale, gauge, paths, most, out, first, last):
+    """Vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3]."""
+    batch, _, channels, count = u.shape
+    vertices, below = np.empty(3, np.int64), np.empty(3, np.int64)
+    corners, ends, one = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), u.dtype.type(1)
+    for v in range(first, last):
+        for c in range(channels):
+            for i in range(count):
+                arrive(
+                    keys,
+                    fans,
+                    begin,
+                    links,
+                    edges,
+                    scale,
+                    gauge,
+                    v,
+                    i,
+                    paths[c],
+                    count,
+                    most,
+                    vertices,
+                    below,
+                    corners,
+                    ends,
+                )
+                for b in range(batch):
+                    total = u.dtype.type(0)
+                    for k in range(3):
+                        w, j = vertices[k], below[k]
+                        rest, weight = u.dtype.type(ends[0, k]), u.dtype.type(ends[1, k])
+                        total += u[b, w, c, j] * (weight * (one - rest))
+                        total += u[b, w, c, j + 1 if j + 1 < count else 0] * (weight * rest)
+                    out[b, v, c, i] = total
+
+
+@njit(error_model="numpy", inline="always")
+def spread(flow, u, b, c, vertices, below, ends, learn, out, gain):
+    """Send the gradient of one signal to the six numbers that were read; add what places [0] and weights [1] gain."""
+    count, one = u.shape[3], u.dtype.type(1)
+    for k in range(3):
+        w, j = vertices[k], below[k]
+        after = j + 1 if j + 1 < count else 0
+        rest, weight = u.dtype.type(ends[0, k]), u.dtype.type(ends[1, k])
+        out[b, w, c, j] += flow * (weight * (one - rest))
+        out[b, w, c, after] += flow * (weight * rest)
+        if learn:
+            low, rise = np.float64(u[b, w, c, j]), np.float64(u[b, w, c, after]) - np.float64(u[b, w, c, j])
+            gain[0, k] += flow * ends[1, k] * rise
+            gain[1, k] += flow * (low + ends[0, k] * rise)
+
+
+@njit(error_model="numpy", inline="always")
+def add_end(scale, radius, px, py, lifted, corners, ends, gain, total):
+    """Add to ``total`` (radius, heading) the gradient that comes through the weights."""
+    ax, ay, bx, by = corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1]
+    cx, cy = corners[2, 0], corners[2, 1]
+    double = lifted * ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
+    mean = gain[1, 0] * ends[1, 0] + gain[1, 1] * ends[1, 1] + gain[1, 2] * ends[1, 2]
+    last = gain[1, 2] - mean if ends[2, 2] >= 0 else 0.0
+    zero = (gain[1, 0] - mean if ends[2, 0] >= 0 else 0.0) - last
+    one = (gain[1, 1] - mean if ends[2, 1] >= 0 else 0.0) - last
+    gx = (zero * (by - cy) + one * (cy - ay)) / double
+    gy = (zero * (cx - bx) + one * (ax - cx)) / double
+    if radius > 0:
+        total[0] += (gx * px + gy * py) / radius
+    total[1] += (gy * px - gx * py) / scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def backward(grad, u, keys, fans, begin, links, edges, scale, gauge, paths, most, learn, out, sums, first, last):
+    """Gradients of channels ``first`` to ``last``: out [B,V,C,N] in the signal and, with ``learn``, sums [C,3]."""
+    batch, size, _, count = u.shape
+    vertices, below = np.empty(3, np.int64), np.empty(3, np.int64)
+    corners, ends, gain = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), np.empty((2, 3), np.float64)
+    out[:, :, first:last] = 0
+    sums[first:last] = 0
+    for v in range(size):
+        for c in range(first, last):
+            for i in range(count):
+                h, px, py, lifted = arrive(
+                    keys,
+                    fans,
+                    begin,
+                    links,
+                    edges,
+                    scale,
+                    gauge,
+                    v,
+                    i,
+                    paths[c],
+                    count,
+                    most,
+                    vertices,
+                    below,
+                    corners,
+                    ends,
+                )
+                gain[:] = 0
+                for b in range(batch):
+                    spread(grad[b, v, c, i], u, b, c, vertices, below, ends, learn, out, gain)
+                if learn:
+                    sums[c, 2] += (gain[0, 0] + gain[0, 1] + gain[0, 2]) * count / FULL
+                    if h >= 0:
+                        add_end(scale[v], paths[c, 0], px, py, lifted, corners, ends, gain, sums[c])

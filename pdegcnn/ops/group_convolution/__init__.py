@@ -39,9 +39,11 @@ def group_convolution(
         TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
-    _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
-    _checks.choice("boundary", boundary, BOUNDARIES)
-    if not _checks.flag("periodic", periodic):
+    if not isinstance(kernel, Tensor) or kernel.ndim != 5:
+        _checks.tensor("kernel", kernel, (5, 6), "[C,Or,KO,KH,KW] or [Cout,C,Or,KO,KH,KW]")
+    if boundary not in BOUNDARIES:
+        _checks.choice("boundary", boundary, BOUNDARIES)
+    if periodic is not True and not _checks.flag("periodic", periodic):
         _checks.kernel(u[:, :, :1], kernel)
         return _of_volumes(u, kernel, boundary)
     _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])

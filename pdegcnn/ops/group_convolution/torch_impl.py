@@ -26,7 +26,7 @@ def expand(kernel: Tensor) -> Tensor:
 
 
 def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
-    """Same as the reference, by one call of conv2d: grouped for a depthwise kernel, full for a mixing one."""
+    """Compute the reference by one call of conv2d: grouped for a depthwise kernel, full for a mixing one."""
     batch, channels, orientations, height, width = u.shape
     kh, kw = kernel.shape[-2:]
     weight = expand(kernel)

@@ -127,7 +127,7 @@ def _options(dtype: torch.dtype, padding: list[int]) -> dict[str, Any]:
 
 @cache
 def _module(name: str, *arguments: object) -> ModuleType:
-    """The kernel ``name`` of ``triton_source.py`` for one size of the kernel and what else it depends on."""
+    """Return the kernel ``name`` of ``triton_source.py`` for one size of the kernel and what else it depends on."""
     return _jit.import_text(f"group_convolution_{name}", getattr(triton_source, name)(*arguments))
 
 

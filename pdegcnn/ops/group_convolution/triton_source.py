@@ -14,7 +14,7 @@ SIZES = "batch, channels, orientations, height, width, frame_height, frame_width
 
 
 def correlate(size: tuple[int, int, int], rows: int, forward: bool, dtype: str) -> str:
-    """Module with ``correlate(frame, kernel, out, sizes)``: sums over taps, or their transpose unless ``forward``.
+    """Return a module with ``correlate(frame, kernel, out, sizes)``: sums over taps (``forward``) or their transpose.
 
     Args:
         size: size of the kernel [KO,KH,KW].
@@ -56,7 +56,7 @@ def correlate(size: tuple[int, int, int], rows: int, forward: bool, dtype: str) 
 
 
 def products(size: tuple[int, int, int], rows: int, dtype: str) -> str:
-    """Module with ``products(frame, grad, sums, ...)``: sums of gradients times shifted signals, ``[N,C,Or,taps]``.
+    """Return a module with ``products(frame, grad, sums, ...)``: sums of gradients times shifted signals.
 
     A program owns the taps of one orientation of one kernel (axis 0) and ``length`` pieces, each a strip of rows and a
     block of columns (axis 1); N is the number of these parts.

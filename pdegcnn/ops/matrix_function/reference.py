@@ -87,7 +87,7 @@ class _OfEigenvalues(torch.autograd.Function):
 
 
 def expansion(matrix: Tensor, alpha: Tensor, time: float | None) -> Tensor:
-    """The same function as its Taylor polynomial of degree two about the matrix itself: plain torch, in float64.
+    """Return the same function as its Taylor polynomial of degree two about the matrix itself: plain torch, in float64.
 
     Its value and its first and second derivatives are those of the function, by divided differences, also where
     eigenvalues meet; in ``alpha`` derivatives of any order. A third derivative in the matrix raises. Source: Higham,

@@ -58,8 +58,10 @@ def morphological_convolution(
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     _checks.kernel(u, kernel, stride=stride)
-    _checks.choice("sign", sign, (1, -1))
-    _checks.flag("periodic", periodic)
+    if type(sign) is not int or sign not in (1, -1):
+        _checks.choice("sign", sign, (1, -1))
+    if periodic is not True:
+        _checks.flag("periodic", periodic)
     if semifield != "max_plus" or temperature is not None:
         t = _checks.temperature(temperature, semifield, u)
         if stride != 1:

@@ -26,21 +26,18 @@ def morphology(
     u may have more planes, a whole number for each orientation of the kernel.
     """
     forward = implementation("morphology", backend).forward
-    return forward(u.contiguous(), kernel.contiguous(), sign, keep, _row_dtype(kernel), periodic)
+    rows = index_dtype(kernel.shape[2] * kernel.shape[3] + 1)
+    return forward(u.contiguous(), kernel.contiguous(), sign, keep, rows, periodic)
 
 
 @morphology.register_fake
 def _(u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str, periodic: bool = True) -> tuple[Tensor, Tensor]:
     out = u.new_empty(_out_shape(u, kernel))
-    return out, out.new_empty(out.shape if keep else (0,), dtype=_row_dtype(kernel))
+    return out, out.new_empty(out.shape if keep else (0,), dtype=index_dtype(kernel.shape[2] * kernel.shape[3] + 1))
 
 
 def _out_shape(u: Tensor, kernel: Tensor) -> tuple[int, ...]:
     return (*u.shape[:2], kernel.shape[1], *u.shape[3:])
-
-
-def _row_dtype(kernel: Tensor) -> Any:
-    return index_dtype(kernel.shape[2] * kernel.shape[3] + 1)
 
 
 @operator("pdegcnn::morphology_backward")
@@ -104,7 +101,7 @@ def morphology_pair(
     """Dilation by one kernel, the rows of its winning taps, erosion by another of the same size, its rows."""
     module, u = implementation("morphology", backend), u.contiguous()
     kernels = [dilation.contiguous(), erosion.contiguous()]
-    dtype = _row_dtype(dilation)
+    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] + 1)
     if hasattr(module, "forward_pair"):
         first, second = module.forward_pair(u, kernels, keep, dtype)
     else:
@@ -114,7 +111,7 @@ def morphology_pair(
 
 @morphology_pair.register_fake
 def _(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str):
-    dtype = _row_dtype(dilation)
+    dtype = index_dtype(dilation.shape[2] * dilation.shape[3] + 1)
     shape = u.shape if keep else (0,)
     outs = [u.new_empty(u.shape) for _ in range(2)]
     return outs[0], u.new_empty(shape, dtype=dtype), outs[1], u.new_empty(shape, dtype=dtype)

@@ -37,7 +37,7 @@ def ring_morphology(
         u: signal [B,C,F,G,n]: fibre, rings, points of a ring.
         kernel: costs [C,F,S], or [C,1,S] where the fibre does not matter, of the dtype and device of ``u``.
         taps: int64 [S,3] (ring, shift along the fibre in [0,F), shift along the ring in [0,n)) on the same device; the
-            first tap of each list should be the centre, for its cost is used to skip others.
+            first tap of each list should be the centre: its cost is used to skip others.
         start: int64 [G+1], where the list of each ring begins.
         longest: length of the longest list.
         sign: +1 for dilation, -1 for erosion.

@@ -95,8 +95,8 @@ def shifted_solve(
         Solutions, ``[B,V,2,C]``; differentiable any number of times, in reverse mode. NaN where b is not finite.
 
     Raises:
-        ValueError: shapes or backend that do not fit.
-        TypeError: a dtype other than float64.
+        ValueError: for shapes or backend that do not fit.
+        TypeError: for a dtype other than float64.
     """
     _checks.signal("right", right, 4, "[B,V,2,C]")
     if tuple(right.shape[1:3]) != (sum(sizes), 2):

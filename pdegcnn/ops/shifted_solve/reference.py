@@ -14,7 +14,7 @@ MORE = 20
 
 
 def diagonal_of(stencil: Stencil) -> Tensor:
-    """The diagonal of a Hermitian stencil of one field, ``[V]``."""
+    """Return the diagonal of a Hermitian stencil of one field, ``[V]``."""
     count = stencil.start.numel() - 1
     own = torch.repeat_interleave(torch.arange(count, device=stencil.columns.device), stencil.start.diff())
     values = stencil.values[:, 0, 0]
@@ -35,13 +35,13 @@ class _Parts:
             self.most = (count + MORE)[:, None, None]
 
     def sum(self, rows: Tensor) -> Tensor:
-        """The sums; each in the order in which the mesh alone would be summed."""
+        """Sum each mesh in the order in which it would be summed alone."""
         if not self.several:
             return rows.sum(self.axes, keepdim=True)
         return torch.cat([p.sum(self.axes, keepdim=True) for p in torch.split(rows, self.sizes, dim=1)], dim=1)
 
     def spread(self, sums: Tensor) -> Tensor:
-        """The number of each mesh at its vertices, to multiply rows by."""
+        """Return the number of each mesh at its vertices, to multiply rows by."""
         return sums.index_select(1, self.part) if self.several else sums
 
     def going(self, wanted: Tensor, steps: int) -> Tensor:

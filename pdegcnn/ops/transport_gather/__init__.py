@@ -45,8 +45,8 @@ def transport_gather(fields: Tensor, stencil: Stencil, backend: str | None = Non
         on the pairs is made or kept.
 
     Raises:
-        ValueError: shapes or backend that do not fit.
-        TypeError: no floating-point tensor, or dtypes that differ.
+        ValueError: for shapes or backend that do not fit.
+        TypeError: for a tensor that is not floating-point, or dtypes that differ.
     """
     _checks.signal("fields", fields, 5, "[B,V,K,2,C]")
     vertices, pairs = stencil.start.numel() - 1, stencil.columns.numel()

@@ -38,7 +38,7 @@ def analyse(x: Tensor, filters: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]
 
 
 def synthesise(low: Tensor, high: Tensor, filters: Tensor, axis: int = -1) -> Tensor:
-    """The transpose of `analyse` with the same filters, two bands to [...,N,...]; its inverse with the dual filters."""
+    """Apply the transpose of `analyse`, two bands to [...,N,...]; with the dual filters this is its inverse."""
     filters = filters.to(low.dtype)
     even = _total(_shift(a[0] * low + a[1] * high, j, axis) for j, a, _ in _taps(filters))
     odd = _total(_shift(b[0] * low + b[1] * high, j, axis) for j, _, b in _taps(filters))

@@ -1,0 +1,61 @@
+"""The flow along geodesics as a torch operator, for the CPU."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pdegcnn import _transforms
+from pdegcnn.ops._operator import implementation, operator
+from pdegcnn.ops.geodesic_flow import geodesic_tracing as tracing
+
+
+@operator("pdegcnn::geodesic_flow")
+def read(u: Tensor, path: Tensor, tables: list[Tensor]) -> Tensor:
+    """Signal [B,C,Or,V] at the ends of the paths (radius, heading, turn) [C,3] in float64; half-edge tables."""
+    return implementation("geodesic_flow", "numba").forward(u, tables, path, tracing.MOST_TRIANGLES)
+
+
+@read.register_fake
+def _(u: Tensor, path: Tensor, tables: list[Tensor]) -> Tensor:
+    return u.new_empty(u.shape)
+
+
+@operator("pdegcnn::geodesic_flow_backward")
+def read_backward(grad: Tensor, u: Tensor, path: Tensor, tables: list[Tensor], learn: bool) -> tuple[Tensor, Tensor]:
+    """Gradients in the signal and (with ``learn``, else zero) in the paths."""
+    return implementation("geodesic_flow", "numba").backward(grad, u, tables, path, tracing.MOST_TRIANGLES, learn)
+
+
+@read_backward.register_fake
+def _(grad: Tensor, u: Tensor, path: Tensor, tables: list[Tensor], learn: bool) -> tuple[Tensor, Tensor]:
+    return u.new_empty(u.shape), path.new_empty(path.shape)
+
+
+def _setup(ctx, inputs, output) -> None:
+    u, path, tables = inputs
+    ctx.save_for_backward(u, path, *tables)
+
+
+def _backward(ctx, grad):
+    u, path, *tables = ctx.saved_tensors
+    grad_u, grad_path = read_backward(grad.contiguous(), u, path, tables, ctx.needs_input_grad[1])
+    return grad_u, grad_path if ctx.needs_input_grad[1] else None, [None] * len(tables)
+
+
+def _setup_backward(ctx, inputs, output) -> None:
+    grad, u, path, tables, _ = inputs
+    ctx.save_for_backward(grad, u, path, *tables)
+
+
+def _double_backward(ctx, *along):
+    """Second derivatives through the specification: rare, so it need not be fast."""
+    grad, u, path, *tables = ctx.saved_tensors
+
+    def specification(u: Tensor, path: Tensor) -> Tensor:
+        return tracing.flow(u, tracing.HalfEdges._make(tables), path, "numba")
+
+    return *_transforms.pull_again(specification, grad, (u, path), along), [None] * len(tables), None
+
+
+read.register_autograd(_backward, setup_context=_setup)
+read_backward.register_autograd(_double_backward, setup_context=_setup_backward)

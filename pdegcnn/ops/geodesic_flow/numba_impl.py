@@ -1,0 +1,68 @@
+"""Fast CPU version of the flow along geodesics: each path is followed and read at its end in one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdegcnn.ops import _jit
+from pdegcnn.ops.gather_mean.numba_impl import back, rows
+
+LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
+SLACK = 1e-9
+"""Radians beyond the last edge of a boundary at which a path is still on the surface."""
+
+
+def land(tables: Sequence[Tensor], paths: Sequence[Tensor], end: Sequence[Tensor], most: int) -> None:
+    """Follow the paths (vertex, radius, angle, each [M]) over at most ``most`` triangles and fill ``end``."""
+    wedge, vertices, positions, turn = end
+    corners = torch.empty(*vertices.shape, 3, dtype=positions.dtype)
+    results = [x.numpy() for x in (wedge, vertices, corners)]
+    loops = _jit.specialise(LOOPS, None, 0)
+    _jit.parallel(loops.land, len(wedge), *packed(tables), *map(_jit.array, paths), most, *results)
+    positions.copy_(corners[..., :2])
+    turn.copy_(corners[..., 2])
+
+
+def packed(tables: Sequence[Tensor]) -> list[Any]:
+    """What the loops read of the half-edges: keys, fans, the first key of each vertex, links, edges, scale and gauge.
+
+    Numbers of a half-edge lie side by side, and what paths would compute again and again is computed once.
+    """
+    keys, fans, tail, following, previous, twin, length, corner, angle, transport, scale, gauge = map(
+        _jit.array, tables
+    )
+    begin = np.searchsorted(keys, 8.0 * np.arange(scale.size + 1))
+    foot = (length**2 + length[following] ** 2 - length[previous] ** 2) / (2 * length)
+    height = np.sqrt(np.maximum(length[following] ** 2 - foot**2, 0))
+    limit = angle + corner * scale[tail] + SLACK
+    edges = np.stack((length, foot / length, height / length, angle, limit, transport), axis=1)
+    return [keys, fans, begin, np.stack((tail, following, previous, twin), axis=1), edges, scale, gauge]
+
+
+def forward(u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int) -> Tensor:
+    """The signal at the ends of the paths (radius, heading, turn) [C,3] of every channel."""
+    signal = rows(u)
+    out = torch.empty_like(signal)
+    loops = _jit.specialise(LOOPS, None, 0)
+    _jit.parallel(loops.forward, u.shape[3], signal.numpy(), *packed(tables), _jit.array(path), most, out.numpy())
+    return back(out)
+
+
+def backward(
+    grad: Tensor, u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int, learn: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients in the signal and (with ``learn``, else zero) in the paths."""
+    signals = [rows(x) for x in (grad, u)]
+    out, sums = torch.empty_like(signals[0]), torch.zeros_like(path)
+    loops = _jit.specialise(LOOPS, None, 0)
+    results = out.numpy(), sums.numpy()
+    _jit.parallel(
+        loops.backward, u.shape[1], *map(_jit.array, signals), *packed(tables), _jit.array(path), most, learn, *results
+    )
+    return back(out), sums

@@ -1,0 +1,57 @@
+"""Check the words of pages, docstrings and comments: ``python -m tools.check_prose``. ``make lint`` runs it.
+
+Each rule is a phrase that readers stumble over, with what to write instead. Spelling is checked by codespell.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("pdegcnn", "examples", "tools", "benchmarks", "tests", "docs")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+
+RULES = {
+    r"(?<!there )(?<!There )\b(is|are|was|were|be) no (?!longer|more\b|less\b|\w+er than)": "is not a ..., has no ...",
+    r"\b[Nn]one of (?!the above)": "no ..., without ...",
+    r"\bdear(er|est)?\b": "expensive, costs more",
+    r", for (it|they|there) ": ", because ...",
+    r"\b(whence|thereof|whereby|wherein|thereby|upon|whilst|hitherto|albeit)\b": "a word of today",
+    r"\bin the manner of\b": "as in ..., like ...",
+    r"\bgives? way\b": "is replaced by ...",
+    r"\b(mend|mends|mended|mending)\b": "fix, correct",
+    r"\bno way (to|back|of)\b": "cannot ...",
+    r"\b([Ii]t should be noted|[Ii]t is worth|[Nn]ote that|[Ii]n order to|[Ii]t is important)\b": "only what follows",
+    r"\b(utili[sz]e|leverage|facilitate)s?\b": "use, help",
+    r"\b(the|a|an|of|to|in|is|and|it|for|by|with) \1\b": "the word once",
+}
+
+
+def files() -> Iterator[Path]:
+    """Yield the pages and Python files of the project."""
+    yield from (ROOT / page for page in PAGES)
+    for folder in FOLDERS:
+        for pattern in ("*.md", "*.py"):
+            yield from (p for p in sorted((ROOT / folder).rglob(pattern)) if not {"_build", "api"} & set(p.parts))
+
+
+def findings(path: Path) -> Iterator[str]:
+    """Yield a line for each phrase of a file that a rule is against."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for rule, advice in RULES.items():
+            for found in re.finditer(rule, line):
+                yield f"{path.relative_to(ROOT)}:{number}: {found[0].strip()!r}: write {advice}"
+
+
+def main() -> int:
+    """Print the findings and return the exit status."""
+    found = [finding for path in files() if path != Path(__file__).resolve() for finding in findings(path)]
+    print("\n".join(found or ["words: nothing found"]))
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
