@@ -268,8 +268,7 @@ def dilation(
 
     Returns:
         A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band, and for
-        ``"log_plus"``, which lies between the least and greatest value).
-        Nothing outside the image ever wins.
+        ``"log_plus"``, which lies between the least and greatest value). Nothing outside the image ever wins.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.

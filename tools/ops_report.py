@@ -61,7 +61,7 @@ LATER = " Measured at another time, part "
 
 
 def write(rows: list[dict], note: str, folder: Path, stem: str, keep: bool = False) -> None:
-    """CSV, table and plot; if ``keep``, with the rows of other parts that are there, under the note that they have."""
+    """CSV, table and plot; if ``keep``, with the rows of other parts that are there and with their note."""
     folder.mkdir(parents=True, exist_ok=True)
     if keep and (folder / f"{stem}.csv").exists():
         new = {row["part"] for row in rows}

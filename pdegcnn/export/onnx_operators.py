@@ -66,7 +66,7 @@ def morphology(u: Any, kernel: Any, sign: int, keep: bool, backend: str, periodi
     size = op.Shape(u, start=2)
     none = op.Constant(value_ints=[0, 0])
     top = op.Constant(value_float=FINITE)
-    field = op.Min(u if sign > 0 else op.Neg(u), top)  # inf - inf is no number
+    field = op.Min(u if sign > 0 else op.Neg(u), top)  # inf - inf would be NaN
     if periodic:
         turns = op.Squeeze(op.Slice(size, [0], [1]), [0])
         first = op.Neg(op.Squeeze(beyond, [0]))
