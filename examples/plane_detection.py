@@ -36,7 +36,7 @@ COLUMNS = (256, 320)
 """Columns of the nuclei at which the part to look at and the test part begin."""
 LEAST = 0.05
 """Least score of the boxes whose precision is averaged."""
-SHOWN = 0.3
+SHOWN = 0.4
 """Least score of the boxes in pictures."""
 
 

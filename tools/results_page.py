@@ -137,8 +137,8 @@ TABLES = {
         "Ships: 400 upright drawn scenes of 64 x 64 pixels to train, 200 upright and 200 turned ones to test. Nuclei: "
         "the picture of 512 x 512 pixels that the package stardist ships; 256 of its columns to train, 192 to test, "
         "upright and after the three quarter turns. No scene was turned in training. AP: average precision; a box is "
-        "right from an intersection over union of 0.5 or 0.75. Both networks have the same steps, loss and decoding. "
-        "Learning rates were not tuned. Networks: `pdegcnn_examples.networks.boxes`.",
+        "right from an intersection over union of 0.5 or 0.75. Both networks have the same steps, learning rate, loss "
+        "and decoding. Trainings took minutes and had only begun. Networks: `pdegcnn_examples.networks.boxes`.",
         (
             ("ap_upright", "AP 0.5, upright (%)", 100, ".1f"),
             ("ap_turned", "AP 0.5, turned (%)", 100, ".1f"),

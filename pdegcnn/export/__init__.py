@@ -41,7 +41,8 @@ def program(
         frozen: compute kernels and filters once and keep them as constants: faster, but without parameters to train.
         batch: leave the size of the first axis of every input open.
         dynamic_shapes: which sizes are left open, as ``torch.export.export`` takes it: a tuple with an entry for each
-            input, such as ``({0: Dim("batch"), 2: Dim("height"), 3: Dim("width")},)``; then ``batch`` does not count.
+            input, such as ``({0: Dim("batch"), 2: Dim("height", min=16), 3: Dim("width", min=16)},)``; then ``batch``
+            does not count. A network that halves sizes needs the least size that has two pixels on its coarsest grid.
 
     Returns:
         The program; ``program.module()`` runs it, ``torch.export.save`` writes it.
@@ -71,8 +72,8 @@ def to_plain(
 def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True, dynamic_shapes: Any = None) -> Path:
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
-    Max-plus convolutions are gathers, subtractions and maxima; Fourier transforms along rings are matrix products, for
-    ONNX has no complex numbers. The file appears whole or not at all.
+    Max-plus convolutions are loops over the taps of their kernels; Fourier transforms along rings are matrix products,
+    for ONNX has no complex numbers. The graph is left to the runtime to optimise. The file appears whole or not at all.
 
     Args:
         model: any module whose inputs and outputs are real tensors.
@@ -94,21 +95,28 @@ def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True
     path, inputs = Path(path), args if isinstance(args, tuple) else (args,)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
-    _import_onnx()
+    translations = _translations()
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     traced = _rewritten(model, inputs, shapes, True, RealInterpreter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own notices
-        made = torch.onnx.export(traced, dynamo=True, verbose=False)
+        # not optimised: the optimiser compares all pairs of nodes, for minutes, and runtimes optimise when they load
+        made = torch.onnx.export(
+            traced, dynamo=True, verbose=False, optimize=False, custom_translation_table=translations
+        )
     assert made is not None
     write_file(path, made.save)
     return path
 
 
-def _import_onnx() -> None:
+def _translations() -> dict[Any, Any]:
+    """Return the operators that are written in ONNX; raise if what writes them is missing."""
     try:
         import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+
+        from pdegcnn.export.onnx_operators import translations
+
+        return translations()
     except ImportError as error:
         raise ImportError(f"to_onnx needs the extra: pip install 'pdegcnn[export]' ({error})") from error
 
@@ -152,7 +160,9 @@ def _trace(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> ExportedPr
     try:
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        fixes = [line.strip() for line in lines if line.startswith("  ") and " = Dim(" in line]
+        reason = lines[0] + (f" Open sizes that would do: {', '.join(fixes)}" if fixes else "")
         raise ValueError(f"model: expected one that torch.export can trace, got: {reason}") from error
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pdegcnn.ops._jit import ENTRY
+
 SAFE = 0.999
 """What bounds are multiplied by, so that rounding cannot lift them above the costs."""
 MOST_FACTORS = 16
@@ -119,7 +121,7 @@ def least(near):
     return lowest
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def search(u, tops, lists, matrix, stretch, turned, law, taps, sign, most, out, winner, first, last):
     """Vertices ``first`` to ``last`` of out and winner [B,V,C,N] from u; ``turned [2N+taps,2]``: cosines of half steps.
 
@@ -172,7 +174,7 @@ def search(u, tops, lists, matrix, stretch, turned, law, taps, sign, most, out, 
                     winner[b, v, c, i] = index[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law, taps, sign, out, sums, first, last):
     """Send grad [B,C,V,N] of channels ``first`` to ``last`` to the winning taps in out.
 
