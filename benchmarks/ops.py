@@ -2,6 +2,7 @@
 
     python -m benchmarks.ops            # table, plot and CSV into docs/benchmarks/, about seven minutes
     python -m benchmarks.ops --quick    # the small sizes only, half a minute
+    python -m benchmarks.ops --parts terms    # these rows anew, the others stay
     python -m tools.readme_table        # the README's table from the CSV
 
 Versions of one operator take turns, and the medians are printed, so that ratios hold on a busy machine too; with
@@ -42,7 +43,13 @@ GROWTH = {
     "pixels": [((4, 16, 8, n, n), TAPS) for n in (32, 96)],
 }
 """With the standard case, which belongs to each."""
-PARTS = ("standard", "small", "large", "planar", "models", "inference", "growth", "memory")
+PARTS = ("standard", "small", "large", "planar", "terms", "models", "inference", "growth", "memory")
+TERMS = {
+    "layer on SE2(8)": (pg.SE2(8), STANDARD, ("convection", "diffusion", "dilation", "log-plus", "diffusion_shock")),
+    "layer on R2": (pg.R2(), (4, 16, 128, 128), ("diffusion", "dilation", "log-plus", "diffusion_shock")),
+    "layer on R3": (pg.R3(), (1, 16, 32, 64, 64), ("convection", "diffusion", "dilation", "erosion")),
+}
+"""Spaces, signals and the terms of layers on them; log-plus is a dilation by a soft maximum."""
 MEASURED = ("morphology", "convection", "group convolution")
 """Operators whose memory is measured."""
 MODELS = {
@@ -193,6 +200,17 @@ class Bench:
                 calls |= {(version, name): call for name, call in passes(*entry).items()}
         self.add(part, operator, shape, size, medians(calls, self.budget))
 
+    def terms(self, name: str) -> None:
+        """A layer of one term with the default options, 16 channels: its mixing and batch norm are counted too."""
+        space, shape, terms = TERMS[name]
+        (u,) = leaves(self.device, torch.randn(shape))
+        calls = {}
+        for term in terms:
+            soft: dict = {"semifield": "log_plus", "temperature": 0.2} if term == "log-plus" else {}
+            layer = pg.nn.PDELayer(space, shape[1], shape[1], ("dilation",) if soft else (term,), **soft)
+            calls |= {(term, key): call for key, call in passes(layer.to(self.device), (u,)).items()}
+        self.add("terms", name, shape, None, medians(calls, self.budget))
+
     def model(self, name: str) -> None:
         """Training step with our operators; at the first shape also with torch shifts (more would fill the memory)."""
         build, shapes = MODELS[name]
@@ -297,6 +315,8 @@ def measure(bench: Bench, parts: Sequence[str]) -> Iterator[None]:
     if "planar" in parts:
         bench.operator("size", "planar dilation", (4, 16, 1, 128, 128), (1, 7, 7))
         bench.operator("size", "log-plus", (4, 16, 1, 128, 128), (1, 7, 7))
+    for name in TERMS if "terms" in parts else ():
+        bench.terms(name)
     if "models" in parts:
         for name in MODELS:
             bench.model(name)
@@ -326,12 +346,13 @@ def main() -> None:
         print(json.dumps(one(arguments.device, *arguments.one)))
         return
     start, before = time.perf_counter(), os.getloadavg()[0]
+    old = set(arguments.parts) == {"terms"}
     bench = Bench(arguments.device, 0.1 if arguments.quick else arguments.budget)
     for _ in measure(bench, ["small"] if arguments.quick else arguments.parts):
         note = ops_report.machine(arguments.device, bench.peak, before, time.perf_counter() - start)
         print(note)
         if not arguments.quick:
-            ops_report.write(bench.rows, note, arguments.out, "ops" if arguments.device == "cpu" else "ops_cuda")
+            ops_report.write(bench.rows, note, arguments.out, "ops" if arguments.device == "cpu" else "ops_cuda", old)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -267,8 +268,7 @@ def dilation(
 
     Returns:
         A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band, and for
-        ``"log_plus"``, which lies between the least and greatest value).
-        Nothing outside the image ever wins.
+        ``"log_plus"``, which lies between the least and greatest value). Nothing outside the image ever wins.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
@@ -451,7 +451,7 @@ def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
 
 
 def cake_reconstruct(score: Tensor, space: PlanarSpace) -> Tensor:
-    """The image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
+    """Return the image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
     grid = _checks.kind("space", space, PlanarSpace, PLANAR)
     return grid.to_grid(grid.check_signal("score", score)).sum(2)
 
@@ -566,13 +566,20 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
     _checks.choice("filter", filter, FILTERS)
     for axis, target in zip(range(-len(sizes), 0), sizes):
         matrix = _resampling_matrix(u.shape[axis], target, filter, u)
-        if axis == -1:
-            u = u @ matrix.mT
-        elif axis == -2:
-            u = matrix @ u
-        else:
-            u = (matrix @ u.flatten(axis + 1)).reshape(*u.shape[:axis], -1, *u.shape[axis + 1 :])
+        u = u @ matrix.mT if axis == -1 else _times_axis(matrix, u, axis)
     return u
+
+
+def _times_axis(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
+    """Multiply ``axis`` of ``u``, one before the last, by ``matrix``.
+
+    By ``bmm``, for ``matmul`` compares sizes, and a program that is traced for every size may not.
+    """
+    if u.ndim == 2:
+        return matrix @ u
+    before, after = u.shape[:axis], u.shape[axis + 1 :]
+    columns = u.reshape(-1, u.shape[axis], math.prod(after))
+    return torch.bmm(matrix.expand(columns.shape[0], -1, -1), columns).reshape(*before, matrix.shape[0], *after)
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:

@@ -56,9 +56,18 @@ def find(rows: list[Row], **wanted: str) -> float:
     return min(float(r["ms"]) for r in found)
 
 
-def write(rows: list[dict], note: str, folder: Path, stem: str) -> None:
-    """CSV, table and plot."""
+LATER = " Measured at another time, part "
+"""Between the notes of both measurements."""
+
+
+def write(rows: list[dict], note: str, folder: Path, stem: str, keep: bool = False) -> None:
+    """CSV, table and plot; if ``keep``, with the rows of other parts that are there and with their note."""
     folder.mkdir(parents=True, exist_ok=True)
+    if keep and (folder / f"{stem}.csv").exists():
+        new = {row["part"] for row in rows}
+        rows = [row for row in read(folder / f"{stem}.csv") if row["part"] not in new] + rows
+        first = (folder / f"{stem}.md").read_text().splitlines()[2].partition(LATER)[0]
+        note = f"{first}{LATER}{', '.join(sorted(new))}: {note}"
     with (folder / f"{stem}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()

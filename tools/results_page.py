@@ -321,7 +321,7 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    style = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "figure.dpi": 130}
+    style: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "figure.dpi": 130}
     with plt.rc_context(style):
         figure, axes = plt.subplots(1, len(PLOTTED), figsize=(11, 4), layout="constrained")
         for axis, (recipe, name) in zip(axes, PLOTTED.items()):

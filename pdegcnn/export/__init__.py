@@ -41,7 +41,8 @@ def program(
         frozen: compute kernels and filters once and keep them as constants: faster, but without parameters to train.
         batch: leave the size of the first axis of every input open.
         dynamic_shapes: which sizes are left open, as ``torch.export.export`` takes it: a tuple with an entry for each
-            input, such as ``({0: Dim("batch"), 2: Dim("height"), 3: Dim("width")},)``; then ``batch`` does not count.
+            input, such as ``({0: Dim("batch"), 2: Dim("height", min=16), 3: Dim("width", min=16)},)``; then ``batch``
+            does not count. A network that halves sizes needs the least size that has two pixels on its coarsest grid.
 
     Returns:
         The program; ``program.module()`` runs it, ``torch.export.save`` writes it.
@@ -58,7 +59,7 @@ def program(
 def to_plain(
     model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True, dynamic_shapes: Any = None
 ) -> fx.GraphModule:
-    """The model as a module of plain torch that gives the same outputs and does not need this library.
+    """Return the model as a module of plain torch that gives the same outputs and does not need this library.
 
     Arguments and errors as in :func:`program`. Parameters keep their names and can be trained further unless
     ``frozen``; the mode is that of evaluation. Sizes other than the batch are those of the inputs.
@@ -71,8 +72,8 @@ def to_plain(
 def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True, dynamic_shapes: Any = None) -> Path:
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
-    Max-plus convolutions are gathers, subtractions and maxima; Fourier transforms along rings are matrix products, for
-    ONNX has no complex numbers. The file appears whole or not at all.
+    Max-plus convolutions are loops over the taps of their kernels; Fourier transforms along rings are matrix products,
+    for ONNX has no complex numbers. The graph is left to the runtime to optimise. The file appears whole or not at all.
 
     Args:
         model: any module whose inputs and outputs are real tensors.
@@ -94,21 +95,28 @@ def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True
     path, inputs = Path(path), args if isinstance(args, tuple) else (args,)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
-    _import_onnx()
+    translations = _translations()
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     traced = _rewritten(model, inputs, shapes, True, RealInterpreter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own notices
-        made = torch.onnx.export(traced, dynamo=True, verbose=False)
+        # not optimised: the optimiser compares all pairs of nodes, for minutes, and runtimes optimise when they load
+        made = torch.onnx.export(
+            traced, dynamo=True, verbose=False, optimize=False, custom_translation_table=translations
+        )
     assert made is not None
     write_file(path, made.save)
     return path
 
 
-def _import_onnx() -> None:
+def _translations() -> dict[Any, Any]:
+    """Return the operators that are written in ONNX; raise if what writes them is missing."""
     try:
         import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+
+        from pdegcnn.export.onnx_operators import translations
+
+        return translations()
     except ImportError as error:
         raise ImportError(f"to_onnx needs the extra: pip install 'pdegcnn[export]' ({error})") from error
 
@@ -126,7 +134,7 @@ def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
 
 
 def _open_sizes(model: Any, inputs: tuple[Any, ...], batch: bool, dynamic_shapes: Any) -> tuple[tuple[Any, ...], Any]:
-    """Inputs of at least two entries, for tracing takes a size of one for a constant, and which sizes are open."""
+    """Return inputs of at least two entries (tracing takes a size of one for a constant) and which sizes are open."""
     _check_model(model, inputs)
     if not batch and dynamic_shapes is None:
         return inputs, None
@@ -140,7 +148,7 @@ def _open_sizes(model: Any, inputs: tuple[Any, ...], batch: bool, dynamic_shapes
 def _rewritten(
     model: nn.Module, inputs: tuple[Any, ...], shapes: Any, frozen: bool, interpreter: type[fx.Interpreter]
 ) -> ExportedProgram:
-    """The model as a program without this library's operators."""
+    """Return the model as a program without this library's operators."""
     with eval_mode(model), torch.no_grad():
         model(*inputs)  # tables that are made when first needed, are made of true numbers
         module = _bare(_trace(model, inputs, shapes))
@@ -152,12 +160,14 @@ def _trace(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> ExportedPr
     try:
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        fixes = [line.strip() for line in lines if line.startswith("  ") and " = Dim(" in line]
+        reason = lines[0] + (f" Open sizes that would do: {', '.join(fixes)}" if fixes else "")
         raise ValueError(f"model: expected one that torch.export can trace, got: {reason}") from error
 
 
 def _bare(traced: ExportedProgram) -> fx.GraphModule:
-    """The program as a module, without the checks of its inputs that torch adds."""
+    """Return the program as a module, without the checks of its inputs that torch adds."""
     module = traced.module()
     assert isinstance(module, fx.GraphModule)
     for node in list(module.graph.nodes):

@@ -56,7 +56,7 @@ def _foldable(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
 
 
 def _untouched(graph: fx.Graph, known: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
-    """The constants that no later operator writes to, nor to what they were made of."""
+    """Return the constants that no later operator writes to, nor to what they were made of."""
     written: set[fx.Node] = set()
     for node in reversed(list(graph.nodes)):
         target = node.target

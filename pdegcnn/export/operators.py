@@ -30,7 +30,7 @@ SLOTS = 32
 def morphology(
     u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str, periodic: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The maximum over all taps of an orientation step at once; the winning taps are left out."""
+    """Take the maximum over all taps of an orientation step at once; leave out the winning taps."""
     dtype = wide_dtype(u.dtype)
     height, width = u.shape[-2:]
     ko, kh, kw = kernel.shape[-3:]
@@ -56,18 +56,18 @@ def morphology_pair(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, ba
 
 
 def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
-    """The specification."""
+    """Run the specification."""
     return _convection.convection(u, shift, BOUNDARIES[boundary])
 
 
 def between_samples(u: Tensor, matrix: Tensor, outside: Tensor, shifts: list[float], backend: str) -> Tensor:
-    """The specification."""
+    """Run the specification."""
     pairs = [(0.0, row, column) for row, column in zip(shifts[::2], shifts[1::2])]
     return _between.between_samples(u, matrix, outside, pairs)
 
 
 def group_correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
-    """The specification, without its border."""
+    """Run the specification, without its border."""
     whole = F.pad(u, (padding[1], padding[1], padding[0], padding[0]))
     rows, columns = kernel.shape[3] // 2, kernel.shape[4] // 2
     out = _group.group_convolution(whole, kernel)
@@ -77,7 +77,7 @@ def group_correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str)
 def ring_morphology(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """The maximum over lists that are padded to the longest; the winning taps are left out."""
+    """Take the maximum over lists that are padded to the longest; leave out the winning taps."""
     dtype = wide_dtype(u.dtype)
     fibre, rings, length = u.shape[2:]
     field, weights = (sign * u.to(dtype)).flatten(2), kernel.to(dtype)
@@ -99,7 +99,7 @@ def ring_morphology(
 
 
 def gather_morphology(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    """The maximum over lists that are padded to the longest; the winning taps are left out."""
+    """Take the maximum over lists that are padded to the longest; leave out the winning taps."""
     *lists, matrix, law, taps, sign, _ = rest
     bundle = DirectionalNeighbors._make(lists)
     count = u.shape[2]
@@ -122,7 +122,7 @@ def gather_morphology(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 
 
 def gather_mean(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    """The specification; the sums of weights are left out. A graph names the backend only if it is not the default."""
+    """Run the specification without the sums of weights. A graph names the backend only if it is not the default."""
     *lists, matrix, profile, reach, taps = rest[: len(DirectionalNeighbors._fields) + 4]
     out = _mean.gather_mean(u, DirectionalNeighbors._make(lists), matrix, profile, reach, taps)
     return out, u.new_zeros(u.shape[1] * u.shape[3], u.shape[2])
@@ -154,7 +154,7 @@ def shifted_solve(
     tolerance: float,
     backend: str,
 ) -> Tensor:
-    """The solution by a dense factorisation, which takes the memory of a matrix: for meshes of few vertices."""
+    """Solve by a dense factorisation, which takes the memory of a matrix: for meshes of few vertices."""
     count = right.shape[1]
     rows = torch.repeat_interleave(torch.arange(count, device=start.device), start.diff(), output_size=columns.numel())
     dense = values.new_zeros(count * count, 2).index_add(0, rows * count + columns, values[:, 0])
@@ -171,17 +171,17 @@ def shifted_solve(
 def geodesic_landing(
     tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
 ) -> tuple[Tensor, ...]:
-    """The paths by plain torch, as long as they are: for frozen programs, where they are constants."""
+    """Follow the paths by plain torch: for frozen programs, where they are constants."""
     return tuple(_tracing.land(_tracing.HalfEdges._make(tables), vertex, radius, angle))
 
 
 def geodesic_flow(u: Tensor, path: Tensor, tables: list[Tensor]) -> Tensor:
-    """The specification."""
+    """Run the specification."""
     return _tracing.flow(u, _tracing.HalfEdges._make(tables), path, "torch")
 
 
 def sphere_constant(name: str, degree: int) -> Tensor:
-    """The array itself."""
+    """Return the array itself."""
     return torch.tensor(_MAKERS[name](degree))
 
 

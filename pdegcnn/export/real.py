@@ -14,6 +14,8 @@ from torch import Tensor
 from pdegcnn.export.rewriting import PlainInterpreter
 
 aten = torch.ops.aten
+FUNCTIONS = ("convection", "morphology", "morphology_pair")
+"""Operators that stay in the graph, for :mod:`pdegcnn.export.onnx_operators` to write them as functions."""
 
 
 class Pair(NamedTuple):
@@ -36,6 +38,8 @@ class RealInterpreter(PlainInterpreter):
         rule = RULES.get(target)
         if rule is not None:
             return rule(*args, **kwargs)
+        if _is_function(target, args):
+            return target(*args, **kwargs)
         if not any(isinstance(a, Pair) for a in _leaves((args, kwargs))):
             return super().call_function(target, args, kwargs)
         if target not in LINEAR:
@@ -45,6 +49,13 @@ class RealInterpreter(PlainInterpreter):
         if isinstance(parts[0], (list, tuple)):
             return [Pair(re, im) for re, im in zip(*parts)]
         return Pair(*parts)
+
+
+def _is_function(target: Any, args: tuple[Any, ...]) -> bool:
+    """Return whether an operator stays in the graph: one of ``FUNCTIONS`` on float32 tensors, as they compute."""
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "pdegcnn":
+        return False
+    return target._schema.name.partition("::")[2] in FUNCTIONS and args[0].dtype == torch.float32
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -66,7 +77,7 @@ def _pair(value: Any) -> Pair:
 
 
 def _product(operation: Callable[..., Tensor]) -> Callable[..., Any]:
-    """A bilinear operation on pairs."""
+    """Apply a bilinear operation to pairs."""
 
     def apply(a: Any, b: Any) -> Any:
         a, b = (Pair(x.real, x.imag) if isinstance(x, complex) else x for x in (a, b))

@@ -19,7 +19,7 @@ REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.co
 
 
 def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
-    """The same features when the reference direction of each vertex turns by ``+angles``.
+    """Return the same features when the reference direction of each vertex turns by ``+angles``.
 
     Args:
         features: spin to ``[B,C,V]``.
@@ -124,5 +124,5 @@ def _check_intertwiners(name: str, spin: int, field: Tensor, features: Mapping[i
 
 
 def real_of(dtype: torch.dtype) -> torch.dtype:
-    """The real dtype of a real or complex one."""
+    """Return the real dtype of a real or complex one."""
     return REAL.get(dtype, dtype)

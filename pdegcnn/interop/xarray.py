@@ -47,7 +47,7 @@ def from_xarray(
     device: Device = None,
     dtype: DType = None,
 ) -> Field:
-    """A field of an ``xarray.DataArray`` as values on a grid and a mask.
+    """Return a field of an ``xarray.DataArray`` as values on a grid and a mask.
 
     Args:
         array: with one-dimensional coordinates of latitudes and longitudes in degrees, in any order and from any
@@ -141,7 +141,7 @@ def to_xarray(
 
 
 def _dimensions(array: Any, latitude: str | None, longitude: str | None) -> tuple[str, str]:
-    """The names of the dimensions of latitudes and of longitudes."""
+    """Return the names of the dimensions of latitudes and of longitudes."""
     if not hasattr(array, "dims") or not hasattr(array, "coords") or not hasattr(array, "transpose"):
         raise TypeError(f"array: expected an xarray.DataArray, got {type(array).__name__}")
     found: list[str] = []
@@ -162,7 +162,7 @@ def _is(array: Any, dimension: Any, what: str) -> bool:
 
 
 def _degrees(array: Any, dimension: str) -> Floats:
-    """The coordinates of a dimension."""
+    """Return the coordinates of a dimension."""
     if dimension not in array.coords:
         raise ValueError(f"array: expected coordinates of the dimension {dimension!r} in degrees, got none")
     return np.array(array.coords[dimension].values, dtype=np.float64)

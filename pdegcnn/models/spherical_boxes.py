@@ -87,7 +87,7 @@ def _polygons(rotations: Tensor, half: Tensor) -> np.ndarray:
 
 
 def _clip(polygon: np.ndarray, planes: np.ndarray) -> np.ndarray:
-    """The part [K,3] of a convex spherical polygon where all ``planes @ p`` are non-negative."""
+    """Return the part [K,3] of a convex spherical polygon where all ``planes @ p`` are non-negative."""
     for plane in planes:
         height, kept = polygon @ plane, []
         for p, q, low, high in zip(polygon, np.roll(polygon, -1, 0), height, np.roll(height, -1)):

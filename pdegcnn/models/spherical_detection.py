@@ -45,7 +45,7 @@ def spherical_detector(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """Maps on SO(3) that :func:`find_boxes` reads: they turn with the signal, up to sampling.
+    """Build a network whose maps on SO(3) :func:`find_boxes` reads: they turn with the signal, up to sampling.
 
     Lift, PDE layers, then every class and half-angle is a linear convolution of their features: a template that is
     compared in every rotation.
@@ -131,7 +131,7 @@ def _check_maps(maps: Tensor, space: SO3) -> None:
 
 
 def _frames(space: SO3, point: Tensor, turn: Tensor) -> Tensor:
-    """The rotations [N,3,3] of samples."""
+    """Return the rotations [N,3,3] of samples."""
     p = space.grid.xyz.reshape(-1, 3)[point.cpu()]
     phi, turns = torch.atan2(p[:, 1], p[:, 0]), turn.cpu().double() * (2 * math.pi / space.orientations)
     east = torch.stack((-phi.sin(), phi.cos(), torch.zeros_like(phi)), -1)
@@ -146,7 +146,7 @@ NEAR = 0.5
 
 
 def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) -> Tensor:
-    """What a detector is trained by: a focal loss of the heat and the mean error of half-angles near true boxes.
+    """Compute the loss of a detector: a focal loss of the heat and the mean error of half-angles near true boxes.
 
     The target of a class is a bell around each of its boxes on SO(3), whose greatest sample is set to 1. A penalty for
     heat falls with the fourth power of its distance from 1. Source: Zhou et al., *Objects as points* (1904.07850),
@@ -201,7 +201,7 @@ def _bell(space: SO3, rotation: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _all_frames(space: SO3) -> Tensor:
-    """The rotations of all samples, ``[3, 3*fibre*P]``: rows, then columns and samples."""
+    """Return the rotations of all samples, ``[3, 3*fibre*P]``: rows, then columns and samples."""
     points = math.prod(space.grid.shape)
     turn = torch.arange(space.orientations).repeat_interleave(points)
     return _frames(space, torch.arange(points).repeat(space.orientations), turn).permute(1, 2, 0).reshape(3, -1)

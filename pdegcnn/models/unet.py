@@ -80,7 +80,7 @@ def unet(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Module:
-    """A U-Net of PDE layers: maps of logits that turn with the input, on images, spheres and meshes.
+    """Build a U-Net of PDE layers: maps of logits that turn with the input, on images, spheres and meshes.
 
     Lift, PDE layers on ever coarser grids (:class:`pdegcnn.nn.Downsample`), the way back with the signals of each grid
     joined (:class:`pdegcnn.nn.Upsample`), maximum over orientations, mixing at each point. Source of the shape:
@@ -137,7 +137,7 @@ def unet(
 def _level(
     space: Space, widths: Sequence[int], blocks: int, residual: bool, factory: dict[str, Any], pde: dict[str, Any]
 ) -> Level:
-    """The levels from ``space`` down; ``widths``: channels that come in, and those of each level."""
+    """Build the levels from ``space`` down; ``widths``: channels that come in, and those of each level."""
 
     def layers(before: int) -> nn.Module:
         counts = [before] + [width] * blocks

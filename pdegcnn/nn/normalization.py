@@ -200,7 +200,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         return 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
 
     def _remember(self, mean: Tensor, variance: Tensor, count: int | Tensor) -> None:
-        """Running statistics as in ``torch.nn.BatchNorm2d``."""
+        """Update running statistics as ``torch.nn.BatchNorm2d`` does."""
         assert self.running_mean is not None and self.running_var is not None
         share = self._share()
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -21,6 +22,12 @@ from pdegcnn._dtypes import HALF, widen
 from pdegcnn._files import write_file
 
 BEGIN, END = "# rows: generic\n", "# rows: end\n"
+PART: dict[str, Any] = {"cache": True, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Options of a function that other loops call: without what Python needs to call it, which takes time to compile."""
+ENTRY: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
+"""Options of a loop that Python calls."""
+LOG = logging.getLogger("pdegcnn")
+_SAID: set[str] = set()
 _POOL: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -59,6 +66,7 @@ def import_text(name: str, text: str) -> ModuleType:
     name = f"pdegcnn_{name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     path = cache_dir() / f"{name}.py"
     if not path.exists():
+        _say_once(path.parent)
         write_file(path, lambda fresh: fresh.write_text(text, encoding="utf-8"))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
@@ -66,6 +74,15 @@ def import_text(name: str, text: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _say_once(folder: Path) -> None:
+    """Log, once in a process, why the first calls take long."""
+    if not _SAID:
+        _SAID.add("compiling")
+        LOG.warning(
+            "compiling kernels: this is done once, in the first calls; their machine code is kept in %s", folder
+        )
 
 
 def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:

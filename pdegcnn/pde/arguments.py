@@ -41,7 +41,7 @@ def check_metric(metric: Tensor | Metric, dim: int, u: Tensor, name: str = "metr
 
 
 def wide_metric(metric: Metric) -> Metric:
-    """A metric in half precision as one in float32: squares of its weights would leave the range."""
+    """Return a metric in half precision as one in float32: squares of its weights would leave the range."""
     fields = vars(metric)
     for value in fields.values():
         if value.dtype in HALF:

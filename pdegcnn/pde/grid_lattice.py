@@ -67,7 +67,7 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
 
 
 def heat_taps(space: GridSpace, reach: Reach) -> HeatTaps:
-    """What heat kernels are a function of in the middle of each tap's cell, float64; paths as in :func:`cells`."""
+    """Return what heat kernels depend on in the middle of each tap's cell, float64; paths as in :func:`cells`."""
     steps, rows, columns = _offsets(space, reach, SAMPLES[0])
     around = torch.where(steps >= 0, -1.0, 1.0) * space.orientations
     paths = [steps, steps + around] if space.has_orientations else [steps]
@@ -89,7 +89,7 @@ def _first_quarter(space: GridSpace) -> int:
 
 
 def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
-    """What dilation reads: with None on SE(2) the middle of every cell beside the samples, elsewhere the samples."""
+    """Return what dilation reads: with None on SE(2) samples and the middle of every cell, elsewhere the samples."""
     if oversample is None:
         if space.orientations > 1:
             return (Pass(CENTRED),)
@@ -129,7 +129,7 @@ def taps(space: GridSpace, reach: Reach, planes: Pass, orientations: int | None 
 
 
 def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
-    """The same for points of each tap's cell, two along each axis (Gauss), ``[paths,points,Or,KO,KH,KW,dim]``.
+    """Return the same for points of each tap's cell, two along each axis (Gauss), ``[paths,points,Or,KO,KH,KW,dim]``.
 
     On SE(2) there are two paths to a point, one in either sense of turning; further turns round the circle are left
     out. Where quarter turns carry a square window to itself, the orientations of the first quarter are all there is.
@@ -148,7 +148,7 @@ def cells(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
 
 
 def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
-    """A kernel of every orientation from that of the first quarter or of all, ``[C,Or,KO,KH,KW]``."""
+    """Return a kernel of every orientation from that of the first quarter or of all, ``[C,Or,KO,KH,KW]``."""
     if kernel.shape[1] == space.orientations:
         return kernel
     turned = [kernel]

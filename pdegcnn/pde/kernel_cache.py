@@ -29,7 +29,7 @@ class KernelCache:
         self._entry = None
 
     def get(self, key: object, parameters: list[Tensor], build: Callable[[], Tensor]) -> Tensor:
-        """The kernel that ``build`` gave for equal ``key`` and ``parameters``, else the one it gives now."""
+        """Return the kernel that ``build`` gave for equal ``key`` and ``parameters``, else the one it gives now."""
         if torch.is_grad_enabled() or not all(_may_compare(p) for p in parameters):
             return build()
         entry = self._entry

@@ -179,7 +179,7 @@ def dimension(space: Mesh) -> int:
 
 
 def parts(x: Tensor, space: Mesh) -> Sequence[Tensor]:
-    """What ``x [...,V]`` holds of each mesh of a union."""
+    """Return what ``x [...,V]`` holds of each mesh of a union."""
     return torch.split(x, list(space.sizes), -1)
 
 
@@ -197,7 +197,7 @@ def mean_of_each(u: Tensor, space: Mesh) -> Tensor:
 
 
 def kernel_reach(space: Mesh, kernel_size: object) -> tuple[int, float]:
-    """Steps of directions and radius in units: ``KO, K / 2`` for ``(KO, K)``; an int serves both.
+    """Return steps of directions and radius in units: ``KO, K / 2`` for ``(KO, K)``; an int serves both.
 
     More steps than go once around the circle are left out.
     """
@@ -213,13 +213,13 @@ def kernel_reach(space: Mesh, kernel_size: object) -> tuple[int, float]:
 
 
 def reach_within(space: Mesh, angle: float, radius: float) -> tuple[int, float]:
-    """Steps of directions and radius in units of a window of ``angle`` radians and ``radius`` units."""
+    """Return steps of directions and radius in units of a window of ``angle`` radians and ``radius`` units."""
     around = space.orientations + 1 - space.orientations % 2
     return min(2 * int(angle * space.orientations / (2 * math.pi) + 1e-6) + 1, around), radius
 
 
 def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, float]:
-    """Steps of directions and radius in units that hold the balls of ``radius [C]`` in the metric: ``"auto"``.
+    """Return steps of directions and radius in units that hold the balls of ``radius [C]`` in the metric: ``"auto"``.
 
     Radii are halves of odd numbers, so that the lists of a ball serve many metrics.
     """

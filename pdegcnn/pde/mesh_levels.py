@@ -60,7 +60,7 @@ def unpool(u: Tensor, mesh: Mesh, factor: float) -> Tensor:
 
 
 def add_up(values: Tensor, target: Tensor, count: int) -> Tensor:
-    """Sums over the last axis by target, ``[...,E] -> [...,count]``."""
+    """Return sums over the last axis by target, ``[...,E] -> [...,count]``."""
     return values.new_zeros(*values.shape[:-1], count).index_add(values.ndim - 1, target, values)
 
 

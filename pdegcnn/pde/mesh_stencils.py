@@ -12,7 +12,7 @@ from pdegcnn.surface.close_order import close_order
 
 
 def intertwiner_count(source: int, target: int) -> int:
-    """Number of kinds of equivariant maps between spins: by the field, and by its conjugate where that differs."""
+    """Return the number of kinds of equivariant maps between spins: by the field, by its conjugate if that differs."""
     return 2 if source > 0 and target > 0 else 1
 
 
@@ -69,7 +69,7 @@ def _laplacian_stencil(mesh: Mesh, like: Tensor, spin: int) -> tuple[Stencil, Te
 
 
 def ordered_laplacian(mesh: Mesh, spin: int, like: Tensor) -> tuple[Stencil, Tensor, Tensor]:
-    """The same with the vertices in an order in which neighbours are close, and that order ``[V]``.
+    """Return the same with the vertices in an order in which neighbours are close, and that order ``[V]``.
 
     Solvers that sweep over the vertices need fewer sweeps then. Every mesh of a union keeps its place in it. Source:
     reverse Cuthill-McKee.

@@ -184,7 +184,7 @@ def _at_least(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float
 
 
 def window_sizes(space: S2 | SO3, kernel_size: object) -> tuple[int, int]:
-    """Steps of the fibre (1 on the sphere) and of the grid that a window is wide; more than a full turn is cut."""
+    """Return the width of a window in steps of the fibre (1 on the sphere) and of the grid, at most a full turn."""
     if isinstance(kernel_size, str):
         raise ValueError(f"kernel_size: expected an odd int, a pair of them or 'auto', got {kernel_size!r}")
     if not isinstance(kernel_size, (int, Sequence)):
@@ -201,14 +201,14 @@ def window_sizes(space: S2 | SO3, kernel_size: object) -> tuple[int, int]:
 
 
 def window_steps(space: S2 | SO3, angle: float, length: float) -> tuple[float, float]:
-    """Steps of the orientations (1 on the sphere) and of the grid that a window of such radii in radians is wide."""
+    """Return the width of a window of radii in radians: steps of orientations (1 on the sphere) and of the grid."""
     if not space.has_orientations:
         return 1, 2 * length / point_spacing(space.grid)
     return angle * space.orientations / math.pi, 2 * length / point_spacing(space.grid)
 
 
 def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float) -> tuple[int, int]:
-    """The smallest window that holds every neighbour that could win: whose cost is below the range of u."""
+    """Return the smallest window that holds every neighbour that could win: whose cost is below the range of u."""
     check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)

@@ -71,7 +71,7 @@ class NewtonStep(Tables):
         ]
 
     def _jets(self) -> tuple[Floats, Floats]:
-        """Derivatives of the squared norm's six monomials as a tap h moves to ``h exp(delta)``.
+        """Return derivatives of the squared norm's six monomials as a tap h moves to ``h exp(delta)``.
 
         First ``[6,S,dims]`` and second ``[6,S,pairs]`` ones at delta = 0.
         """
@@ -126,7 +126,7 @@ class NewtonStep(Tables):
         time: float,
         sign: int,
     ) -> Tensor:
-        """What the step adds to dilation (sign +1), or takes from erosion (-1), at every point; in the layout of u.
+        """Return what the step adds to dilation (sign +1) or takes from erosion (-1) at every point, laid out as u.
 
         Args:
             u: signal.
@@ -170,7 +170,7 @@ class NewtonStep(Tables):
         alpha: float | Tensor,
         time: float,
     ) -> Tensor:
-        """The best gain ``[B,C,N]`` along the Newton step, never below zero."""
+        """Return the best gain ``[B,C,N]`` along the Newton step, never below zero."""
         (slope, bend), (squared, p, q) = signal, distance
         reach = self._reach(slope)
         # kernels flatter than a parabola have no curvature at the centre: take that of half a grid step away
@@ -199,7 +199,7 @@ class NewtonStep(Tables):
 
 
 def _turned(first: Tensor, second: Tensor, angle: Tensor, pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """Derivatives ``[B,C,dims,N]`` and ``[B,C,pairs,N]`` in the frame of the first fibre sample, ``angle [N]`` back."""
+    """Return derivatives ``[B,C,dims,N]`` and ``[B,C,pairs,N]`` in the frame of the first fibre sample."""
     c, s = torch.cos(angle), torch.sin(angle)
     x, y, *rest = first.unbind(2)
     turned = torch.stack((c * x - s * y, s * x + c * y, *rest), dim=2)

@@ -96,7 +96,7 @@ class Mesh(Space):
         unit: float | None = None,
         repair: bool = False,
     ) -> Mesh:
-        """A mesh of positions ``vertices [V,3]`` (float) and ``faces [F,3]`` (long, counter-clockwise from outside).
+        """Make a mesh of ``vertices [V,3]`` (float) and ``faces [F,3]`` (long, counter-clockwise from outside).
 
         Args:
             vertices: positions, a tensor or array.
@@ -129,7 +129,7 @@ class Mesh(Space):
         orientations: int,
         unit: float | None,
     ) -> Mesh:
-        """The mesh of :meth:`from_arrays`; ``known``: the row of ``vertices`` that each vertex of a file became."""
+        """Make the mesh of :meth:`from_arrays`; ``known``: the row of ``vertices`` of each vertex of a file."""
         if _checks.flag("repair", repair):
             vertices, faces, kept = repaired(vertices, faces)
             known = kept if known is None else np.where(known < 0, -1, kept[known])
@@ -148,7 +148,7 @@ class Mesh(Space):
     def from_lengths(
         cls, faces: Numbers, lengths: Numbers, *, orientations: int = 8, unit: float | None = None
     ) -> Mesh:
-        """A surface that lies nowhere in space: ``faces [F,3]`` and ``lengths [F,3]`` of the sides 01, 12, 20.
+        """Make a surface without positions: ``faces [F,3]`` and ``lengths [F,3]`` of the sides 01, 12, 20.
 
         Raises:
             ValueError: as :meth:`from_arrays`, or sides of neighbouring faces that differ in length.
@@ -177,12 +177,12 @@ class Mesh(Space):
 
     @classmethod
     def from_trimesh(cls, mesh: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False) -> Mesh:
-        """A mesh of a ``trimesh.Trimesh``; vertices without a face are left out. Options as in :meth:`from_arrays`."""
+        """Convert a ``trimesh.Trimesh``; leave out vertices without a face. Options as in :meth:`from_arrays`."""
         return cls._placed(*trimesh_surface(mesh), repair, orientations, unit)
 
     @classmethod
     def from_pyvista(cls, mesh: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False) -> Mesh:
-        """A mesh of a ``pyvista.PolyData``, or of the surface of another data set of pyvista; polygons are cut into
+        """Convert a ``pyvista.PolyData``, or the surface of another data set of pyvista; polygons are cut into
         triangles. ``mesh.point_data[name][result.source_vertices]`` are the values at its vertices.
         """
         return cls._placed(*pyvista_surface(mesh), repair, orientations, unit)
@@ -191,7 +191,7 @@ class Mesh(Space):
     def from_file(
         cls, path: str | Path, *, orientations: int = 8, unit: float | None = None, repair: bool = False
     ) -> Mesh:
-        """A mesh from a file: OBJ, with ``trimesh`` PLY, STL, OFF, GLB, ..., with ``pyvista`` VTK and VTP, with
+        """Read a mesh from a file: OBJ, with ``trimesh`` PLY, STL, OFF, GLB, ..., with ``pyvista`` VTK and VTP, with
         ``nibabel`` GIFTI (``.gii``, ``.gii.gz``). Options as in :meth:`from_arrays`.
 
         The faces of all objects, groups and materials are one surface, connected where they share positions. Normals
@@ -233,7 +233,7 @@ class Mesh(Space):
 
     @classmethod
     def load(cls, path: str | Path) -> Mesh:
-        """A mesh from the archive of :meth:`save`, by the name given there.
+        """Read a mesh from the archive of :meth:`save`, by the name given there.
 
         Raises:
             FileNotFoundError: if the file does not exist.
@@ -304,18 +304,18 @@ class Mesh(Space):
         return from_numpy(self.surface.areas).to(self._device)
 
     def to(self, device: torch.device | str) -> Mesh:
-        """The same mesh with its tensors on ``device``; operators follow the signals anyhow."""
+        """Return the same mesh with its tensors on ``device``; operators follow the signals anyhow."""
         moved = self._alike(self.orientations, self.gauge)
         moved._device = torch.device(device)
         moved._operators, moved._coarse = self._operators, self._coarse
         return moved
 
     def with_orientations(self, orientations: int) -> Mesh:
-        """The same surface and gauge with another number of directions; geometry is shared."""
+        """Return the same surface and gauge with another number of directions; geometry is shared."""
         return self._alike(orientations, self.gauge)
 
     def with_gauge(self, angles: Numbers) -> Mesh:
-        """The same surface, the reference direction of each vertex turned by ``+angles [V]`` radians.
+        """Return the same surface, the reference direction of each vertex turned by ``+angles [V]`` radians.
 
         A fixed vector's polar angle then decreases by the angle: a spin-k component is multiplied by
         ``exp(-i k angle)``, as :func:`pdegcnn.gauge.transform` does.
@@ -369,7 +369,7 @@ class Mesh(Space):
         return self
 
     def coarsen(self, factor: float = 4.0) -> Mesh:
-        """The same surface with about one of ``factor`` vertices; computed once and kept (also by :meth:`save`).
+        """Return the same surface with about one of ``factor`` vertices; computed once and kept (also by :meth:`save`).
 
         Vertices are removed within the surface, those of least area first, and the rest joined by geodesic edges: flat
         surfaces stay flat, the boundary keeps its corners. The rest keeps its positions and reference directions. Its
@@ -415,7 +415,7 @@ class Mesh(Space):
         return self.cached(mesh_building.laplacian, like, _spin(spin))
 
     def modes(self, spin: int, count: int, like: Tensor) -> tuple[Eigenmodes, ...]:
-        """The ``count`` lowest eigenvalues and their eigenfunctions (complex) of the spin-k Laplacian on each connected
+        """Return the ``count`` lowest eigenvalues and complex eigenfunctions of the spin-k Laplacian on each connected
         piece of the surface, in this gauge; orthonormal for the vertex areas of :meth:`laplacian`.
 
         A multiple eigenvalue is never cut: where the last one has others next to it, nearer than 1e-5 of its size,
@@ -425,7 +425,7 @@ class Mesh(Space):
         return self.cached(mesh_building.modes, like, _spin(spin), _count(count))
 
     def eigenbasis(self, spin: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The :meth:`modes` of all pieces in one matrix: eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``
+        """Return the :meth:`modes` of all pieces in one matrix: ascending eigenvalues ``[K]``, eigenfunctions ``[V,K]``
         (complex), zero outside of their pieces. K exceeds ``count`` where there are several pieces.
         """
         modes = self.modes(spin, count, like)
@@ -455,7 +455,7 @@ class Mesh(Space):
         return self._operators.get(build, self, like, *args, **options)
 
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Reference direction, the direction a quarter turn on, and the normal of every vertex, ``[V,3]`` each."""
+        """Return reference direction, the direction a quarter turn on, and normal of every vertex, ``[V,3]`` each."""
         return self.cached(mesh_building.frames, torch.empty(0, dtype=torch.float64, device=self._device))
 
     def to_tangent(self, vectors: Numbers) -> Tensor:
@@ -549,7 +549,7 @@ class Mesh(Space):
 
 
 def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The steps one by one, with a bar that names them if ``tqdm`` is installed."""
+    """Take the steps one by one, with a bar that names them if ``tqdm`` is installed."""
     try:
         from tqdm import tqdm
     except ImportError:
@@ -562,17 +562,17 @@ def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str,
 
 
 def _archive(path: str | Path) -> Path:
-    """The file that a mesh is written to under this name."""
+    """Return the file that a mesh is written to under this name."""
     return Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
 
 
 def _radius(radius: object) -> float | None:
-    """A radius as the Python number that it is kept by, or None."""
+    """Return a radius as the Python number that it is kept by, or None."""
     return None if radius is None else _checks.plain_number("radius", radius, 0.0, math.inf, open_low=True)
 
 
 def _spin(spin: object) -> int:
-    """A spin as the Python int that it is kept by."""
+    """Return a spin as the Python int that it is kept by."""
     spin = _checks.plain(spin)
     if isinstance(spin, bool) or not isinstance(spin, int):
         raise TypeError(f"spin: expected an int, got {spin!r} of type {type(spin).__name__}")
@@ -580,7 +580,7 @@ def _spin(spin: object) -> int:
 
 
 def _count(count: object) -> int:
-    """A number of eigenfunctions as a Python int."""
+    """Return a number of eigenfunctions as a Python int."""
     return _checks.positive_int("count", _checks.plain(count))
 
 

@@ -79,7 +79,7 @@ def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def as_real(name: str, values: object) -> Tensor:
-    """An array of real numbers as a tensor in torch's default precision."""
+    """Return an array of real numbers as a tensor in torch's default precision."""
     try:
         array = np.asarray(values)
     except ValueError as error:

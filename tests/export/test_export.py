@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
 
 import pdegcnn as pg
 from pdegcnn.export.operators import PLAIN
@@ -171,11 +172,79 @@ def test_open_height_and_width(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = pg.models.vessel_segmentation(layers=3, channels=2, space=pg.SE2(4), kernel_size=3, logits=True).eval()
     x, other = torch.randn(2, 3, 16, 18), torch.randn(1, 3, 25, 31)
-    sizes = ({0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")},)
+    sizes = ({0: Dim("batch"), 2: Dim("height"), 3: Dim("width")},)
     path = pg.export.to_onnx(model, (x,), tmp_path / "model.onnx", dynamic_shapes=sizes)
     session = onnxruntime.InferenceSession(str(path))
     (came,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
     torch.testing.assert_close(torch.from_numpy(came), model(other).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_unet_runs_at_another_size(tmp_path: Path) -> None:
+    """Two levels, the sizes of one halved and rounded, are one short graph: a dilation is a loop, whatever its taps."""
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    model = pg.models.unet(pg.R2(), 2, channels=(2, 2), terms=("dilation",), kernel_size=9).eval()
+    sizes = ({0: Dim("batch"), 2: Dim("height", min=3), 3: Dim("width", min=3)},)
+    path = pg.export.to_onnx(model, torch.randn(1, 2, 16, 16), tmp_path / "model.onnx", dynamic_shapes=sizes)
+    session = onnxruntime.InferenceSession(path)
+    for shape in ((1, 2, 3, 4), (3, 2, 19, 14)):
+        other = torch.randn(shape)
+        (came,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
+        torch.testing.assert_close(torch.from_numpy(came), model(other).detach(), atol=1e-5, rtol=1e-4)
+    loops = [node for node in onnx.load(path).graph.node if node.op_type == "Loop"]
+    assert len(loops) == 3  # one for each layer
+
+
+def test_the_error_names_sizes_that_would_do() -> None:
+    sizes = ({3: Dim("height"), 4: Dim("width")},)
+    with pytest.raises(
+        ValueError, match=r"^model: expected .*Open sizes that would do: height = Dim\('height', min=3\)"
+    ):
+        pg.export.to_plain(pg.nn.Downsample(pg.SE2(4)), torch.randn(2, 2, 4, 8, 8), dynamic_shapes=sizes)
+
+
+@pytest.mark.parametrize("boundary", range(3))
+def test_shifts_agree_with_plain_torch(boundary: int, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from pdegcnn.ops.convection.custom_op import convection
+
+    torch.manual_seed(0)
+    shift = 4 * torch.randn(2, 4, 3)
+    shift[0, 0] = torch.tensor([1.0, -2.0, 0.0])
+
+    class Layer(nn.Module):
+        def forward(self, u: torch.Tensor) -> torch.Tensor:
+            return convection(u, shift, boundary, "numba")
+
+    u = torch.randn(3, 2, 4, 5, 6)
+    path = pg.export.to_onnx(Layer(), u[:2], tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(path)
+    (came,) = session.run(None, {session.get_inputs()[0].name: u.numpy()})
+    torch.testing.assert_close(torch.from_numpy(came), PLAIN["convection"](u, shift, boundary, "numba"))
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_loops_over_taps_agree_with_plain_torch(sign: int, periodic: bool, tmp_path: Path) -> None:
+    """With taps that are forbidden, values that are infinite, windows wider than the fibre, and several planes each."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from pdegcnn.ops.morphology.custom_op import morphology
+
+    torch.manual_seed(0)
+    kernel = torch.rand(2, 2, 9, 3, 5)
+    kernel[kernel > 0.7] = torch.inf
+    kernel[:, :, 4, 1, 2] = 0
+
+    class Layer(nn.Module):
+        def forward(self, u: torch.Tensor) -> torch.Tensor:
+            return morphology(u, kernel, sign, False, "torch", periodic)[0]
+
+    u = torch.randn(3, 2, 4, 5, 6)
+    u[0, 0, 1, 2, 3], u[1, 1, 0, 0, 0] = torch.inf, -torch.inf
+    path = pg.export.to_onnx(Layer(), u[:2], tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(path)
+    (came,) = session.run(None, {session.get_inputs()[0].name: u.numpy()})
+    assert torch.equal(torch.from_numpy(came), PLAIN["morphology"](u, kernel, sign, False, "torch", periodic)[0])
 
 
 def test_the_order_of_arguments_is_that_of_torch(tmp_path: Path) -> None:

@@ -155,3 +155,25 @@ def test_absent_numba_is_a_soft_failure(monkeypatch):
     assert "numba cannot be imported" in registry.backends(show=False)
     with pytest.raises(ValueError, match="numba cannot be imported"):
         registry.choose("convection", U, "numba")
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_taps_that_are_too_dear_to_win_are_left_out_and_change_nothing(monkeypatch, full):
+    """The Numba version compares only the part of a wide row that can win; ties still go to the first tap."""
+    numba_impl = pytest.importorskip("pdegcnn.ops.morphology.numba_impl")
+    monkeypatch.setattr(numba_impl, "FULL", full)
+    torch.manual_seed(0)
+    u = torch.randint(0, 4, (2, 3, 4, 6, 9)).double()
+    away = (torch.arange(7) - 3).abs()
+    steep = torch.tensor([0.5, 2.0, 9.0])[:, None, None, None, None]
+    kernel = (steep * (away + (torch.arange(3) - 1).abs()[:, None])).double().expand(3, 4, 3, 3, 7).contiguous()
+    kernel[1, :, :, :, -1] = INF
+    for sign in (1, -1):
+        results = []
+        for backend in ("numba", "torch"):
+            given = u.clone().requires_grad_(), kernel.clone().requires_grad_()
+            out = morphological_convolution(*given, sign, backend)
+            weight = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape)
+            results.append((out, *torch.autograd.grad(out, given, weight)))
+        for ours, wanted in zip(*results):
+            torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-12)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from pdegcnn.ops import _jit
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
 from pdegcnn.ops.convection import custom_op as convection_op
@@ -241,3 +242,14 @@ def test_no_uninitialised_read(name, backend, monkeypatch):
     monkeypatch.setattr(torch, "empty", poisoned)
     out = function(*inputs)
     assert all(torch.equal(a, b) for a, b in zip(wanted, [out, *torch.autograd.grad(out.sum(), inputs)]))
+
+
+def test_one_line_says_that_kernels_are_compiled(tmp_path, monkeypatch, caplog):
+    """And says nothing where they are in the cache."""
+    monkeypatch.setenv("PDEGCNN_CACHE_DIR", str(tmp_path))
+    for expected in (1, 0):
+        caplog.clear()
+        monkeypatch.setattr(_jit, "_SAID", set())
+        for name in ("one", "other"):
+            assert _jit.import_text(name, "value = 1\n").value == 1
+        assert [str(tmp_path) in line for line in caplog.messages] == [True] * expected

@@ -23,7 +23,7 @@ def between_samples(
     shifts: Sequence[tuple[float, float, float]],
     backend: str | None = None,
 ) -> Tensor:
-    """The planes ``[B,C,n*Or,H,W]`` of n readings of u, those of an orientation one after the other.
+    """Return the planes ``[B,C,n*Or,H,W]`` of n readings of u, those of an orientation one after the other.
 
     Reading p mixes the orientations by the p-th matrix, the first one leaves them as they are. Then it is shifted by
     cubic convolution, the nearest sample standing for those outside. Points that leave the grid get ``outside``.

@@ -9,7 +9,7 @@ from pdegcnn.ops._operator import implementation, operator
 
 @operator("pdegcnn::between_samples")
 def between_samples(u: Tensor, matrix: Tensor, outside: Tensor, shifts: list[float], backend: str) -> Tensor:
-    """Readings [B,C,n*Or,H,W] of u [B,C,Or,H,W]; ``shifts`` are n pairs of rows and columns."""
+    """Return readings [B,C,n*Or,H,W] of u [B,C,Or,H,W]; ``shifts`` are n pairs of rows and columns."""
     return implementation("between_samples", backend).forward(u.contiguous(), matrix, outside, shifts)
 
 

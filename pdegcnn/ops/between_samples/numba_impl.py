@@ -29,7 +29,7 @@ def _taps(shifts: tuple[float, ...], dtype: torch.dtype) -> Any:
 
 
 def forward(u: Tensor, matrix: Tensor, outside: Tensor, shifts: Sequence[float]) -> Tensor:
-    """Readings [B,C,n*Or,H,W] of u [B,C,Or,H,W]."""
+    """Return readings [B,C,n*Or,H,W] of u [B,C,Or,H,W]."""
     signals, wide = u.flatten(0, 1), wide_dtype(u.dtype)
     taps = _taps(tuple(shifts), wide)
     out = torch.empty(signals.shape[0], len(taps) * u.shape[2], *u.shape[3:], dtype=wide)

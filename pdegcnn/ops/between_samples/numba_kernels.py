@@ -55,7 +55,7 @@ def weigh(out, a, b, c, d, taps):
 def shift(out, plane, taps, outside, line):
     """Write ``plane [H,W]`` at points further along rows and columns by ``taps [2,4]``; ``line`` has room for H W + 3.
 
-    All rows are one line, so that small planes are no slower. What the line takes from a neighbouring row is mended.
+    All rows are one line, so that small planes are not slower. What the line takes from a nearby row is corrected.
     """
     height, width = plane.shape
     size, flat = height * width, plane.reshape(-1)
@@ -121,7 +121,7 @@ def shift_back(out, grad, taps, line, lines):
 
 @njit(cache=True, nogil=True)
 def forward(u, matrix, outside, taps, out, start, stop):
-    """Readings ``out [N,n*Or,H,W]`` of signals u [N,Or,H,W] number ``start`` to ``stop``; ``taps [n,2,4]``."""
+    """Write readings ``out [N,n*Or,H,W]`` of signals u [N,Or,H,W] number ``start`` to ``stop``; ``taps [n,2,4]``."""
     _, orientations, height, width = u.shape
     readings = taps.shape[0]
     mixed, line = np.empty((orientations, height, width), u.dtype), np.zeros(height * width + 3, u.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def between_samples(u: Tensor, matrix: Tensor, outside: Tensor, shifts: Sequence[tuple[float, float, float]]) -> Tensor:
-    """Readings ``[B,C,n*Or,H,W]`` of u [B,C,Or,H,W]: mixed by ``matrix [(n-1)*Or,Or]``, then shifted."""
+    """Return readings ``[B,C,n*Or,H,W]`` of u [B,C,Or,H,W]: mixed by ``matrix [(n-1)*Or,Or]``, then shifted."""
     readings = [u]
     if len(shifts) > 1:
         mixed = (matrix @ u.flatten(3)).view(*u.shape[:2], len(shifts) - 1, *u.shape[2:])

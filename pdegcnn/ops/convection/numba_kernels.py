@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pdegcnn.ops._jit import ENTRY, PART
+
 FLAGS = {"contract", "nsz", "reassoc"}
 STRIP = 2048
 """Numbers in a strip: a few strips stay in the first cache."""
@@ -18,7 +20,7 @@ LONG = 32
 """Rows from this length on are blended while they are read; for shorter ones, a copy first is faster."""
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def source(i, size, boundary):
     """Index that stands for i on an axis, or -1 where the signal is zero."""
     if boundary == 2:
@@ -28,7 +30,7 @@ def source(i, size, boundary):
     return -1 if boundary == 0 else min(max(i, 0), size - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def sources(whole, size, boundary):
     """Return the index of each sample 0 to ``size`` (inclusive) after a whole shift."""
     index = np.empty(size + 1, np.int64)
@@ -39,14 +41,14 @@ def sources(whole, size, boundary):
     return index
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def lines_together(height, wide):
     """Rows of a strip, so that all strips of a plane have about as many."""
     strips = max(1, min(height, (height * wide + STRIP - 1) // STRIP))
     return (height + strips - 1) // strips
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def neighbours(columns):
     """Return the longest range of samples that are neighbours in the signal: ``first, last`` (exclusive)."""
     first, last, low = 0, 0, 0
@@ -58,14 +60,14 @@ def neighbours(columns):
     return first, last
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def copy(out, row):
     """Write row into out."""
     for w in range(out.size):
         out[w] = row[w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def sample(strip, plane, rows, columns, first, last):
     """Read ``plane`` at rows and columns into the strip; samples ``first`` to ``last`` of a row are neighbours."""
     width = columns.size
@@ -83,14 +85,14 @@ def sample(strip, plane, rows, columns, first, last):
             line[w] = row[columns[w]] if columns[w] >= 0 else 0
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+@njit(**PART, fastmath={"contract", "nsz"})
 def add_row(line, row, weight):
     """Add weight * row to line."""
     for w in range(line.size):
         line[w] += weight * row[w]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+@njit(**PART, fastmath={"contract", "nsz"})
 def spread(strip, plane, weight, rows, columns, first, last):
     """Transpose of :func:`sample`: add ``weight`` times the strip to the plane."""
     width = columns.size
@@ -108,7 +110,7 @@ def spread(strip, plane, weight, rows, columns, first, last):
                 row[columns[w]] += weight * line[w]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+@njit(**PART, fastmath={"contract", "nsz"})
 def blend(out, one, other, share):
     """Linear interpolation between two strips."""
     rest = one.dtype.type(1) - share
@@ -116,7 +118,7 @@ def blend(out, one, other, share):
         out[k] = rest * one[k] + share * other[k]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+@njit(**PART, fastmath={"contract", "nsz"})
 def blend_columns(plane, low, count, line, share):
     """Interpolate between neighbours into rows ``low`` to ``low + count`` of the plane."""
     wide = plane.shape[1] + 1
@@ -125,7 +127,7 @@ def blend_columns(plane, low, count, line, share):
         blend(plane[low + h], row, row[1:], share)
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def slope(flow, one, other):
     """Inner product of ``flow`` with the difference of two strips."""
     total = 0.0
@@ -139,7 +141,7 @@ def slope(flow, one, other):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def mix(strip, one, other, share, rows, columns, first, last):
     """:func:`sample` of two planes and :func:`blend` of the two strips in one."""
     width, rest = columns.size, strip.dtype.type(1) - share
@@ -157,7 +159,7 @@ def mix(strip, one, other, share, rows, columns, first, last):
             line[w] = rest * a[columns[w]] + share * b[columns[w]] if columns[w] >= 0 else 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def forward(u, shift, out, boundary, start, stop):
     """Planes ``start`` to ``stop`` of u [B*C,Or,H,W] at shift [C,Or,3]."""
     _, orientations, height, width = u.shape
@@ -167,7 +169,7 @@ def forward(u, shift, out, boundary, start, stop):
     for n in range(start, stop):
         for o in range(orientations):
             s = shift[n % shift.shape[0], o]
-            planes = sources(np.floor(s[0]), orientations, 2)
+            planes = sources(np.floor(s[0]), orientations, np.int64(2))
             rows = sources(np.floor(s[1]), height, boundary)
             columns = sources(np.floor(s[2]), width, boundary)
             first, last = neighbours(columns)
@@ -185,7 +187,7 @@ def forward(u, shift, out, boundary, start, stop):
                 blend_columns(out[n, o], low, count, line, f[2])
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def adjoint(grad, low, count, f, flow, along, back):
     """Transposes of the blends: rows of grad as a strip ``flow``, after those of columns ``along`` and rows ``back``.
 
@@ -203,7 +205,7 @@ def adjoint(grad, low, count, f, flow, along, back):
     blend(back[: size + wide], along[wide:], along, f[1])
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def backward(grad, u, shift, grad_u, grad_shift, boundary, start, stop):
     """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [B*C,Or,3]."""
     _, orientations, height, width = u.shape
@@ -214,7 +216,7 @@ def backward(grad, u, shift, grad_u, grad_shift, boundary, start, stop):
         grad_u[n] = 0
         for o in range(orientations):
             s = shift[n % shift.shape[0], o]
-            planes = sources(np.floor(s[0]), orientations, 2)
+            planes = sources(np.floor(s[0]), orientations, np.int64(2))
             rows = sources(np.floor(s[1]), height, boundary)
             columns = sources(np.floor(s[2]), width, boundary)
             first, last = neighbours(columns)
@@ -224,7 +226,7 @@ def backward(grad, u, shift, grad_u, grad_shift, boundary, start, stop):
                 count = min(most, height - low)
                 taken, size = rows[low : low + count + 1], count * wide
                 adjoint(grad[n, o], low, count, f, flow, along, back)
-                spread(back, grad_u[n, planes[o]], 1 - f[0], taken, columns, first, last)
+                spread(back, grad_u[n, planes[o]], u.dtype.type(1) - f[0], taken, columns, first, last)
                 spread(back, grad_u[n, planes[o + 1]], f[0], taken, columns, first, last)
                 sample(here, u[n, planes[o]], taken, columns, first, last)
                 sample(there, u[n, planes[o + 1]], taken, columns, first, last)

@@ -28,7 +28,7 @@ def back(rows: Tensor) -> Tensor:
 
 
 def _tables(lists: tuple[Tensor, ...], geometry: tuple[Tensor, ...], reach: float) -> list[Any]:
-    """What the loops read besides signals; numbers in the precision of the signal, or all would become float64."""
+    """Return what the loops read besides signals, in the precision of the signal, or all would become float64."""
     matrix, taps, profile = (_jit.array(x) for x in geometry)
     lines = np.zeros((profile.size, 2), profile.dtype)  # the last is zero, as is the profile beyond it
     lines[:-1, 0], lines[:-1, 1] = profile[:-1], np.diff(profile)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pdegcnn.ops._jit import ENTRY, PART
+
 FLAGS = {"contract", "nsz", "reassoc"}
 
 
@@ -19,7 +21,7 @@ COUNT = 1  # directions
 
 
 # rows: end
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def locate(lists, v, turned, taps, y):
     """Half-angle coordinates and shares ``y [4, pairs*taps*N]`` of the taps of vertex v; return their number."""
     start, _, offset, turn, _, _ = lists
@@ -35,7 +37,7 @@ def locate(lists, v, turned, taps, y):
     return t
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def weigh(y, g, lines, scale, below, place, weight, slope):
     """Distances of taps in samples of the profile, weights and how much these grow; ``lines [T,2]``: value, rise.
 
@@ -75,7 +77,7 @@ def add_taps(weight, t, taps, factor, line, sums):
         t += COUNT
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**ENTRY, fastmath=FLAGS)
 def forward(u, lists, matrix, turned, lines, scale, taps, most, out, total, first, last):
     """Vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N]; up to ``most`` pairs each."""
     start, columns, _, _, steps, areas = lists
@@ -111,7 +113,7 @@ def add_gains(gain, t, taps, area, flow, line, here):
         t += COUNT
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**ENTRY, fastmath=FLAGS)
 def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad_u, sums, samples, block, first, last):
     """Gradients from ``flow`` = grad / total [B,V,C,N], blocks of vertices ``first`` to ``last``.
 
@@ -146,7 +148,7 @@ def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad
 
 @njit(inline="always")
 def add_metric(y, place, slope, gain, scale, total):
-    """What the taps of one vertex add to the gradient in the metric."""
+    """Add what the taps of one vertex give to the gradient in the metric."""
     zero = slope.dtype.type(0)
     xx, yy, zz, xy, xz, yz = zero, zero, zero, zero, zero, zero
     for t in range(place.size):
@@ -168,7 +170,7 @@ def add_metric(y, place, slope, gain, scale, total):
 
 @njit(inline="always")
 def add_profile(place, gain, share, total):
-    """What the taps of one vertex add to the gradient in the profile."""
+    """Add what the taps of one vertex give to the gradient in the profile."""
     for t in range(place.size):
         below = int(place[t])
         if 0 <= below < total.size - 1:

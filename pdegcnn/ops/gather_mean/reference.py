@@ -16,7 +16,7 @@ REFUSAL = (
 
 
 def interpolate(profile: Tensor, distance: Tensor, reach: float | Tensor) -> Tensor:
-    """The profile at any distances: linear between samples, zero beyond the last."""
+    """Return the profile at any distances: linear between samples, zero beyond the last."""
     place = distance * ((profile.numel() - 1) / reach)
     below = place.detach().long().clamp(max=profile.numel() - 2)
     rest = place - below

@@ -168,5 +168,5 @@ def run(
 
 
 def parts(u: Tensor, channels: int) -> int:
-    """Number of programs, each of which sums a part of the metric's gradient."""
+    """Return the number of programs, each of which sums a part of the metric's gradient."""
     return u.shape[0] * channels * -(-(u.shape[1] // channels) // BLOCK)

@@ -91,7 +91,7 @@ register_pull(pull, _reading)
 
 
 def functorch_fallback(u: Tensor, *arguments: Any) -> Tensor:
-    """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
+    """Read the same values at the winning taps by plain torch, which function transforms can differentiate."""
     *lists, matrix, law, taps, sign, _ = arguments
     winner = _transforms.at_values(search, u, *arguments)[1]
     return torch_impl.read(u, DirectionalNeighbors._make(lists), matrix, law, winner, taps, sign)

@@ -31,7 +31,7 @@ def forward(
 
 
 def _stretch(matrix: Tensor) -> Tensor:
-    """What the metric [C,3,3] multiplies squared lengths by at least, whatever the turn: [C], a little less."""
+    """Return what the metric [C,3,3] multiplies squared lengths by at least, whatever the turn: [C], a little less."""
     g = matrix.detach().double()
     plane = g[:, :2, :2] - g[:, :2, 2:] @ g[:, 2:, :2] / g[:, 2:, 2:]
     middle, half = (plane[:, 0, 0] + plane[:, 1, 1]) / 2, (plane[:, 0, 0] - plane[:, 1, 1]) / 2

@@ -2,7 +2,7 @@
 
 All directions of a point are looked at together. A bound below the costs of a point's taps is computed by vectors for
 each channel, and serves all signals: a tap can only win if its value less the bound exceeds the best so far. Few do,
-and the costs of these alone are computed. Pairs none of whose taps can win are passed over before that: by the
+and the costs of these alone are computed. Pairs without a tap that can win are passed over before that: by the
 greatest value of the vertex and a bound that holds for all of its directions.
 
 What is done for each pair is written into the loops (``inline``): calls would count references to every table.
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+
+from pdegcnn.ops._jit import ENTRY
 
 SAFE = 0.999
 """What bounds are multiplied by, so that rounding cannot lift them above the costs."""
@@ -112,14 +114,14 @@ def improve(line, y, bound, turn, g, law, taps, best, near, index, number):
 
 @njit(inline="always")
 def least(near):
-    """The least number of those that are not NaN."""
+    """Return the least number of those that are not NaN."""
     lowest = near.dtype.type(np.inf)
     for i in range(COUNT):
         lowest = near[i] if near[i] < lowest else lowest
     return lowest
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def search(u, tops, lists, matrix, stretch, turned, law, taps, sign, most, out, winner, first, last):
     """Vertices ``first`` to ``last`` of out and winner [B,V,C,N] from u; ``turned [2N+taps,2]``: cosines of half steps.
 
@@ -172,7 +174,7 @@ def search(u, tops, lists, matrix, stretch, turned, law, taps, sign, most, out, 
                     winner[b, v, c, i] = index[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law, taps, sign, out, sums, first, last):
     """Send grad [B,C,V,N] of channels ``first`` to ``last`` to the winning taps in out.
 

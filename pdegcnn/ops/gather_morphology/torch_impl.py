@@ -52,7 +52,7 @@ def _law_at(
 def read(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, winner: Tensor, taps: int, sign: int
 ) -> Tensor:
-    """The values of :func:`forward`, read at the winning taps; differentiable torch."""
+    """Read the values of :func:`forward` at the winning taps by differentiable torch."""
     pair, step, direction = _chosen(lists, winner, taps)
     place = source(lists, pair, direction, step, u.shape[2])
     _, safe, moved, factor, power = _law_at(lists, matrix, law, pair, step, direction)

@@ -83,7 +83,7 @@ def _wedges(t: HalfEdges, vertex: Tensor, angle: Tensor) -> Tensor:
 
 
 def find(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor, backend: str) -> GeodesicEndpoint:
-    """The ends of the paths by a backend; arguments as :func:`land`."""
+    """Return the ends of the paths by a backend; arguments as :func:`land`."""
     if backend == "torch":
         return land(t, vertex, radius, angle)
     count = vertex.numel()
@@ -201,7 +201,7 @@ def polar_shift(shift: Tensor) -> Tensor:
 
 
 def flow(u: Tensor, t: HalfEdges, path: Tensor, backend: str) -> Tensor:
-    """The signal at the end of every path (radius, heading, turn) [C,3], in float64: the specification.
+    """Return the signal at the end of every path (radius, heading, turn) [C,3], in float64: the specification.
 
     See :func:`pdegcnn.ops.geodesic_flow.geodesic_flow`.
     """

@@ -30,7 +30,7 @@ def land(tables: Sequence[Tensor], paths: Sequence[Tensor], end: Sequence[Tensor
 
 
 def packed(tables: Sequence[Tensor]) -> list[Any]:
-    """What the loops read of the half-edges: keys, fans, the first key of each vertex, links, edges, scale and gauge.
+    """Return what the loops read of half-edges: keys, fans, first key of each vertex, links, edges, scale and gauge.
 
     Numbers of a half-edge lie side by side, and what paths would compute again and again is computed once.
     """
@@ -46,7 +46,7 @@ def packed(tables: Sequence[Tensor]) -> list[Any]:
 
 
 def forward(u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int) -> Tensor:
-    """The signal at the ends of the paths (radius, heading, turn) [C,3] of every channel."""
+    """Return the signal at the ends of the paths (radius, heading, turn) [C,3] of every channel."""
     signal = rows(u)
     out = torch.empty_like(signal)
     loops = _jit.specialise(LOOPS, None, 0)

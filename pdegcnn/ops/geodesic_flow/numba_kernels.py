@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pdegcnn.ops._jit import ENTRY
+
 FULL = 2 * np.pi
 TIE = 1e-9
 """As in ``geodesic_tracing.py``: rounding must not decide on which side of an edge, or of a direction, a path is."""
@@ -68,7 +70,7 @@ def follow(keys, fans, links, edges, v, scale, radius, direction, low, high, mos
     return h if inside else -1, px, py
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ENTRY, error_model="numpy")
 def land(
     keys, fans, begin, links, edges, scale, gauge, vertex, radius, angle, most, wedge, vertices, corners, first, last
 ):
@@ -139,7 +141,7 @@ def arrive(keys, fans, begin, links, edges, scale, gauge, v, i, path, count, mos
     return h, px, py, total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ENTRY, error_model="numpy")
 def forward(u, keys, fans, begin, links, edges, scale, gauge, paths, most, out, first, last):
     """Vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3]."""
     batch, _, channels, count = u.shape
@@ -209,7 +211,7 @@ def add_end(scale, radius, px, py, lifted, corners, ends, gain, total):
     total[1] += (gy * px - gx * py) / scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**ENTRY, error_model="numpy")
 def backward(grad, u, keys, fans, begin, links, edges, scale, gauge, paths, most, learn, out, sums, first, last):
     """Gradients of channels ``first`` to ``last``: out [B,V,C,N] in the signal and, with ``learn``, sums [C,3]."""
     batch, size, _, count = u.shape

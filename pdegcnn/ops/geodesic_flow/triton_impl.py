@@ -22,20 +22,20 @@ FULL: tl.constexpr = tl.constexpr(6.283185307179586)
 
 @triton.jit
 def _positive(angle):
-    """The angle in [0, 2 pi)."""
+    """Return the angle in [0, 2 pi)."""
     rest = angle % FULL
     return tl.where(rest < 0, rest + FULL, rest)
 
 
 @triton.jit
 def _near_zero(angle):
-    """The angle between -pi and pi."""
+    """Return the angle between -pi and pi."""
     return angle - FULL * tl.floor(angle / FULL + 0.5)
 
 
 @triton.jit
 def _between(a, b):
-    """The direction half-way between two."""
+    """Return the direction half-way between two."""
     return _near_zero(b + _near_zero(a - b) / 2)
 
 

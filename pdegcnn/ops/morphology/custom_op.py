@@ -125,7 +125,7 @@ register_argmax(morphology_pair, morphology_backward, _pair_parts, keep=3)
 
 
 def functorch_fallback(u: Tensor, kernel: Tensor, sign: int, backend: str, periodic: bool) -> Tensor:
-    """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
+    """Read the same values at the winning taps by plain torch, which function transforms can differentiate."""
     rows = _transforms.at_values(morphology, u, kernel, sign, True, backend, periodic)[1]
     taps = _transforms.at_values(_winning_taps, rows, u, kernel, sign, backend)
     return torch_impl.read(taps, u, kernel, sign)

@@ -94,7 +94,7 @@ def log_plus(
 
 
 def _fitting(u: Tensor, kernel: Tensor, t: Tensor, plain: bool) -> Scale | None:
-    """The first scale that loses nothing, None where none is known to; with ``plain`` one that lowers nothing."""
+    """Return the first scale that loses nothing, None where none is known; with ``plain`` one that lowers nothing."""
     if not all(map(_checks.has_values, (u, kernel, t))):
         return None
     if u.is_cuda and torch.cuda.is_current_stream_capturing():

@@ -17,6 +17,8 @@ from pdegcnn.ops.morphology import torch_impl
 
 BLOCK, FEW = 2048, 512
 """Outputs of one inner loop, and pixels of a plane up to which it takes several signals."""
+NARROW = 5
+"""Rows of so many taps are compared whole; of wider ones, only the taps that can win."""
 PARTS = 8
 """Most parts that the signals of a channel are cut into for several threads."""
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -49,34 +51,50 @@ def rows(width: int) -> str:
 
 
 def taps(width: int) -> str:
-    """The same, but the winning taps are noted."""
+    """Do the same and note the winning taps."""
     return _source(width, True)
 
 
 def _source(width: int, full: bool) -> str:
-    head = "@njit(cache=True, nogil=True, fastmath=FLAGS)\n"
+    head = "@njit(**PART, fastmath=FLAGS)\n"
     load = "".join(f"    k{j}, s{j} = k[{j}], np.uint64({j}) * step\n" for j in range(width))
-    start = "    for w in range(np.uint64(best.size)):\n"
-    loop = f"{start}        s = p[w] - k0\n"
-    for j in range(1, width):
-        loop += f"        v = p[w + s{j}] - k{j}\n        s = v if v > s else s\n"
-    loop += "        b = best[w]\n"
-    last = "        best[w] = s if s > b else b\n"
+    values, winners = load, load
     if full:
-        noted = "".join(f"    t{j} = index.dtype.type(number + {j})\n" for j in range(width))
-        noted += f"{start}        b, t = best[w], index[w]\n"
-        for j in range(width):
-            noted += (
-                f"        v = p[w + s{j}] - k{j}\n        t = t{j} if v > b else t\n        b = v if v > b else b\n"
-            )
-        noted += "        best[w], index[w] = b, t\n"
-    else:
-        noted = f"{loop}        index[w] = number if s > b else index[w]\n{last}"
+        winners += "".join(f"    t{j} = index.dtype.type(number + {j})\n" for j in range(width))
+    for skip in range(width // 2 + 1 if width > NARROW else 1):  # a loop for each part of the row that can win
+        condition = f"skip == {skip}" if width > NARROW else "True"
+        branch = f"    if {condition}:\n"
+        branch += "        for w in range(np.uint64(best.size)):\n"
+        inner = range(skip, width - skip)
+        values += branch + _best_of(inner) + "            best[w] = s if s > b else b\n"
+        winners += branch + (_noted(inner) if full else _best_of(inner) + ROW_NOTED)
     return (
-        f"{head}def row_value(best, p, k, step):\n{load}{loop}{last}\n\n"
-        f"{head}def row_index(best, index, p, k, step, number):\n{load}{noted}\n\n"
+        f"{head}def row_value(best, p, k, step, skip):\n{values}\n\n"
+        f"{head}def row_index(best, index, p, k, step, number, skip):\n{winners}\n\n"
         f"WIDTH, VECTOR = np.uint64({width}), {vector(width)}\nFULL, EACH = {full}, {width if full else 1}\n\n\n"
     )
+
+
+ROW_NOTED = """            index[w] = number if s > b else index[w]
+            best[w] = s if s > b else b
+"""
+
+
+def _best_of(taps: range) -> str:
+    """Source of the best of some taps of a row, and of what was best before."""
+    lines = f"            s = p[w + s{taps[0]}] - k{taps[0]}\n"
+    for j in taps[1:]:
+        lines += f"            v = p[w + s{j}] - k{j}\n            s = v if v > s else s\n"
+    return f"{lines}            b = best[w]\n"
+
+
+def _noted(taps: range) -> str:
+    """Source of the comparison tap by tap, which notes the winning one."""
+    lines = "            b, t = best[w], index[w]\n"
+    for j in taps:
+        lines += f"            v = p[w + s{j}] - k{j}\n"
+        lines += f"            t = t{j} if v > b else t\n            b = v if v > b else b\n"
+    return f"{lines}            best[w], index[w] = b, t\n"
 
 
 def _loops(kernel: Tensor) -> Any:

@@ -12,22 +12,24 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pdegcnn.ops._jit import ENTRY, PART
+
 BLOCK, LANES = 2048, 16
 FLAGS = {"contract", "nsz"}
 
 
 # rows: generic
-@njit(cache=True, nogil=True)
-def row_value(best, p, k, step):
-    """Improve ``best`` by one row of taps, which are ``step`` numbers apart."""
+@njit(**PART)
+def row_value(best, p, k, step, skip):
+    """Improve ``best`` by one row of taps, ``step`` numbers apart, but for ``skip`` taps at either end."""
     for w in range(best.size):
-        for j in range(k.size):
+        for j in range(skip, k.size - skip):
             value = p[w + j * step] - k[j]
             best[w] = value if value > best[w] else best[w]
 
 
-@njit(cache=True, nogil=True)
-def row_index(best, index, p, k, step, number):
+@njit(**PART)
+def row_index(best, index, p, k, step, number, skip):
     """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it won."""
     for w in range(best.size):
         for j in range(k.size):
@@ -43,7 +45,7 @@ FULL, EACH = False, 1  # whether winners are noted as taps, not rows of taps, an
 # rows: end
 @intrinsic
 def first_greatest(typing, p, k, at, tap):
-    """Number of the first greatest ``p[at + j] - k[tap + j]`` for j below VECTOR; none is NaN."""
+    """Return the number of the first greatest ``p[at + j] - k[tap + j]`` for j below VECTOR; none is NaN."""
 
     def build(context, builder, signature, arguments):
         arrays = [context.make_array(kind)(context, builder, x) for kind, x in zip(signature.args, arguments[:2])]
@@ -64,7 +66,7 @@ def first_greatest(typing, p, k, at, tap):
     return types.uint64(p, k, types.uint64, types.uint64), build
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
     """Send grad [H,W] of one orientation to what won: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
     none = np.uint64(offset.size)
@@ -79,9 +81,9 @@ def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
                 sums[row * WIDTH + j] += grad[h, w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
-    """The same where the winning ones of ``taps`` taps are known."""
+    """Return the same where the winning ones of ``taps`` taps are known."""
     none = np.uint64(taps)
     for h in range(grad.shape[0]):
         base = np.uint64(h * columns)
@@ -92,7 +94,7 @@ def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
                 sums[tap] += grad[h, w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def row_nan(best, index, p, k, step, number):
     """Any tap may give NaN here; a NaN that is met first stays."""
     for j in range(k.size):
@@ -104,9 +106,9 @@ def row_nan(best, index, p, k, step, number):
                     index[w] = number + j if FULL else number
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
-    """The same where a tap may be absent or give NaN; the first NaN of a row wins."""
+    """Return the same where a tap may be absent or give NaN; the first NaN of a row wins."""
     for h in range(grad.shape[0]):
         for w in range(grad.shape[1]):
             row = np.int64(winner[h, w])
@@ -121,7 +123,7 @@ def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
                 sums[row * np.int64(WIDTH) + j] += grad[h, w]
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
+@njit(**PART, fastmath={"nnan", "nsz", "reassoc"})
 def extremes(u):
     """Smallest and largest entry where none is NaN."""
     low = high = u[0]
@@ -131,7 +133,7 @@ def extremes(u):
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def has_nan(u):
     """Whether an entry is NaN."""
     count = np.int32(0)
@@ -140,14 +142,14 @@ def has_nan(u):
     return count > 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def scaled(out, u, factor):
     """Write factor * u into out, converting."""
     for w in range(out.size):
         out[w] = factor * u[w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def fill_frame(frame, u, b, c, count, sign, kernel):
     """Write sign * u of ``count`` signals from b on into the frame; return bounds and whether NaN occurs.
 
@@ -178,16 +180,16 @@ def fill_frame(frame, u, b, c, count, sign, kernel):
     return u.dtype.type(low), u.dtype.type(high), nans
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def frame_size(planes, height, width, kernel, count):
     """Length of the frame for ``count`` signals, with some room for whole vectors at its end."""
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
     return ((planes * (height + top) + top) * (width + left) + 2 * left) * count + VECTOR + LANES
 
 
-@njit(cache=True, nogil=True)
-def classify(kind, k, low, high, nans):
-    """Per row of taps: 0 cannot win, 1 ordinary, 2 NaN is possible.
+@njit(**PART)
+def classify(kind, skip, k, low, high, nans):
+    """Per row of taps: 0 cannot win, 1 ordinary, 2 NaN is possible; how many taps at either end of it cannot win.
 
     A tap whose best case is below the worst case of the centre tap, which is never outside, cannot win.
     """
@@ -195,19 +197,20 @@ def classify(kind, k, low, high, nans):
     floor = low - k[ko // 2, kh // 2, kw // 2]
     for a in range(ko):
         for i in range(kh):
-            kind[a, i] = 0
+            kind[a, i], skip[a, i] = 0, kw // 2
             for j in range(kw):
                 weight = k[a, i, j]
                 if nans or not weight > -np.inf:
                     kind[a, i] = 2
                 elif weight == np.inf:
                     kind[a, i] = 2 if high == np.inf else kind[a, i]
-                elif kind[a, i] == 0 and not high - weight < floor:
-                    kind[a, i] = 1
+                elif not high - weight < floor:
+                    kind[a, i] = max(kind[a, i], 1)
+                    skip[a, i] = min(skip[a, i], j, kw - 1 - j)
 
 
-@njit(cache=True, nogil=True)
-def convolve_rows(frame, k, kind, plane, first, lines, height, line, step, best, index, keep):
+@njit(**PART)
+def convolve_rows(frame, k, kind, skip, plane, first, lines, height, line, step, best, index, keep):
     """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
 
     ``plane`` is the place of the first pixel, ``line`` the length of a row. Tap rows that lie outside are passed over,
@@ -226,12 +229,12 @@ def convolve_rows(frame, k, kind, plane, first, lines, height, line, step, best,
         if kind[i] == 2:
             row_nan(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH))
         elif keep >= 0:
-            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH))
+            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH), skip[i])
         else:
-            row_value(best[low:high], p, k[i], step)
+            row_value(best[low:high], p, k[i], step, skip[i])
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop):
     """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winners where ``keep``.
 
@@ -244,13 +247,13 @@ def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop)
     frame = np.full(frame_size(planes, height, width, kernel, together), -np.inf).astype(u.dtype)
     block = max(1, BLOCK // line)
     best_buffer, index_buffer = np.empty(block * line + LANES, u.dtype), np.empty(block * line + LANES, np.int32)
-    kind = np.empty((ko, kh), np.int64)
+    kind, skip = np.empty((ko, kh), np.int64), np.empty((ko, kh), np.int64)
     for item in range(start, stop):
         c, b = item // parts, min(item % parts * together, batch - together)
         low, high, nans = fill_frame(frame, u, b, c, together, one, kernel)
         for o in range(orientations):
             k = kernel[c, o]
-            classify(kind, k, low, high, nans)
+            classify(kind, skip, k, low, high, nans)
             for first in range(0, height, block):
                 lines = min(block, height - first)
                 size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
@@ -263,13 +266,15 @@ def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop)
                         continue
                     plane = ((source % planes * (height + top) + top) * (width + left) + left) * together
                     number = a * kh if keep else -1 - kh
-                    convolve_rows(frame, k[a], kind[a], plane, first, lines, height, line, step, best, index, number)
+                    convolve_rows(
+                        frame, k[a], kind[a], skip[a], plane, first, lines, height, line, step, best, index, number
+                    )
                 write_rows(out, b, c, o, first, lines, together, best, one, line)
                 if keep:
                     write_rows(winner, b, c, o, first, lines, together, index, np.int32(1), line)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def write_rows(out, b, c, o, first, lines, count, values, factor, line):
     """Write factor * values, rows of length ``line`` with their signals innermost, into ``lines`` rows of out."""
     width = out.shape[4]
@@ -283,7 +288,7 @@ def write_rows(out, b, c, o, first, lines, count, values, factor, line):
                     out[b + n, c, o, first + h, w] = factor * row[w * count + n]
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start, stop):
     """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into sums [parts,C,Or,taps].
 
@@ -293,8 +298,8 @@ def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start
     batch, channels, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = sums.shape[0], kh // 2, kw // 2
-    columns, rows = width + left, height + top
-    signal = np.full(frame_size(planes, height, width, kernel, 1), -np.inf).astype(u.dtype)
+    columns, rows, single = width + left, height + top, np.int64(1)  # a literal would be compiled for again
+    signal = np.full(frame_size(planes, height, width, kernel, single), -np.inf).astype(u.dtype)
     frame = np.empty(signal.size, grad.dtype)
     offset = np.empty((orientations, ko * kh * EACH), np.uint64)
     for o in range(orientations):
@@ -310,7 +315,7 @@ def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start
             frame[:] = 0
             high, nans = one, False
             if not FULL:
-                _, high, nans = fill_frame(signal, u, b, c, 1, one, kernel)
+                _, high, nans = fill_frame(signal, u, b, c, single, one, kernel)
             for o in range(orientations):
                 if FULL:
                     plane_full_back(

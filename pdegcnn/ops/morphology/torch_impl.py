@@ -123,7 +123,7 @@ def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -
 
 
 def read(taps: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
-    """The value of every output at its winning tap; differentiable torch."""
+    """Read the value of every output at its winning tap by differentiable torch."""
     source, entry, won = _sources(taps, kernel.shape[2:], u.shape[2])
     from_u = u.flatten(2).gather(2, source.flatten(2))
     from_kernel = kernel.flatten(1).expand(u.shape[0], -1, -1).gather(2, entry.flatten(2))

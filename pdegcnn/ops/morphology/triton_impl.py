@@ -34,7 +34,7 @@ STEPS = 32
 
 @triton.jit
 def _difference(p, q, SIGN: tl.constexpr):
-    """What a tap gives; an absent one, of weight infinity, never wins."""
+    """Return what a tap gives; an absent one, of weight infinity, never wins."""
     weight = tl.load(q)
     return tl.where(weight == float("inf"), float("-inf"), SIGN * tl.load(p) - weight)
 
@@ -172,7 +172,7 @@ def _backward_signal(
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """What each source won, for kernels too large to write out."""
+    """Return what each source won, for kernels too large to write out."""
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
@@ -207,7 +207,7 @@ def _backward_kernel(
     TAPS: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """What each kernel entry won, for kernels too large to write out."""
+    """Return what each kernel entry won, for kernels too large to write out."""
     plane = tl.program_id(0).to(tl.int64)
     tap = tl.program_id(1) * TAPS + tl.arange(0, TAPS)
     total = tl.zeros([TAPS], tl.float64)
@@ -228,7 +228,7 @@ def written_out(u: Tensor, size: Sequence[int]) -> bool:
 
 @cache
 def _module(name: str, *arguments: object) -> ModuleType:
-    """The kernel ``name`` of ``triton_source.py`` for one size of the kernel and what else it depends on."""
+    """Return the kernel ``name`` of ``triton_source.py`` for one size of the kernel and what else it depends on."""
     return _jit.import_text(f"morphology_{name}", getattr(triton_source, name)(*arguments))
 
 

@@ -18,7 +18,7 @@ SIZES = "batch, channels, orientations, stride, height, width, frame_height, fra
 
 
 def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype: str, periodic: bool = True) -> str:
-    """Module with ``forward(frame, kernel, out, winner, sizes)``: values, and rows of winning taps where ``keep``.
+    """Return a module with ``forward(frame, kernel, out, winner, sizes)``: values, rows of winning taps where ``keep``.
 
     Args:
         size: size of the kernel [KO,KH,KW].
@@ -77,7 +77,7 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
 
 
 def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
-    """Module with ``backward_signal(frame, winners, out, sizes)``: each source sums what it won.
+    """Return a module with ``backward_signal(frame, winners, out, sizes)``: each source sums what it won.
 
     ``frame`` holds gradients of outputs and ``winners`` their winning taps, both padded; a gradient that was loaded
     serves every source that it may belong to.
@@ -112,7 +112,7 @@ def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
 
 
 def backward_kernel(size: tuple[int, int, int], dtype: str) -> str:
-    """Module with ``backward_kernel(grad, winner, sums, ...)``: each kernel entry sums what it won, ``[N,C,Or,taps]``.
+    """Return a module with ``backward_kernel(grad, winner, sums, ...)``: each kernel entry sums what it won.
 
     A program owns the taps of one orientation of one kernel, some signals of the batch (axis 1 of the grid, ``group``
     each) and a part of their outputs (axis 2, ``length`` each): N is the number of these parts.

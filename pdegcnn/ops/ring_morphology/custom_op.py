@@ -72,6 +72,6 @@ register_pull(ring_morphology_backward, _reading)
 def functorch_fallback(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, backend: str
 ) -> Tensor:
-    """Same value, read again at the winning taps by plain torch: what function transforms can differentiate."""
+    """Read the same values at the winning taps by plain torch, which function transforms can differentiate."""
     winner = _transforms.at_values(ring_morphology, u, kernel, taps, start, longest, sign, True, backend)[1]
     return torch_impl.read(winner, u, kernel, taps, start, sign)

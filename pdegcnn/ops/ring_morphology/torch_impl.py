@@ -61,7 +61,7 @@ def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels:
 
 
 def read(winner: Tensor, u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, sign: int) -> Tensor:
-    """The value of every output at its winning tap; differentiable torch."""
+    """Read the value of every output at its winning tap by differentiable torch."""
     position, entry, won = sources(winner, taps, start, kernel.shape[1])
     from_u = u.flatten(2).gather(2, position.flatten(2))
     from_kernel = kernel.flatten(1).expand(u.shape[0], -1, -1).gather(2, entry.flatten(2))
