@@ -134,7 +134,7 @@ def diffusion(
             outside the window goes to the mean of the signal, with zero padding nowhere), ``"sampled"`` (the kernel at
             the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for band-limited
             periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
-            on a mesh ``"kernel"``.
+            on a mesh ``"kernel"`` or ``"sampled"``.
         kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; see
             :func:`dilation`. Unless given, all turns and a radius of 5 pixels, or of 3.5 units on a mesh.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.

@@ -24,7 +24,7 @@ from pdegcnn.pde.mesh_neighbors import directional_neighbors, half_edges
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.spaces import SE2, Mesh
 
-METHODS = {"convection": ("linear",), "diffusion": ("kernel",)}
+METHODS = {"convection": ("linear",), "diffusion": ("kernel", "sampled")}
 DISTANCES = ("half_angle",)
 NEAR_FLAT = 0.501
 """Below this power rounding it to float32 would change the kernel."""
@@ -60,6 +60,7 @@ class MeshSolver(Solver):
             _checks.choice("boundary", options.boundary, ("replicate",))
         if options.distance is not None:
             _checks.choice("distance", options.distance, DISTANCES)
+        self.sampled = options.method == "sampled"
         size, radii = options.kernel_size, options.reach(math.pi / 2)
         if radii is not None:
             self.reach = reach_within(self.space, *radii)
@@ -93,7 +94,8 @@ class MeshSolver(Solver):
         """Return ``exp(-time (-Delta)^alpha) u`` by a kernel.
 
         The cell of a point, where the kernel of a small power has its peak, is integrated in closed form. What the
-        window does not hold goes to the mean of the signal.
+        window does not hold goes to the mean of the signal. With ``method="sampled"`` the kernel at the points of the
+        window is scaled to mass one instead.
         """
         space, matrix = self.space, _matrix(metric, u)
         dim = dimension(space)
@@ -111,6 +113,9 @@ class MeshSolver(Solver):
         else:
             distances = torch.linspace(0, 1, SAMPLES, dtype=matrix.dtype, device=u.device) * reach
         weights = profile(distances**2, alpha, dim, time)
+        if self.sampled:
+            table = directional_neighbors(space, radius, u)
+            return gather_mean(u, table, matrix, weights / weights.detach()[0], reach, taps)
         weights = weights / weights.detach()[1]
         # the point itself counts only where there is no other, and far points where there are no near ones
         weights = torch.cat((torch.full_like(weights[:1], FAINT**2), weights[1:] + FAINT))

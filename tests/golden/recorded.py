@@ -94,6 +94,7 @@ def function_cases() -> dict[str, Callable[[], list[Tensor]]]:
                     if term == "convection":
                         options = {k: v for k, v in options.items() if k == "time"}
                     old = RECORDED.get(term, {}) if on_grid(name) else {}
+                    old = RECORDED["diffusion"] if (name, term) == ("Mesh", "diffusion") else old
                     old = {"method": "galerkin"} if (name, term) == ("SO3", "convection") else old
 
                     def run(term=term, space=space, shape=shape, w=weights, options=options | old):
@@ -127,7 +128,7 @@ def layer_cases() -> dict[str, Callable[[], list[Tensor]]]:
     """Return lift, PDE layer and projection of every space, gauge and reversible layers."""
     made: dict[str, Callable[[], list[Tensor]]] = {}
     for name, (space, shape, _) in spaces().items():
-        then = {"convection": "galerkin"} if name == "SO3" else {}
+        then = {"SO3": {"convection": "galerkin"}, "Mesh": {"diffusion": "sampled", "kernel_size": 5}}.get(name, {})
         for training in (False, True):
             made[f"PDELayer {name} training={training}"] = (
                 lambda name=name, space=space, shape=shape, then=then, training=training: trained(
