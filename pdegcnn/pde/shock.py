@@ -165,6 +165,7 @@ class MeshShock(ShockSolver):
     OPTIONS: ClassVar = {NAME: ("kernel_size", "radius", "distance", "boundary", "smoothing")}
     PARTS: ClassVar = MeshSolver
     DERIVATIVES: ClassVar = MeshDerivatives
+    DIFFUSION: ClassVar = "sampled"  # as on grids
 
 
 SHOCKS: dict[type[Space], type[ShockSolver]] = {PlanarSpace: GridShock, RotationSpace: SphereShock, Mesh: MeshShock}

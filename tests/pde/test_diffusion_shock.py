@@ -47,7 +47,7 @@ def metric(space: Space, channels: int = 2) -> Tensor:
 def diffused(u: Tensor, space: Space, weights: Tensor) -> Tensor:
     """The part that diffuses: by a mean of pixels or vertices, or in the harmonic domain, which may leave the range."""
     if not isinstance(space, RotationSpace):
-        method = {"method": "sampled"} if isinstance(space, GridSpace) else {}
+        method = {"method": "sampled"} if isinstance(space, (GridSpace, pg.Mesh)) else {}
         return diffusion(u, space, weights, **method, **SMALL)
     axes = tuple(range(2, u.ndim))
     return diffusion(u, space, weights).maximum(u.amin(axes, True)).minimum(u.amax(axes, True))
