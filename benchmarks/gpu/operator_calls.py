@@ -55,6 +55,7 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
         "convection": _convection,
         "group_convolution": _group_convolution,
         "ring_morphology": _rings,
+        "between_samples": _between_samples,
     }.get(name, _mesh)
     calls = maker(name, sizes, backend)
     return [(text, Call(f, tuple(_leaf(x, device, dtype) for x in leaves))) for text, f, leaves in calls]
@@ -62,7 +63,8 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
 
 def missing() -> set[str]:
     """Operators without a call here."""
-    known: set[str] = {"morphological_convolution", "convection", "group_convolution", "ring_morphology", *MESH}
+    grids = {"morphological_convolution", "convection", "group_convolution", "ring_morphology", "between_samples"}
+    known: set[str] = grids | set(MESH)
     names: set[str] = set(registry.operators())
     return names - known
 
@@ -98,6 +100,21 @@ def _group_convolution(name: str, sizes: Sizes, backend: str) -> list:
 
     leaves = (torch.randn(sizes.signal), torch.randn(*sizes.signal[1:3], *sizes.kernel))
     return [("replicate", lambda u, k: group_convolution(u, k, "replicate", backend), leaves)]
+
+
+def _between_samples(name: str, sizes: Sizes, backend: str) -> list:
+    from pdegcnn.ops.between_samples import between_samples
+    from pdegcnn.pde.grid_interpolation import turning_matrix
+
+    u = rounded(torch.randn(sizes.signal))
+    matrix = turning_matrix(u.shape[2], torch.tensor([0.5], dtype=torch.float64))
+    matrix = matrix.reshape(-1, u.shape[2])
+    shifts = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.25))
+
+    def run(u: Tensor) -> Tensor:
+        return between_samples(u, matrix.to(u), u.detach().amin((2, 3, 4)), shifts, backend)
+
+    return [("two readings", run, (u,))]
 
 
 def _rings(name: str, sizes: Sizes, backend: str) -> list:

@@ -16,7 +16,7 @@ EXTRAS = {
     "wavelets": ("PyWavelets",),
     "healpix": ("healpy",),
     "hub": ("safetensors", "huggingface_hub"),
-    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "export": ("torch", "onnx", "onnxscript", "onnxruntime"),
 }
 """Packages of each extra of the installation."""
 

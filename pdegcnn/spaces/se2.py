@@ -83,7 +83,7 @@ class SE2(PlanarSpace):
     @property
     def angles(self) -> Tensor:
         """Angle of each orientation, ``[Or]`` radians, float64."""
-        return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
+        return torch.arange(self.orientations, dtype=torch.float64) * self.angle_step
 
     @property
     def grid_spacing(self) -> Tensor:

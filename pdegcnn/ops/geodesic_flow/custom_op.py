@@ -20,14 +20,33 @@ def _(u: Tensor, path: Tensor, tables: list[Tensor]) -> Tensor:
     return u.new_empty(u.shape)
 
 
+# Gradients in batches (``is_grads_batched``) do not reach operators that take lists, so each table is an argument.
 @operator("pdegcnn::geodesic_flow_backward")
-def read_backward(grad: Tensor, u: Tensor, path: Tensor, tables: list[Tensor], learn: bool) -> tuple[Tensor, Tensor]:
+def read_backward(
+    grad: Tensor,
+    u: Tensor,
+    path: Tensor,
+    learn: bool,
+    keys: Tensor,
+    fans: Tensor,
+    tail: Tensor,
+    following: Tensor,
+    previous: Tensor,
+    twin: Tensor,
+    length: Tensor,
+    corner: Tensor,
+    angle: Tensor,
+    transport: Tensor,
+    scale: Tensor,
+    gauge: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Gradients in the signal and (with ``learn``, else zero) in the paths."""
+    tables = keys, fans, tail, following, previous, twin, length, corner, angle, transport, scale, gauge
     return implementation("geodesic_flow", "numba").backward(grad, u, tables, path, tracing.MOST_TRIANGLES, learn)
 
 
 @read_backward.register_fake
-def _(grad: Tensor, u: Tensor, path: Tensor, tables: list[Tensor], learn: bool) -> tuple[Tensor, Tensor]:
+def _(grad: Tensor, u: Tensor, path: Tensor, learn: bool, *tables: Tensor) -> tuple[Tensor, Tensor]:
     return u.new_empty(u.shape), path.new_empty(path.shape)
 
 
@@ -38,12 +57,12 @@ def _setup(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad):
     u, path, *tables = ctx.saved_tensors
-    grad_u, grad_path = read_backward(grad.contiguous(), u, path, tables, ctx.needs_input_grad[1])
+    grad_u, grad_path = read_backward(grad.contiguous(), u, path, ctx.needs_input_grad[1], *tables)
     return grad_u, grad_path if ctx.needs_input_grad[1] else None, [None] * len(tables)
 
 
 def _setup_backward(ctx, inputs, output) -> None:
-    grad, u, path, tables, _ = inputs
+    grad, u, path, _, *tables = inputs
     ctx.save_for_backward(grad, u, path, *tables)
 
 
@@ -54,7 +73,7 @@ def _double_backward(ctx, *along):
     def specification(u: Tensor, path: Tensor) -> Tensor:
         return tracing.flow(u, tracing.HalfEdges._make(tables), path, "numba")
 
-    return *_transforms.pull_again(specification, grad, (u, path), along), [None] * len(tables), None
+    return *_transforms.pull_again(specification, grad, (u, path), along), None, *[None] * len(tables)
 
 
 read.register_autograd(_backward, setup_context=_setup)
