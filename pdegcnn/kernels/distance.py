@@ -40,6 +40,10 @@ class Distance:
         return self.squared(space, metric, self.coordinates(space, g))
 
 
+def _element(space: GridSpace, g: Tensor) -> Tensor:
+    return g
+
+
 def _log(space: GridSpace, g: Tensor) -> Tensor:
     return space.log(g)
 
@@ -93,13 +97,20 @@ def combined(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
     return low**2 * (first + second) + w3**2 * turn + more * costly / (1 + (ratio**2 - 1) * way)
 
 
-DISTANCES: dict[str, Distance] = {
+DISTANCES: dict[str, Callable[[GridSpace, Metric, Tensor], Tensor]] = {
     "logarithmic": Distance(_log, norm),
     "half_angle": Distance(_half_angle, norm),
     "sub_riemannian": Distance(_half_angle, sub_riemannian),
     "combined": Distance(_half_angle, combined),
 }
+"""Squared distances by name: functions of ``(space, metric, g [..., dim])`` to ``[C, ...]``."""
 DEFAULT_DISTANCE = "combined"
+
+
+def distance_of(name: str) -> Distance:
+    """Return a listed distance in two steps; the coordinates of a plain function are the elements themselves."""
+    listed = DISTANCES[name]
+    return listed if isinstance(listed, Distance) else Distance(_element, listed)
 
 
 def ball_reach(metric: Metric, radius: Tensor, distance: str) -> Tensor:

@@ -16,7 +16,7 @@ from pdegcnn._derived import Table
 from pdegcnn._dtypes import HALF, wide_dtype, widen
 from pdegcnn._typing import Factory, tolist
 from pdegcnn.kernels.diffusion import SMALLEST_ALPHA, density, mass_of_cell, profile, radius_of_mass
-from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, ball_reach
+from pdegcnn.kernels.distance import DEFAULT_DISTANCE, DISTANCES, Distance, ball_reach, distance_of
 from pdegcnn.kernels.heat import HeatTaps, heat_mass
 from pdegcnn.kernels.metric import PLANE_ONLY, Metric, half_sides
 from pdegcnn.kernels.morphological import cost, radius_of_cost
@@ -79,6 +79,7 @@ class GridSolver(Solver):
         default = DIFFUSION_DISTANCE if self.term == "diffusion" else DEFAULT_DISTANCE
         distance = default if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))
+        self.squared = distance_of(self.distance)
         self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
         if options.semifield is not None:
             if not self.space.is_periodic:
@@ -120,7 +121,7 @@ class GridSolver(Solver):
         else:
             own = None if self.method else grid_lattice.own_orientations(self.space, reach, planes)
             found = grid_lattice.taps(self.space, reach, planes, own)
-        return DISTANCES[self.distance].coordinates(self.space, found)
+        return self.squared.coordinates(self.space, found)
 
     @property
     def channels_are_independent(self) -> bool:
@@ -233,7 +234,7 @@ class GridSolver(Solver):
         """Return a pass's kernel of every channel of ``like``, from the cache in evaluation mode."""
         arguments: tuple[Any, ...] = self.space, metric, self._taps(reach, which, like), alpha, time
         if not self.is_heat:
-            arguments = *arguments, self.distance
+            arguments = *arguments, self.squared
         if not self.method:
             places = self._buffers.get(f"places{which}")
             if places is None:
@@ -278,13 +279,13 @@ class GridSolver(Solver):
 
 
 def morphology_kernel(
-    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float, distance: str, places: Tensor
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float, distance: Distance, places: Tensor
 ) -> Tensor:
     """Return the turned kernel ``k(h^-1 g)`` of dilation and erosion, ``[C,Or,KO,KH,KW]``.
 
     ``taps`` are coordinates that the distance is a function of, and ``places [Or,KO,KH,KW]`` says where each is met.
     """
-    kernel = cost(DISTANCES[distance].squared(space, metric, taps), alpha, time)
+    kernel = cost(distance.squared(space, metric, taps), alpha, time)
     kernel = F.pad(kernel.flatten(1), (0, 1), value=torch.inf)
     return kernel.index_select(1, places.flatten()).view(-1, *places.shape)
 
@@ -296,7 +297,7 @@ def heat_kernel(space: GridSpace, metric: Metric, taps: HeatTaps, alpha: Alpha, 
 
 
 def diffusion_kernel(
-    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float, distance: Distance
 ) -> Tensor:
     """Return the turned diffusion kernel, ``[C,Or,KO,KH,KW]``: its mass in the cell of each tap, at most one in all.
 
@@ -305,7 +306,7 @@ def diffusion_kernel(
     The cell of the centre, where the kernel of a small power has its peak, is integrated in closed form. All
     orientations give and take the same mass.
     """
-    squared = DISTANCES[distance].squared(space, metric, taps)
+    squared = distance.squared(space, metric, taps)
     sides = half_sides(metric, space.grid_spacing.to(squared))
     volume = (2 * sides).prod(-1)[:, None, None, None, None]
     mass = density(squared, alpha, space.dim, time).mean(2).sum(1) * volume
@@ -327,10 +328,10 @@ def _conserving(space: GridSpace, mass: Tensor, middle: Tensor) -> Tensor:
 
 
 def sampled_diffusion_kernel(
-    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float = 1.0, distance: str = DEFAULT_DISTANCE
+    space: GridSpace, metric: Metric, taps: Tensor, alpha: Alpha, time: float, distance: Distance
 ) -> Tensor:
     """Return the kernel at taps alone, scaled to mass one, ``[C,Or,KO,KH,KW]``."""
-    squared, sizes = DISTANCES[distance].squared(space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
+    squared, sizes = distance.squared(space, metric, taps), (taps.shape[1], taps.shape[2], taps.shape[3])
     kernel = profile(squared, alpha, space.dim, time) * space.tap_weights(sizes, squared)
     return _balanced(kernel, _orientation_of_taps(space, kernel))
 

@@ -133,3 +133,12 @@ def test_distances_for_diagonal_metrics_only_say_so(name: str) -> None:
         DISTANCES[name](SPACE, SPD(torch.eye(3)[None]), torch.zeros(1, 3))
     with pytest.raises(ValueError, match="distance: .*has no orientations"):
         DISTANCES[name](pg.R2(), Diagonal(torch.ones(1, 2)), torch.zeros(1, 2))
+
+
+def test_a_plain_function_may_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the tutorial does: dilation, sampled diffusion and layers read the distance of the elements."""
+    monkeypatch.setitem(DISTANCES, "own", lambda space, metric, g: metric.squared_norm(space.half_angle(g)))
+    u, w = torch.randn(1, 2, 8, 7, 7, dtype=torch.float64), torch.tensor([1.0, 1.6, 0.8], dtype=torch.float64)
+    for run in (pg.functional.dilation, pg.functional.diffusion):
+        own, listed = (run(u, SPACE, w, distance=name) for name in ("own", "half_angle"))
+        torch.testing.assert_close(own, listed, rtol=1e-12, atol=1e-12)
