@@ -1,4 +1,4 @@
-"""Stateless layers on plain tensors: PDE terms on every space, group convolutions, lifting, projecting, resampling."""
+"""Stateless layers on plain tensors: PDE terms on every space, group convolutions, lifting, projection, resampling."""
 
 from __future__ import annotations
 
@@ -60,35 +60,35 @@ def convection(
     boundary: str | None = None,
     padding_mode: str | None = None,
 ) -> Tensor:
-    """Flow of a left-invariant vector field for a time t: ``u(g exp(-t c))``.
+    r"""Transport a signal along a left-invariant vector field c for a time t: :math:`u(g \exp(-t c))`.
 
     Source: Smets et al. (arXiv 2001.09046), section 5.1.
 
     Args:
         u: signal laid out as ``space.layout``.
-        space: the space.
-        vector: ``c [C,dim]`` or ``[dim]``, per unit of time; on SE(2) (forward, lateral, turn) in pixels, pixels,
-            radians, on the plane (x, y) in pixels, on volumes (x, y, z) in units of length, on SO(3) (tilt, tilt, spin)
-            in radians, on a mesh as on SE(2) in its unit of length.
+        space: the space; it needs an invariant vector field, so not S2.
+        vector: ``c [C,dim]`` or ``[dim]``, per unit of time: (forward, lateral, turn) on SE(2), in pixels and radians,
+            and on meshes, in units of length and radians; (x, y) in pixels on the plane, (x, y, z) in units of length
+            on volumes; (tilt, tilt, spin) in radians on SO(3).
+        time: length of the step, positive.
         method: on grids ``"cubic"`` (default: trigonometric interpolation between orientations, cubic between pixels),
-            ``"linear"`` interpolation (never leaves the range of ``u``, but smooths), or ``"spectral"`` (phase shifts,
-            exact for what the samples resolve, periodic; the step's inverse is its adjoint). On SO(3) ``"spectral"``
-            (default): exact for band-limited signals on the orders that the fibre holds, up to ``(Or - 1) // 2``. A
-            tilt carries orders beyond them, up to the degree; a fibre of fewer than ``2 band + 1`` samples cuts those,
-            and with them a part of the norm. ``"galerkin"`` restricts the generator to the orders held instead: it
-            keeps norms and is a group in ``time``, but is not exact on such a fibre. On a mesh ``"linear"``, along
-            geodesics.
-        boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
-            ``"periodic"`` (default and only choice of spectral).
+            ``"linear"`` (stays within the range of ``u``, but smooths) or ``"spectral"`` (phase shifts, exact for
+            periodic signals that the samples resolve; its adjoint inverts it). On SO(3) ``"spectral"`` (default), exact
+            for band-limited signals on the orders that the fibre holds, up to ``(Or - 1) // 2``: a tilt creates orders
+            up to the degree, and a fibre of fewer than ``2 band + 1`` samples drops those beyond, with a part of the
+            norm; or ``"galerkin"``, which restricts the generator to the orders held: it keeps norms and is a group in
+            ``time``, but is not exact on such a fibre. On a mesh ``"linear"``, along geodesics.
+        boundary: outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
+            ``"periodic"`` (the only choice of ``"spectral"``).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
     Returns:
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
 
     Raises:
-        ValueError: for wrong shapes, options that the space lacks, a non-finite vector, or a space without invariant
-            vector fields.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        ValueError: for wrong shapes, options that the space lacks, a vector that is not finite, or a space without
+            invariant vector fields.
+        TypeError: if ``u`` is not a floating tensor, or ``vector`` has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -118,38 +118,39 @@ def diffusion(
     boundary: str | None = None,
     padding_mode: str | None = None,
 ) -> Tensor:
-    """Fractional diffusion ``exp(-t (-Delta)^alpha) u`` with the Laplacian of a left-invariant metric.
+    r"""Apply fractional diffusion :math:`\exp(-t (-\Delta)^\alpha)\, u` with the Laplacian of a left-invariant metric.
 
     Source: Smets et al. (arXiv 2001.09046), section 5.2.
 
     Args:
         u: signal laid out as ``space.layout``.
         space: the space.
-        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i, so the diffusivity
-            is ``w_i^-2``; one weight on the sphere), matrices ``G [C,dim,dim]``, or a symmetric metric object of
+        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i; the diffusivity is
+            ``w_i^-2``; one weight on the sphere), matrices ``G [C,dim,dim]``, or a symmetric metric object of
             :mod:`pdegcnn.kernels`.
         time: length of the step, positive.
         alpha: power of the Laplacian, in (0, 1].
-        method: on grids ``"kernel"`` (default: convolution with the kernel's mass in the cell of each tap; what lies
-            outside the window goes to the mean of the signal, with zero padding nowhere), ``"sampled"`` (the kernel at
-            the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for band-limited
-            periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
+        method: on grids ``"kernel"`` (default: each tap has the mass of the kernel in its cell; mass outside the window
+            goes to the mean of the signal, or is lost with zero padding), ``"sampled"`` (kernel values at the taps,
+            scaled to mass one: too little diffusion for small powers) or ``"spectral"``
+            (exact for band-limited periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
             on a mesh ``"kernel"`` or ``"sampled"``.
         kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; see
-            :func:`dilation`. Unless given, all turns and a radius of 5 pixels, or of 3.5 units on a mesh.
+            :func:`dilation`. Default: all orientations and a radius of 5 pixels, or 3.5 units on a mesh.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
-        distance: approximation of the distance on grids (unless given the heat kernel's
-            approximation by its moments at each turn, see :mod:`pdegcnn.kernels.heat`).
-        boundary: what lies outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"`` (spectral:
-            periodic).
+        distance: approximation of the distance on grids; by default the heat kernel's own, from its moments at each
+            angle (:mod:`pdegcnn.kernels.heat`).
+        boundary: outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"``
+            (the only choice of ``"spectral"``).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
     Returns:
-        A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
+        A signal like ``u``. Kernel methods take weighted means, so values stay between ``min u`` and ``max u``, except
+        with zero padding.
 
     Raises:
         ValueError: for wrong shapes, values out of range, options that the space lacks, or an asymmetric metric.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -175,13 +176,12 @@ def convection_diffusion(
     alpha: Alpha = 1.0,
     method: str | None = None,
 ) -> Tensor:
-    """Convection and fractional diffusion at once, ``exp(-t (c + (-Delta)^alpha)) u``, by one exponential.
+    r"""Apply convection and diffusion together by one exponential, :math:`\exp(-t (c + (-\Delta)^\alpha))\, u`.
 
-    The two do not commute unless the metric is the same in all directions, so one after the other solves
-    ``u_t = -c u - (-Delta)^alpha u`` up to an error of splitting; this has none, and one pair of transforms. On
-    SO(3) only, exact for band-limited signals.
-
-    Source: Gerken et al. (arXiv 2105.13926), section 4: the action of the frame on coefficients.
+    The two commute only if the metric is the same in all directions. Applied in turn they solve
+    :math:`\partial_t u = -c u - (-\Delta)^\alpha u` up to a splitting error; this function has no such error and takes
+    one pair of transforms. On SO(3) only, exact for band-limited signals. Source: Gerken et al. (arXiv 2105.13926),
+    section 4: the action of the frame on coefficients.
 
     Args:
         u: signal laid out as ``space.layout``.
@@ -193,7 +193,7 @@ def convection_diffusion(
         method: ``"spectral"``, the only one.
 
     Returns:
-        A signal like ``u``, of the same integral and of no greater norm. Differentiable in all tensors.
+        A signal like ``u``, with the same integral and at most the same norm. Differentiable in all tensors.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or a space without this term.
@@ -229,9 +229,10 @@ def dilation(
     semifield: str = "max_plus",
     temperature: Tensor | float | None = None,
 ) -> Tensor:
-    """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
+    r"""Dilate a signal, :math:`\sup_h u(h) - k(h^{-1} g)`, which solves :math:`\partial_t u = |\nabla u|^{2\alpha}`.
 
-    Source: Smets et al. (arXiv 2001.09046), section 5.3; Bellaard et al. (2023) for the distances.
+    Sources: Smets et al. (arXiv 2001.09046), section 5.3 (Lax-Oleinik formula); Bellaard et al. (2023) for the
+    distances.
 
     Args:
         u: signal laid out as ``space.layout``.
@@ -240,39 +241,36 @@ def dilation(
             ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
-        kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on grids a radius of (2 pi / 3, 3), on meshes of (2 pi / 3, 5 / 2); on S2 and SO(3) no less
-            than a radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one
-            per axis (orientations first), or ``"auto"``: every tap that could win, chosen from metric, power and the
-            range of ``u``.
-        radius: radius of the window in place of ``kernel_size``, in pixels (on volumes in units of length), in radians
-            on S2 and SO(3), in units of a mesh; or (radians of orientation, that), where one number stands for
-            (pi/2, that).
+        kernel_size: samples across the window: odd taps on grids, grid steps on S2 and SO(3), units of length on a
+            mesh; one number or one per axis (orientations first), or ``"auto"``: every tap that can attain the
+            supremum, by metric, power and range of ``u``. Default: 5 (a radius of (2 pi / 3, 3) on grids and
+            (2 pi / 3, 5 / 2) on meshes, at least 5 pi / 16 on S2 and (5 pi / 8, 5 pi / 32) on SO(3)).
+        radius: radius of the window in place of ``kernel_size``: in pixels (units of length on volumes), in radians on
+            S2 and SO(3), in units of a mesh; or (radians of orientation, that). One number stands for (pi/2, that).
         distance: on grids ``"combined"`` (default), ``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``; on S2
             and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
-        subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
-            samples, for alpha > 1/2. Alone it comes nearer to the supremum, but what it adds beyond the band folds
-            back: several layers on rough signals commute with rotations worse. With ``oversample`` it lowers that
-            error too.
-        oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
-            space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
-            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples, which halves
-            the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
-            finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
-            radians.
-        semifield: ``"max_plus"``, or on images ``"log_plus"``: a soft maximum over the samples of the window,
-            ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. Constants stay
-            constant. For low temperatures t it tends to the maximum over the samples, for high ones to the mean of the
-            window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
-        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
+        subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the best sample towards the supremum between
+            samples, for alpha > 1/2. It is nearer to the supremum, but aliases: several layers on rough signals are
+            less equivariant. Together with ``oversample`` it lowers that error too.
+        oversample: how many times more finely ``u`` is read, one factor for all axes or (orientations, space); 1 reads
+            the samples alone. On grids the supremum over the finer samples is taken at the samples; on SE(2) the
+            default also reads the middle of every cell, which halves the error for two to three times the time. On S2
+            and SO(3) over rings the signal is interpolated on a finer grid by its coefficients, dilated there, and
+            truncated to the band; the window keeps its size in radians.
+        semifield: ``"max_plus"``, or on images ``"log_plus"``: a soft maximum over the window,
+            :math:`t \log(\sum e^{(u(h) - k)/t} / \sum e^{-k/t})`, whose gradient reaches all samples. It keeps
+            constants, tends to the maximum for low temperatures t and to the mean of the window for high ones. For
+            ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u` (Cole-Hopf).
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` that may need
+            gradients.
 
     Returns:
-        A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band, and for
-        ``"log_plus"``, which lies between the least and greatest value). Nothing outside the image ever wins.
+        A signal like ``u``, nowhere below it (except with ``oversample``, which truncates the band, and ``"log_plus"``,
+        which stays between the least and greatest value). Points outside the image never count.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -306,7 +304,7 @@ def erosion(
     semifield: str = "max_plus",
     temperature: Tensor | float | None = None,
 ) -> Tensor:
-    """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
+    r"""Erode a signal, :math:`\inf_h u(h) + k(h^{-1} g)`, which is ``-dilation(-u)``; arguments as in :func:`dilation`.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -354,26 +352,28 @@ def morphological_convolution(
     semifield: str = "max_plus",
     temperature: Tensor | float | None = None,
 ) -> Tensor:
-    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
+    r"""Return ``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
 
-    With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
-    exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
-    plane of u is below 680 t; where the sums of a wider range underflow, the sharp maximum replaces them. Source:
-    Bellaard et al. (arXiv 2403.15182).
+    ``semifield="log_plus"`` takes a soft maximum, :math:`t \log \sum e^{(u - k)/t}`, or a soft minimum,
+    :math:`-t \log \sum e^{-(u + k)/t}`, which differ from the sharp ones by at most :math:`t \log N` for N taps. They
+    are exact to rounding if the range of u is below 680 t; the sharp values are used where a wider range makes the sums
+    underflow. Source: Bellaard et al. (arXiv 2403.15182).
 
     Args:
         u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
         kernel: ``[C,Or,KO,KH,KW]``, or ``[C,KH,KW]`` for an image; odd sizes; ``inf`` marks an absent tap.
         sign: +1 or -1.
         semifield: ``"max_plus"`` or ``"log_plus"``.
-        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` that may need
+            gradients.
 
     Returns:
-        A signal like ``u``. Orientations are periodic; taps outside the image never win; ties go to the first tap.
+        A signal like ``u``. Orientations are periodic; taps outside the image never count; the first of equal taps gets
+        the gradient.
 
     Raises:
         ValueError: for ranks, channels, orientations, sizes, sign or temperature that do not fit.
-        TypeError: for anything but floating tensors of one dtype.
+        TypeError: if the arguments are not floating tensors of one dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -392,12 +392,12 @@ def morphological_convolution(
 def group_convolution(
     u: Tensor, kernel: Tensor, boundary: str | None = None, *, padding_mode: str | None = None
 ) -> Tensor:
-    """Linear group convolution (correlation) with a kernel that is already turned.
+    """Correlate a signal with a kernel that is already turned to each orientation (linear group convolution).
 
     Args:
         u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
-        kernel: depthwise ``[C,Or,KO,KH,KW]`` (``[C,KH,KW]`` for an image), or channel-mixing
-            ``[Cout,C,Or,KO,KH,KW]``; odd sizes.
+        kernel: depthwise ``[C,Or,KO,KH,KW]`` (``[C,KH,KW]`` for an image), or channel-mixing ``[Cout,C,Or,KO,KH,KW]``;
+            odd sizes.
         boundary: outside the image ``"zeros"`` (the default), ``"replicate"`` or ``"periodic"``.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
@@ -406,7 +406,7 @@ def group_convolution(
 
     Raises:
         ValueError: for ranks, channels, orientations, sizes or boundary that do not fit.
-        TypeError: for anything but floating tensors of one dtype.
+        TypeError: if the arguments are not floating tensors of one dtype.
     """
     outside = _checks.border(boundary, padding_mode, "zeros")
     if _is_image(u):
@@ -423,16 +423,16 @@ def _image_kernel(kernel: Tensor) -> Tensor:
 
 
 def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
-    """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
+    """Return the orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
 
-    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta answers to
-    what varies along theta, so the lines that it sees run across (``score.roll(Or // 4, 2)`` has lines along theta).
-    Source: Duits et al., *Invertible orientation scores* (2007).
+    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta responds to
+    variation along theta, so it detects lines perpendicular to theta (``score.roll(Or // 4, 2)`` has lines along
+    theta). Source: Duits et al., *Invertible orientation scores* (2007).
 
     Args:
         image: ``[B,C,H,W]``.
-        space: SE(2); on the plane there is one wedge, the image itself.
-        part: ``"real"`` (lines: alike at theta and theta + pi) or ``"imaginary"`` (edges: opposite signs there).
+        space: SE(2), or the plane, which has one wedge: the image itself.
+        part: ``"real"`` (lines: equal at theta and theta + pi) or ``"imaginary"`` (edges: opposite signs there).
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -476,23 +476,22 @@ def project(
 ) -> Tensor:
     """Project a lifted signal to the base of its space, ``[B,C,Or,...] -> [B,C,...]``.
 
-    A signal without orientations (on the plane or the sphere) stays as it is, unless it is dilated.
+    A signal without orientations (on the plane or the sphere) is returned unchanged, unless ``mode`` is ``"dilated"``.
 
     Args:
         u: signal on ``space``.
         space: the space.
-        mode: ``"max"``, ``"mean"`` or ``"norm"`` (root of the mean square) over orientations; on grids also
-            ``"dilated"``: each orientation is first dilated along its own direction (anisotropic dilated projection),
-            then the maximum is taken.
-        oversample: take the maximum over so many times as many orientations, by trigonometric interpolation.
-        longitudinal: reach of the dilation along an orientation in pixels (a step of that length costs as one of
-            length 1).
-        lateral: reach across it.
+        mode: ``"max"``, ``"mean"`` or ``"norm"`` (root mean square) over orientations; on grids also ``"dilated"``,
+            which dilates each orientation along its direction and then takes the maximum
+            (anisotropic dilated projection).
+        oversample: factor by which orientations are interpolated trigonometrically before the maximum.
+        longitudinal: reach of the dilation along an orientation in pixels (a step of that length costs one).
+        lateral: reach of the dilation across an orientation in pixels.
         alpha: power of the dilation, in [1/2, 1].
 
     Raises:
-        ValueError: if the space does not have the mode, if a length is not positive, if ``oversample`` is below one,
-            or if u is not a signal on ``space``.
+        ValueError: if the space does not have the mode, if a length is not positive, if ``oversample`` is below one, or
+            if u is not a signal on ``space``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -532,17 +531,17 @@ def _finer_orientations(u: Tensor, factor: int) -> Tensor:
 
 
 def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> Tensor:
-    """Resize the last axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
+    """Resize the last axes of any ``[..., H, W]``, centred, with anti-aliasing when it shrinks.
 
-    Sample points lie symmetrically about the image centre whatever the sizes (even or odd, in or out), so that resizing
-    commutes with rotations by 90 degrees; taking every n-th pixel does not.
+    Sample points are symmetric about the image centre for all sizes, even or odd, so resizing commutes with rotations
+    by 90 degrees; taking every n-th pixel does not.
 
     Args:
         u: any floating tensor of rank two or more.
         size: height and width of the result, or one number for both; three numbers resize volumes ``[..., D, H, W]``.
-        filter: ``"linear"`` (a triangle: never leaves the range of ``u``, but lets 40 % of a wave at the edge of the
-            new band alias and blurs below it) or ``"lanczos"`` (a sinc windowed by another over three samples of the
-            coarser grid: keeps the band, overshoots at edges).
+        filter: ``"linear"`` (a triangle: stays within the range of ``u``, but lets 40 % of a wave at the edge of the
+            new band alias, and blurs below it) or ``"lanczos"`` (a windowed sinc over three samples of the coarser
+            grid: keeps the band, overshoots at edges).
 
     Example:
         >>> import torch, pdegcnn as pg

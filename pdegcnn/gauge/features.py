@@ -19,18 +19,18 @@ REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.co
 
 
 def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
-    """Return the same features when the reference direction of each vertex turns by ``+angles``.
+    r"""Return the same features in a gauge whose reference directions are turned by ``+angles``.
 
     Args:
         features: spin to ``[B,C,V]``.
         angles: ``[V]`` radians.
 
     Returns:
-        Spin k multiplied by ``exp(-i k angles)``, in the dtype it had.
+        Spin k multiplied by :math:`\exp(-i k \alpha)`, in its own dtype.
 
     Raises:
         ValueError: if shapes do not fit, or a spin is not an integer >= 0.
-        TypeError: for spin 0 that is not real, or another spin that is not complex.
+        TypeError: if spin 0 is not real, or another spin is not complex.
 
     Example:
         >>> import torch, pdegcnn as pg

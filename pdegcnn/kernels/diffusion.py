@@ -36,21 +36,21 @@ SMALLEST_ALPHA = 0.1
 
 
 def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: float = 1.0) -> Tensor:
-    """Kernel of ``exp(-t (-Laplacian)^alpha)`` up to a factor that does not depend on the distance.
+    r"""Return the kernel of :math:`\exp(-t (-\Delta)^\alpha)` up to a factor that does not depend on the distance.
 
-    alpha = 1: ``exp(-d^2/4t)``; alpha = 1/2: ``(t^2 + d^2)^(-(n+1)/2)``; else the Gaussians mixed over time by the
-    one-sided stable law (subordination; the law through Kanter's representation, *Ann. Probab.* 3 (1975), by
-    quadrature). Half precision is computed in float32.
+    It is :math:`\exp(-d^2/4t)` for :math:`\alpha = 1` and :math:`(t^2 + d^2)^{-(n+1)/2}` for :math:`\alpha = 1/2`.
+    Other powers integrate Gaussians over time with the one-sided stable law (subordination), by quadrature of Kanter's
+    representation (*Ann. Probab.* 3, 1975). Half precision is computed in float32.
 
     Args:
-        squared_distance: any shape.
+        squared_distance: squared distances, any shape.
         alpha: power, in (0, 1]; may be a learned tensor of one number.
         dim: dimension n of the space.
         time: length of the step, positive.
 
     Raises:
         TypeError: if ``squared_distance`` is not a floating-point tensor.
-        ValueError: for ``alpha`` or ``time`` out of range, or ``alpha`` of several numbers.
+        ValueError: if ``alpha`` or ``time`` is out of range, or ``alpha`` has several numbers.
     """
     _checks.tensor("squared_distance", squared_distance)
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)

@@ -40,14 +40,17 @@ def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float 
 
 
 def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
-    """``(2a-1)/(2a)^(2a/(2a-1)) t^(-1/(2a-1)) d^(2a/(2a-1))`` for 1/2 < alpha <= 1.
+    r"""Return the kernel of dilation and erosion, the Legendre transform of :math:`t\,|p|^{2\alpha}`.
 
-    At alpha = 1/2 it is flat: zero where d <= t, infinite elsewhere. The Legendre transform of
-    ``|p|^(2 alpha)``. Costs near the largest number of the dtype are infinite, without gradient. Half precision is
-    computed in float32. Source: Smets et al. (arXiv 2001.09046), section 5.
+    .. math:: k(d) = \frac{2\alpha-1}{(2\alpha)^{2\alpha/(2\alpha-1)}}\, t^{-1/(2\alpha-1)}\, d^{2\alpha/(2\alpha-1)}
+        \quad\text{for } \tfrac12 < \alpha \le 1
+
+    For :math:`\alpha = 1/2` it is zero where :math:`d \le t` and infinite elsewhere. Costs near the largest number of
+    the dtype become infinite, without gradient. Half precision is computed in float32. Source: Smets et al.
+    (arXiv 2001.09046), section 5.
 
     Args:
-        squared_distance: squared distances from the unit element, any shape; below zero (by rounding) counts as zero.
+        squared_distance: squared distances from the unit element, any shape; negative ones (by rounding) count as zero.
         alpha: half the power of the gradient, in [1/2, 1]; a tensor in (1/2, 1] when learned.
         time: length of the step, positive.
 

@@ -91,22 +91,21 @@ def _between_processes(
 class BatchNorm(Derived, Normalisation, _NormBase):
     """``torch.nn.BatchNorm2d`` for signals ``[B,C,...]`` of any rank: one mean and variance per channel.
 
-    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` leaves it in its place and has it take means and variances over
-    all processes.
+    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` keeps this module and makes it average over all processes.
 
     Args:
         num_features: channels C.
-        space: where the signals live; if its points stand for different areas, as on the sphere, means and variances
-            are integrals, so that they do not change when a signal is rotated.
+        space: where the signals live; if the areas of its points differ, as on the sphere, means and variances are
+            integrals, so that rotating a signal does not change them.
         eps: added to variances.
-        momentum: share of a batch in the running statistics; None: they are the mean of those of all batches.
+        momentum: weight of a batch in the running statistics; None: the mean over all batches.
         affine: learn a scale and a shift.
         track_running_stats: keep statistics for evaluation.
         device: where parameters and statistics live.
         dtype: their dtype.
 
     Raises:
-        TypeError: if ``space`` is not a space, or a number is not a number.
+        TypeError: if ``space`` is not a space, or ``eps`` or ``momentum`` is not a number.
         ValueError: if ``eps`` is not positive, or ``momentum`` is not in [0, 1].
     """
 
@@ -151,7 +150,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         return [("point_weights", None, lambda: cast(Tensor, space.point_weights))]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Normalise ``input``."""
+        """Normalise ``input`` by the statistics of the batch (training) or the running ones (evaluation)."""
         like = self.weight if self.running_mean is None else self.running_mean
         if like is None or getattr(input, "dtype", None) in HALF and input.device == like.device:
             _checks.channels("input", _checks.tensor("input", input), self.num_features)

@@ -47,7 +47,7 @@ class Project(nn.Module):
         self.longitudinal, self.lateral, self.alpha = longitudinal, lateral, alpha
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Project ``u``; from ``mesh`` in place of the constructor's mesh if given."""
+        """Project ``u``; ``mesh`` replaces the constructor's mesh if given."""
         return functional.project(
             u,
             self.space if mesh is None else _checks.kind("mesh", mesh, Mesh, "a Mesh"),

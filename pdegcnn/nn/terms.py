@@ -116,7 +116,7 @@ class Convection(Term):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Vectors uniform within a grid step along each frame vector."""
+        """Draw vectors uniformly within one grid step along each frame vector."""
         _within_a_grid_step(self.vector, self.space)
 
     def _step(self, solver: Solver, time: float) -> Step:
@@ -196,7 +196,7 @@ class Diffusion(MetricTerm):
 
 
 class ConvectionDiffusion(MetricTerm):
-    """Convection and diffusion at once, on SO(3); see :func:`pdegcnn.functional.convection_diffusion`.
+    """Convection and diffusion together, on SO(3); see :func:`pdegcnn.functional.convection_diffusion`.
 
     Args:
         space: the space.
@@ -225,7 +225,7 @@ class ConvectionDiffusion(MetricTerm):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Vectors uniform within a grid step along each frame vector; the metric has its own."""
+        """Draw vectors uniformly within one grid step along each frame vector; leave the metric unchanged."""
         _within_a_grid_step(self.vector, self.space)
 
     def _step(self, solver: Solver, time: float) -> Step:
