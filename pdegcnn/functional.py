@@ -451,7 +451,12 @@ def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
 
 
 def cake_reconstruct(score: Tensor, space: PlanarSpace) -> Tensor:
-    """Return the image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
+    """Return the image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``.
+
+    Args:
+        score: orientation score ``[B,C,Or,H,W]``.
+        space: SE(2) or the plane.
+    """
     grid = _checks.kind("space", space, PlanarSpace, PLANAR)
     return grid.to_grid(grid.check_signal("score", score)).sum(2)
 

@@ -1,6 +1,6 @@
-"""Fields of xarray on latitudes and longitudes: to signals on a grid of the sphere and back.
+"""Conversion between fields of xarray on latitudes and longitudes and signals on a grid of the sphere.
 
-Whatever the order of the dimensions, of the latitudes and of the longitudes; missing values become a mask.
+Dimensions, latitudes and longitudes may have any order; missing values become a mask.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ WORDS = {
 
 
 class Field(NamedTuple):
-    """A field on a grid.
+    """A field on a grid with its mask.
 
-    Args:
+    Attributes:
         values: ``[..., *grid.shape]``, zero where the field is missing.
         mask: bool, the same shape: False where the field is missing.
-        grid: where the values lie.
+        grid: the grid of the values.
     """
 
     values: Tensor
@@ -47,21 +47,21 @@ def from_xarray(
     device: Device = None,
     dtype: DType = None,
 ) -> Field:
-    """Return a field of an ``xarray.DataArray`` as values on a grid and a mask.
+    """Convert an ``xarray.DataArray`` to values on a grid and a mask.
 
     Args:
-        array: with one-dimensional coordinates of latitudes and longitudes in degrees, in any order and from any
-            origin; a repeated meridian is left out. All other dimensions come first, in their order.
-        grid: where to interpolate to, as :func:`pdegcnn.sphere.regrid` does; None: the grid that the field lies on
-            (:func:`pdegcnn.sphere.grid_of`), whose values are only put in order.
-        latitude: name of the dimension of latitudes; None: the one called so, or whose units are degrees_north.
-        longitude: the same for longitudes, degrees_east.
+        array: a field with one-dimensional coordinates of latitudes and longitudes in degrees, in any order and from
+            any origin; a repeated meridian is left out. All other dimensions come first, in their order.
+        grid: grid to interpolate to, as :func:`pdegcnn.sphere.regrid` does; None: the field's own grid
+            (:func:`pdegcnn.sphere.grid_of`), on which values are only reordered.
+        latitude: name of the dimension of latitudes; None: ``"latitude"`` or a dimension with units degrees_north.
+        longitude: name of the dimension of longitudes; None: likewise with degrees_east.
         device: of the result.
-        dtype: of the values; torch's default dtype if None.
+        dtype: of the values; None: torch's default.
 
     Raises:
         TypeError: if ``array`` is not a DataArray.
-        ValueError: for dimensions that do not exist, or angles that are not those of a field around the sphere.
+        ValueError: for unknown dimensions, or angles that do not cover the sphere.
 
     Example:
         >>> import numpy as np, xarray as xr, pdegcnn as pg
@@ -99,21 +99,21 @@ def to_xarray(
     longitude: str | None = None,
     method: str = "bilinear",
 ) -> Any:
-    """Values on a grid as a DataArray like the one they came from: the way back from :func:`from_xarray`.
+    """Convert values on a grid to a DataArray like the one they came from: the inverse of :func:`from_xarray`.
 
     Args:
         signal: ``[..., *grid.shape]``; the axes in front are the other dimensions of ``like``, in their order.
         grid: a grid of rings of equal length.
-        like: the DataArray whose coordinates, order of dimensions, name, attributes and dtype the result has (integers
-            are rounded; where values are missing they are floats).
-        mask: bool, broadcastable to ``signal``: what is False takes no part and is missing in the result.
+        like: the DataArray that provides coordinates, order of dimensions, name, attributes and dtype of the result
+            (integers are rounded; missing values turn them into floats).
+        mask: bool, broadcastable to ``signal``; False marks a value as missing.
         latitude: as in :func:`from_xarray`.
         longitude: as in :func:`from_xarray`.
-        method: as in :func:`pdegcnn.sphere.to_latlon`, where ``like`` does not lie on ``grid``; where it does, values
-            are only put in order.
+        method: as in :func:`pdegcnn.sphere.to_latlon`, if ``like`` is not on ``grid``; otherwise values are only
+            reordered.
 
     Raises:
-        TypeError: if ``like`` is not a DataArray, or ``signal`` not a real tensor.
+        TypeError: if ``like`` is not a DataArray, or ``signal`` is not a real tensor.
         ValueError: for shapes that do not fit.
     """
     north, east = _dimensions(like, latitude, longitude)

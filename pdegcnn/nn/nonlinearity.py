@@ -124,9 +124,10 @@ class SphereNormReLU(_DegreeGain):
     r"""ReLU of the length of coefficients, :math:`z \mapsto z \max(|z| + b, 0)/|z|`, with a learned bias b.
 
     A rotation mixes the 2l + 1 coefficients z of one degree l (and one order n along the fibre) and keeps their root
-    mean square :math:`|z|`. The layer therefore commutes with all rotations to rounding, without oversampling. It acts
-    on the whole sphere at once; :class:`SphereActivation` acts pointwise. Source: the norm nonlinearity of Thomas et
-    al., *Tensor field networks* (arXiv 1802.08219); harmonic networks (arXiv 1612.04642).
+    mean square :math:`|z|`. The layer therefore commutes with all rotations to rounding, without oversampling. Each
+    channel and degree has its bias. The layer acts on the whole sphere at once; :class:`SphereActivation` acts
+    pointwise. Sources: the norm nonlinearity of Thomas et al., *Tensor field networks* (arXiv 1802.08219); harmonic
+    networks (arXiv 1612.04642).
 
     Args:
         space: S2 or SO(3) over a grid of rings.

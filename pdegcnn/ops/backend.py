@@ -115,7 +115,7 @@ def _warn_of(problem: str) -> None:
 
 
 def backends(show: bool = True) -> str:
-    """Print (unless ``show`` is false) and return a table: operator, device, backend, available or why not.
+    """Print (if ``show`` is set) and return a table: operator, device, backend, and whether it is available or why not.
 
     Example:
         >>> import pdegcnn as pg

@@ -41,11 +41,10 @@ def diffusion_shock(
     Here v is the smoothed signal. The factor :math:`g = 1 / (1 + \lambda |\nabla v|^2)`, in the metric of the shocks,
     is near one where v is flat. The sign :math:`S = \tfrac{2}{\pi} \arctan(\Delta_\perp v / \varepsilon^2)`, with
     :math:`\Delta_\perp` from :func:`lateral_laplacian`, selects dilation on the bright side of an edge (S < 0) and
-    erosion on the dark side. The step is the convex combination of the diffused signal with weight g, and of the
-    dilated or eroded one with weight :math:`(1 - g)|S|`, and of u with weight :math:`(1 - g)(1 - |S|)`.
-
-    Source: Sherry, Schaefer & Duits, *Diffusion-Shock PDEs for Deep Learning on Position-Orientation Space*
-    (arXiv 2509.06405); Schaefer & Weickert, *Regularised Diffusion-Shock Inpainting* (2024).
+    erosion on the dark side. The step is a convex combination: g times the diffused signal, :math:`(1 - g)|S|` times
+    the dilated or eroded one, :math:`(1 - g)(1 - |S|)` times u. Source: Sherry, Schaefer & Duits,
+    *Diffusion-Shock PDEs for Deep Learning on Position-Orientation Space* (arXiv 2509.06405); Schaefer & Weickert,
+    *Regularised Diffusion-Shock Inpainting* (2024).
 
     Args:
         u: signal laid out as ``space.layout``.

@@ -26,7 +26,15 @@ SPLITTINGS: dict[str, Callable[[Sequence[Step], float], list[tuple[Step, float]]
 
 
 def evolve(u: Tensor, steps: Sequence[Step], splitting: str, iterations: int, time: float = 1.0) -> Tensor:
-    """Solve up to ``time`` in ``iterations`` equal steps of the chosen splitting."""
+    """Solve an evolution equation by operator splitting.
+
+    Args:
+        u: signal at time zero.
+        steps: for each term a function ``(u, time) -> u`` that solves it.
+        splitting: ``"lie"`` or ``"strang"``, a key of ``SPLITTINGS``.
+        iterations: number of equal steps.
+        time: the final time.
+    """
     order = SPLITTINGS[splitting](steps, time / iterations)
     for _ in range(iterations):
         for step, length in order:

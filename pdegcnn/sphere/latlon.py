@@ -23,13 +23,14 @@ def regrid(
 ) -> Tensor:
     """Interpolate a field on latitudes and longitudes to the points of a grid, bilinearly in the two angles.
 
-    Missing values take no part: the others near a point share its weight, and a point with no other is NaN. Use
+    Missing values are left out: the other values around a point share their weight, and a point without any is NaN. Use
     ``torch.isnan`` for a mask of the result and ``torch.nan_to_num`` before a network. Differentiable in ``values``,
     not in the angles.
 
     Args:
         values: ``[..., nlat, nlon]``, real; integers are interpolated as floats. NaN marks a missing value.
-        latitudes: ``[nlat]`` degrees, ascending or descending, in [-90, 90]. Beyond the last one its values hold.
+        latitudes: ``[nlat]`` degrees, ascending or descending, in [-90, 90]. Beyond the last latitude its values are
+            repeated.
         longitudes: ``[nlon]`` degrees, evenly spaced eastwards once around, from any origin. A last meridian that
             repeats the first is left out.
         grid: any grid, for example ``SphereGrid.gauss_legendre(64)``.
@@ -74,19 +75,19 @@ def to_latlon(
     method: str = "bilinear",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Sample a signal on latitudes and longitudes: the way back from :func:`regrid`.
+    """Sample a signal at latitudes and longitudes: the inverse direction of :func:`regrid`.
 
     Args:
         signal: ``[..., nlat, nlon]`` on ``grid``.
         grid: a grid of rings of equal length.
         latitudes: ``[n]`` degrees in [-90, 90], in any order.
         longitudes: ``[m]`` degrees, any.
-        method: ``"bilinear"`` in the two angles, or ``"spectral"``: the band-limited function that the samples stand
-            for, exact, but one missing value is missed everywhere.
-        mask: bool, broadcastable to ``signal``: what is False takes no part, as in :func:`regrid` (bilinear only).
+        method: ``"bilinear"`` in the two angles, or ``"spectral"``: evaluate the band-limited function of the samples,
+            which is exact, but spreads a missing value everywhere.
+        mask: bool, broadcastable to ``signal``; False leaves a value out, as in :func:`regrid` (bilinear only).
 
     Returns:
-        ``[..., n, m]``; NaN where a mask leaves no value.
+        ``[..., n, m]``; NaN where the mask leaves no value.
 
     Raises:
         ValueError: if shapes do not fit, or a latitude lies outside [-90, 90].
@@ -119,14 +120,14 @@ def to_latlon(
 
 
 def grid_of(latitudes: Tensor, longitudes: Tensor) -> SphereGrid:
-    """Return the grid whose points lie on these latitudes and longitudes: there a field is a signal as it is.
+    """Return the grid with these latitudes and longitudes, on which the field is a signal without interpolation.
 
     Args:
         latitudes: ``[nlat]`` degrees from north to south.
         longitudes: ``[nlon]`` degrees: ``360 j / nlon``.
 
     Raises:
-        ValueError: if no grid has these rings; the message says what is off. :func:`regrid` takes any.
+        ValueError: if no grid has these rings; the message says why. :func:`regrid` accepts any.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -160,18 +161,18 @@ def grid_of(latitudes: Tensor, longitudes: Tensor) -> SphereGrid:
 
 
 def area_mean(values: Tensor, grid: SphereGrid, *, mask: Tensor | None = None) -> Tensor:
-    """Return the mean over the sphere, each point weighted by its area: for example of a loss of every point.
+    """Return the mean over the sphere, each point weighted by its area, for example of a pointwise loss.
 
     Args:
         values: ``[..., *grid.shape]``.
         grid: where they are sampled.
-        mask: bool, broadcastable to ``values``; points that are False take no part.
+        mask: bool, broadcastable to ``values``; False leaves a point out.
 
     Returns:
-        ``[...]``; NaN where a mask leaves no point.
+        ``[...]``; NaN where the mask is False everywhere.
 
     Raises:
-        ValueError: if the last axes are not the grid's.
+        ValueError: if the last axes are not those of the grid.
         TypeError: if ``values`` is not a floating tensor, or ``mask`` is not a bool tensor.
     """
     base = len(_checks.kind("grid", grid, SphereGrid, "a SphereGrid").shape)

@@ -25,12 +25,17 @@ def _shown(rows: Any) -> str:
 
 
 def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
-    """Vertices ``[V,3]`` and faces ``[F,3]`` as NumPy arrays, if they are an oriented manifold, else an error.
+    """Return vertices ``[V,3]`` and faces ``[F,3]`` as arrays after checking that they form an oriented manifold.
+
+    Args:
+        vertices: positions, a tensor or array.
+        faces: vertex indices, a tensor or array.
 
     Raises:
-        TypeError: if vertices are not a floating-point array, or faces not an integer array.
+        TypeError: if vertices are not floating-point numbers, or faces are not integers.
         ValueError: for wrong shapes, non-finite vertices, indices out of range, degenerate faces, edges with more than
-            two faces, faces of different orientation, isolated vertices, vertices where two sheets touch; with indices.
+            two faces, faces of different orientation, isolated vertices, or vertices where two sheets touch; the
+            message holds their indices.
     """
     vertices, faces = as_positions(vertices), as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
     check_faces(faces, len(vertices))

@@ -38,16 +38,16 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class Decimation:
-    """A coarser triangulation, and how each vertex of the fine one is interpolated between those that are left.
+    """A coarser triangulation, and the weights that interpolate each fine vertex between the remaining ones.
 
     Args:
-        kept: the fine vertices that are left, ``[W]``.
+        kept: the remaining fine vertices, ``[W]``.
         faces: of the coarse triangulation, ``[G,3]``.
         lengths: of its sides, ``[G,3]``.
         sides: polar angle of each coarse half-edge in the frame of its tail in the fine triangulation, ``[3G]``.
         fine: fine vertex v of each pair, sorted, ``[E]``.
         coarse: coarse vertex c of each pair, ``[E]``.
-        weight: weight of c in v; those of a fine vertex add up to one, ``[E]``.
+        weight: weight of c in v; the weights of a fine vertex sum to one, ``[E]``.
         transport: unit complex number from the frame of c (in the fine triangulation) to that of v, ``[E]``.
     """
 
@@ -62,10 +62,17 @@ class Decimation:
 
 
 def decimate(triangulation: Triangulation, frames: Frames, factor: float, sizes: Sequence[int]) -> Decimation:
-    """About one of ``factor`` vertices of each part; ``sizes`` are the vertex counts of the parts.
+    """Remove vertices until about ``1 / factor`` of them remain in each part.
 
-    The vertex of least area goes first, so that those that stay are spread evenly. Corners of the boundary stay, as do
-    vertices whose removal would leave no surface: there are then more vertices than asked for.
+    The vertex of least area is removed first, so the remaining ones are spread evenly. Corners of the boundary stay, as
+    do vertices that cannot be removed without destroying the surface; more vertices may therefore remain than asked
+    for.
+
+    Args:
+        triangulation: the triangulation.
+        frames: its frames.
+        factor: ratio of the numbers of vertices, above 1.
+        sizes: numbers of vertices of the parts.
     """
     work, ties = _Decimator(triangulation, frames), Ties(AREA_TIE)
     part = np.repeat(np.arange(len(sizes)), sizes).tolist()

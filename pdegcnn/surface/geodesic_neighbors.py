@@ -20,14 +20,14 @@ PIECE = 2_000_000
 
 @dataclass(frozen=True)
 class NeighborPairs:
-    """Pairs (v, w) of vertices nearer to each other than a radius, sorted by v; (v, v) comes first.
+    """Pairs (v, w) of vertices within a radius of each other, sorted by v; (v, v) comes first.
 
     Args:
-        start: where the pairs of each vertex begin, ``[V+1]``.
+        start: index of the first pair of each vertex, ``[V+1]``.
         centre: v, ``[E]``.
         source: w, ``[E]``.
         offset: log map of w at v, ``[E]`` complex: length and polar angle in the frame of v.
-        transport: unit complex number that takes the frame of w to that of v, ``[E]``.
+        transport: unit complex number that maps the frame of w to that of v, ``[E]``.
         reverse_index: position of the pair (w, v), ``[E]``.
     """
 
@@ -40,12 +40,18 @@ class NeighborPairs:
 
 
 def geodesic_pairs(triangulation: Triangulation, frames: Frames, radius: float | None = None) -> NeighborPairs:
-    """All pairs within ``radius``; without one, the edges: neighbours that share a face.
+    r"""Return all pairs of vertices within ``radius``.
 
-    Along an edge, log map and transport are exact. Beyond, the log map is the sum of the edges of a path, each
-    transported to v, averaged over the paths of fewest edges; so is the transport. On flat surfaces all paths agree and
-    the result is exact; on curved ones it tends to the geodesic one as the mesh is refined. Averaging the two
-    directions makes it antisymmetric: ``log_v w = -r_vw log_w v`` and ``r_wv = conj r_vw``.
+    Along an edge, log map and transport are exact. Between other vertices, the log map is the sum of the edges of a
+    path, each transported to v, averaged over the paths of fewest edges; the transport is averaged in the same way. On
+    flat surfaces all paths agree and the result is exact; on curved ones it converges to the geodesic one as the mesh
+    is refined. Averaging the two directions makes it antisymmetric: :math:`\log_v w = -r_{vw} \log_w v` and
+    :math:`r_{wv} = \overline{r_{vw}}`.
+
+    Args:
+        triangulation: the triangulation.
+        frames: its frames.
+        radius: radius in units of the lengths; None: the edges.
     """
     t, n = triangulation, triangulation.vertex_count
     edges = _directed_edges(t, frames)

@@ -22,10 +22,15 @@ SHORT = 0.01
 
 
 def repair_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
-    """Vertices and faces as :func:`repaired` gives them, without the map.
+    """Return the vertices and faces of :func:`repaired`, without the map.
+
+    Args:
+        vertices: positions, a tensor or array.
+        faces: vertex indices, a tensor or array.
 
     Raises:
-        TypeError, ValueError: as :func:`repaired`.
+        TypeError: as in :func:`repaired`.
+        ValueError: as in :func:`repaired`.
     """
     return repaired(vertices, faces)[:2]
 

@@ -25,9 +25,9 @@ class Remedy:
     """An argument that lowers the error of a layer.
 
     Attributes:
-        argument: as it is written in the call of the layer, or of the ``PDELayer`` that the term is part of.
+        argument: as written in the call of the layer, or of the ``PDELayer`` that contains the term.
         error: relative error of the layer with it.
-        cost: how many times as long the layer takes.
+        cost: time of the layer with it, relative to the time without.
     """
 
     argument: str

@@ -32,20 +32,20 @@ STATISTICS = 1e-3
 
 @dataclass(frozen=True)
 class Finding:
-    """One call of one layer.
+    """One call of one layer in a :class:`Report`.
 
     Attributes:
         name: the layer's name in the model, ``"(model)"`` for the model itself.
         kind: its class.
-        error: relative error of the layer alone, on the input that it saw; NaN where it cannot be measured.
-        breaks: whether it is to blame.
-        cause: short name of the cause, empty unless it is to blame; the keys of ``pdegcnn.testing.diagnostics.CAUSES``.
+        error: relative error of the layer alone, on the input that it received; NaN if it cannot be measured.
+        breaks: whether this layer breaks the symmetry.
+        cause: short name of the cause, a key of ``pdegcnn.testing.diagnostics.CAUSES``; empty unless ``breaks``.
         advice: the cause in words, and what to use instead.
-        remaining: error of the model if this layer and all before it were exact: what is less than at the layer before
-            is what this one contributes. NaN where it is not measured: in layers whose parts are, on meshes, and in
+        remaining: error of the model if this layer and all before it were exact; the decrease from the layer before is
+            this layer's contribution. NaN if it is not measured: in layers whose parts are measured, on meshes, and in
             models that commute.
-        remedies: of the three layers that contribute most: arguments that lower the layer's error, with its error and
-            time with each.
+        remedies: for the three layers that contribute most, arguments that lower the layer's error, with error and
+            time.
     """
 
     name: str
@@ -60,14 +60,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """The table that :func:`report` returns: ``print(report)`` shows it.
+    """The table that :func:`report` returns; ``print(report)`` shows it.
 
     Attributes:
         error: relative error of the whole model.
-        tolerance: greatest error of a layer that is not blamed.
-        motion: what the model was moved by.
-        findings: one for each call of each layer, in the order they were called; a layer comes after its parts.
-        warnings: what is unusual about the input or the space, in words.
+        tolerance: greatest error of a layer that counts as equivariant.
+        motion: the motion of the check.
+        findings: one for each call of each layer, in the order of the calls; a layer comes after its parts.
+        warnings: unusual properties of the input or the space, in words.
     """
 
     error: float
@@ -78,12 +78,12 @@ class Report:
 
     @property
     def culprits(self) -> tuple[Finding, ...]:
-        """The layers to blame."""
+        """The layers that break the symmetry."""
         return tuple(f for f in self.findings if f.breaks)
 
     @property
     def ok(self) -> bool:
-        """Whether the model commutes with the motion and no layer is to blame."""
+        """Whether the model commutes with the motion and no layer breaks the symmetry."""
         return self.error <= self.tolerance and not self.culprits
 
     def __str__(self) -> str:
@@ -105,32 +105,32 @@ class Report:
 
 
 def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float | None = None, **motion: Any) -> Report:
-    """Name the layers that break equivariance, and the causes.
+    """Find the layers that break equivariance, and the causes.
 
-    The model runs once; then every layer runs alone on the input it saw, moved, and its output is compared with the
-    moved output. A layer is to blame if its own error is too large, no part of it is to blame, and the error reaches
-    the model's output. Normalisations are also checked with training statistics and random scales, because a fault of
-    theirs shows only once they are trained. Where the model does not commute to a thousandth, the report also says how
-    much of its error remains after each layer, and which arguments would lower that of the three that
-    contribute most, at which time.
+    The model runs once. Then every layer runs alone on the input it received, moved, and its output is compared with
+    the moved output. A layer is reported if its own error is too large, no part of it is reported, and the error
+    reaches the model's output. Normalisations are also checked with training statistics and random scales, because
+    their faults show only after training. If the model's error exceeds a thousandth, the report also says how much of
+    it remains after each layer, and which arguments would lower the error of the three largest contributors, at which
+    cost.
 
     Args:
-        model: a module, or a function (then there is only one line). It is left as it was.
+        model: a module, or a function (then the report has one line). It is left unchanged.
         x: its input; a tuple for several arguments, such as ``(features, mesh)``.
-        space: the space whose motions should commute with the model; layers may hold further ones, such as coarser
+        space: the space whose motions should commute with the model; layers may have other spaces, such as coarser
             grids.
-        tolerance: greatest error of a good layer; by default 1e-3 where samples move to samples and 0.15 where they
-            are interpolated (the sphere, angles between pixels).
-        **motion: as in :func:`equivariance_error`; on a mesh ``symmetry=`` image of each vertex, or ``gauge=`` angles
-            by which reference directions turn. By default 90 degrees (180 on images that are not square), a rotation in
-            general position, and random reference directions.
+        tolerance: greatest error of an equivariant layer; None: 1e-3 if samples move to samples and 0.15 if they are
+            interpolated (the sphere, angles between pixels).
+        **motion: as in :func:`equivariance_error`; on a mesh ``symmetry=`` the image of each vertex, or ``gauge=``
+            angles by which reference directions turn. Default: 90 degrees (180 on images that are not square), a
+            rotation in general position, and random reference directions.
 
     Returns:
         A :class:`Report`; ``print`` it.
 
     Raises:
-        TypeError: for anything but a space, or inputs without a tensor.
-        ValueError: for a motion that the space does not know, or an input that does not fit the model.
+        TypeError: if ``space`` is not a space, or the inputs have no tensor.
+        ValueError: for a motion that the space does not support, or an input that does not fit the model.
     """
     if not isinstance(space, Space):
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")

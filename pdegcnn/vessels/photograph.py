@@ -27,10 +27,13 @@ RIM = 8
 
 
 class Prepared(NamedTuple):
-    """A photograph as networks see it: pixels [3,h,w] (even, square, centred on the field) and field [h,w].
+    """A photograph prepared for networks.
 
-    ``box`` is the part of the photograph (top, left, bottom, right; may reach beyond it) that it was made from,
-    ``diameter`` that of the photograph's field of view in its pixels.
+    Attributes:
+        pixels: ``[3,h,w]``, evenly lit, square, centred on the field of view.
+        field: the field of view, ``[h,w]``.
+        box: the part of the photograph that it shows (top, left, bottom, right), which may reach beyond it.
+        diameter: of the photograph's field of view in its pixels.
     """
 
     pixels: Tensor
@@ -40,13 +43,16 @@ class Prepared(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> Tensor:
-    """Read a photograph as float32 [3,H,W] in [0,1], upright, from any file that Pillow reads.
+    """Read a photograph as float32 ``[3,H,W]`` in [0,1], upright, from any file that Pillow reads.
 
-    Grey pictures, palettes, transparency (on black), 16 bits and EXIF orientations are understood.
+    Greyscale, palettes, transparency (on black), 16 bits and EXIF orientations are supported.
+
+    Args:
+        path: the file.
 
     Raises:
         ImportError: if Pillow is not installed.
-        ValueError: for the file cannot be read as an image.
+        ValueError: if the file cannot be read as an image.
     """
     return torch.from_numpy(read_picture(Path(path))).movedim(-1, 0).float() / 255
 
@@ -64,15 +70,16 @@ def check_image(image: Any) -> Tensor:
 
 
 def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) -> Prepared:
-    """Find the field of view, resize it to ``DIAMETER`` and even out light and contrast.
+    """Find the field of view, resize it to ``DIAMETER`` pixels and equalise light and contrast.
 
     Args:
-        image: photograph [3,H,W] in [0,1].
-        diameter: of the field of view in pixels; found if None.
-        angle: degrees that the camera's field of view spans.
+        image: photograph ``[3,H,W]`` in [0,1].
+        diameter: of the field of view in pixels; None: find it.
+        angle: angle in degrees that the camera's field of view spans.
 
     Raises:
-        TypeError, ValueError: other images, or pictures without a lit field of view.
+        TypeError: if ``image`` is not a floating tensor.
+        ValueError: if its shape or values do not fit, or it has no bright field of view.
     """
     image = check_image(image).detach().float().cpu()
     if diameter is not None:
@@ -97,7 +104,13 @@ def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) 
 
 
 def restore(values: Tensor, prepared: Prepared, shape: tuple[int, int]) -> Tensor:
-    """Values [h,w] of a prepared photograph, resized to the photograph's ``shape``; 0 outside the field of view."""
+    """Resize values of a prepared photograph to the photograph's own pixels; 0 outside the field of view.
+
+    Args:
+        values: ``[h,w]`` on the prepared photograph.
+        prepared: the prepared photograph.
+        shape: height and width of the photograph.
+    """
     top, left, bottom, right = prepared.box
     full = _resize((values * prepared.field)[None], bottom - top)[0]
     out = torch.zeros(shape)

@@ -125,17 +125,26 @@ def _second_differences(values: Tensor, first: Tensor, alpha: Tensor, time: floa
 
 
 def fractional_exponential(matrix: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
-    """``exp(-time * matrix^alpha)`` for Hermitian positive semi-definite ``[..., n, n]``.
+    r"""Return :math:`\exp(-t M^\alpha)` of Hermitian positive semidefinite matrices M.
 
-    Differentiable twice in ``matrix`` and ``alpha`` (a number or a scalar tensor), also where eigenvalues meet.
+    Twice differentiable in ``matrix`` and ``alpha``, also at multiple eigenvalues.
+
+    Args:
+        matrix: M ``[..., n, n]``.
+        alpha: power in (0, 1], a number or a scalar tensor.
+        time: t.
     """
     return _of_eigenvalues(matrix, alpha, time)
 
 
 def fractional_power(matrix: Tensor, alpha: float | Tensor) -> Tensor:
-    """``matrix^alpha`` for Hermitian positive semi-definite ``[..., n, n]`` and alpha in (0, 1].
+    r"""Return :math:`M^\alpha` of Hermitian positive semidefinite matrices M.
 
-    Differentiable as :func:`fractional_exponential` is, if what is null stays null.
+    Differentiable like :func:`fractional_exponential`, for changes of M that keep its null space.
+
+    Args:
+        matrix: M ``[..., n, n]``.
+        alpha: power in (0, 1], a number or a scalar tensor.
     """
     return _of_eigenvalues(matrix, alpha, None)
 
