@@ -85,7 +85,7 @@ def for_weights(name: str, value: Tensor, weight: Tensor) -> None:
 
 
 def autocasts(device: torch.device) -> bool:
-    """Whether autocast is on for a device; never for one that knows of none, such as meta."""
+    """Return whether autocast is on for a device; False for devices without autocast, such as meta."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
@@ -165,12 +165,12 @@ def positive_int(name: str, value: Any) -> int:
 
 
 def is_compiling() -> bool:
-    """Whether torch.compile or torch.export is tracing: data-dependent checks must then be left out."""
+    """Return whether torch.compile or torch.export is tracing: data-dependent checks must then be left out."""
     return torch.compiler.is_compiling()
 
 
 def has_values(value: Tensor) -> bool:
-    """Whether the entries of a tensor may be looked at: not on the meta device, in a trace or inside a transform."""
+    """Return whether values of a tensor can be read: not on the meta device, in a trace or inside a transform."""
     return not (_transforms.in_trace() or value.is_meta or _transforms.is_wrapped(value))
 
 

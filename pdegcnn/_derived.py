@@ -46,7 +46,7 @@ class Derived(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def _first(self) -> Tensor | None:
-        """One of the tables, if there are any."""
+        """Return one of the tables, if there are any."""
         for name, value in self._buffers.items():
             if value is not None and name in self._non_persistent_buffers_set:
                 return value
@@ -126,7 +126,7 @@ def _probe(like: Tensor) -> Tensor:
 
 
 def _same_bytes(old: Tensor, new: Tensor) -> bool:
-    """Whether ``new`` holds what ``old`` does, as far as it can be known."""
+    """Return whether ``new`` is known to hold the same values as ``old``."""
     if new is old or new.is_meta or type(new) is not Tensor:
         return True
     return not old.is_meta and torch.equal(old.view(torch.uint8).cpu(), new.view(torch.uint8).cpu())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def apply(transform: Callable[..., Tensor], u: Tensor, **options: Any) -> Tensor:
-    """``transform(u)``, one of ``torch.fft``; of a tensor without numbers the result without numbers.
+    """Return ``transform(u)``, one of ``torch.fft``; an empty tensor gives an empty result.
 
     FFT libraries refuse those. Its shape is that of the transform of one zero for each axis that is empty.
     """

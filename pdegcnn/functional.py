@@ -197,7 +197,7 @@ def convection_diffusion(
 
     Raises:
         ValueError: for wrong shapes, values out of range, or a space without this term.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or a parameter has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -587,7 +587,7 @@ def _times_axis(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
-    """Rows of weights of sum one, ``[target, size]``."""
+    """Return rows of weights of sum one, ``[target, size]``."""
     # torch.jit.trace makes tensors of sizes
     size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
     scale = size / target

@@ -121,5 +121,5 @@ class GaugeConv(nn.Module):
         return transport_gather(mixed, stencil)
 
     def extra_repr(self) -> str:
-        """Channels and neighbourhood."""
+        """Return channels and neighbourhood."""
         return f"{self.in_channels}, {self.out_channels}, radius={self.radius}, radial={self.radial}"

@@ -107,7 +107,7 @@ class Diffusion(nn.Module):
         return (weighted @ functions.conj() * decay) @ functions.mT
 
     def extra_repr(self) -> str:
-        """Channels, spin and method."""
+        """Return channels, spin and method."""
         return f"{self.channels}, spin={self.spin}, method={self.method!r}, alpha={self.alpha}"
 
 

@@ -58,7 +58,7 @@ def _check_angles(angles: object) -> None:
 
 
 def check_spins(name: str, channels: object) -> dict[int, int]:
-    """``{spin: channels}`` if it is one with spins >= 0 and positive channels, else an error."""
+    """Return ``{spin: channels}`` if it is one with spins >= 0 and positive channels, else raise."""
     if not isinstance(channels, Mapping) or not channels:
         raise TypeError(f"{name}: expected a dictionary of channels per spin such as {{0: 8, 1: 8}}, got {channels!r}")
     given = cast("Mapping[Any, Any]", channels)
@@ -85,7 +85,7 @@ def check_features(
     mesh: Mesh | None = None,
     weight: Tensor | None = None,
 ) -> Features:
-    """``features`` if they fit each other, the spins and channels asked for, the mesh and the weights, else raise."""
+    """Return ``features`` if they fit each other, the given spins and channels, mesh and weights, else raise."""
     given: Mapping[Any, Any] = _checks.kind(name, features, Mapping, "a dictionary of tensors per spin")
     if mesh is not None:
         check_mesh(mesh)

@@ -68,7 +68,7 @@ class SpinMix(nn.Module):
         return out
 
     def extra_repr(self) -> str:
-        """Channels."""
+        """Return channels."""
         return f"{self.in_channels}, {self.out_channels}"
 
 
@@ -98,5 +98,5 @@ class GlobalPool(nn.Module):
         return torch.stack([(p * a).sum(2) / a.sum() for p, a in zip(parts, areas)], dim=1).flatten(0, 1)
 
     def extra_repr(self) -> str:
-        """Mode."""
+        """Return the mode."""
         return f"mode={self.mode!r}"

@@ -30,7 +30,7 @@ class _Pointwise(nn.Module):
         return widths.pop()
 
     def extra_repr(self) -> str:
-        """Channels."""
+        """Return channels."""
         return f"{self.channels}"
 
 
@@ -234,7 +234,7 @@ class SpinNorm(Normalisation, _Pointwise):
 
 
 def _mean_square(z: Tensor, group: Any) -> Tensor:
-    """Mean square moduli ``[C]`` of ``z [B,C,V]``, over the processes of ``group`` unless it is None."""
+    """Return the mean square moduli ``[C]`` of ``z [B,C,V]``, over the processes of ``group`` unless it is None."""
     square = z.real**2 + z.imag**2
     if group is None:
         return square.mean((0, 2))
@@ -243,13 +243,13 @@ def _mean_square(z: Tensor, group: Any) -> Tensor:
 
 
 def length(z: Tensor) -> Tensor:
-    """Modulus, at least a tiny positive number, with gradient zero at zero."""
+    """Return the modulus, at least a tiny positive number, with gradient zero at zero."""
     tiny = torch.finfo(z.real.dtype).tiny
     return (z.real**2 + z.imag**2).clamp_min(tiny).sqrt()
 
 
 def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
-    """Values at N angles from the reference direction, ``[B,C,Or,V]``: ``sum_k Re(z_k e^(-i k theta))``."""
+    """Return values at N angles from the reference direction, ``[B,C,Or,V]``: ``sum_k Re(z_k e^(-i k theta))``."""
     total: Any = 0
     for spin, z in fields.items():
         real = z.real.dtype if z.is_complex() else z.dtype
@@ -261,6 +261,6 @@ def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
 
 
 def from_directions(u: Tensor, spins: list[int]) -> Features:
-    """Fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,Or,V]`` best."""
+    """Return fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,Or,V]`` best."""
     spectrum = _fft.apply(fft.ifft, u, dim=2)  # (1/N) sum_i u_i e^(+i k theta_i)
     return {k: 2 * spectrum[:, :, k] if k else spectrum[:, :, 0].real for k in spins}

@@ -64,7 +64,7 @@ class MeshPool(nn.Module):
         return add_up(wide.index_select(2, pairs.fine) * factor, pairs.coarse, count).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Factor and mode."""
+        """Return the factor and mode."""
         return f"{self.factor}, mode={self.mode!r}"
 
 
@@ -104,12 +104,12 @@ class MeshUnpool(nn.Module):
         return add_up(wide.index_select(2, pairs.coarse) * factor, pairs.fine, mesh.vertex_count).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Factor."""
+        """Return the factor."""
         return f"{self.factor}"
 
 
 def _checked(signal: Mapping[int, Tensor] | Tensor, where: Mesh, mesh: Mesh) -> Features | Tensor:
-    """Features or a signal on the bundle that fit the mesh ``where``, else an error."""
+    """Return features or a signal on the bundle that fit the mesh ``where``, else raise."""
     check_mesh(mesh)
     if isinstance(signal, Tensor):
         return where.check_signal("signal", signal)

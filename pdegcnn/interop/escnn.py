@@ -20,7 +20,7 @@ __all__ = ["convolution_kernel", "from_regular", "to_geometric", "to_regular"]
 
 
 def _reversed(u: Tensor, dim: int) -> Tensor:
-    """Orientations in the other sense, the first staying first."""
+    """Reverse the order of orientations, except the first."""
     return u.flip(dim).roll(1, dim)
 
 

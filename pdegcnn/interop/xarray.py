@@ -155,7 +155,7 @@ def _dimensions(array: Any, latitude: str | None, longitude: str | None) -> tupl
 
 
 def _is(array: Any, dimension: Any, what: str) -> bool:
-    """Whether a dimension is that of latitudes or of longitudes, by its name or attributes."""
+    """Return whether a dimension is that of latitudes or of longitudes, by its name or attributes."""
     attributes = array.coords[dimension].attrs if dimension in array.coords else {}
     said = (dimension, attributes.get("standard_name"), attributes.get("units"))
     return any(str(word).lower() in WORDS[what] for word in said)
@@ -169,13 +169,13 @@ def _degrees(array: Any, dimension: str) -> Floats:
 
 
 def _once_around(longitudes: Floats) -> Ints:
-    """Places of the longitudes once around, eastwards from the first one at or after zero, none repeated."""
+    """Return indices of the longitudes once around, eastwards from the first one at or after zero."""
     turned = np.round(longitudes % 360, 6) % 360
     return np.unique(turned, return_index=True)[1].astype(np.int64)
 
 
 def _places(grid: SphereGrid, latitudes: Floats, longitudes: Floats) -> tuple[Ints, Ints] | None:
-    """Row and column of the grid at each latitude and longitude; None where one lies between them."""
+    """Return the row and column of the grid at each latitude and longitude; None where one lies between them."""
     if len(grid.shape) != 2:
         return None
     rings, step = 90 - np.rad2deg(np.asarray(grid.theta)), 360 / grid.nlon

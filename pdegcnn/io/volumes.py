@@ -142,7 +142,7 @@ def _array_of(values: object) -> np.ndarray[Any, Any]:
 
 
 def _spacing_of(name: str, affine: Sequence[Any] | np.ndarray[Any, Any]) -> tuple[float, float, float]:
-    """Size of a voxel along slices, rows and columns: lengths of the columns of an affine ``[4,4]``."""
+    """Return the size of a voxel along slices, rows and columns: lengths of the columns of an affine ``[4,4]``."""
     matrix = np.asarray(affine)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
         raise ValueError(f"{name}: expected an affine [4,4] of finite numbers with the last row (0, 0, 0, 1)")

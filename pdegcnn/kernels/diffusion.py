@@ -17,7 +17,7 @@ Nodes = tuple[Tensor, Tensor, Tensor]
 
 
 def _nodes(angles: int, rates: int) -> Nodes:
-    """Quadrature of the stable law in its two variables: Gauss-Legendre in u, trapezoidal in log e."""
+    """Return the quadrature of the stable law in its two variables: Gauss-Legendre in u, trapezoidal in log e."""
     x, w = np.polynomial.legendre.leggauss(angles)
     grid = np.linspace(-12.0, 3.5, rates)
     weight = np.outer(w / 2, np.exp(grid - np.exp(grid)) * (grid[1] - grid[0]))
@@ -80,7 +80,7 @@ def profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: flo
 
 
 def time_scales(like: Tensor, alpha: float | Tensor, time: float) -> tuple[Tensor, Tensor]:
-    """Logarithms of the times s at which heat kernels are mixed, and of their weights, ``[nodes]`` each."""
+    """Return logarithms of the times s at which heat kernels are mixed, and of their weights, ``[nodes]`` each."""
     hidden = isinstance(alpha, Tensor) and (alpha.is_cuda or not _checks.has_values(alpha))  # a learned one is above
     power = alpha.detach() if isinstance(alpha, Tensor) else alpha
     nodes = COARSE if hidden or float(power) >= FINE_BELOW else FINE
@@ -123,7 +123,7 @@ Scales = tuple[Tensor, Tensor]
 
 
 def mass_of_cell(half: Tensor, alpha: float | Tensor, time: float, scales: Scales | None = None) -> Tensor:
-    """Integral ``[C]`` of the density over a box about the unit element, of half sides ``half [C,dim]``.
+    """Return the integral ``[C]`` of the density over a box about the unit element, of half sides ``half [C,dim]``.
 
     ``scales`` are those of :func:`time_scales`, if they are known.
     """
@@ -135,7 +135,7 @@ def mass_of_cell(half: Tensor, alpha: float | Tensor, time: float, scales: Scale
 
 
 def radius_of_mass(alpha: float, dim: int, time: float = 1.0, tolerance: float = 1e-4) -> float:
-    """Distance at which the profile has fallen to ``tolerance`` of its peak (Gaussian core or power-law tail)."""
+    """Return the distance at which the profile falls to ``tolerance`` of its peak (Gaussian core, power-law tail)."""
     core = 2 * math.sqrt(-time * math.log(tolerance))
     if alpha == 1.0:
         return core

@@ -61,13 +61,13 @@ def norm(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
 
 
 def sub_riemannian(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
-    """``sqrt((nu w1 w3 b2)^2 + ((w1 b1)^2 + (w3 b3)^2)^2)``: sideways motion only through turning."""
+    """Return ``sqrt((nu w1 w3 b2)^2 + ((w1 b1)^2 + (w3 b3)^2)^2)``: sideways motion only through turning."""
     w1, _, w3 = _columns(_weights(space, metric), b)
     return safe_sqrt((NU * w1 * w3 * b[..., 1]) ** 2 + ((w1 * b[..., 0]) ** 2 + (w3 * b[..., 2]) ** 2) ** 2)
 
 
 def combined(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
-    """Half-angle coordinates where the expensive direction in the plane is also reached by turning and the cheap one.
+    """Return half-angle coordinates, where turning also reaches the expensive direction in the plane.
 
     With the cheaper of the two weights ``w_c``, the larger ``w_d``, half-angle coordinates b and
     ``r^2 = (w_c b_c)^2 + (w_3 b_3)^2``:
@@ -114,7 +114,7 @@ def distance_of(name: str) -> Distance:
 
 
 def ball_reach(metric: Metric, radius: Tensor, distance: str) -> Tensor:
-    """Greatest image distance and turn (or depth) ``[C, 2]`` inside the ball of ``radius [C]`` by ``distance``."""
+    """Return the greatest image distance and turn (or depth) ``[C,2]`` in the ball of ``radius [C]``."""
     reach = metric.reach(radius)
     if distance == "sub_riemannian" and isinstance(metric, Diagonal):
         w1, w3 = metric.weights[:, 0], metric.weights[:, 2]

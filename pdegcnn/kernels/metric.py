@@ -59,7 +59,7 @@ class Metric(Protocol):
 
 
 def _lower(raw: Tensor) -> Tensor:
-    """Cholesky factor from logarithms of its diagonal, then the entries below it; half precision as float32."""
+    """Return the Cholesky factor of logarithms of its diagonal and the entries below; float32 for half precision."""
     raw = widen(raw)
     dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
     row, column = torch.tril_indices(dim, dim, offset=-1)
@@ -69,7 +69,7 @@ def _lower(raw: Tensor) -> Tensor:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    """Inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
+    """Return the inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
     try:
         return linalg.inv(widen(matrix))
     except linalg.LinAlgError as error:
@@ -318,7 +318,7 @@ class Randers:
 
 
 def cell_of(metric: Metric) -> tuple[Tensor, Tensor]:
-    """Width ``[C,dim]`` and volume ``[C]``, in the metric's units, of the cell with unit sides along the frame vectors.
+    """Return width ``[C,dim]`` and volume ``[C]``, in the metric's units, of the cell with unit frame vectors.
 
     The width along a frame vector is the distance between the two faces across it. Both are kept within a range whose
     products neither overflow nor vanish. Their derivatives exist to every order, also where weights are equal.
@@ -346,7 +346,7 @@ PLANE_ONLY = tuple(name for name, form in METRICS.items() if form.dims == (2,))
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
-    """Square root with gradient zero at zero."""
+    """Return the square root with gradient zero at zero."""
     positive = x > 0
     return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), torch.zeros_like(x))
 
@@ -362,7 +362,7 @@ def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "met
 
     Raises:
         ValueError: for a wrong shape or number of channels, or values that are not finite and positive (definite).
-        TypeError: for anything but a floating-point tensor or a metric.
+        TypeError: if ``metric`` is neither a floating-point tensor nor a metric.
     """
     if isinstance(metric, (Finsler, Randers)):
         if dim != 2:
@@ -406,7 +406,7 @@ def _check_values(metric: Tensor, matrix: bool, name: str) -> None:
 
 
 def half_sides(metric: Metric, spacing: Tensor) -> Tensor:
-    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
+    """Return half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume if it is oblique."""
     widths, volume = cell_of(metric)
     sides = spacing * widths / 2
     return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))

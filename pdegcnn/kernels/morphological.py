@@ -21,7 +21,7 @@ MILD = 20.0
 
 
 def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float | Tensor, float | Tensor]:
-    """Factor, unit and power of the kernel ``factor * (d^2 / unit)^power`` for alpha > 1/2, without overflow.
+    """Return factor, unit and power of the kernel ``factor * (d^2 / unit)^power`` for alpha > 1/2, without overflow.
 
     The unit is one, or ``t^2`` where ``t^(-1/(2a-1))`` is far from one: as the power is ``a/(2a-1)``, the factor then
     has t instead. A learned alpha in half precision gives float32.
@@ -94,7 +94,7 @@ def _bounded(base: Tensor, power: float | Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:
-    """First and second derivative of :func:`morphological_kernel` in the squared distance, for alpha > 1/2.
+    """Return the first and second derivative of :func:`morphological_kernel` in the squared distance, for alpha > 1/2.
 
     At the unit element the second one is taken as zero: there it multiplies a slope that vanishes. Both are at most
     the dtype's largest number to the power ``MOST_COST``.
@@ -109,7 +109,7 @@ def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float =
 
 
 def radius_of_cost(cost: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
-    """Distance at which the morphological kernel equals ``cost``: taps further away cost more."""
+    """Return the distance at which the morphological kernel equals ``cost``: taps further away cost more."""
     cost = widen(cost)
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         return torch.full_like(cost, time * (1 + FLAT_SLACK))

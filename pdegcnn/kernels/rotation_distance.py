@@ -37,7 +37,7 @@ _SAMPLES = 600
 
 
 def geodesics(tilt: float, ratio: float) -> tuple[Floats, Floats, Floats]:
-    """All geodesics from the unit rotation to ``tilt`` in (0, pi]: end twist (unwrapped), and their two energies.
+    """Return end twist (unwrapped) and two energies of all geodesics from the unit rotation to ``tilt`` in (0, pi].
 
     With squared weights a (tilt) and c (twist) and ``ratio = a/c``, the squared length is ``a A + c B``. A geodesic is
     ``exp(tau n) exp(sigma e_z)`` in unit quaternions with n at the angle phi from the axis and
@@ -60,7 +60,7 @@ def geodesics(tilt: float, ratio: float) -> tuple[Floats, Floats, Floats]:
 
 
 def energies(tilt: float, twists: Floats, ratio: float) -> tuple[Floats, Floats]:
-    """Energies (A, B) of the shortest geodesics to ``tilt`` in [0, pi] and each twist in [0, pi]."""
+    """Return energies (A, B) of the shortest geodesics to ``tilt`` in [0, pi] and each twist in [0, pi]."""
     if tilt == 0:
         return _energies_of_twists(twists, ratio)
     twist, first, second = geodesics(tilt, ratio)
@@ -99,7 +99,7 @@ def _energies_of_twists(twists: Floats, ratio: float) -> tuple[Floats, Floats]:
 
 @lru_cache(maxsize=1)
 def energy_table() -> Floats:
-    """How (A, B) differ from (tilt^2, twist^2), over tilt^2 + twist^2, ``[2, tilt, twist, log ratio]``; about a second.
+    """Return ((A, B) - (tilt^2, twist^2)) / (tilt^2 + twist^2), ``[2, tilt, twist, log ratio]``; takes a second.
 
     At the unit element the difference is of fourth order, so the table is zero there.
     """
@@ -118,7 +118,7 @@ def energy_table() -> Floats:
 def exact_squared_distance(
     table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor
 ) -> Tensor:
-    """Squared exact distances ``[C,S]`` of axisymmetric metrics, by trilinear interpolation of :func:`energy_table`.
+    """Return squared exact distances ``[C,S]`` of axisymmetric metrics by interpolating :func:`energy_table`.
 
     ``d^2 = a A + c B`` with the energies of the shortest geodesic, whose change with a and c is of second order (it is
     shortest), so the gradient in the squared weights is (A, B). Within half a percent of the solver for ratios in
@@ -187,7 +187,7 @@ def _expanded(table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Te
 
 
 def _node(share: Tensor) -> tuple[Tensor, Tensor]:
-    """Table node below a position in [0, 1], and how far it is to the next."""
+    """Return the table node below a position in [0, 1], and how far it is to the next."""
     position = (share.clamp(0, 1) * (NODES - 1)).clamp(max=NODES - 1)
     node = position.floor().clamp(max=NODES - 2)
     return node.long(), position - node

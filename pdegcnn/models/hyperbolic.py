@@ -90,7 +90,7 @@ class HyperbolicNetwork(nn.Module):
 
 
 def _halo(module: nn.Module) -> int | None:
-    """How many pixels around an output pixel a module looks at, for the modules of ready networks."""
+    """Return how many pixels around an output pixel a module looks at, for the modules of ready networks."""
     match module:
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if type(module) in CONV.values():
             alone = {*module.kernel_size, *module.stride} == {1} and not any(module.padding)
@@ -107,7 +107,7 @@ def _halo(module: nn.Module) -> int | None:
 
 
 def _in_strips(module: nn.Module, x: Tensor, dims: int) -> tuple[Tensor, bool]:
-    """``module(x)``, without gradients strip by strip if it may be cut, and whether the result is a fresh tensor."""
+    """Return ``module(x)``, without gradients by strips if possible, and whether the result is a new tensor."""
     quiet = values_can_be_read(x) and not torch.is_grad_enabled() and forward_ad._current_level < 0
     if not quiet or hooked(module) or any("forward" in vars(part) for part in module.modules()):
         return module(x), False
@@ -133,7 +133,7 @@ class _Pooled(nn.Module):
 def _levels(
     width: int, depth: int, levels: int, dims: int, rank: int | None, h: float, batch_norm: bool, up: bool, **kind
 ) -> list:
-    """Layers going down ``levels`` coarsenings and, with ``up``, back again."""
+    """Return layers going down ``levels`` coarsenings and, with ``up``, back again."""
     one = NormalizedSymmetricConv if check.flag("batch_norm", batch_norm) else SymmetricConv
 
     def layers(channels: int) -> list[nn.Module]:

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).with_name("weights")
 
 
 def pretrained_names(builder: str) -> tuple[str, ...]:
-    """Names of the weights that ``builder`` takes as ``pretrained=``."""
+    """Return names of the weights that ``builder`` takes as ``pretrained=``."""
     prefix = f"{builder}_"
     return tuple(sorted(p.stem.removeprefix(prefix) for p in FOLDER.glob(f"{prefix}*.json")))
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def _pyramid(grid: SphereGrid, fibre: int, levels: int) -> list[SO3]:
-    """SO(3) over Gauss-Legendre grids of band-limit L, L/2, L/4, ..., the finest as fine as ``grid``."""
+    """Return SO(3) over Gauss-Legendre grids of band-limit L, L/2, L/4, ..., the finest as fine as ``grid``."""
     _checks.kind("grid", grid, SphereGrid, "a pdegcnn.sphere.SphereGrid").require_rings()
     _checks.positive_int("fibre", fibre)
     finest = grid.band + 1

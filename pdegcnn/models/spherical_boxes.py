@@ -91,7 +91,7 @@ def check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, T
 
 
 def _polygons(rotations: Tensor, half: Tensor) -> np.ndarray:
-    """Corners [N,4,3], counter-clockwise from outside."""
+    """Return corners [N,4,3], counter-clockwise from outside."""
     signs = torch.tensor([[1.0, 1], [-1, 1], [-1, -1], [1, -1]], dtype=torch.float64)
     flat = nn.functional.pad(half.tan()[:, None] * signs, (0, 1), value=1.0)
     return (nn.functional.normalize(flat, dim=-1) @ rotations.mT).numpy()
@@ -112,7 +112,7 @@ def _clip(polygon: np.ndarray, planes: np.ndarray) -> np.ndarray:
 
 
 def _area(polygon: np.ndarray) -> float:
-    """Area of a convex spherical polygon in steradians."""
+    """Return the area of a convex spherical polygon in steradians."""
     total = 0.0
     for b, c in zip(polygon[1:-1], polygon[2:]):
         a = polygon[0]

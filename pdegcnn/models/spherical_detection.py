@@ -190,7 +190,7 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
 
 
 def _bell(space: SO3, rotation: Tensor) -> Tensor:
-    """``exp(-(tilt^2 + twist^2)/2)`` ``[fibre*P]`` in units of the target's widths, 1 at the greatest sample."""
+    """Return ``exp(-(tilt^2 + twist^2)/2)`` ``[fibre*P]`` in units of the target's widths, 1 at the greatest sample."""
     x, y, z = (rotation.detach().cpu().double().mT @ _all_frames(space)).unflatten(1, (3, -1))  # of R^T S, S a sample
     tilt, twist = torch.atan2(torch.hypot(x[2], y[2]), z[2]), torch.atan2(y[0] - x[1], x[0] + y[1])
     steps = tilt / (TILT * point_spacing(space.grid)), twist / (TWIST * 2 * math.pi / space.orientations)

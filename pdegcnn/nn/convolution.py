@@ -99,7 +99,7 @@ class GroupConv(Derived):
         return self.space.from_grid(out)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         sizes = f"{self.in_channels}, {self.out_channels}, orientation taps={self.weight.shape[2]}"
         return f"{self.space}, {sizes}, filters={self.filters!r}"
 
@@ -189,6 +189,6 @@ class SphereConv(Derived):
         return value if self.bias is None else value + self.bias.view(-1, *(1,) * (value.ndim - 2))
 
     def extra_repr(self) -> str:
-        """Space, channels and resolution."""
+        """Return the space, channels and resolution."""
         channels = f"{self.in_channels}, {self.out_channels}"
         return f"{self.space}, {channels}, num_radial={self.num_radial}, max_frequency={self.max_frequency}"

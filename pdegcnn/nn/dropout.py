@@ -48,5 +48,5 @@ class FieldDropout(nn.Module):
         return u * F.dropout(one.new_ones(()).expand(one.shape), self.p)
 
     def extra_repr(self) -> str:
-        """Space and probability."""
+        """Return the space and probability."""
         return f"{self.space}, p={self.p}"

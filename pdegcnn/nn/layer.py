@@ -210,7 +210,7 @@ class PDELayer(nn.Module):
         return u if self.norm is None else self.norm(u)
 
     def extra_repr(self) -> str:
-        """Space, channels and splitting."""
+        """Return the space, channels and splitting."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, {self.splitting!r}, iterations={self.iterations}"
         )

@@ -167,7 +167,7 @@ class GridLift(Derived, LiftLayer):
         return lifted if self.down is None else self.down(lifted)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"filters={self.filters!r}, padding={self.padding!r}, boundary={self.boundary!r}{self._extra_stride()}"
@@ -245,7 +245,7 @@ class VolumeLift(LiftLayer):
         return out if self.down is None else self.down(out)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"padding={self.padding!r}, boundary={self.boundary!r}{self._extra_stride()}"
@@ -381,7 +381,7 @@ class SphereLift(Derived, LiftLayer):
         return self.synthesis(lifted if self.space.has_orientations else lifted[..., 0]).to(signal.dtype)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"filters={self.filters!r}, max_frequency={self.max_frequency}{self._extra_stride()}"
@@ -481,7 +481,7 @@ class MeshLift(LiftLayer):
         return lifted if self.down is None else self.down(lifted, mesh)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, radius={self.radius}, "
             f"max_frequency={self.max_frequency}{self._extra_stride()}"

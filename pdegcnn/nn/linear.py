@@ -47,5 +47,5 @@ class ChannelLinear(nn.Module):
         return mixed if self.bias is None else mixed + self.bias.view(-1, *(1,) * (u.ndim - 2))
 
     def extra_repr(self) -> str:
-        """Channels and bias."""
+        """Return channels and bias."""
         return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"

@@ -59,5 +59,5 @@ class AreaWeightedLoss(nn.Module):
         return torch.where(known, found * weights, 0.0).sum() / weights.sum().clamp_min(torch.finfo(found.dtype).tiny)
 
     def extra_repr(self) -> str:
-        """Space."""
+        """Return the space."""
         return f"{self.space}"

@@ -58,7 +58,7 @@ class SphereActivation(nn.Module):
         return self.finer.down(self.function(self.finer.up(u))).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Space, function and oversampling."""
+        """Return the space, function and oversampling."""
         return f"{self.space}, {getattr(self.function, '__name__', self.function)}, oversample={self.oversample}"
 
 
@@ -90,7 +90,7 @@ class _DegreeGain(Derived):
         raise NotImplementedError
 
     def _gain(self, lengths: Tensor, means: Tensor) -> Tensor:
-        """Gain ``[B,C,l,n]`` of lengths ``[B,C,l,n]`` and of means ``[B,C]`` over the space."""
+        """Return the gain ``[B,C,l,n]`` of lengths ``[B,C,l,n]`` and of means ``[B,C]`` over the space."""
         raise NotImplementedError
 
     @run_in_parameter_dtype
@@ -107,12 +107,15 @@ class _DegreeGain(Derived):
         return self.synthesis(z if on_group else z[..., 0]).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Space and channels."""
+        """Return the space and channels."""
         return f"{self.space}, {self.channels}"
 
 
 def coefficient_lengths(z: Tensor) -> Tensor:
-    """Root mean square over the orders m of coefficients ``[...,l,m >= 0,n]`` of a real signal: ``[...,l,n]``."""
+    """Return the root mean square over the orders m of coefficients ``[...,l,m >= 0,n]``.
+
+    They belong to a real signal; the result is ``[...,l,n]``.
+    """
     size = z.real.square() + z.imag.square()
     # order -m of n is the conjugate of m of -n, up to a sign
     total = size[..., 0, :] + (size + size.flip(-1))[..., 1:, :].sum(-2)

@@ -27,7 +27,7 @@ def _per_channel(value: Tensor, u: Tensor) -> Tensor:
 
 
 def _moments(u: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means ``[C]`` of ``u [B,C,...,*base]`` by ``weights [*base]`` of mean 1, u minus them, and its variances."""
+    """Return means ``[C]`` of ``u [B,C,...,*base]`` by ``weights [*base]`` of mean 1, centred u, and variances."""
     line = weights.expand(u.shape[2:]).flatten()
     mean = (u.flatten(2) @ line).mean(0) / len(line)
     centred = u - _per_channel(mean, u)
@@ -76,7 +76,7 @@ class _WeightedNorm(Function):
 def _between_processes(
     u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float, group: dist.ProcessGroup
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `_WeightedNorm`, over the signals of all processes of ``group``; and how many numbers a channel has there."""
+    """Return what `_WeightedNorm` does over all processes of ``group``, and the count of numbers per channel."""
     line = weights.expand(u.shape[2:]).flatten()
     count = u.new_tensor([u.shape[0] * len(line)])
     sums = sum_over(group, torch.cat(((u.flatten(2) @ line).sum(0), count)))
@@ -187,7 +187,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         return normal.to(input.dtype)
 
     def _evenly(self, u: Tensor, training: bool, takes: bool) -> Tensor:
-        """Torch's batch norm, where all points count alike or the statistics are given."""
+        """Apply torch's batch norm: points have equal weights or statistics are given."""
         kept = (self.running_mean, self.running_var) if not takes or self.track_running_stats else (None, None)
         share = self._share() if takes and self.track_running_stats else 0.0
         return F.batch_norm(u, *kept, self.weight, self.bias, training, share, self.eps)

@@ -53,7 +53,7 @@ class MetricParameter(nn.Module):
         return METRICS[self.form].from_raw(self.raw)
 
     def extra_repr(self) -> str:
-        """Channels and form."""
+        """Return channels and form."""
         return f"{self.space}, {self.channels}, form={self.form!r}"
 
 
@@ -86,7 +86,7 @@ class LearnableAlpha(nn.Module):
         return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.raw)
 
     def extra_repr(self) -> str:
-        """Where learning starts."""
+        """Return the initial power."""
         return f"initial={self.initial}"
 
 
@@ -117,5 +117,5 @@ class LearnableTemperature(nn.Module):
         return self.raw.exp()
 
     def extra_repr(self) -> str:
-        """Channels and where learning starts."""
+        """Return channels and the initial temperature."""
         return f"{self.channels}, initial={self.initial}"

@@ -52,7 +52,7 @@ class MaxPool(nn.Module):
         return pooled.reshape(*u.shape[: -self.dims], *pooled.shape[-self.dims :])
 
     def extra_repr(self) -> str:
-        """Window and stride."""
+        """Return the window and stride."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, dims={self.dims}"
 
 
@@ -103,5 +103,5 @@ class GlobalPool(nn.Module):
         return mean if mean.ndim == 2 else mean.mean(2)
 
     def extra_repr(self) -> str:
-        """Space, mode and oversampling."""
+        """Return the space, mode and oversampling."""
         return f"{self.space}, mode={self.mode!r}, oversample={self.oversample}"

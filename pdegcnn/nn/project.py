@@ -59,6 +59,6 @@ class Project(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Space and mode."""
+        """Return the space and mode."""
         finer = f", oversample={self.oversample}" if self.oversample > 1 else ""
         return f"{self.space}, mode={self.mode!r}{finer}"

@@ -60,7 +60,7 @@ class Resample(nn.Module):
         return functional.resample(u, tuple(sizes), self.filter)
 
     def extra_repr(self) -> str:
-        """Size and filter."""
+        """Return the size and filter."""
         size = f"{self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
         return f"{size}, filter={self.filter!r}"
 
@@ -133,7 +133,7 @@ class SpectralResample(nn.Module):
         return self.synthesis(self.analysis(u)).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Both spaces."""
+        """Return both spaces."""
         return f"{self.source} -> {self.target}"
 
 
@@ -211,7 +211,7 @@ class _BetweenGrids(nn.Module):
         return None
 
     def extra_repr(self) -> str:
-        """Spaces, factor or size, and filter."""
+        """Return spaces, factor or size, and filter."""
         size = f"factor={self.factor}" if self.size is None else f"size={self.size}"
         return f"{self.fine}, {size}" + (f", filter={self.filter!r}" if isinstance(self.fine, GridSpace) else "")
 

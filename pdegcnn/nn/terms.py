@@ -82,7 +82,7 @@ class Term(Derived, ABC):
         return self.solver.on(_checks.kind("mesh", mesh, Mesh, "a Mesh"))
 
     def extra_repr(self) -> str:
-        """Space and channels; the solver says the rest."""
+        """Return the space and channels; the solver shows its options."""
         return f"{self.space}, {self.channels}"
 
 
@@ -148,7 +148,7 @@ class MetricTerm(Term):
         return self.alpha() if isinstance(self.alpha, LearnableAlpha) else self.alpha
 
     def extra_repr(self) -> str:
-        """Space, channels and power."""
+        """Return the space, channels and power."""
         alpha = "learned" if isinstance(self.alpha, LearnableAlpha) else self.alpha
         return f"{super().extra_repr()}, alpha={alpha}"
 
@@ -297,7 +297,7 @@ class Morphology(MetricTerm):
         return self.metric.raw, solver.soft_morphology, (*given, temperatures)
 
     def extra_repr(self) -> str:
-        """Space, channels, power and, where it is not learned, the temperature."""
+        """Return the space, channels, power and, where it is not learned, the temperature."""
         fixed = f", temperature={self.temperature}" if isinstance(self.temperature, float) else ""
         return f"{super().extra_repr()}{fixed}"
 

@@ -32,7 +32,7 @@ _POOL: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def cache_dir() -> Path:
-    """Folder of compiled code: ``PDEGCNN_CACHE_DIR``, else the user's cache folder, else a temporary one."""
+    """Return the folder of compiled code: ``PDEGCNN_CACHE_DIR``, else the user's cache folder, else a temporary one."""
     given = os.environ.get("PDEGCNN_CACHE_DIR")
     base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pdegcnn"
     try:
@@ -109,5 +109,5 @@ def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:
 
 
 def array(tensor: Tensor) -> Any:
-    """Contiguous NumPy view of a tensor for the loops; half precision becomes float32."""
+    """Return a contiguous NumPy view of a tensor for the loops; half precision becomes float32."""
     return (widen(tensor) if tensor.dtype in HALF else tensor).detach().contiguous().numpy()

@@ -19,7 +19,7 @@ _KEYS = ("AutogradCPU", "AutogradCUDA", "AutogradXPU", "AutogradMPS", "AutogradM
 
 
 def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
-    """As ``torch.library.custom_op(name, mutates_args=())``, with what torch leaves out.
+    """Register an operator as ``torch.library.custom_op(name, mutates_args=())`` does, and add what it leaves out.
 
     ``torch.vmap`` calls the operator once for each entry, unless the operator registers a better rule. Derivatives by
     ``torch.func`` and by dual numbers, which torch would drop, raise ``NotImplementedError``: the functions of
@@ -54,5 +54,5 @@ def implementation(name: str, backend: str) -> ModuleType:
 
 
 def index_dtype(count: int) -> torch.dtype:
-    """Smallest integer type that holds the numbers below ``count``."""
+    """Return the smallest integer type that holds the numbers below ``count``."""
     return torch.uint8 if count <= 256 else torch.int16 if count <= 2**15 else torch.int32

@@ -25,7 +25,7 @@ LANES = """\
 
 
 def head(title: str, author: str, name: str, arguments: str) -> str:
-    """Beginning of a module: docstring, imports, and the first lines of the kernel ``name``.
+    """Return the beginning of a module: docstring, imports, and the first lines of the kernel ``name``.
 
     Args:
         title: what the kernel computes.

@@ -42,7 +42,7 @@ def operators() -> dict[str, tuple[str, ...]]:
 
 
 def _import_problem(name: str) -> str:
-    """Why a package cannot be used; while torch.compile traces, only what is known already."""
+    """Return why a package cannot be used; while torch.compile traces, only what is known already."""
     if name not in _TRIED and not _checks.is_compiling() and not _PROBLEMS[name]:
         _TRIED.add(name)
         try:
@@ -53,7 +53,7 @@ def _import_problem(name: str) -> str:
 
 
 def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None = None) -> str:
-    """Reason why ``backend`` cannot run ``operator`` there, or an empty string."""
+    """Return the reason why ``backend`` cannot run ``operator`` there, or an empty string."""
     if backend == "torch":
         return ""
     if operator not in _DECLARED:
@@ -74,7 +74,7 @@ def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None 
 
 
 def available(operator: str, device: str = "cpu") -> list[str]:
-    """Names of the backends that can run ``operator`` on ``device``."""
+    """Return names of the backends that can run ``operator`` on ``device``."""
     return [name for name in BACKENDS if not refusal(operator, name, device)]
 
 

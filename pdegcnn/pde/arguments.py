@@ -14,7 +14,7 @@ from pdegcnn.kernels.metric import Metric, as_metric
 
 
 def check_vector(vector: object, dim: int, u: Tensor) -> Tensor:
-    """Vectors ``[dim]`` or ``[C,dim]`` of the kind of the signal u, as ``[C,dim]``; raises for any others."""
+    """Return vectors ``[dim]`` or ``[C,dim]`` of the kind of the signal u, as ``[C,dim]``; raise for any others."""
     vector = _checks.tensor("vector", vector)
     if vector.ndim == 1:
         vector = vector[None]
@@ -68,7 +68,7 @@ def check_may_look(*values: object) -> None:
 
 
 def spread(u: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
-    """Greatest minus least value of each channel within any one member of the batch, ``[C]``, without gradient.
+    """Return the range of values of each channel within any one member of the batch, ``[C]``, without gradient.
 
     Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a member of its own: so many
     points on the last axis. Zero for an empty batch.

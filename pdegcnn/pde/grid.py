@@ -391,7 +391,7 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
 
 
 def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Reach:
-    """Half the sides of the box around the ball of ``radius [C]``, at most around the circle and across the image."""
+    """Return half the sides of the box around the ball of ``radius [C]``, limited by circle and image."""
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
@@ -401,7 +401,7 @@ def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor
 
 
 def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, boundary: str) -> Tensor:
-    """``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
+    """Return ``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
     first, rows, columns = space.chord(-time * vector)
     if space.has_orientations:
         u = turned(u, first)

@@ -32,12 +32,12 @@ class LevelPairs(NamedTuple):
 
 
 def level_pairs(mesh: Mesh, factor: float, like: Tensor) -> LevelPairs:
-    """How the vertices of a mesh and those of ``mesh.coarsen(factor)`` belong together; kept by the mesh."""
+    """Return how the vertices of a mesh and those of ``mesh.coarsen(factor)`` belong together; kept by the mesh."""
     return mesh.cached(_pairs, like.real if like.is_complex() else like, factor)
 
 
 def pool(u: Tensor, mesh: Mesh, factor: float, mode: str = "mean") -> Tensor:
-    """Means (or maxima) ``[B,C,Or,W]`` of a signal ``[B,C,Or,V]`` on ``mesh``, around the vertices that stay."""
+    """Return means (or maxima) ``[B,C,Or,W]`` of a signal ``[B,C,Or,V]`` on ``mesh``, around the vertices that stay."""
     wide, count = widen(u), mesh.coarsen(factor).vertex_count
     pairs = level_pairs(mesh, factor, wide)
     if mode == "mean":
@@ -53,7 +53,7 @@ def pool(u: Tensor, mesh: Mesh, factor: float, mode: str = "mean") -> Tensor:
 
 
 def unpool(u: Tensor, mesh: Mesh, factor: float) -> Tensor:
-    """Signal ``[B,C,Or,V]`` on ``mesh``, interpolated linearly from ``[B,C,Or,W]`` on ``mesh.coarsen(factor)``."""
+    """Interpolate ``[B,C,Or,W]`` on ``mesh.coarsen(factor)`` linearly to ``[B,C,Or,V]`` on ``mesh``."""
     wide = widen(u)
     pairs = level_pairs(mesh, factor, wide)
     return add_up(_turned(wide, pairs, pairs.coarse, +1) * pairs.weight, pairs.fine, mesh.vertex_count).to(u.dtype)
@@ -83,7 +83,7 @@ def _pairs(mesh: Mesh, like: Tensor, factor: float) -> LevelPairs:
 
 
 def _turned(u: Tensor, pairs: LevelPairs, source: Tensor, way: int) -> Tensor:
-    """Values ``[B,C,N,E]`` of u at the vertices ``source`` and the directions ``i + way * (steps + rest)``."""
+    """Return values ``[B,C,N,E]`` of u at the vertices ``source`` and the directions ``i + way * (steps + rest)``."""
     count, vertices = u.shape[2:]
     direction = torch.arange(count, device=u.device)[:, None]
     flat, steps = u.flatten(2), way * pairs.steps

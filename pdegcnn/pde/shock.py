@@ -123,7 +123,7 @@ class ShockSolver(Solver):
         return diffused
 
     def _reads_between_samples(self) -> bool:
-        """Whether dilation and erosion read values between samples, which can leave the range of the samples."""
+        """Return whether dilation and erosion read values between samples, which can leave the range of the samples."""
         return False
 
 

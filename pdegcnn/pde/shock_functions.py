@@ -65,12 +65,11 @@ def diffusion_shock(
         oversample: see :func:`dilation`.
 
     Returns:
-        A signal like ``u``, between ``min u`` and ``max u`` (except with zero padding, ``oversample`` or ``subgrid``).
-        Differentiable in ``u``, metrics, contrast and sharpness.
+        A signal like ``u``, within its range (except with zero padding, ``oversample`` or ``subgrid``), differentiable.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or a parameter has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg

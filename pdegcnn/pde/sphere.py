@@ -150,7 +150,7 @@ class Window(nn.Module):
         self.newton = NewtonStep(self.neighbours, like) if subgrid else None
 
     def forward(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
-        """Dilation (sign +1) or erosion (-1) of u."""
+        """Return the dilation (sign +1) or erosion (-1) of u."""
         squared = self.neighbours.squared_distance(metric)
         squared = squared.expand(u.shape[1], *squared.shape[1:])
         kernel = cost(squared, alpha, time)

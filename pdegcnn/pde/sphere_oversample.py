@@ -48,7 +48,7 @@ def transforms(
     device: Device = None,
     dtype: DType = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Analysis of signals on ``source``, and synthesis on ``target``: a space of the same kind, ``source`` unless told.
+    """Return the analysis of signals on ``source`` and the synthesis on ``target`` (None: ``source``).
 
     Args:
         source: S2 or SO(3) over a grid of rings.

@@ -29,7 +29,7 @@ DEGREES = 4
 
 
 def angular_momenta(lmax: int, nmax: int) -> tuple[Floats, Floats, Floats]:
-    """Real matrices ``(J_x, i J_y, J_z)`` over orders n = -nmax..nmax for each degree, ``[lmax+1, N, N]``.
+    """Return real matrices ``(J_x, i J_y, J_z)`` over orders n = -nmax..nmax for each degree, ``[lmax+1, N, N]``.
 
     Entries beyond the degree are zero.
     """
@@ -67,7 +67,7 @@ class FrameGenerators(TableModule):
         return np.stack(pairs)[:, :, 1:-1, 1:-1]
 
     def velocity(self, vector: Tensor, nmax: int | None = None, degrees: slice = slice(None)) -> Tensor:
-        """``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``.
+        """Return ``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``.
 
         Of the orders up to ``nmax`` and of some ``degrees``, if given.
         """
@@ -77,14 +77,14 @@ class FrameGenerators(TableModule):
         return torch.complex(-c[:, 1] * y, c[:, 0] * x + c[:, 2] * z)
 
     def laplacian(self, diffusivity: Tensor) -> Tensor:
-        """``-sum_ij D_ij Z_i Z_j`` for diffusivities ``[C,3,3]``: Hermitian, positive, ``[C,lmax+1,N,N]``."""
+        """Return ``-sum_ij D_ij Z_i Z_j`` for diffusivities ``[C,3,3]``: Hermitian, positive, ``[C,lmax+1,N,N]``."""
         xx, yy, zz, xz, xy, yz = self.get_buffer("second")
         d = diffusivity[:, :, :, None, None, None]
         real = d[:, 0, 0] * xx + d[:, 1, 1] * yy + d[:, 2, 2] * zz + d[:, 0, 2] * xz
         return torch.complex(real, d[:, 0, 1] * xy + d[:, 1, 2] * yz)
 
     def frame(self) -> tuple[Tensor, Tensor]:
-        """Matrices of the derivatives ``X_i = Z_i`` along the frame, ``[3,lmax+1,N,N]``, and of their products.
+        """Return matrices of the derivatives ``X_i = Z_i`` along the frame, ``[3,lmax+1,N,N]``, and of their products.
 
         The products ``(X_i X_j + X_j X_i)/2`` come in the order (00, 11, 22, 01, 02, 12), ``[6,lmax+1,N,N]``.
         """
@@ -122,7 +122,7 @@ class GroupHarmonics(nn.Module):
         return self.synthesis(torch.einsum("clkn,bclmn->bclmk", matrix.to(columns.dtype), columns))
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
-        """``u(R exp(-time c))`` for vectors ``[C,3]``."""
+        """Return ``u(R exp(-time c))`` for vectors ``[C,3]``."""
         if self.every_order is None:
             return self._step(u, linalg.matrix_exp(-time * self.generators.velocity(vector)))
         held, size = self.generators.nmax, self.every_order.lmax + 1
@@ -135,13 +135,13 @@ class GroupHarmonics(nn.Module):
         return self._step(u, torch.cat(parts, 1))
 
     def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
-        """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,3,3]``."""
+        """Return ``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,3,3]``."""
         return self._step(u, fractional_exponential(self.generators.laplacian(diffusivity), alpha, time))
 
     def convection_diffusion(
         self, u: Tensor, vector: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float
     ) -> Tensor:
-        """``exp(-time (c + (-Delta)^alpha)) u`` for vectors ``[C,3]`` and diffusivities ``[C,3,3]``.
+        """Return ``exp(-time (c + (-Delta)^alpha)) u`` for vectors ``[C,3]`` and diffusivities ``[C,3,3]``.
 
         The exponential, of a matrix that is not normal and may be large, is taken in float64.
         """
@@ -151,12 +151,12 @@ class GroupHarmonics(nn.Module):
 
 
 def _without(matrices: Tensor, beyond: int) -> Tensor:
-    """Matrices ``[...,N,N]`` without the ``beyond`` highest orders of either sign."""
+    """Return matrices ``[...,N,N]`` without the ``beyond`` highest orders of either sign."""
     return matrices[..., beyond : matrices.shape[-1] - beyond, beyond : matrices.shape[-1] - beyond]
 
 
 def _orders_on_the_way(vector: Tensor, time: float, held: int, lmax: int) -> int:
-    """How many orders a shift by ``time * vector [C,3]`` needs for those ``held`` to be exact up to degree ``lmax``.
+    """Return the number of orders with which a shift by ``time * vector [C,3]`` is exact on those ``held``.
 
     All where nobody may look at the vector. Else what leaves the held orders and comes back passes, to rounding, no
     order beyond the answer: the entries of the matrix between orders k apart are below the Bessel function ``I_k`` of
@@ -188,7 +188,10 @@ class SphereHarmonics(nn.Module):
         self.synthesis = sphere.InverseRealSHT(space.grid, **kind)
 
     def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
-        """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,1,1]``: factors ``exp(-time (D l(l+1))^alpha)``."""
+        """Return ``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,1,1]``.
+
+        The factors are ``exp(-time (D l(l+1))^alpha)``.
+        """
         degree = torch.arange(self.analysis.lmax + 1, dtype=u.dtype, device=u.device)
         values = diffusivity[:, 0] * (degree * (degree + 1))  # [C,l]
         safe = torch.where(values > 0, values, torch.ones_like(values))

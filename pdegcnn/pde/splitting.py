@@ -11,12 +11,12 @@ Step = Callable[[Tensor, float], Tensor]
 
 
 def lie(steps: Sequence[Step], time: float) -> list[tuple[Step, float]]:
-    """One term after the other (first order in time)."""
+    """Apply one term after the other (first order in time)."""
     return list(zip(steps, [time] * len(steps)))
 
 
 def strang(steps: Sequence[Step], time: float) -> list[tuple[Step, float]]:
-    """Half steps there, a whole step of the last term, half steps back (second order in time)."""
+    """Apply half steps, a whole step of the last term, and half steps in reverse order (second order in time)."""
     there = [(step, time / 2) for step in steps[:-1]]
     return [*there, *((step, time) for step in steps[-1:]), *reversed(there)]
 

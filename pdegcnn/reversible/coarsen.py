@@ -101,11 +101,11 @@ class Wavelet(Derived, Transition):
         return self._same
 
     def _shares_products(self) -> bool:
-        """Whether the shorter way of the Haar transform serves: the same bits; its gradients are rounded otherwise."""
+        """Return whether the shorter Haar transform can be used: the same bits, but differently rounded gradients."""
         return self.bit_exact and not torch.is_grad_enabled()
 
     def _stack(self, low: Tensor, high: Tensor, axis: int) -> Tensor:
-        """Two of [B,done*C,...] to [B,done*2*C,...] with the newest band bit lowest among the bands."""
+        """Merge two of [B,done*C,...] to [B,done*2*C,...] with the newest band bit lowest among the bands."""
         done = 2 ** (self.dims - axis)
         return torch.stack((low.unflatten(1, (done, -1)), high.unflatten(1, (done, -1))), 2).flatten(1, 3)
 
@@ -149,7 +149,7 @@ def _centred(x: Tensor, filters: Tensor, sign: int, axis: int) -> Tensor:
 
 
 def _shears(a: Tensor, b: Tensor, grid: float, sign: float) -> tuple[Tensor, Tensor]:
-    """(a+b)/sqrt2 and (a-b)/sqrt2 from (a, b) with ``sign=-1``, the way back with ``sign=1``, rounded to the grid."""
+    """Return (a+b)/sqrt2 and (a-b)/sqrt2 from (a, b) with ``sign=-1``, the inverse with ``sign=1``, on the grid."""
     p, u = math.tan(math.pi / 8), -math.sin(math.pi / 4)
     if sign < 0:
         a = a + round_to(p * b, grid)
@@ -163,7 +163,7 @@ def _shears(a: Tensor, b: Tensor, grid: float, sign: float) -> tuple[Tensor, Ten
 
 
 def _filters(name: str) -> tuple[Tensor, Tensor]:
-    """Analysis and synthesis filters [2,L] in correlation form, float64."""
+    """Return analysis and synthesis filters [2,L] in correlation form, float64."""
     if name in ("haar", "db1"):
         haar = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / math.sqrt(2)
         return haar, haar.clone()

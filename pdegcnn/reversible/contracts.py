@@ -30,14 +30,14 @@ def _any(holder: object, names: tuple[str, ...], word: str) -> bool:
 
 
 def hooked(layer: nn.Module, word: str = "hooks", everywhere: bool = True) -> bool:
-    """Whether a hook whose kind contains ``word`` acts on ``layer``, a module inside it or (``everywhere``) all."""
+    """Return whether a hook of a kind with ``word`` acts on ``layer``, a module in it or (``everywhere``) all."""
     if everywhere and _any(torch_module, GLOBAL_HOOKS, word):
         return True
     return any(_any(module, MODULE_HOOKS, word) for module in layer.modules())
 
 
 def describes_forward(layer: nn.Module, name: str) -> bool:
-    """Whether what the class of ``layer`` says by its attribute ``name`` surely belongs to what the layer computes.
+    """Return whether the attribute ``name`` of the class of ``layer`` certainly describes what the layer computes.
 
     It does not when a subclass or the object itself overrides something that the class with ``name`` has, or when hooks
     see or change what happens inside.
@@ -81,7 +81,7 @@ class _Kept(torch.autograd.Function):
 
 
 def refuse_gradients(y: Tensor, name: str) -> Tensor:
-    """``y`` as a tensor that asks for gradients and raises, naming the layer, when one comes."""
+    """Return ``y`` as a tensor that asks for gradients and raises, naming the layer, when one comes."""
     return _Kept.apply(y.detach().requires_grad_(), name)  # pyright: ignore
 
 
@@ -98,10 +98,10 @@ class _SeparateNode(torch.autograd.Function):
 
 
 def separate_node(x: Tensor) -> Tensor:
-    """One output of several as a node of its own: its hooks are not called when only the others get gradients."""
+    """Return one output as a separate node, whose hooks are not called if only other outputs get gradients."""
     return _SeparateNode.apply(x)  # pyright: ignore
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors agree bit for bit, NaN with NaN."""
+    """Return whether two tensors agree bit for bit, NaN with NaN."""
     return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, 0.0, 0.0, equal_nan=True)

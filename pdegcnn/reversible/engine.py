@@ -36,17 +36,17 @@ class Rule:
 
 
 def transformed(x: Tensor) -> bool:
-    """Whether ``x`` is inside a transform of torch.func."""
+    """Return whether ``x`` is inside a transform of torch.func."""
     return torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore
 
 
 def traced() -> bool:
-    """Whether operations are being recorded by torch.compile, torch.export or torch.jit.trace."""
+    """Return whether operations are being recorded by torch.compile, torch.export or torch.jit.trace."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
 
 
 def values_can_be_read(x: Tensor) -> bool:
-    """Whether the values of ``x`` can be looked at."""
+    """Return whether the values of ``x`` can be read."""
     return not (traced() or x.is_meta or transformed(x))
 
 
@@ -61,7 +61,7 @@ def evaluate(
     values: dict[str, Tensor] | None = None,
     inner: torch.dtype | None = None,
 ) -> Tensor:
-    """``f(state)`` in the dtype of the state, computed in the dtype ``inner``; checks what the layer returned."""
+    """Return ``f(state)`` in the dtype of the state, computed in the dtype ``inner``; check the output."""
     y = state if inner is None else state.to(inner)
     counted = values_can_be_read(y) and not y.is_inference()  # neither a trace nor inference mode knows versions
     version = y._version if counted else None
@@ -79,7 +79,7 @@ def evaluate(
 
 
 def add_increment(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = False) -> Tensor:
-    """``v + sign h^2 out``, the increment rounded in exact mode; written over ``v`` when it is one's own."""
+    """Return ``v + sign h^2 out``, the increment rounded in exact mode; written over ``v`` if the caller owns it."""
     scale = sign * rule.h2
     if rule.grid is not None and torch.is_grad_enabled():
         out, scale = round_to(out, rule.grid, rule.h2), sign
@@ -89,7 +89,7 @@ def add_increment(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bo
 
 
 def piecewise(module: Transition, x: Tensor) -> bool:
-    """Whether `apply_transition` goes by a few channels at a time; then its result is a tensor of one's own."""
+    """Return whether `apply_transition` processes a few channels at a time; its result is then a new tensor."""
     noted = torch.is_grad_enabled() or traced() or transformed(x)
     return not noted and x.numel() > 0 and describes_forward(module, "bands") and bool(module.bands)
 
@@ -104,7 +104,7 @@ def apply_transition(module: Transition, x: Tensor, rule: Rule, inverse: bool = 
 
 
 def step(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-    """One element of the stack under plain autograd."""
+    """Apply one element of the stack under plain autograd."""
     if isinstance(layer, Transition):
         return apply_transition(layer, y, rule), apply_transition(layer, v, rule)
     v = add_increment(v if rule.keep == 1.0 else v * rule.keep, evaluate(layer, index, y, inner=rule.inner), rule)
@@ -136,7 +136,7 @@ class Plan:
 
 
 def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[dict[str, int]]]:
-    """All parameters, each once, and for every layer the place of each of its parameters."""
+    """Return all parameters, each once, and for every layer the place of each of its parameters."""
     params: list[Tensor] = []
     places: dict[int, int] = {}
     names = []
@@ -165,7 +165,7 @@ def peak(y: Tensor, v: Tensor) -> Tensor:
 
 
 def _same_parameters(layer: nn.Module, values: dict[str, Tensor]) -> bool:
-    """Whether the module itself holds these very tensors: then it can be called as it is."""
+    """Return whether the module itself holds these tensors and can be called unchanged."""
     return all(p is values[name] for name, p in layer.named_parameters())
 
 
@@ -185,7 +185,7 @@ def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, 
 
 
 def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: bool) -> tuple[Tensor, Tensor]:
-    """Both states through a transition in forward; its hooks may look at them but not change them."""
+    """Move both states through a transition in forward; hooks may read but not change them."""
     states = []
     for x, flow in zip((y, v), plan.flows[-1]):
         if not (plan.record and hooked(layer)):
@@ -225,7 +225,7 @@ def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[
 
 
 def _add_increment(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> None:
-    """``v <- v + h^2 f(y)``, piece by piece where the layer says how."""
+    """Apply ``v <- v + h^2 f(y)``, piece by piece if the layer supports it."""
     if not describes_forward(layer, "pieces"):
         add_increment(v, evaluate(layer, index, y, inner=rule.inner), rule, own=True)
         return
@@ -459,7 +459,7 @@ class Backwards:
         self.own = False
 
     def _transition_in_pieces(self, layer: Transition, index: int) -> None:
-        """As `_transition`, over the states; the transpose of an orthogonal map is its inverse."""
+        """Do the same as `_transition` in place; the transpose of an orthogonal map is its inverse."""
         rule = self.plan.rule
         turn = rule.grid is None and layer.orthogonal and describes_forward(layer, "orthogonal")
         for state, name, flow in zip("vy", ("gv", "gy"), reversed(self.plan.flows[index])):

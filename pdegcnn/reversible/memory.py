@@ -77,7 +77,7 @@ class _Live(TorchDispatchMode):
 def _peak(
     model: nn.Module, shape: Sequence[int], dtype: torch.dtype, memory: str, workspace: bool, loss: Loss
 ) -> tuple[int, int]:
-    """Peak bytes beyond the parameters, and the largest pair of states."""
+    """Return the peak bytes beyond the parameters, and the largest pair of states."""
     states = [0]
 
     def note(_module, _inputs, output) -> None:

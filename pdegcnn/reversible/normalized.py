@@ -81,7 +81,7 @@ class NormalizedSymmetricConv(SymmetricConv):
             nn.init.ones_(self.running_var)
 
     def _folded(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """K and b that ``N(K y)`` has in eval mode."""
+        """Return K and b that ``N(K y)`` has in eval mode."""
         factor = self.scale.to(weight.dtype) / (self.running_var.to(weight.dtype) + self.eps).sqrt()
         kernel = weight * factor.view(-1, *[1] * (weight.ndim - 1))
         return kernel, bias - self.running_mean.to(weight.dtype) * factor

@@ -48,7 +48,7 @@ LANES = 16
 
 
 def needs_float32(y: Tensor, sizes: Sequence[int]) -> bool:
-    """Whether a convolution of y is to run in float32 on the CPU though bfloat16 was asked for.
+    """Return whether a convolution of y is to run in float32 on the CPU though bfloat16 was asked for.
 
     In torch 2.13 the gradient of a kernel longer than the volume on some axis holds memory that nobody wrote.
     """
@@ -59,7 +59,7 @@ def needs_float32(y: Tensor, sizes: Sequence[int]) -> bool:
 
 
 def adjoint(z: Tensor, kernel: Tensor, padding: tuple[int, ...]) -> Tensor:
-    """``K^T z``. A single volume of few channels gets empty ones on the CPU: columns would be 27 times the result."""
+    """Return ``K^T z``; on the CPU a single volume is padded by empty channels, which avoids unfolding to columns."""
     dims = kernel.ndim - 2
     if dims == 3 and z.shape[0] == 1 and z.dtype == torch.float32 and z.device.type in ("cpu", "meta"):
         empty = ONEDNN_FROM // (z.shape[2] * z.shape[3]) + 1 - z.shape[1]
@@ -73,7 +73,7 @@ def adjoint(z: Tensor, kernel: Tensor, padding: tuple[int, ...]) -> Tensor:
 def symmetric_vjp(
     y: Tensor, g: Tensor, kernel: Tensor, bias: Tensor, activation: str, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """``f(y)`` and ``J_f(y)^T g`` of ``f(y) = -K^T act(K y + b)``, gradients of the kernel and of b, by hand.
+    """Return ``f(y)`` and ``J_f(y)^T g`` of ``f(y) = -K^T act(K y + b)``, gradients of the kernel and of b, by hand.
 
     With ``s = act'(Ky + b) * Kg``: ``J_f^T g = -K^T s``, ``db = -sum s``, ``dK = -(act(Ky + b) (x) g + s (x) y)``
     (Lensink, Peters, Haber, arXiv 1905.10484, section 4). At most three tensors of the size of y or K y are held.
@@ -109,7 +109,9 @@ def symmetric_vjp(
 
 @torch.no_grad()
 def symmetric_value(y: Tensor, kernel: Tensor, bias: Tensor, activation: str, first: Tensor | None = None) -> Tensor:
-    """``-K^T act(K y + b)`` on [B,C,*space]; nothing is kept for a backward pass: three tensors less at the peak.
+    """Return ``-K^T act(K y + b)`` on [B,C,*space]; nothing is kept for a backward pass.
+
+    This saves three tensors at the peak.
 
     The kernel ``first``, if given, takes the place of K in front of the activation.
     """
@@ -125,7 +127,7 @@ def _inner(y: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
 def symmetric_pieces(
     y: Tensor, kernel: Tensor, bias: Tensor, activation: str, unit: int = 1, first: Tensor | None = None
 ) -> Iterator[Piece]:
-    """`symmetric_value` piece by piece.
+    """Compute `symmetric_value` piece by piece.
 
     Where K y is small, K runs strip by strip and K^T for an eighth of the channels at a time, a multiple of ``unit``;
     else both run on strips.

@@ -22,7 +22,7 @@ from pdegcnn.reversible.symmetric import (
 
 
 def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or``, from +x towards +y (rows run downwards).
+    """Return matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or``, from +x to +y (downwards).
 
     Bilinear interpolation, zero outside the disc of radius k/2; quarter turns permute the taps exactly.
     """

@@ -56,18 +56,18 @@ def apply_to_channels(module: Transition, x: Tensor, grid: float | None, inverse
 
 
 def _groups(x: Tensor, channels: int) -> list[tuple[int, int]]:
-    """First and last channel of groups that the processor's cache holds."""
+    """Return the first and last channel of groups that the processor's cache holds."""
     size = max(1, GROUP * channels // max(1, x.numel()))
     return [(first, min(first + size, channels)) for first in range(0, channels, size)]
 
 
 def _order(groups: list[tuple[int, int]], bands: int) -> list[int]:
-    """Where in the order (group, band, channel of the group) the blocks of the order (band, channel) are."""
+    """Return where in the order (group, band, channel of the group) the blocks of the order (band, channel) are."""
     return [bands * a + band * (b - a) + c for band in range(bands) for a, b in groups for c in range(b - a)]
 
 
 def _reorder(blocks: Tensor, order: list[int]) -> None:
-    """``blocks[:, i] <- blocks[:, order[i]]`` on [B,blocks,size], a slab of the blocks at a time."""
+    """Apply ``blocks[:, i] <- blocks[:, order[i]]`` on [B,blocks,size], a slab of the blocks at a time."""
     places = torch.tensor(order, device=blocks.device)
     slab = max(1, GROUP // max(1, blocks.shape[0] * blocks.shape[1]))
     for part in blocks.split(slab, 2):

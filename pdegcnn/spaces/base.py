@@ -16,7 +16,7 @@ SMALL = 1e-3
 
 
 def sinc(angle: Tensor) -> Tensor:
-    """``sin(angle) / angle``, with derivatives of any order also at zero, where :func:`torch.sinc` has one only."""
+    """Return ``sin(angle) / angle`` with derivatives of any order at zero, where :func:`torch.sinc` has one."""
     small = angle.abs() < SMALL
     square = torch.where(small, angle, 0.0) ** 2
     return torch.where(small, 1 - square / 6 + square**2 / 120, torch.sinc(torch.where(small, 1.0, angle) / math.pi))

@@ -179,13 +179,13 @@ def turn_orientations(u: Tensor, angle: float) -> Tensor:
 
 
 def pixel_positions(size: Sequence[int]) -> Tensor:
-    """Positions of pixels from the centre, (x, y) ``[H,W,2]`` or (x, y, z) ``[D,H,W,3]``, float64."""
+    """Return positions of pixels from the centre, (x, y) ``[H,W,2]`` or (x, y, z) ``[D,H,W,3]``, float64."""
     lines = [torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size]
     return torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], dim=-1)
 
 
 def sample_image(u: Tensor, points: Tensor) -> Tensor:
-    """Cubic splines through the last axes of ``u``, at ``points [*size,n]``, (x, y) or (x, y, z) from the centre."""
+    """Evaluate cubic splines through the last axes of ``u`` at ``points [*size,n]`` relative to the centre."""
     count = points.shape[-1]
     size = u.shape[-count:]
     where = np.stack([points[..., count - 1 - i] + (n - 1) / 2 for i, n in enumerate(size)])
@@ -199,7 +199,7 @@ def sample_image(u: Tensor, points: Tensor) -> Tensor:
 
 
 def normalise_sizes(kernel_size: object, count: int, names: str) -> tuple[int, ...]:
-    """``count`` odd tap numbers from one number or a sequence; raises ``ValueError`` or ``TypeError`` otherwise."""
+    """Return ``count`` odd tap numbers from one number or a sequence, else raise."""
     if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)) or isinstance(kernel_size, str):
         raise TypeError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
     sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(cast("Sequence[int]", kernel_size))

@@ -521,7 +521,7 @@ class Mesh(Space):
         return torch.empty_like(signal).index_copy_(-1, image.to(signal.device), signal)
 
     def _symmetry(self, image: Numbers) -> tuple[Tensor, Tensor]:
-        """Image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
+        """Return the image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
         to = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
         t, n = self.surface.triangulation, self.vertex_count
         if to.shape != (n,) or not np.array_equal(np.sort(to), np.arange(n)):

@@ -149,7 +149,7 @@ class R3(Translations, GridSpace):
         return ((points**2).sum(-1) <= radius**2).to(signal)
 
     def _swapped_axes(self, matrix: Tensor, signal: Tensor) -> tuple[list[int], list[int]] | None:
-        """Which axis each axis of the moved volume is, and which are mirrored; None if voxels fall between voxels."""
+        """Return the source of each axis of the moved volume and which are mirrored; None if voxels do not match."""
         whole = matrix.round()
         if not bool(((matrix - whole).abs() <= WHOLE).all()):
             return None
@@ -194,7 +194,7 @@ def _turn_about(axis: object, angle: float) -> Tensor:
 
 
 def _whole_steps(shift: object) -> tuple[int, ...]:
-    """Three whole numbers of voxels."""
+    """Return three whole numbers of voxels."""
     steps = tuple(cast("Sequence[Any]", shift)) if isinstance(shift, (tuple, list)) else ()
     if len(steps) != 3 or any(isinstance(n, bool) or not isinstance(n, int) for n in steps):
         raise ValueError(f"shift: expected three ints (slices, rows, columns), got {shift!r}")

@@ -132,7 +132,7 @@ class RotationSpace(HomogeneousSpace):
 
 
 def grid_turn(rotation: Tensor, grid: SphereGrid) -> int | None:
-    """By how many steps of every ring a rotation about the pole shifts it, or None if it does not fit the grid."""
+    """Return the number of steps by which a rotation about the pole shifts each ring, or None if it is not whole."""
     if len(grid.shape) != 2:
         return None
     r = rotation.double()
@@ -155,7 +155,7 @@ def check_quaternion(name: str, q: Tensor) -> Tensor:
 
 
 def quaternion_to_matrix(q: Tensor) -> Tensor:
-    """Rotation matrices ``[..., 3, 3]`` of unit quaternions ``[..., 4]``."""
+    """Return the rotation matrices ``[..., 3, 3]`` of unit quaternions ``[..., 4]``."""
     a, x, y, z = q.unbind(-1)
     rows = [
         torch.stack((1 - 2 * (y * y + z * z), 2 * (x * y - a * z), 2 * (x * z + a * y)), dim=-1),
@@ -185,24 +185,24 @@ def matrix_to_quaternion(rotation: Tensor) -> Tensor:
 
 
 def _upper(g: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and vector part of the quaternion with real part >= 0."""
+    """Return the real and vector part of the quaternion with real part >= 0."""
     g = torch.where(g[..., :1] < 0, -g, g)
     return g[..., :1], g[..., 1:]
 
 
 def _square(vector: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared length of vectors, and whether the length is below ``SMALL``."""
+    """Return the squared length of vectors, and whether the length is below ``SMALL``."""
     square = (vector * vector).sum(-1, keepdim=True)
     return square, square < SMALL**2
 
 
 def _safe_norm(vector: Tensor, small: Tensor) -> Tensor:
-    """Length of vectors that are not ``small``, of others that of (1, 1, ...): no length has derivatives at zero."""
+    """Return lengths of vectors, for ``small`` ones that of (1, 1, ...), because lengths have no derivative at zero."""
     return linalg.vector_norm(torch.where(small, 1.0, vector), dim=-1, keepdim=True)
 
 
 def _angle_over_sine(vector: Tensor, cosine: Tensor) -> Tensor:
-    """``2 atan2(sine, cosine) / sine`` for the length ``sine`` of vectors, smooth at zero."""
+    """Return ``2 atan2(sine, cosine) / sine`` for the length ``sine`` of vectors, smooth at zero."""
     square, small = _square(vector)
     sine = _safe_norm(vector, small)
     return torch.where(small, 2 + square / 3, 2 * torch.atan2(sine, cosine) / sine)

@@ -98,12 +98,12 @@ def check_base(name: str, u: Tensor, grid: sphere.SphereGrid) -> None:
 
 
 def point_spacing(grid: sphere.SphereGrid) -> float:
-    """Typical distance of neighbouring points in radians: of rings, or the root of a point's share of the sphere."""
+    """Return the typical distance of neighbours in radians: of rings, or the square root of a point's area."""
     return torch.pi / grid.shape[0] if len(grid.shape) == 2 else float((4 * torch.pi / grid.shape[0]) ** 0.5)
 
 
 def turn_base(signal: Tensor, rotation: Tensor, grid: sphere.SphereGrid, exact: bool = True) -> Tensor:
-    """``f(R^T p)`` of signals ``[..., *grid.shape]`` by exact transforms; invariants ``[B,K]`` stay."""
+    """Return ``f(R^T p)`` of signals ``[..., *grid.shape]`` by exact transforms; invariants ``[B,K]`` stay."""
     if signal.ndim < 2 + len(grid.shape):
         return signal
     _checks.tensor("signal", signal)

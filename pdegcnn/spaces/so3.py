@@ -111,7 +111,7 @@ class SO3(RotationSpace):
 
 
 def to_real_fibre(columns: Tensor) -> Tensor:
-    """Columns n = -N..N of `SO3FFT` in a unitary basis where each has the symmetry of a real spherical signal.
+    """Return columns n = -N..N of `SO3FFT` in a unitary basis where each has the symmetry of a real spherical signal.
 
     Column N + n holds ``(W_n + (-1)^n W_-n)/sqrt 2`` and column N - n ``(W_n - (-1)^n W_-n)/(i sqrt 2)``, n > 0.
     """

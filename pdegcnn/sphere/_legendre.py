@@ -9,7 +9,7 @@ Array = NDArray[np.floating]
 
 
 def _first_values(m: Array, spin: int, x: Array) -> Array:
-    """sqrt((2k+1)/4pi) d^k_{m,spin} at k = max(m, spin), through logarithms: [len(m), len(x)]."""
+    """Return sqrt((2k+1)/4pi) d^k_{m,spin} at k = max(m, spin), through logarithms: [len(m), len(x)]."""
     top, low = np.maximum(m, spin), np.minimum(m, spin)
     k = np.arange(1, int(top.max(initial=0)) + 1)
     # 4^-top binomial(2 top, top - low) = prod_{k<=top} (1 - 1/2k) prod_{j<=low} (top - j + 1) / (top + j).
@@ -53,7 +53,7 @@ def legendre_block(lmax: int, orders: range, x: Array, spin: int = 0) -> Array:
 
 
 def _coupling(degree: int, m: Array, spin: int) -> Array:
-    """Factor a_l of x p_{l-1} = a_l p_l + b p_{l-1} + a_{l-1} p_{l-2}."""
+    """Return the factor a_l of x p_{l-1} = a_l p_l + b p_{l-1} + a_{l-1} p_{l-2}."""
     if degree <= 0:
         return np.zeros_like(m)
     square = float(degree * degree)

@@ -260,7 +260,7 @@ class PointGrid(SphereGrid):
 
 
 def _gauss_rings(nlat: int) -> tuple[Array, Array]:
-    """Colatitudes, exactly symmetric about the equator, and weights for the integral over cos theta."""
+    """Return colatitudes, exactly symmetric about the equator, and weights for the integral over cos theta."""
     x, w = np.polynomial.legendre.leggauss(nlat)
     theta = np.arccos(x[::-1])
     return 0.5 * (theta + (math.pi - theta[::-1])), w[::-1]

@@ -202,7 +202,7 @@ def check_field(values: Tensor, latitudes: Tensor, longitudes: Tensor, names: Se
 
 
 def _interpolate(values: Tensor, rings: Array, around: Array, points: Array) -> Tensor:
-    """Values ``[..., *points.shape[:-1]]`` at unit vectors, from the four samples around each."""
+    """Return values ``[..., *points.shape[:-1]]`` at unit vectors, from the four samples around each."""
     x, y, z = np.moveaxis(points.reshape(-1, 3), -1, 0)
     latitude, longitude = np.rad2deg(np.arcsin(z.clip(-1, 1))), np.rad2deg(np.arctan2(y, x))
     count, sign = len(around), 1.0 if rings[-1] > rings[0] else -1.0
@@ -218,7 +218,7 @@ def _interpolate(values: Tensor, rings: Array, around: Array, points: Array) -> 
 
 
 def _interpolate_known(values: Tensor, known: Tensor, rings: Array, around: Array, points: Array) -> Tensor:
-    """As `_interpolate`, from the values that are known: they share the weight of the others; NaN where none is."""
+    """Interpolate known values only: they share the weight of the missing ones; NaN where all are missing."""
     whole = _interpolate(torch.where(known, values, 0.0), rings, around, points)
     share = _interpolate(known.to(values.dtype), rings, around, points)
     there = share > 1e-6

@@ -110,14 +110,14 @@ def _places(size: int) -> np.ndarray:
 
 @constant
 def _factors(size: int) -> np.ndarray:
-    """Factor to the irreps' entries, [size^2]."""
+    """Return the factor to the irreps' entries, [size^2]."""
     m, negative, _ = _orders(size)
     return np.where(m == 0, 1.0, (1.0 - 2 * (m % 2)) * (1 - 2 * negative) * math.sqrt(2))
 
 
 @constant
 def _back_places(size: int) -> np.ndarray:
-    """Entry of the irreps for each of (l, m, re/im), [2 size^2]; 0 where there is none."""
+    """Return the entry of the irreps for each of (l, m, re/im), [2 size^2]; 0 where there is none."""
     back = np.zeros(2 * size * size, dtype=np.int64)
     back[_orders(size)[2]] = np.arange(size * size)
     return back
@@ -125,7 +125,7 @@ def _back_places(size: int) -> np.ndarray:
 
 @constant
 def _back_factors(size: int) -> np.ndarray:
-    """Factor to (l, m, re/im), [2 size^2]; 0 where there is no entry."""
+    """Return the factor to (l, m, re/im), [2 size^2]; 0 where there is no entry."""
     m, negative, places = _orders(size)
     back = np.zeros(2 * size * size)
     back[places] = np.where(m == 0, 1.0, (1.0 - 2 * (m % 2)) * (1 - 2 * negative) * math.sqrt(0.5))

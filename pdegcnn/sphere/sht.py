@@ -21,7 +21,7 @@ NORMS = ("orthonormal", "4pi", "schmidt", "e3nn")
 
 
 def _coefficient_scale(norm: str, lmax: int) -> Array:
-    """Factor [l, m] from orthonormal coefficients with the Condon-Shortley phase to those of ``norm``."""
+    """Return the factor [l, m] from orthonormal coefficients with the Condon-Shortley phase to those of ``norm``."""
     degree, order = np.arange(lmax + 1.0)[:, None], np.arange(lmax + 1)[None]
     one = np.ones((lmax + 1, lmax + 1), dtype=np.float64)
     if norm == "4pi":

@@ -50,7 +50,7 @@ class _SpinTransform(TableModule):
         return [*found, ("sign", (2, size, size), self._signs)]
 
     def _signs(self) -> Array:
-        """Factor [+-m, l, |m|] from the tables, read upside down where `_mirrored`, to the spin-weighted harmonics."""
+        """Return the factor [+-m, l, |m|] from the tables (reversed if `_mirrored`) to spin-weighted harmonics."""
         degree, m = np.arange(self.lmax + 1)[:, None], np.arange(self.lmax + 1)
         if self.spin > 0:
             powers = (degree + m + self.spin, m + 0 * degree)

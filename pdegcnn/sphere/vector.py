@@ -13,12 +13,12 @@ from pdegcnn.sphere.spin import InverseSpinSHT, SpinSHT
 
 
 def _alternating(c: Tensor) -> Tensor:
-    """(-1)^m for m = 0..lmax."""
+    """Return (-1)^m for m = 0..lmax."""
     return 1 - 2 * (torch.arange(c.shape[-1], device=c.device) % 2).to(c.real.dtype)
 
 
 def _ladder(c: Tensor) -> Tensor:
-    """sqrt(l (l+1)), [lmax+1, 1]."""
+    """Return sqrt(l (l+1)), [lmax+1, 1]."""
     degree = torch.arange(c.shape[-2], dtype=torch.float64, device=c.device)[:, None]
     return (degree * (degree + 1)).sqrt().to(c.real.dtype)
 

@@ -46,7 +46,7 @@ def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
 
 
 def as_positions(vertices: Any) -> Floats:
-    """Vertices ``[V,3]`` as a float64 array, if they are finite, else an error."""
+    """Return vertices ``[V,3]`` as a float64 array, if they are finite, else raise."""
     vertices = as_rows("vertices", vertices, "[V,3] float", "f").astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(vertices).all(1))
     if bad.size:
@@ -55,7 +55,7 @@ def as_positions(vertices: Any) -> Floats:
 
 
 def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
-    """Rows of three numbers of one of NumPy's ``kinds`` out of a tensor, an array or lists, else an error."""
+    """Return rows of three numbers of one of NumPy's ``kinds`` of a tensor, an array or lists, else raise."""
     try:
         if hasattr(value, "detach"):  # NumPy knows no bfloat16
             value = value.detach().cpu()
@@ -73,7 +73,7 @@ def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
 
 
 def edge_lengths(vertices: Floats, faces: Ints) -> Floats:
-    """Length of the half-edges of each face, ``[F,3]``."""
+    """Return the length of the half-edges of each face, ``[F,3]``."""
     corners = vertices[faces]
     return np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
 
@@ -97,7 +97,7 @@ def check_indices(faces: Ints, vertex_count: int) -> None:
 
 
 def has_area(lengths: Floats) -> NDArray[np.bool_]:
-    """Whether lengths ``[F,3]`` are those of proper triangles."""
+    """Return whether lengths ``[F,3]`` are those of proper triangles."""
     with np.errstate(invalid="ignore"):
         return (lengths > 0).all(1) & (lengths.sum(1) - 2 * lengths.max(1) > FLATNESS * lengths.max(1))
 

@@ -114,12 +114,12 @@ class _Decimator(HalfEdges):
         return min(v, w) * self.count + max(v, w)
 
     def turn(self, h: int) -> float:
-        """Angle to add when a vector moves from the head of a half-edge to its tail."""
+        """Return the angle to add when a vector moves from the head of a half-edge to its tail."""
         back, ahead = self.twin[h], after(h)
         return self.angle[h] - (self.angle[back] if back >= 0 else self.angle[ahead] + self.span(ahead)) - math.pi
 
     def fan(self, v: int) -> list[int]:
-        """Half-edges from v, counter-clockwise; at the boundary from the rightmost."""
+        """Return the half-edges from v, counter-clockwise; at the boundary from the rightmost."""
         start = h = self.out[v]
         found = [h]
         while (h := self.twin[before(h)]) >= 0 and h != start:
@@ -127,16 +127,16 @@ class _Decimator(HalfEdges):
         return found
 
     def cost(self, v: int) -> float:
-        """Logarithm of the area of the triangles around v; of twice that at the boundary, where half are missing."""
+        """Return the logarithm of the area of the triangles around v, doubled at the boundary where half is missing."""
         area = sum(0.5 * self.length[h] * self.length[before(h)] * math.sin(self.corner[h]) for h in self.fan(v))
         return math.log(max(2 * area if self.boundary[v] else area, 1e-300))
 
     def lone(self, v: int) -> bool:
-        """Whether v is inside and has too few triangles to lose one."""
+        """Return whether v is inside and has too few triangles to lose one."""
         return not self.boundary[v] and self.degree[v] <= 3
 
     def may_flip(self, h: int, slack: float = -1e-6) -> bool:
-        """Whether the triangles at h are a convex quadrangle whose other diagonal is not an edge yet.
+        """Return whether the triangles at h are a convex quadrangle whose other diagonal is not an edge yet.
 
         With a positive ``slack`` its corner at the tail may be straight: that gives a triangle without area.
         """
@@ -151,7 +151,7 @@ class _Decimator(HalfEdges):
         return convex and self.edge(c, d) not in self.edges
 
     def flip(self, h: int) -> tuple[int, ...]:
-        """As of :class:`HalfEdges`; keeps degrees, edges and the places of removed vertices up to date."""
+        """Flip an edge as :class:`HalfEdges` does; keep degrees, edges and positions of removed vertices up to date."""
         t = self.twin[h]
         h1, h2, t1, t2 = after(h), before(h), after(t), before(t)
         a, b, c, d = self.tail[h], self.tail[t], self.tail[h2], self.tail[t2]
@@ -254,7 +254,7 @@ class _Decimator(HalfEdges):
         self.points.remove(v, places, [h // 3 for h in fan], fan[0] // 3)
 
     def _replace(self, v: int, fan: list[int], sides: list[tuple[int, float, float, int]]) -> None:
-        """One triangle instead of those of ``fan`` around v; of its sides tail, length, polar angle and twin."""
+        """Replace the triangles of ``fan`` around v by one; keep tail, length, polar angle and twin of its sides."""
         for h in fan:
             f = h - h % 3
             for k in range(3):

@@ -24,7 +24,7 @@ SHARED = (".obj", ".ply", ".off", ".3mf", *GIFTI, *VTK)
 
 
 def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
-    """Positions ``[V,3]`` and triangles ``[F,3]`` of a file, and the vertex that each position of the file became.
+    """Return positions ``[V,3]`` and triangles ``[F,3]`` of a file, and the vertex of each position of the file.
 
     Positions without a face become none (-1). In formats that repeat positions (STL, glTF, ...) those at one place
     become one vertex; see :func:`pdegcnn.surface.repair.weld`.
@@ -52,7 +52,7 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
 
 
 def trimesh_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
-    """As :func:`read_surface`, of a ``trimesh.Trimesh``."""
+    """Return a ``trimesh.Trimesh`` in the form of :func:`read_surface`."""
     if not hasattr(mesh, "vertices") or getattr(mesh, "faces", None) is None:
         raise TypeError(f"mesh: expected a trimesh.Trimesh, got {type(mesh).__name__}")
     vertices, faces = np.array(mesh.vertices, dtype=np.float64), np.array(mesh.faces, dtype=np.int64)
@@ -60,14 +60,14 @@ def trimesh_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
 
 
 def pyvista_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
-    """As :func:`read_surface`, of a data set of pyvista."""
+    """Return a data set of pyvista in the form of :func:`read_surface`."""
     if not hasattr(mesh, "points") or not hasattr(mesh, "extract_surface"):
         raise TypeError(f"mesh: expected a pyvista.PolyData, got {type(mesh).__name__}")
     return _used(*_pyvista_arrays(mesh), "in mesh")
 
 
 def _used(vertices: Floats, faces: Ints, where: str, repeats: bool = False) -> tuple[Floats, Ints, Ints]:
-    """Positions that faces use, faces, and what became of each position; those that a format repeats become one."""
+    """Return used positions, with repeated ones merged, faces, and the new index of each position."""
     if not len(faces):
         raise ValueError(f"mesh: expected faces, got none {where}")
     label = np.arange(len(vertices))
@@ -80,7 +80,10 @@ def _used(vertices: Floats, faces: Ints, where: str, repeats: bool = False) -> t
 
 
 def _pyvista_arrays(data: Any) -> tuple[Floats, Ints]:
-    """Positions and triangles of a data set; cells that are not triangles or polygons (lines, points) are left out."""
+    """Return positions and triangles of a data set.
+
+    Cells that are not triangles or polygons (lines, points) are left out.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the default algorithm will change
         surface = data if hasattr(data, "is_all_triangles") else data.extract_surface()
@@ -122,7 +125,7 @@ def _import(name: str, task: str) -> Any:
 
 
 def _read_obj(path: Path) -> tuple[Floats, Ints]:
-    """Positions and faces of all objects, groups and materials; polygons are cut into triangles.
+    """Return positions and faces of all objects, groups and materials; polygons are cut into triangles.
 
     Negative indices count back from the position listed last before the face.
     """
@@ -160,7 +163,7 @@ def _read_obj(path: Path) -> tuple[Floats, Ints]:
 
 
 def _triangles(vertices: Floats, polygons: Ints) -> Ints:
-    """Polygons ``[P,n]`` cut into triangles ``[P (n-2), 3]``: fans of the first corner where these do not fold over."""
+    """Cut polygons ``[P,n]`` into triangles ``[P (n-2), 3]``: fans of the first corner unless these fold over."""
     count, size = polygons.shape
     fans = np.stack((np.repeat(polygons[:, :1], size - 2, 1), polygons[:, 1:-1], polygons[:, 2:]), 2)
     if size == 3:
@@ -184,7 +187,7 @@ def _ears(points: Floats, normal: Floats) -> Ints:
         return np.cross(b - a, c - a) @ axis
 
     def shape(k: int) -> float:
-        """Area by the square of the longest side; -inf if another corner lies inside."""
+        """Return the area divided by the square of the longest side; -inf if another corner lies inside."""
         ear = [left[j % len(left)] for j in (k - 1, k, k + 1)]
         a, b, c = points[ear]
         others = points[[x for x in left if x not in ear]]

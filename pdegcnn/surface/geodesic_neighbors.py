@@ -86,7 +86,7 @@ class _Seen:
             self.parts[-2:] = [np.sort(np.concatenate(self.parts[-2:]), kind="stable")]
 
     def holds(self, keys: Ints) -> np.ndarray:
-        """Whether each of ``keys`` is in the set."""
+        """Return whether each of ``keys`` is in the set."""
         found = np.zeros(keys.size, dtype=bool)
         for part in self.parts:
             if part.size:
@@ -100,7 +100,7 @@ def _within(level: tuple, radius: float) -> tuple[np.ndarray, ...]:
 
 
 def _directed_edges(t: Triangulation, frames: Frames) -> tuple[np.ndarray, ...]:
-    """Every edge in both directions, sorted by tail: tail, head, log map, transport from head to tail."""
+    """Return every edge in both directions, sorted by tail: tail, head, log map, transport from head to tail."""
     lengths, open_edge = t.lengths.ravel(), t.twin < 0
     turn = np.exp(1j * frames.transport)
     tail = np.concatenate((t.tail, t.head[open_edge]))
@@ -112,7 +112,7 @@ def _directed_edges(t: Triangulation, frames: Frames) -> tuple[np.ndarray, ...]:
 
 
 def _step(level: tuple, edges: tuple, start: Ints, n: int, seen: _Seen) -> tuple[np.ndarray, ...]:
-    """Pairs one edge further away, averaged over the ways to reach them."""
+    """Return pairs one edge further away, averaged over the ways to reach them."""
     sizes = np.diff(start)[level[1]]
     pieces, total = [], np.concatenate(([0], np.cumsum(sizes)))
     cuts = np.searchsorted(total, np.arange(0, total[-1], PIECE))
@@ -140,7 +140,7 @@ def _step(level: tuple, edges: tuple, start: Ints, n: int, seen: _Seen) -> tuple
 
 
 def _average(key: Ints, offset: Complexes, turn: Complexes) -> tuple[np.ndarray, ...]:
-    """One log map (mean) and transport (sum) for each key, over the ways that agree with the shortest by half its
+    """Return one log map (mean) and transport (sum) for each key, over ways that agree with the shortest to half its
     length: a way around a handle is another geodesic.
     """
     order = np.argsort(key, kind="stable")

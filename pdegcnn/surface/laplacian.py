@@ -98,7 +98,7 @@ def eigenbasis(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple
 
 
 def side_by_side(modes: tuple[Modes, ...], vertices: int) -> tuple[Floats, np.ndarray]:
-    """All eigenvalues ``[K]``, ascending, and their eigenfunctions ``[V,K]``, zero outside of their pieces."""
+    """Return all eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``, zero outside their component."""
     if len(modes) == 1:
         return modes[0].values, modes[0].functions
     values = np.concatenate([m.values for m in modes])
@@ -111,7 +111,7 @@ def side_by_side(modes: tuple[Modes, ...], vertices: int) -> tuple[Floats, np.nd
 
 
 def _piece_modes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Floats, np.ndarray]:
-    """Lowest eigenvalues and eigenfunctions of one piece.
+    """Return the lowest eigenvalues and eigenfunctions of one component.
 
     Eigenvalues that are rounding are set to zero: a small power of them would not be small.
     """

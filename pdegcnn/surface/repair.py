@@ -62,7 +62,7 @@ def repaired(vertices: Any, faces: Any) -> tuple[Floats, Ints, Ints]:
 
 
 def weld(vertices: Floats, faces: Ints) -> tuple[Floats, Ints, Ints]:
-    """One vertex, the first, for all those at one place; vertices, faces, new number of every old vertex."""
+    """Merge vertices at the same place into the first; return vertices, faces and the new index of every vertex."""
     label = places(vertices, same_place(vertices, faces))
     first = np.unique(label, return_index=True)[1]
     return vertices[first], label[faces], label
@@ -119,7 +119,7 @@ def oriented(faces: Ints, vertex_count: int) -> Ints:
 
 
 def cut_edges(vertices: Floats, faces: Ints, open_edges: NDArray[np.bool_]) -> Ints:
-    """Pairs of vertices ``[N,2]`` of those boundary edges that lie where another boundary edge lies."""
+    """Return pairs of vertices ``[N,2]`` of those boundary edges that lie where another boundary edge lies."""
     ends = np.stack((faces.ravel(), np.roll(faces, -1, axis=1).ravel()), 1)[open_edges]
     used, slot = np.unique(ends, return_inverse=True)
     label = places(vertices[used], same_place(vertices, faces))[slot.reshape(ends.shape)]

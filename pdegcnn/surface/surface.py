@@ -193,7 +193,7 @@ class JoinedSurface(Surface):
 
 
 def _shifts(sizes: Sequence[int]) -> Ints:
-    """Where each part begins, and the end of the last."""
+    """Return where each part begins, and the end of the last."""
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
 
 

@@ -69,7 +69,7 @@ def outputs_between_pixels(model: Callable[[Tensor], Tensor], signal: TurnedInpu
 
 
 def _places(size: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Rows and columns of a few pixels in the disk that a rotation keeps inside the image, on a spiral of even density.
+    """Return rows and columns of a few pixels in the disk that rotations keep, on a spiral of even density.
 
     Not on a lattice: a pattern in the output may have the same period.
     """

@@ -79,7 +79,7 @@ def equivariance_error(
 
 
 def _size_of(x: Tensor | Formula, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Height and width of the input."""
+    """Return the height and width of the input."""
     if isinstance(x, Tensor):
         _checks.tensor("x", x)
         if x.ndim < 4:

@@ -13,7 +13,7 @@ from pdegcnn.testing.motion import GaugeMotion, UnknownSignal, tensors
 
 
 def remaining_error(whole: Call, part: Call, number: int) -> float:
-    """Error of the model ``whole`` if the layer of ``part``, in its call of that ``number``, gave its moved output.
+    """Return the error of the model ``whole`` if call ``number`` of the layer of ``part`` gave its moved output.
 
     So it and all before it would be exact. NaN where nobody knows what moves.
     """

@@ -39,7 +39,7 @@ class Remedy:
 
 
 def remedies(call: Call) -> tuple[Remedy, ...]:
-    """Arguments that lower the error of the layer of a call, in the order of their cost."""
+    """Return arguments that lower the error of the layer of a call, in the order of their cost."""
     before, found = call.error(), []
     if not before > 0:
         return ()
@@ -97,7 +97,7 @@ def _terms(module: Morphology | Convection, changes: list[dict[str, Any]]) -> It
 
 
 def _seconds(call: Call) -> float:
-    """Processor time of a run."""
+    """Return the processor time of a run."""
     start = time.process_time()
     call.run(call.args)
     return max(time.process_time() - start, 1e-9)

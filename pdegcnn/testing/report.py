@@ -239,7 +239,7 @@ def _call_of(record: _Record, motion: Motion) -> Call:
 
 
 def _judge(records: list[_Record], motion: Motion, limit: float) -> list[Finding]:
-    """Errors of all calls, and the cause: a call whose error reaches the output and does not come from its parts."""
+    """Return errors of all calls, and the cause: a call whose error reaches the output and is not that of its parts."""
     calls = [_call_of(r, motion) for r in records]
     errors = [c.error() for c in calls]
     blamed: dict[int, tuple[float, str, str]] = {}
@@ -320,7 +320,7 @@ def _number(error: float) -> float:
 
 
 def _latent_error(call: Call) -> tuple[float, Motion]:
-    """Error that the model's output does not show yet, and the motion it is one of.
+    """Return the error that the model's output does not show yet, and the motion it is one of.
 
     That of a normalisation in training, whose statistics are those of the batch; on a mesh that of a layer which knows
     nothing of the mesh, under another numbering of the vertices.

@@ -57,7 +57,10 @@ def find_field(image: np.ndarray) -> Field:
 
 
 def _means(light: np.ndarray, step: int) -> np.ndarray:
-    """Means [h,w] over blocks of ``step`` x ``step`` pixels; the last row and column of the picture are repeated."""
+    """Return means [h,w] over blocks of ``step`` x ``step`` pixels.
+
+    The last row and column of the picture are repeated.
+    """
     if step == 1:
         return light.astype(np.float64)
     more = [(0, -size % step) for size in light.shape]
@@ -93,7 +96,7 @@ def _lit_part(mask: np.ndarray) -> np.ndarray:
 
 
 def _circle(mask: np.ndarray) -> tuple[tuple[float, float], float]:
-    """Centre and diameter of the circle through the border of ``mask`` inside the frame (Kasa's fit, two rounds)."""
+    """Return centre and diameter of the circle through the border of ``mask`` in the frame (Kasa's fit, twice)."""
     rows, columns = np.nonzero(mask)
     box = rows.min(), rows.max(), columns.min(), columns.max()
     centre = ((box[0] + box[1]) / 2, (box[2] + box[3]) / 2)

@@ -153,7 +153,7 @@ def _core(pixels: np.ndarray, within: np.ndarray) -> np.ndarray:
 
 
 def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
-    """Values [C,h,w] with those outside of ``core`` replaced by their mirror images across its border."""
+    """Replace the values [C,h,w] outside of ``core`` by their mirror images across its border."""
     if core.all() or not core.any():
         return values
     outside = np.asarray(ndimage.distance_transform_edt(~core))
@@ -189,7 +189,7 @@ def _extended(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
 
 
 def _resize(image: Tensor, size: int) -> Tensor:
-    """[C,h,h] to [C,size,size]; means over pixels where it becomes smaller."""
+    """Resize [C,h,h] to [C,size,size]; take means over pixels if it shrinks."""
     if image.shape[-1] == size:
         return image
     return F.interpolate(image[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]

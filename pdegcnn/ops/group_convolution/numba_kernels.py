@@ -19,7 +19,7 @@ def row_product(a, b):
 
 @njit(cache=True, nogil=True)
 def products(grad, u, out, start, stop):
-    """``out[c,i,j] = sum over b,h,w of grad[b,c,h,w] u[b,c,h+i-KH//2,w+j-KW//2]`` for some channels, zeros outside.
+    """Compute ``out[c,i,j] = sum over b,h,w of grad[b,c,h,w] u[b,c,h+i-KH//2,w+j-KW//2]``, zeros outside.
 
     Sums of rows are of the dtype of u, sums over rows of that of ``out``, float64.
     """

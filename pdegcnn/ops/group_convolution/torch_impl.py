@@ -41,7 +41,7 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
 
 
 def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
-    """Depthwise convolution of volumes [B,C,D,H,W] with one kernel [C,1,KD,KH,KW] for all slices."""
+    """Convolve volumes [B,C,D,H,W] depthwise with one kernel [C,1,KD,KH,KW] for all slices."""
     slices, rows, columns = padding = [n // 2 for n in kernel.shape[2:]]
     if boundary != "zeros":
         u, padding = pad(u, rows, columns, boundary, slices), [0, 0, 0]
@@ -49,7 +49,7 @@ def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
 
 
 def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients in the signal and a depthwise kernel, with zeros outside."""
+    """Return gradients in the signal and a depthwise kernel, with zeros outside."""
     with torch.enable_grad():
         kernel = kernel.detach().requires_grad_()
         weight = expand(kernel).flatten(0, 1)
@@ -65,7 +65,7 @@ def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _products(grad: Tensor, u: Tensor, weight: Tensor) -> Tensor:
-    """Gradient in the kernel of a convolution of single planes [B,C,H,W], [C,1,KH,KW]."""
+    """Return the gradient in the kernel of a convolution of single planes [B,C,H,W], [C,1,KH,KW]."""
     out = torch.empty(len(weight), *weight.shape[2:], dtype=torch.float64)
     products = _jit.specialise(LOOPS, None, 0).products
     _jit.parallel(products, len(weight), _jit.array(grad), _jit.array(u), out.numpy())

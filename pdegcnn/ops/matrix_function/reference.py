@@ -18,7 +18,7 @@ NEAR, CLOSE = 1e-5, 1e-4
 
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, exactly zero where they are zero but for rounding, and eigenvectors."""
+    """Return eigenvalues, exactly zero where they are zero but for rounding, and eigenvectors."""
     if matrix.shape[-1] == 1:
         return matrix[..., 0].real.clamp_min(0), torch.ones_like(matrix)
     values, vectors = torch.linalg.eigh(matrix)
@@ -31,7 +31,7 @@ def _at_eigenvalues(values: Tensor, alpha: Tensor, time: float | None) -> Tensor
 
 
 def _slope(values: Tensor, result: Tensor, alpha: Tensor, time: float | None) -> Tensor:
-    """First derivative of the function at the eigenvalues, zero at zero.
+    """Return the first derivative of the function at the eigenvalues, zero at zero.
 
     A null vector of M is one for every parameter (constants do not diffuse), so its own slope never counts.
     """
@@ -42,7 +42,7 @@ def _slope(values: Tensor, result: Tensor, alpha: Tensor, time: float | None) ->
 
 
 def _first_differences(values: Tensor, result: Tensor, slope: Tensor) -> Tensor:
-    """Divided differences ``f[i,j]`` of the function at pairs of eigenvalues, ``[..., n, n]``."""
+    """Return the divided differences ``f[i,j]`` of the function at pairs of eigenvalues, ``[..., n, n]``."""
     gap = values[..., :, None] - values[..., None, :]
     near = gap.abs() <= NEAR * (values[..., :, None] + values[..., None, :])
     middle = (slope[..., :, None] + slope[..., None, :]) / 2
@@ -110,7 +110,10 @@ def expansion(matrix: Tensor, alpha: Tensor, time: float | None) -> Tensor:
 
 
 def _second_differences(values: Tensor, first: Tensor, alpha: Tensor, time: float | None) -> Tensor:
-    """Divided differences ``f[i,j,k]`` at three eigenvalues (ascending), ``[..., n, n, n]``; zero at three zeros."""
+    """Return the divided differences ``f[i,j,k]`` at three eigenvalues (ascending), ``[..., n, n, n]``.
+
+    They are zero at three zeros.
+    """
     index = torch.arange(values.shape[-1], device=values.device)
     low, middle, high = torch.stack(torch.meshgrid(index, index, index, indexing="ij")).sort(0).values
     a, b, c = (values[..., x] for x in (low, middle, high))

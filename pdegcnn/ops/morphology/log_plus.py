@@ -62,7 +62,7 @@ def log_plus(
     largest: Callable[[Tensor, Tensor], Tensor],
     mean: bool,
 ) -> Tensor:
-    """``t log sum exp((u - k) / t)`` over the taps; with ``mean`` the sum is divided by that of ``exp(-k / t)``.
+    """Return ``t log sum exp((u - k) / t)`` over the taps; with ``mean`` the sum is divided by that of ``exp(-k / t)``.
 
     ``largest`` is the max-plus convolution.
     """
@@ -116,7 +116,7 @@ def _fitting(u: Tensor, kernel: Tensor, t: Tensor, plain: bool) -> Scale | None:
 
 
 def _weights(kernel: Tensor, t: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
-    """``exp((least - k) / t + raised)``, zero at absent taps, and the least finite cost of each plane [C,Or,1,1]."""
+    """Return ``exp((least - k) / t + raised)``, zero at absent taps, and the least cost of each plane [C,Or,1,1]."""
     finite = kernel.detach().isfinite()
     least = torch.where(finite, kernel.detach(), torch.inf).amin((2, 3, 4), keepdim=True)
     least = torch.where(least.isfinite(), least, 0)
@@ -126,7 +126,7 @@ def _weights(kernel: Tensor, t: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
 
 
 def _beside_the_border(u: Tensor, kernel: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
-    """``run`` of a signal of ones like one of u, [C,Or,H,W]: of few pixels, for away from the border all are alike."""
+    """Return ``run`` of a signal of ones, [C,Or,H,W], on few pixels, because all away from the border are equal."""
     if _transforms.is_tracing():  # sizes are tensors, of which no smaller one can be taken
         return run(torch.ones_like(u[:1]))[0]
     kh, kw = kernel.shape[-2:]
@@ -178,7 +178,9 @@ class _Mean(Function):
 def _mean(
     u: Tensor, weights: Tensor, total: Tensor, t: Tensor, scale: Scale, backend: str | None, complete: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``t log(sum K exp(u / t) / sum K)``, and what it is computed from: ``exp((u - a) / t) - 1`` and its mean Q.
+    """Return ``t log(sum K exp(u / t) / sum K)``, and what it is computed from.
+
+    These are ``exp((u - a) / t) - 1`` and its mean Q.
 
     Both are divided by the exponential of ``scale.lowered``. With ``complete`` the signal may have any range, also
     infinite or NaN values, which are left out; where the sums do not hold the value, it is what belongs to Q = 0.
@@ -205,12 +207,12 @@ def _mean(
 
 
 def _held(ratio: Tensor, scale: Scale) -> Tensor:
-    """Where the sums hold the value: elsewhere most of what was added lies below the range of the exponentials."""
+    """Return where the sums are accurate; elsewhere most terms are below the range of exponentials."""
     return ratio > -0.5 * math.exp(-scale.lowered)
 
 
 def _logarithm(ratio: Tensor, scale: Scale) -> Tensor:
-    """``log(1 + Q)`` for ``ratio = Q exp(-lowered)``."""
+    """Return ``log(1 + Q)`` for ``ratio = Q exp(-lowered)``."""
     if not scale.lowered:
         return torch.log1p(ratio)
     large, lowered = ratio > 1, math.exp(-scale.lowered)

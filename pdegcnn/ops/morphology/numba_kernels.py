@@ -96,7 +96,7 @@ def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
 
 @njit(**PART)
 def row_nan(best, index, p, k, step, number):
-    """Any tap may give NaN here; a NaN that is met first stays."""
+    """Compare taps that may give NaN; the first NaN stays."""
     for j in range(k.size):
         if k[j] != np.inf:
             for w in range(best.size):
@@ -125,7 +125,7 @@ def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
 
 @njit(**PART, fastmath={"nnan", "nsz", "reassoc"})
 def extremes(u):
-    """Smallest and largest entry where none is NaN."""
+    """Compute the smallest and largest entry where none is NaN."""
     low = high = u[0]
     for w in range(np.uint64(u.size)):
         low = u[w] if u[w] < low else low
@@ -135,7 +135,7 @@ def extremes(u):
 
 @njit(**PART)
 def has_nan(u):
-    """Whether an entry is NaN."""
+    """Return whether an entry is NaN."""
     count = np.int32(0)
     for w in range(np.uint64(u.size)):
         count += np.int32(u[w] != u[w])
@@ -182,14 +182,16 @@ def fill_frame(frame, u, b, c, count, sign, kernel):
 
 @njit(**PART)
 def frame_size(planes, height, width, kernel, count):
-    """Length of the frame for ``count`` signals, with some room for whole vectors at its end."""
+    """Compute the length of the frame for ``count`` signals, with some room for whole vectors at its end."""
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
     return ((planes * (height + top) + top) * (width + left) + 2 * left) * count + VECTOR + LANES
 
 
 @njit(**PART)
 def classify(kind, skip, k, low, high, nans):
-    """Per row of taps: 0 cannot win, 1 ordinary, 2 NaN is possible; how many taps at either end of it cannot win.
+    """Classify rows of taps: 0 cannot win, 1 ordinary, 2 NaN is possible.
+
+    Also count the taps at either end that cannot win.
 
     A tap whose best case is below the worst case of the centre tap, which is never outside, cannot win.
     """

@@ -60,7 +60,7 @@ def line_costs(best, index, p, k, tap):
 
 @njit(cache=True, nogil=True)
 def line_nan(best, index, p, k, tap):
-    """Any place may give NaN here; a NaN that is met first stays."""
+    """Compare places that may give NaN; the first NaN stays."""
     for w in range(best.size):
         cost = k[w % k.size]
         if cost != np.inf:
@@ -72,7 +72,7 @@ def line_nan(best, index, p, k, tap):
 
 @njit(cache=True, nogil=True)
 def not_ordinary(k):
-    """Whether a cost is NaN or -inf."""
+    """Return whether a cost is NaN or -inf."""
     for s in range(k.shape[0]):
         for f in range(k.shape[1]):
             if not k[s, f] > -np.inf:
@@ -105,7 +105,7 @@ def fill(frame, low, high, u, sign):
 
 @njit(cache=True, nogil=True)
 def select(offset, cost, number, taps, k, f, low, high, length, size):
-    """Offsets in the frame, costs and numbers of the taps that can win somewhere; returns how many, to fours.
+    """Compute offsets in the frame, costs and numbers of the taps that can win somewhere; returns how many, to fours.
 
     A tap whose best case is below the worst case of the first one cannot win. A NaN or -inf cost ends the list: -1.
     """
@@ -174,7 +174,10 @@ def forward_rings(u, kernel, taps, start, out, winner, keep, none, sign, size, f
 
 @njit(cache=True, nogil=True)
 def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first, last):
-    """Rings of one point and few signals: planes of u [B*C,P,F] with kernel [C,S,F]; the inner axis is the fibre."""
+    """Convolve rings of one point with few signals: planes of u [B*C,P,F] with kernel [C,S,F].
+
+    The inner axis is the fibre.
+    """
     _, points, fibre = u.shape
     frame = np.empty((points, 2 * fibre), u.dtype)
     best, index = np.empty(fibre, u.dtype), np.empty(fibre, np.int32)
@@ -201,7 +204,10 @@ def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first,
 
 @njit(cache=True, nogil=True)
 def backward(grad, winner, taps, start, none, grad_u, sums, first, last):
-    """Channels ``first`` to ``last``: send grad [B,C,F,G,n] to the winning taps, and sum it into sums [C,kernels,S]."""
+    """Compute gradients of channels ``first`` to ``last``.
+
+    Send grad [B,C,F,G,n] to the winning taps, and sum it into sums [C,kernels,S].
+    """
     batch, _, fibre, rings, length = grad.shape
     kernels = sums.shape[1]
     ring, around, along = taps[:, 0] * length, taps[:, 1].copy(), taps[:, 2].copy()

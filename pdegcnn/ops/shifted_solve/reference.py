@@ -45,7 +45,7 @@ class _Parts:
         return sums.index_select(1, self.part) if self.several else sums
 
     def going(self, wanted: Tensor, steps: int) -> Tensor:
-        """Where a system wants to go on and its mesh allows for more steps."""
+        """Return which systems need more steps and are on meshes that allow for them."""
         return wanted & (self.most > steps) if self.several else wanted
 
 

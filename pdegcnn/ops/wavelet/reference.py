@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def _taps(filters: Tensor) -> list[tuple[int, Tensor, Tensor]]:
-    """For every pair of taps its shift and the two pairs of coefficients [2]."""
+    """Return for every pair of taps its shift and the two pairs of coefficients [2]."""
     return [(j, filters[:, 2 * j], filters[:, 2 * j + 1]) for j in range(filters.shape[-1] // 2)]
 
 
