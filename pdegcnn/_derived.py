@@ -93,7 +93,7 @@ class Derived(nn.Module):
                 module._follow(like)
 
     def _follow(self, like: Tensor | None) -> None:
-        """Be where ``like`` is; without it, leave the meta device for the default one."""
+        """Move to the device of ``like``; without it, from the meta device to the default one."""
         old = self._first()
         if old is None or (like is None and not old.is_meta):
             return

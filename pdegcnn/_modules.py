@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(model: object) -> Iterator[None]:
-    """Have every module of ``model`` in evaluation mode; each gets its own mode back. Functions have none."""
+    """Set every module of ``model`` to evaluation mode and restore its mode afterwards; leave functions alone."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [m.training for m in modules]
     try:

@@ -257,7 +257,7 @@ def dilation(
             default also reads the middle of every cell, which halves the error for two to three times the time. On S2
             and SO(3) over rings the signal is interpolated on a finer grid by its coefficients, dilated there, and
             truncated to the band; the window keeps its size in radians.
-        semifield: ``"max_plus"``, or on images ``"log_plus"``: a soft maximum over the window,
+        semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the window,
             :math:`t \log(\sum e^{(u(h) - k)/t} / \sum e^{-k/t})`, whose gradient reaches all samples. It keeps
             constants, tends to the maximum for low temperatures t and to the mean of the window for high ones. For
             ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u` (Cole-Hopf).

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Segment all photographs; those that fail are named, and cost the others nothing."""
+    """Segment all photographs; name those that fail and go on with the others."""
     for name, low, high in (("threshold", 0.0, 1.0), ("diameter", 16.0, 1e5), ("angle", 5.0, 180.0)):
         value = getattr(chosen, name)
         if value is not None and not low <= value <= high:

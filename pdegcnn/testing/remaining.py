@@ -32,7 +32,7 @@ def remaining_error(whole: Call, part: Call, number: int) -> float:
 
 @contextmanager
 def _answering(module: nn.Module, number: int, output: Any) -> Iterator[None]:
-    """Have one call of a module return ``output``."""
+    """Make one call of a module return ``output``."""
     seen = [0]
 
     def answer(_: nn.Module, __: Any, usual: Any) -> Any:

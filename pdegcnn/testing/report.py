@@ -245,7 +245,7 @@ def _judge(records: list[_Record], motion: Motion, limit: float) -> list[Finding
     blamed: dict[int, tuple[float, str, str]] = {}
 
     def visit(i: int, small: float, large: float) -> bool:
-        """Blame call i or parts of it, given the least errors of all it is part of; whether any is to blame.
+        """Blame call i or its parts, given the least errors of all that contain it; return whether any is to blame.
 
         A known fault counts however little of it is left in the output, an unknown one only if too much is.
         """
