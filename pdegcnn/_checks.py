@@ -1,4 +1,4 @@
-"""Argument checks. Every message names the argument, says what was expected and what came."""
+"""Checks of arguments. Every message names the argument, what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def filled(name: str, value: Tensor, layout: str) -> Tensor:
     for axis, size in enumerate(value.shape[1:], 1):
         if size == 0:
             raise ValueError(
-                f"{name}: expected no empty axis but the batch in {layout}, "
+                f"{name}: expected no empty axis except the batch in {layout}, "
                 f"got shape {tuple(value.shape)} (axis {axis})"
             )
     return value
@@ -100,7 +100,7 @@ def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
 def odd(name: str, sizes: Sequence[int]) -> None:
     """Raise unless every size is a positive odd number."""
     for size in sizes:
-        size = int(size) if isinstance(size, Tensor) else size  # what torch.jit.trace makes of shapes
+        size = int(size) if isinstance(size, Tensor) else size  # torch.jit.trace turns shapes into tensors
         if not isinstance(size, int) or not 0 < size < LIMIT or size % 2 == 0:
             raise ValueError(f"{name}: expected positive odd sizes (below 2**31), got {tuple(sizes)}")
 
@@ -148,7 +148,7 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
         if type(candidate) is type(value) and candidate == value:
             return value
     alike = [a for a in allowed if isinstance(value, type(a)) and isinstance(value, bool) == isinstance(a, bool)]
-    if value not in alike:  # 1.0, True and 1 + 0j are equal to 1, but are not it
+    if value not in alike:  # 1.0, True and 1 + 0j equal 1 but have other types
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
 
@@ -187,7 +187,7 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number in {brackets}, got {value!r} of type {type(value).__name__}")
     if isinstance(value, int) and abs(value) > sys.float_info.max:
-        raise ValueError(f"{name}: expected a value in {brackets}, got an int that no float can hold")
+        raise ValueError(f"{name}: expected a value in {brackets}, got an int too large for a float")
     if not (low <= value <= high) or (open_low and value == low) or abs(value) == float("inf"):
         raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
 
@@ -220,7 +220,7 @@ def border(boundary: Any, padding_mode: Any, default: str | None = None) -> Any:
     """
     if padding_mode is not None:
         if boundary is not None:
-            raise ValueError(f"padding_mode: expected None beside boundary={boundary!r}, got {padding_mode!r}")
+            raise ValueError(f"padding_mode: expected None together with boundary={boundary!r}, got {padding_mode!r}")
         boundary = choice("padding_mode", padding_mode, ("zeros", "replicate", "circular", "periodic"))
     if boundary is None:
         return default

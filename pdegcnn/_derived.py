@@ -1,4 +1,4 @@
-"""What follows from arguments and is kept: tables of modules, made in float64, rebuilt where copying would not do."""
+"""Tables of modules that follow from their arguments: computed in float64, kept, and rebuilt where a copy is not enough."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Derived(nn.Module):
         if new.dtype != probe.dtype or not _same_bytes(probe, new):
             self._build(new)
         for name, value in held.items():
-            if self._buffers[name] is value:  # what was not built anew
+            if self._buffers[name] is value:  # tables that were not rebuilt
                 self._buffers[name] = fn(value)
         return self
 
@@ -115,7 +115,7 @@ def _made(make: Callable[[], Tensor | NDArray[Any]], device: torch.device, dtype
     with torch.device("cpu"):
         value = make()
     value = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-    return value.to(device=device, dtype=dtype if value.is_floating_point() else None)  # indices stay what they are
+    return value.to(device=device, dtype=dtype if value.is_floating_point() else None)  # indices keep their dtype
 
 
 def _probe(like: Tensor) -> Tensor:

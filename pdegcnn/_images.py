@@ -51,9 +51,7 @@ def opened(path: Path) -> Iterator[tuple[Any, str, int]]:
     try:
         pillow, operations = importlib.import_module("PIL.Image"), importlib.import_module("PIL.ImageOps")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "images are read with Pillow, which is not installed: pip install 'pdegcnn[vessels]'"
-        ) from error
+        raise ImportError("reading images needs Pillow: pip install 'pdegcnn[vessels]'") from error
     try:
         # a file, not its name: Pillow maps a named TIFF into memory, and then turns it by 90 degrees in the wrong size
         with open(path, "rb") as file, pillow.open(file) as image:

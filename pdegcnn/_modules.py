@@ -1,4 +1,4 @@
-"""What several rooms do to the modules of others."""
+"""Helpers for the modules of users, shared by several packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Function transforms of torch (``torch.func``, dual numbers) around code that they cannot look into.
+"""Function transforms of torch (``torch.func``, dual numbers) around code that they cannot trace.
 
 A compiled operator has no rule for forward mode and none for ``torch.func``; without care its derivative would be
 zero, silently. So a function asks :func:`differentiated` first, and then runs a formula that torch can differentiate;
@@ -113,7 +113,7 @@ def has_tangent(*tensors: Tensor) -> bool:
     if not in_forward_mode():
         return False
     for x in tensors:
-        if is_wrapped(x):  # what lies below the outermost wrapper cannot be asked
+        if is_wrapped(x):  # levels below the outermost wrapper cannot be queried
             return True
         if forward_ad.unpack_dual(x).tangent is not None:
             return True
@@ -144,7 +144,7 @@ def differentiated(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     if forward_ad._current_level < 0 and not any(map(is_functorch_wrapped_tensor, tensors)):
-        return False  # found out first, as it is usual
+        return False  # first, because it is the usual case
     wrapped = any(is_wrapped(x) for x in tensors)
     return (wrapped and not levels().isdisjoint((GRAD, JVP))) or has_tangent(*tensors)
 

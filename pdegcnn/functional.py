@@ -93,7 +93,7 @@ def convection(
     Example:
         >>> import torch, pdegcnn as pg
         >>> u = torch.zeros(1, 1, 4, 5, 5)
-        >>> u[0, 0, 0, 2, 1] = 1  # orientation 0 looks along +x
+        >>> u[0, 0, 0, 2, 1] = 1  # orientation 0 points along +x
         >>> moved = pg.functional.convection(u, pg.SE2(4), torch.tensor([2.0, 0.0, 0.0]))
         >>> moved[0, 0, 0, 2]
         tensor([0., 0., 0., 1., 0.])
@@ -275,7 +275,7 @@ def dilation(
     Example:
         >>> import torch, pdegcnn as pg
         >>> u = torch.tensor([[[[0.0, 0.0, 0.0, 4.0, 0.0]]]])
-        >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
+        >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the cost of d pixels is d^2 / 4
         tensor([[[[1.7500, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
     options = Options(

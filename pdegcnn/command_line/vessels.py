@@ -73,7 +73,7 @@ def run(chosen: argparse.Namespace) -> int:
         bar = Bar(label)
         try:
             print(f"{label}: {segment_one(model, job, chosen, about, inputs, bar)}", flush=True)
-        except (ValueError, TypeError, OSError, RuntimeError) as error:  # one bad photograph must not cost the others
+        except (ValueError, TypeError, OSError, RuntimeError) as error:  # one bad photograph must not stop the others
             bar.clear()
             failed += 1
             _say(str(error) if str(job.photograph) in str(error) else f"{job.photograph}: {error}")

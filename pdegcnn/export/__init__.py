@@ -126,11 +126,11 @@ def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if not inputs:
-        raise TypeError("inputs: expected what the model's forward takes, such as an example image, got nothing")
+        raise TypeError("inputs: expected arguments of the model's forward, such as an example image, got none")
     for value in inputs:
         if isinstance(value, Tensor):
             _checks.tensor("inputs", value)
-            if 0 in value.shape:  # nor an empty batch, from which nothing can be traced
+            if 0 in value.shape:  # an empty batch cannot be traced
                 raise ValueError(f"inputs: expected no empty axis, got shape {tuple(value.shape)}")
 
 
@@ -151,7 +151,7 @@ def _rewritten(
 ) -> ExportedProgram:
     """Return the model as a program without this library's operators."""
     with eval_mode(model), torch.no_grad():
-        model(*inputs)  # tables that are made when first needed, are made of true numbers
+        model(*inputs)  # compute lazy tables with real values first
         module = _bare(_trace(model, inputs, shapes))
         rewritten = Rewritten(fold(module) if frozen else module, interpreter)
         return _trace(rewritten, inputs, None if shapes is None else (shapes,))
@@ -164,7 +164,7 @@ def _trace(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> ExportedPr
         lines = str(error).strip().splitlines() or [type(error).__name__]
         fixes = [line.strip() for line in lines if line.startswith("  ") and " = Dim(" in line]
         reason = lines[0] + (f" Open sizes that would do: {', '.join(fixes)}" if fixes else "")
-        raise ValueError(f"model: expected one that torch.export can trace, got: {reason}") from error
+        raise ValueError(f"model: expected a model that torch.export can trace, got: {reason}") from error
 
 
 def _bare(traced: ExportedProgram) -> fx.GraphModule:

@@ -1,4 +1,4 @@
-"""What this library's own operators are in ONNX: functions and loops over taps, so that files stay small.
+"""This library's own operators in ONNX: functions and loops over taps, so that files stay small.
 
 Each agrees with the function of its name in :mod:`pdegcnn.export.operators`, which spells the taps out. Imported only
 where ``onnxscript`` is.

@@ -1,4 +1,4 @@
-"""What this library's own operators are in plain torch, for graphs that leave it: forward only, any batch size.
+"""This library's own operators in plain torch, for exported graphs: forward only, any batch size.
 
 Each agrees with the operator's ``reference.py``; a new operator needs a function here and an entry of ``PLAIN``.
 """

@@ -1,7 +1,7 @@
 """Features of spin 0 that a mesh has by itself: curvatures and heat-kernel signatures.
 
-They do not change when a mesh is moved or its vertices are renumbered, and so are fit for the input of a network where
-positions are not. Lengths are in units of the mesh: with ``unit=None`` (the mean edge) nothing depends on the scale.
+They do not change when a mesh is moved or its vertices are renumbered, so unlike positions they are suitable inputs of a
+network. Lengths are in units of the mesh: with ``unit=None`` (the mean edge) nothing depends on the scale.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def heat_kernel_signature(
     found = torch.ones(count, mesh.vertex_count, dtype=torch.float64)
     for vertices, values, functions in pieces:
         positive = values[values > ZERO * values[-1]]
-        if not len(positive):  # a piece of which only the constant is known
+        if not len(positive):  # a component with the constant eigenfunction only
             continue
         t = given
         if t is None:

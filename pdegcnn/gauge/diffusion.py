@@ -130,8 +130,8 @@ def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
         )
     if _transforms.hides_values():
         raise RuntimeError(
-            "gauge.Diffusion(method='implicit'): expected to be run, got a trace by torch.jit or make_fx, which would "
-            "keep the number of iterations of one input; use method='spectral'"
+            "gauge.Diffusion(method='implicit'): expected eager execution, got a trace by torch.jit or make_fx, which "
+            "would fix the number of iterations; use method='spectral'"
         )
     stencil, root, order = ordered_laplacian(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
     tolerance = TOLERANCES[wide_dtype(real_of(u.dtype))]

@@ -43,7 +43,9 @@ def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
     turned: Features = {}
     for spin, field in features.items():
         if angles.is_meta and not field.is_meta:
-            raise ValueError(f"angles: expected a device that holds values, as features[{spin}], got {angles.device}")
+            raise ValueError(
+                f"angles: expected a device with values, like that of features[{spin}], got {angles.device}"
+            )
         if field.shape[-1] != angles.numel():
             raise ValueError(f"angles: expected shape [{field.shape[-1]}] as the features, got {tuple(angles.shape)}")
         phase = torch.polar(torch.ones_like(angles, dtype=torch.float64), -spin * angles.double())

@@ -26,7 +26,7 @@ class _Pointwise(nn.Module):
     def _one_width(self) -> int:
         widths = set(self.channels.values())
         if len(widths) > 1:
-            raise ValueError(f"channels: expected as many channels for every spin, got {self.channels}")
+            raise ValueError(f"channels: expected the same number of channels for every spin, got {self.channels}")
         return widths.pop()
 
     def extra_repr(self) -> str:
@@ -218,14 +218,16 @@ class SpinNorm(Normalisation, _Pointwise):
         if self.scalar is not None:
             out[0] = self.scalar(out[0])
         training, share = self._takes_statistics(), self.momentum
-        if training and share is None:  # the mean over batches, as torch's update_bn asks for
+        if training and share is None:  # the mean over batches, as torch's update_bn expects
             self.batches += 1
             share = 1 / self.batches
         for key, scale in self.scale.items():
             z, running = out[int(key)], getattr(self, f"spin{key}_running_mean")
             group = self._processes() if training else None
             square = running
-            if training and (z.shape[0] or group is not None):  # no batch, no statistics, as in torch's batch norm
+            if training and (
+                z.shape[0] or group is not None
+            ):  # an empty batch has no statistics, as in torch's batch norm
                 square = _mean_square(z, group)
                 with torch.no_grad():
                     running.lerp_(square.to(running.dtype), share)

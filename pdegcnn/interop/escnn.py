@@ -104,7 +104,7 @@ def convolution_kernel(convolution: Any) -> Tensor:
     there = (torch.arange(count, device=filters.device)[:, None] + steps) % count
     index = there[None, None, :, :, None, None].expand(*filters.shape[:3], taps, width, width)
     kernel = filters.gather(3, index)
-    if taps > count:  # the orientation opposite is met from both sides: once is enough
+    if taps > count:  # the opposite orientation is reached from both sides: count it once
         kernel = kernel.index_fill(3, torch.tensor([taps - 1], device=kernel.device), 0.0)
     return kernel
 

@@ -100,7 +100,7 @@ def _safetensors() -> Any:
         import safetensors
         import safetensors.torch
     except ImportError as error:
-        raise ImportError(f"saving and loading needs safetensors: pip install 'pdegcnn[save]' ({error})") from error
+        raise ImportError(f"saving and loading need safetensors: pip install 'pdegcnn[save]' ({error})") from error
     return safetensors
 
 

@@ -112,7 +112,7 @@ def write_volume(
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
     numbers = _array_of(values)
     if affine is not None and spacing is not None:
-        raise ValueError(f"spacing: expected None beside an affine, which holds it, got {spacing!r}")
+        raise ValueError(f"spacing: expected None together with an affine, which holds it, got {spacing!r}")
     if affine is None:
         matrix = np.diag([*R3(1.0 if spacing is None else spacing).grid_steps[::-1], 1.0])
     else:

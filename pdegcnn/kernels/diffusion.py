@@ -81,7 +81,7 @@ def profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: flo
 
 def time_scales(like: Tensor, alpha: float | Tensor, time: float) -> tuple[Tensor, Tensor]:
     """Return logarithms of the times s at which heat kernels are mixed, and of their weights, ``[nodes]`` each."""
-    hidden = isinstance(alpha, Tensor) and (alpha.is_cuda or not _checks.has_values(alpha))  # a learned one is above
+    hidden = isinstance(alpha, Tensor) and (alpha.is_cuda or not _checks.has_values(alpha))  # a learned power is larger
     power = alpha.detach() if isinstance(alpha, Tensor) else alpha
     nodes = COARSE if hidden or float(power) >= FINE_BELOW else FINE
     u, log_e, weight = nodes[0].to(like), nodes[1].to(like), nodes[2].to(like)

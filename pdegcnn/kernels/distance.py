@@ -1,6 +1,6 @@
-"""Approximations of the left-invariant distance from the unit element, on a list; all return **squared** distances.
+"""Approximations of the left-invariant distance from the unit element; all return **squared** distances.
 
-Squared, because kernels are smooth functions of the square also at the unit element. Sources: Smets et al. (arXiv
+Kernels are smooth functions of the square also at the unit element. Sources: Smets et al. (arXiv
 2001.09046) for the logarithmic norm; Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs* (2023) for the others.
 On the plane and on volumes, where coordinates are the element itself, the logarithmic and half-angle ones are exact.
 """

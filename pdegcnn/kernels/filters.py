@@ -1,7 +1,7 @@
 """Filters for lifting an image to orientations: trainable rotated bases, and cake wavelets.
 
 A basis is a fixed tensor ``[Or, N, K, K]``: basis function n turned to each orientation and sampled on the pixel grid.
-A new basis is a function and a line in ``BASES``.
+To add a basis, write a function and enter it in ``BASES``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Left-invariant metrics: diagonal, symmetric positive definite, and asymmetric (Finsler, Randers) ones.
 
 Every form maps unconstrained real parameters to a valid metric (``from_raw``), measures Lie algebra vectors
-(``squared_norm``) and says how far a ball of given radius reaches (``reach``). A new form is a class here and a line in
+(``squared_norm``) and says how far a ball of given radius reaches (``reach``). To add a form, write a class and enter it in
 ``METRICS``.
 """
 
@@ -313,7 +313,7 @@ class Randers:
         inverse = _inverse(self.matrix)
         drift = self.drift.to(inverse.dtype)
         length = safe_sqrt(torch.einsum("ci,cij,cj->c", drift, inverse, drift))
-        least = torch.finfo(length.dtype).eps  # rounding may leave less of the norm, or less than nothing
+        least = torch.finfo(length.dtype).eps  # rounding may make it smaller, even negative
         return _quadratic_reach(inverse, radius) / (1 - length).clamp_min(least)[:, None]
 
 
@@ -367,7 +367,7 @@ def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "met
     if isinstance(metric, (Finsler, Randers)):
         if dim != 2:
             raise ValueError(
-                f"{name}: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which lives on the plane"
+                f"{name}: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which exists on the plane only"
             )
         return metric
     if not isinstance(metric, Tensor):

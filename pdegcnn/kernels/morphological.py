@@ -1,4 +1,4 @@
-"""Kernels of dilation and erosion, and how far they reach."""
+"""Kernels of dilation and erosion, and their radii."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def energies(tilt: float, twists: Floats, ratio: float) -> tuple[Floats, Floats]
         step = twist[row, left + 1] - twist[row, left]
         share = (wanted[where, turn] - twist[row, left]) / step
         values = [(1 - share) * e[row, left] + share * e[row, left + 1] for e in (cost, first, second)]
-        order = np.argsort(-values[0], kind="stable")  # the last one written to a place is the shortest
+        order = np.argsort(-values[0], kind="stable")  # the last value written to an entry is that of the shortest
         order = order[values[0][order] < best[where[order]]]
         best[where[order]] = values[0][order]
         result[:, where[order]] = [values[1][order], values[2][order]]
@@ -171,7 +171,7 @@ class _Energy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *given, first, second = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a derivative of the gradient must know what they depend on
+        if torch.is_grad_enabled():  # second derivatives need these dependencies
             first, second = _energies_at(*given)
         return None, (grads[0] * first).sum(1), (grads[0] * second).sum(1), None, None
 

@@ -63,7 +63,7 @@ def average_precision(
     """
     if len(found) != len(truth) or not any(len(_labels(boxes)) for boxes in truth):
         raise ValueError(
-            f"found: expected boxes of the {len(truth)} signals of truth, which has one box at least, got {len(found)}"
+            f"found: expected boxes of all {len(truth)} signals of truth, which must hold a box, got {len(found)}"
         )
     _checks.interval("overlap", overlap, 0.0, 1.0, open_low=True)
     labels = [[_labels(boxes) * int(labelled) for boxes in both] for both in (found, truth)]

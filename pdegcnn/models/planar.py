@@ -150,7 +150,7 @@ def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dt
     given = [k for k, value in chosen.items() if k not in parameters or value != parameters[k].default]
     if given:
         free = "device and dtype" if "logits" not in parameters else "logits, device and dtype"
-        raise ValueError(f"pretrained: expected no arguments beside it but {free}, got {', '.join(given)}")
+        raise ValueError(f"pretrained: expected no other arguments with it than {free}, got {', '.join(given)}")
     description, state = read_pretrained(builder.__name__, name)
     arguments = dict(description["arguments"])
     if "logits" in parameters:

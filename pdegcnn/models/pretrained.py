@@ -1,4 +1,4 @@
-"""Weights that come with the package: ``weights/NAME.safetensors``; ``weights/NAME.json`` says what they are."""
+"""Weights in the package: ``weights/NAME.safetensors``, described by ``weights/NAME.json``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,5 @@ def read_pretrained(builder: str, name: str) -> tuple[dict[str, Any], dict[str, 
     try:
         load = importlib.import_module("safetensors.torch").load
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "pretrained: weights are read with safetensors, which is not installed: pip install 'pdegcnn[save]'"
-        ) from error
+        raise ImportError("pretrained: reading weights needs safetensors: pip install 'pdegcnn[save]'") from error
     return description, load(content)

@@ -1,4 +1,4 @@
-"""Networks for signals on the sphere, on SO(3) inside."""
+"""Networks for signals on the sphere, with hidden layers on SO(3)."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, T
     _checks.tensor(f"{prefix}half_angles", half)
     if rotations.ndim != 3 or tuple(half.shape) != (len(rotations), 2):
         raise ValueError(
-            f"{prefix}half_angles: expected [N,2] beside rotations [N,3,3], got {tuple(half.shape)} beside "
+            f"{prefix}half_angles: expected [N,2] for rotations [N,3,3], got {tuple(half.shape)} for "
             f"{tuple(rotations.shape)}"
         )
     half = half.detach().cpu().double()

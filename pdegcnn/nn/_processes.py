@@ -1,4 +1,4 @@
-"""Normalisations as torch's tools for batch norm see them, and sums over the processes of a training."""
+"""Support of normalisations by torch's tools for batch norm, and sums over the processes of a training."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class LiftLayer(nn.Module):
         """Take a stride, and return the layer that makes the result so many times coarser, if it must be."""
         self.stride = _checks.positive_int("stride", stride)
         if isinstance(self.space, RotationSpace) and not 1 <= stride <= max((self.space.grid.band + 1) // 2, 1):
-            raise ValueError(f"stride: expected one that leaves two rings or more of {self.space}, got {stride}")
+            raise ValueError(f"stride: expected a stride that leaves at least two rings of {self.space}, got {stride}")
         down = Downsample(self.space, stride) if stride > 1 else None
         self.out_space = self.space if down is None else down.out_space
         return down
@@ -240,7 +240,9 @@ class VolumeLift(LiftLayer):
             slices, rows, columns = (size // 2 for size in self.kernel_size)
             volume = pad(volume, rows, columns, self.boundary, slices)
         elif any(n < size for n, size in zip(volume.shape[2:], self.kernel_size)):
-            raise ValueError(f"volume: expected {self.kernel_size} voxels or more, got shape {tuple(volume.shape)}")
+            raise ValueError(
+                f"volume: expected at least {self.kernel_size} voxels per axis, got shape {tuple(volume.shape)}"
+            )
         out = F.conv3d(volume, self.weight)
         return out if self.down is None else self.down(out)
 

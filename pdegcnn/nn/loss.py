@@ -1,4 +1,4 @@
-"""Losses that count every point by its area."""
+"""Losses that weight every point by its area."""
 
 from __future__ import annotations
 
@@ -51,10 +51,12 @@ class AreaWeightedLoss(nn.Module):
         if base is not None and tuple(input.shape[-len(base) :]) != base:
             raise ValueError(f"input: expected last axes {base} of {self.space}, got shape {tuple(input.shape)}")
         known = input.new_ones(input.shape, dtype=torch.bool) if mask is None else _checks.mask(mask, input.shape)
-        filled = torch.where(known, target, input.detach())  # what is missing may be NaN
+        filled = torch.where(known, target, input.detach())  # missing values may be NaN
         found = self.loss(input, filled)
         if found.shape != input.shape:
-            raise ValueError(f"loss: expected one of every entry, reduction='none', got shape {tuple(found.shape)}")
+            raise ValueError(
+                f"loss: expected the loss of every entry (reduction='none'), got shape {tuple(found.shape)}"
+            )
         weights = known.to(found.dtype) if areas is None else known * areas.to(found)
         return torch.where(known, found * weights, 0.0).sum() / weights.sum().clamp_min(torch.finfo(found.dtype).tiny)
 

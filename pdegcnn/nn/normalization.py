@@ -60,7 +60,7 @@ class _WeightedNorm(Function):
         grad = grads[0]
         _transforms.refuse_batches("BatchNorm(space=...)", grad)
         u, weights, scale, mean, variance = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a derivative of the gradient must know what they depend on
+        if torch.is_grad_enabled():  # second derivatives need these dependencies
             _, centred, variance = _moments(u, weights)
         else:
             centred = u - _per_channel(mean, u)
@@ -164,7 +164,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         if group is None and (self.point_weights is None or not training or not input.shape[0]):
             return self._evenly(input, training, takes)
         if _checks.autocasts(input.device):
-            with torch.autocast(input.device.type, enabled=False):  # as torch's, which half precision would spoil
+            with torch.autocast(input.device.type, enabled=False):  # as in torch; half precision would be inaccurate
                 return self._by_area(input, group)
         return self._by_area(input, group)
 
@@ -208,7 +208,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
         if input.ndim < 3:
-            raise ValueError(f"u: expected a signal [B,C,...] of rank three or more, got shape {tuple(input.shape)}")
+            raise ValueError(f"u: expected a signal [B,C,...] of rank at least three, got shape {tuple(input.shape)}")
         if input.shape[1] != self.num_features:
             raise ValueError(f"u: expected {self.num_features} channels, got shape {tuple(input.shape)}")
 

@@ -1,4 +1,4 @@
-"""Take signals to finer and coarser grids, without aliasing."""
+"""Move signals to finer and coarser grids, without aliasing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Resample(nn.Module):
             return functional.resample(u, cast("int | tuple[int, ...]", self.size), self.filter)
         count = len(self.scale_factor)
         if _checks.tensor("u", u).ndim < count:
-            raise ValueError(f"u: expected a tensor of {count} axes or more, got shape {tuple(u.shape)}")
+            raise ValueError(f"u: expected a tensor with at least {count} axes, got shape {tuple(u.shape)}")
         sizes = (_enlarged(n, factor) for n, factor in zip(u.shape[-count:], self.scale_factor))
         return functional.resample(u, tuple(sizes), self.filter)
 

@@ -1,4 +1,4 @@
-"""Blocks with a path around them."""
+"""Residual blocks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Residual(nn.Module):
         around = self.skip(u)
         if inside.shape != around.shape:
             raise ValueError(
-                f"layer: expected one that returns shape {tuple(around.shape)}, as the path around it, "
+                f"layer: expected a layer that returns shape {tuple(around.shape)} like the skip connection, "
                 f"got {tuple(inside.shape)}"
             )
         return around + inside

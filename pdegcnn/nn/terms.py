@@ -1,4 +1,4 @@
-"""The PDE terms as modules. A new term is a file with a class and a line in ``TERMS``."""
+"""The PDE terms as modules. To add a term, write a class and enter it in ``TERMS``."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Term(Derived, ABC):
         if time != 1.0:
             solver.check_time(time)
         if torch.is_grad_enabled() or not (solver.channels_are_independent and _checks.has_values(u)):
-            return step(u, *given)  # decided first: a trace must not learn sizes
+            return step(u, *given)  # first, so that a trace does not record sizes
         return _in_parts(solver, step, u, given) if u.numel() * solver.expansion > STREAM_ABOVE else step(u, *given)
 
     @abstractmethod

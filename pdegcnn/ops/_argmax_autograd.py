@@ -1,7 +1,7 @@
-"""The derivative of max-plus operators, on grids, spheres and meshes: the gradient goes to the tap that won.
+"""The derivative of max-plus operators, on grids, spheres and meshes: the gradient goes to the winning tap.
 
-Such an operator returns values and, for each, the tap that won. With the winners fixed, a value is a smooth function of
-what was read there, and this function alone decides on derivatives of any order.
+The winning tap is the one that attains the maximum; an operator returns it with each value. With the winners fixed, a
+value is a smooth function of the samples that it reads, and this function defines derivatives of any order.
 """
 
 from __future__ import annotations

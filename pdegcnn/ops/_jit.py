@@ -99,7 +99,7 @@ def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:
     queue = iter(list(zip(bounds, bounds[1:])))
 
     def work() -> None:
-        for start, stop in queue:  # a list iterator hands out each piece once, also to several threads
+        for start, stop in queue:  # a list iterator yields each piece once, also with several threads
             function(*args, start, stop)
 
     others = [pool.submit(work) for _ in range(threads - 1)]

@@ -4,8 +4,8 @@ With a the least value of a signal, ``K = exp(-k / t)`` and ``N = sum of K`` ove
 is ``t log N`` plus a mean over the taps, ``a + t log(1 + Q)`` with ``Q = sum of K (exp((u - a) / t) - 1) / N``. No term
 of Q is negative, so neither a temperature far above the range of u nor a constant u loses digits.
 
-Exponentials have a limited range. Where the signal's range fits, float32 is taken; else float64; beyond that, and where
-code is traced and values cannot be looked at, the max-plus convolution fills in what the sums cannot hold.
+Exponentials have a limited range. Where the signal's range fits, float32 is taken; else float64; beyond that, and in
+traced code, whose values cannot be read, the max-plus convolution replaces sums that underflow.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def soft_extremum(
 ) -> Tensor:
     """Return the log-plus convolution with sign +1, or with -1 that of -u, reversed; see :func:`_log_plus`."""
     if _checks.autocasts(u.device):
-        with torch.autocast(u.device.type, enabled=False):  # half precision would spoil the sums
+        with torch.autocast(u.device.type, enabled=False):  # sums in half precision would be inaccurate
             return soft_extremum(u, costs, temperature, sign, taps, mean=mean)
     if sign == -1:
         return -_log_plus(-u, costs, temperature, taps, mean)
@@ -98,7 +98,7 @@ def _log_plus(u: Tensor, costs: Tensor, temperature: Tensor | float, taps: Taps,
     """
     given = temperature if isinstance(temperature, Tensor) else u.new_tensor(temperature, dtype=torch.float64)
     t = given.reshape(-1, *(1 for _ in u.shape[2:]))
-    known = _transforms.differentiated(u, costs, t)  # by transforms that need a formula
+    known = _transforms.differentiated(u, costs, t)  # transforms need a formula
     scale = _fitting(widen(u.detach()), widen(costs.detach()), t.detach(), taps, known)
     complete = scale is None
     scale = SCALES[-1] if scale is None else scale
@@ -166,7 +166,7 @@ class _Mean(Function):
         (grad,), (u, weights, total, t, excess, ratio) = grads, ctx.saved_tensors
         needs = ctx.needs_input_grad[:4]
         graph = torch.is_grad_enabled()
-        if graph or _transforms.is_batched(grad):  # what differentiates it needs a formula
+        if graph or _transforms.is_batched(grad):  # further derivatives need a formula
             with torch.enable_grad():
                 fresh = [x.view_as(x) if graph else x.detach().requires_grad_() for x in (u, weights, total, t)]
                 first, second, third, fourth = (x.to(SCALES[-1].dtype) for x in fresh)

@@ -1,4 +1,4 @@
-"""How operators are registered with torch: all by one function, so that none can lose a derivative silently."""
+"""Registration of operators with torch by one function, which ensures that no derivative is lost silently."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
         def guarded(keys: Any, *args: Any, **options: Any) -> Any:
             if _transforms.needs_rule(*args):
                 raise NotImplementedError(
-                    f"{name}: expected a derivative by torch.autograd, the only kind this operator has; got one by "
+                    f"{name}: expected a derivative by torch.autograd, the only kind it supports; got one by "
                     "torch.func or by dual numbers. Call the functions of pdegcnn.functional, uncompiled, or use "
                     "torch.autograd.grad"
                 )

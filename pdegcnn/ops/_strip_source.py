@@ -1,4 +1,4 @@
-"""Text that kernels share which hold some rows of a column in registers (``triton_strips.py`` runs them)."""
+"""Common source text of kernels that hold some rows of a column in registers (``triton_strips.py`` runs them)."""
 
 from __future__ import annotations
 

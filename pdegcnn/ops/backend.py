@@ -1,4 +1,4 @@
-"""Which version of an operator runs: chosen by device and dtype, with a reason for each refusal.
+"""Choice of the version of an operator by device and dtype, with a reason for each refusal.
 
 ``PDEGCNN_BACKEND`` or the argument ``backend=`` of an operator forces one.
 """
@@ -47,7 +47,7 @@ def _import_problem(name: str) -> str:
         _TRIED.add(name)
         try:
             importlib.import_module(name)
-        except Exception as error:  # a broken install must fail as softly as an absent one
+        except Exception as error:  # treat a broken installation like a missing one
             _PROBLEMS[name] = f"{name} cannot be imported ({type(error).__name__}: {error})"
     return _PROBLEMS[name]
 
@@ -93,8 +93,8 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
             return asked
         problem = refusal(operator, asked, device, u.dtype)
         if problem:
-            raise ValueError(f"backend: expected one that runs {operator} here, got {asked!r}: {problem}")
-    if not u.numel():  # loops look at a first number, and a grid of no programs cannot start
+            raise ValueError(f"backend: expected a backend that runs {operator} here, got {asked!r}: {problem}")
+    if not u.numel():  # loops read a first number, and an empty grid of programs cannot start
         return "torch"
     if asked is not None:
         return asked

@@ -1,4 +1,4 @@
-"""Neighbour lists on the bundle of directions of a mesh: what gathers over positions and directions share.
+"""Neighbour lists on the bundle of directions of a mesh, shared by all gathers over positions and directions.
 
 A tap of the point (v, i) is a pair (v, w) of the list and a step s of directions; it reads the point (w, j) with
 ``j = i + s - steps``. Seen from (v, i) it lies at the half-angle coordinates ``y = (forward, sideways, turn)``: the log

@@ -1,6 +1,6 @@
 # pyright: reportArgumentType=false, reportMissingImports=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # (kernels declare tl.constexpr and are launched with plain numbers; Triton has no wheels for some systems)
-"""What Triton kernels share that hold some rows of a column in registers: padded copies of signals, and their grid."""
+"""Padded copies of signals and launch grids for Triton kernels that hold some rows of a column in registers."""
 
 from __future__ import annotations
 

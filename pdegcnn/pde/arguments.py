@@ -54,7 +54,7 @@ def diffusivity(metric: Metric, name: str = "metric") -> Tensor:
     inverse = metric.cometric()
     if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
         got = tolist(metric.gram().detach().flatten()[:9])
-        raise ValueError(f"{name}: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
+        raise ValueError(f"{name}: expected a metric whose inverse is finite in {inverse.dtype}, got matrices of {got}")
     return inverse
 
 
@@ -63,7 +63,7 @@ def check_may_look(*values: object) -> None:
     if _transforms.hides_values(*(x for x in values if isinstance(x, Tensor))):
         raise RuntimeError(
             "kernel_size: expected odd sizes inside torch.jit.trace, make_fx, torch.func.linearize and torch.vmap, got "
-            "'auto', which looks at values"
+            "'auto', which depends on values"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which class solves a term on a space."""
+"""Choice of the class that solves a term on a space."""
 
 from __future__ import annotations
 

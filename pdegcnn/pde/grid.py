@@ -161,7 +161,7 @@ class GridSolver(Solver):
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.diffusion, u, space, metric.cometric(), alpha, time))
         if metric.form in PLANE_ONLY:
-            metric.cometric()  # says why it cannot be
+            metric.cometric()  # raises the reason
         reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
         build = sampled_diffusion_kernel if self.method == "sampled" else diffusion_kernel
         build = heat_kernel if self.is_heat else build
@@ -169,7 +169,7 @@ class GridSolver(Solver):
         out = group_convolution(u, kernel, boundary=self.boundary, periodic=space.is_periodic)
         if self.method == "kernel" and self.boundary != "zeros":
             whole = widen(kernel) if u.dtype in HALF else kernel
-            lost = 1 - whole.sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
+            lost = 1 - whole.sum((-3, -2, -1)).mean(1)  # the kernel's mass outside its window
             out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
         return space.from_grid(out)
 

@@ -1,4 +1,4 @@
-"""Where dilation and erosion on grids read a signal: at its samples, and between them.
+"""Positions at which dilation and erosion on grids read a signal: its samples, and points between them.
 
 The supremum over a function is more than the largest of its samples. Values between samples come from interpolation:
 planes of a turned and shifted signal stand beside the planes of its samples, and one morphological convolution takes

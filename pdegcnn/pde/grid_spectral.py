@@ -128,7 +128,7 @@ def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tens
     first, rows, columns = space.chord(-time * vector)
     if space.has_orientations:
         u = turned(u, first)
-    steps = (1.0,) * len(_steps(space))  # chords count in grid steps
+    steps = (1.0,) * len(_steps(space))  # chords are in grid steps
     modes, odd = _frequencies(u, steps)
     shifts = (columns, rows, first[:, None])[: len(steps)]
     shape = (len(vector), -1, *(1,) * 2) if space.is_periodic else (len(vector), *(1,) * 3)

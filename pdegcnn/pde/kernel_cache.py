@@ -1,4 +1,4 @@
-"""Kernels computed once for as long as nothing they depend on changes: for networks in use, not in training."""
+"""Kernels that are kept until something they depend on changes: for evaluation, not for training."""
 
 from __future__ import annotations
 

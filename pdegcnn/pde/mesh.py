@@ -237,7 +237,7 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
     turn = min(float((radius * inverse[:, 2, 2].sqrt()).max()), 2 * math.pi)
     if not math.isfinite(reach):
         raise ValueError(
-            f"metric: expected one whose balls have a finite radius, got {reach} for radii {tolist(radius)}"
+            f"metric: expected a metric whose balls have a finite radius, got {reach} for radii {tolist(radius)}"
         )
     steps = int(
         turn * space.orientations / (2 * math.pi) + 0.5 + 1e-6

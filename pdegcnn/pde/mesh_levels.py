@@ -1,4 +1,4 @@
-"""Signals on the bundle of directions of a mesh, to the mesh of ``Mesh.coarsen`` and back."""
+"""Transfer of signals on the bundle of directions of a mesh to the mesh of ``Mesh.coarsen`` and back."""
 
 from __future__ import annotations
 
@@ -91,4 +91,4 @@ def _turned(u: Tensor, pairs: LevelPairs, source: Tensor, way: int) -> Tensor:
     if not pairs.between:
         return near
     between = torch.lerp(near, flat[:, :, (direction + steps + way) % count * vertices + source], pairs.rest)
-    return torch.where(pairs.rest > 0, between, near)  # what is not finite stays where it is, beside whatever mesh
+    return torch.where(pairs.rest > 0, between, near)  # infinite coordinates stay unchanged, next to any mesh

@@ -1,4 +1,4 @@
-"""Public functions: diffusion-shock, and the derivatives that its switches look at."""
+"""Public functions: diffusion-shock, and the derivatives that control it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all solvers share: one term on one space, with options that are checked once."""
+"""Base class of solvers: one term on one space, with options that are checked once."""
 
 from __future__ import annotations
 
@@ -53,12 +53,14 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.semifield is not None and _checks.choice("semifield", self.semifield, _checks.SEMIFIELDS) == "max_plus":
-            object.__setattr__(self, "semifield", None)  # the usual one, which every space has
+            object.__setattr__(self, "semifield", None)  # the default, which every space supports
         for name in ("kernel_size", "radius", "oversample", "smoothing"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.radius is not None and self.kernel_size is not None:
-            raise ValueError(f"radius: expected None beside kernel_size={self.kernel_size!r}, got {self.radius!r}")
+            raise ValueError(
+                f"radius: expected None together with kernel_size={self.kernel_size!r}, got {self.radius!r}"
+            )
 
     def reach(self, angle: float) -> tuple[float, float] | None:
         """Return ``radius`` as (radians, units of length), or None if it is not given.

@@ -177,7 +177,7 @@ def _window(
 
 def _at_least(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
     """Return steps that do not make the window smaller than ``LEAST_ANGLE`` and ``LEAST_REACH``."""
-    if not space.grid.has_rings:  # every point has a list of its own, and wider ones take seconds to make
+    if not space.grid.has_rings:  # every point has its own list, and wide ones take seconds to build
         return sizes
     least = window_steps(space, LEAST_ANGLE, LEAST_REACH[space.has_orientations])
     return max(sizes[0], least[0]), max(sizes[1], least[1])

@@ -1,7 +1,7 @@
 """Signals between the samples of S2 and SO(3): on a finer grid and fibre by their coefficients, and back to the band.
 
-What a maximum creates beyond the band folds back where the samples are few, and turns differently there. Between finer
-samples less of it does. Exact both ways for band-limited signals.
+A maximum creates degrees beyond the band, which alias and break equivariance; on finer samples they alias less. Both
+directions are exact for band-limited signals.
 """
 
 from __future__ import annotations

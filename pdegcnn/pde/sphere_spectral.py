@@ -1,9 +1,9 @@
 """Exact linear solvers on the sphere and on SO(3), in the harmonic domain.
 
 Left rotations act on the order m of the coefficients ``W^l_mn`` of :class:`pdegcnn.sphere.SO3FFT`, the left-invariant
-frame on the fibre order n. So every linear term is one small matrix per degree over n, and commutes exactly with
-rotations. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is that of all orders,
-cut. The other terms, and convection by ``method="galerkin"``, restrict the generators to the resolved orders, which
+frame on the fibre order n. Every linear term is therefore one small matrix per degree over n, and commutes exactly with
+rotations. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is a block of that of
+all orders. The other terms, and convection by ``method="galerkin"``, restrict the generators to the resolved orders, which
 keeps convection unitary, diffusion a contraction and both semigroups.
 
 Source: Gerken et al. (arXiv 2105.13926), section 4; Chirikjian & Kyatkin, *Harmonic Analysis for Engineers*, ch. 9.

@@ -1,7 +1,7 @@
 """One Newton step from the best sample: dilation and erosion between the points of a grid.
 
-On a grid the supremum of ``f(h) - k(h^-1 g)`` is taken over samples h, and this is what breaks the symmetry of dilation
-under rotations. Both terms are smooth, so from the winning sample one step of Newton's method towards the maximum, with
+On a grid the supremum of ``f(h) - k(h^-1 g)`` is taken over samples h, which breaks the symmetry of dilation
+under rotations. Both terms are smooth, so from the best sample one step of Newton's method towards the maximum, with
 exact derivatives of the band-limited f and of the kernel, recovers most of what lies between samples.
 """
 

@@ -1,4 +1,4 @@
-"""What a recomputed layer owes to hooks and subclasses: the calls and gradients that plain autograd would show."""
+"""Hooks and subclasses in recomputed layers: they receive the calls and gradients of plain autograd."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ class _Kept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, name: str) -> Tensor:  # pyright: ignore
         ctx.name = name
-        return y.data  # its own version: that the state is overwritten later is not the error to report
+        return y.data  # its own version, because overwriting the state later is not the error to report
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
         raise RuntimeError(
-            f"{ctx.name}: expected tensors taken out of a layer of a reversible stack to be used for their values, "
-            "got a gradient for one; return it through the stack, or use memory='plain'"
+            f"{ctx.name}: expected no gradient for a tensor taken out of a layer of a reversible stack, "
+            "got one; return the tensor through the stack, or use memory='plain'"
         )
 
 

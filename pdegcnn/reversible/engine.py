@@ -63,14 +63,14 @@ def evaluate(
 ) -> Tensor:
     """Return ``f(state)`` in the dtype of the state, computed in the dtype ``inner``; check the output."""
     y = state if inner is None else state.to(inner)
-    counted = values_can_be_read(y) and not y.is_inference()  # neither a trace nor inference mode knows versions
+    counted = values_can_be_read(y) and not y.is_inference()  # traces and inference mode have no versions
     version = y._version if counted else None
     out = layer(y) if values is None else functional_call(layer, values, (y,))
     name = _name(layer, index)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: expected it to return one torch.Tensor, got {type(out).__name__}")
     if version is not None and y._version != version:
-        raise ValueError(f"{name}: expected a layer that leaves its input as it is, got one that changes it in place")
+        raise ValueError(f"{name}: expected a layer that does not change its input, got one that changes it in place")
     if out.shape != y.shape:
         raise ValueError(
             f"{name}: expected an output of the shape of its input {tuple(y.shape)}, got {tuple(out.shape)}"
@@ -196,8 +196,8 @@ def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: 
             out = apply_transition(layer, seen, plan.rule).detach()
         if plan.rule.grid is None and values_can_be_read(x) and not same_values(out, layer.forward(x)):
             raise ValueError(
-                f"{_name(layer, index)}: expected hooks that leave the input and output of a transition as they are, "
-                "got one that changes them; its inverse would not undo that (memory='plain' needs no inverse)"
+                f"{_name(layer, index)}: expected hooks that do not change the input or output of a transition, "
+                "got one that does; the inverse would not undo that (memory='plain' needs no inverse)"
             )
         states.append(out)
     wants = any(p.requires_grad for p in layer.parameters())
@@ -262,7 +262,7 @@ class StackFunction(torch.autograd.Function):
                         v = v.mul_(rule.keep) if own else v * rule.keep
                     v = add_increment(v, out, rule, own=own)
                     del out
-                    seen = plan.record and not plan.flows[index][0]  # what the layer shows to others stays usable
+                    seen = plan.record and not plan.flows[index][0]  # tensors that the layer exposes stay usable
                     y = y.add_(v) if own and not seen else y + v
                     own = True
             replay.finish(layer)

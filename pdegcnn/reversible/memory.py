@@ -1,4 +1,4 @@
-"""How much memory a training step needs, found by running it on the meta device."""
+"""Memory of a training step, measured by running it on the meta device."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class NormalizedSymmetricConv(SymmetricConv):
     def reset_parameters(self) -> None:
         """Draw K with a spectral norm of at most ``init_norm``; reset N to the standard normalisation."""
         super().reset_parameters()
-        if hasattr(self, "scale"):  # not yet while `SymmetricConv` is made
+        if hasattr(self, "scale"):  # missing while `SymmetricConv` is constructed
             nn.init.ones_(self.scale)
             nn.init.zeros_(self.running_mean)
             nn.init.ones_(self.running_var)
@@ -90,7 +90,9 @@ class NormalizedSymmetricConv(SymmetricConv):
         pad = self._padding()
         if self.training:
             z = CONV[self.dims](y, weight, padding=pad)
-            wide = torch.promote_types(z.dtype, self.scale.dtype) != self.scale.dtype  # torch wants it the other way
+            wide = (
+                torch.promote_types(z.dtype, self.scale.dtype) != self.scale.dtype
+            )  # torch uses the opposite convention
             own = z.to(self.scale.dtype) if wide else z
             moments = self.running_mean, self.running_var
             own = F.batch_norm(own, *moments, self.scale, self.bias, True, self.momentum, self.eps)

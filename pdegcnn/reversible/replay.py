@@ -1,4 +1,4 @@
-"""What a recomputation must find again: random numbers, buffers, autocast."""
+"""State that a recomputation restores: random numbers, buffers, autocast."""
 
 from __future__ import annotations
 

@@ -206,8 +206,8 @@ class ReversibleStack(nn.Module):
         y, v, rule = self._states(y, v)
         if rule.inner is not None and len(self.sequence()) > deepest:
             raise TypeError(
-                f"y: expected states of float32 for the inverse of more than {deepest} layers, got {rule.inner}: what "
-                "they were rounded by would be multiplied by the number of layers"
+                f"y: expected states of float32 for the inverse of more than {deepest} layers, got {rule.inner}, "
+                "whose rounding errors would grow with the number of layers"
             )
         back = self._inverse(y, v, rule)
         return back if rule.inner is None else (back[0].to(rule.inner), back[1].to(rule.inner))
@@ -272,11 +272,11 @@ class ReversibleStack(nn.Module):
             _fit_to_run(layer, index, self.exact)
         params, names = unique_parameters(layers)
         tensors = (y, v, *params)
-        inside = any(transformed(t) for t in tensors)  # what wants a gradient of an outer level is not known
+        inside = any(transformed(t) for t in tensors)  # gradients of outer levels are unknown here
         record = not inside and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         flows = [(inside or y.requires_grad, inside or v.requires_grad)]
         plan = Plan(layers, rule, Autocast(y.device), names, record, flows)
-        forward_mode = _transforms.in_forward_mode()  # it has no backward pass that would need states
+        forward_mode = _transforms.in_forward_mode()  # it has no backward pass, so it needs no states
         if self.memory != "plain" and not (inside or record or forward_mode):
             y, v = run_without_gradients(plan, y, v, own or self.exact)  # exact states are rounded copies
             peaks = plan.peaks
@@ -286,7 +286,7 @@ class ReversibleStack(nn.Module):
                 y, v = separate_node(y), separate_node(v)
             peaks = plan.peaks
         else:
-            plain = forward_mode or _transforms.differentiated(y, v)  # torch.func knows no checkpoints
+            plain = forward_mode or _transforms.differentiated(y, v)  # torch.func does not support checkpoints
             y, v, peaks = self._stored(layers, y, v, rule, "plain" if plain else self.memory)
         if not (values_can_be_read(y) and values_can_be_read(v)):
             return y, v

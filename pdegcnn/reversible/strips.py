@@ -1,4 +1,4 @@
-"""Modules evaluated piece by piece: without gradients their temporaries need not be as large as the image."""
+"""Evaluation of modules strip by strip, which keeps temporaries small if there are no gradients."""
 
 from __future__ import annotations
 

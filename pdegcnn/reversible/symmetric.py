@@ -63,7 +63,9 @@ def adjoint(z: Tensor, kernel: Tensor, padding: tuple[int, ...]) -> Tensor:
     dims = kernel.ndim - 2
     if dims == 3 and z.shape[0] == 1 and z.dtype == torch.float32 and z.device.type in ("cpu", "meta"):
         empty = ONEDNN_FROM // (z.shape[2] * z.shape[3]) + 1 - z.shape[1]
-        worth = 4 * (z.shape[1] + empty) <= math.prod(z.shape[2:])  # on tiny volumes the kernel would outweigh columns
+        worth = 4 * (z.shape[1] + empty) <= math.prod(
+            z.shape[2:]
+        )  # on tiny volumes the kernel is larger than the columns
         if worth and 0 < empty <= 9 * kernel.shape[1]:
             z, kernel = F.pad(z, (*(0, 0) * 3, 0, empty)), F.pad(kernel, (*(0, 0) * 4, 0, empty))
     return TRANSPOSED[dims](z, kernel, padding=padding)

@@ -147,7 +147,7 @@ class Inverse(Transition):
 
     def inverse(self, x: Tensor) -> Tensor:
         """Map a fine state back to the coarse level."""
-        return self.transition.forward(x)  # not a call: hooks belong to the way that goes forward
+        return self.transition.forward(x)  # not a call: hooks belong to the forward direction
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
         """Refine bit-exactly on the grid."""

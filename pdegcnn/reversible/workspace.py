@@ -1,4 +1,4 @@
-"""What a convolution on the CPU holds while it runs, beyond its operands: blocked copies, or columns."""
+"""Memory of a convolution on the CPU beyond its operands: blocked copies, or columns."""
 
 from __future__ import annotations
 

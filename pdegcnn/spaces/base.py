@@ -1,4 +1,4 @@
-"""What every space offers: a tensor layout and motions of signals; homogeneous spaces also a group law."""
+"""Base classes of spaces: a tensor layout and motions of signals; homogeneous spaces also have a group law."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spaces sampled on a regular grid: what images and volumes share, and what the plane and SE(2) share besides."""
+"""Base classes of spaces sampled on a regular grid: for images and volumes, and for the plane and SE(2)."""
 
 from __future__ import annotations
 

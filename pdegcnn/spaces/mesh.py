@@ -244,7 +244,7 @@ class Mesh(Space):
         with np.load(found, allow_pickle=False) as file:
             store = dict(file)
         gauge, directions, sizes = (store.pop(name) for name in ("gauge", "directions", "sizes"))
-        joined = sizes.size > 1 and "faces" in store  # as unions were once written
+        joined = sizes.size > 1 and "faces" in store  # the former format of unions
         surface = cut(store, sizes) if joined else from_arrays(store)
         return cls(surface, int(directions), from_numpy(gauge))
 
@@ -272,7 +272,7 @@ class Mesh(Space):
     def vertices(self) -> Tensor:
         """The positions ``[V,3]``, float64; raises ``ValueError`` for a surface given by lengths."""
         if self.surface.vertices is None:
-            raise ValueError("vertices: expected a mesh in space, got one that is given by its edge lengths")
+            raise ValueError("vertices: expected a mesh with positions, got one given by its edge lengths")
         return from_numpy(self.surface.vertices).to(self._device)
 
     @property
@@ -493,7 +493,7 @@ class Mesh(Space):
         given: Any = features
         if not (isinstance(given, Tensor) and given.is_complex() and given.layout is torch.strided):
             got = getattr(given, "dtype", type(given).__name__)
-            raise TypeError(f"features: expected a complex tensor, which spin 1 is, got {got}")
+            raise TypeError(f"features: expected a complex tensor for spin 1, got {got}")
         if features.ndim < 1 or features.shape[-1] != self.vertex_count:
             raise ValueError(f"features: expected shape [..., {self.vertex_count}], got {tuple(features.shape)}")
         x, y, _ = self.cached(mesh_building.frames, features)
@@ -531,7 +531,7 @@ class Mesh(Space):
         place = order[np.minimum(np.searchsorted(key, wanted, sorter=order), key.size - 1)]
         lengths = t.lengths.ravel()
         if not np.array_equal(key[place], wanted) or not np.allclose(lengths[place], lengths, rtol=1e-6):
-            raise ValueError("symmetry: expected a map that keeps faces, orientation and edge lengths")
+            raise ValueError("symmetry: expected a map that preserves faces, orientation and edge lengths")
         frames, gauge = self.surface.frames, self.gauge.numpy()
         turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
         return from_numpy(to), from_numpy(turn)

@@ -1,4 +1,4 @@
-"""Spaces moved by rotations of R3: what the sphere and SO(3) share."""
+"""Spaces moved by rotations of R3: the common base of the sphere and SO(3)."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def real_analysis(f: Tensor, grid: SphereGrid, size: int) -> Tensor:
     The result is [..., nlat, size].
     """
     if len(grid.shape) == 2:
-        forward_mode = _transforms.in_forward_mode()  # to which torch's own transform is as good
+        forward_mode = _transforms.in_forward_mode()  # torch's own transform is as fast for these
         return (_RingAnalysis.forward if forward_mode else _RingAnalysis.apply)(f, size)  # type: ignore[return-value]
     return _ragged_analysis(f, grid, size, False)[0]
 

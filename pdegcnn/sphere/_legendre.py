@@ -1,4 +1,4 @@
-"""Normalised associated Legendre functions and their spin-weighted kin, the Wigner functions d^l_mn."""
+"""Normalised associated Legendre functions and the spin-weighted Wigner functions d^l_mn."""
 
 from __future__ import annotations
 

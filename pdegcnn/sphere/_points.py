@@ -1,4 +1,4 @@
-"""Points on the sphere that lie on no rings."""
+"""Points on the sphere without rings."""
 
 from __future__ import annotations
 

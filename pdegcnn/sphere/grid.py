@@ -181,7 +181,7 @@ class SphereGrid:
         if not self.has_rings:
             raise ValueError(
                 f"{name}: expected a grid of rings (gauss_legendre, equiangular, clenshaw_curtis, reduced_gauss), "
-                f"got {self.name}, whose points carry no exact transform"
+                f"got {self.name}, which has no exact transform"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Fields on latitudes and longitudes: to the points of a grid and back, with missing values."""
+"""Interpolation of fields on latitudes and longitudes to a grid and back, with missing values."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def irreps(lmax: int) -> o3.Irreps:
         lmax: largest degree.
     """
     if isinstance(lmax, bool) or not isinstance(lmax, int) or not 0 <= lmax <= MOST:
-        raise ValueError(f"lmax: expected an int >= 0, got {lmax!r} (the most is {MOST})")
+        raise ValueError(f"lmax: expected an int >= 0, got {lmax!r} (the greatest is {MOST})")
     from e3nn import o3  # takes as long to import as torch
 
     return o3.Irreps.spherical_harmonics(lmax)

@@ -183,7 +183,7 @@ def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
     if not isinstance(R, Tensor) or tuple(R.shape) != (3, 3):
         raise ValueError(f"R: expected a tensor of shape (3, 3), got {getattr(R, 'shape', type(R).__name__)}")
     if R.is_meta or c.is_meta:
-        raise ValueError(f"{'R' if R.is_meta else 'c'}: expected a device that holds values, got meta")
+        raise ValueError(f"{'R' if R.is_meta else 'c'}: expected a device with values, got meta")
     rotation = check_rotation("R", R).double().to(c.device)
     rows = to_e3nn(c.to(torch.complex128)).split([2 * degree + 1 for degree in range(c.shape[-1])], -1)
     if rotation.requires_grad or _transforms.differentiated(rotation):

@@ -159,7 +159,9 @@ class InverseRealSHT(_Transform):
             table, other = self.get_buffer(f"even{block}"), self.get_buffer(f"odd{block}")
             even.append(table.mT @ upper)
             odd.append(other.mT @ lower[:, : other.shape[1]])
-        orders = self.grid.nlon // 2 + 1 if len(self.grid.shape) == 2 else size  # what the ring transform expects
+        orders = (
+            self.grid.nlon // 2 + 1 if len(self.grid.shape) == 2 else size
+        )  # the layout that the ring transform expects
         beyond = packed.new_zeros(orders - size, *even[0].shape[1:])
         north, sign = torch.cat([*even, beyond]), pad(self.get_buffer("sign"), (0, 0, 0, 0, 0, len(beyond)))
         mirror = torch.cat([*odd, beyond])

@@ -1,4 +1,4 @@
-"""Surfaces as named arrays and back, with everything that was computed of them."""
+"""Conversion of surfaces to named arrays and back, with all computed geometry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defects of meshes, each named with the indices where it occurs."""
+"""Checks of meshes; messages hold the indices of defects."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def as_positions(vertices: Any) -> Floats:
 def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
     """Return rows of three numbers of one of NumPy's ``kinds`` of a tensor, an array or lists, else raise."""
     try:
-        if hasattr(value, "detach"):  # NumPy knows no bfloat16
+        if hasattr(value, "detach"):  # NumPy has no bfloat16
             value = value.detach().cpu()
             value = value.double() if value.is_floating_point() else value
         array: NDArray[Any] = np.asarray(value)

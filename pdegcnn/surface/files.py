@@ -1,4 +1,4 @@
-"""Meshes out of files: positions and triangles, each position once.
+"""Reading meshes from files: positions and triangles, each position once.
 
 ``nibabel`` reads GIFTI, ``pyvista`` VTK and VTP, ``trimesh`` all other formats but OBJ. Of an OBJ file it makes one
 vertex for each pair of position and normal or texture coordinate, which cuts the surface along seams. It also drops
@@ -74,7 +74,7 @@ def _used(vertices: Floats, faces: Ints, where: str, repeats: bool = False) -> t
     if repeats and np.isfinite(vertices).all():
         vertices, faces, label = weld(vertices, faces)
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError(f"path: expected faces of {len(vertices)} positions, got others {where}")
+        raise ValueError(f"path: expected face indices of {len(vertices)} positions, got others {where}")
     vertices, faces, kept = without_isolated(vertices, faces)
     return vertices, faces, kept[label]
 
@@ -154,7 +154,7 @@ def _read_obj(path: Path) -> tuple[Floats, Ints]:
     vertices = np.array(positions, dtype=np.float64).reshape(-1, 3)
     for corners in polygons.values():
         if np.min(corners) < 0 or np.max(corners) >= len(vertices):
-            raise ValueError(f"path: expected faces of {len(vertices)} positions, got others in {str(path)!r}")
+            raise ValueError(f"path: expected face indices of {len(vertices)} positions, got others in {str(path)!r}")
     triangles = [_triangles(vertices, np.array(p)) for p in polygons.values()]
     if not triangles:
         return vertices, np.empty((0, 3), dtype=np.int64)

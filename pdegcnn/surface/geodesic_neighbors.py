@@ -175,7 +175,7 @@ def _symmetric(
         length = (np.abs(offset) + np.abs(offset[reverse_index])) / 2
         keep &= (length <= radius * (1 + TIE)) & (
             np.abs(between) >= length / 2 * (1 - TIE)
-        )  # else they go different ways
+        )  # otherwise the paths differ
     centre, source, between, turn = (x[keep] for x in (centre, source, between, turn))
     start = np.searchsorted(centre, np.arange(n + 1))
     return NeighborPairs(start, centre, source, between, turn, _reverse_index(centre, source, n))

@@ -1,4 +1,4 @@
-"""Which vertices of a triangulation are middles of edges of a coarser one, of which every triangle was cut into four.
+"""Detection of vertices that are midpoints of edges of a coarser triangulation whose triangles were cut into four.
 
 Source: Taubin, *Detecting and reconstructing subdivision connectivity* (2002), reduced to its case of triangles.
 """

@@ -1,4 +1,4 @@
-"""Points in the triangles of a triangulation that changes: where they lie, and how their frames are turned."""
+"""Positions and frames of points in the triangles of a changing triangulation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Repair of meshes: vertices at one place become one, faces without area and vertices without faces go, faces are
-oriented alike.
-"""
+"""Repair of meshes: merge equal vertices, drop faces without area and vertices without faces, orient faces consistently."""
 
 from __future__ import annotations
 
@@ -106,7 +104,7 @@ def oriented(faces: Ints, vertex_count: int) -> Ints:
     against = (tail[one] == tail[other]).astype(np.int64)
     one, other = one // 3, other // 3
     part = _components(one, other, count)
-    # every face twice, as it is and turned round: what is connected is oriented alike
+    # every face in both orientations: connected ones are oriented alike
     side = _components(
         np.concatenate((2 * one, 2 * one + 1)),
         np.concatenate((2 * other + against, 2 * other + 1 - against)),

@@ -1,4 +1,4 @@
-"""A surface with everything derived from it, computed once when first asked for."""
+"""A surface with its derived geometry, computed on first use."""
 
 from __future__ import annotations
 

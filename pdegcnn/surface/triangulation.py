@@ -1,4 +1,4 @@
-"""Triangles glued along their edges, with edge lengths: all that intrinsic geometry needs."""
+"""Triangles joined along edges, with edge lengths: the input of intrinsic geometry."""
 
 from __future__ import annotations
 

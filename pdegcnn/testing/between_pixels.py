@@ -2,8 +2,8 @@
 
 A spline through the samples of the input is a function that can be sampled anywhere: turned, and shifted by a part of a
 pixel. For the turned input a model that commutes with motions of the plane returns at a pixel p what it returns, for
-the input shifted so that R^-1 p is a pixel, at that pixel. So outputs with creases, such as maxima, are read at pixels
-only. A spline through them would err at the creases, by no fault of the model.
+the input shifted so that R^-1 p is a pixel, at that pixel. Outputs with creases, such as maxima, are therefore read at
+pixels only. A spline through them would be inaccurate at the creases, which is not an error of the model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far a model is from commuting with one motion."""
+"""The error with which a model commutes with a motion."""
 
 from __future__ import annotations
 

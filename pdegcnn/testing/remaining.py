@@ -1,4 +1,4 @@
-"""How much of a model's error arises after each of its layers: the model runs with outputs put in their place."""
+"""The part of a model's error that arises after each of its layers, found by replacing outputs of layers."""
 
 from __future__ import annotations
 

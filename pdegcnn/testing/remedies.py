@@ -1,4 +1,4 @@
-"""What lowers the error of a layer: arguments that are tried on it, each with the error and the time that it gives."""
+"""Search for arguments that lower the error of a layer, with the error and the time of each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def remedies(call: Call) -> tuple[Remedy, ...]:
         changed = replace(call, module=module)
         try:
             error = changed.error()
-        except (ValueError, RuntimeError):  # this input has not what the argument needs
+        except (ValueError, RuntimeError):  # this input does not support the argument
             continue
         if error <= GAIN * before:
             found.append(Remedy(argument, error, _seconds(changed) / usual))
@@ -88,7 +88,7 @@ def _terms(module: Morphology | Convection, changes: list[dict[str, Any]]) -> It
             other = type(solver)(
                 solver.space, solver.term, replace(solver.options, **change), device=like.device, dtype=like.dtype
             )
-        except (ValueError, TypeError):  # the space has no such option
+        except (ValueError, TypeError):  # the space does not have the option
             continue
         twin = copy.copy(module)
         twin._modules = dict(module._modules) | {"solver": other.train(module.training)}

@@ -1,4 +1,4 @@
-"""Which layer of a model breaks equivariance, and why."""
+"""Search for the layer of a model that breaks equivariance, and the cause."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Report:
         lines = [f"{verdict} under {self.motion}: error {self.error:.1e}, tolerance {self.tolerance:g}"]
         lines.append(f"  {'layer':{width}}  {'kind':{kinds}}  {'error':>7}  {'remains':>7}  cause")
         for f in self.findings:
-            if f.error != f.error and not f.breaks:  # not a signal on a known space, and nothing to say about it
+            if f.error != f.error and not f.breaks:  # not a signal on a known space
                 continue
             mark = "!" if f.breaks else " "
             error = "      ?" if f.error != f.error else f"{f.error:7.1e}"
@@ -207,7 +207,7 @@ def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
     handles = []
     try:
         for name, m in model.named_modules():
-            if type(m).__module__.startswith("pdegcnn.pde."):  # parts of a term, which is told as a whole
+            if type(m).__module__.startswith("pdegcnn.pde."):  # parts of a term, which is reported as a whole
                 continue
             handles.append(m.register_forward_pre_hook(before, with_kwargs=True))
             handles.append(m.register_forward_hook(after(name or "(model)"), with_kwargs=True))

@@ -1,4 +1,4 @@
-"""From any photograph of a retina to what the networks are trained on, and back: field of view, scale, contrast."""
+"""Preparation of photographs of the retina for the networks, and back: field of view, scale, contrast."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
     safe = core[rows, columns]
     near = nearest[:, missing]
     place = np.where(safe, place, near)
-    made = values[:, nearest[0], nearest[1]]  # so that no mean of two pixels has one from outside
+    made = values[:, nearest[0], nearest[1]]  # so that no mean of two pixels includes one outside
     for channel in made:
         channel[missing] = ndimage.map_coordinates(channel, place, order=1, mode="nearest")
     return made

@@ -1,4 +1,4 @@
-"""Vessels of whole photographs, by any network that gives chances of vessels."""
+"""Segmentation of whole photographs by any network that returns probabilities of vessels."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def segment(
         >>> model = pg.models.vessel_segmentation(pretrained="drive")
         >>> y, x = torch.meshgrid(*[torch.linspace(-1, 1, 96)] * 2, indexing="ij")
         >>> image = (x**2 + y**2 < 0.9) * (0.5 - 0.2 * torch.exp(-(((x - y) / 0.05) ** 2))).expand(3, -1, -1)
-        >>> pg.vessels.segment(model, image, diameter=540).mask.shape  # as if it were as large as those in training
+        >>> pg.vessels.segment(model, image, diameter=540).mask.shape  # pretend the size of the training images
         torch.Size([96, 96])
     """
     _checks.number("threshold", threshold, 0.0, 1.0)

@@ -274,7 +274,7 @@ def test_errors_name_the_argument(name: str) -> None:
 def test_a_border_is_refused_where_there_is_none() -> None:
     with pytest.raises(ValueError, match="boundary: expected one of None"):
         laplacian(torch.zeros(1, 1, *GRID.shape), SPHERE, torch.ones(1), boundary="zeros")
-    with pytest.raises(ValueError, match="space: expected one with derivatives, got R3"):
+    with pytest.raises(ValueError, match="space: expected a space with derivatives, got R3"):
         lateral_laplacian(torch.zeros(1, 1, 4, 5, 6), pg.R3())
     with pytest.raises(ValueError, match="metric: expected one whose inverse is finite"):
         laplacian(torch.zeros(1, 1, 5, 6), pg.R2(), torch.full((2,), 1e-30))

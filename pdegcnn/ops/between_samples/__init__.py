@@ -54,7 +54,7 @@ def between_samples(
     for shift in shifts:
         along_slices = along_slices or shift[0] != 0
         if not 0 <= min(shift) <= max(shift) < 1:
-            raise ValueError(f"shifts: expected numbers from 0 to below 1, got {shift}")
+            raise ValueError(f"shifts: expected numbers in [0, 1), got {shift}")
     chosen = _backend.choose("between_samples", u, backend)
     if backend == "numba" and along_slices:
         raise ValueError(f"backend: expected 'torch' for shifts along the first axis, got {backend!r}")

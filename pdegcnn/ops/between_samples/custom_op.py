@@ -1,4 +1,4 @@
-"""What is read between samples as torch operators: a linear map and its adjoint, each the derivative of the other."""
+"""Interpolation between samples as torch operators: a linear map and its adjoint, each the derivative of the other."""
 
 from __future__ import annotations
 

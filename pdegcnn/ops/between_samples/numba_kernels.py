@@ -1,4 +1,4 @@
-"""Loops of what is read between samples, compiled by Numba once per dtype (see ``numba_impl.py``)."""
+"""Loops of the interpolation between samples, compiled by Numba once per dtype (see ``numba_impl.py``)."""
 
 from __future__ import annotations
 

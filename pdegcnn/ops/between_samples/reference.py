@@ -1,4 +1,4 @@
-"""Specification of what is read between samples."""
+"""Specification of the interpolation between samples."""
 
 from __future__ import annotations
 

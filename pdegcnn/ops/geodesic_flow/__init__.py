@@ -49,7 +49,7 @@ def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str 
     wide, shift = u.to(dtype), shift.to(dtype)
     chosen = _backend.choose("geodesic_flow", u, backend)
     path = _tracing.polar_shift(shift)
-    apart = _transforms.differentiated(u, shift)  # torch.func knows no checkpoints, nor the operator
+    apart = _transforms.differentiated(u, shift)  # torch.func supports neither checkpoints nor the operator
     if chosen == "numba" and not apart and not _transforms.in_trace():  # a graph may fold the paths into constants
         return _op.read(wide, path, list(half_edges)).to(u.dtype)
     recorded = torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad)

@@ -58,7 +58,7 @@ def follow(keys, fans, links, edges, v, scale, radius, direction, low, high, mos
         ax, ay = rx + foot * ex + height * ey, ry + foot * ey - height * ex
         apex_turn = left_turn - edges[two, 5]
         between = right_turn + edges[one, 5] - apex_turn
-        apex_turn += (between - FULL * np.floor(between / FULL + 0.5)) / 2  # half-way between the two ways
+        apex_turn += (between - FULL * np.floor(between / FULL + 0.5)) / 2  # half-way between the two directions
         vertices[0], vertices[1], vertices[2] = links[entry, 0], links[one, 0], links[two, 0]
         corners[0, 0], corners[0, 1], corners[0, 2] = lx, ly, left_turn
         corners[1, 0], corners[1, 1], corners[1, 2] = rx, ry, right_turn

@@ -67,7 +67,7 @@ class _OfEigenvalues(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         matrix, values, vectors, result, alpha = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a derivative of the gradient must know what it depends on
+        if torch.is_grad_enabled():  # second derivatives need these dependencies
             given = [x.view_as(x) for x in (matrix, alpha)]
             wanted = [x for x, needed in zip(given, ctx.needs_input_grad) if needed]
             found = iter(

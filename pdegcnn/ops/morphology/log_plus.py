@@ -63,7 +63,7 @@ class GridTaps(Taps):
 
     def _beside_the_border(self, u: Tensor, kernel: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``run`` of a signal of ones, on few pixels, because all away from the border are equal."""
-        if _transforms.is_tracing():  # sizes are tensors, of which no smaller one can be taken
+        if _transforms.is_tracing():  # sizes are tensors here and cannot be reduced
             return run(torch.ones_like(u[:1]))[0]
         axes = range(2 if self.periodic else 1, 4)
         sizes, shape = kernel.shape[1:], list(u.shape[1:])

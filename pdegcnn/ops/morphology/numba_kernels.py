@@ -258,7 +258,7 @@ def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop)
             classify(kind, skip, k, low, high, nans)
             for first in range(0, height, block):
                 lines = min(block, height - first)
-                size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
+                size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; the surplus is not read
                 best, index = best_buffer[:size], index_buffer[:size]
                 best[:] = -np.inf
                 index[:] = ko * kh * EACH
@@ -300,7 +300,7 @@ def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start
     batch, channels, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = sums.shape[0], kh // 2, kw // 2
-    columns, rows, single = width + left, height + top, np.int64(1)  # a literal would be compiled for again
+    columns, rows, single = width + left, height + top, np.int64(1)  # a literal would cause another compilation
     signal = np.full(frame_size(planes, height, width, kernel, single), -np.inf).astype(u.dtype)
     frame = np.empty(signal.size, grad.dtype)
     offset = np.empty((orientations, ko * kh * EACH), np.uint64)

@@ -57,7 +57,7 @@ class _Solve(Function):
         _transforms.refuse_batches("gauge.Diffusion(method='implicit')", *grads)
         solution, time = ctx.saved_tensors
         equation: Equation = ctx.equation
-        if torch.is_grad_enabled():  # the adjoint by this function, which can be differentiated again
+        if torch.is_grad_enabled():  # the adjoint uses this function, so it is differentiable again
             adjoint: Tensor = _Solve.apply(grads[0], time, equation)
         else:
             adjoint = equation.solve(grads[0], time)

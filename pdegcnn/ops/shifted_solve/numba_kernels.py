@@ -2,7 +2,7 @@
 
 Conjugate gradients with symmetric successive over-relaxation as preconditioner, in the form that needs the two sweeps
 and no further product (Eisenstat 1981): the sweep from below and that from above read each pair once. All lanes take
-part in one vector operation; a lane that is done stands still.
+part in one vector operation; finished lanes no longer change.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def conjugate_gradients(
     goal = tolerance**2 * parts.sum(right * right)
     for steps in range(max(sizes) + MORE):
         going = parts.going(parts.sum(residual * residual) > goal, steps)
-        if not bool(going.any()):  # systems with a NaN stand still and leave the others to go on
+        if not bool(going.any()):  # systems with a NaN stop, the others continue
             break
         image = step + time * transport_gather(step.unsqueeze(2), stencil)
         along = parts.sum(step * image)
