@@ -1,4 +1,4 @@
-"""Tables of modules that follow from their arguments: computed in float64, kept, and rebuilt where a copy is not enough."""
+"""Tables that follow from a module's arguments: computed in float64, and rebuilt if a copy is not enough."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ module holds floating-point numbers."""
 
 
 class Derived(nn.Module):
-    """A module whose tables, non-persistent buffers, follow from its arguments, so that nobody has to fill them.
+    """A module whose tables, non-persistent buffers, follow from its arguments and need no loading.
 
-    They are built anew when their dtype changes (``.half().double()`` rounds them once), when the module leaves the
+    They are rebuilt when their dtype changes (``.half().double()`` rounds them once), when the module leaves the
     meta device, when ``to_empty`` would leave them unfilled, and when ``load_state_dict(assign=True)`` puts parameters
     of another device or dtype in. Otherwise they are moved like every buffer. The tables of the modules inside follow
     the parameters loaded around them.

@@ -164,7 +164,7 @@ def loop(run: Callable[..., Any], size: int, axes: Sequence[Any], args: Sequence
 
 
 class _AtValues(torch.autograd.Function):
-    """A function of tensors that no derivative passes and no transform looks into."""
+    """A function of tensors without derivatives, opaque to transforms."""
 
     @staticmethod
     def forward(function: Callable[..., Any], *args: Any) -> Any:  # pyright: ignore
@@ -198,7 +198,7 @@ def at_values(function: Callable[..., Any], *args: Any) -> Any:
 
 
 class _Vanishes(torch.autograd.Function):
-    """Zero, as are its first ``left`` derivatives in ``x``; the next is refused. ``along`` is what it is linear in."""
+    """Zero with zero first ``left`` derivatives in ``x``; the next one raises. It is linear in ``along``."""
 
     generate_vmap_rule = True
 

@@ -1,7 +1,7 @@
 """Features of spin 0 that a mesh has by itself: curvatures and heat-kernel signatures.
 
-They do not change when a mesh is moved or its vertices are renumbered, so unlike positions they are suitable inputs of a
-network. Lengths are in units of the mesh: with ``unit=None`` (the mean edge) nothing depends on the scale.
+They do not change when a mesh is moved or its vertices are renumbered, so unlike positions they suit a network's
+input. Lengths are in units of the mesh: with ``unit=None`` (the mean edge) nothing depends on the scale.
 """
 
 from __future__ import annotations

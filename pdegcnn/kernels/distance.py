@@ -23,7 +23,7 @@ NU = 1.6
 
 @dataclass(frozen=True)
 class Distance:
-    """A squared distance in two steps, so that what depends on no metric is computed once.
+    """A squared distance in two steps; the first one does not depend on the metric and is computed once.
 
     Calling it does both: ``distance(space, metric, g [..., dim]) -> [C, ...]``.
 

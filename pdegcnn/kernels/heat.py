@@ -35,7 +35,7 @@ WAY, SHARE = (from_numpy(x) for x in np.polynomial.legendre.leggauss(NODES))
 
 
 class HeatTaps(NamedTuple):
-    """What heat kernels are a function of, for cells that are taps of a window.
+    """The arguments of heat kernels for the taps of a window.
 
     Attributes:
         places: :func:`features` of their middles ``[paths,KO,Or,KH,KW,5]``.

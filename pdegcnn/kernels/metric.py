@@ -1,8 +1,8 @@
 """Left-invariant metrics: diagonal, symmetric positive definite, and asymmetric (Finsler, Randers) ones.
 
 Every form maps unconstrained real parameters to a valid metric (``from_raw``), measures Lie algebra vectors
-(``squared_norm``) and says how far a ball of given radius reaches (``reach``). To add a form, write a class and enter it in
-``METRICS``.
+(``squared_norm``) and says how far a ball of given radius reaches (``reach``). To add a form, write a class and
+enter it in ``METRICS``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pdegcnn.sphere._tables import Array, Tables
 
 
 class HarmonicBasis(Tables):
-    """The functions that filters are made of, a table over the degree (and orders) of the given shape."""
+    """The basis functions of filters, a table over the degree (and orders) of the given shape."""
 
     def __init__(self, make: Callable[[], Array], shape: tuple[int, ...], like: Tensor) -> None:
         super().__init__()

@@ -138,7 +138,7 @@ class SpectralResample(nn.Module):
 
 
 class _BetweenGrids(nn.Module):
-    """What :class:`Downsample` and :class:`Upsample` share: a space, the coarser one, and how many times coarser it is.
+    """Base class of :class:`Downsample` and :class:`Upsample`: a space, the coarser one, and the factor between them.
 
     ``fine``: the finer of the two spaces. ``coarse``: the other; on images the same, whose unit is
     the pixel, on volumes one of larger voxels.

@@ -25,7 +25,7 @@ Step = tuple[Tensor, Callable[..., Tensor], tuple[Any, ...]]
 
 
 class Term(Derived, ABC):
-    """What terms share: a solver, checks of the signal, and steps of large signals a few channels at a time.
+    """Base class of terms: a solver, checks of the signal, and steps of large signals a few channels at a time.
 
     A subclass says in `_step` which method of the solver takes which parameters.
 

@@ -16,7 +16,7 @@ from pdegcnn import _transforms
 
 
 class Part(NamedTuple):
-    """What the backward pass of one output needs.
+    """The arguments of the backward pass of one output.
 
     Args:
         places: positions of the operator's inputs that get the gradients.

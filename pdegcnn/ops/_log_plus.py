@@ -23,7 +23,7 @@ from pdegcnn._typing import Function
 
 
 class Scale(NamedTuple):
-    """How exponentials are scaled in a dtype, so that the sums hold all terms that count.
+    """Scaling of exponentials in a dtype, so that sums hold all relevant terms.
 
     Attributes:
         dtype: the type in which the sums are computed.
@@ -152,7 +152,7 @@ def _weights(costs: Tensor, t: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
 
 
 class _Mean(Function):
-    """``t log(sum K exp(u / t) / sum K)`` where the sums hold everything, with its gradient in closed form."""
+    """``t log(sum K exp(u / t) / sum K)`` where sums do not underflow, with its gradient in closed form."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:

@@ -32,7 +32,7 @@ ROUNDING = 1e-6
 
 
 class Reach(NamedTuple):
-    """How far a window goes to each side, in units of the space: radians or slices, rows, columns."""
+    """The extent of a window to each side, in units of the space: radians or slices, rows, columns."""
 
     first: float
     rows: float

@@ -43,7 +43,7 @@ WHOLE = 1e6
 
 
 class MeshSolver(Solver):
-    """Solver of one term on a mesh; the mesh itself keeps the tables, so that other meshes can be solved on too."""
+    """Solver of one term on a mesh; the mesh keeps the tables, so other meshes can be used too."""
 
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),

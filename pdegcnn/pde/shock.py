@@ -34,7 +34,7 @@ LEAST_SHARPNESS = 1e-6
 
 @dataclass(frozen=True)
 class ShockParameters:
-    """What drives the equation.
+    """The parameters of the equation.
 
     Attributes:
         diffusion_metric: metric of the diffusion.

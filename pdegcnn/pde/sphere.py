@@ -140,7 +140,7 @@ class SphereSolver(Solver):
 
 
 class Window(nn.Module):
-    """What dilation and erosion derive from space and options: the taps, and the Newton step if asked for."""
+    """Tables of dilation and erosion for a space and options: the taps, and the Newton step if chosen."""
 
     def __init__(
         self, space: S2 | SO3, sizes: tuple[float, float], distance: str, subgrid: str | None, like: Tensor

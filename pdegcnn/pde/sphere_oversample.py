@@ -71,7 +71,7 @@ def _samples(space: RotationSpace) -> int:
 
 
 class Finer(nn.Module):
-    """A finer space with the ways there and back; all derived, nothing to save.
+    """A finer space with the transforms in both directions; all tables are derived, none is saved.
 
     Args:
         space: S2 or SO(3) over a grid of rings.

@@ -1,8 +1,8 @@
 """Exact linear solvers on the sphere and on SO(3), in the harmonic domain.
 
 Left rotations act on the order m of the coefficients ``W^l_mn`` of :class:`pdegcnn.sphere.SO3FFT`, the left-invariant
-frame on the fibre order n. Every linear term is therefore one small matrix per degree over n, and commutes exactly with
-rotations. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is a block of that of
+frame on the fibre order n. Every linear term is therefore one small matrix over n per degree and commutes with
+rotations exactly. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is a block of that of
 all orders. The other terms, and convection by ``method="galerkin"``, restrict the generators to the resolved orders, which
 keeps convection unitary, diffusion a contraction and both semigroups.
 
@@ -98,7 +98,7 @@ class FrameGenerators(TableModule):
 
 
 class GroupHarmonics(nn.Module):
-    """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all derived, nothing to save.
+    """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all tables are derived, none is saved.
 
 
     Args:
@@ -179,7 +179,7 @@ def _orders_on_the_way(vector: Tensor, time: float, held: int, lmax: int) -> int
 
 
 class SphereHarmonics(nn.Module):
-    """Transforms of S2 signals ``[B,C,*grid.shape]``; all derived, nothing to save."""
+    """Transforms of S2 signals ``[B,C,*grid.shape]``; all tables are derived, none is saved."""
 
     def __init__(self, space: S2, like: Tensor) -> None:
         super().__init__()

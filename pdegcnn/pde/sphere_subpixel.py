@@ -39,7 +39,7 @@ NEAR = 1e-6
 
 
 class NewtonStep(Tables):
-    """Derivatives of the taps' squared distances, and transforms for those of the signal; nothing to save.
+    """Derivatives of the taps' squared distances, and transforms for those of the signal; no table is saved.
 
     Args:
         neighbours: the lists of taps.

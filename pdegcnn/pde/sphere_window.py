@@ -106,7 +106,7 @@ def _frames(points: Floats) -> Floats:
 
 
 class Neighbours(Tables):
-    """Lists of taps and what their costs are computed from; all derived, nothing to save.
+    """Lists of taps and tables of their costs; all tables are derived, none is saved.
 
     Args:
         space: S2 or SO3.

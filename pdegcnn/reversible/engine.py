@@ -314,8 +314,7 @@ class _Handle(torch.autograd.Function):
 class Backwards:
     """The backward walk through a stack: rebuilds the states (y, v) and pulls the gradients (gy, gv) back.
 
-    A gradient that is None is zero, and known to be. ``own`` says that these tensors are the walk's own, so that they
-    may be overwritten.
+    A gradient of None is zero. ``own`` says that the walk owns these tensors and may overwrite them.
     """
 
     def __init__(

@@ -98,9 +98,7 @@ def _kept(value: Any) -> Any:
 
 
 class LayerReplay:
-    """What one layer found when it ran forward: its settings, old values of the buffers that it changed, the random
-    state that it used.
-    """
+    """The state of one layer before its forward pass: settings, old values of changed buffers, random numbers."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.settings = Settings(layer)

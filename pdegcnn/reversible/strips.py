@@ -12,7 +12,7 @@ ONEDNN_FROM = 20480
 
 
 class Piece(NamedTuple):
-    """``part`` is what a module gives for the entries ``first`` to ``last`` of ``axis`` of its output."""
+    """The entries ``first`` to ``last`` of a module's output along ``axis``: ``part``."""
 
     axis: int
     first: int

@@ -23,7 +23,7 @@ on one circle are left alone."""
 
 
 class Ties:
-    """Gives numbers that differ by less than ``tolerance`` one value: that of the first of them."""
+    """Comparison of numbers: those that differ by less than ``tolerance`` get the value of the first one."""
 
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance

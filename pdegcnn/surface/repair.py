@@ -1,4 +1,4 @@
-"""Repair of meshes: merge equal vertices, drop faces without area and vertices without faces, orient faces consistently."""
+"""Repair of meshes: merge equal vertices, drop empty faces and isolated vertices, orient faces consistently."""
 
 from __future__ import annotations
 

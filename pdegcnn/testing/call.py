@@ -20,7 +20,7 @@ class Call:
         module: the layer, or a function.
         names: keywords of the last arguments.
         args: all arguments.
-        output: what it gave.
+        output: its result.
         motion: what it should commute with.
     """
 

@@ -24,7 +24,7 @@ class UnknownSignal(Exception):
 
 
 class Motion(ABC):
-    """One motion of all that a model handles; the spaces of the model are ``spaces``, the one meant first."""
+    """One motion of all objects of a model; ``spaces`` are the spaces of the model, the main one first."""
 
     exact = True
     """Whether samples move to samples, so that only rounding remains."""

@@ -1,4 +1,4 @@
-"""Fast CPU version of the interpolation between samples: one pass over the orientations of a channel, and its adjoint."""
+"""Fast CPU version of the interpolation between samples: one pass over orientations, and its adjoint."""
 
 from __future__ import annotations
 

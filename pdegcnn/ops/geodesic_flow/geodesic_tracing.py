@@ -53,7 +53,7 @@ class HalfEdges(NamedTuple):
 
 
 class GeodesicEndpoint(NamedTuple):
-    """Where paths end, each field ``[M, ...]``.
+    """End points of paths, each field ``[M, ...]``.
 
     ``wedge``: half-edge right of the start, -1 for paths that leave the surface at once; ``vertices [M,3]`` of the last
     triangle, their ``positions [M,3,2]`` unfolded, and ``turn [M,3]``: angle to add to come from there to the start.
