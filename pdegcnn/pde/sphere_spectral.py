@@ -2,9 +2,9 @@
 
 Left rotations act on the order m of the coefficients ``W^l_mn`` of :class:`pdegcnn.sphere.SO3FFT`, the left-invariant
 frame on the fibre order n. Every linear term is therefore one small matrix over n per degree and commutes with
-rotations exactly. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is a block of that of
-all orders. The other terms, and convection by ``method="galerkin"``, restrict the generators to the resolved orders, which
-keeps convection unitary, diffusion a contraction and both semigroups.
+rotations exactly. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is a block of
+that of all orders. The other terms, and convection by ``method="galerkin"``, restrict the generators to the resolved
+orders, which keeps convection unitary, diffusion a contraction and both semigroups.
 
 Source: Gerken et al. (arXiv 2105.13926), section 4; Chirikjian & Kyatkin, *Harmonic Analysis for Engineers*, ch. 9.
 """

@@ -69,7 +69,7 @@ class SparseRows(NamedTuple):
 
 
 class Eigenmodes(NamedTuple):
-    """Eigenfunctions of one connected component: its ``vertices [n]``, ``values [K]``, ascending, ``functions [n,K]``."""
+    """Eigenfunctions of one component: its ``vertices [n]``, ``values [K]``, ascending, ``functions [n,K]``."""
 
     vertices: Tensor
     values: Tensor
