@@ -42,7 +42,7 @@ def kind(name: str, value: Any, wanted: type, example: str) -> Any:
 
 
 def signal(name: str, value: Any, ndim: int, layout: str) -> Tensor:
-    """Check a signal: a floating tensor of rank ``ndim`` without empty axes, but for the batch, its first."""
+    """Check a signal: a floating tensor of rank ``ndim`` without empty axes, except the batch, its first."""
     dense = isinstance(value, Tensor) and value.is_floating_point() and value.layout is torch.strided
     if dense and value.ndim == ndim and 0 not in value.shape[1:]:
         return value
@@ -106,7 +106,7 @@ def odd(name: str, sizes: Sequence[int]) -> None:
 
 
 def odd_sizes(name: str, value: Any, count: int) -> tuple[int, ...]:
-    """Return ``count`` positive odd sizes, given as so many or as one for all, else raise."""
+    """Return ``count`` positive odd sizes, given as ``count`` numbers or one for all, else raise."""
     sizes = (value,) * count if isinstance(value, int) else value
     if not isinstance(sizes, (tuple, list)) or any(isinstance(s, bool) or not isinstance(s, int) for s in sizes):
         raise TypeError(f"{name}: expected an odd int or {count} of them, got {value!r}")

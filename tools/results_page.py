@@ -1,4 +1,4 @@
-"""The pages and plots of results from the files in results/: ``python tools/results_page.py`` writes them anew.
+"""The pages and plots of results from the files in results/: ``python tools/results_page.py`` writes them again.
 
 ``docs/results.md`` has the tables, ``docs/results_runs.md`` the command of each run, ``docs/images/results_*.png`` the
 plots.
@@ -156,7 +156,7 @@ TABLES = {
         "Street scenes (CamVid)",
         "Reversible hyperbolic networks beside plain ones of as many parameters: 367 pictures of 240 x 180 to train, "
         "101 to validate. These trainings had only begun when their budget ended (4 of 60 epochs): read memory and "
-        "time, not accuracy. Memory: peak of a training step beyond parameters, measured in a process of its own. "
+        "time, not accuracy. Memory: peak of a training step beyond parameters, measured in a separate process. "
         "Networks: `pdegcnn_examples.networks.scenes`.",
         (
             ("mean_iou", "mean IoU (%)", 100, ".1f"),
@@ -203,7 +203,7 @@ TABLES = {
         "Nuclei: the volume that the package stardist ships, 31 x 61 x 57 voxels with 51 nuclei, made by a simulation. "
         "31 of its 61 rows to train, 9 to choose the epoch, 21 to test. Threshold: the value that is best on the "
         "training part. Same loop, loss and patches for both; settings were not tuned. Memory and time: a training "
-        "step of 32 patches of 16 x 24 x 24 voxels, its peak beyond parameters, in a process of its own; other work on "
+        "step of 32 patches of 16 x 24 x 24 voxels, its peak beyond parameters, in a separate process; other work on "
         "the machine made all times several times as long. Networks: `pdegcnn_examples.networks.volumes`.",
         (
             ("dice", "Dice", 1, ".3f"),

@@ -89,7 +89,7 @@ def _say(text: str) -> None:
 def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Find the photographs that are meant, each once, and what is wrong with the places.
 
-    Of a folder, files with the suffix of an image count, but for pictures that this command has written there.
+    Of a folder, files with the suffix of an image count, except pictures that this command has written there.
     """
     paths: list[Path] = []
     problems: list[str] = []
@@ -111,7 +111,7 @@ def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def named(paths: Sequence[Path]) -> list[Job]:
-    """Give each photograph a name of its own: the stem; else with the suffix; else with folders before it."""
+    """Give each photograph its own name: the stem; else with the suffix; else with folders before it."""
     depth = max(len(path.resolve().parts) for path in paths)
     forms: list[Callable[[Path], str]] = [lambda p: p.stem, lambda p: p.name]
     forms += [lambda p, n=n: "_".join(p.resolve().parts[-n:]).replace(os.sep, "") for n in range(2, depth + 1)]

@@ -82,7 +82,7 @@ def morphology(u: Any, kernel: Any, sign: int, keep: bool, backend: str, periodi
 
 
 def morphology_pair(u: Any, dilation: Any, erosion: Any, keep: bool, backend: str) -> Any:
-    """Write both signs, one after the other."""
+    """Write both signs, in turn."""
     return *morphology(u, dilation, 1, keep, backend), *morphology(u, erosion, -1, keep, backend)
 
 

@@ -28,7 +28,7 @@ class Level(nn.Module):
         before: layers of the level.
         below: the next level, if any.
         down: the way to its grid.
-        up: the way back.
+        up: layers from the coarse level to this one.
         after: layers for the channels of both.
     """
 
@@ -82,7 +82,7 @@ def unet(
 ) -> nn.Module:
     """Build a U-Net of PDE layers whose logits turn with the input, on images, volumes, spheres and meshes.
 
-    A lift, PDE layers on coarser and coarser grids (:class:`pdegcnn.nn.Downsample`), the way back with skip connections
+    A lift, PDE layers on coarser and coarser grids (:class:`pdegcnn.nn.Downsample`), the way up with skip connections
     (:class:`pdegcnn.nn.Upsample`), the maximum over orientations, and mixing at each point. Source of the shape:
     Ronneberger et al. (arXiv 1505.04597).
 

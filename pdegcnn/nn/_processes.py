@@ -66,7 +66,7 @@ class StandIn(_BatchNorm):
 class Normalisation(nn.Module):
     """A module that normalises by statistics, of all processes after ``SyncBatchNorm.convert_sync_batchnorm``.
 
-    That function would replace a subclass of torch's batch norm by one that knows neither areas nor spins. Here it
+    That function would replace a subclass of torch's batch norm by one without areas and spins. Here it
     finds a :class:`StandIn` and replaces it by a layer that holds the group of processes.
     """
 

@@ -43,7 +43,7 @@ class LiftLayer(nn.Module):
     """Where the result lives: ``space``, or with a stride the coarser one of :class:`pdegcnn.nn.Downsample`."""
 
     def _stride(self, stride: int) -> Downsample | None:
-        """Take a stride, and return the layer that makes the result so many times coarser, if it must be."""
+        """Take a stride, and return the layer that coarsens the result, if it is needed."""
         self.stride = _checks.positive_int("stride", stride)
         if isinstance(self.space, RotationSpace) and not 1 <= stride <= max((self.space.grid.band + 1) // 2, 1):
             raise ValueError(f"stride: expected a stride that leaves at least two rings of {self.space}, got {stride}")

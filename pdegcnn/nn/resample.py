@@ -75,7 +75,7 @@ def _check_size(size: object) -> None:
 
 
 def _factors(name: str, value: object) -> tuple[float, ...]:
-    """Return two or three positive numbers, given as so many or as one for height and width."""
+    """Return two or three positive numbers, given as such or as one for height and width."""
     given = cast("Sequence[object]", value if isinstance(value, (tuple, list)) else (value, value))
     if len(given) not in (2, 3):
         raise ValueError(f"{name}: expected a positive number, or two or three of them, got {value!r}")

@@ -48,7 +48,7 @@ def cache_dir() -> Path:
 def specialise(source: str, rows: Callable[[int], str] | None, width: int) -> ModuleType:
     """Import the loop module in file ``source`` with its generic row functions, if any, replaced by ``rows(width)``.
 
-    The new source is a file of its own in :func:`cache_dir`, named by the hash of its text, and Numba keeps the
+    The new source is a separate file in :func:`cache_dir`, named by the hash of its text, and Numba keeps the
     machine code next to it: a later process loads it instead of compiling (2 to 6 seconds per width and dtype).
     """
     text = Path(source).read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def specialise(source: str, rows: Callable[[int], str] | None, width: int) -> Mo
 
 
 def import_text(name: str, text: str) -> ModuleType:
-    """Import ``text`` as a module, from a file of its own in :func:`cache_dir` named by ``name`` and the text's hash.
+    """Import ``text`` as a module, from a separate file in :func:`cache_dir` named by ``name`` and the text's hash.
 
     Compilers read the source of a function from its file, and debuggers show it.
     """

@@ -75,8 +75,8 @@ class Taps(ABC):
         """Return :meth:`largest` of one signal of zeros like those of u, ``[C,...]``."""
 
     @abstractmethod
-    def dearer(self, costs: Tensor) -> Tensor:
-        """Return how much dearer than the cheapest tap is what every output has for certain, ``[C]``."""
+    def extra_cost(self, costs: Tensor) -> Tensor:
+        """Return by how much the taps that every output has exceed the least cost, ``[C]``."""
 
 
 def soft_extremum(
@@ -131,7 +131,7 @@ def _fitting(u: Tensor, costs: Tensor, t: Tensor, taps: Taps, plain: bool) -> Sc
     if not u.numel():
         return SCALES[-1]
     low, high = u.flatten(2).amin(2), u.flatten(2).amax(2)
-    ranges = ((high - low).double() + taps.dearer(costs).double()) / t.view(-1)
+    ranges = ((high - low).double() + taps.extra_cost(costs).double()) / t.view(-1)
     needed, coldest, hottest = torch.stack((ranges.max(), t.min().double(), t.max().double())).tolist()
     for scale in SCALES:
         moderate = scale.dtype != torch.float32 or MODERATE[0] <= coldest <= hottest <= MODERATE[1]

@@ -70,7 +70,7 @@ def check_may_look(*values: object) -> None:
 def spread(u: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
     """Return the range of values of each channel within any one member of the batch, ``[C]``, without gradient.
 
-    Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a member of its own: so many
+    Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a separate member: so many
     points on the last axis. Zero for an empty batch.
     """
     u = u.detach()

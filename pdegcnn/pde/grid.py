@@ -49,7 +49,7 @@ DIFFUSION_DISTANCE = "half_angle"
 SLICES = 2
 """Voxels to each side of the window on volumes, of any term, unless the caller says otherwise."""
 NEGLIGIBLE = 40.0
-"""Taps of log-plus that cost so many temperatures more than the range of the signal weigh less than rounding."""
+"""Taps of log-plus whose costs exceed the range of the signal by this many temperatures weigh less than rounding."""
 OVERSAMPLED_TURN = math.pi
 """Radians of the window where ``oversample`` asks for more than the default."""
 

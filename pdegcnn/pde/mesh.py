@@ -29,11 +29,11 @@ DISTANCES = ("half_angle",)
 NEAR_FLAT = 0.501
 """Below this power rounding it to float32 would change the kernel."""
 STEPS = 5
-"""The default window is at least so many directions wide,"""
+"""The default window is at least this many directions wide,"""
 LEAST_ANGLE = 2 * math.pi / 3
-"""reaches so many radians to each side (all the way round for diffusion)"""
+"""reaches this many radians to each side (all the way round for diffusion)"""
 RADIUS = {"diffusion": 3.5, "dilation": 2.5, "erosion": 2.5}
-"""and so many units of length: diffusion loses what is beyond."""
+"""and this many units of length: diffusion loses what is beyond."""
 SAMPLES = 4096
 """Samples of the diffusion kernel's profile; between them it is linear."""
 FAINT = 1e-15

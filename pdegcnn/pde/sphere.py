@@ -27,7 +27,7 @@ from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 
 STEPS = 5
-"""The default window is so many steps wide,"""
+"""The default window is this many steps wide,"""
 LEAST_ANGLE = 5 * math.pi / 8
 """but turns no less than with eight orientations,"""
 LEAST_REACH = (5 * math.pi / 16, 5 * math.pi / 32)

@@ -78,7 +78,7 @@ class Finer(nn.Module):
         factors: how many times as many orientations and rings.
         device: where the tables live.
         dtype: dtype of the signals.
-        back: whether the way back is needed.
+        back: whether the inverse is needed.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere._tables import TableModule
 
 DEGREES = 4
-"""In so many parts are degrees taken whose matrices differ in size."""
+"""Number of parts into which degrees are split, because their matrices differ in size."""
 
 
 def angular_momenta(lmax: int, nmax: int) -> tuple[Floats, Floats, Floats]:

@@ -1,7 +1,7 @@
 """Grid points that dilation and erosion compare on the sphere and on SO(3), and their costs.
 
 The kernel depends on the position of one point relative to another only. On rings of equal length this is the same
-along a ring, so neighbours are listed once per ring; on other grids every point is a ring of its own.
+along a ring, so neighbours are listed once per ring; on other grids every point is a separate ring.
 """
 
 from __future__ import annotations

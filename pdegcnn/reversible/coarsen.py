@@ -110,7 +110,7 @@ class Wavelet(Derived, Transition):
         return torch.stack((low.unflatten(1, (done, -1)), high.unflatten(1, (done, -1))), 2).flatten(1, 3)
 
     def _unstack(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        """Return the way back of `_stack`, to two of [B,done,C,...]."""
+        """Invert `_stack`, to two of [B,done,C,...]."""
         low, high = x.unflatten(1, (2 ** (self.dims - axis), 2, -1)).unbind(2)
         return low, high
 

@@ -86,7 +86,7 @@ def refuse_gradients(y: Tensor, name: str) -> Tensor:
 
 
 class _SeparateNode(torch.autograd.Function):
-    """An output as a node of its own."""
+    """An output as a separate node."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # pyright: ignore

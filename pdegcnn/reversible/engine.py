@@ -356,7 +356,7 @@ class Backwards:
             raise RuntimeError(
                 "ReversibleStack(exact=True): the states rebuilt in the backward pass are not those of the forward "
                 "pass. Expected layers that return the same bits for the same input; got one that does not "
-                "(a random number generator of its own, or a non-deterministic kernel)"
+                "(a private random number generator, or a non-deterministic kernel)"
             )
         return self.gy, self.gv, self.grads
 

@@ -112,7 +112,7 @@ def memory_estimate(
         model: any model of one tensor; its stacks may be in any mode. It is not changed.
         input_shape: the input's shape, with the batch.
         dtype: the input's dtype; None: that of the first parameter.
-        loss: function of the model's output, without data of its own, to the scalar that is differentiated; None: the
+        loss: function of the model's output, without its own data, to the scalar that is differentiated; None: the
             sum, which needs least: a mean of squares holds two more states.
 
     Raises:

@@ -41,7 +41,7 @@ MANTISSA = {torch.float32: 24, torch.float64: 53}
 
 
 def _fit_to_run(layer: nn.Module, index: int, exact: bool) -> None:
-    """Raise when a layer's parameters (lazy ones, shards of its own) or its hooks would not be there to be used."""
+    """Raise when a layer's parameters (lazy ones, its own shards) or its hooks would not be there to be used."""
     if exact and isinstance(layer, Transition) and hooked(layer, everywhere=False):
         raise ValueError(
             f"layers[{index}] ({type(layer).__name__}): expected no hooks on a transition with exact=True, which uses "

@@ -37,7 +37,7 @@ def in_strips(
     """Return ``function(x)`` by strips of about ``rows`` rows (for each row of the halo) along ``axis`` (negative).
 
     An output row depends on ``halo`` rows on each side of it, and on where the border is only within them. An input of
-    fewer than ``least`` rows is not worth a run of its own.
+    fewer than ``least`` rows is not worth a separate run.
     """
     size = x.shape[axis]
     count = 1 + size // (rows * max(1, halo))

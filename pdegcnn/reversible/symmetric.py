@@ -44,7 +44,7 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 SMALL_BELOW = 4
 """K y counts as small when it has this many times fewer channels than y."""
 LANES = 16
-"""Pieces of K^T are multiples of so many channels: the vectors of a processor."""
+"""Pieces of K^T are multiples of this many channels: the vectors of a processor."""
 
 
 def needs_float32(y: Tensor, sizes: Sequence[int]) -> bool:

@@ -211,7 +211,7 @@ class SphereGrid:
 
 @dataclass(frozen=True)
 class RaggedGrid(SphereGrid):
-    """Rings of varying length, one after the other: signals are [..., P]; ``nlon`` is the longest length."""
+    """Rings of varying length, concatenated: signals are [..., P]; ``nlon`` is the longest length."""
 
     lengths: tuple[int, ...]
 

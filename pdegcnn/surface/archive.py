@@ -101,7 +101,7 @@ def _inside(store: dict[str, Any], group: str) -> dict[str, Any]:
 
 
 def _named(store: dict[str, Any], words: int) -> dict[str, dict[str, Any]]:
-    """Return the members of a group, whose names are so many words, and the arrays of each."""
+    """Return the members of a group, whose names have this many words, and the arrays of each."""
     members: dict[str, dict[str, Any]] = {}
     for name, a in store.items():
         *member, rest = name.split("/", words)

@@ -188,7 +188,7 @@ class _Decimator(HalfEdges):
     def _thin(self, v: int, fan: list[int], faces: int) -> None:
         """Flip edges at v until ``faces`` triangles are left or none may be flipped, those of least weight first.
 
-        A flip changes the weights of the two edges beside it, which are then looked at anew.
+        A flip changes the weights of the two edges beside it, which are then checked again.
         """
         ties, heap = Ties(WEIGHT_TIE), []
         spokes: dict[int, tuple[float, int]] = {}  # by the vertex at the other end: weight and half-edge

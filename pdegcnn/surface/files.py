@@ -20,7 +20,7 @@ from pdegcnn.surface.repair import weld, without_isolated
 
 GIFTI, VTK = (".gii", ".gii.gz"), (".vtk", ".vtp")
 SHARED = (".obj", ".ply", ".off", ".3mf", *GIFTI, *VTK)
-"""Formats in which faces refer to positions; in others a position is written anew for each face, normal or texture."""
+"""Formats in which faces refer to positions; in others a position is repeated for each face, normal or texture."""
 
 
 def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:

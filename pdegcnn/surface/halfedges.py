@@ -1,4 +1,4 @@
-"""Half-edge lists that flips change in place, and the rule for comparing numbers that are equal but for rounding.
+"""Half-edge lists that flips change in place, and the rule for comparing numbers that are equal up to rounding.
 
 Corner angles are stored beside the lengths: computed from the lengths of a triangle that is nearly flat, they would
 lose half of their digits, and rounding would decide what is done next.

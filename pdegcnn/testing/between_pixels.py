@@ -17,7 +17,7 @@ from torch import Tensor
 from pdegcnn.spaces.grid import pixel_positions, rotation, sample_image, turn_orientations
 
 PLACES = 24
-"""At about so many pixels, spread over the disk that the rotation keeps, outputs are compared."""
+"""Outputs are compared at about this many pixels of the disk that the rotation keeps."""
 
 
 class TurnedInput:

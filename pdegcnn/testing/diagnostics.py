@@ -133,10 +133,10 @@ def normalisation(call: Call) -> str | None:
     orientations = space.orientations
     if space.point_weights is None and x.shape[1] % orientations == 0 and orientations > 1:
         return (
-            f"batch norm over channels times {orientations} orientations: statistics and scales of their own for each; "
+            f"batch norm over channels times {orientations} orientations: separate statistics and scales for each; "
             "use pdegcnn.nn.BatchNorm on [B,C,Or,H,W]"
         )
-    return "batch norm over an axis of the grid: statistics and scales of their own for each place"
+    return "batch norm over an axis of the grid: separate statistics and scales for each place"
 
 
 def with_random_statistics(model: Any) -> Any:

@@ -62,7 +62,7 @@ class Motion(ABC):
         return EXACT_TOLERANCE if self.exact else SAMPLED_TOLERANCE
 
     def of_pointwise(self) -> Motion | None:
-        """Return what pointwise layers, which know nothing of the space, should commute with besides."""
+        """Return what pointwise layers, which do not depend on the space, should commute with besides."""
         return None
 
     def __str__(self) -> str:
@@ -248,7 +248,7 @@ class SymmetryMotion(Motion):
 
 
 def choose_motion(space: Space, spaces: list[Space], x: Any, options: dict[str, Any]) -> Motion:
-    """Return the motion that ``options`` name, or the one that the space is checked by unless told otherwise."""
+    """Return the motion that ``options`` name, or the default motion of the space."""
     choose = by_family(space, MOTIONS)
     if choose is None:
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")

@@ -24,7 +24,7 @@ from pdegcnn.testing.remaining import remaining_error
 from pdegcnn.testing.remedies import Remedy, remedies
 
 WORST = 3
-"""For so many layers, those that contribute most, arguments are tried that may lower their error."""
+"""Number of layers, those that contribute most, for which arguments with a lower error are searched."""
 ADDS_UP = "sampling: the errors of its parts add up; see what remains after each"
 STATISTICS = 1e-3
 """Greatest error of a normalisation in training, whose means are exact for band-limited signals."""
@@ -153,7 +153,7 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
 
 
 def _unusual(x: Tensor, space: Space) -> Iterator[str]:
-    """Find what is allowed and yet seldom meant."""
+    """Find what is valid but rarely intended."""
     if x.numel() and float(x.min()) >= 0 and 32 < float(x.max()) <= 255:
         yield f"the input has values from {float(x.min()):g} to {float(x.max()):g}, as images of 8 bits: x / 255"
     if isinstance(space, SE2) and space.orientations % 4:

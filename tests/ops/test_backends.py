@@ -86,7 +86,7 @@ def test_morphology(backend, device, dtype):
 
 @draws("morphological_convolution")
 def test_planes_between_the_outputs(backend, device, dtype):
-    """A stride gives every so many outputs of the convolution with a kernel on all planes, and its gradients."""
+    """A stride gives every stride-th output of the convolution with a kernel on all planes, and its gradients."""
 
     def test(shape, size, stride, sign, seed):
         torch.manual_seed(seed)

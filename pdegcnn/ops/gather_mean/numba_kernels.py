@@ -1,5 +1,6 @@
-"""Loops of the gathered mean, compiled by Numba once for each number of directions. The weights are symmetric but for
-the areas, so that the gradient in the signal is a gather over the same taps.
+"""Loops of the gathered mean, compiled by Numba once for each number of directions.
+
+The weights are symmetric except for the areas, so that the gradient in the signal is a gather over the same taps.
 
 The taps of a vertex are worked on together: long loops without branches, which become vector instructions. Where they
 lie serves all channels, and their weights serve all signals. Numbers are of one dtype throughout: a product with an int
@@ -43,7 +44,7 @@ def weigh(y, g, lines, scale, below, place, weight, slope):
 
     ``lines [T,2]`` are values and rises.
 
-    The numbers of samples in ``below`` and the look-up have loops of their own, so that the others become vectors.
+    The numbers of samples in ``below`` and the look-up have separate loops, so that the others become vectors.
     """
     a, b, c, zero = g[0, 0], g[1, 1], g[2, 2], g.dtype.type(0)
     d, f, h = g[0, 1] + g[1, 0], g[0, 2] + g[2, 0], g[1, 2] + g[2, 1]

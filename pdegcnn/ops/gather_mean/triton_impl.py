@@ -3,7 +3,7 @@
 """The gathered mean in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
 One program owns a block of vertices of one channel, with all their orientations, and walks over the taps; weights are
-found anew in each pass and never stored. The weights are symmetric but for the areas, so that the gradient in the
+computed in each pass and never stored. The weights are symmetric except for the areas, so that the gradient in the
 signal is a gather over the same taps: no atomics, the same bits in every run.
 """
 

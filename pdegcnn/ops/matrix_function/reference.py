@@ -18,7 +18,7 @@ NEAR, CLOSE = 1e-5, 1e-4
 
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues, exactly zero where they are zero but for rounding, and eigenvectors."""
+    """Return eigenvalues, exactly zero where they are zero up to rounding, and eigenvectors."""
     if matrix.shape[-1] == 1:
         return matrix[..., 0].real.clamp_min(0), torch.ones_like(matrix)
     values, vectors = torch.linalg.eigh(matrix)

@@ -49,7 +49,7 @@ class GridTaps(Taps):
         """Return the least cost inside, reversed, ``[C,Or,H,W]``."""
         return self._beside_the_border(u, costs, lambda ones: self.largest(0 * ones, costs))
 
-    def dearer(self, costs: Tensor) -> Tensor:
+    def extra_cost(self, costs: Tensor) -> Tensor:
         """Return zero where the centre, which is never outside, costs least; else twice the range of the costs."""
         finite = torch.where(costs == torch.inf, -torch.inf, costs).flatten(2)
         least, centre = costs.flatten(2).amin(2), finite[..., finite.shape[2] // 2]

@@ -21,7 +21,7 @@ FLAGS = {"contract", "nsz"}
 # rows: generic
 @njit(**PART)
 def row_value(best, p, k, step, skip):
-    """Improve ``best`` by one row of taps, ``step`` numbers apart, but for ``skip`` taps at either end."""
+    """Improve ``best`` by one row of taps, ``step`` numbers apart, except ``skip`` taps at either end."""
     for w in range(best.size):
         for j in range(skip, k.size - skip):
             value = p[w + j * step] - k[j]
@@ -216,7 +216,7 @@ def convolve_rows(frame, k, kind, skip, plane, first, lines, height, line, step,
     """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
 
     ``plane`` is the place of the first pixel, ``line`` the length of a row. Tap rows that lie outside are passed over,
-    but for the rest of a vector, which reads what is outside.
+    except for the rest of a vector, which reads what is outside.
     """
     kh, top, left = k.shape[0], k.shape[0] // 2, k.shape[1] // 2
     for i in range(kh):

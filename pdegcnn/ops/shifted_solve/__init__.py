@@ -24,7 +24,7 @@ class Equation(NamedTuple):
 
     Args:
         stencil: S, Hermitian and positive semidefinite, one field, float64, each row sorted by columns.
-        sizes: vertex counts of the meshes that the stencil holds one after the other.
+        sizes: vertex counts of the meshes that the stencil holds consecutively.
         tolerance: relative residual at which a system counts as solved.
         backend: backend of the solver and of the products with S.
     """
@@ -87,7 +87,7 @@ def shifted_solve(
         right: real and imaginary parts of b, ``[B,V,2,C]``, float64.
         time: t >= 0 of each complex channel, ``[C]``; or ``[2,C]``, where the parts are real channels of a real S.
         stencil: S, Hermitian and positive semidefinite, one field, float64, each row sorted by columns.
-        sizes: vertex counts of the meshes that the stencil holds one after the other.
+        sizes: vertex counts of the meshes that the stencil holds consecutively.
         tolerance: residual, relative to b, at which a system counts as solved.
         backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
 
