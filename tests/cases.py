@@ -24,7 +24,7 @@ from pdegcnn.kernels.filters import BASES
 from pdegcnn.kernels.metric import PLANE_ONLY
 from pdegcnn.kernels.rotation_distance import ROTATION_DISTANCES
 from pdegcnn.nn.lift import SPHERE_FILTERS
-from pdegcnn.spaces import R3, SPACES, GridSpace, Mesh, PlanarSpace, RotationSpace, Space
+from pdegcnn.spaces import R3, SPACES, GridSpace, Mesh, RotationSpace, Space
 
 from .helpers import bumpy_sphere
 from .toys import Lines
@@ -300,7 +300,7 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "auto", kernel_size="auto") for s in EXAMPLES.values()),
     *(
         pde(s, ("dilation", "erosion"), "log_plus", semifield="log_plus", temperature=0.5, learn_temperature=True)
-        for s in EXAMPLES.values() if isinstance(s, PlanarSpace)
+        for s in EXAMPLES.values() if isinstance(s, GridSpace)
     ),
     pde(SE2, ("dilation",), "log_plus auto", kernel_size="auto", semifield="log_plus", temperature=0.1),
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),

@@ -85,8 +85,12 @@ LAYERS: dict[str, list[Row]] = {
         ({"learn_temperature": True}, ValueError, "learn_temperature: "),
         ({"semifield": "log_plus", "temperature": 0.5, "learn_temperature": 1}, TypeError,
          "learn_temperature: expected True or False"),
-        *(({"space": s, "semifield": "log_plus", "temperature": 0.5}, ValueError,
-           f"semifield: expected 'max_plus' for dilation on {type(s).__name__}") for s in (S2, SOLID)),
+        *(({"space": SOLID, "semifield": "log_plus", "temperature": t}, ValueError, "temperature: expected a value in")
+          for t in (-1.0, NAN)),
+        ({"space": SOLID, "semifield": "log_plus", "temperature": 0.5, "oversample": 2}, ValueError,
+         "oversample: expected one of None, 1"),
+        ({"space": S2, "semifield": "log_plus", "temperature": 0.5}, ValueError,
+         "semifield: expected 'max_plus' for dilation on S2"),
     ],
     "nn.Lift": [
         ({"space": "SE2", "filters": None}, TypeError, "space: expected one of PlanarSpace, .*got str"),

@@ -142,6 +142,3 @@ def test_average_precision_of_known_lists() -> None:
     sphere = pg.models.SphericalBoxes(torch.eye(3)[None], torch.ones(1, 2), torch.zeros(1).long(), torch.ones(1))
     with pytest.raises(TypeError, match="found: expected boxes as in truth"):
         average_precision([sphere, sphere], truth)
-
-
-BOXES = some_boxes(3)

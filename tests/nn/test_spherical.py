@@ -14,7 +14,6 @@ from ..helpers import SPHERE_CASES, random_rotation, spherical
 
 S2, SO3 = SPHERE_CASES[:2]
 BASE = pg.S2(SO3.grid)
-SMALL = pg.sphere.SphereGrid.gauss_legendre(4)
 
 
 def thresholds(layer: nn.Module) -> nn.Module:

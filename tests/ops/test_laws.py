@@ -113,7 +113,7 @@ def test_depthwise_is_diagonal_mixing(backend):
     assert torch.allclose(group_convolution(u, kernel, backend=backend), group_convolution(u, full, backend=backend))
 
 
-U, K, S = torch.zeros(1, 2, 4, 5, 5), torch.zeros(2, 4, 3, 3, 3), torch.zeros(2, 4, 3)
+U = torch.zeros(1, 2, 4, 5, 5)
 
 
 def test_backend_can_be_forced(monkeypatch):

@@ -340,11 +340,6 @@ def test_diffusion_damps_noise_more_than_what_is_smooth() -> None:
     assert kept[1] < 0.5 * kept[0]
 
 
-U = torch.zeros(1, 2, 8, 42)
-W = torch.ones(2, 3)
-M = MESHES["closed"]
-
-
 @pytest.mark.parametrize("term", ["convection", "diffusion", "dilation", "erosion"])
 def test_one_layer_solves_on_every_mesh_of_a_data_set(term):
     """``layer(u, mesh)`` is what a layer built for that mesh gives with the same parameters."""

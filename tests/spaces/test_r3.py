@@ -182,7 +182,3 @@ def test_coarser_volumes_have_larger_voxels() -> None:
     fine = down(F.diffusion(u, space, w, time=2.0, method="spectral"))
     assert (coarse - fine).abs().max() < 0.01 < (fine - down(u)).abs().max()
     assert pg.models.unet(space, channels=(2, 3))(torch.randn(2, 1, 5, 6, 7)).shape == (2, 1, 5, 6, 7)
-
-
-VOLUME, IMAGE, ONES = torch.randn(1, 2, 4, 4, 4), torch.randn(1, 2, 4, 4), torch.ones(3)
-NAN, INF = float("nan"), float("inf")

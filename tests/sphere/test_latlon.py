@@ -124,6 +124,3 @@ def test_the_mean_by_area() -> None:
     mask = z > 0
     torch.testing.assert_close(area_mean(torch.where(mask, 2.0, math.nan), grid, mask=mask), torch.tensor(2.0))
     assert area_mean(z, grid, mask=torch.zeros_like(mask)).isnan()
-
-
-V, LAT, LON = field()

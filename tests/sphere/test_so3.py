@@ -153,6 +153,3 @@ def test_large_degrees_stay_exact():
         table = legendre_block(512, range(first, first + 1), x, spin)[0][max(spin - first, 0) :]
         # A rounded cosine next to the pole moves the functions by l^2 eps = 3e-11, in a small part of the area.
         np.testing.assert_allclose((table * (2 * np.pi * w)) @ table.T, np.eye(len(table)), atol=2e-11)
-
-
-GAUSS = SphereGrid.gauss_legendre(4)
