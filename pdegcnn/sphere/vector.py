@@ -158,7 +158,7 @@ def divergence(a: Tensor) -> Tensor:
     Returns:
         ``[..., lmax+1, lmax+1]``.
     """
-    return -_ladder(a) * _pair("a", a)[..., 0, :, :]
+    return -_ladder(_pair("a", a)) * a[..., 0, :, :]
 
 
 def curl(a: Tensor) -> Tensor:
@@ -173,4 +173,4 @@ def curl(a: Tensor) -> Tensor:
     Returns:
         ``[..., lmax+1, lmax+1]``.
     """
-    return -_ladder(a) * _pair("a", a)[..., 1, :, :]
+    return -_ladder(_pair("a", a)) * a[..., 1, :, :]
