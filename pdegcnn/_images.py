@@ -22,7 +22,7 @@ def read_picture(path: Path) -> np.ndarray:
 
     Raises:
         ImportError: if Pillow is not installed.
-        ValueError: if the file is damaged or no image, or has values outside of those ranges.
+        ValueError: if the file is damaged or no image, or has values outside those ranges.
     """
     with opened(path) as (image, stored, _):
         if not image.mode.startswith(("I", "F")):

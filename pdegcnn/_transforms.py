@@ -56,7 +56,7 @@ def levels() -> set[Any]:
 
 @contextmanager
 def constants() -> Iterator[None]:
-    """Switch to plain tensors for constants that are kept, outside of transforms, traces and inference mode.
+    """Switch to plain tensors for constants that are kept, outside transforms, traces and inference mode.
 
     Under ``torch.func`` every result is wrapped, even that of constants, and must not outlive the transform.
     """

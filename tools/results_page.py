@@ -141,7 +141,7 @@ TABLES = {
     ),
     "mesh_vectors": Table(
         "Vectors on the cortex",
-        "Noisy tangent vectors (noise: half of the field), 40 % of them known outside of missing patches, smoothed "
+        "Noisy tangent vectors (noise: half of the field), 40 % of them known outside missing patches, smoothed "
         "and filled in on the left hemisphere of fsaverage5. All networks have the same parameters, steps and learning "
         "rate. Errors are relative. Networks: `examples/mesh_vectors.py`.",
         (

@@ -75,12 +75,12 @@ def combined(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
     ``w_c^2 (b_1^2 + b_2^2) + (w_3 b_3)^2 + 1 / (1/D + 1/Q)``, ``D = (w_d^2 - w_c^2) b_d^2``,
     ``Q = 12 z^2 / (r^2 + 3/pi |z|)``, ``z = w_c w_3 b_d``.
 
-    D is what the direct way costs more, Q what the way round costs: in the Heisenberg group an area z costs
-    ``4 pi |z|`` alone and ``12 z^2 / r^2`` beside a way r. So the distance is exact where the plane's weights are
-    equal; at ratios of two to ten it is 1 % less than the exact one on average, at worst 14 %. Never less than
-    ``w_c^2 (b_1^2 + b_2^2) + (w_3 b_3)^2``, never more than the half-angle norm. Metrics that are not diagonal, and
-    spaces without orientations, have the half-angle norm. Its slopes in the weights are continuous. Its curvatures jump
-    where the plane's weights are equal.
+    D is the extra cost of the direct path, Q the cost of a detour: in the Heisenberg group an area z costs
+    ``4 pi |z|`` alone and ``12 z^2 / r^2`` along a path of length r. The distance is exact where the plane's weights
+    are equal; at ratios of two to ten it is 1 % less than the exact one on average, at worst 14 %. It is at least
+    ``w_c^2 (b_1^2 + b_2^2) + (w_3 b_3)^2`` and at most the half-angle norm. Metrics that are not diagonal, and spaces
+    without orientations, have the half-angle norm. Its first derivatives in the weights are continuous; the second
+    ones jump where the plane's weights are equal.
     """
     if not isinstance(metric, Diagonal) or not space.has_orientations:
         return metric.squared_norm(b)

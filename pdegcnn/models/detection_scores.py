@@ -16,7 +16,7 @@ from pdegcnn.models.spherical_boxes import SphericalBoxes, box_iou
 __all__ = ["average_precision"]
 
 PRIOR = -4.0
-"""Logit of the heat before training: almost everywhere there is nothing."""
+"""Logit of the heat before training: almost every position is background."""
 
 
 def heat_loss(logits: Tensor, heat: Tensor, area: Tensor | float = 1.0) -> Tensor:

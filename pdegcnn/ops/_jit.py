@@ -92,7 +92,7 @@ def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:
         function(*args, 0, items)
         return
     pool = _POOL.get((os.getpid(), threads))
-    if pool is None:  # threads do not survive a fork, hence one pool per process
+    if pool is None:  # threads do not survive a fork: one pool per process
         pool = _POOL.setdefault((os.getpid(), threads), ThreadPoolExecutor(threads - 1, "pdegcnn"))
     pieces = min(items, 4 * threads)
     bounds = [items * piece // pieces for piece in range(pieces + 1)]

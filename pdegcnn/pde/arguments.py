@@ -59,7 +59,7 @@ def diffusivity(metric: Metric, name: str = "metric") -> Tensor:
 
 
 def check_may_look(*values: object) -> None:
-    """Raise where ``kernel_size="auto"`` cannot look at the values, numbers or tensors, that it depends on."""
+    """Raise where ``kernel_size="auto"`` cannot read the values, numbers or tensors, that it depends on."""
     if _transforms.hides_values(*(x for x in values if isinstance(x, Tensor))):
         raise RuntimeError(
             "kernel_size: expected odd sizes inside torch.jit.trace, make_fx, torch.func.linearize and torch.vmap, got "
@@ -70,7 +70,7 @@ def check_may_look(*values: object) -> None:
 def spread(u: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
     """Return the range of values of each channel within any one member of the batch, ``[C]``, without gradient.
 
-    Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a separate member: so many
+    Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a separate member: as many
     points on the last axis. Zero for an empty batch.
     """
     u = u.detach()

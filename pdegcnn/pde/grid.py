@@ -212,7 +212,7 @@ class GridSolver(Solver):
         return space.from_grid(soft.to(u.dtype))
 
     def _read(self, u: Tensor, which: int, sign: int) -> Tensor:
-        """Return the planes that a pass reads; points outside the image get a value that never wins."""
+        """Return the planes that a pass reads; points outside the image get the least value of the signal."""
         planes = self.passes[which]
         if planes == SAMPLES[0]:
             return u

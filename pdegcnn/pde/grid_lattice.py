@@ -28,7 +28,7 @@ Shift = tuple[float, float, float]
 CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
 """By what planes are shifted so that every cell of an image is read in its middle too."""
 ROUNDING = 1e-6
-"""What a tap may lie outside of its window by rounding."""
+"""What a tap may lie outside its window by rounding."""
 
 
 class Reach(NamedTuple):

@@ -72,7 +72,7 @@ def _pairs(mesh: Mesh, like: Tensor, factor: float) -> LevelPairs:
     total = double.new_zeros(mesh.coarsen(factor).vertex_count).index_add(0, coarse, amount)
     greatest = double.new_zeros(mesh.vertex_count).scatter_reduce(0, fine, weight, "amax")
     place = -transport.angle() * (mesh.orientations / (2 * math.pi))
-    if mesh.orientations == 1:  # functions of position: there is nothing to turn
+    if mesh.orientations == 1:  # functions of position have no angles
         place = torch.zeros_like(place)
     steps = (place + TIE).floor()
     rest = (place - steps).clamp_min(0)

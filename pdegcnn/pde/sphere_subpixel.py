@@ -27,7 +27,7 @@ from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
 CAP = 0.75
-"""Greatest step in units of the grid's steps: the maximum is nearer, or another sample would have won."""
+"""Greatest step in units of the grid's steps: the maximum is nearer, or another sample would be greater."""
 LENGTHS = (0.25, 0.5, 0.75, 1.0)
 """Parts of the step that are tried: where the kernel steepens on the way, a shorter one gains more."""
 SCALES = 45

@@ -32,7 +32,7 @@ def legendre_block(lmax: int, orders: range, x: Array, spin: int = 0) -> Array:
     be negative; entries with l < max(m, spin) are zero. Float64 three-term recurrence in l of the orthonormal Jacobi
     functions (Holmes and Featherstone 2002, eq. 11, for spin 0; Kostelec and Rockmore 2008, eq. 4, for any),
     started from values taken through their logarithm. Up to lmax = 512 a start value that underflows
-    belongs to entries far below rounding, so nothing is rescaled later.
+    belongs to entries far below rounding, so no rescaling is needed later.
 
     Shape [len(orders), lmax + 1 - orders.start, len(x)].
     """

@@ -256,7 +256,7 @@ def _real(name: str, value: Any) -> Tensor:
 
 
 def _angles(name: str, value: Any) -> Array:
-    """Return angles in float64; nothing is differentiable in them."""
+    """Return angles in float64, without derivatives."""
     if not _checks.has_values(_real(name, value)):
         raise TypeError(f"{name}: expected a tensor with values, got one on {value.device} or inside a transform")
     with _transforms.constants():

@@ -2,7 +2,7 @@
 
 Edges around a vertex are flipped until three triangles (two at the boundary) are left there, and one takes their place.
 Edge lengths stay geodesic distances, so that flat surfaces keep their geometry; curvature moves to the neighbours.
-Polar angles are carried along, hence transport from a removed vertex to those that stay is known. Source: Liu,
+Polar angles are carried along, so transport from a removed vertex to those that stay is known. Source: Liu,
 Gillespie, Chislett, Sharp, Jacobson & Crane, *Surface simplification using intrinsic error metrics* (2023), with the
 area of a vertex as the error.
 """

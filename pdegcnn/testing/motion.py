@@ -62,7 +62,7 @@ class Motion(ABC):
         return EXACT_TOLERANCE if self.exact else SAMPLED_TOLERANCE
 
     def of_pointwise(self) -> Motion | None:
-        """Return what pointwise layers, which do not depend on the space, should commute with besides."""
+        """Return further motions that pointwise layers, which do not depend on the space, should commute with."""
         return None
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ from pdegcnn.nn.terms import Convection, Morphology
 from pdegcnn.testing.call import Call
 
 GAIN = 0.8
-"""An argument is told if it lowers the error to this part of it or less."""
+"""An argument is reported if it lowers the error to this part of it or less."""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
     """Subtract each channel's local mean and divide by its local deviation; mirror what lies beyond the field.
 
     Both count the field of view without its rim, where light falls off. Deviations below a quarter of the channel's
-    typical one, or below the noise of 8 bits, are not enlarged further. Pixels on the rim and outside of the field take
+    typical one, or below the noise of 8 bits, are not enlarged further. Pixels on the rim and outside the field take
     the values of their mirror images inside, so that filters see no edge there.
     """
     sigma = DIAMETER / 25
@@ -153,7 +153,7 @@ def _core(pixels: np.ndarray, within: np.ndarray) -> np.ndarray:
 
 
 def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
-    """Replace the values [C,h,w] outside of ``core`` by their mirror images across its border."""
+    """Replace the values [C,h,w] outside ``core`` by their mirror images across its border."""
     if core.all() or not core.any():
         return values
     outside = np.asarray(ndimage.distance_transform_edt(~core))

@@ -106,7 +106,7 @@ def test_default_diffusion_is_near_the_exponential(alpha: float, form: str) -> N
 
 
 def test_kernel_diffusion_of_small_powers_on_the_plane() -> None:
-    """Most of the mass lies within a pixel and far outside of any window, and both count."""
+    """Most of the mass lies within a pixel and far outside any window, and both count."""
     u = Waves(21, order=0, seed=3).sample()
     for alpha in (0.1, 0.2, 0.3):
         true = diffused(u, torch.eye(2, dtype=torch.float64), alpha)

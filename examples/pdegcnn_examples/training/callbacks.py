@@ -176,7 +176,7 @@ class Resumable(Checkpoint):
     """Writes ``last.ckpt`` at most every ``seconds``, at the end, on errors, and when a signal asks to stop.
 
     Ctrl-C and SIGTERM end the training after the step in progress; a second Ctrl-C does so at once. Within a step, and
-    while scores are computed, nothing is saved: what was saved before stays.
+    while scores are computed, files saved before are kept as they are.
     """
 
     def __init__(self, folder: Path, seconds: float, history: History) -> None:

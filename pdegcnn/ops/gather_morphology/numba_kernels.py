@@ -1,9 +1,9 @@
 """The search for winning taps, compiled by Numba once for each number of directions.
 
-All directions of a point are looked at together. A bound below the costs of a point's taps is computed by vectors for
-each channel, and serves all signals: a tap can only win if its value less the bound exceeds the best so far. Few do,
-and the costs of these alone are computed. Pairs without a tap that can win are passed over before that: by the
-greatest value of the vertex and a bound that holds for all of its directions.
+All directions of a point are compared together. A lower bound of the costs of a point's taps is computed by vectors
+for each channel, and serves all signals: a tap can be the maximum only if its value less the bound exceeds the best so
+far. Costs are computed for these few taps only. Pairs without such a tap are skipped before that: by the greatest value
+of the vertex and a bound that holds for all of its directions.
 
 What is done for each pair is written into the loops (``inline``): calls would count references to every table.
 """

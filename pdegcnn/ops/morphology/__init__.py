@@ -50,8 +50,8 @@ def morphological_convolution(
         sign: +1 for dilation, -1 for erosion.
         backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
         stride: planes of u for each orientation of the kernel and of the output; the others lie between. Max-plus only.
-        periodic: whether the first plane follows the last; if not, taps beyond them never win, and log-plus takes one
-            kernel for all planes, [C,1,KO,KH,KW].
+        periodic: whether the first plane follows the last; if not, taps beyond them are left out, and log-plus
+            takes one kernel for all planes, [C,1,KO,KH,KW].
         semifield: ``"max_plus"`` or ``"log_plus"``.
         temperature: t > 0 of log-plus, a number or a tensor [] or [C] of the dtype of ``u``; in units of u.
 

@@ -1,7 +1,7 @@
 """The morphological convolution as torch operators.
 
 The forward operator remembers which row of taps holds the winning one, in the smallest integer type that holds the
-number of rows (that number itself says that no tap won). The backward operator finds the column of the winner again.
+number of rows (that number itself stands for no tap). The backward operator finds the column of the winner again.
 On a processor that notes the tap itself as fast, the Numba version remembers taps; no other version reads them.
 """
 

@@ -18,8 +18,8 @@ from pdegcnn.ops.morphology import torch_impl
 BLOCK, FEW = 2048, 512
 """Outputs of one inner loop, and pixels of a plane up to which it takes several signals."""
 NARROW, WIDE = 5, 15
-"""Rows of more taps than the first, up to the second, are compared at the taps that can win only: with a loop for each
-number of them, which longer rows would take minutes to compile for."""
+"""Rows of more taps than the first, up to the second, are compared only at the taps that can attain the maximum: with a
+loop for each number of them. Compiling these loops for longer rows would take minutes."""
 PARTS = 8
 """Most parts that the signals of a channel are cut into for several threads."""
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -63,7 +63,7 @@ def _source(width: int, full: bool) -> str:
     if full:
         winners += "".join(f"    t{j} = index.dtype.type(number + {j})\n" for j in range(width))
     parts = NARROW < width <= WIDE
-    for skip in range(width // 2 + 1 if parts else 1):  # a loop for each part of the row that can win
+    for skip in range(width // 2 + 1 if parts else 1):  # a loop for each part of the row that can attain it
         condition = f"skip == {skip}" if parts else "True"
         branch = f"    if {condition}:\n"
         branch += "        for w in range(np.uint64(best.size)):\n"

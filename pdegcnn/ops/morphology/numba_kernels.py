@@ -30,7 +30,7 @@ def row_value(best, p, k, step, skip):
 
 @njit(**PART)
 def row_index(best, index, p, k, step, number, skip):
-    """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it won."""
+    """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it attains the maximum."""
     for w in range(best.size):
         for j in range(k.size):
             value = p[w + j * step] - k[j]
@@ -68,7 +68,7 @@ def first_greatest(typing, p, k, at, tap):
 
 @njit(**PART)
 def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
-    """Send grad [H,W] of one orientation to what won: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
+    """Send grad [H,W] of one orientation to the winning taps: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
     none = np.uint64(offset.size)
     for h in range(grad.shape[0]):
         base = np.uint64(h * columns)
@@ -108,7 +108,7 @@ def row_nan(best, index, p, k, step, number):
 
 @njit(**PART)
 def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
-    """Return the same where a tap may be absent or give NaN; the first NaN of a row wins."""
+    """Return the same where a tap may be absent or give NaN; the first NaN of a row is kept."""
     for h in range(grad.shape[0]):
         for w in range(grad.shape[1]):
             row = np.int64(winner[h, w])
@@ -189,11 +189,11 @@ def frame_size(planes, height, width, kernel, count):
 
 @njit(**PART)
 def classify(kind, skip, k, low, high, nans):
-    """Classify rows of taps: 0 cannot win, 1 ordinary, 2 NaN is possible.
+    """Classify rows of taps: 0 cannot attain the maximum, 1 ordinary, 2 NaN is possible.
 
-    Also count the taps at either end that cannot win.
+    Also count the taps at either end that cannot attain it.
 
-    A tap whose best case is below the worst case of the centre tap, which is never outside, cannot win.
+    A tap whose best case is below the worst case of the centre tap, which is never outside, cannot attain it.
     """
     ko, kh, kw = k.shape
     floor = low - k[ko // 2, kh // 2, kw // 2]

@@ -2,10 +2,10 @@
 # (kernels declare tl.constexpr and are launched with plain numbers; Triton has no wheels for some systems)
 """Morphological convolution in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
-The signal is copied once into a frame of infinity that never wins; the kernels of ``triton_source.py`` then find values
+The signal is copied once into a frame that is never the maximum; the kernels of ``triton_source.py`` then find values
 and the row of each winning tap without a mask; the backward pass begins by finding its column. Signals that hold NaN
 or infinity, kernels that hold NaN or -inf, and kernels too large to write out are walked over tap by tap. Gradients
-are gathered, never scattered: hence no atomics in sums and the same bits in every run.
+are gathered, never scattered, without atomics, so sums have the same bits in every run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEPS = 32
 
 @triton.jit
 def _difference(p, q, SIGN: tl.constexpr):
-    """Return what a tap gives; an absent one, of weight infinity, never wins."""
+    """Return what a tap gives; -infinity for an absent one, of weight infinity."""
     weight = tl.load(q)
     return tl.where(weight == float("inf"), float("-inf"), SIGN * tl.load(p) - weight)
 
@@ -172,7 +172,7 @@ def _backward_signal(
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Return what each source won, for kernels too large to write out."""
+    """Return the gradient of each source, for kernels too large to write out."""
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
@@ -207,7 +207,7 @@ def _backward_kernel(
     TAPS: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Return what each kernel entry won, for kernels too large to write out."""
+    """Return the gradient of each kernel entry, for kernels too large to write out."""
     plane = tl.program_id(0).to(tl.int64)
     tap = tl.program_id(1) * TAPS + tl.arange(0, TAPS)
     total = tl.zeros([TAPS], tl.float64)

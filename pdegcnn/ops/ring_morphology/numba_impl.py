@@ -44,7 +44,7 @@ def forward(
 
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
-    """Return the gradient in u, and the sum of ``grad`` over the places each kernel entry won, ``[C,kernels,S]``."""
+    """Return the gradient in u, and the sum of ``grad`` over the outputs of each kernel entry, ``[C,kernels,S]``."""
     loops = _jit.specialise(LOOPS, None, 0)
     channels = grad.shape[1]
     grad_u = torch.empty(grad.shape, dtype=wide_dtype(grad.dtype))

@@ -51,7 +51,7 @@ def lines_index(best, index, p, q, r, s, k, taps):
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def line_costs(best, index, p, k, tap):
-    """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it won."""
+    """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it attains the maximum."""
     for w in range(np.uint64(best.size)):
         v = p[w] - k[w]
         index[w] = tap if v > best[w] else index[w]
@@ -105,9 +105,10 @@ def fill(frame, low, high, u, sign):
 
 @njit(cache=True, nogil=True)
 def select(offset, cost, number, taps, k, f, low, high, length, size):
-    """Compute offsets in the frame, costs and numbers of the taps that can win somewhere; returns how many, to fours.
+    """Compute offsets in the frame, costs and numbers of the taps that can be a maximum; return how many, to fours.
 
-    A tap whose best case is below the worst case of the first one cannot win. A NaN or -inf cost ends the list: -1.
+    A tap whose best case is below the worst case of the first one cannot be a maximum. A NaN or -inf cost ends the list
+    with -1.
     """
     fibre, rings = low.shape
     count = 0

@@ -48,7 +48,7 @@ def sources(winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[
 
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
-    """Return the gradient in u, and the sum of ``grad`` over the places each kernel entry won, ``[C,kernels,S]``."""
+    """Return the gradient in u, and the sum of ``grad`` over the outputs of each kernel entry, ``[C,kernels,S]``."""
     dtype = wide_dtype(grad.dtype)
     position, entry, won = sources(winner, taps, start, kernels)
     flow = torch.where(won, grad.to(dtype), 0)
