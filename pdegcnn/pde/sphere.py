@@ -208,7 +208,7 @@ def window_steps(space: S2 | SO3, angle: float, length: float) -> tuple[float, f
 
 
 def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float) -> tuple[int, int]:
-    """Return the smallest window that holds every neighbour that can attain the maximum: whose cost is below the range of u."""
+    """Return the smallest window with every neighbour that can be the maximum: whose cost is below the range of u."""
     check_may_look(u, alpha, *vars(metric).values())
     with torch.no_grad():
         radius = radius_of_cost(spread(u), alpha, time)

@@ -16,8 +16,8 @@ def morphological_convolution(
 
     ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(stride*o+do) mod planes,h+dh,w+dw] - kernel[c,o,do,dh,dw]``; taps
     outside the image, and without ``periodic`` beyond the first and last plane, are left out. Ties go to the first tap
-    in the order (do, dh, dw). A kernel entry of +inf means that the tap is absent; an output that no tap reaches is -inf
-    and has no gradient. A tap that is present and gives NaN makes the output NaN (the first such tap receives the
+    in the order (do, dh, dw). A kernel entry of +inf means that the tap is absent; an output without taps is -inf and
+    has no gradient. A tap that is present and gives NaN makes the output NaN (the first such tap receives the
     gradient).
     """
     if sign == -1:

@@ -79,8 +79,8 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
 def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
     """Return a module with ``backward_signal(frame, winners, out, sizes)``, for the gradient of each source.
 
-    It sums the gradients of the maxima that the source attains. ``frame`` holds gradients of outputs and ``winners`` their winning taps, both padded; a gradient that was loaded
-    serves every source that it may belong to.
+    It sums the gradients of the maxima that the source attains. ``frame`` holds gradients of outputs and ``winners``
+    their winning taps, both padded; a gradient that was loaded serves every source that it may belong to.
     """
     ko, kh, kw = size
     text = f"Gradient in the signal for {ko}x{kh}x{kw} taps, strips of {rows} rows, {dtype}."
