@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _fft
 from pdegcnn._dtypes import wide_dtype, widen
-from pdegcnn._typing import fft, sym_max
+from pdegcnn._typing import fft
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
+from pdegcnn.ops.resample import resample
 from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
 from pdegcnn.pde.grid import GridSolver
@@ -43,10 +40,6 @@ __all__ = [
 ]
 
 PLANAR = "R2 or SE2"
-LANCZOS = 3
-"""Samples of the coarser grid to each side that the windowed sinc reaches."""
-FILTERS = ("linear", "lanczos")
-"""Of :func:`resample`."""
 PROJECTIONS = ("max", "mean", "norm", "dilated")
 
 
@@ -59,6 +52,7 @@ def convection(
     method: str | None = None,
     boundary: str | None = None,
     padding_mode: str | None = None,
+    inner_orientations: int | None = None,
 ) -> Tensor:
     r"""Transport a signal along a left-invariant vector field c for a time t: :math:`u(g \exp(-t c))`.
 
@@ -81,6 +75,10 @@ def convection(
         boundary: outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
             ``"periodic"`` (the only choice of ``"spectral"``).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
+        inner_orientations: on SE(2) the number of orientations on which the term is solved: more than those of ``u``,
+            and a multiple of 4 if theirs is. ``u`` is interpolated there trigonometrically, and the result is truncated
+            to the orders that the orientations of ``u`` hold, up to ``(Or - 1) // 2``, so that it too can be
+            interpolated between them.
 
     Returns:
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
@@ -98,9 +96,9 @@ def convection(
         >>> moved[0, 0, 0, 2]
         tensor([0., 0., 0., 1., 0.])
     """
-    solver = _solver(
-        u, space, "convection", Options(method=method, boundary=_checks.border(boundary, padding_mode)), time
-    )
+    outside = _checks.border(boundary, padding_mode)
+    options = Options(method=method, boundary=outside, inner_orientations=inner_orientations)
+    solver = _solver(u, space, "convection", options, time)
     return solver.convection(u, check_vector(vector, space.dim, u), time)
 
 
@@ -117,6 +115,7 @@ def diffusion(
     distance: str | None = None,
     boundary: str | None = None,
     padding_mode: str | None = None,
+    inner_orientations: int | None = None,
 ) -> Tensor:
     r"""Apply fractional diffusion :math:`\exp(-t (-\Delta)^\alpha)\, u` with the Laplacian of a left-invariant metric.
 
@@ -143,10 +142,11 @@ def diffusion(
         boundary: outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"``
             (the only choice of ``"spectral"``).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
+        inner_orientations: as in :func:`convection`.
 
     Returns:
         A signal like ``u``. Kernel methods take weighted means, so values stay between ``min u`` and ``max u``, except
-        with zero padding.
+        with zero padding or ``inner_orientations``.
 
     Raises:
         ValueError: for wrong shapes, values out of range, options that the space lacks, or an asymmetric metric.
@@ -160,7 +160,14 @@ def diffusion(
         (True, True)
     """
     outside = _checks.border(boundary, padding_mode)
-    options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
+    options = Options(
+        method=method,
+        kernel_size=kernel_size,
+        radius=radius,
+        distance=distance,
+        boundary=outside,
+        inner_orientations=inner_orientations,
+    )
     solver = _solver(u, space, "diffusion", options, time)
     solver.check_power(alpha)
     return solver.diffusion(u, check_metric(metric, space.metric_dim, u), alpha, time)
@@ -227,6 +234,7 @@ def dilation(
     subgrid: str | None = None,
     oversample: int | tuple[int, int] | None = None,
     semifield: str = "max_plus",
+    inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
     r"""Dilate a signal, :math:`\sup_h u(h) - k(h^{-1} g)`, which solves :math:`\partial_t u = |\nabla u|^{2\alpha}`.
@@ -261,6 +269,7 @@ def dilation(
             :math:`t \log(\sum e^{(u(h) - k)/t} / \sum e^{-k/t})`, whose gradient reaches all samples. It keeps
             constants, tends to the maximum for low temperatures t and to the mean of the window for high ones. For
             ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u` (Cole-Hopf).
+        inner_orientations: as in :func:`convection`.
         temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` that may need
             gradients.
 
@@ -285,6 +294,7 @@ def dilation(
         subgrid=subgrid,
         oversample=oversample,
         semifield=semifield,
+        inner_orientations=inner_orientations,
     )
     return _morphology(u, space, metric, "dilation", options, time, alpha, +1, temperature)
 
@@ -302,6 +312,7 @@ def erosion(
     subgrid: str | None = None,
     oversample: int | tuple[int, int] | None = None,
     semifield: str = "max_plus",
+    inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
     r"""Erode a signal, :math:`\inf_h u(h) + k(h^{-1} g)`, which is ``-dilation(-u)``; arguments as in :func:`dilation`.
@@ -319,6 +330,7 @@ def erosion(
         subgrid=subgrid,
         oversample=oversample,
         semifield=semifield,
+        inner_orientations=inner_orientations,
     )
     return _morphology(u, space, metric, "erosion", options, time, alpha, -1, temperature)
 
@@ -533,67 +545,3 @@ def _finer_orientations(u: Tensor, factor: int) -> Tensor:
     if count % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
         waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
     return (_fft.apply(fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)
-
-
-def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> Tensor:
-    """Resize the last axes of any ``[..., H, W]``, centred, with anti-aliasing when it shrinks.
-
-    Sample points are symmetric about the image centre for all sizes, even or odd, so resizing commutes with rotations
-    by 90 degrees; taking every n-th pixel does not.
-
-    Args:
-        u: any floating tensor of rank two or more.
-        size: height and width of the result, or one number for both; three numbers resize volumes ``[..., D, H, W]``.
-        filter: ``"linear"`` (a triangle: stays within the range of ``u``, but lets 40 % of a wave at the edge of the
-            new band alias, and blurs below it) or ``"lanczos"`` (a windowed sinc over three samples of the coarser
-            grid: keeps the band, overshoots at edges).
-
-    Example:
-        >>> import torch, pdegcnn as pg
-        >>> pg.functional.resample(torch.tensor([[0.0, 1.0, 2.0, 3.0]] * 4), 2)
-        tensor([[0.7143, 2.2857],
-                [0.7143, 2.2857]])
-    """
-    _checks.tensor("u", u)
-    sizes: tuple[Any, ...] = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    count = len(sizes)
-    if count not in (2, 3):
-        raise ValueError(f"size: expected a positive int, or two or three of them, got {size!r}")
-    if u.ndim < count or 0 in u.shape[-count:]:
-        layout = "[..., H, W] with pixels" if count == 2 else "[..., D, H, W] with voxels"
-        raise ValueError(f"u: expected a tensor {layout}, got shape {tuple(u.shape)}")
-    return resample_axes(u, [_checks.positive_int("size", n) for n in sizes], filter)
-
-
-def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
-    """Resize the last ``len(sizes)`` axes of ``u``, as :func:`resample` does with two."""
-    _checks.choice("filter", filter, FILTERS)
-    for axis, target in zip(range(-len(sizes), 0), sizes):
-        matrix = _resampling_matrix(u.shape[axis], target, filter, u)
-        u = u @ matrix.mT if axis == -1 else _times_axis(matrix, u, axis)
-    return u
-
-
-def _times_axis(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
-    """Multiply ``axis`` of ``u``, one before the last, by ``matrix``.
-
-    By ``bmm``, for ``matmul`` compares sizes, and a program that is traced for every size may not.
-    """
-    if u.ndim == 2:
-        return matrix @ u
-    before, after = u.shape[:axis], u.shape[axis + 1 :]
-    columns = u.reshape(-1, u.shape[axis], math.prod(after))
-    return torch.bmm(matrix.expand(columns.shape[0], -1, -1), columns).reshape(*before, matrix.shape[0], *after)
-
-
-def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
-    """Return rows of weights of sum one, ``[target, size]``."""
-    # torch.jit.trace makes tensors of sizes
-    size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
-    scale = size / target
-    centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
-    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)
-    weight = (1 - away).clamp_min(0)
-    if filter == "lanczos":
-        weight = torch.where(away < LANCZOS, torch.sinc(away) * torch.sinc(away / LANCZOS), 0.0)
-    return (weight / weight.sum(1, keepdim=True)).to(like.dtype)

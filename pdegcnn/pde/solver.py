@@ -39,6 +39,7 @@ class Options:
             (orientations, space).
         semifield: ``"max_plus"`` or ``"log_plus"`` (soft maximum).
         smoothing: standard deviation of the Gaussian before derivatives, in units of length, or (radians, that).
+        inner_orientations: number of orientations on which a term on SE(2) is solved.
     """
 
     method: str | None = None
@@ -50,6 +51,7 @@ class Options:
     oversample: int | tuple[int, int] | None = None
     semifield: str | None = None
     smoothing: Radius | None = None
+    inner_orientations: int | None = None
 
     def __post_init__(self) -> None:
         if self.semifield is not None and _checks.choice("semifield", self.semifield, _checks.SEMIFIELDS) == "max_plus":
