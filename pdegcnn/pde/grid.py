@@ -70,7 +70,7 @@ class GridSolver(Solver):
     HAS_TABLES: ClassVar = True
     space: GridSpace
     inner: GridSolver | None
-    """Solver on more orientations, where the result is to be that of these."""
+    """Solver on ``inner_orientations``, if given."""
 
     def _set_up(self, options: Options, like: Tensor) -> None:
         self.inner = None
@@ -146,7 +146,7 @@ class GridSolver(Solver):
 
     @property
     def expansion(self) -> float:
-        """How many samples are solved for at once for each sample of a signal."""
+        """Number of samples that the solver works on for each sample of a signal."""
         return 1.0 if self.inner is None else self.inner.space.orientations / self.space.orientations
 
     @property
@@ -163,7 +163,7 @@ class GridSolver(Solver):
         return super().train(mode)
 
     def _inside(self, u: Tensor, solve: Callable[..., Tensor], *given: Any) -> Tensor:
-        """Return what a method of the inner solver gives, between the orientations of u and back to their orders."""
+        """Apply a method of the inner solver to u at more orientations and truncate to the orders of u."""
         fine = self.get_buffer("finer") @ widen(u).flatten(3)
         solved = solve(torch.unflatten(fine, 3, u.shape[3:]).to(u.dtype), *given)
         return (self.get_buffer("coarser") @ widen(solved).flatten(3)).view(u.shape).to(u.dtype)

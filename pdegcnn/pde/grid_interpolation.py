@@ -31,14 +31,14 @@ def turning_matrix(count: int, steps: Tensor) -> Tensor:
 
 
 def finer_matrix(count: int, finer: int) -> Tensor:
-    """Matrix ``[finer, count]`` that reads a signal of ``count`` orientations at ``finer`` of them, float64."""
+    """Return the matrix ``[finer, count]`` that reads a signal of ``count`` orientations at ``finer`` of them, float64."""
     return turning_matrix(count, torch.arange(finer, dtype=torch.float64) * (count / finer))[:, 0]
 
 
 def coarser_matrix(count: int, finer: int) -> Tensor:
-    """Matrix ``[count, finer]`` that reads ``finer`` orientations at ``count`` of them, float64.
+    """Return the matrix ``[count, finer]`` that reads ``finer`` orientations at ``count`` of them, float64.
 
-    It leaves out the orders above ``(count - 1) // 2``, which ``count`` orientations cannot tell from lower ones.
+    It leaves out the orders above ``(count - 1) // 2``, which alias to lower ones on ``count`` orientations.
     """
     angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
     apart = angle[:, None] - 2 * math.pi * torch.arange(finer, dtype=torch.float64) / finer

@@ -29,7 +29,7 @@ Shift = tuple[float, float, float]
 CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
 """By what planes are shifted so that every cell of an image is read in its middle too."""
 QUARTERS = 4
-"""Quarter turns of the circle, which pixels follow exactly."""
+"""Quarter turns of the circle, which map pixels to pixels."""
 ROUNDING = 1e-6
 """What a tap may lie outside its window by rounding."""
 
@@ -70,7 +70,7 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
 
 
 def with_orientations(space: GridSpace, count: object) -> GridSpace:
-    """Return SE(2) with ``count`` orientations, more than ``space`` has and no fewer exact turns, else raise."""
+    """Return SE(2) with ``count`` orientations, more than ``space`` has; raise if exact turns would be lost."""
     if not isinstance(space, SE2):
         raise ValueError(f"inner_orientations: expected None on {space}, got {count!r}")
     exact, wanted = math.gcd(space.orientations, QUARTERS), _checks.positive_int("inner_orientations", count)
