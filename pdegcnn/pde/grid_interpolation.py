@@ -31,12 +31,12 @@ def turning_matrix(count: int, steps: Tensor) -> Tensor:
 
 
 def finer_matrix(count: int, finer: int) -> Tensor:
-    """Return the matrix ``[finer, count]`` that reads a signal of ``count`` orientations at ``finer`` of them, float64."""
+    """Return the float64 matrix ``[finer, count]`` that reads ``count`` orientations at ``finer`` of them."""
     return turning_matrix(count, torch.arange(finer, dtype=torch.float64) * (count / finer))[:, 0]
 
 
 def coarser_matrix(count: int, finer: int) -> Tensor:
-    """Return the matrix ``[count, finer]`` that reads ``finer`` orientations at ``count`` of them, float64.
+    """Return the float64 matrix ``[count, finer]`` that reads ``finer`` orientations at ``count`` of them.
 
     It leaves out the orders above ``(count - 1) // 2``, which alias to lower ones on ``count`` orientations.
     """
