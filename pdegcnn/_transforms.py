@@ -1,7 +1,7 @@
 """Function transforms of torch (``torch.func``, dual numbers) around code that they cannot trace.
 
 A compiled operator has no rule for forward mode and none for ``torch.func``; without care its derivative would be
-zero, silently. So a function asks :func:`differentiated` first, and then runs a formula that torch can differentiate;
+zero, silently. Functions ask :func:`differentiated` first, and then run a formula that torch can differentiate;
 what that formula needs to know but not to differentiate, such as winning taps, it gets by :func:`at_values`.
 """
 

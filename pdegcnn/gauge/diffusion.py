@@ -20,7 +20,7 @@ from pdegcnn.spaces.mesh_operators import Eigenmodes
 
 METHODS = ("implicit", "spectral")
 LONGEST = 30.0
-"""Greatest logarithm of a time: nothing but the harmonic part is then left on any mesh, and no product overflows."""
+"""Greatest logarithm of a time: on any mesh, only the harmonic part is then left, and products do not overflow."""
 TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}
 """Residual, relative to the right-hand side, at which the solver stops; it runs in float64."""
 

@@ -123,7 +123,7 @@ def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tens
     """Return ``u(g exp(-time c))`` for u [B,C,P,H,W] and c ``[C,dim]``, exact for what the samples resolve.
 
     The whole turn, then a shift by the chord: turning first meets only the orders that u has, while a shift makes new
-    ones. So the step along -c undoes the step only up to what the shift made; the exact inverse is the adjoint.
+    ones. The step along -c therefore undoes the step only up to these orders; the exact inverse is the adjoint.
     """
     first, rows, columns = space.chord(-time * vector)
     if space.has_orientations:

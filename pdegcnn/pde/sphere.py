@@ -27,11 +27,11 @@ from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 
 STEPS = 5
-"""The default window is this many steps wide,"""
+"""Width of the default window in steps."""
 LEAST_ANGLE = 5 * math.pi / 8
-"""but turns no less than with eight orientations,"""
+"""Least default radius in angle: that of eight orientations."""
 LEAST_REACH = (5 * math.pi / 16, 5 * math.pi / 32)
-"""and reaches no less far than on eight rings of the sphere or sixteen of SO(3): else finer grids cut more off."""
+"""Least default radius in space on S2 and SO(3): that of eight and of sixteen rings. A smaller one cuts more off."""
 LINEAR = ("convection", "diffusion", "convection_diffusion")
 
 

@@ -86,7 +86,7 @@ def test_convection_is_exact_on_the_orders_that_a_small_fibre_holds(seed: int, s
 
 @given(seed=st.integers(0, 10**6), size=st.sampled_from((0.0, 1e-200, 1e-3, 0.1, 1.0, 30.0)))
 def test_convection_counts_the_orders_on_the_way(seed: int, size: float) -> None:
-    """Those left out change nothing but rounding: the same as where nobody may look at the vector."""
+    """Those left out change rounding only: the result is that of traced code, which cannot read the vector."""
     torch.manual_seed(seed)
     space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(12), 3)
     u, c = spherical(space, channels=1), size * torch.randn(1, 3, dtype=torch.float64)

@@ -24,7 +24,7 @@ def test_turned_photographs_prepare_to_turned_ones():
 
 
 def test_mirrored_photographs_have_mirrored_vessels():
-    """A network of convolutions has a handedness; what is told of a photograph has none."""
+    """A network of convolutions has a handedness; what is reported of a photograph has none."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3, padding=1), torch.nn.Sigmoid()).eval()
     pixels = torch.randn(3, 20, 24)

@@ -161,7 +161,7 @@ class Best(Callback):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that are whole or not there, and that hold nothing but tensors and plain values."""
+    """Checkpoints that are written whole or not at all, and hold tensors and plain values only."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a file beside ``path`` and put it in its place."""

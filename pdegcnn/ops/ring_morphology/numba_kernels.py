@@ -30,7 +30,7 @@ def lines_value(best, p, q, r, s, k):
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def lines_index(best, index, p, q, r, s, k, taps):
-    """Return the same, noting in ``index`` which tap won; an infinite cost never wins, because its value is -inf."""
+    """Return the same, noting the winning tap in ``index``; taps of infinite cost are never noted."""
     a, b, c, d = k[0], k[1], k[2], k[3]
     e, f, g, h = taps[0], taps[1], taps[2], taps[3]
     for w in range(np.uint64(best.size)):
