@@ -85,7 +85,7 @@ OPERATORS: list[Call] = [
     (lambda: morphological_convolution(LIFTED, K[:, ::2], stride=2, semifield="log_plus", temperature=0.1),
      ValueError, "stride: expected 1"),
     (lambda: morphological_convolution(LIFTED, K, semifield="log_plus", temperature=0.1, backend="numba"),
-     ValueError, "backend: expected one"),
+     ValueError, "backend: expected a backend"),
     (lambda: group_convolution(LIFTED, K, backend="numba"), ValueError, "has no numba version"),
     (lambda: dilation_and_erosion(LIFTED, K, K[..., :1]), ValueError, "erosion: expected shape"),
     (lambda: dilation_and_erosion(LIFTED, K[:1], K), ValueError, "dilation: expected 2 channels"),
