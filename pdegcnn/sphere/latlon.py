@@ -250,7 +250,7 @@ def _check_field(values: Any, rings: Array, around: Array, names: Sequence[str])
 def _real(name: str, value: Any) -> Tensor:
     """Return ``value`` if it is a real, dense tensor, else raise ``TypeError``."""
     if not isinstance(value, Tensor) or value.is_complex():
-        raise TypeError(f"{name}: expected a real torch.Tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+        raise TypeError(f"{name}: expected a real torch.Tensor, got {_checks.described(value)}")
     return _checks.tensor(name, value) if value.is_floating_point() or value.layout is not torch.strided else value
 
 

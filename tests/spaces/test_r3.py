@@ -224,7 +224,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "rotation nan": (lambda: pg.R3().transform(VOLUME, rotation=NAN * torch.eye(3)), ValueError, "rotation: .*orthog"),
     "axis": (lambda: pg.R3().transform(VOLUME, angle=3, axis=(0, 0, 0)), ValueError, "axis: expected a direction"),
     "angle": (lambda: pg.R3().transform(VOLUME, angle=NAN), ValueError, "angle: expected"),
-    "shift": (lambda: pg.R3().transform(VOLUME, shift=(1, 2)), ValueError, "shift: expected three ints"),
+    "shift": (lambda: pg.R3().transform(VOLUME, shift=(1, 2)), ValueError, "shift: expected 3 ints"),
     "pooled size": (lambda: pg.nn.MaxPool(3, dims=3)(VOLUME), ValueError, "u: expected sizes that windows"),
     "pooled dims": (lambda: pg.nn.MaxPool(3, dims=4), ValueError, "dims: expected one of 2, 3"),
     "resampled": (lambda: pg.nn.Resample((2, 2, 2, 2)), TypeError, "size: expected a positive int"),
