@@ -260,7 +260,7 @@ def dilation(
             the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
             finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
             radians.
-        semifield: ``"max_plus"``, or on images ``"log_plus"``: a soft maximum over the samples of the window,
+        semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
             ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. Constants stay
             constant. For low temperatures t it tends to the maximum over the samples, for high ones to the mean of the
             window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).

@@ -82,9 +82,6 @@ class GridSolver(Solver):
         self.squared = distance_of(self.distance)
         self.passes = passes(self.space, options.oversample) if self.term in ("dilation", "erosion") else SAMPLES
         if options.semifield is not None:
-            if not self.space.is_periodic:
-                usual = f"'max_plus' for {self.term} on {self.space}"
-                raise ValueError(f"semifield: expected {usual}, got {options.semifield!r}")
             self.passes = SAMPLES  # points between them would change the sum
             _checks.choice("oversample", options.oversample, (None, 1))
         self.reach = _fixed_reach(self.space, options, self.term)
@@ -211,7 +208,8 @@ class GridSolver(Solver):
         beyond = NEGLIGIBLE * torch.as_tensor(temperature)
         reach = self.reach or self._reach_of_values(field, metric, alpha, time, sign, beyond)
         kernel = self._kernel(morphology_kernel, metric, reach, 0, field, alpha, time)
-        return space.from_grid(log_plus_mean(field, kernel, temperature, sign).to(u.dtype))
+        soft = log_plus_mean(field, kernel, temperature, sign, periodic=space.is_periodic)
+        return space.from_grid(soft.to(u.dtype))
 
     def _read(self, u: Tensor, which: int, sign: int) -> Tensor:
         """Return the planes that a pass reads; points outside the image get a value that never wins."""

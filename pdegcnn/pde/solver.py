@@ -84,6 +84,11 @@ class Options:
         """Return the options that are not None."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
+    @property
+    def spelling(self) -> str:
+        """The numbers as they are written: 3.0 and True are equal to right values, 3 and 1, but are refused."""
+        return repr((self.kernel_size, self.radius, self.oversample, self.smoothing))
+
     def hashable(self) -> bool:
         """Return whether solvers can be found by these options; wrong ones may hold anything."""
         try:
