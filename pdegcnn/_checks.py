@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -138,6 +140,13 @@ def real_numbers(name: str, values: Any, dtype: torch.dtype) -> Tensor:
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected real numbers, got {type(values).__name__} of dtype {array.dtype}")
     return torch.from_numpy(array.astype(np.float64)).to(dtype)
+
+
+def path(value: Any) -> Path:
+    """Return the path that ``value`` names, else raise."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"path: expected a string or path, got {type(value).__name__}")
+    return Path(cast("str | os.PathLike[str]", value))
 
 
 def flag(name: str, value: Any) -> bool:

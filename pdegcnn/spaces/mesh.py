@@ -591,4 +591,5 @@ def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str,
 
 def _archive(path: str | Path) -> Path:
     """Return the file that a mesh is written to under this name."""
-    return Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
+    name = _checks.path(path)
+    return name if name.suffix == ".npz" else Path(f"{name}.npz")

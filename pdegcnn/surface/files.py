@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pdegcnn import _checks
 from pdegcnn._typing import Floats, Ints
 from pdegcnn.surface.repair import weld, without_isolated
 
@@ -37,14 +37,13 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
         ValueError: for a file without triangles, a damaged one, or an unknown format; of OBJ and PLY files the message
             says what is missing where.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path: expected a string or path, got {type(path).__name__}")
-    if not Path(path).is_file():
+    path = _checks.path(path)
+    if not path.is_file():
         raise FileNotFoundError(f"path: expected a mesh file, got {str(path)!r}, which does not exist")
-    name = Path(path).name.lower()
-    kind = next((k for k in (*GIFTI, *VTK) if name.endswith(k)), Path(path).suffix.lower())
+    name = path.name.lower()
+    kind = next((k for k in (*GIFTI, *VTK) if name.endswith(k)), path.suffix.lower())
     try:
-        vertices, faces = _read_obj(Path(path)) if kind == ".obj" else _read_by_library(Path(path), kind)
+        vertices, faces = _read_obj(path) if kind == ".obj" else _read_by_library(path, kind)
     except (ImportError, OSError):
         raise
     except Exception as error:
