@@ -47,7 +47,7 @@ PARTS = ("standard", "small", "large", "planar", "terms", "models", "inference",
 TERMS = {
     "layer on SE2(8)": (pg.SE2(8), STANDARD, ("convection", "diffusion", "dilation", "log-plus", "diffusion_shock")),
     "layer on R2": (pg.R2(), (4, 16, 128, 128), ("diffusion", "dilation", "log-plus", "diffusion_shock")),
-    "layer on R3": (pg.R3(), (1, 16, 32, 64, 64), ("convection", "diffusion", "dilation", "erosion")),
+    "layer on R3": (pg.R3(), (1, 16, 32, 64, 64), ("convection", "diffusion", "dilation", "log-plus", "erosion")),
 }
 """Spaces, signals and the terms of layers on them; log-plus is a dilation by a soft maximum."""
 MEASURED = ("morphology", "convection", "group convolution")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
@@ -10,6 +11,7 @@ from pdegcnn.ops.group_convolution import custom_op as _op
 from pdegcnn.ops.group_convolution.torch_impl import group_convolution as _expanded
 from pdegcnn.ops.group_convolution.torch_impl import of_volumes as _of_volumes
 from pdegcnn.ops.group_convolution.torch_impl import pull as _expanded_pull
+from pdegcnn.ops.group_convolution.torch_impl import pull_of_volumes as _pull_of_volumes
 from pdegcnn.ops.padding import BOUNDARIES, pad
 
 __all__ = ["group_convolution", "pull"]
@@ -29,7 +31,8 @@ def group_convolution(
         backend: ``"torch"`` (one call of conv2d), ``"triton"``, or None for the default here. Channel-mixing kernels
             and ``torch.func`` transforms always go through conv2d.
         periodic: whether the first axis is a circle; if not, it holds slices of a volume, which share the kernel
-            [C,1,KO,KH,KW] and end as the image does: one call of conv3d.
+            [C,1,KO,KH,KW] and end as the image does: one call of conv3d, unless ``backend="triton"`` is asked for,
+            which has zeros outside.
 
     Returns:
         Tensor [B,C,Or,H,W], or [B,Cout,Or,H,W] for a channel-mixing kernel.
@@ -45,6 +48,10 @@ def group_convolution(
         _checks.choice("boundary", boundary, BOUNDARIES)
     if periodic is not True and not _checks.flag("periodic", periodic):
         _checks.kernel(u[:, :, :1], kernel)
+        if backend == "triton" and boundary == "zeros" and not _transforms.differentiated(u, kernel):
+            around = _with_empty_slices(u, kernel)
+            planes = kernel.expand(-1, around.shape[2], -1, -1, -1)
+            return group_convolution(around, planes, boundary, backend)[:, :, : u.shape[2]]
         return _of_volumes(u, kernel, boundary)
     _checks.kernel(u, kernel if kernel.ndim == 5 else kernel.flatten(0, 1)[: kernel.shape[1]])
     chosen = _backend.choose("group_convolution", u, backend)
@@ -56,16 +63,28 @@ def group_convolution(
     return _op.correlate(u, kernel, padding, chosen)
 
 
-def pull(grad: Tensor, u: Tensor, kernel: Tensor, backend: str | None = None) -> tuple[Tensor, Tensor]:
+def pull(
+    grad: Tensor, u: Tensor, kernel: Tensor, backend: str | None = None, *, periodic: bool = True
+) -> tuple[Tensor, Tensor]:
     """Gradients in a signal and a depthwise kernel of :func:`group_convolution` with zeros outside, from that of it.
 
     For backward passes in closed form; they are not recorded.
     """
     chosen = _backend.choose("group_convolution", u, backend)
     if chosen == "torch":
-        return _expanded_pull(grad, u, kernel)
+        return (_expanded_pull if periodic else _pull_of_volumes)(grad, u, kernel)
+    if not periodic:
+        grad, around = _with_empty_slices(grad, kernel), _with_empty_slices(u, kernel)
+        planes = kernel.expand(-1, around.shape[2], -1, -1, -1)
+        to_u, to_kernel = pull(grad, around, planes, backend)
+        return to_u[:, :, : u.shape[2]], to_kernel.sum(1, keepdim=True)
     padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
     return (
         _op.spread(grad, kernel, padding, chosen),
         _op.products(grad, u, padding, kernel.shape[2], chosen),
     )
+
+
+def _with_empty_slices(u: Tensor, kernel: Tensor) -> Tensor:
+    """Volumes with so many zero slices at the end that they may be taken for a circle."""
+    return F.pad(u, (0, 0, 0, 0, 0, kernel.shape[2] // 2))

@@ -1,16 +1,19 @@
-"""The kernel's gradient of a convolution of single planes, compiled by Numba once per dtype.
+"""The kernel's gradient of a convolution of single planes or volumes, compiled by Numba once per dtype.
 
-One call of conv2d takes several times as long for it, as a group of its channels holds one plane only.
+One call of conv2d or conv3d takes several times as long for it, as a group of its channels holds one plane only.
 """
 
 from __future__ import annotations
 
 from numba import njit
 
+BLOCK = 4096
+"""Entries of a plane that are multiplied at once: two of these stay in the first cache."""
+
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
-def row_product(a, b):
-    """Sum of products of two rows."""
+def product(a, b):
+    """Sum of products of two lines."""
     total = a[0] * b[0]
     for w in range(1, a.size):
         total += a[w] * b[w]
@@ -19,21 +22,24 @@ def row_product(a, b):
 
 @njit(cache=True, nogil=True)
 def products(grad, u, out, start, stop):
-    """``out[c,i,j] = sum over b,h,w of grad[b,c,h,w] u[b,c,h+i-KH//2,w+j-KW//2]`` for some channels, zeros outside.
+    """``out[c,a,i,j] = sum of grad[b,c,d,h,w] u[b,c,d+a,h+i,w+j]`` for some channels.
 
-    Sums of rows are of the dtype of u, sums over rows of that of ``out``, float64.
+    u holds the zeros around; rows of grad end with zeros and are as long as those of u, so that blocks of rows are
+    lines. Sums over blocks are of the dtype of u, sums of these of that of ``out``, float64.
     """
-    height, width = u.shape[2:]
-    kh, kw = out.shape[1:]
+    depth, height, width = grad.shape[2:]
+    kd, kh, kw = out.shape[1:]
+    rows = max(1, BLOCK // width)
     for c in range(start, stop):
         out[c] = 0
         for b in range(u.shape[0]):
-            for i in range(kh):
-                down = i - kh // 2
-                for h in range(max(0, -down), min(height, height - down)):
-                    g, row = grad[b, c, h], u[b, c, h + down]
-                    for j in range(kw):
-                        right = j - kw // 2
-                        first, last = max(0, -right), min(width, width - right)
-                        if first < last:
-                            out[c, i, j] += row_product(g[first:last], row[first + right : last + right])
+            for d in range(depth):
+                g = grad[b, c, d].reshape(-1)
+                for first in range(0, height, rows):
+                    begin, end = first * width, min(first + rows, height) * width - kw + 1
+                    for a in range(kd):
+                        plane = u[b, c, d + a].reshape(-1)
+                        for i in range(kh):
+                            for j in range(kw):
+                                move = i * width + j
+                                out[c, a, i, j] += product(g[begin:end], plane[begin + move : end + move])

@@ -54,19 +54,38 @@ def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
         kernel = kernel.detach().requires_grad_()
         weight = expand(kernel).flatten(0, 1)
     padding = [kernel.shape[3] // 2, kernel.shape[4] // 2]
-    planes = u.shape[2] == 1 and grad.device.type == "cpu" and not _backend.refusal("convection", "numba", "cpu")
+    planes = u.shape[2] == 1 and _has_loops(grad)
     to_u, to_weight, _ = torch.ops.aten.convolution_backward(
         grad.flatten(1, 2), u.flatten(1, 2), weight.detach(), None, [1, 1], padding, [1, 1], False, [0, 0],
         u.shape[1], [True, not planes, False],
     )  # fmt: skip
     if planes:
-        to_weight = _products(grad[:, :, 0], u[:, :, 0], weight)
+        to_weight = _products(grad, u, weight[:, None])[:, 0]
     return to_u.view(u.shape), torch.autograd.grad(weight, kernel, to_weight)[0]
 
 
-def _products(grad: Tensor, u: Tensor, weight: Tensor) -> Tensor:
-    """Gradient in the kernel of a convolution of single planes [B,C,H,W], [C,1,KH,KW]."""
-    out = torch.empty(len(weight), *weight.shape[2:], dtype=torch.float64)
+def pull_of_volumes(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`of_volumes` in the signal and the kernel, with zeros outside."""
+    padding = [n // 2 for n in kernel.shape[2:]]
+    if _has_loops(grad):  # several times as fast as the backward pass of conv3d
+        to_u = F.conv3d(grad, kernel.flip(2, 3, 4), padding=padding, groups=u.shape[1])
+        return to_u, _products(grad, u, kernel)
+    to_u, to_kernel, _ = torch.ops.aten.convolution_backward(
+        grad, u, kernel, None, [1, 1, 1], padding, [1, 1, 1], False, [0, 0, 0], u.shape[1], [True, True, False],
+    )  # fmt: skip
+    return to_u, to_kernel
+
+
+def _has_loops(grad: Tensor) -> bool:
+    """Whether the compiled loops for gradients in kernels run here."""
+    return grad.device.type == "cpu" and not _backend.refusal("convection", "numba", "cpu")
+
+
+def _products(grad: Tensor, u: Tensor, kernel: Tensor) -> Tensor:
+    """Gradient in the kernel [C,1,KD,KH,KW] of a convolution of volumes, or of single planes."""
+    out = torch.empty(kernel.shape[0], *kernel.shape[2:], dtype=torch.float64)
+    slices, rows, columns = (n // 2 for n in kernel.shape[2:])
+    around, lines = pad(u, rows, columns, "zeros", slices), F.pad(grad, (0, 2 * columns))
     products = _jit.specialise(LOOPS, None, 0).products
-    _jit.parallel(products, len(weight), _jit.array(grad), _jit.array(u), out.numpy())
-    return out[:, None].to(weight.dtype)
+    _jit.parallel(products, len(out), _jit.array(lines), _jit.array(around), out.numpy())
+    return out[:, None].to(kernel.dtype)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
 from pdegcnn.ops import backend as _backend
+from pdegcnn.ops._log_plus import soft_extremum as _soft_extremum
 from pdegcnn.ops.morphology import custom_op as _op
-from pdegcnn.ops.morphology.log_plus import log_plus as _log_plus
+from pdegcnn.ops.morphology.log_plus import GridTaps as _GridTaps
 
 __all__ = ["dilation_and_erosion", "log_plus_mean", "morphological_convolution"]
 
@@ -45,7 +48,8 @@ def morphological_convolution(
         sign: +1 for dilation, -1 for erosion.
         backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
         stride: planes of u for each orientation of the kernel and of the output; the others lie between. Max-plus only.
-        periodic: whether the first plane follows the last; if not, taps beyond them never win. Max-plus only.
+        periodic: whether the first plane follows the last; if not, taps beyond them never win, and log-plus takes one
+            kernel for all planes, [C,1,KO,KH,KW].
         semifield: ``"max_plus"`` or ``"log_plus"``.
         temperature: t > 0 of log-plus, a number or a tensor [] or [C] of the dtype of ``u``; in units of u.
 
@@ -57,18 +61,17 @@ def morphological_convolution(
         TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
-    _checks.kernel(u, kernel, stride=stride)
+    soft = semifield != "max_plus" or temperature is not None
+    if type(periodic) is not bool:
+        _checks.flag("periodic", periodic)
+    _checks.kernel(u if periodic or not soft else u[:, :, :1], kernel, stride=stride)
     if type(sign) is not int or sign not in (1, -1):
         _checks.choice("sign", sign, (1, -1))
-    if periodic is not True:
-        _checks.flag("periodic", periodic)
-    if semifield != "max_plus" or temperature is not None:
+    if soft:
         t = _checks.temperature(temperature, semifield, u)
         if stride != 1:
             raise ValueError(f"stride: expected 1 for semifield='log_plus', got {stride}")
-        if not periodic:
-            raise ValueError("periodic: expected True for semifield='log_plus', got False")
-        return _soft(u, kernel, t, sign, backend, mean=False)
+        return _soft(u, kernel, t, sign, backend, periodic=periodic, mean=False)
     chosen = _backend.choose("morphological_convolution", u, backend)
     keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
     if _transforms.differentiated(u, kernel):
@@ -77,7 +80,13 @@ def morphological_convolution(
 
 
 def log_plus_mean(
-    u: Tensor, kernel: Tensor, temperature: Tensor | float, sign: int = +1, backend: str | None = None
+    u: Tensor,
+    kernel: Tensor,
+    temperature: Tensor | float,
+    sign: int = +1,
+    backend: str | None = None,
+    *,
+    periodic: bool = True,
 ) -> Tensor:
     """``t log(sum exp((u - k) / t) / sum exp(-k / t))`` over the taps inside the image: a constant stays constant.
 
@@ -91,6 +100,7 @@ def log_plus_mean(
         temperature: t > 0, a number or a tensor [] or [C] of the dtype of ``u``.
         sign: +1 for dilation, -1 for erosion.
         backend: ``"triton"`` or ``"torch"``; by default the fastest that runs here.
+        periodic: as in :func:`morphological_convolution`; if not, the kernel is [C,1,KO,KH,KW].
 
     Returns:
         Tensor of the shape and dtype of ``u``.
@@ -100,20 +110,24 @@ def log_plus_mean(
         TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
-    _checks.kernel(u, kernel)
+    _checks.kernel(u if _checks.flag("periodic", periodic) else u[:, :, :1], kernel)
     _checks.choice("sign", sign, (1, -1))
-    return _soft(u, kernel, _checks.temperature(temperature, "log_plus", u), sign, backend, mean=True)
+    t = _checks.temperature(temperature, "log_plus", u)
+    return _soft(u, kernel, t, sign, backend, periodic=periodic, mean=True)
 
 
 def _soft(
-    u: Tensor, kernel: Tensor, temperature: Tensor | float, sign: int, backend: str | None, *, mean: bool
+    u: Tensor,
+    kernel: Tensor,
+    temperature: Tensor | float,
+    sign: int,
+    backend: str | None,
+    *,
+    periodic: bool,
+    mean: bool,
 ) -> Tensor:
-    if _checks.autocasts(u.device):
-        with torch.autocast(u.device.type, enabled=False):  # half precision would spoil the sums
-            return _soft(u, kernel, temperature, sign, backend, mean=mean)
-    if sign == -1:
-        return -_soft(-u, kernel, temperature, +1, backend, mean=mean)
-    return _log_plus(u, kernel, temperature, backend, morphological_convolution, mean)
+    taps = _GridTaps(backend, partial(morphological_convolution, periodic=periodic), periodic)
+    return _soft_extremum(u, kernel, temperature, sign, taps, mean=mean)
 
 
 def dilation_and_erosion(

@@ -36,22 +36,26 @@ def morphological_convolution(
     return best
 
 
-def log_plus(u: Tensor, kernel: Tensor, temperature: Tensor, sign: int = +1, mean: bool = False) -> Tensor:
+def log_plus(
+    u: Tensor, kernel: Tensor, temperature: Tensor, sign: int = +1, mean: bool = False, periodic: bool = True
+) -> Tensor:
     """``t log sum exp((u - k) / t)`` (sign +1) or ``-t log sum exp(-(u + k) / t)`` (sign -1) over the same taps.
 
     With ``mean`` the sum is divided by that of ``exp(-k / t)``. The temperature t is [] or [C].
     """
     if sign == -1:
-        return -log_plus(-u, kernel, temperature, mean=mean)
-    height, width = u.shape[-2:]
+        return -log_plus(-u, kernel, temperature, mean=mean, periodic=periodic)
+    planes, height, width = u.shape[-3:]
     ko, kh, kw = kernel.shape[-3:]
-    margin = (kw // 2, kw // 2, kh // 2, kh // 2)
+    beyond = 0 if periodic else ko // 2
+    margin = (kw // 2, kw // 2, kh // 2, kh // 2, beyond, beyond)
     padded, outside = F.pad(u, margin), F.pad(torch.zeros_like(u), margin, value=1.0)
     t, taps = temperature.view(-1, 1, 1, 1), []
     for a, i, j in product(range(ko), range(kh), range(kw)):
-        value, away = (x.roll(ko // 2 - a, dims=2)[..., i : i + height, j : j + width] for x in (padded, outside))
+        moved = (x.roll(ko // 2 - a, dims=2)[:, :, beyond : beyond + planes] for x in (padded, outside))
+        value, away = (x[..., i : i + height, j : j + width] for x in moved)
         weight = kernel[:, :, a, i, j, None, None]
         absent = (away > 0) | (weight == torch.inf)
         taps.append(torch.where(absent, -torch.inf, (value - torch.where(absent, 0, weight)) / t))
     value = t * torch.logsumexp(torch.stack(taps), 0)
-    return value - log_plus(torch.zeros_like(u), kernel, temperature) if mean else value
+    return value - log_plus(torch.zeros_like(u), kernel, temperature, periodic=periodic) if mean else value
