@@ -56,6 +56,19 @@ def as_positions(vertices: Any) -> Floats:
 
 def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
     """Return rows of three numbers of one of NumPy's ``kinds`` of a tensor, an array or lists, else raise."""
+    array = _as_array(name, value, wanted, kinds)
+    if array.ndim != 2 or array.shape[1] != 3 or array.shape[0] == 0:
+        raise ValueError(f"{name}: expected {wanted} with at least one row, got shape {array.shape}")
+    return array
+
+
+def as_whole(name: str, value: Any) -> Ints:
+    """Return whole numbers ``[n]`` of a tensor, an array or a list, else raise."""
+    return _as_array(name, value, "[n] long", "iu").astype(np.int64)
+
+
+def _as_array(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
+    """Return numbers of one of NumPy's ``kinds``, else raise."""
     try:
         if hasattr(value, "detach"):  # NumPy has no bfloat16
             value = value.detach().cpu()
@@ -67,8 +80,6 @@ def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
         ) from error
     if array.dtype.kind not in kinds:
         raise TypeError(f"{name}: expected {wanted}, got dtype {array.dtype}")
-    if array.ndim != 2 or array.shape[1] != 3 or array.shape[0] == 0:
-        raise ValueError(f"{name}: expected {wanted} with at least one row, got shape {array.shape}")
     return array
 
 
