@@ -18,7 +18,6 @@ from pdegcnn.ops.group_convolution import group_convolution as _group_convolutio
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
 from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
-from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.shared import checked_solver as _solver
 from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
@@ -260,10 +259,10 @@ def dilation(
             the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
             finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
             radians.
-        semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
-            ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. Constants stay
-            constant. For low temperatures t it tends to the maximum over the samples, for high ones to the mean of the
-            window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
+        semifield: ``"max_plus"``, or ``"log_plus"``: a soft maximum over the samples of the window,
+            ``t log(sum a exp((u(h) - k) / t) / sum a exp(-k / t))`` with the areas a of points, whose gradient goes to
+            all of them. Constants stay constant. For low temperatures t it tends to the maximum over the samples, for
+            high ones to the mean of the window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
         temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
     Returns:
@@ -342,7 +341,6 @@ def _morphology(
     found = check_metric(metric, space.metric_dim, u)
     if t is None:
         return solver.morphology(u, found, alpha, time, sign)
-    assert isinstance(solver, GridSolver)
     return solver.soft_morphology(u, found, alpha, time, sign, t)
 
 

@@ -74,7 +74,7 @@ class PDELayer(nn.Module):
             with rotations better, at several times the cost.
         oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
             what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
-        semifield: ``"max_plus"``, or on grids ``"log_plus"``: dilation and erosion take a soft maximum; see
+        semifield: ``"max_plus"`` or ``"log_plus"``: dilation and erosion take a soft maximum; see
             :func:`pdegcnn.functional.dilation`.
         temperature: how soft it is, positive, in units of the signal.
         learn_temperature: learn a temperature for each channel of each term, starting from ``temperature``.

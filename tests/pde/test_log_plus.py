@@ -160,7 +160,7 @@ BAD = [
     (R2, {"semifield": "min_plus"}, ValueError, "semifield: expected one of"),
     (R2, {"semifield": "max_plus", "temperature": None, "learn_temperature": True}, ValueError, "learn_temperature: "),
     (R2, {"learn_temperature": 1}, TypeError, "learn_temperature: expected True or False"),
-    (S2, {}, ValueError, "semifield: expected 'max_plus' for dilation on S2"),
+    (S2, {"subgrid": "newton"}, ValueError, "subgrid: expected one of None, got 'newton'"),
     (pg.R3(), {"temperature": -1.0}, ValueError, "temperature: expected a value in"),
     (pg.R3(), {"temperature": math.nan}, ValueError, "temperature: expected a value in"),
     (pg.R3(), {"oversample": 2}, ValueError, "oversample: expected one of None, 1"),
