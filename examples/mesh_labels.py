@@ -1,18 +1,22 @@
-"""Label the vertices of a real surface from its shape alone, and see that neither frames nor rotations matter.
+"""Label the vertices of a real surface from its shape alone, and see that frames, rotations and numbers do not matter.
 
-    python examples/mesh_labels.py [--seconds 60] [--data nilearn] [--out FOLDER] [--smoke]
+    python examples/mesh_labels.py [--steps 200] [--data nilearn] [--out FOLDER] [--results FOLDER] [--smoke]
 
 With ``--data``: depth classes of the sulci on the fsaverage5 cortex, learned on the left hemisphere and tested on the
 right one (mirrored, so that both are oriented alike); nilearn has it inside its wheel. Without: height classes of waves
 on a sphere, learned on one and tested on another. Input is the bending of the surface at each vertex: a scalar (mean)
-and a spin-2 field (how it differs between directions). A gauge-equivariant network is compared with a plain graph
-convolution and with spectral diffusion as in DiffusionNet, both of as many parameters; these see the scalar
-and the length of the spin-2 field.
+and a spin-2 field (how it differs between directions). A gauge-equivariant network and a network of PDE layers stand
+beside a plain graph convolution and spectral diffusion as in DiffusionNet, which have as many parameters as the first;
+all but the first see the scalar and the length of the spin-2 field. All make the same number of steps.
+
+Learning rates were chosen by ``--held``: train without the front fifth of the first surface, score there, do not look
+at the other surface.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +26,25 @@ from torch import Tensor, nn
 
 import pdegcnn as pg
 from pdegcnn_examples.command_line import load_or_exit, parse, parser
+from pdegcnn_examples.networks.meshes import NETS, bending, of_equal_size
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots.surfaces import paint
-from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, gradient, waves
-from pdegcnn_examples.training import Settings, parameters, recipe
+from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, waves
+from pdegcnn_examples.training import Settings, TrainingResult, parameters, recipe
+from pdegcnn_examples.training.result_file import write_result
 
 CLASSES = 3
+NAMES = {"gauge": "gauge", "pde": "PDE", "graph": "graph", "diffusion": "DiffusionNet-like"}
+RATES = {"gauge": 0.01, "pde": 0.01, "graph": 0.01, "diffusion": 0.01}
 ROWS = {
     "parameters": ("parameters", "{}"),
     "accuracy, surface learned from": ("learned", "{:.3f}"),
     "accuracy, other surface": ("other", "{:.3f}"),
+    "accuracy, half of its vertices": ("other_coarser", "{:.3f}"),
     "change by a random gauge": ("by_gauge", "{:.0e}"),
     "change by a rotation": ("by_rotation", "{:.0e}"),
+    "change by new vertex numbers": ("by_numbers", "{:.0e}"),
     "seconds a step": ("pace", "{:.2f}"),
-    "steps": ("steps", "{}"),
 }
 
 
@@ -44,108 +53,26 @@ def classes(values: Tensor) -> Tensor:
     return values.argsort().argsort() * CLASSES // values.numel()
 
 
-def bending(mesh: pg.Mesh) -> pg.gauge.Features:
-    """How fast the surface leaves the tangent plane: its mean over the neighbours, and its second harmonic (spin 2)."""
-    near = mesh.neighbours(2.5, torch.empty(0, dtype=torch.float64))
-    _, _, normal = mesh.frames_in_space()
-    away = (mesh.vertices[near.source] - mesh.vertices[near.centre]) / mesh.unit
-    squared = near.offset.abs().square()
-    rate = torch.where(squared > 0, (away * normal[near.centre]).sum(1) / squared.clamp_min(1e-9), 0)
-    wave = torch.where(squared > 0, (near.offset / near.offset.abs().clamp_min(1e-9)) ** 2, 0)
-    count = (near.start.diff() - 1).to(rate)
-    zero = torch.zeros(mesh.vertex_count, dtype=torch.float64)
-    mean = zero.index_add(0, near.centre, rate) / count
-    second = zero.to(wave.dtype).index_add(0, near.centre, rate * wave) / count
-    scale = mean.std()
-    fields = {0: (mean - mean.mean()) / scale, 2: second / scale}
-    return {k: f[None, None].to(torch.complex64 if k else torch.float32) for k, f in fields.items()}
-
-
-class GaugeNet(nn.Module):
-    """Convolutions and diffusions of spins 0, 1, 2; the head reads spin 0."""
-
-    def __init__(self, width: int = 6, blocks: int = 3) -> None:
-        super().__init__()
-        spins = {0: width, 1: width, 2: width}
-        self.first = pg.gauge.GaugeConv({0: 1, 2: 1}, spins)
-        self.convolutions = nn.ModuleList(pg.gauge.GaugeConv(spins, spins) for _ in range(blocks))
-        self.spread = nn.ModuleList(pg.gauge.Diffusion(width, spin=0) for _ in range(blocks))
-        self.norms = nn.ModuleList(pg.gauge.SpinNorm(spins) for _ in range(blocks))
-        self.gates = nn.ModuleList(pg.gauge.GatedNonlinearity(spins) for _ in range(blocks))
-        self.head = nn.Conv1d(width, CLASSES, 1)
-
-    def forward(self, fields: pg.gauge.Features, mesh: pg.Mesh) -> Tensor:
-        x = self.first(fields, mesh)
-        for convolution, spread, norm, gate in zip(self.convolutions, self.spread, self.norms, self.gates):
-            y = gate(norm(convolution(spread(x, mesh), mesh)))
-            x = {k: x[k] + y[k] for k in x}
-        return self.head(x[0])
-
-
-class GraphNet(nn.Module):
-    """Each layer mixes a vertex with the mean of its neighbours."""
-
-    def __init__(self, width: int, blocks: int = 3) -> None:
-        super().__init__()
-        self.first = nn.Conv1d(4, width, 1)
-        self.mixes = nn.ModuleList(nn.Conv1d(2 * width, width, 1) for _ in range(blocks))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(blocks))
-        self.head = nn.Conv1d(width, CLASSES, 1)
-
-    def forward(self, fields: pg.gauge.Features, mesh: pg.Mesh) -> Tensor:
-        x = torch.cat((fields[0], fields[2].abs()), dim=1)
-        x = self.first(torch.cat((x, mean_of_neighbours(x, mesh)), dim=1))
-        for mix, norm in zip(self.mixes, self.norms):
-            x = x + torch.relu(norm(mix(torch.cat((x, mean_of_neighbours(x, mesh)), dim=1))))
-        return self.head(x)
-
-
-class DiffusionNetLike(nn.Module):
-    """Blocks of spectral diffusion over learned times, products of gradients, and mixing at each vertex.
-
-    After DiffusionNet (arXiv 2012.00888), written anew: 64 eigenfunctions; the products are ``tanh(Re(conj(grad u) A
-    grad u))`` with a learned complex matrix A.
-    """
-
-    def __init__(self, width: int, blocks: int = 3) -> None:
-        super().__init__()
-        self.first = nn.Conv1d(2, width, 1)
-        self.spread = nn.ModuleList(
-            pg.gauge.Diffusion(width, spin=0, method="spectral", modes=64) for _ in range(blocks)
-        )
-        self.turns = nn.ModuleList(pg.gauge.SpinMix({1: width}, {1: width}) for _ in range(blocks))
-        self.mixes = nn.ModuleList(
-            nn.Sequential(nn.Conv1d(3 * width, width, 1), nn.ReLU(), nn.Conv1d(width, width, 1)) for _ in range(blocks)
-        )
-        self.head = nn.Conv1d(width, CLASSES, 1)
-
-    def forward(self, fields: pg.gauge.Features, mesh: pg.Mesh) -> Tensor:
-        x = self.first(torch.cat((fields[0], fields[2].abs()), dim=1))
-        for spread, turn, mix in zip(self.spread, self.turns, self.mixes):
-            smooth = spread({0: x}, mesh)[0]
-            slope = gradient(smooth, mesh)
-            product = torch.tanh((slope.conj() * turn({1: slope})[1]).real)
-            x = x + mix(torch.cat((x, smooth, product), dim=1))
-        return self.head(x)
-
-
-def mean_of_neighbours(x: Tensor, mesh: pg.Mesh) -> Tensor:
-    near = mesh.neighbours(None, x)
-    other = near.source != near.centre
-    total = torch.zeros_like(x).index_add(2, near.centre[other], x[:, :, near.source[other]])
-    return total / (near.start.diff() - 1)
+def settings(net: str, given: Any) -> Settings:
+    """How the network called ``net`` is trained: one sample a step, ``given.steps`` steps."""
+    return Settings(1, 1, given.rate or RATES[net], 0.0, seconds=given.seconds, seed=given.seed)
 
 
 def train(
-    name: str, model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor, given: Any
-) -> tuple[int, float]:
-    """At most ``given.seconds`` and ``given.steps``; returns the steps made and the seconds of each."""
+    net: str,
+    model: nn.Module,
+    fields: pg.gauge.Features,
+    mesh: pg.Mesh,
+    labels: Tensor,
+    used: Tensor,
+    given: Any,
+) -> TrainingResult:
+    """Train on the vertices where ``used``."""
 
     def loss(chosen: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(model(fields, mesh), labels[None])
+        return nn.functional.cross_entropy(model(fields, mesh)[..., used], labels[None, used])
 
-    how = Settings(1, 1, 1e-2, 0.0, "constant", seconds=given.seconds, seed=given.seed)
-    done = recipe.train_alone(name, model, loss, given.steps, how, given)
+    done = recipe.train_alone(net, model, loss, given.steps, settings(net, given), given)
     model.train()
     for module in model.modules():  # statistics of the trained network
         if hasattr(module, "momentum"):
@@ -154,25 +81,46 @@ def train(
         for _ in range(4):
             model(fields, mesh)
     model.eval()
-    return done.steps, done.seconds / done.steps
+    return done
 
 
-def accuracy(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor) -> float:
-    with torch.no_grad():
-        return float((model(fields, mesh)[0].argmax(0) == labels).float().mean())
+@torch.no_grad()
+def accuracy(
+    model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, labels: Tensor, used: Tensor | None = None
+) -> float:
+    """Share of the vertices (where ``used``) with the right label."""
+    right = model(fields, mesh)[0].argmax(0) == labels
+    return float((right if used is None else right[used]).float().mean())
 
 
-def change(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh) -> tuple[float, float]:
-    """Relative change of the logits under a random gauge, and under a random rotation of the whole surface."""
-    with torch.no_grad():
-        before = model(fields, mesh)
-        angles = 6.3 * torch.rand(mesh.vertex_count, dtype=torch.float64)
-        turned = model(pg.gauge.transform(fields, angles), mesh.with_gauge(angles))
-        rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
-        rotation = rotation * torch.linalg.det(rotation)
-        moved = pg.Mesh.from_arrays(mesh.vertices @ rotation.T + 10, mesh.faces)
-        rotated = model(bending(moved), moved)
-    return tuple(float((x - before).norm() / before.norm()) for x in (turned, rotated))  # pyright: ignore
+def coarser(mesh: pg.Mesh, labels: Tensor) -> tuple[pg.Mesh, Tensor]:
+    """The surface with half of its vertices, in the same unit of length, and their labels."""
+    level = mesh.surface.level(2.0)
+    kept = torch.from_numpy(level.kept)
+    faces = mesh.coarsen(2.0).faces
+    return pg.Mesh.from_arrays(mesh.vertices[kept], faces, unit=mesh.unit), labels[kept]
+
+
+@torch.no_grad()
+def changes(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, seed: int) -> dict[str, float]:
+    """Relative change of the logits under a random gauge, a random motion of the whole surface, new numbers of the
+    vertices.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    before = model(fields, mesh)
+    angles = 6.3 * torch.rand(mesh.vertex_count, generator=draw, dtype=torch.float64)
+    turned = model(pg.gauge.transform(fields, angles), mesh.with_gauge(angles))
+    rotation, _ = torch.linalg.qr(torch.randn(3, 3, generator=draw, dtype=torch.float64))
+    rotation = rotation * torch.linalg.det(rotation)
+    moved = pg.Mesh.from_arrays(mesh.vertices @ rotation.T + 10, mesh.faces)
+    order = torch.randperm(mesh.vertex_count, generator=draw)
+    numbered = pg.Mesh.from_arrays(mesh.vertices[order], order.argsort()[mesh.faces])
+    found = {
+        "by_gauge": turned,
+        "by_rotation": model(bending(moved), moved),
+        "by_numbers": model(bending(numbered), numbered)[..., order.argsort()],
+    }
+    return {name: float((x - before).norm() / before.norm()) for name, x in found.items()}
 
 
 def picture(mesh: pg.Mesh, columns: dict[str, Tensor], path: Path) -> None:
@@ -185,47 +133,83 @@ def picture(mesh: pg.Mesh, columns: dict[str, Tensor], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def narrower(build: Any, limit: int) -> nn.Module:
-    """The widest network of at most ``limit`` parameters."""
-    return build(max(w for w in range(4, 200) if parameters(build(w)) <= limit))
+def load(given: Any) -> tuple[str, list[tuple[pg.Mesh, Tensor]]]:
+    """The surface to learn from and the one to test on, with a label at each vertex, and what they are."""
+    if given.data is not None:
+        folder = load_or_exit(lambda: cortex_folder(given.data))
+        surface, both = "fsaverage5, left to right", [cortex(folder, side) for side in ("left", "right")]
+    else:
+        size = 2 if given.smoke else 4
+        surface, both = "waves on spheres", [waves(size, given.seed + k) for k in (0, 1)]
+    return surface, [(mesh, classes(values)) for mesh, values in both]
+
+
+def arguments() -> Any:
+    """The command line."""
+    made = parser(__doc__, out="mesh_labels", seconds=None, data=DATA)
+    made.add_argument("--steps", type=int, default=200, help="of training (default: %(default)s)")
+    made.add_argument("--rate", type=float, help="highest learning rate of all networks (default: of each)")
+    made.add_argument("--nets", nargs="+", choices=tuple(NETS), default=list(NETS), help="networks (default: all)")
+    made.add_argument("--held", action="store_true", help="hold out the front fifth of the first surface to choose by")
+    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
+    given = parse(made)
+    if given.steps < 1:
+        made.error(f"--steps: expected a number >= 1, got {given.steps}")
+    if given.rate is not None and not 0 < given.rate <= 1:
+        made.error(f"--rate: expected a number in (0, 1], got {given.rate}")
+    if given.smoke:
+        given.steps = 3
+    return given
 
 
 def main() -> None:
-    made = parser(__doc__, out="mesh_labels", seconds=60, data=DATA)
-    made.add_argument("--steps", type=int, default=300, help="of training at most (default: %(default)s)")
-    given = parse(made)
-    torch.manual_seed(given.seed)
-    if given.data is not None:
-        folder = load_or_exit(lambda: cortex_folder(given.data))
-        surface, (learn, test) = "fsaverage5, left to right", [cortex(folder, side) for side in ("left", "right")]
-    else:
-        size = 2 if given.smoke else 4
-        surface, (learn, test) = "waves on spheres", [waves(size, given.seed + k) for k in (0, 1)]
-    learn, test = ((mesh, classes(values)) for mesh, values in (learn, test))
-    inputs = [bending(mesh) for mesh, _ in (learn, test)]
-    gauge = GaugeNet()
-    limit = parameters(gauge)
-    models = {
-        "gauge": gauge,
-        "graph": narrower(GraphNet, limit),
-        "DiffusionNet-like": narrower(DiffusionNetLike, limit),
-    }
-    results: dict[str, Any] = {}
-    columns = {"classes": test[1]}
-    print(f"{surface}: {learn[0].vertex_count} vertices")
-    for name, model in models.items():
-        steps, pace = train(name, model, inputs[0], *learn, given)
-        scores = [accuracy(model, x, *data) for x, data in zip(inputs, (learn, test))]
-        by_gauge, by_rotation = change(model, inputs[1], test[0])
-        results[name] = {"parameters": parameters(model), "learned": scores[0], "other": scores[1]}
-        results[name] |= {"by_gauge": by_gauge, "by_rotation": by_rotation, "pace": pace, "steps": steps}
+    """Train and test the networks, print the table, write the folder."""
+    given = arguments()
+    surface, ((mesh, labels), (other, truth)) = load(given)
+    print(f"{surface}: {mesh.vertex_count} vertices, {given.steps} steps")
+    used = torch.ones_like(labels, dtype=torch.bool)
+    if given.held:
+        used = mesh.vertices[:, 1] < mesh.vertices[:, 1].quantile(0.8)
+    coarse, coarse_truth = coarser(other, truth)
+    inputs = {name: bending(m) for name, m in (("mesh", mesh), ("other", other), ("coarse", coarse))}
+    results: dict[str, dict[str, Any]] = {}
+    columns = {"classes": truth}
+    for net in given.nets:
+        torch.manual_seed(given.seed)
+        model = of_equal_size(net, mesh, CLASSES)
+        done = train(net, model, inputs["mesh"], mesh, labels, used, given)
+        pace = done.seconds / done.steps
+        if given.held:
+            held = accuracy(model, inputs["mesh"], mesh, labels, ~used)
+            print(f"{NAMES[net]}: {held:.3f} of the vertices held out, {pace:.2f} s a step")
+            continue
+        figures = {
+            "learned": accuracy(model, inputs["mesh"], mesh, labels),
+            "other": accuracy(model, inputs["other"], other, truth),
+            "other_coarser": accuracy(model, inputs["coarse"], coarse, coarse_truth),
+            **changes(model, inputs["other"], other, given.seed),
+        }
+        results[NAMES[net]] = {"parameters": parameters(model), **figures, "pace": pace, "steps": done.steps}
         with torch.no_grad():
-            columns[f"{name}: {100 * scores[1]:.1f} %"] = model(inputs[1], test[0])[0].argmax(0)
+            columns[f"{NAMES[net]}: {100 * figures['other']:.1f} %"] = model(inputs["other"], other)[0].argmax(0)
+        if given.results is not None:
+            write_result(
+                given.results / f"mesh_labels-{net}-{given.seed}.json",
+                *("mesh_labels", net, figures),
+                seed=given.seed,
+                parameters=parameters(model),
+                seconds=done.seconds,
+                epochs=done.steps,
+                data=surface,
+                settings=asdict(settings(net, given)),
+            )
+    if given.held:
+        return
     print(table(results, ROWS, width=19))
 
     def fill(folder: Path) -> None:
         (folder / "results.json").write_text(json.dumps({"surface": surface, "networks": results}, indent=2))
-        picture(test[0], columns, folder / "mesh_labels.png")
+        picture(other, columns, folder / "mesh_labels.png")
 
     write_folder(given.out, fill)
     print(f"wrote {given.out / 'mesh_labels.png'}")

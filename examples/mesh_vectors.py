@@ -1,17 +1,19 @@
 """Smooth a tangent vector field on a surface and fill its gaps, by learned connection diffusion.
 
-    python examples/mesh_vectors.py [--seconds 60] [--data nilearn] [--out FOLDER] [--smoke]
+    python examples/mesh_vectors.py [--epochs 20] [--data nilearn] [--out FOLDER] [--results FOLDER] [--smoke]
 
 Vectors are known, with noise, at some of the vertices; whole patches are missing. The network diffuses what is known
 over eight learned times, divides by the diffused mask, and weighs the eight results at each vertex by how much was
 known around. Diffusion by the connection Laplacian is compared with the same network on components, as plain functions:
-those in space (x, y, z, projected to the tangent planes again) and those in the frames. Every network has the same
-parameters. Training and test fields are sums of a gradient and a turned gradient of random smooth functions.
+those in space (x, y, z, projected to the tangent planes again) and those in the frames. Every network has the
+same parameters and makes the same number of steps. Training and test fields are sums of a gradient and a turned
+gradient of random smooth functions.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from pdegcnn_examples.command_line import load_or_exit, parse, parser
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots.surfaces import paint
 from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, gradient, waves
-from pdegcnn_examples.training import parameters, recipe
+from pdegcnn_examples.training import Settings, parameters, recipe
+from pdegcnn_examples.training.result_file import write_result
 
 NOISE, KNOWN, PATCHES, MISSING = 0.5, 0.4, 6, 0.2
 """Noise by root mean square of the field, share of vertices known outside of the patches, number and area of these."""
@@ -155,6 +158,11 @@ def picture(mesh: pg.Mesh, columns: dict[str, tuple[Tensor, Tensor]], field: Ten
     figure.savefig(path, dpi=100)
 
 
+def surface_of(given: Any) -> str:
+    """What the surface is called."""
+    return "fsaverage5, left" if given.data is not None else "waves on a sphere"
+
+
 def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Tensor]], Tensor]:
     """Train and measure every network."""
     draw = torch.Generator().manual_seed(given.seed)
@@ -178,9 +186,21 @@ def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Te
             noisy, mask, _ = spoil(clean, mesh, torch.default_generator)
             return (model(noisy, mask, mesh) - clean).abs().square().mean()
 
-        how = recipe.on_the_clock(given.seconds, given.seed, 0.03, batch=2)
+        how = Settings(given.epochs, 2, 0.03, seconds=given.seconds, seed=given.seed)
         done = recipe.train_alone(kind, model, loss, len(learn), how, given)
         results[kind] = measure(model, spoiled, mesh, angles) | {"steps": done.steps}
+        if given.results is not None:
+            figures = {k: v for k, v in results[kind].items() if k.startswith(("error", "change"))}
+            write_result(
+                given.results / f"mesh_vectors-{kind.replace(' ', '_')}-{given.seed}.json",
+                *("mesh_vectors", kind, figures),
+                seed=given.seed,
+                parameters=parameters(model),
+                seconds=done.seconds,
+                epochs=given.epochs,
+                data=surface_of(given),
+                settings=asdict(how),
+            )
         with torch.no_grad():
             out = model(noisy[:1], mask[:1], mesh)[0]
         columns[f"{kind}: error {results[kind]['error']:.3f}"] = (out, torch.ones_like(mask[0]))
@@ -188,9 +208,17 @@ def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Te
 
 
 def main() -> None:
-    given = parse(parser(__doc__, out="mesh_vectors", seconds=60, data=DATA))
+    """Train and test the networks, print the table, write the folder."""
+    made = parser(__doc__, out="mesh_vectors", seconds=None, data=DATA)
+    made.add_argument("--epochs", type=int, default=20, help="of 16 steps (default: %(default)s)")
+    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
+    given = parse(made)
+    if given.epochs < 1:
+        made.error(f"--epochs: expected a number >= 1, got {given.epochs}")
+    if given.smoke:
+        given.epochs = 1
     results, mesh, columns, field = run(given)
-    surface = "fsaverage5, left" if given.data is not None else "waves on a sphere"
+    surface = surface_of(given)
     print(f"{surface}, {mesh.vertex_count} vertices; errors by the length of the field (root mean square)")
     print(table(results, ROWS))
 

@@ -7,7 +7,9 @@ outputs, its loss and the way to read boxes from its maps are the same. Prints a
 checkpoints, numbers and a picture.
 
     python examples/sphere_detection.py
-    python examples/sphere_detection.py --data DIR --seconds 3600   # DIR holds mnist.npz
+    python examples/sphere_detection.py --data DIR --epochs 20 --results results   # DIR holds mnist.npz
+
+Both networks see each scene as often. The test scenes hold other digits than the training scenes.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +40,8 @@ from pdegcnn_examples.datasets.digits import load_upright
 from pdegcnn_examples.networks.panoramas import UNet
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots import spheres
-from pdegcnn_examples.training import parameters, recipe
+from pdegcnn_examples.training import Settings, parameters, recipe
+from pdegcnn_examples.training.result_file import write_result
 
 FIBRE, CLASSES = 8, 10
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003}
@@ -164,6 +168,27 @@ def detect(model: nn.Module, signals: Tensor, space: pg.SO3, threshold: float) -
     return [boxes for part in parts for boxes in part]
 
 
+def settings(name: str, chosen: argparse.Namespace) -> Settings:
+    """How the network called ``name`` is trained."""
+    return Settings(chosen.epochs, 8, RATES[name], seconds=chosen.seconds, seed=chosen.seed)
+
+
+def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> None:
+    """Write the result file of every network."""
+    for name, found in results.items():
+        figures = {k: v for k, v in found.items() if k.startswith(("boxes_", "digits_", "equivariance"))}
+        write_result(
+            chosen.results / f"sphere_detection-{FILES[name]}-{chosen.seed}.json",
+            *("sphere_detection", FILES[name], figures),
+            seed=chosen.seed,
+            parameters=found["parameters"],
+            seconds=sum(found[f"{mode}_seconds"] for mode in MODES if f"{mode}_seconds" in found),
+            epochs=chosen.epochs,
+            data=f"{chosen.scenes} scenes of {source}, band {chosen.band}",
+            settings=asdict(settings(name, chosen)),
+        )
+
+
 def measure(
     name: str, mode: str, data: tuple[dict[str, Scenes], dict[str, Scenes]], space: pg.SO3, chosen: argparse.Namespace
 ) -> tuple[nn.Module, Any]:
@@ -174,9 +199,9 @@ def measure(
     def loss(batch: Tensor) -> Tensor:
         return detection_loss(model(signals[batch]), space, [boxes[i] for i in batch.tolist()])
 
-    how = recipe.on_the_clock(chosen.seconds, chosen.seed, RATES[name], batch=8)
+    how = settings(name, chosen)
     done = recipe.train_alone(f"{name}, {mode}", model, loss, len(boxes), how, chosen)
-    found: dict[str, Any] = {"parameters": parameters(model)}
+    found: dict[str, Any] = {"parameters": parameters(model), f"{mode}_seconds": done.seconds}
     found["seconds_per_epoch"] = recipe.seconds_per_epoch(done, how, len(boxes))
     for test in MODES if mode == "upright" else ("rotated",):
         there = data[1][test]
@@ -265,7 +290,7 @@ def write(
         for (name, mode), model in models.items():
             state = {k: v.contiguous() for k, v in model.state_dict().items()}
             save_file(state, fresh / f"{FILES[name]}_{mode}.safetensors")
-        settings = {"digits": source, "seed": chosen.seed, "band": chosen.band, "training_seconds": chosen.seconds}
+        settings = {"digits": source, "seed": chosen.seed, "band": chosen.band, "epochs": chosen.epochs}
         settings |= {"overlap": 0.5, "load_average": os.getloadavg()[0]}
         (fresh / "results.json").write_text(json.dumps({**settings, "networks": results}, indent=2) + "\n")
         mode = list(models)[-1][1]
@@ -277,16 +302,20 @@ def write(
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    made = parser(__doc__, out="sphere_detection", seconds=600.0, data="folder with mnist.npz")
+    made = parser(__doc__, out="sphere_detection", seconds=None, data="folder with mnist.npz")
     made.add_argument("--train", choices=(*MODES, "both"), default="both", help="scenes to train on (%(default)s)")
     made.add_argument("--scenes", type=int, default=2000, help="scenes to train on, 10 or more (default: %(default)s)")
+    made.add_argument("--epochs", type=int, default=4, help="passes over the scenes (default: %(default)s)")
+    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
     add_band(made)
     made.set_defaults(band=24)
     chosen = parse(made)
+    if chosen.epochs < 1:
+        made.error(f"--epochs: expected a number >= 1, got {chosen.epochs}")
     if chosen.scenes < 10:
         made.error(f"--scenes: expected 10 or more, got {chosen.scenes}")
     if chosen.smoke:
-        chosen.scenes = 16
+        chosen.scenes, chosen.epochs = 16, 1
     return chosen
 
 
@@ -306,10 +335,7 @@ def main() -> None:
     counts = chosen.scenes, max(6, min(200, chosen.scenes // 5))
     parts = zip((order[:border], order[border:]), counts)
     first, second = (scenes(images[o], labels[o], n, space.grid, chosen.seed + i) for i, (o, n) in enumerate(parts))
-    print(
-        f"{counts[0]} scenes to train, {counts[1]} to test ({source}), band {chosen.band}, "
-        f"{chosen.seconds:g} s for each network"
-    )
+    print(f"{counts[0]} scenes to train, {counts[1]} to test ({source}), band {chosen.band}, {chosen.epochs} epochs")
     models: dict[Any, nn.Module] = {}
     results: dict[str, Any] = {name: {} for name in FILES}
     for mode in MODES if chosen.train == "both" else (chosen.train,):
@@ -318,6 +344,8 @@ def main() -> None:
             results[name].update(found)
     print("\n" + table(results, ROWS) + "\n")
     write(chosen, source, models, results, second, space)
+    if chosen.results is not None:
+        record(chosen, source, results)
     print(f"wrote {chosen.out / 'sphere_detection.png'}, checkpoints and results.json")
 
 

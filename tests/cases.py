@@ -62,6 +62,10 @@ class Case:
         torch.manual_seed(0)
         return self.make(**copy.deepcopy(dict(self.arguments)), **{k: v for k, v in kind.items() if self.takes(k)})
 
+    def named_inputs(self, layer: nn.Module) -> dict[str, Any]:
+        """The inputs by the names of the arguments of the layer's forward method."""
+        return dict(zip(forward_arguments(layer), self.inputs, strict=False))
+
     def takes(self, argument: str) -> bool:
         """Whether ``make`` has an argument, itself or among the options of networks."""
         parameters = inspect.signature(self.make).parameters
@@ -70,6 +74,11 @@ class Case:
 
     def __str__(self) -> str:
         return self.name
+
+
+def forward_arguments(layer: nn.Module) -> list[str]:
+    """Names of what a layer is called with."""
+    return list(inspect.signature((layer[0] if isinstance(layer, nn.Sequential) else layer).forward).parameters)
 
 
 torch.manual_seed(0)
@@ -297,6 +306,9 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
+    pde(SE2, ("convection", "diffusion", "dilation", "erosion"), "more orientations", inner_orientations=8),
+    pde(SE2, ("convection", "diffusion"), "more orientations spectral", convection="spectral", diffusion="spectral",
+        inner_orientations=8),
     pde(SE2, ("diffusion_shock",), "smoothing", smoothing=(0.0, 1.5)),
     *(
         layer(f"nn.PDELayer {name} reaction", {"space": s, "terms": ("reaction",), **IO}, signal(s),
@@ -434,6 +446,17 @@ FUNCTIONS = [
         semifield="log_plus",
         temperature=torch.tensor([0.3, 0.7]),
     ),
+    function("functional.convection inner", u=LIFTED, space=SE2, vector=torch.randn(2, 3), inner_orientations=8),
+    function("functional.diffusion inner", u=LIFTED, space=SE2, metric=W, alpha=0.7, inner_orientations=8),
+    function(
+        "functional.dilation inner",
+        u=LIFTED,
+        space=SE2,
+        metric=UNEQUAL,
+        alpha=0.7,
+        kernel_size=3,
+        inner_orientations=8,
+    ),
     function("functional.erosion", u=SPHERE, space=S2, metric=torch.ones(2, 1), alpha=0.7, kernel_size=3),
     function("functional.group_convolution", u=LIFTED, kernel=torch.randn(2, 4, 3, 3, 3), boundary="zeros"),
     function("functional.morphological_convolution", u=LIFTED, kernel=torch.rand(2, 4, 3, 3, 3), sign=1),
@@ -462,6 +485,9 @@ FUNCTIONS = [
     function("sphere.area_mean", values=SPHERE, grid=GRID),
     function("sphere.regrid", values=torch.randn(2, 5, 8), latitudes=LATITUDES, longitudes=LONGITUDES, grid=GRID),
     function("sphere.to_latlon", signal=SPHERE, grid=GRID, latitudes=LATITUDES, longitudes=LONGITUDES),
+    function("sphere.gradient", c=COEFFICIENTS),
+    function("sphere.divergence", a=torch.stack((COEFFICIENTS, COEFFICIENTS), -3)),
+    function("sphere.curl", a=torch.stack((COEFFICIENTS, COEFFICIENTS), -3)),
     function("sphere.to_e3nn", c=COEFFICIENTS),
     function("sphere.from_e3nn", x=torch.randn(2, 16)),
     function("sphere.irreps", lmax=3),
@@ -522,7 +548,6 @@ ELSEWHERE = {
     "models.tiled": "tests/models/test_tiles.py",
     "sphere.grid_of": "gives a grid: tests/sphere/test_latlon.py",
     "sphere.SphereGrid": "tests/sphere/test_grid.py",
-    **{f"sphere.{n}": "tests/sphere/test_vector.py" for n in ("curl", "divergence", "gradient")},
 }  # fmt: skip
 """Public names without a case, and why."""
 

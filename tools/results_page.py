@@ -102,6 +102,56 @@ TABLES = {
             ("equivariance_error", "change when turned", 1, ".2f"),
         ),
     ),
+    "sphere_detection": Table(
+        "Digits found on the sphere",
+        "2,000 scenes of one to three handwritten digits to train, 200 with other digits to test; trained / tested on. "
+        "Average precision at an intersection over union of 0.5, of boxes, and of boxes with the right digit. Time is "
+        "that of both trainings. Networks: `pdegcnn.models.spherical_detector`, `pdegcnn_examples.networks.panoramas`.",
+        (
+            ("boxes_rotated_rotated", "boxes: rotated / rotated (%)", 100, ".1f"),
+            ("boxes_upright_rotated", "upright / rotated (%)", 100, ".1f"),
+            ("boxes_upright_upright", "upright / upright (%)", 100, ".1f"),
+            ("digits_rotated_rotated", "digits: rotated / rotated (%)", 100, ".1f"),
+            ("digits_upright_rotated", "upright / rotated (%)", 100, ".1f"),
+            ("digits_upright_upright", "upright / upright (%)", 100, ".1f"),
+            ("equivariance_error", "change when turned", 1, ".2f"),
+        ),
+        {"pdegcnn": "PDE-G-CNN", "cnn": "plain CNN"},
+    ),
+    "mesh_labels": Table(
+        "Labels on the cortex",
+        "Three depth classes of the sulci on the fsaverage5 cortex (10,242 vertices; the package nilearn ships it), "
+        "learned on the left hemisphere and tested on the right one, also with half of its vertices. 200 steps for all "
+        "networks; learning rates were chosen by a fifth of the left hemisphere. Change: relative, of the logits. "
+        "Networks: `pdegcnn_examples.networks.meshes`.",
+        (
+            ("learned", "left (%)", 100, ".1f"),
+            ("other", "right (%)", 100, ".1f"),
+            ("other_coarser", "right, half of the vertices (%)", 100, ".1f"),
+            ("by_gauge", "change by the gauge", 1, ".0e"),
+            ("by_rotation", "by a motion", 1, ".0e"),
+            ("by_numbers", "by new vertex numbers", 1, ".0e"),
+        ),
+        {
+            "gauge": "gauge-equivariant",
+            "pde": "PDE layers",
+            "graph": "graph convolution",
+            "diffusion": "as DiffusionNet",
+        },
+    ),
+    "mesh_vectors": Table(
+        "Vectors on the cortex",
+        "Noisy tangent vectors (noise: half of the field), 40 % of them known outside of missing patches, smoothed "
+        "and filled in on the left hemisphere of fsaverage5. All networks have the same parameters, steps and learning "
+        "rate. Errors are relative. Networks: `examples/mesh_vectors.py`.",
+        (
+            ("error", "error", 1, ".3f"),
+            ("error_gaps", "scattered gaps", 1, ".3f"),
+            ("error_patches", "missing patches", 1, ".3f"),
+            ("change", "change by the gauge", 1, ".0e"),
+        ),
+        {"connection": "connection diffusion", "in space": "components in space", "in frames": "components in frames"},
+    ),
     "street_scenes": Table(
         "Street scenes (CamVid)",
         "Reversible hyperbolic networks beside plain ones of as many parameters: 367 pictures of 240 x 180 to train, "

@@ -340,9 +340,9 @@ PLANE_ONLY = tuple(name for name, form in METRICS.items() if form.dims == (2,))
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
-    """Square root with gradient zero at zero."""
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), torch.zeros_like(x))
+    """Square root with gradient zero at zero; NaN stays NaN."""
+    zero = x <= 0
+    return torch.where(zero, torch.zeros_like(x), torch.where(zero, torch.ones_like(x), x).sqrt())
 
 
 def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "metric") -> Metric:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, functional, sphere
 from pdegcnn._typing import Device, DType
-from pdegcnn.functional import FILTERS, resample_axes
+from pdegcnn.ops.resample import FILTERS, resample_axes
 from pdegcnn.pde.mesh_levels import pool, unpool
 from pdegcnn.pde.sphere_oversample import transforms
 from pdegcnn.spaces import R3, GridSpace, Mesh, RotationSpace, Space

@@ -94,6 +94,7 @@ class Convection(Term):
         method: as in the function.
         boundary: as in the function.
         padding_mode: as in the function.
+        inner_orientations: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -106,10 +107,12 @@ class Convection(Term):
         method: str | None = None,
         boundary: str | None = None,
         padding_mode: str | None = None,
+        inner_orientations: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        options = Options(method=method, boundary=_checks.border(boundary, padding_mode))
+        outside = _checks.border(boundary, padding_mode)
+        options = Options(method=method, boundary=outside, inner_orientations=inner_orientations)
         super().__init__("convection", space, channels, options, device, dtype)
         self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
         self.reset_parameters()
@@ -166,6 +169,7 @@ class Diffusion(MetricTerm):
         distance: as in the function.
         boundary: as in the function.
         padding_mode: as in the function.
+        inner_orientations: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -183,11 +187,19 @@ class Diffusion(MetricTerm):
         distance: str | None = None,
         boundary: str | None = None,
         padding_mode: str | None = None,
+        inner_orientations: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         outside = _checks.border(boundary, padding_mode)
-        options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
+        options = Options(
+            method=method,
+            kernel_size=kernel_size,
+            radius=radius,
+            distance=distance,
+            boundary=outside,
+            inner_orientations=inner_orientations,
+        )
         super().__init__("diffusion", space, channels, options, alpha, metric, device, dtype)
 
     def _step(self, solver: Solver, time: float) -> Step:
@@ -247,6 +259,7 @@ class Morphology(MetricTerm):
         subgrid: as in the function.
         oversample: as in the function.
         semifield: as in the function.
+        inner_orientations: as in the function.
         temperature: as in the function, one for all channels.
         learn_temperature: learn a temperature for each channel, starting from ``temperature``.
         device: where the parameters live.
@@ -267,6 +280,7 @@ class Morphology(MetricTerm):
         subgrid: str | None = None,
         oversample: int | tuple[int, int] | None = None,
         semifield: str = "max_plus",
+        inner_orientations: int | None = None,
         temperature: float | None = None,
         learn_temperature: bool = False,
         device: torch.device | str | None = None,
@@ -280,6 +294,7 @@ class Morphology(MetricTerm):
             subgrid=subgrid,
             oversample=oversample,
             semifield=semifield,
+            inner_orientations=inner_orientations,
         )
         super().__init__(name, space, channels, options, alpha, metric, device, dtype)
         self.sign = sign

@@ -18,8 +18,10 @@ from pdegcnn.spaces import Space, by_family
 
 
 @lru_cache(maxsize=32)
-def shared(space: Space, term: str, options: Options, dtype: torch.dtype, device: torch.device) -> Solver:
-    """Return a solver whose tables later calls of a function use again."""
+def shared(
+    space: Space, term: str, options: Options, spelling: str, dtype: torch.dtype, device: torch.device
+) -> Solver:
+    """Return a solver whose tables later calls of a function use again; ``spelling`` is that of the options."""
     make = solver_class(space, term)
     with _transforms.constants():
         return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
@@ -30,7 +32,7 @@ def checked_solver(u: Tensor, space: Space, term: str, options: Options, time: f
     chosen = solver_class(space, term)
     space.check_signal("u", u)
     if chosen.HAS_TABLES and options.hashable():
-        solver = shared(space, term, options, u.dtype, u.device)
+        solver = shared(space, term, options, options.spelling, u.dtype, u.device)
     else:
         solver = chosen(space, term, options, device=u.device, dtype=u.dtype)
     solver.check_time(time)
@@ -42,6 +44,7 @@ def _shared_derivatives(
     make: type[Derivatives],
     space: Space,
     smoothing: object,
+    spelling: str,
     boundary: str | None,
     dtype: torch.dtype,
     device: torch.device,
@@ -59,7 +62,7 @@ def checked_derivatives(u: Tensor, space: Space, smoothing: object, boundary: st
     space.check_signal("u", u)
     given: object = tuple(cast("list[float]", smoothing)) if isinstance(smoothing, list) else smoothing
     if family.HAS_TABLES and _hashable(given) and _hashable(boundary):
-        return _shared_derivatives(family.DERIVATIVES, space, given, boundary, u.dtype, u.device)
+        return _shared_derivatives(family.DERIVATIVES, space, given, repr(given), boundary, u.dtype, u.device)
     return family.DERIVATIVES(space, given, boundary, u.new_empty(0))
 
 

@@ -41,6 +41,7 @@ class Options:
         oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
         semifield: ``"log_plus"`` where dilation and erosion take a soft maximum.
         smoothing: standard deviation of what derivatives are taken of, in units of length, or (radians, that).
+        inner_orientations: on how many orientations a term on SE(2) is solved.
     """
 
     method: str | None = None
@@ -52,6 +53,7 @@ class Options:
     oversample: int | tuple[int, int] | None = None
     semifield: str | None = None
     smoothing: Radius | None = None
+    inner_orientations: int | None = None
 
     def __post_init__(self) -> None:
         if self.semifield is not None and _checks.choice("semifield", self.semifield, _checks.SEMIFIELDS) == "max_plus":
@@ -86,6 +88,11 @@ class Options:
     def given(self) -> dict[str, object]:
         """Return the options that are not None."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+    @property
+    def spelling(self) -> str:
+        """The numbers as they are written: 3.0 and True are equal to right values, 3 and 1, but are refused."""
+        return repr((self.kernel_size, self.radius, self.oversample, self.smoothing))
 
     def hashable(self) -> bool:
         """Return whether solvers can be found by these options; wrong ones may hold anything."""

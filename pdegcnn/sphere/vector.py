@@ -132,7 +132,7 @@ def divergence(a: Tensor) -> Tensor:
 
     (1/sin theta) (d_theta (sin theta v_theta) + d_phi v_phi); of a gradient: the Laplacian.
     """
-    return -_ladder(a) * _pair("a", a)[..., 0, :, :]
+    return -_ladder(_pair("a", a)) * a[..., 0, :, :]
 
 
 def curl(a: Tensor) -> Tensor:
@@ -141,4 +141,4 @@ def curl(a: Tensor) -> Tensor:
     (1/sin theta) (d_theta (sin theta v_phi) - d_phi v_theta): the vorticity, positive when turning counter-clockwise
     seen from outside.
     """
-    return -_ladder(a) * _pair("a", a)[..., 1, :, :]
+    return -_ladder(_pair("a", a)) * a[..., 1, :, :]

@@ -167,13 +167,15 @@ def test_wind(example, tmp_path, capsys):
 
 
 def test_detection(example, tmp_path, capsys):
-    out = tmp_path / "detection"
-    module = example("sphere_detection", "--smoke", "--out", out, "--band", 8, "--train", "rotated")
+    out, files = tmp_path / "out" / "detection", tmp_path / "results"
+    module = example("sphere_detection", "--smoke", "--out", out, "--results", files, "--band", 8, "--train", "rotated")
     assert {label for label in module.ROWS if "upright" not in label} <= lines(capsys.readouterr().out)
     states = {"pdegcnn_rotated.safetensors", "cnn_rotated.safetensors"}
     results = check_folder(out, states | {"results.json", "sphere_detection.png"})
     ours, plain = results["networks"]["PDE-G-CNN"], results["networks"]["plain CNN"]
     assert ours["parameters"] < plain["parameters"] / 2 and 0 <= ours["boxes_rotated_rotated"] <= 1
+    recorded = json.loads((files / "sphere_detection-pdegcnn-0.json").read_text())
+    assert recorded["epochs"] == 1 and recorded["figures"]["boxes_rotated_rotated"] == ours["boxes_rotated_rotated"]
 
 
 def test_scenes_hold_their_digits_in_their_boxes(module):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdegcnn.kernels.metric import METRICS, SPD, Diagonal, as_metric, cell_of
+from pdegcnn.kernels.metric import METRICS, SPD, Diagonal, cell_of
 
 FORMS = [(form, dim) for form, kind in METRICS.items() for dim in kind.dims]
 
@@ -78,29 +78,3 @@ def test_cells_of_extreme_metrics_have_a_size() -> None:
         for size in cell_of(Diagonal(torch.full((1, 3), weight))):
             assert size.isfinite().all()
             assert (size > 0).all()
-
-
-@pytest.mark.parametrize(
-    "value, message",
-    [
-        (torch.tensor([1.0, 0.0, 1.0]), "positive weights"),
-        (torch.tensor([1.0, -2.0, 1.0]), "positive weights"),
-        (torch.tensor([1.0, float("nan"), 1.0]), "finite"),
-        (torch.ones(2), "shape"),
-        (torch.ones(5, 3), "shape"),
-        (torch.tensor([[[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 1.0]]]), "positive definite"),
-        (torch.tensor([[[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]]), "symmetric"),
-    ],
-)
-def test_invalid_metrics_are_refused(value: torch.Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=f"metric: .*{message}"):
-        as_metric(value, 3, 2)
-
-
-def test_wrong_kinds_are_refused() -> None:
-    with pytest.raises(TypeError, match="metric: expected a tensor"):
-        as_metric([1.0, 1.0, 1.0], 3, 2)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="metric: .*floating"):
-        as_metric(torch.ones(3, dtype=torch.long), 3, 2)
-    with pytest.raises(ValueError, match="metric: .*plane"):
-        as_metric(METRICS["finsler"].from_raw(torch.zeros(1, 5)), 3, 2)

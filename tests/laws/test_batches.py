@@ -68,6 +68,7 @@ def test_a_member_of_a_batch_gets_what_it_gets_alone_whatever_the_others_hold(ca
                 for u, v in zip(together, alone, strict=True):
                     assert u[place].isfinite().all()
                     torch.testing.assert_close(u[place], v[0], rtol=1e-11, atol=1e-11)
+                assert other is y or any(u[1 - place].isnan().any() for u in together), "NaN became a number"
 
 
 def signals(case: Case, mesh: pg.Mesh) -> Any:

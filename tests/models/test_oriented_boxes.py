@@ -142,24 +142,3 @@ def test_average_precision_of_known_lists() -> None:
     sphere = pg.models.SphericalBoxes(torch.eye(3)[None], torch.ones(1, 2), torch.zeros(1).long(), torch.ones(1))
     with pytest.raises(TypeError, match="found: expected boxes as in truth"):
         average_precision([sphere, sphere], truth)
-
-
-BOXES = some_boxes(3)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: canonical_boxes(BOXES[:, :4]), r"boxes: expected shape \[N,5\] of \(x, y, length, width, angle\)"),
-        (lambda: canonical_boxes(-BOXES), "boxes: expected positive lengths and widths"),
-        (lambda: oriented_iou(BOXES, BOXES * math.nan), "others: expected finite numbers"),
-        (lambda: oriented_iou(BOXES.to("meta"), BOXES), "boxes: expected boxes with values"),
-        (lambda: oriented_nms(BOXES, torch.ones(2)), r"scores: expected shape \[3\], one for each box"),
-        (lambda: oriented_nms(BOXES, torch.ones(3), 2.0), "overlap: expected a value in"),
-        (lambda: oriented_nms(BOXES, torch.ones(3), labels=torch.ones(3)), "labels: expected a tensor of int64"),
-        (lambda: turn_boxes(BOXES, 90, (3,)), "size: expected"),
-    ],
-)
-def test_bad_input(call, message) -> None:
-    with pytest.raises((ValueError, TypeError), match=message):
-        call()

@@ -189,8 +189,6 @@ def test_bad_targets(targets: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: pg.models.detector(space=pg.R2()), "space: expected SE2"),
-        (lambda: pg.models.detector(threshold=2.0), "threshold: expected"),
         (lambda: Detector(nn.Identity(), SPACE, stride=0), "stride: expected"),
         (lambda: Detector(nn.Identity(), SPACE).eval()(torch.rand(1, 6, 8, 4)), "maps: expected"),
         (
@@ -198,7 +196,6 @@ def test_bad_targets(targets: Any, message: str) -> None:
             "maps: expected 6 channels",
         ),
         (lambda: Detector(nn.Identity(), SPACE).found(torch.rand(1, 6, 8, 3, 3), 12), "size: expected"),
-        (lambda: small()(torch.rand(1, 2, 12, 12).double(), [GOOD]), "expected 1 channels"),
     ],
 )
 def test_bad_arguments(call: Any, message: str) -> None:

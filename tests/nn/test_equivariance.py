@@ -118,14 +118,6 @@ def test_digit_head_is_invariant() -> None:
     torch.testing.assert_close(model(x), model(torch.rot90(x, 1, dims=(-2, -1))), atol=1e-11, rtol=0)
 
 
-def test_error_names_what_is_wrong() -> None:
-    x = torch.randn(1, 1, 8, 8)
-    with pytest.raises(ValueError, match="motion"):
-        equivariance_error(nn.Identity(), x, SPACE, rotation=torch.eye(3))
-    with pytest.raises(ValueError, match="model: .*not zero"):
-        equivariance_error(lambda v: 0 * v, x, SPACE, angle=90)
-
-
 def test_check_leaves_the_model_as_it_was() -> None:
     model = pg.models.rotated_digits().train()
     model[1].eval()

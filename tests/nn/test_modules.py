@@ -85,8 +85,6 @@ def test_power_and_metric_start_where_they_should() -> None:
     assert LearnableAlpha(0.65)().item() == pytest.approx(0.65)
     metric = MetricParameter(pg.SE2(8), 4)()
     assert ((metric.weights >= 0.5) & (metric.weights <= 1.5)).all()
-    with pytest.raises(ValueError, match="alpha: expected a value in .* to learn from"):
-        LearnableAlpha(0.5)
 
 
 def test_resampling_keeps_constants_means_and_symmetry() -> None:
@@ -105,5 +103,3 @@ def test_pooling_is_centred_or_refused() -> None:
     u = torch.randn(1, 2, 4, 8, 8)
     assert pool(u).shape == (1, 2, 4, 4, 4)
     assert pg.testing.equivariance_error(pool, u, SPACE, angle=90) == 0
-    with pytest.raises(ValueError, match="u: expected sizes that windows of 2"):
-        pool(torch.randn(1, 2, 4, 9, 8))

@@ -189,34 +189,6 @@ def test_derivatives_of_every_kind(volumes, mean):
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(came, wanted))
 
 
-U, K = torch.zeros(1, 2, 4, 5, 5), torch.zeros(2, 4, 3, 3, 3)
-BAD = [
-    ({"temperature": 0.0}, ValueError, "temperature: expected a value in"),
-    ({"temperature": -1}, ValueError, "temperature: expected a value in"),
-    ({"temperature": math.nan}, ValueError, "temperature: expected a value in"),
-    ({"temperature": INF}, ValueError, "temperature: expected a value in"),
-    ({"temperature": "warm"}, TypeError, "temperature: expected a number"),
-    ({"temperature": None}, TypeError, "temperature: expected a number"),
-    ({"temperature": torch.tensor([1.0, 0.0])}, ValueError, "temperature: expected positive finite values"),
-    ({"temperature": torch.tensor([1.0, math.nan])}, ValueError, "temperature: expected positive finite values"),
-    ({"temperature": torch.ones(3)}, ValueError, r"temperature: expected shape \[\] or \[2\]"),
-    ({"temperature": torch.ones(2, 1)}, ValueError, "temperature: expected a tensor of rank 0 or 1"),
-    ({"temperature": torch.ones(2).double()}, TypeError, "temperature: expected dtype"),
-    ({"temperature": torch.ones(2).long()}, TypeError, "temperature: expected a floating-point tensor"),
-    ({"temperature": 0.1, "semifield": "max_plus"}, ValueError, "temperature: expected None for semifield='max_plus'"),
-    ({"temperature": 0.1, "semifield": "tropical"}, ValueError, "semifield: expected one of"),
-    ({"temperature": 0.1, "stride": 2}, ValueError, "stride: expected 1"),
-    ({"temperature": 0.1, "backend": "numba"}, ValueError, "backend: expected one"),
-]
-
-
-@pytest.mark.parametrize("options, error, message", BAD)
-def test_bad_arguments_are_named(options, error, message):
-    kernel = K[:, ::2] if options.get("stride") == 2 else K
-    with pytest.raises(error, match=message):
-        morphological_convolution(U, kernel, **{"semifield": "log_plus", **options})
-
-
 @pytest.mark.parametrize("device", sorted({device for _, device in backend_cases("group_convolution")}))
 def test_small_numbers_and_large_temperatures_stay_finite(device):
     u, kernel, _ = inputs(5, torch.float32)

@@ -251,30 +251,3 @@ def test_gradcheck_and_constants(space: Space) -> None:
         assert value.abs().max() < 1e-8
         (gradient,) = torch.autograd.grad(value.sum(), flat_signal)
         assert gradient.isfinite().all()
-
-
-BAD = {
-    "smoothing zero": ({"smoothing": 0}, ValueError, r"smoothing: expected a value in \(0.0, 32.0\]"),
-    "smoothing wide": ({"smoothing": 33.0}, ValueError, "smoothing: expected a value"),
-    "smoothing nan": ({"smoothing": (math.nan, 1.0)}, ValueError, "smoothing: expected a value"),
-    "smoothing word": ({"smoothing": "x"}, TypeError, "smoothing: expected a number"),
-    "smoothing three": ({"smoothing": (1, 1, 1)}, ValueError, r"smoothing: expected a number or \(radians"),
-    "boundary": ({"boundary": "mirror"}, ValueError, "boundary: expected one of"),
-    "both": ({"boundary": "zeros", "padding_mode": "zeros"}, ValueError, "padding_mode: expected None"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_errors_name_the_argument(name: str) -> None:
-    options, error, message = BAD[name]
-    with pytest.raises(error, match=message):
-        lateral_laplacian(torch.zeros(1, 1, 4, 5, 6), pg.SE2(4), **options)
-
-
-def test_a_border_is_refused_where_there_is_none() -> None:
-    with pytest.raises(ValueError, match="boundary: expected one of None"):
-        laplacian(torch.zeros(1, 1, *GRID.shape), SPHERE, torch.ones(1), boundary="zeros")
-    with pytest.raises(ValueError, match="space: expected one with derivatives, got R3"):
-        lateral_laplacian(torch.zeros(1, 1, 4, 5, 6), pg.R3())
-    with pytest.raises(ValueError, match="metric: expected one whose inverse is finite"):
-        laplacian(torch.zeros(1, 1, 5, 6), pg.R2(), torch.full((2,), 1e-30))

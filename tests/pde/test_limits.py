@@ -158,9 +158,3 @@ def test_derivatives_at_the_unit_element() -> None:
             assert finite(second)
     norm = lambda v: Finsler(torch.ones(1, 5).double()).squared_norm(v).sum()  # noqa: E731
     assert finite(torch.autograd.functional.hessian(norm, zero[:2].detach()))
-
-
-def test_a_metric_without_an_inverse_is_refused_by_name() -> None:
-    matrix = torch.tensor([[[1.0, 1.0], [1.0, 1.0]]])
-    with pytest.raises(ValueError, match="^metric: expected matrices with an inverse"):
-        pg.functional.diffusion(torch.rand(1, 1, 4, 4), pg.R2(), METRICS["spd"](matrix), method="spectral")

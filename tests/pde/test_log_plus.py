@@ -149,32 +149,3 @@ def test_large_signals_by_groups_of_channels(monkeypatch):
         whole = layer(u)
         monkeypatch.setattr(terms, "STREAM_ABOVE", u.numel() // 2)
         assert torch.allclose(layer(u), whole, rtol=0, atol=1e-13)
-
-
-R2, S2 = pg.R2(), pg.S2(pg.sphere.SphereGrid.gauss_legendre(4))
-BAD = [
-    (R2, {"temperature": 0.0}, ValueError, "temperature: expected a value in"),
-    (R2, {"temperature": None}, TypeError, "temperature: expected a number"),
-    (R2, {"oversample": 2}, ValueError, "oversample: expected one of None, 1"),
-    (R2, {"semifield": "max_plus"}, ValueError, "temperature: expected None for semifield='max_plus'"),
-    (R2, {"semifield": "min_plus"}, ValueError, "semifield: expected one of"),
-    (R2, {"semifield": "max_plus", "temperature": None, "learn_temperature": True}, ValueError, "learn_temperature: "),
-    (R2, {"learn_temperature": 1}, TypeError, "learn_temperature: expected True or False"),
-    (S2, {"subgrid": "newton"}, ValueError, "subgrid: expected one of None, got 'newton'"),
-    (pg.R3(), {"temperature": -1.0}, ValueError, "temperature: expected a value in"),
-    (pg.R3(), {"temperature": math.nan}, ValueError, "temperature: expected a value in"),
-    (pg.R3(), {"oversample": 2}, ValueError, "oversample: expected one of None, 1"),
-]
-
-
-@pytest.mark.parametrize("space, options, error, message", BAD)
-def test_bad_options_are_named(space, options, error, message):
-    given = {"semifield": "log_plus", "temperature": 0.5, **options}
-    with pytest.raises(error, match=message):
-        pg.nn.Morphology(space, 2, **given)
-    with pytest.raises(error, match=message):
-        pg.nn.PDELayer(space, 2, 2, terms=("dilation",), **given)
-    if "learn_temperature" not in options:
-        u = torch.randn(1, 2, *((4, 8) if space is S2 else (5,) * space.dim))
-        with pytest.raises(error, match=message):
-            dilation(u, space, torch.ones(space.metric_dim), **given)

@@ -9,8 +9,8 @@ import pdegcnn as pg
 from pdegcnn.functional import dilation, erosion
 from pdegcnn.kernels import morphological_kernel
 from pdegcnn.ops.directional_neighbors import coordinates, padded, source, squared_norm
-from pdegcnn.pde.mesh_neighbors import directional_neighbors
 from pdegcnn.pde import Options, solver_for
+from pdegcnn.pde.mesh_neighbors import directional_neighbors
 from tests.helpers import bumpy_sphere, random_rotation, sheet, spherical
 
 GRIDS = pg.sphere.SphereGrid
@@ -181,21 +181,3 @@ def test_meshes_side_by_side():
     both = soft(torch.cat((first, second), 3), union, torch.ones(3, dtype=torch.float64), t, radius=2.0)
     alone = [soft(x, m, torch.ones(3, dtype=torch.float64), t, radius=2.0) for x, m in ((first, a), (second, b))]
     assert torch.allclose(both, torch.cat(alone, 3), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("space", [SPHERES[0], SPHERES[1], MESHES[0]], ids=str)
-@pytest.mark.parametrize(
-    "options, error, message",
-    [
-        ({"temperature": 0.0}, ValueError, "temperature: expected a value in"),
-        ({"temperature": -1.0}, ValueError, "temperature: expected a value in"),
-        ({"temperature": math.nan}, ValueError, "temperature: expected a value in"),
-        ({"temperature": None}, TypeError, "temperature: expected a number"),
-        ({"temperature": torch.ones(3).double()}, ValueError, r"temperature: expected shape \[\] or \[2\]"),
-        ({"temperature": 0.1, "kernel_size": 4}, ValueError, "kernel_size: expected .*odd"),
-        ({"temperature": 0.1, "subgrid": "newton"}, ValueError, "subgrid: expected"),
-    ],
-)
-def test_bad_arguments_are_named(space, options, error, message):
-    with pytest.raises(error, match=message):
-        dilation(signal(space), space, unequal(space), semifield="log_plus", **options)

@@ -340,53 +340,6 @@ def test_diffusion_damps_noise_more_than_what_is_smooth() -> None:
     assert kept[1] < 0.5 * kept[0]
 
 
-U = torch.zeros(1, 2, 8, 42)
-W = torch.ones(2, 3)
-M = MESHES["closed"]
-CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
-    "vertices": (lambda: F.dilation(U[..., :-1], M, W), ValueError, "u: expected 8 orientations and 42 vertices"),
-    "vector": (lambda: F.convection(U, M, torch.ones(2)), ValueError, r"vector: expected shape \[3\] or \[2,3\]"),
-    "vector nan": (lambda: F.convection(U, M, W * math.nan), ValueError, "vector: expected finite values"),
-    "metric": (lambda: F.diffusion(U, M, -W), ValueError, "metric: expected positive weights"),
-    "metric kind": (lambda: F.diffusion(U, M, W.double()), TypeError, "metric: expected dtype torch.float32 as u"),
-    "size": (lambda: F.dilation(U, M, W, kernel_size=4), ValueError, "kernel_size: expected positive odd sizes"),
-    "size name": (lambda: F.dilation(U, M, W, kernel_size="all"), ValueError, "kernel_size: .* or 'auto', got 'all'"),
-    "size kind": (lambda: F.dilation(U, M, W, kernel_size=2.5), TypeError, "kernel_size: expected an odd int, two"),
-    "auto": (lambda: F.dilation(U * math.nan, M, W, kernel_size="auto"), ValueError, "u: expected finite values"),
-    "sizes": (
-        lambda: pg.nn.PDELayer(M, 2, 2, kernel_size=(3, 3, 3)),
-        ValueError,
-        "kernel_size: expected an odd int, two of them",
-    ),
-    "distance": (
-        lambda: pg.nn.PDELayer(M, 2, 2, distance="combined"),
-        ValueError,
-        "distance: expected one of 'half_angle'",
-    ),
-    "method": (lambda: pg.nn.PDELayer(M, 2, 2, convection="spectral"), ValueError, "method: expected one of 'linear'"),
-    "boundary": (
-        lambda: pg.nn.PDELayer(M, 2, 2, boundary="zeros"),
-        ValueError,
-        "boundary: expected one of 'replicate'",
-    ),
-    "metric form": (
-        lambda: pg.nn.PDELayer(M, 2, 2, metric="finsler"),
-        ValueError,
-        "metric: expected one of 'diagonal', 'axisymmetric', 'spd'",
-    ),
-    "lift": (lambda: pg.nn.Lift(M, 1, 2)(torch.zeros(1, 1, 7)), ValueError, "u: expected 1 channels and 42 vertices"),
-    "frequencies": (lambda: pg.nn.Lift(M, 1, 2, max_frequency=4), ValueError, "max_frequency: expected 0 to 3"),
-    "project": (lambda: pg.nn.Project(M, "dilated"), ValueError, "mode: expected one of 'max', 'mean'"),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_errors_name_argument_expectation_and_value(name: str) -> None:
-    build, error, message = CASES[name]
-    with pytest.raises(error, match=message):
-        build()
-
-
 @pytest.mark.parametrize("term", ["convection", "diffusion", "dilation", "erosion"])
 def test_one_layer_solves_on_every_mesh_of_a_data_set(term):
     """``layer(u, mesh)`` is what a layer built for that mesh gives with the same parameters."""
@@ -398,10 +351,3 @@ def test_one_layer_solves_on_every_mesh_of_a_data_set(term):
     assert torch.equal(layer(u, second), alone(u))
     with pytest.raises(ValueError, match="u: expected"):
         layer(u)
-
-
-def test_a_mesh_at_the_call_is_refused_elsewhere():
-    layer = pg.nn.PDELayer(pg.SE2(4), 2, 2, ("dilation",))
-    mesh = pg.Mesh.from_arrays(*pg.surface.icosphere(0))
-    with pytest.raises(TypeError, match="mesh: expected None for a term on SE2"):
-        layer(torch.rand(1, 2, 4, 5, 6), mesh)

@@ -155,18 +155,3 @@ def test_large_signals_are_solved_a_few_channels_at_a_time(
     with torch.no_grad():
         torch.testing.assert_close(layer(u), whole, rtol=0, atol=1e-12)
     assert {(group.start, group.stop) for group in seen} == {(c, c + 1) for c in range(3)}
-
-
-def test_errors_name_what_is_wrong() -> None:
-    space, w = SMALL[2], torch.ones(3)
-    u = torch.zeros(1, 1, *shape_of(space))
-    for wrong in (0, -1, (2, 0), (2,), (1, 2, 3)):
-        with pytest.raises(ValueError, match="oversample: expected"):
-            dilation(u, space, w, oversample=wrong)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="oversample: expected"):
-        dilation(u, space, w, oversample=1.5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="oversample: expected \\(1, factor\\)"):
-        dilation(torch.zeros(1, 1, 4, 8), SMALL[0], torch.ones(1), oversample=(2, 2))
-    points = pg.S2(sphere.SphereGrid.icosahedral(1))
-    with pytest.raises(ValueError, match="expected a grid of rings"):
-        dilation(torch.zeros(1, 1, 42), points, torch.ones(1), oversample=2)

@@ -17,7 +17,7 @@ from pdegcnn.pde.sphere import window_sizes
 from pdegcnn.pde.sphere_window import Neighbours
 from pdegcnn.testing import equivariance_error
 
-from ..helpers import SPHERE_CASES, random_rotation, spd, spherical, weights
+from ..helpers import SPHERE_CASES, random_rotation, spd, spherical
 
 GROUPS = [s for s in SPHERE_CASES if isinstance(s, pg.SO3)]
 FULL = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), orientations=7)
@@ -324,24 +324,6 @@ def test_turns_about_the_pole_by_grid_steps_are_exact(space) -> None:
     turn = space.to_matrix(space.exp(torch.tensor([0.0, 0.0, 3 * step], dtype=torch.float64)))
     u, w = torch.randn(1, 2, *signal_shape(space), dtype=torch.float64), 4 * weights_of(space)
     assert pg.testing.equivariance_error(lambda u: dilation(u, space, w), u, space, rotation=turn) < 1e-12
-
-
-def test_both_at_once_are_of_the_rotation_group_only() -> None:
-    with pytest.raises(ValueError, match="expected one of 'convection', .* on SE2.*got 'convection_diffusion'"):
-        pg.nn.PDELayer(pg.SE2(4), 1, 1, ("convection_diffusion",))
-    with pytest.raises(ValueError, match="cannot exist on S2.*no vector field"):
-        pg.nn.PDELayer(SPHERE_CASES[0], 1, 1, ("convection_diffusion",))
-
-
-def test_convection_on_the_sphere_is_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match="convection cannot exist on .*no vector field .* lift to pdegcnn.SO3"):
-        convection(torch.zeros(1, 1, 8, 16), SPHERE_CASES[0], torch.zeros(3))
-
-
-def test_exact_distance_wants_an_axisymmetric_metric() -> None:
-    u = torch.zeros(1, 2, *signal_shape(GROUPS[0]), dtype=torch.float64)
-    with pytest.raises(ValueError, match="metric: expected an 'axisymmetric' metric for distance='exact'"):
-        dilation(u, GROUPS[0], weights(GROUPS[0]), distance="exact")
 
 
 def test_a_diffusion_step_first_makes_dilation_more_equivariant() -> None:

@@ -96,14 +96,3 @@ def test_layer_uses_it_and_turns_about_the_pole_stay_exact() -> None:
     layer(x).sum().backward()
     turn = space.to_matrix(space.exp(torch.tensor([0.0, 0.0, math.pi / 4], dtype=torch.float64)))
     assert pg.testing.equivariance_error(layer, x, space, rotation=turn) < 1e-12
-
-
-def test_flat_kernels_and_exact_distances_are_refused() -> None:
-    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), 5)
-    u = torch.zeros(1, 1, 5, 4, 8)
-    with pytest.raises(ValueError, match="alpha: expected a value in .0.5, 1"):
-        dilation(u, space, torch.ones(3), alpha=0.5, subgrid="newton")
-    with pytest.raises(ValueError, match="distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton'"):
-        dilation(u, space, torch.ones(3), distance="exact", subgrid="newton")
-    with pytest.raises(ValueError, match="subgrid: expected one of None, 'newton'"):
-        pg.nn.PDELayer(space, 1, 1, ("dilation",), subgrid="spline")

@@ -228,24 +228,3 @@ def test_cyclic_space_to_depth_keeps_regular_fields(orientations, channels, seed
     split = CyclicSpaceToDepth(orientations)
     assert torch.equal(split.inverse(split(x)), x)
     assert torch.equal(split(quarter(x)), quarter(split(x)))
-
-
-def test_bad_input():
-    x = torch.zeros(1, 3, 5, 4)
-    for split in (Wavelet(), LearnableOrthogonal()):
-        with pytest.raises(ValueError, match="even sizes"):
-            split(x)
-        with pytest.raises(ValueError, match="multiple of 4 channels"):
-            split.inverse(x)
-    with pytest.raises(ValueError, match="multiple of 4"):
-        CyclicSpaceToDepth(6)
-    with pytest.raises(ValueError, match="name: expected"):
-        Wavelet("no such")
-    with pytest.raises(ValueError, match="3 channels"):
-        SymmetricConv(3)(torch.zeros(1, 2, 4, 4))
-    with pytest.raises(ValueError, match="kernel_size"):
-        SymmetricConv(3, 2)
-    with pytest.raises(ValueError, match="orientations"):
-        SymmetricGroupConv(2, 4)(torch.zeros(1, 2, 8, 4, 4))
-    with pytest.raises(TypeError, match="transition"):
-        Inverse(nn.Identity())

@@ -97,29 +97,6 @@ def test_stability_report_cap_and_smoothness():
         depth_smoothness([nn.Tanh(), nn.Tanh()])
 
 
-@pytest.mark.parametrize("name", ["in_channels", "classes", "width", "depth", "levels"])
-def test_bad_sizes(name):
-    sizes = {"in_channels": 1, "classes": 2, "width": 2, "depth": 1, "levels": 1, name: 0}
-    for build in (hyperbolic_classifier, hyperbolic_segmenter, video_segmenter, equivariant_hyperbolic_segmenter):
-        with pytest.raises(ValueError, match=name):
-            build(**sizes)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"orientations": 6}, "orientations: expected a multiple of 4"),
-        ({"layer": "dense"}, "layer: expected"),
-        ({"rank": 2}, "rank: expected None"),
-        ({"layer": "symmetric", "alpha": 0.6}, "options: expected none"),
-        ({"terms": ("advection",)}, "advection"),
-    ],
-)
-def test_bad_arguments_of_the_equivariant_segmenter(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        equivariant_hyperbolic_segmenter(1, 2, **arguments)
-
-
 def test_growth_of_a_linear_stack_is_that_of_its_matrix():
     """With f = 0 a perturbation of y stays as it is; with f(y) = y and h = 1 it grows by [[2, 1], [1, 1]]."""
 

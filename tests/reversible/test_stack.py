@@ -409,3 +409,21 @@ def test_the_inverse_of_rounded_states_is_refused_where_it_would_be_wrong():
         with pytest.raises(TypeError, match="expected states of float32 for the inverse of more than 64 layers"):
             Telegraph(layer, steps=65, h=0.2).inverse(*short(y))
     assert stability_report(short, y).bounded
+
+
+@pytest.mark.parametrize("memory", ["reversible", "plain", "checkpoint"])
+def test_a_stack_as_a_part_of_a_sequence(memory) -> None:
+    """``output="state"`` gives the first of both states, with the same gradients."""
+    torch.manual_seed(0)
+    layers = [SymmetricConv(2).double() for _ in range(3)]
+    both = ReversibleStack(layers, h=0.2, memory=memory)
+    alone = ReversibleStack(copy.deepcopy(layers), h=0.2, memory=memory, output="state")
+    x = torch.rand(1, 2, 5, 5, dtype=torch.float64)
+    model = nn.Sequential(alone, nn.Conv2d(2, 1, 1).double())
+    torch.testing.assert_close(model(x), model[1](both(x)[0]), atol=1e-12, rtol=0)
+    both(x)[0].sum().backward()
+    alone(x).sum().backward()
+    for p, q in zip(both.parameters(), alone.parameters()):
+        torch.testing.assert_close(p.grad, q.grad, atol=1e-12, rtol=0)
+    with pytest.raises(ValueError, match="^output: expected one of 'states', 'state', got 'y'"):
+        ReversibleStack(layers, output="y")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import permutations, product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -183,57 +182,3 @@ def test_coarser_volumes_have_larger_voxels() -> None:
     fine = down(F.diffusion(u, space, w, time=2.0, method="spectral"))
     assert (coarse - fine).abs().max() < 0.01 < (fine - down(u)).abs().max()
     assert pg.models.unet(space, channels=(2, 3))(torch.randn(2, 1, 5, 6, 7)).shape == (2, 1, 5, 6, 7)
-
-
-VOLUME, IMAGE, ONES = torch.randn(1, 2, 4, 4, 4), torch.randn(1, 2, 4, 4), torch.ones(3)
-NAN, INF = float("nan"), float("inf")
-WRONG: dict[str, tuple[Any, type[Exception], str]] = {
-    **{
-        f"spacing {value}": (lambda value=value: pg.R3(value), kind, "spacing: expected")
-        for value, kind in (
-            (0.0, ValueError), (-1.0, ValueError), (NAN, ValueError), (INF, ValueError), ((1.0, 0.0, 1.0), ValueError),
-            ((1.0, NAN, 1.0), ValueError), ((1.0, 1.0), ValueError), ((), ValueError), ("1", TypeError),
-            (None, TypeError), (True, TypeError), ((1.0, "a", 1.0), TypeError),
-        )
-    },
-    "rank": (lambda: F.dilation(IMAGE, pg.R3(), ONES), ValueError, r"u: expected .*\[B,C,D,H,W\]"),
-    "kind": (lambda: F.dilation(VOLUME.int(), pg.R3(), ONES), TypeError, "u: expected"),
-    "even sizes": (lambda: F.dilation(VOLUME, pg.R3(), ONES, kernel_size=4), ValueError, "kernel_size: expected .*odd"),
-    "two sizes": (lambda: F.dilation(VOLUME, pg.R3(), ONES, kernel_size=(3, 3)), ValueError, "kernel_size: .*KD"),
-    "mixed sizes": (lambda: F.diffusion(VOLUME, pg.R3(), ONES, kernel_size=(3, 2, 3)), ValueError, "kernel_size: exp"),
-    "layer sizes": (lambda: pg.nn.PDELayer(pg.R3(), 1, 1, kernel_size=(3, 3, 0)), ValueError, "kernel_size: .*odd"),
-    "weights": (lambda: F.dilation(VOLUME, pg.R3(), torch.ones(2)), ValueError, "metric: expected weights"),
-    "matrix": (lambda: F.diffusion(VOLUME, pg.R3(), -torch.eye(3).repeat(2, 1, 1)), ValueError, "metric: .*definite"),
-    "finsler": (lambda: pg.nn.PDELayer(pg.R3(), 1, 1, metric="finsler"), ValueError, "metric: expected"),
-    "distance": (
-        lambda: F.dilation(VOLUME, pg.R3(), ONES, distance="sub_riemannian"), ValueError, "distance: .*no orientations",
-    ),
-    "orientations": (lambda: F.dilation(VOLUME, pg.R3(), ONES, oversample=(2, 2)), ValueError, "oversample: expected"),
-    "temperature": (
-        lambda: F.dilation(VOLUME, pg.R3(), ONES, semifield="log_plus", temperature=0.0), ValueError, "temperature: ",
-    ),
-    "vector": (lambda: F.convection(VOLUME, pg.R3(), torch.ones(2)), ValueError, "vector: expected shape"),
-    "lift": (lambda: pg.nn.Lift(pg.R3(), 1, 2, 4), ValueError, "kernel_size: expected positive odd"),
-    "lift filters": (lambda: pg.nn.Lift(pg.R3(), 1, 2, filters="cake"), ValueError, "filters: expected None"),
-    "lifted size": (lambda: pg.nn.Lift(pg.R3(), 2, 2, 5, padding=0)(VOLUME), ValueError, "volume: expected .*5, 5, 5"),
-    "grid lift": (lambda: pg.nn.GridLift(pg.R3(), 1, 2), TypeError, "space: expected R2 or SE2"),
-    "group convolution": (lambda: pg.nn.GroupConv(pg.R3(), 1, 2), TypeError, "space: expected R2 or SE2"),
-    "motion": (lambda: pg.R3().transform(VOLUME, turn=3), ValueError, "motion: expected rotation"),
-    "matrix shape": (lambda: pg.R3().transform(VOLUME, rotation=torch.eye(2)), ValueError, "rotation: expected .*3,3"),
-    "not orthogonal": (lambda: pg.R3().transform(VOLUME, rotation=2 * torch.eye(3)), ValueError, "rotation: .*orthog"),
-    "rotation nan": (lambda: pg.R3().transform(VOLUME, rotation=NAN * torch.eye(3)), ValueError, "rotation: .*orthog"),
-    "axis": (lambda: pg.R3().transform(VOLUME, angle=3, axis=(0, 0, 0)), ValueError, "axis: expected a direction"),
-    "angle": (lambda: pg.R3().transform(VOLUME, angle=NAN), ValueError, "angle: expected"),
-    "shift": (lambda: pg.R3().transform(VOLUME, shift=(1, 2)), ValueError, "shift: expected three ints"),
-    "pooled size": (lambda: pg.nn.MaxPool(3, dims=3)(VOLUME), ValueError, "u: expected sizes that windows"),
-    "pooled dims": (lambda: pg.nn.MaxPool(3, dims=4), ValueError, "dims: expected one of 2, 3"),
-    "resampled": (lambda: pg.nn.Resample((2, 2, 2, 2)), TypeError, "size: expected a positive int"),
-    "resampled rank": (lambda: F.resample(torch.ones(2, 2), (2, 2, 2)), ValueError, "u: expected a tensor .*D, H, W"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_arguments_are_named(name: str) -> None:
-    call, kind, text = WRONG[name]
-    with pytest.raises(kind, match=text):
-        call()

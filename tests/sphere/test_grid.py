@@ -116,30 +116,3 @@ def test_healpix_without_healpy(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match="expected the package healpy"):
         SphereGrid.healpix(2)
-
-
-BAD = {
-    "bandlimit": (lambda: SphereGrid.gauss_legendre(0), ValueError, "bandlimit: expected a positive int, got 0"),
-    "poles alone": (lambda: SphereGrid.clenshaw_curtis(2), ValueError, "nlat: expected at least 3 rings"),
-    "kind": (lambda: SphereGrid.equiangular(4, "clenshaw"), ValueError, "kind: expected one of"),
-    "spacing": (lambda: SphereGrid.reduced_gauss(4, spacing="odd"), ValueError, "spacing: expected one of"),
-    "tolerance": (lambda: SphereGrid.reduced_gauss(4, 0.0), ValueError, r"tolerance: expected a value in \(0.0, 1.0"),
-    "tolerance nan": (lambda: SphereGrid.reduced_gauss(4, math.nan), ValueError, "tolerance: expected"),
-    "subdivisions": (lambda: SphereGrid.icosahedral(-1), ValueError, "subdivisions: expected an int from 0 to 12 "),
-    "subdivisions type": (lambda: SphereGrid.icosahedral(1.5), TypeError, "subdivisions: expected an int"),
-    "nside": (lambda: SphereGrid.healpix(3, nest=True), ValueError, "nside: expected a power of 2"),
-    "points": (
-        lambda: RealSHT(GRIDS["icosahedral"]),
-        ValueError,
-        r"grid: expected .* got icosahedral\(3\)",
-    ),
-    "band": (lambda: RealSHT(GRIDS["reduced"], 24), ValueError, "lmax: expected 0 <= lmax <= 23"),
-    "flat": (lambda: RealSHT(GRIDS["reduced"])(torch.zeros(24, 48)), ValueError, "f: expected last axes"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_named(case):
-    call, kind, message = BAD[case]
-    with pytest.raises(kind, match=message):
-        call()

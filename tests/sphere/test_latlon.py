@@ -124,30 +124,3 @@ def test_the_mean_by_area() -> None:
     mask = z > 0
     torch.testing.assert_close(area_mean(torch.where(mask, 2.0, math.nan), grid, mask=mask), torch.tensor(2.0))
     assert area_mean(z, grid, mask=torch.zeros_like(mask)).isnan()
-
-
-V, LAT, LON = field()
-
-
-@pytest.mark.parametrize(
-    ("run", "error", "match"),
-    [
-        (lambda: regrid(V, LAT[:-1], LON, GRID), ValueError, "values: expected shape"),
-        (lambda: regrid(V, LAT * 2, LON, GRID), ValueError, r"latitudes: expected monotonic latitudes in \[-90, 90\]"),
-        (lambda: regrid(V, LAT, LON / 2, GRID), ValueError, "longitudes: expected evenly spaced"),
-        (lambda: regrid(V, LAT, LON, GRID, mask=torch.ones(3, 3) > 0), ValueError, "mask: expected a shape"),
-        (lambda: regrid(V, LAT, LON, GRID, mask=torch.ones(13, 24)), TypeError, "mask: expected a bool tensor"),
-        (lambda: regrid(V.numpy(), LAT, LON, GRID), TypeError, "values: expected a real torch.Tensor"),
-        (lambda: to_latlon(V, GRID, LAT, LON), ValueError, r"signal: expected last axes \(6, 12\)"),
-        (lambda: to_latlon(V[..., :6, :12], GRID, LAT * 2, LON), ValueError, "latitudes: expected degrees in"),
-        (lambda: to_latlon(V, SphereGrid.icosahedral(1), LAT, LON), ValueError, "grid: expected a grid of rings"),
-        (lambda: to_latlon(V[..., :6, :12], GRID, LAT, LON, method="cubic"), ValueError, "method: expected one of"),
-        (lambda: grid_of(LAT.flip(0), LON), ValueError, "latitudes: expected degrees from north to south"),
-        (lambda: grid_of(LAT[1:-1] + 1, LON), ValueError, "latitudes: expected the rings of a grid"),
-        (lambda: grid_of(LAT, LON + 5), ValueError, "longitudes: expected 360 j / 24"),
-        (lambda: area_mean(V, GRID), ValueError, "values: expected last axes"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_refused(run, error, match: str) -> None:
-    with pytest.raises(error, match=match):
-        run()

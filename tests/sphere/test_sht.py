@@ -103,18 +103,6 @@ def test_gradients_and_accuracy_in_float32():
     assert (back - c).norm() / c.norm() < 1e-6
 
 
-def test_bad_input_is_named():
-    grid = SphereGrid.gauss_legendre(4)
-    with pytest.raises(ValueError, match="lmax: expected 0 <= lmax <= 3"):
-        RealSHT(grid, 4)
-    with pytest.raises(ValueError, match="f: expected last axes"):
-        RealSHT(grid)(torch.zeros(3, 8))
-    with pytest.raises(TypeError, match="c: expected a complex"):
-        InverseRealSHT(grid)(torch.zeros(4, 4))
-    with pytest.raises(TypeError, match="f: expected torch.float32"):
-        RealSHT(grid, dtype=torch.float32)(torch.zeros(4, 8, dtype=torch.float64))
-
-
 @pytest.mark.parametrize(
     "grid",
     [

@@ -128,32 +128,6 @@ def test_tensor_products_of_e3nn_take_the_coefficients():
     torch.testing.assert_close(turned, want, rtol=0, atol=1e-12)
 
 
-GAUSS = SphereGrid.gauss_legendre(4)
-BAD = {
-    "field": (lambda: VectorSHT(GAUSS)(torch.zeros(4, 8)), ValueError, r"v: expected last axes \(2, 4, 8\)"),
-    "complex field": (lambda: VectorSHT(GAUSS)(torch.zeros(2, 4, 8) * 1j), TypeError, "v: expected a floating"),
-    "dtype": (lambda: VectorSHT(GAUSS, dtype=F64)(torch.zeros(2, 4, 8)), TypeError, "v: expected torch.float64"),
-    "band": (lambda: VectorSHT(GAUSS, 0), ValueError, r"spin: expected \|spin\| <= lmax = 0"),
-    "scalar": (lambda: divergence(torch.zeros(4, 4) * 1j), ValueError, r"a: expected shape \[..., 2, lmax\+1"),
-    "real": (lambda: gradient(torch.zeros(4, 4)), TypeError, "c: expected a complex"),
-    "size": (
-        lambda: InverseVectorSHT(GAUSS)(torch.zeros(2, 3, 3) * 1j),
-        ValueError,
-        "a: expected last axes",
-    ),
-    "product": (lambda: ExactProduct(-1), ValueError, "lmax: expected an int >= 0, got -1"),
-    "product type": (lambda: ExactProduct(2, out=1.5), TypeError, "out: expected an int"),
-    "irreps": (lambda: irreps(-1), ValueError, "lmax: expected an int >= 0, got -1"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_named(case):
-    call, kind, message = BAD[case]
-    with pytest.raises(kind, match=message):
-        call()
-
-
 def test_gradients():
     grid = SphereGrid.gauss_legendre(3)
     v = torch.randn(2, 3, 6, dtype=F64, requires_grad=True)

@@ -224,18 +224,6 @@ def test_the_model_is_left_as_it_was() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_errors_name_what_is_wrong() -> None:
-    x = torch.randn(1, 3, 8, 8)
-    with pytest.raises(TypeError, match="space: expected a space"):
-        report(nn.Identity(), x, 8)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="x: expected a tensor"):
-        report(nn.Identity(), 3, SE2)
-    with pytest.raises(ValueError, match="motion: expected"):
-        report(nn.Identity(), x, SE2, rotation=torch.eye(3))
-    with pytest.raises(ValueError, match="tolerance: expected"):
-        report(nn.Identity(), x, SE2, tolerance=-1.0)
-
-
 def test_functions_and_named_arguments() -> None:
     assert report(torch.relu, torch.randn(1, 3, 8, 8), R2).ok
     assert not report(position, torch.randn(1, 3, 8, 8), R2).ok
@@ -286,3 +274,19 @@ def test_the_report_says_what_each_layer_contributes_and_what_would_lower_it() -
     added = report(small, x, sphere, tolerance=limit)
     assert added.ok or [(f.name, f.cause) for f in added.culprits] == [("(model)", "sampling")]
     assert all(f.remaining != f.remaining for f in report(nn.Sequential(*layers[:1]), x, sphere).findings)
+
+
+def test_reports_warn_of_what_is_seldom_meant() -> None:
+    def told(orientations: int, x: torch.Tensor) -> tuple[str, ...]:
+        space = pg.SE2(orientations)
+        model = nn.Sequential(pg.nn.Lift(space, 1, 2, kernel_size=3), pg.nn.Project(space))
+        found = pg.testing.report(model, x, space)
+        assert all(text in str(found) for text in found.warnings)
+        return found.warnings
+
+    x = torch.rand(1, 1, 8, 8)
+    assert not told(8, x) and not told(8, 255 * (x - 0.5))
+    (eight,) = told(8, (255 * x).floor())
+    assert eight.endswith("x / 255")
+    (seven,) = told(7, x)
+    assert "the 7 orientations" in seven and "multiples of 4" in seven
