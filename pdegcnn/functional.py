@@ -238,64 +238,53 @@ def dilation(
 ) -> Tensor:
     """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
 
-        Source: Smets et al. (arXiv 2001.09046), section 5.3; Bellaard et al. (2023) for the distances.
+    Source: Smets et al. (arXiv 2001.09046), section 5.3; Bellaard et al. (2023) for the distances.
 
-        Args:
-            u: signal laid out as ``space.layout``.
-            space: the space.
-            metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i), matrices
-                ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
-            time: length of the step, positive.
-            alpha: half the power of the gradient, in [1/2, 1].
-            kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-                unless given (on grids a radius of (2 pi / 3, 3), on meshes of (2 pi / 3, 5 / 2); on S2 and SO(3) no less
-                than a radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32)); odd, or one per axis (orientations first), or
-                ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
-            radius: radius of the window in place of ``kernel_size``, in pixels (on volumes in units of length), in radians
-                on S2 and SO(3), in units of a mesh; or (radians of orientation, that), where one number stands for
-                (pi/2, that).
-            distance: on grids ``"combined"`` (default), ``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``; on S2
-                and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
-            subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
-                samples, for alpha > 1/2. Alone it comes nearer to the supremum, but what it adds beyond the band folds
-                back: several layers on rough signals commute with rotations worse. With ``oversample`` it lowers that
-                error too.
-            oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
-                space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
-    <<<<<<< HEAD
-                at the samples; on SE(2), unless given, the middle of every cell is read beside the samples, which halves
-                the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
-                finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
-                radians.
-            semifield: ``"max_plus"``, or ``"log_plus"``: a soft maximum over the samples of the window,
-                ``t log(sum a exp((u(h) - k) / t) / sum a exp(-k / t))`` with the areas a of points, whose gradient goes to
-                all of them. Constants stay constant. For low temperatures t it tends to the maximum over the samples, for
-                high ones to the mean of the window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
-    =======
-                at the samples; on SE(2), unless given, the middle of every cell is read beside the samples. On S2 and SO(3)
-                over a grid of rings the signal is sampled on a finer grid by its coefficients, dilated there, and taken
-                back to the band; the window keeps its size in radians.
-            semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
-                ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. For low
-                temperatures t it tends to the maximum over the samples, for high ones to the mean of the window; for
-                ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
-            inner_orientations: as in :func:`convection`.
-    >>>>>>> main
-            temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
+    Args:
+        u: signal laid out as ``space.layout``.
+        space: the space.
+        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i), matrices
+            ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
+        time: length of the step, positive.
+        alpha: half the power of the gradient, in [1/2, 1].
+        kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
+            unless given (on grids a radius of (2 pi / 3, 3), on meshes of (2 pi / 3, 5 / 2); on S2 and SO(3) no less
+            than a radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32)); odd, or one per axis (orientations first), or
+            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
+        radius: radius of the window in place of ``kernel_size``, in pixels (on volumes in units of length), in radians
+            on S2 and SO(3), in units of a mesh; or (radians of orientation, that), where one number stands for
+            (pi/2, that).
+        distance: on grids ``"combined"`` (default), ``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``; on S2
+            and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
+        subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
+            samples, for alpha > 1/2. Alone it comes nearer to the supremum, but what it adds beyond the band folds
+            back: several layers on rough signals commute with rotations worse. With ``oversample`` it lowers that
+            error too.
+        oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
+            space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
+            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples. On S2 and SO(3)
+            over a grid of rings the signal is sampled on a finer grid by its coefficients, dilated there, and taken
+            back to the band; the window keeps its size in radians.
+        semifield: ``"max_plus"``, or ``"log_plus"``: a soft maximum over the samples of the window,
+            ``t log(sum a exp((u(h) - k) / t) / sum a exp(-k / t))`` with the areas a of points, whose gradient goes to
+            all of them. For low temperatures t it tends to the maximum over the samples, for high ones to the mean of
+            the window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
+        inner_orientations: as in :func:`convection`.
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
-        Returns:
-            A signal like ``u``, nowhere less than it (but where the result is cut to the band, and for ``"log_plus"``,
-            which lies between the least and greatest value). Nothing outside the image ever wins.
+    Returns:
+        A signal like ``u``, nowhere less than it (but where the result is cut to the band, and for ``"log_plus"``,
+        which lies between the least and greatest value). Nothing outside the image ever wins.
 
-        Raises:
-            ValueError: for wrong shapes, values out of range, or options that the space does not have.
-            TypeError: for anything but a floating tensor of the dtype of ``u``.
+    Raises:
+        ValueError: for wrong shapes, values out of range, or options that the space does not have.
+        TypeError: for anything but a floating tensor of the dtype of ``u``.
 
-        Example:
-            >>> import torch, pdegcnn as pg
-            >>> u = torch.tensor([[[[0.0, 0.0, 0.0, 4.0, 0.0]]]])
-            >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
-            tensor([[[[1.7500, 3.0000, 3.7500, 4.0000, 3.7500]]]])
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> u = torch.tensor([[[[0.0, 0.0, 0.0, 4.0, 0.0]]]])
+        >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
+        tensor([[[[1.7500, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
     options = Options(
         kernel_size=kernel_size,

@@ -50,67 +50,63 @@ class LayerOptions(TypedDict, total=False):
 class PDELayer(nn.Module):
     """Solver of ``u_t = -c u - (-Delta)^a u + |grad u|^(2a) - |grad u|^(2a)`` up to t = 1, by operator splitting.
 
-        Every channel has its own left-invariant vector and metrics: these are the weights. Then channels are mixed and
-        normalised. The layer commutes with the space's group (up to sampling). Source: Smets et al. (arXiv 2001.09046).
+    Every channel has its own left-invariant vector and metrics: these are the weights. Then channels are mixed and
+    normalised. The layer commutes with the space's group (up to sampling). Source: Smets et al. (arXiv 2001.09046).
 
-        Args:
-            space: the space.
-            in_channels: channels C of the input.
-            out_channels: channels C' of the output.
-            terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
-                ``"erosion"``, ``"diffusion_shock"`` (see :func:`pdegcnn.functional.diffusion_shock`); on SO(3) also
-                ``"convection_diffusion"``, both at once.
-            kernel_size: samples across the kernels: odd, one for all axes or one per axis, or ``"auto"``; the solver's
-                default if None. See :func:`pdegcnn.functional.dilation`.
-            radius: radius of the kernels in physical units, in place of ``kernel_size``.
-            alpha: half the power of the gradient and the power of the Laplacian; [1/2, 1] with dilation or erosion, (0, 1]
-                otherwise.
-            learn_alpha: learn one alpha for the layer, starting from ``alpha``.
-            metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
-                leave diffusion and diffusion-shock to ``"spd"``, because they need a symmetric one).
-            distance: approximation of the distance that kernels are functions of; solver's default if None.
-            convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids,
-                ``"spectral"`` or ``"galerkin"`` on SO(3).
-            diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
-            boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
-            padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
-            subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
-                with rotations better, at several times the cost.
-            oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
-                what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
-    <<<<<<< HEAD
-            semifield: ``"max_plus"`` or ``"log_plus"``: dilation and erosion take a soft maximum; see
-    =======
-            inner_orientations: on SE(2) on how many orientations, more than the space's, the terms are solved: with
-                ``oversample`` what makes outputs turn with the input between the grid's angles; see
-                :func:`pdegcnn.functional.convection`.
-            semifield: ``"max_plus"``, or on grids ``"log_plus"``: dilation and erosion take a soft maximum; see
-    >>>>>>> main
-                :func:`pdegcnn.functional.dilation`.
-            temperature: how soft it is, positive, in units of the signal.
-            learn_temperature: learn a temperature for each channel of each term, starting from ``temperature``.
-            smoothing: standard deviation of the Gaussian before the derivatives of diffusion-shock; see
-                :func:`pdegcnn.functional.gradient_norm`.
-            splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
-            iterations: number of splitting steps.
-            batch_norm: normalise the output; otherwise the mixing has a bias.
-            device: where the parameters live.
-            dtype: their dtype.
+    Args:
+        space: the space.
+        in_channels: channels C of the input.
+        out_channels: channels C' of the output.
+        terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
+            ``"erosion"``, ``"diffusion_shock"`` (see :func:`pdegcnn.functional.diffusion_shock`); on SO(3) also
+            ``"convection_diffusion"``, both at once.
+        kernel_size: samples across the kernels: odd, one for all axes or one per axis, or ``"auto"``; the solver's
+            default if None. See :func:`pdegcnn.functional.dilation`.
+        radius: radius of the kernels in physical units, in place of ``kernel_size``.
+        alpha: half the power of the gradient and the power of the Laplacian; [1/2, 1] with dilation or erosion, (0, 1]
+            otherwise.
+        learn_alpha: learn one alpha for the layer, starting from ``alpha``.
+        metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
+            leave diffusion and diffusion-shock to ``"spd"``, because they need a symmetric one).
+        distance: approximation of the distance that kernels are functions of; solver's default if None.
+        convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids,
+            ``"spectral"`` or ``"galerkin"`` on SO(3).
+        diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
+        boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
+        padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
+        subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
+            with rotations better, at several times the cost.
+        oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
+            what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
+        inner_orientations: on SE(2) on how many orientations, more than the space's, the terms are solved: with
+            ``oversample`` what makes outputs turn with the input between the grid's angles; see
+            :func:`pdegcnn.functional.convection`.
+        semifield: ``"max_plus"`` or ``"log_plus"``: dilation and erosion take a soft maximum; see
+            :func:`pdegcnn.functional.dilation`.
+        temperature: how soft it is, positive, in units of the signal.
+        learn_temperature: learn a temperature for each channel of each term, starting from ``temperature``.
+        smoothing: standard deviation of the Gaussian before the derivatives of diffusion-shock; see
+            :func:`pdegcnn.functional.gradient_norm`.
+        splitting: ``"lie"`` (first order) or ``"strang"`` (second order).
+        iterations: number of splitting steps.
+        batch_norm: normalise the output; otherwise the mixing has a bias.
+        device: where the parameters live.
+        dtype: their dtype.
 
-        Shape:
-            ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
+    Shape:
+        ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
 
-        Raises:
-            ValueError: for unknown or repeated terms, options out of range, or a term that cannot exist on the space.
+    Raises:
+        ValueError: for unknown or repeated terms, options out of range, or a term that cannot exist on the space.
 
-        Example:
-            >>> import torch, pdegcnn as pg
-            >>> space = pg.SE2(8)
-            >>> layer = pg.nn.PDELayer(space, 4, 6, terms=("convection", "dilation", "erosion"))
-            >>> layer(torch.rand(2, 4, 8, 16, 16)).shape
-            torch.Size([2, 6, 8, 16, 16])
-            >>> sum(p.numel() for p in layer.parameters())
-            72
+    Example:
+        >>> import torch, pdegcnn as pg
+        >>> space = pg.SE2(8)
+        >>> layer = pg.nn.PDELayer(space, 4, 6, terms=("convection", "dilation", "erosion"))
+        >>> layer(torch.rand(2, 4, 8, 16, 16)).shape
+        torch.Size([2, 6, 8, 16, 16])
+        >>> sum(p.numel() for p in layer.parameters())
+        72
     """
 
     def __init__(
