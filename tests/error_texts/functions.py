@@ -144,7 +144,8 @@ FUNCTIONS: dict[str, list[Row]] = {
         ({"u": LIFTED, "space": SE2, "boundary": "mirror"}, ValueError, "boundary: expected one of"),
         ({"u": LIFTED, "space": SE2, "boundary": "zeros", "padding_mode": "zeros"}, ValueError,
          "padding_mode: expected None"),
-        ({"u": VOLUME, "space": SOLID}, ValueError, "space: expected one with derivatives, got R3"),
+        ({"u": VOLUME, "space": SOLID, "smoothing": 99.0}, ValueError, r"smoothing: expected a value in \(0.0"),
+        ({"u": VOLUME, "space": SOLID, "boundary": "mirror"}, ValueError, "boundary: expected one of"),
     ],
     "functional.diffusion_shock": [
         ({"contrast": 0}, ValueError, r"contrast: expected a value in \(0.0, inf\]"),
@@ -153,6 +154,8 @@ FUNCTIONS: dict[str, list[Row]] = {
         ({"contrast": torch.ones(3)}, ValueError, "contrast: expected one number or 2"),
         ({"contrast": torch.ones(2, 1)}, ValueError, "contrast: expected a tensor of rank 0 or 1"),
         ({"contrast": torch.ones(2).double()}, TypeError, "contrast: expected dtype torch.float32"),
+        *(({"u": VOLUME, "space": SOLID, "shock_metric": W, name: x}, ValueError, f"{name}: expected a value in")
+          for name in ("contrast", "sharpness") for x in (0.0, -1.0, NAN)),
         ({"contrast": "much"}, TypeError, "contrast: expected a number"),
         ({"sharpness": 0.0}, ValueError, "sharpness: expected a value"),
         ({"sharpness": torch.tensor(NAN)}, ValueError, "sharpness: expected finite positive"),
