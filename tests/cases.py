@@ -530,6 +530,26 @@ MAKERS = [
 """What makes spaces, grids, parameters and transforms, without a forward pass that fits the laws of layers."""
 CASES = [*LAYERS, *FUNCTIONS, *MAKERS]
 
+SPHERE_TURN = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+METHODS = [
+    Case("Mesh.union", Mesh.union, {"meshes": [MESH, MESH]}),
+    Case("Mesh.with_gauge", MESH.with_gauge, {"angles": torch.randn(12)}),
+    Case("Mesh.prepare", MESH.prepare,
+         {"radii": (2.0, None), "spins": (0, 1), "bases": {0: 3}, "factors": (2.0,), "progress": False}),
+    Case("Mesh.transform", MESH.transform, {"signal": BUNDLE, "symmetry": torch.arange(12)}),
+    Case("Mesh.transform base", MESH.transform, {"signal": FLAT, "symmetry": torch.arange(12)}),
+    Case("R2.transform angle", R2.transform, {"signal": IMAGE, "angle": 30.0}),
+    Case("R2.transform shift", R2.transform, {"signal": IMAGE, "shift": (1, -2)}),
+    Case("SE2.transform angle", SE2.transform, {"signal": LIFTED, "angle": 90}),
+    Case("SE2.transform shift", SE2.transform, {"signal": LIFTED, "shift": (1, -2)}),
+    Case("R3.transform angle", SOLID.transform, {"signal": VOLUME, "angle": 30.0, "axis": (0.0, 1.0, 0.0)}),
+    Case("R3.transform shift", SOLID.transform, {"signal": VOLUME, "shift": (1, -2, 0)}),
+    Case("R3.transform rotation", SOLID.transform, {"signal": VOLUME, "rotation": SPHERE_TURN}),
+    Case("S2.transform", S2.transform, {"signal": SPHERE, "rotation": SPHERE_TURN}),
+    Case("SO3.transform", SO3.transform, {"signal": BALL, "rotation": SPHERE_TURN}),
+]  # fmt: skip
+"""Methods of spaces that signals and numbers are given to."""
+
 ELSEWHERE = {
     "gauge.Features": "a type",
     "kernels.Metric": "a base class",

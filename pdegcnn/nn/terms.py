@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
+from pdegcnn._modules import parameter
 from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
 from pdegcnn.pde.grid import GridSolver
@@ -60,7 +61,7 @@ class Term(Derived, ABC):
         solver.space.check_signal("u", u)
         if _checks.autocasts(u.device):
             with torch.autocast(u.device.type, enabled=False):
-                return self.forward(u.to(next(self.parameters()).dtype), time, mesh)
+                return self.forward(u.to(parameter(self).dtype), time, mesh)
         weight, step, given = self._step(solver, time)
         if u.shape[1] != weight.shape[0]:
             _checks.channels("u", u, weight.shape[0], self.space.layout)

@@ -76,14 +76,3 @@ def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     y = linalg.cross(normals, x)
     c, s = torch.cos(mesh.gauge)[:, None], torch.sin(mesh.gauge)[:, None]
     return (c * x + s * y).to(like), (c * y - s * x).to(like), normals.to(like)
-
-
-def as_real(name: str, values: object) -> Tensor:
-    """Return an array of real numbers as a tensor in torch's default precision."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected an array of real numbers, got {values!r}") from error
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected real numbers, got {type(values).__name__} of dtype {array.dtype}")
-    return from_numpy(array.astype(np.float64)).to(torch.get_default_dtype())

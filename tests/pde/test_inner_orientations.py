@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -129,7 +130,8 @@ def test_other_spaces_have_no_orientations(space: pg.R2 | pg.R3) -> None:
 def test_a_layer_passes_it_to_every_term_and_to_nothing_else() -> None:
     terms = ("convection", "diffusion", "dilation", "erosion")
     layer = pg.nn.PDELayer(pg.SE2(8), 2, 2, terms, inner_orientations=12, convection="spectral")
-    assert all(term.solver.options.inner_orientations == 12 for term in layer.terms.values())
+    parts: dict[str, Any] = dict(layer.terms.items())
+    assert all(term.solver.options.inner_orientations == 12 for term in parts.values())
     plain = pg.nn.PDELayer(pg.SE2(8), 2, 2, terms, convection="spectral")
     plain.load_state_dict(layer.state_dict())
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in layer.parameters())
