@@ -15,7 +15,6 @@ from pdegcnn.ops.morphology import morphological_convolution as _morphological_c
 from pdegcnn.ops.resample import resample
 from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
-from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.shared import checked_solver as _solver
 from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
@@ -265,10 +264,11 @@ def dilation(
             default also reads the middle of every cell, which halves the error for two to three times the time. On S2
             and SO(3) over rings the signal is interpolated on a finer grid by its coefficients, dilated there, and
             truncated to the band; the window keeps its size in radians.
-        semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the window,
-            :math:`t \log(\sum e^{(u(h) - k)/t} / \sum e^{-k/t})`, whose gradient reaches all samples. It keeps
-            constants, tends to the maximum for low temperatures t and to the mean of the window for high ones. For
-            ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u` (Cole-Hopf).
+        semifield: ``"max_plus"``, or ``"log_plus"``: a soft maximum over the window,
+            :math:`t \log(\sum a e^{(u(h) - k)/t} / \sum a e^{-k/t})` with the areas a of points, whose gradient
+            reaches all samples. It keeps constants, tends to the maximum for low temperatures t and to the mean of the
+            window for high ones. For ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u`
+            (Cole-Hopf).
         inner_orientations: as in :func:`convection`.
         temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` that may need
             gradients.
@@ -352,7 +352,6 @@ def _morphology(
     found = check_metric(metric, space.metric_dim, u)
     if t is None:
         return solver.morphology(u, found, alpha, time, sign)
-    assert isinstance(solver, GridSolver)
     return solver.soft_morphology(u, found, alpha, time, sign, t)
 
 

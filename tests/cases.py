@@ -300,7 +300,7 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "auto", kernel_size="auto") for s in EXAMPLES.values()),
     *(
         pde(s, ("dilation", "erosion"), "log_plus", semifield="log_plus", temperature=0.5, learn_temperature=True)
-        for s in EXAMPLES.values() if isinstance(s, GridSpace)
+        for s in EXAMPLES.values()
     ),
     pde(SE2, ("dilation",), "log_plus auto", kernel_size="auto", semifield="log_plus", temperature=0.1),
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),

@@ -83,7 +83,7 @@ class PDELayer(nn.Module):
         inner_orientations: on SE(2) the number of orientations, more than the space's, on which the terms are solved:
             with ``oversample`` lowers the equivariance error at angles between the grid's; see
             :func:`pdegcnn.functional.convection`.
-        semifield: ``"max_plus"``, or on grids ``"log_plus"``: dilation and erosion take a soft maximum; see
+        semifield: ``"max_plus"`` or ``"log_plus"``: dilation and erosion take a soft maximum; see
             :func:`pdegcnn.functional.dilation`.
         temperature: softness of log-plus, positive, in units of the signal.
         learn_temperature: learn a temperature for each channel of each term, starting from ``temperature``.

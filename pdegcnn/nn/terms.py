@@ -15,7 +15,6 @@ from pdegcnn._derived import Derived
 from pdegcnn._modules import parameter
 from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
-from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import Mesh, Space
 
@@ -308,7 +307,6 @@ class Morphology(MetricTerm):
         given = self.metric(), self.power(), time, self.sign
         if self.temperature is None:
             return self.metric.raw, solver.morphology, given
-        assert isinstance(solver, GridSolver)
         temperatures = self.temperature() if isinstance(self.temperature, LearnableTemperature) else self.temperature
         return self.metric.raw, solver.soft_morphology, (*given, temperatures)
 

@@ -37,8 +37,8 @@ class DirectionalNeighbors(NamedTuple):
 
 
 def directions(count: int) -> str:
-    """Return the source of the constant that the compiled loops have for the number of directions."""
-    return f"COUNT = {count}\n\n\n"
+    """Return the source of the constants that the compiled loops have for the number of directions."""
+    return f"COUNT, HALF = {count}, {count // 2}\n\n\n"
 
 
 def half_steps(count: int, taps: int, dtype: torch.dtype) -> Tensor:

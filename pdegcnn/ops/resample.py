@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn._typing import sym_max
 
 LANCZOS = 3
@@ -22,7 +22,7 @@ def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> 
     """Resize the last axes of any ``[..., H, W]``, centred, with anti-aliasing when it shrinks.
 
     Sample points are symmetric about the image centre for all sizes, even or odd, so resizing commutes with rotations
-    by 90 degrees; taking every n-th pixel does not.
+    by 90 degrees; taking every n-th pixel does not. A signal that has the size already is returned as it is.
 
     Args:
         u: any floating tensor of rank two or more.
@@ -52,6 +52,8 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
     """Resize the last ``len(sizes)`` axes of ``u``, as :func:`resample` does with two."""
     _checks.choice("filter", filter, FILTERS)
     for axis, target in zip(range(-len(sizes), 0), sizes):
+        if not _transforms.in_trace() and u.shape[axis] == target:
+            continue  # the matrix is the identity; a graph for every size must not compare them
         matrix = _resampling_matrix(u.shape[axis], target, filter, u)
         u = u @ matrix.mT if axis == -1 else _times_axis(matrix, u, axis)
     return u

@@ -79,8 +79,12 @@ class Derivatives(Derived, ABC):
         elif smoothing is not None:
             length = cast("float", smoothing)
         _checks.number("smoothing", turn, 0.0, math.pi)
-        _checks.number("smoothing", length, 0.0, self.LARGEST, open_low=True)
+        _checks.number("smoothing", length, 0.0, self._largest(), open_low=True)
         return float(turn), float(length)
+
+    def _largest(self) -> float:
+        """Return the greatest standard deviation in units of length."""
+        return self.LARGEST
 
     def extra_repr(self) -> str:
         """Return the standard deviations."""

@@ -31,7 +31,7 @@ from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.grid_interpolation import coarser_matrix, finer_matrix, shifted, shifted_slices, turned
 from pdegcnn.pde.grid_lattice import SAMPLES, Pass, Reach, all_quarters, passes
 from pdegcnn.pde.kernel_cache import KernelCache
-from pdegcnn.pde.solver import Alpha, Options, Solver
+from pdegcnn.pde.solver import NEGLIGIBLE, Alpha, Options, Solver
 from pdegcnn.spaces import GridSpace
 
 METHODS = {"convection": ("cubic", "linear", "spectral"), "diffusion": ("kernel", "sampled", "spectral")}
@@ -49,8 +49,6 @@ DIFFUSION_DISTANCE = "half_angle"
 """Nearer to the heat kernel than the exact distance is: volumes grow as this one shrinks."""
 SLICES = 2
 """Voxels to each side of the window on volumes, of any term, unless the caller says otherwise."""
-NEGLIGIBLE = 40.0
-"""Taps of log-plus whose costs exceed the range of the signal by this many temperatures weigh less than rounding."""
 OVERSAMPLED_TURN = math.pi
 """Radians of the window where ``oversample`` asks for more than the default."""
 

@@ -20,8 +20,9 @@ from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
+from pdegcnn.pde.mesh_log_plus import soft_dilation
 from pdegcnn.pde.mesh_neighbors import directional_neighbors, half_edges
-from pdegcnn.pde.solver import Alpha, Options, Solver
+from pdegcnn.pde.solver import NEGLIGIBLE, Alpha, Options, Solver
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel", "sampled")}
@@ -48,8 +49,8 @@ class MeshSolver(Solver):
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
         "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
-        "dilation": ("kernel_size", "radius", "distance"),
-        "erosion": ("kernel_size", "radius", "distance"),
+        "dilation": ("kernel_size", "radius", "distance", "semifield"),
+        "erosion": ("kernel_size", "radius", "distance", "semifield"),
     }
     space: Mesh
 
@@ -126,15 +127,49 @@ class MeshSolver(Solver):
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
+        matrix = _matrix(metric, u)
+        return self._extremum(u, matrix, alpha, time, sign, self._reach(u, matrix, alpha, time))
+
+    def soft_morphology(
+        self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
+    ) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants.
+
+        Points count by their areas, so that denser meshes give the same.
+        """
         space, matrix = self.space, _matrix(metric, u)
-        if self.reach is None:
-            check_may_look(u, alpha, matrix)
-            radius_of_balls = radius_of_cost(spread(u, space.sizes).double(), _number(alpha), time)
-            taps, radius = enclosing_reach(space, matrix, radius_of_balls)
-        else:
-            taps, radius = self.reach
+        t = widen(temperature) if isinstance(temperature, Tensor) else temperature
+        window = self._reach(u, matrix, alpha, time, NEGLIGIBLE * torch.as_tensor(t))
+
+        def lowest(x: Tensor) -> Tensor:
+            return side_by_side([part.amin(-1, keepdim=True) for part in parts(x, space)], space)
+
+        found = soft_dilation(
+            *(sign * u, matrix, alpha, time, t, window[0]),
+            partial(directional_neighbors, space, window[1]),
+            lowest,
+            lambda x: self._extremum(x, matrix, alpha, time, +1, window),
+        )
+        return sign * found
+
+    def _reach(
+        self, u: Tensor, matrix: Tensor, alpha: Alpha, time: float, beyond: Tensor | None = None
+    ) -> tuple[int, float]:
+        """Return steps and radius of the window; ``"auto"`` holds costs up to the range of u and ``beyond`` (0)."""
+        if self.reach is not None:
+            return self.reach
+        check_may_look(u, alpha, matrix, beyond)
+        highest = spread(u, self.space.sizes).double()
+        highest = highest if beyond is None else highest + beyond.to(highest)
+        return enclosing_reach(self.space, matrix, radius_of_cost(highest, _number(alpha), time))
+
+    def _extremum(
+        self, u: Tensor, matrix: Tensor, alpha: Alpha, time: float, sign: int, window: tuple[int, float]
+    ) -> Tensor:
+        """Return the greatest (sign +1) or least (-1) value in the window."""
         law, unit = _law(alpha, time, matrix)
-        return gather_morphology(u, directional_neighbors(space, radius, u), matrix / unit, law, taps, sign)
+        pairs = directional_neighbors(self.space, window[1], u)
+        return gather_morphology(u, pairs, matrix / unit, law, window[0], sign)
 
 
 def masses(

@@ -23,7 +23,8 @@ from pdegcnn.pde.mesh_derivatives import MeshDerivatives
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.pde.sphere_derivatives import SphereDerivatives
-from pdegcnn.spaces import Mesh, PlanarSpace, RotationSpace, Space
+from pdegcnn.pde.volume_derivatives import VolumeDerivatives
+from pdegcnn.spaces import R3, Mesh, PlanarSpace, RotationSpace, Space
 
 NAME = "diffusion_shock"
 IMAGES = 8.0
@@ -141,6 +142,12 @@ class GridShock(ShockSolver):
         return self.shocking.passes != SAMPLES
 
 
+class VolumeShock(GridShock):
+    """Diffusion-shock on volumes."""
+
+    DERIVATIVES: ClassVar = VolumeDerivatives
+
+
 class SphereShock(ShockSolver):
     """Diffusion-shock on the sphere and on SO(3)."""
 
@@ -168,7 +175,12 @@ class MeshShock(ShockSolver):
     DIFFUSION: ClassVar = "sampled"  # as on grids
 
 
-SHOCKS: dict[type[Space], type[ShockSolver]] = {PlanarSpace: GridShock, RotationSpace: SphereShock, Mesh: MeshShock}
+SHOCKS: dict[type[Space], type[ShockSolver]] = {
+    PlanarSpace: GridShock,
+    R3: VolumeShock,
+    RotationSpace: SphereShock,
+    Mesh: MeshShock,
+}
 """Solvers of diffusion-shock by family of spaces."""
 
 

@@ -23,6 +23,9 @@ KernelSize = int | Sequence[int] | str
 Radius = float | Sequence[float]
 """Radius of the window in units of length of the space, or (radians of orientation, units of length)."""
 
+NEGLIGIBLE = 40.0
+"""Taps of log-plus that cost so many temperatures more than the range of the signal weigh less than rounding."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -191,6 +194,12 @@ class Solver(Derived, ABC):
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (sign -1) of u."""
+        raise NotImplementedError(f"{type(self).__name__} does not solve dilation")
+
+    def soft_morphology(
+        self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
+    ) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants."""
         raise NotImplementedError(f"{type(self).__name__} does not solve dilation")
 
     def extra_repr(self) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from pdegcnn._typing import Floats, Ints, from_numpy
 from pdegcnn.kernels.metric import Axisymmetric, Diagonal, Metric
 from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, exact_squared_distance
+from pdegcnn.ops.ring_convolution.log_plus import RingTaps, log_plus_mean
 from pdegcnn.ops.ring_morphology import ring_morphology
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
@@ -134,12 +135,21 @@ class Neighbours(Tables):
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Floats]]]:
         count = len(self.elements)
+        return [("measure", (count,), self._measure), *self._places(count)]
+
+    def _places(self, count: int) -> list[tuple[str, tuple[int, ...], Callable[[], Floats]]]:
+        """Return what distances are computed from."""
         if not self.space.has_orientations:
             return [("position", (1, count), lambda: self._coordinates("tilt_twist")[:1])]
         if self.exact:
             table = ("energies", (2, NODES, NODES, NODES), energy_table)
             return [("position", (2, count), lambda: self._coordinates("tilt_twist")), table]
         return [("position", (6, count), self._monomials)]
+
+    def _measure(self) -> Floats:
+        """Logarithm of the area of each tap's point over that of the centre, ``[S]``."""
+        areas: Floats = np.log(np.reshape(self.space.grid.weights.numpy(), (len(self._start) - 1, -1))[:, 0])
+        return areas[self._taps[:, 0]] - np.repeat(areas, np.diff(self._start))
 
     def _coordinates(self, name: str) -> Floats:
         """Return tilt and absolute twist, ``[2,S]``."""
@@ -191,8 +201,20 @@ class Neighbours(Tables):
             u = u.unsqueeze(2)
         return u.unsqueeze(-1) if len(self.space.grid.shape) == 1 else u
 
+    def _repeated(self, kernel: Tensor) -> Tensor:
+        """Return costs of all fibre samples, or of one that stands for all."""
+        if kernel.shape[1] == 1:
+            return kernel
+        return kernel.repeat(1, self.space.orientations // kernel.shape[1], 1)
+
     def forward(self, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,F,S]``, periodic in F."""
-        if kernel.shape[1] > 1:
-            kernel = kernel.repeat(1, self.space.orientations // kernel.shape[1], 1)
+        kernel = self._repeated(kernel)
         return ring_morphology(self.as_rings(u), kernel, self.taps, self.start, self.longest, sign).view(u.shape)
+
+    def soft(self, u: Tensor, kernel: Tensor, temperature: Tensor | float, sign: int) -> Tensor:
+        """Do the same in the log-plus semifield, where a tap counts by the area of its point."""
+        t = temperature.reshape(-1, 1, 1) if isinstance(temperature, Tensor) else temperature
+        costs = self._repeated(kernel) - t * self.get_buffer("measure")
+        taps = RingTaps(self.taps, self.start, self.longest)
+        return log_plus_mean(self.as_rings(u), costs, temperature, taps, sign).view(u.shape)

@@ -47,6 +47,7 @@ class R3(Translations, GridSpace):
     dim: ClassVar[int] = 3
     orientations: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
     is_periodic: ClassVar[bool] = False
+    supported_terms: ClassVar[tuple[str, ...]] = (*GridSpace.supported_terms, "diffusion_shock")
 
     def __post_init__(self) -> None:
         given: object = self.spacing

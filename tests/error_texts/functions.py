@@ -71,8 +71,11 @@ FUNCTIONS: dict[str, list[Row]] = {
         ({"distance": "near"}, ValueError, "distance: expected one of 'logarithmic'"),
         ({"distance": "sub_riemannian", "u": VOLUME, "space": SOLID}, ValueError, "distance: .*no orientations"),
         ({"oversample": (2, 2), "u": VOLUME, "space": SOLID}, ValueError, "oversample: expected"),
-        ({"semifield": "log_plus", "temperature": 1.0, "u": SPHERE, "space": S2, "metric": torch.ones(1)},
-         ValueError, "semifield: .*S2"),
+        *(({"semifield": "log_plus", "temperature": t, "u": u, "space": space, "metric": torch.ones(n)}, ValueError,
+           "temperature: expected a value in") for t in (0.0, -1.0, NAN)
+          for u, space, n in ((VOLUME, SOLID, 3), (SPHERE, S2, 1), (BALL, SO3, 3), (BUNDLE, MESH, 3))),
+        ({"semifield": "log_plus", "temperature": 1.0, "u": SPHERE, "space": S2, "metric": torch.ones(1),
+          "subgrid": "newton"}, ValueError, "subgrid: expected one of None"),
         ({"u": BUNDLE[..., :-1], "space": MESH}, ValueError, "u: expected 4 orientations and 12 vertices"),
         ({"u": BUNDLE * NAN, "space": MESH, "kernel_size": "auto"}, ValueError, "u: expected finite values"),
         ({"u": BUNDLE, "space": MESH, "kernel_size": 4}, ValueError, "kernel_size: expected positive odd sizes"),
@@ -141,7 +144,8 @@ FUNCTIONS: dict[str, list[Row]] = {
         ({"u": LIFTED, "space": SE2, "boundary": "mirror"}, ValueError, "boundary: expected one of"),
         ({"u": LIFTED, "space": SE2, "boundary": "zeros", "padding_mode": "zeros"}, ValueError,
          "padding_mode: expected None"),
-        ({"u": VOLUME, "space": SOLID}, ValueError, "space: expected a space with derivatives, got R3"),
+        ({"u": VOLUME, "space": SOLID, "smoothing": 99.0}, ValueError, r"smoothing: expected a value in \(0.0"),
+        ({"u": VOLUME, "space": SOLID, "boundary": "mirror"}, ValueError, "boundary: expected one of"),
     ],
     "functional.diffusion_shock": [
         ({"contrast": 0}, ValueError, r"contrast: expected a value in \(0.0, inf\]"),
@@ -150,6 +154,8 @@ FUNCTIONS: dict[str, list[Row]] = {
         ({"contrast": torch.ones(3)}, ValueError, "contrast: expected one number or 2"),
         ({"contrast": torch.ones(2, 1)}, ValueError, "contrast: expected a tensor of rank 0 or 1"),
         ({"contrast": torch.ones(2).double()}, TypeError, "contrast: expected dtype torch.float32"),
+        *(({"u": VOLUME, "space": SOLID, "shock_metric": W, name: x}, ValueError, f"{name}: expected a value in")
+          for name in ("contrast", "sharpness") for x in (0.0, -1.0, NAN)),
         ({"contrast": "much"}, TypeError, "contrast: expected a number"),
         ({"sharpness": 0.0}, ValueError, "sharpness: expected a value"),
         ({"sharpness": torch.tensor(NAN)}, ValueError, "sharpness: expected finite positive"),

@@ -89,8 +89,8 @@ LAYERS: dict[str, list[Row]] = {
           for t in (-1.0, NAN)),
         ({"space": SOLID, "semifield": "log_plus", "temperature": 0.5, "oversample": 2}, ValueError,
          "oversample: expected one of None, 1"),
-        ({"space": S2, "semifield": "log_plus", "temperature": 0.5}, ValueError,
-         "semifield: expected 'max_plus' for dilation on S2"),
+        ({"space": S2, "semifield": "log_plus", "temperature": 0.5, "subgrid": "newton"}, ValueError,
+         "subgrid: expected one of None"),
     ],
     "nn.Lift": [
         ({"space": "SE2", "filters": None}, TypeError, "space: expected one of PlanarSpace, .*got str"),

@@ -22,7 +22,7 @@ MOST_FACTORS = 16
 
 
 # rows: generic
-COUNT = 1  # directions
+COUNT, HALF = 2, 1  # directions, and half of them
 
 
 # rows: end

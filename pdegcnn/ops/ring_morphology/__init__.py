@@ -10,7 +10,7 @@ from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.ring_morphology import custom_op as _op
 from pdegcnn.ops.ring_morphology.torch_impl import sources
 
-__all__ = ["ring_morphology", "winning_taps"]
+__all__ = ["check_arguments", "ring_morphology", "winning_taps"]
 
 BACKENDS = _backend.declare("ring_morphology", "numba", "triton", "torch")
 
@@ -52,10 +52,20 @@ def ring_morphology(
         ValueError: if a shape, the sign or the backend does not fit.
         TypeError: if an argument is not a floating-point tensor or the dtypes differ.
     """
+    check_arguments(u, kernel, taps, start)
+    _checks.choice("sign", sign, (1, -1))
+    chosen = _backend.choose("ring_morphology", u, backend)
+    keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
+    if _transforms.differentiated(u, kernel):
+        return _op.functorch_fallback(u, kernel, taps, start, longest, sign, chosen)
+    return _op.ring_morphology(u, kernel, taps, start, longest, sign, keep, chosen)[0]
+
+
+def check_arguments(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor) -> None:
+    """Raise unless signal, kernel and lists of taps fit each other."""
     _checks.signal("u", u, 5, _LAYOUT)
     _checks.tensor("kernel", kernel, 3, "[C,F,S]")
     _checks.same_kind("kernel", kernel, "u", u)
-    _checks.choice("sign", sign, (1, -1))
     channels, fibre, rings = u.shape[1:4]
     if kernel.shape[0] != channels or kernel.shape[1] not in (1, fibre) or kernel.shape[2] != taps.shape[0]:
         wanted = f"[{channels}, 1 or {fibre}, {taps.shape[0]}]"
@@ -63,11 +73,6 @@ def ring_morphology(
     for name, value, shape in (("taps", taps, (taps.shape[0], 3)), ("start", start, (rings + 1,))):
         if value.dtype != torch.int64 or tuple(value.shape) != shape:
             raise ValueError(f"{name}: expected int64 of shape {shape}, got {value.dtype} {tuple(value.shape)}")
-    chosen = _backend.choose("ring_morphology", u, backend)
-    keep = torch.is_grad_enabled() and (u.requires_grad or kernel.requires_grad)
-    if _transforms.differentiated(u, kernel):
-        return _op.functorch_fallback(u, kernel, taps, start, longest, sign, chosen)
-    return _op.ring_morphology(u, kernel, taps, start, longest, sign, keep, chosen)[0]
 
 
 def winning_taps(
