@@ -41,7 +41,7 @@ def locate(lists, v, turned, y):
 
 @njit(**PART)
 def folded(matrix, turned):
-    """Return the number of directions that share weights, 2 or 1, and the taps of those that do not."""
+    """Return the number of directions that share weights, 2 or 1, and the table of taps of one of each."""
     folds = 1
     if COUNT % 2 == 0:
         folds = 2
