@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -137,7 +138,7 @@ class SpectralResample(nn.Module):
         return f"{self.source} -> {self.target}"
 
 
-class _BetweenGrids(nn.Module):
+class _BetweenGrids(nn.Module, ABC):
     """What :class:`Downsample` and :class:`Upsample` share: a space, the coarser one, and how many times coarser it is.
 
     ``fine``: the finer of the two spaces. ``coarse``: the other; on images the same, whose unit is
@@ -147,9 +148,12 @@ class _BetweenGrids(nn.Module):
     def __init__(
         self,
         space: Space,
-        factor: float | None,
-        size: int | tuple[int, ...] | None,
-        filter: str | None,
+        factor: float | None = None,
+        *,
+        size: int | tuple[int, ...] | None = None,
+        filter: str | None = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.fine = _checks.kind("space", space, Space, "a space")
@@ -166,6 +170,19 @@ class _BetweenGrids(nn.Module):
             self.factor = int(number) if number == int(number) else number
         self.size = None if size is None else self._sizes(size)
         self.coarse: Space = self._coarser()
+        self.spectral = None
+        if isinstance(self.in_space, RotationSpace) and isinstance(self.out_space, RotationSpace):
+            self.spectral = SpectralResample(self.in_space, self.out_space, device=device, dtype=dtype)
+
+    @property
+    @abstractmethod
+    def in_space(self) -> Space:
+        """The space of the input."""
+
+    @property
+    @abstractmethod
+    def out_space(self) -> Space:
+        """The space of the result."""
 
     def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
         """Return one size for each axis of the base of a grid, else one alone."""
@@ -255,21 +272,6 @@ class Downsample(_BetweenGrids):
         (36, 72)
     """
 
-    def __init__(
-        self,
-        space: Space,
-        factor: float | None = None,
-        *,
-        size: int | tuple[int, ...] | None = None,
-        filter: str | None = None,
-        device: Device = None,
-        dtype: DType = None,
-    ) -> None:
-        super().__init__(space, factor, size, filter)
-        self.cut = None
-        if isinstance(space, RotationSpace) and isinstance(self.coarse, RotationSpace):
-            self.cut = SpectralResample(space, self.coarse, device=device, dtype=dtype)
-
     @property
     def in_space(self) -> Space:
         """The space of the input."""
@@ -285,8 +287,8 @@ class Downsample(_BetweenGrids):
         where = self._mesh(mesh)
         if where is not None:
             return pool(where.check_signal("u", u), where, self.vertex_factor)
-        if self.cut is not None:
-            return self.cut(u)
+        if self.spectral is not None:
+            return self.spectral(u)
         self.fine.check_signal("u", u)
         sizes: Sequence[int] | None = self.size
         if sizes is None:
@@ -321,21 +323,6 @@ class Upsample(_BetweenGrids):
         torch.Size([1, 4, 8, 32, 32])
     """
 
-    def __init__(
-        self,
-        space: Space,
-        factor: float | None = None,
-        *,
-        size: int | tuple[int, ...] | None = None,
-        filter: str | None = None,
-        device: Device = None,
-        dtype: DType = None,
-    ) -> None:
-        super().__init__(space, factor, size, filter)
-        self.padded = None
-        if isinstance(space, RotationSpace) and isinstance(self.coarse, RotationSpace):
-            self.padded = SpectralResample(self.coarse, space, device=device, dtype=dtype)
-
     @property
     def in_space(self) -> Space:
         """The space of the input."""
@@ -353,8 +340,8 @@ class Upsample(_BetweenGrids):
             raise ValueError(f"size: expected None on {self.fine}, got {size!r}")
         if where is not None:
             return unpool(self.coarser(where).check_signal("u", u), where, self.vertex_factor)
-        if self.padded is not None:
-            return self.padded(u)
+        if self.spectral is not None:
+            return self.spectral(u)
         self.fine.check_signal("u", u)
         sizes = size if size is not None else self.size
         if sizes is None:
