@@ -9,12 +9,12 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from pdegcnn import _checks, functional, sphere
+from pdegcnn import _checks, functional
 from pdegcnn._typing import Device, DType
 from pdegcnn.functional import FILTERS, resample_axes
 from pdegcnn.pde.mesh_levels import pool, unpool
 from pdegcnn.pde.sphere_oversample import transforms
-from pdegcnn.spaces import R3, GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import Mesh, RotationSpace, Space
 
 ROUNDING = 1e-9
 """Slack in sizes times a factor, so that rounding does not decide on a pixel."""
@@ -159,9 +159,7 @@ class _BetweenGrids(nn.Module, ABC):
         self.fine = _checks.kind("space", space, Space, "a space")
         if factor is not None and size is not None:
             raise ValueError(f"size: expected either factor or size, got {factor!r} and {size!r}")
-        if not isinstance(space, (GridSpace, RotationSpace, Mesh)):
-            raise TypeError(f"space: expected one of GridSpace, RotationSpace, Mesh, got {type(space).__name__}")
-        if filter is not None and not isinstance(space, GridSpace):
+        if filter is not None and space.base_shape is not None:
             raise ValueError(f"filter: expected None on {space}, which is resampled without one, got {filter!r}")
         self.filter = _checks.choice("filter", "lanczos" if filter is None else filter, FILTERS)
         self.factor: float = 2
@@ -169,7 +167,7 @@ class _BetweenGrids(nn.Module, ABC):
             number = _checks.plain_number("factor", factor, 1.0, _checks.LIMIT, open_low=True)
             self.factor = int(number) if number == int(number) else number
         self.size = None if size is None else self._sizes(size)
-        self.coarse: Space = self._coarser()
+        self.coarse = space.coarser(self.factor, self.size)
         self.spectral = None
         if isinstance(self.in_space, RotationSpace) and isinstance(self.out_space, RotationSpace):
             self.spectral = SpectralResample(self.in_space, self.out_space, device=device, dtype=dtype)
@@ -186,34 +184,18 @@ class _BetweenGrids(nn.Module, ABC):
 
     def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
         """Return one size for each axis of the base of a grid, else one alone."""
-        count = self.fine.base_ndim if isinstance(self.fine, GridSpace) else 1
+        count = self.fine.base_ndim if self.fine.base_shape is None else 1
         sizes: Any = (size,) * count if isinstance(size, int) else size
         if not isinstance(sizes, (tuple, list)) or len(cast("Sequence[object]", sizes)) != count:
             raise TypeError(f"size: expected a positive int{f' or {count} of them' * (count > 1)}, got {size!r}")
         return tuple(_checks.positive_int("size", n) for n in cast("Sequence[object]", sizes))
-
-    def _coarser(self) -> Space:
-        space = self.fine
-        if isinstance(space, RotationSpace):
-            space.grid.require_rings("space.grid")
-            finest = space.grid.band + 1
-            rings = int(finest // self.factor) if self.size is None else self.size[0]
-            if not 2 <= rings <= finest:
-                name, got = ("factor", self.factor) if self.size is None else ("size", rings)
-                raise ValueError(f"{name}: expected a coarser grid of 2 to {finest} rings for {space}, got {got}")
-            return space.over(sphere.SphereGrid.gauss_legendre(rings))
-        if isinstance(space, R3) and self.size is None:
-            return space.coarsen(self.factor)
-        if isinstance(space, Mesh):
-            return space.coarsen(self.vertex_factor)
-        return space.coarser(self.factor) if self.size is None and isinstance(space, GridSpace) else space
 
     @property
     def vertex_factor(self) -> float:
         """How many times fewer vertices a mesh has after it, as ``Mesh.coarsen`` takes it: the square of ``factor``."""
         if self.size is None:
             return float(self.factor) ** 2
-        return self.fine.vertex_count / self.size[0] if isinstance(self.fine, Mesh) else math.nan
+        return math.nan if self.fine.base_shape is None else self.fine.base_shape[0] / self.size[0]
 
     def coarser(self, mesh: Mesh) -> Mesh:
         """Return the coarser mesh of another fine one."""
@@ -230,7 +212,7 @@ class _BetweenGrids(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Spaces, factor or size, and filter."""
         size = f"factor={self.factor}" if self.size is None else f"size={self.size}"
-        return f"{self.fine}, {size}" + (f", filter={self.filter!r}" if isinstance(self.fine, GridSpace) else "")
+        return f"{self.fine}, {size}" + ("" if self.fine.base_shape else f", filter={self.filter!r}")
 
 
 class Downsample(_BetweenGrids):
@@ -336,7 +318,7 @@ class Upsample(_BetweenGrids):
     def forward(self, u: Tensor, mesh: Mesh | None = None, *, size: Sequence[int] | None = None) -> Tensor:
         """Make ``u`` finer; to ``mesh`` in place of the constructor's mesh, or on images to ``size``, if given."""
         where = self._mesh(mesh)
-        if size is not None and not isinstance(self.fine, GridSpace):
+        if size is not None and self.fine.base_shape is not None:
             raise ValueError(f"size: expected None on {self.fine}, got {size!r}")
         if where is not None:
             return unpool(self.coarser(where).check_signal("u", u), where, self.vertex_factor)

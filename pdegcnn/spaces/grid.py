@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor
 
 from pdegcnn import _checks, _fft
 from pdegcnn._typing import Factory, Floats, fft, from_numpy
-from pdegcnn.spaces.base import HomogeneousSpace
+from pdegcnn.spaces.base import HomogeneousSpace, MotionOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def rotation(angle: Tensor, v: Tensor) -> Tensor:
@@ -38,7 +41,7 @@ class GridSpace(HomogeneousSpace):
         """Length of a step along the first axis, the rows and the columns, in the units of the space."""
         return 1.0, 1.0, 1.0
 
-    def coarser(self, factor: float) -> GridSpace:
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> GridSpace:
         """Return the space whose steps are ``factor`` times as long: itself, where the unit of length is the step."""
         return self
 
@@ -120,7 +123,7 @@ class PlanarSpace(GridSpace):
         turn = c[:, 2] * (self.orientations / (2 * math.pi)) if self.has_orientations else torch.zeros_like(c[:, 0])
         return turn, x * sine + y * cosine, x * cosine - y * sine
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns),
         periodically.
 
@@ -128,9 +131,9 @@ class PlanarSpace(GridSpace):
         images are exact; others use cubic splines in the image and Fourier interpolation over orientations, without
         gradient.
         """
-        if set(motion) == {"angle"}:
+        if "angle" in motion and len(motion) == 1:
             return self._rotate(signal, float(motion["angle"]))
-        if set(motion) == {"shift"}:
+        if "shift" in motion and len(motion) == 1:
             if signal.ndim < 4:
                 return signal
             return signal.roll(tuple(motion["shift"]), dims=(-2, -1))
@@ -147,10 +150,11 @@ class PlanarSpace(GridSpace):
         points = pixel_positions(turned.shape[-2:])
         return sample_image(turned, rotation(torch.tensor(-math.radians(angle), dtype=torch.float64), points))
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """One on the disk that a rotation keeps inside the image, zero outside; all ones for exact motions."""
-        exact = "angle" not in motion or (motion["angle"] % 90 == 0 and signal.shape[-1] == signal.shape[-2])
-        if signal.ndim < 4 or exact or motion["angle"] % 180 == 0:
+        angle = motion.get("angle", 0)
+        exact = angle % 180 == 0 or (angle % 90 == 0 and signal.shape[-1] == signal.shape[-2])
+        if signal.ndim < 4 or exact:
             return torch.ones((), dtype=signal.dtype, device=signal.device)
         height, width = signal.shape[-2:]
         y = torch.arange(height, device=signal.device, dtype=signal.dtype) - (height - 1) / 2

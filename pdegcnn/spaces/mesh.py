@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from pdegcnn import _checks
 from pdegcnn._files import write_file
 from pdegcnn._typing import Ints, Numbers, block_diag, from_numpy
 from pdegcnn.spaces import mesh_building
-from pdegcnn.spaces.base import Space
+from pdegcnn.spaces.base import MotionOptions, Space
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
     Interpolation,
@@ -39,6 +39,9 @@ from pdegcnn.surface.checks import (
 from pdegcnn.surface.files import pyvista_surface, read_surface, trimesh_surface
 from pdegcnn.surface.repair import cut_edges, repaired
 from pdegcnn.surface.surface import JoinedSurface, Surface
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Mesh(Space):
@@ -368,6 +371,15 @@ class Mesh(Space):
             step()
         return self
 
+    @property
+    def base_shape(self) -> tuple[int]:
+        """Number of vertices."""
+        return (self.vertex_count,)
+
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> Mesh:
+        """Return the mesh whose edges are about ``factor`` times as long, or that has about ``size[0]`` vertices."""
+        return self.coarsen(float(factor) ** 2 if size is None else self.vertex_count / size[0])
+
     def coarsen(self, factor: float = 4.0) -> Mesh:
         """Return the same surface with about one of ``factor`` vertices; computed once and kept (also by :meth:`save`).
 
@@ -499,7 +511,7 @@ class Mesh(Space):
         x, y, _ = self.cached(mesh_building.frames, features)
         return features.real.unsqueeze(-1) * x + features.imag.unsqueeze(-1) * y
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Move a signal by an isometry of the mesh onto itself: ``symmetry=`` image of each vertex, ``[V]`` long.
 
         Takes lifted signals ``[B,C,Or,V]``, functions ``[B,C,V]`` and invariants ``[B,K]``. Turns between directions
@@ -508,7 +520,7 @@ class Mesh(Space):
         Raises:
             ValueError: for another motion, or a map that does not keep edges, lengths and orientation.
         """
-        if set(motion) != {"symmetry"}:
+        if "symmetry" not in motion or len(motion) > 1:
             raise ValueError(f"motion: expected symmetry=image of each vertex, got {motion}")
         image, turn = self._symmetry(motion["symmetry"])
         if signal.ndim < 3:
@@ -533,7 +545,7 @@ class Mesh(Space):
         turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
         return from_numpy(to), from_numpy(turn)
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """One: an isometry moves the whole mesh."""
         return torch.ones((), dtype=signal.dtype, device=signal.device)
 
