@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,6 +61,11 @@ def filled(name: str, value: Tensor, layout: str) -> Tensor:
                 f"got shape {tuple(value.shape)} (axis {axis})"
             )
     return value
+
+
+def described(value: Any) -> str:
+    """Say what came in place of a tensor of another kind: its dtype, or the name of its class."""
+    return f"dtype {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def channels(name: str, value: Tensor, count: int, layout: str = "[B,C,...]") -> None:
@@ -116,6 +124,31 @@ def odd_sizes(name: str, value: Any, count: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+def real_numbers(name: str, values: Any, dtype: torch.dtype) -> Tensor:
+    """Return real numbers, of an array, a list or a tensor, as a tensor of this precision on the CPU, without a
+    gradient; else raise.
+    """
+    if isinstance(values, Tensor):
+        if values.is_complex() or values.layout is not torch.strided or not has_values(values):
+            got = f"{described(values)} on {values.device}, {values.layout}"
+            raise TypeError(f"{name}: expected a dense tensor of real numbers, got {got}")
+        return values.detach().to("cpu", dtype, copy=True)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array of real numbers, got {values!r}") from error
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected real numbers, got {type(values).__name__} of dtype {array.dtype}")
+    return torch.from_numpy(array.astype(np.float64)).to(dtype)
+
+
+def path(value: Any) -> Path:
+    """Return the path that ``value`` names, else raise."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"path: expected a string or path, got {type(value).__name__}")
+    return Path(cast("str | os.PathLike[str]", value))
+
+
 def flag(name: str, value: Any) -> bool:
     """Return ``value`` if it is True or False, else raise."""
     if not isinstance(value, bool):
@@ -126,7 +159,7 @@ def flag(name: str, value: Any) -> bool:
 def mask(value: Any, shape: torch.Size | None = None) -> Tensor:
     """Return ``value`` if it is a bool tensor, expanded to ``shape`` if that is given, else raise."""
     if not isinstance(value, Tensor) or value.dtype != torch.bool or value.layout is not torch.strided:
-        raise TypeError(f"mask: expected a bool tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+        raise TypeError(f"mask: expected a bool tensor, got {described(value)}")
     try:
         return value if shape is None else value.expand(shape)
     except RuntimeError:

@@ -68,7 +68,7 @@ class Derived(nn.Module):
             self._build(new)
         for name, value in held.items():
             if self._buffers[name] is value:  # what was not built anew
-                self._buffers[name] = fn(value)
+                self._buffers[name] = fn(value.flatten()).view(value.shape)  # a memory format is not for tables
         return self
 
     def _load_from_state_dict(

@@ -11,8 +11,13 @@ from pathlib import Path
 def write_file(path: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write a file beside ``path``, then put it in its place; a failure leaves what was there.
 
-    The folder of ``path`` exists. ``fill`` gets a path that ends as ``path`` does; the file has the usual permissions.
+    ``fill`` gets a path that ends as ``path`` does; the file has the usual permissions.
+
+    Raises:
+        FileNotFoundError: if the folder of ``path`` does not exist.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     fresh = Path(name)

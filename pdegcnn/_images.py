@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,19 @@ import numpy as np
 
 WIDE = {"I;12": 4095}
 """How files hold grey values of 12 bits, and the greatest one; of others it is 65535."""
+
+
+def listed(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """List the files of a folder that have one of these suffixes, in any case, in the order of the numbers in their
+    names: 2.jpg before 10.jpg. Hidden files, as macOS puts them beside others, are left out.
+    """
+    found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.name[0] != "." and p.is_file()]
+    return sorted(found, key=lambda path: (_by_number(path.name), path.name))
+
+
+def _by_number(name: str) -> list[str | int]:
+    """Return text and numbers by turns."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def read_picture(path: Path) -> np.ndarray:

@@ -5,7 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
+
+
+def named_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Iterate over parameters by name, also those of the copies that ``nn.DataParallel`` makes: tensors that the copy
+    does not list.
+    """
+    yield from module.named_parameters()
+    if getattr(module, "_is_replica", False):
+        for prefix, part in module.named_modules():
+            for name, value in vars(part).get("_former_parameters", {}).items():
+                yield f"{prefix}.{name}" if prefix else name, value
+
+
+def parameter(module: nn.Module) -> Tensor:
+    """Return one of the parameters of a module."""
+    return next(value for _, value in named_parameters(module))
 
 
 @contextmanager

@@ -197,6 +197,18 @@ def at_values(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
 
+@contextmanager
+def every_level() -> Iterator[None]:
+    """For the forward rule of an autograd function: torch turns off the derivatives of other levels there."""
+    with forward_ad._set_fwd_grad_enabled(True), torch.enable_grad():
+        yield
+
+
+def primal(value: Tensor) -> Tensor:
+    """Return a saved tensor without the tangent of the innermost level."""
+    return forward_ad.unpack_dual(value).primal
+
+
 class _Vanishes(torch.autograd.Function):
     """Zero, as are its first ``left`` derivatives in ``x``; the next is refused. ``along`` is what it is linear in."""
 
@@ -227,8 +239,8 @@ class _Vanishes(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor | None, along: Tensor | None, *_: None) -> Any:
-        with forward_ad._set_fwd_grad_enabled(True), torch.enable_grad():  # torch turns off those of other levels
-            x = forward_ad.unpack_dual(ctx.saved_tensors[0]).primal
+        with every_level():
+            x = primal(ctx.saved_tensors[0])
             moved = torch.zeros_like(x) if tangent is None else _Vanishes._next(x, tangent, ctx.left, ctx.refusal)
             return moved if along is None else moved + _Vanishes.apply(x, along, ctx.left, ctx.refusal)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _fft
 from pdegcnn._dtypes import wide_dtype, widen
-from pdegcnn._typing import fft, sym_max
+from pdegcnn._typing import fft
 from pdegcnn.kernels.filters import cake_windows
 from pdegcnn.kernels.metric import Diagonal, Metric, safe_sqrt
 from pdegcnn.ops.group_convolution import group_convolution as _group_convolution
 from pdegcnn.ops.morphology import morphological_convolution as _morphological_convolution
+from pdegcnn.ops.resample import resample
 from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
 from pdegcnn.pde.grid import GridSolver
@@ -43,10 +40,6 @@ __all__ = [
 ]
 
 PLANAR = "R2 or SE2"
-LANCZOS = 3
-"""Samples of the coarser grid to each side that the windowed sinc reaches."""
-FILTERS = ("linear", "lanczos")
-"""Of :func:`resample`."""
 PROJECTIONS = ("max", "mean", "norm", "dilated")
 
 
@@ -59,6 +52,7 @@ def convection(
     method: str | None = None,
     boundary: str | None = None,
     padding_mode: str | None = None,
+    inner_orientations: int | None = None,
 ) -> Tensor:
     """Flow of a left-invariant vector field for a time t: ``u(g exp(-t c))``.
 
@@ -81,6 +75,9 @@ def convection(
         boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
             ``"periodic"`` (default and only choice of spectral).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
+        inner_orientations: on SE(2): on how many orientations the term is solved, more than those of ``u`` and a
+            multiple of 4 if theirs is. ``u`` is read there by its trigonometric polynomial; of the result the orders
+            stay that the orientations of ``u`` hold, up to ``(Or - 1) // 2``, so that it can be read between them too.
 
     Returns:
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
@@ -98,9 +95,9 @@ def convection(
         >>> moved[0, 0, 0, 2]
         tensor([0., 0., 0., 1., 0.])
     """
-    solver = _solver(
-        u, space, "convection", Options(method=method, boundary=_checks.border(boundary, padding_mode)), time
-    )
+    outside = _checks.border(boundary, padding_mode)
+    options = Options(method=method, boundary=outside, inner_orientations=inner_orientations)
+    solver = _solver(u, space, "convection", options, time)
     return solver.convection(u, check_vector(vector, space.dim, u), time)
 
 
@@ -117,6 +114,7 @@ def diffusion(
     distance: str | None = None,
     boundary: str | None = None,
     padding_mode: str | None = None,
+    inner_orientations: int | None = None,
 ) -> Tensor:
     """Fractional diffusion ``exp(-t (-Delta)^alpha) u`` with the Laplacian of a left-invariant metric.
 
@@ -143,9 +141,11 @@ def diffusion(
         boundary: what lies outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"`` (spectral:
             periodic).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
+        inner_orientations: as in :func:`convection`.
 
     Returns:
-        A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding.
+        A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding
+        and ``inner_orientations``.
 
     Raises:
         ValueError: for wrong shapes, values out of range, options that the space lacks, or an asymmetric metric.
@@ -159,7 +159,14 @@ def diffusion(
         (True, True)
     """
     outside = _checks.border(boundary, padding_mode)
-    options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
+    options = Options(
+        method=method,
+        kernel_size=kernel_size,
+        radius=radius,
+        distance=distance,
+        boundary=outside,
+        inner_orientations=inner_orientations,
+    )
     solver = _solver(u, space, "diffusion", options, time)
     solver.check_power(alpha)
     return solver.diffusion(u, check_metric(metric, space.metric_dim, u), alpha, time)
@@ -227,6 +234,7 @@ def dilation(
     subgrid: str | None = None,
     oversample: int | tuple[int, int] | None = None,
     semifield: str = "max_plus",
+    inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
     """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
@@ -242,9 +250,8 @@ def dilation(
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
             unless given (on grids a radius of (2 pi / 3, 3), on meshes of (2 pi / 3, 5 / 2); on S2 and SO(3) no less
-            than a radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32), so that finer grids cut no more off); odd, or one
-            per axis (orientations first), or ``"auto"``: every tap that could win, chosen from metric, power and the
-            range of ``u``.
+            than a radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32)); odd, or one per axis (orientations first), or
+            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
         radius: radius of the window in place of ``kernel_size``, in pixels (on volumes in units of length), in radians
             on S2 and SO(3), in units of a mesh; or (radians of orientation, that), where one number stands for
             (pi/2, that).
@@ -256,19 +263,19 @@ def dilation(
             error too.
         oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
             space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
-            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples, which halves
-            the error for two to three times the time. On S2 and SO(3) over a grid of rings the signal is sampled on a
-            finer grid by its coefficients, dilated there, and taken back to the band; the window keeps its size in
-            radians.
+            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples. On S2 and SO(3)
+            over a grid of rings the signal is sampled on a finer grid by its coefficients, dilated there, and taken
+            back to the band; the window keeps its size in radians.
         semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
-            ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. Constants stay
-            constant. For low temperatures t it tends to the maximum over the samples, for high ones to the mean of the
-            window; for ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
+            ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. For low
+            temperatures t it tends to the maximum over the samples, for high ones to the mean of the window; for
+            ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
+        inner_orientations: as in :func:`convection`.
         temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
     Returns:
-        A signal like ``u``, nowhere less than it (but for ``oversample``, which cuts what lies beyond the band, and for
-        ``"log_plus"``, which lies between the least and greatest value). Nothing outside the image ever wins.
+        A signal like ``u``, nowhere less than it (but where the result is cut to the band, and for ``"log_plus"``,
+        which lies between the least and greatest value). Nothing outside the image ever wins.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
@@ -287,6 +294,7 @@ def dilation(
         subgrid=subgrid,
         oversample=oversample,
         semifield=semifield,
+        inner_orientations=inner_orientations,
     )
     return _morphology(u, space, metric, "dilation", options, time, alpha, +1, temperature)
 
@@ -304,6 +312,7 @@ def erosion(
     subgrid: str | None = None,
     oversample: int | tuple[int, int] | None = None,
     semifield: str = "max_plus",
+    inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
     """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
@@ -321,6 +330,7 @@ def erosion(
         subgrid=subgrid,
         oversample=oversample,
         semifield=semifield,
+        inner_orientations=inner_orientations,
     )
     return _morphology(u, space, metric, "erosion", options, time, alpha, -1, temperature)
 
@@ -352,6 +362,7 @@ def morphological_convolution(
     sign: int = +1,
     *,
     semifield: str = "max_plus",
+    inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
     """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
@@ -366,6 +377,7 @@ def morphological_convolution(
         kernel: ``[C,Or,KO,KH,KW]``, or ``[C,KH,KW]`` for an image; odd sizes; ``inf`` marks an absent tap.
         sign: +1 or -1.
         semifield: ``"max_plus"`` or ``"log_plus"``.
+        inner_orientations: as in :func:`convection`.
         temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
 
     Returns:
@@ -529,67 +541,3 @@ def _finer_orientations(u: Tensor, factor: int) -> Tensor:
     if count % 2 == 0:  # the Nyquist mode is a cosine: half of it belongs to either sign
         waves = torch.cat((waves[:, :, :-1], waves[:, :, -1:] / 2), dim=2)
     return (_fft.apply(fft.irfft, waves, n=factor * count, dim=2) * factor).to(u.dtype)
-
-
-def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> Tensor:
-    """Resize the last axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
-
-    Sample points lie symmetrically about the image centre whatever the sizes (even or odd, in or out), so that resizing
-    commutes with rotations by 90 degrees; taking every n-th pixel does not.
-
-    Args:
-        u: any floating tensor of rank two or more.
-        size: height and width of the result, or one number for both; three numbers resize volumes ``[..., D, H, W]``.
-        filter: ``"linear"`` (a triangle: never leaves the range of ``u``, but lets 40 % of a wave at the edge of the
-            new band alias and blurs below it) or ``"lanczos"`` (a sinc windowed by another over three samples of the
-            coarser grid: keeps the band, overshoots at edges).
-
-    Example:
-        >>> import torch, pdegcnn as pg
-        >>> pg.functional.resample(torch.tensor([[0.0, 1.0, 2.0, 3.0]] * 4), 2)
-        tensor([[0.7143, 2.2857],
-                [0.7143, 2.2857]])
-    """
-    _checks.tensor("u", u)
-    sizes: tuple[Any, ...] = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    count = len(sizes)
-    if count not in (2, 3):
-        raise ValueError(f"size: expected a positive int, or two or three of them, got {size!r}")
-    if u.ndim < count or 0 in u.shape[-count:]:
-        layout = "[..., H, W] with pixels" if count == 2 else "[..., D, H, W] with voxels"
-        raise ValueError(f"u: expected a tensor {layout}, got shape {tuple(u.shape)}")
-    return resample_axes(u, [_checks.positive_int("size", n) for n in sizes], filter)
-
-
-def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
-    """Resize the last ``len(sizes)`` axes of ``u``, as :func:`resample` does with two."""
-    _checks.choice("filter", filter, FILTERS)
-    for axis, target in zip(range(-len(sizes), 0), sizes):
-        matrix = _resampling_matrix(u.shape[axis], target, filter, u)
-        u = u @ matrix.mT if axis == -1 else _times_axis(matrix, u, axis)
-    return u
-
-
-def _times_axis(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
-    """Multiply ``axis`` of ``u``, one before the last, by ``matrix``.
-
-    By ``bmm``, for ``matmul`` compares sizes, and a program that is traced for every size may not.
-    """
-    if u.ndim == 2:
-        return matrix @ u
-    before, after = u.shape[:axis], u.shape[axis + 1 :]
-    columns = u.reshape(-1, u.shape[axis], math.prod(after))
-    return torch.bmm(matrix.expand(columns.shape[0], -1, -1), columns).reshape(*before, matrix.shape[0], *after)
-
-
-def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
-    """Rows of weights of sum one, ``[target, size]``."""
-    # torch.jit.trace makes tensors of sizes
-    size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
-    scale = size / target
-    centre = (torch.arange(target, dtype=torch.float64, device=like.device) + 0.5) * scale - 0.5
-    away = (torch.arange(size, dtype=torch.float64, device=like.device) - centre[:, None]).abs() / sym_max(scale, 1.0)
-    weight = (1 - away).clamp_min(0)
-    if filter == "lanczos":
-        weight = torch.where(away < LANCZOS, torch.sinc(away) * torch.sinc(away / LANCZOS), 0.0)
-    return (weight / weight.sum(1, keepdim=True)).to(like.dtype)

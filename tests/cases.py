@@ -306,6 +306,9 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
     pde(SE2, SE2.supported_terms, "strang", {"learning": "short steps"}, splitting="strang", iterations=2),
     pde(S2, ("dilation",), "newton", subgrid="newton"),
+    pde(SE2, ("convection", "diffusion", "dilation", "erosion"), "more orientations", inner_orientations=8),
+    pde(SE2, ("convection", "diffusion"), "more orientations spectral", convection="spectral", diffusion="spectral",
+        inner_orientations=8),
     pde(SE2, ("diffusion_shock",), "smoothing", smoothing=(0.0, 1.5)),
     *(
         layer(f"nn.PDELayer {name} reaction", {"space": s, "terms": ("reaction",), **IO}, signal(s),
@@ -443,6 +446,17 @@ FUNCTIONS = [
         semifield="log_plus",
         temperature=torch.tensor([0.3, 0.7]),
     ),
+    function("functional.convection inner", u=LIFTED, space=SE2, vector=torch.randn(2, 3), inner_orientations=8),
+    function("functional.diffusion inner", u=LIFTED, space=SE2, metric=W, alpha=0.7, inner_orientations=8),
+    function(
+        "functional.dilation inner",
+        u=LIFTED,
+        space=SE2,
+        metric=UNEQUAL,
+        alpha=0.7,
+        kernel_size=3,
+        inner_orientations=8,
+    ),
     function("functional.erosion", u=SPHERE, space=S2, metric=torch.ones(2, 1), alpha=0.7, kernel_size=3),
     function("functional.group_convolution", u=LIFTED, kernel=torch.randn(2, 4, 3, 3, 3), boundary="zeros"),
     function("functional.morphological_convolution", u=LIFTED, kernel=torch.rand(2, 4, 3, 3, 3), sign=1),
@@ -515,6 +529,26 @@ MAKERS = [
 ]  # fmt: skip
 """What makes spaces, grids, parameters and transforms, without a forward pass that fits the laws of layers."""
 CASES = [*LAYERS, *FUNCTIONS, *MAKERS]
+
+SPHERE_TURN = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+METHODS = [
+    Case("Mesh.union", Mesh.union, {"meshes": [MESH, MESH]}),
+    Case("Mesh.with_gauge", MESH.with_gauge, {"angles": torch.randn(12)}),
+    Case("Mesh.prepare", MESH.prepare,
+         {"radii": (2.0, None), "spins": (0, 1), "bases": {0: 3}, "factors": (2.0,), "progress": False}),
+    Case("Mesh.transform", MESH.transform, {"signal": BUNDLE, "symmetry": torch.arange(12)}),
+    Case("Mesh.transform base", MESH.transform, {"signal": FLAT, "symmetry": torch.arange(12)}),
+    Case("R2.transform angle", R2.transform, {"signal": IMAGE, "angle": 30.0}),
+    Case("R2.transform shift", R2.transform, {"signal": IMAGE, "shift": (1, -2)}),
+    Case("SE2.transform angle", SE2.transform, {"signal": LIFTED, "angle": 90}),
+    Case("SE2.transform shift", SE2.transform, {"signal": LIFTED, "shift": (1, -2)}),
+    Case("R3.transform angle", SOLID.transform, {"signal": VOLUME, "angle": 30.0, "axis": (0.0, 1.0, 0.0)}),
+    Case("R3.transform shift", SOLID.transform, {"signal": VOLUME, "shift": (1, -2, 0)}),
+    Case("R3.transform rotation", SOLID.transform, {"signal": VOLUME, "rotation": SPHERE_TURN}),
+    Case("S2.transform", S2.transform, {"signal": SPHERE, "rotation": SPHERE_TURN}),
+    Case("SO3.transform", SO3.transform, {"signal": BALL, "rotation": SPHERE_TURN}),
+]  # fmt: skip
+"""Methods of spaces that signals and numbers are given to."""
 
 ELSEWHERE = {
     "gauge.Features": "a type",

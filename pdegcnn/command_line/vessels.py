@@ -89,13 +89,16 @@ def _say(text: str) -> None:
 def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Find the photographs that are meant, each once, and what is wrong with the places.
 
-    Of a folder, files with the suffix of an image count, but for pictures that this command has written there.
+    Of a folder, files with the suffix of an image count, but for hidden ones and for pictures that this command has
+    written there.
     """
+    from pdegcnn._images import listed
+
     paths: list[Path] = []
     problems: list[str] = []
     for place in places:
         if place.is_dir():
-            inside = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = listed(place, SUFFIXES)
             stems = {p.stem for p in inside} | {p.name for p in inside}
             ours = {p for p in inside for k in KINDS if p.stem.endswith(f"_{k}") and p.stem[: -len(k) - 1] in stems}
             inside = [p for p in inside if p not in ours]

@@ -92,7 +92,7 @@ def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True
     """
     if isinstance(args, (str, Path)):
         raise TypeError(f"args: expected inputs of the model, got the path {str(args)!r}: to_onnx(model, args, path)")
-    path, inputs = Path(path), args if isinstance(args, tuple) else (args,)
+    path, inputs = _checks.path(path), args if isinstance(args, tuple) else (args,)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
     translations = _translations()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, _fft
+from pdegcnn._modules import parameter
 from pdegcnn._typing import Device, DType, Factory, fft
 from pdegcnn.gauge.features import Features, check_features, check_spins
 from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
@@ -205,7 +206,7 @@ class SpinNorm(Normalisation, _Pointwise):
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
         """Normalise."""
-        out = check_features("features", features, self.channels, weight=next(self.parameters()))
+        out = check_features("features", features, self.channels, weight=parameter(self))
         if self.scalar is not None:
             out[0] = self.scalar(out[0])
         training, share = self._takes_statistics(), self.momentum

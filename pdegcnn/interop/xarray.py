@@ -18,8 +18,8 @@ from pdegcnn.sphere import SphereGrid, grid_of, regrid, to_latlon
 __all__ = ["Field", "from_xarray", "to_xarray"]
 
 WORDS = {
-    "latitude": ("lat", "latitude", "degrees_north"),
-    "longitude": ("lon", "longitude", "degrees_east"),
+    name: (name[:3], name, *(f"degree{s}{side}" for s in ("", "s") for side in (f"_{word}", f"_{word[0]}", word[0])))
+    for name, word in (("latitude", "north"), ("longitude", "east"))
 }
 """Names, standard names and units of coordinates (CF conventions)."""
 
@@ -57,10 +57,10 @@ def from_xarray(
         latitude: name of the dimension of latitudes; None: the one called so, or whose units are degrees_north.
         longitude: the same for longitudes, degrees_east.
         device: of the result.
-        dtype: of the values; torch's default dtype if None.
+        dtype: of the values, floating-point; torch's default dtype if None.
 
     Raises:
-        TypeError: if ``array`` is not a DataArray.
+        TypeError: if ``array`` is not a DataArray of real numbers.
         ValueError: for dimensions that do not exist, or angles that are not those of a field around the sphere.
 
     Example:
@@ -71,8 +71,11 @@ def from_xarray(
         >>> field.grid.name, tuple(field.values.shape), bool(field.mask.all())
         ('clenshaw_curtis', (2, 73, 144), True)
     """
-    north, east = _dimensions(array, latitude, longitude)
-    lat, lon = _degrees(array, north), _degrees(array, east)
+    north, east = _dimensions("array", array, latitude, longitude)
+    lat, lon = _degrees("array", array, north), _degrees("array", array, east)
+    kind = dtype or torch.get_default_dtype()
+    if not kind.is_floating_point:
+        raise TypeError(f"dtype: expected a floating-point dtype, got {kind}")
     data = np.asarray(array.transpose(..., north, east).values)
     if data.dtype.kind not in "fiub":
         raise TypeError(f"array: expected real numbers, got dtype {data.dtype}")
@@ -85,7 +88,6 @@ def from_xarray(
         columns = _once_around(lon)
         values = regrid(values[..., from_numpy(columns)], from_numpy(lat), from_numpy(lon[columns] % 360), grid)
     mask = values.isfinite()
-    kind = dtype or torch.get_default_dtype()
     return Field(torch.where(mask, values, 0.0).to(device, kind), mask.to(device), grid)
 
 
@@ -105,7 +107,7 @@ def to_xarray(
         signal: ``[..., *grid.shape]``; the axes in front are the other dimensions of ``like``, in their order.
         grid: a grid of rings of equal length.
         like: the DataArray whose coordinates, order of dimensions, name, attributes and dtype the result has (integers
-            are rounded; where values are missing they are floats).
+            are rounded; they become floats where values are missing or too large for them).
         mask: bool, broadcastable to ``signal``: what is False takes no part and is missing in the result.
         latitude: as in :func:`from_xarray`.
         longitude: as in :func:`from_xarray`.
@@ -116,34 +118,39 @@ def to_xarray(
         TypeError: if ``like`` is not a DataArray, or ``signal`` not a real tensor.
         ValueError: for shapes that do not fit.
     """
-    north, east = _dimensions(like, latitude, longitude)
-    lat, lon = _degrees(like, north), _degrees(like, east)
+    north, east = _dimensions("like", like, latitude, longitude)
+    lat, lon = _degrees("like", like, north), _degrees("like", like, east)
+    _checks.choice("method", method, ("bilinear", "spectral"))
     _checks.kind("grid", grid, SphereGrid, "a SphereGrid").require_rings()
     signal = _checks.tensor("signal", signal).detach().cpu()
     others = [d for d in like.dims if d not in (north, east)]
     wanted = (*(like.sizes[d] for d in others), *grid.shape)
     if tuple(signal.shape) != wanted:
         raise ValueError(f"signal: expected shape {wanted}, {others} and the grid, got {tuple(signal.shape)}")
+    known = None if mask is None else _checks.mask(mask, signal.shape).cpu()
     place = _places(grid, lat, lon)
     if place is None:
-        found = to_latlon(signal.double(), grid, from_numpy(lat), from_numpy(lon), method=method, mask=mask)
+        found = to_latlon(signal.double(), grid, from_numpy(lat), from_numpy(lon), method=method, mask=known)
     else:
-        whole = signal.double() if mask is None else torch.where(mask.cpu(), signal.double(), torch.nan)
+        whole = signal.double() if known is None else torch.where(known, signal.double(), torch.nan)
         found = whole[..., from_numpy(place[0])[:, None], from_numpy(place[1])]
     values = found.numpy()
-    kind = like.dtype
-    if kind.kind not in "f" and np.isfinite(values).all():
-        values = np.rint(values)
-    elif kind.kind not in "f":
-        kind = np.dtype(np.float64)
-    result = like.transpose(*others, north, east).copy(data=values.astype(kind))
-    return result.transpose(*like.dims)
+    values = values.astype(like.dtype) if like.dtype.kind == "f" else _whole(values, like.dtype)
+    return like.transpose(*others, north, east).copy(data=values).transpose(*like.dims)
 
 
-def _dimensions(array: Any, latitude: str | None, longitude: str | None) -> tuple[str, str]:
+def _whole(values: Floats, kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return the nearest whole numbers of a dtype; the values as they are if it cannot hold them all."""
+    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    nearest = np.rint(values)
+    held = (nearest >= low) & (nearest <= high)  # NaN is not
+    return nearest.astype(kind) if held.all() else values
+
+
+def _dimensions(name: str, array: Any, latitude: str | None, longitude: str | None) -> tuple[str, str]:
     """Return the names of the dimensions of latitudes and of longitudes."""
-    if not hasattr(array, "dims") or not hasattr(array, "coords") or not hasattr(array, "transpose"):
-        raise TypeError(f"array: expected an xarray.DataArray, got {type(array).__name__}")
+    if not all(hasattr(array, part) for part in ("dims", "coords", "transpose", "dtype")):
+        raise TypeError(f"{name}: expected an xarray.DataArray, got {type(array).__name__}")
     found: list[str] = []
     for what, given in (("latitude", latitude), ("longitude", longitude)):
         names = [d for d in array.dims if given is not None and d == given or given is None and _is(array, d, what)]
@@ -161,10 +168,10 @@ def _is(array: Any, dimension: Any, what: str) -> bool:
     return any(str(word).lower() in WORDS[what] for word in said)
 
 
-def _degrees(array: Any, dimension: str) -> Floats:
+def _degrees(name: str, array: Any, dimension: str) -> Floats:
     """Return the coordinates of a dimension."""
     if dimension not in array.coords:
-        raise ValueError(f"array: expected coordinates of the dimension {dimension!r} in degrees, got none")
+        raise ValueError(f"{name}: expected coordinates of the dimension {dimension!r} in degrees, got none")
     return np.array(array.coords[dimension].values, dtype=np.float64)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pdegcnn import _checks
 from pdegcnn._files import write_file
 from pdegcnn.io.recipes import from_json, to_json
 from pdegcnn.io.volumes import Volume, read_volume, write_volume
@@ -37,7 +38,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
         FileNotFoundError: if the folder does not exist.
         ImportError: if ``safetensors`` is not installed.
     """
-    recipe, path = getattr(model, "recipe", None), Path(path)
+    recipe, path = getattr(model, "recipe", None), _checks.path(path)
     if not isinstance(recipe, Recipe):
         raise TypeError(
             f"model: expected a network of pdegcnn.models, which remembers how it was built, got "
@@ -67,7 +68,7 @@ def load(path: str | Path, device: Any = None) -> nn.Module:
         ValueError: for a damaged file, one of another kind or of a newer version, or parameters that do not fit.
         ImportError: if ``safetensors`` is not installed.
     """
-    path = Path(path)
+    path = _checks.path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: expected a file of pdegcnn.save, got {str(path)!r}, which does not exist")
     safetensors = _safetensors()

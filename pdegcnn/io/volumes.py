@@ -57,7 +57,7 @@ def read_volume(path: str | Path) -> Volume:
         ValueError: for a damaged file, or one of another kind or with other axes.
         ImportError: if ``nibabel`` is not installed.
     """
-    path = Path(path)
+    path = _checks.path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: expected a NIfTI file, got {str(path)!r}, which does not exist")
     nibabel = _nibabel()
@@ -106,7 +106,7 @@ def write_volume(
         FileNotFoundError: if the folder does not exist.
         ImportError: if ``nibabel`` is not installed.
     """
-    path = Path(path)
+    path = _checks.path(path)
     if not path.name.lower().endswith(SUFFIXES):
         raise ValueError(f"path: expected a name that ends with {' or '.join(SUFFIXES)}, got {str(path)!r}")
     if not path.parent.is_dir():
@@ -118,7 +118,7 @@ def write_volume(
         matrix = np.diag([*R3(1.0 if spacing is None else spacing).grid_steps[::-1], 1.0])
     else:
         _checks.kind("affine", affine, Tensor, "a tensor [4,4]")
-        matrix = affine.detach().cpu().double().numpy()
+        matrix = _checks.real_numbers("affine", affine, torch.float64).numpy()
         _spacing_of("affine", matrix)
     nibabel = _nibabel()
     image = nibabel.Nifti1Image(numbers.T, matrix, dtype=numbers.dtype)
@@ -132,7 +132,10 @@ def write_volume(
 
 def _array_of(values: object) -> np.ndarray[Any, Any]:
     """Return the numbers of a volume [D,H,W] or [C,D,H,W], in a type that NIfTI has."""
-    tensor = _checks.kind("values", values, Tensor, "a tensor [D,H,W] or [C,D,H,W]").detach().cpu()
+    tensor = _checks.kind("values", values, Tensor, "a tensor [D,H,W] or [C,D,H,W]").detach()
+    if tensor.is_meta or tensor.layout is not torch.strided:
+        raise TypeError(f"values: expected a dense tensor with values, got {tensor.layout} on {tensor.device}")
+    tensor = tensor.cpu()
     if tensor.ndim not in (3, 4) or 0 in tensor.shape or tensor.is_complex():
         raise ValueError(
             f"values: expected real numbers [D,H,W] or [C,D,H,W], got {tensor.dtype} of shape {tuple(tensor.shape)}"

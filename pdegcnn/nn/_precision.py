@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._modules import parameter
 
 Layer = TypeVar("Layer", bound=nn.Module)
 P = ParamSpec("P")
@@ -30,7 +31,7 @@ def run_in_parameter_dtype(
         u: object = args[0] if args else kwargs.get(signal)
         if not (isinstance(u, Tensor) and _checks.autocasts(u.device)):
             return forward(self, *args, **kwargs)
-        converted = u.to(next(self.parameters()).dtype)
+        converted = u.to(parameter(self).dtype)
         call = cast("Callable[..., Tensor]", forward)
         with torch.autocast(u.device.type, enabled=False):
             if args:

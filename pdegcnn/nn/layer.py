@@ -21,6 +21,9 @@ from pdegcnn.pde.solver import refuse_unknown
 from pdegcnn.pde.splitting import Step
 from pdegcnn.spaces import Mesh, Space
 
+EXACT = ("inner_orientations",)
+"""Options of exact solvers."""
+
 
 class LayerOptions(TypedDict, total=False):
     """Options of :class:`PDELayer` that builders of :mod:`pdegcnn.models` pass on to all their layers."""
@@ -34,6 +37,7 @@ class LayerOptions(TypedDict, total=False):
     padding_mode: str | None
     subgrid: str | None
     oversample: int | tuple[int, int] | None
+    inner_orientations: int | None
     semifield: str
     temperature: float | None
     learn_temperature: bool
@@ -74,6 +78,9 @@ class PDELayer(nn.Module):
             with rotations better, at several times the cost.
         oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
             what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
+        inner_orientations: on SE(2) on how many orientations, more than the space's, the terms are solved: with
+            ``oversample`` what makes outputs turn with the input between the grid's angles; see
+            :func:`pdegcnn.functional.convection`.
         semifield: ``"max_plus"``, or on grids ``"log_plus"``: dilation and erosion take a soft maximum; see
             :func:`pdegcnn.functional.dilation`.
         temperature: how soft it is, positive, in units of the signal.
@@ -121,6 +128,7 @@ class PDELayer(nn.Module):
         padding_mode: str | None = None,
         subgrid: str | None = None,
         oversample: int | tuple[int, int] | None = None,
+        inner_orientations: int | None = None,
         semifield: str = "max_plus",
         temperature: float | None = None,
         learn_temperature: bool = False,
@@ -152,6 +160,7 @@ class PDELayer(nn.Module):
             boundary=outside,
             subgrid=subgrid,
             oversample=oversample,
+            inner_orientations=inner_orientations,
             semifield=semifield,
             smoothing=smoothing,
         )
@@ -233,7 +242,6 @@ def _options(term: str, space: Space) -> Mapping[str, Collection[str]]:
 
 def _given(term: str, space: Space, options: Options, method: str | None) -> dict[str, Any]:
     """Return those of a layer's options that a term has; exact solvers have neither a kernel nor a border."""
-    if method == "spectral":
-        return {"method": method}
-    given = {name: v for name, v in options.given().items() if name in _options(term, space)[term]}
+    known = EXACT if method == "spectral" else _options(term, space)[term]
+    given = {name: v for name, v in options.given().items() if name in known}
     return given if method is None else given | {"method": method}

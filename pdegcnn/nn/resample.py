@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
 from pdegcnn._typing import Device, DType
-from pdegcnn.functional import FILTERS, resample_axes
+from pdegcnn.ops.resample import FILTERS, resample_axes
 from pdegcnn.pde.mesh_levels import pool, unpool
 from pdegcnn.pde.sphere_oversample import transforms
 from pdegcnn.spaces import Mesh, RotationSpace, Space

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._derived import Derived
+from pdegcnn._modules import parameter
 from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
 from pdegcnn.pde.grid import GridSolver
@@ -60,7 +61,7 @@ class Term(Derived, ABC):
         solver.space.check_signal("u", u)
         if _checks.autocasts(u.device):
             with torch.autocast(u.device.type, enabled=False):
-                return self.forward(u.to(next(self.parameters()).dtype), time, mesh)
+                return self.forward(u.to(parameter(self).dtype), time, mesh)
         weight, step, given = self._step(solver, time)
         if u.shape[1] != weight.shape[0]:
             _checks.channels("u", u, weight.shape[0], self.space.layout)
@@ -95,6 +96,7 @@ class Convection(Term):
         method: as in the function.
         boundary: as in the function.
         padding_mode: as in the function.
+        inner_orientations: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -107,10 +109,12 @@ class Convection(Term):
         method: str | None = None,
         boundary: str | None = None,
         padding_mode: str | None = None,
+        inner_orientations: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        options = Options(method=method, boundary=_checks.border(boundary, padding_mode))
+        outside = _checks.border(boundary, padding_mode)
+        options = Options(method=method, boundary=outside, inner_orientations=inner_orientations)
         super().__init__("convection", space, channels, options, device, dtype)
         self.vector = nn.Parameter(torch.empty(channels, space.dim, device=device, dtype=dtype))
         self.reset_parameters()
@@ -167,6 +171,7 @@ class Diffusion(MetricTerm):
         distance: as in the function.
         boundary: as in the function.
         padding_mode: as in the function.
+        inner_orientations: as in the function.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -184,11 +189,19 @@ class Diffusion(MetricTerm):
         distance: str | None = None,
         boundary: str | None = None,
         padding_mode: str | None = None,
+        inner_orientations: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         outside = _checks.border(boundary, padding_mode)
-        options = Options(method=method, kernel_size=kernel_size, radius=radius, distance=distance, boundary=outside)
+        options = Options(
+            method=method,
+            kernel_size=kernel_size,
+            radius=radius,
+            distance=distance,
+            boundary=outside,
+            inner_orientations=inner_orientations,
+        )
         super().__init__("diffusion", space, channels, options, alpha, metric, device, dtype)
 
     def _step(self, solver: Solver, time: float) -> Step:
@@ -248,6 +261,7 @@ class Morphology(MetricTerm):
         subgrid: as in the function.
         oversample: as in the function.
         semifield: as in the function.
+        inner_orientations: as in the function.
         temperature: as in the function, one for all channels.
         learn_temperature: learn a temperature for each channel, starting from ``temperature``.
         device: where the parameters live.
@@ -268,6 +282,7 @@ class Morphology(MetricTerm):
         subgrid: str | None = None,
         oversample: int | tuple[int, int] | None = None,
         semifield: str = "max_plus",
+        inner_orientations: int | None = None,
         temperature: float | None = None,
         learn_temperature: bool = False,
         device: torch.device | str | None = None,
@@ -281,6 +296,7 @@ class Morphology(MetricTerm):
             subgrid=subgrid,
             oversample=oversample,
             semifield=semifield,
+            inner_orientations=inner_orientations,
         )
         super().__init__(name, space, channels, options, alpha, metric, device, dtype)
         self.sign = sign

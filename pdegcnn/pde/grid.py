@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
 from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
-from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
+from pdegcnn.pde.grid_interpolation import coarser_matrix, finer_matrix, shifted, shifted_slices, turned
 from pdegcnn.pde.grid_lattice import SAMPLES, Pass, Reach, all_quarters, passes
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import Alpha, Options, Solver
@@ -61,15 +62,30 @@ class GridSolver(Solver):
     """
 
     OPTIONS: ClassVar = {
-        "convection": ("method", "boundary"),
-        "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
-        "dilation": ("kernel_size", "radius", "distance", "oversample", "semifield"),
-        "erosion": ("kernel_size", "radius", "distance", "oversample", "semifield"),
+        "convection": ("method", "boundary", "inner_orientations"),
+        "diffusion": ("method", "kernel_size", "radius", "distance", "boundary", "inner_orientations"),
+        "dilation": ("kernel_size", "radius", "distance", "oversample", "semifield", "inner_orientations"),
+        "erosion": ("kernel_size", "radius", "distance", "oversample", "semifield", "inner_orientations"),
     }
     HAS_TABLES: ClassVar = True
     space: GridSpace
+    inner: GridSolver | None
+    """Solver on more orientations, where the result is to be that of these."""
 
     def _set_up(self, options: Options, like: Tensor) -> None:
+        self.inner = None
+        if options.inner_orientations is not None:
+            finer = grid_lattice.with_orientations(self.space, options.inner_orientations)
+            alike = replace(options, inner_orientations=None)
+            self.inner = type(self)(finer, self.term, alike, device=like.device, dtype=like.dtype)
+            self.method, self.passes, self.reach, self.caches = (
+                self.inner.method,
+                self.inner.passes,
+                self.inner.reach,
+                [],
+            )
+            self._build(like)
+            return
         self.method = ""
         if self.term in METHODS:
             method = METHODS[self.term][0] if options.method is None else options.method
@@ -95,6 +111,9 @@ class GridSolver(Solver):
 
     def _tables(self) -> list[Table]:
         space, reach = self.space, self.reach
+        if self.inner is not None:
+            both = space.orientations, self.inner.space.orientations
+            return [("finer", None, partial(finer_matrix, *both)), ("coarser", None, partial(coarser_matrix, *both))]
         made: list[Table] = []
         if reach is not None and self.is_heat:
             heat_taps = lru_cache(1)(partial(grid_lattice.heat_taps, space, reach))  # computed once for all tables
@@ -126,6 +145,11 @@ class GridSolver(Solver):
         return self.reach is not None
 
     @property
+    def expansion(self) -> float:
+        """How many samples are solved for at once for each sample of a signal."""
+        return 1.0 if self.inner is None else self.inner.space.orientations / self.space.orientations
+
+    @property
     def power_range(self) -> tuple[float, float, bool]:
         """Range of the power alpha, and whether it leaves out its lower end."""
         if self.term == "diffusion" and self.method != "spectral":
@@ -138,8 +162,16 @@ class GridSolver(Solver):
             cache.clear()
         return super().train(mode)
 
+    def _inside(self, u: Tensor, solve: Callable[..., Tensor], *given: Any) -> Tensor:
+        """Return what a method of the inner solver gives, between the orientations of u and back to their orders."""
+        fine = self.get_buffer("finer") @ widen(u).flatten(3)
+        solved = solve(torch.unflatten(fine, 3, u.shape[3:]).to(u.dtype), *given)
+        return (self.get_buffer("coarser") @ widen(solved).flatten(3)).view(u.shape).to(u.dtype)
+
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """Return ``u(g exp(-time c))``."""
+        if self.inner is not None:
+            return self._inside(u, self.inner.convection, vector, time)
         space, u = self.space, self.space.to_grid(u)
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.convection, u, space, vector, time))
@@ -155,6 +187,8 @@ class GridSolver(Solver):
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
         """Return ``exp(-time (-Delta)^alpha) u``."""
+        if self.inner is not None:
+            return self._inside(u, self.inner.diffusion, metric, alpha, time)
         space, u = self.space, self.space.to_grid(u)
         if u.dtype in HALF:
             metric = wide_metric(metric)
@@ -175,6 +209,8 @@ class GridSolver(Solver):
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
+        if self.inner is not None:
+            return self._inside(u, self.inner.morphology, metric, alpha, time, sign)
         space, u = self.space, self.space.to_grid(u)
         if u.dtype in HALF:
             metric = wide_metric(metric)
@@ -201,6 +237,8 @@ class GridSolver(Solver):
         self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
     ) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants."""
+        if self.inner is not None:
+            return self._inside(u, self.inner.soft_morphology, metric, alpha, time, sign, temperature)
         space, field = self.space, widen(self.space.to_grid(u))
         metric = wide_metric(metric) if u.dtype in HALF else metric
         if isinstance(temperature, Tensor):

@@ -30,6 +30,22 @@ def turning_matrix(count: int, steps: Tensor) -> Tensor:
     return waves / count
 
 
+def finer_matrix(count: int, finer: int) -> Tensor:
+    """Matrix ``[finer, count]`` that reads a signal of ``count`` orientations at ``finer`` of them, float64."""
+    return turning_matrix(count, torch.arange(finer, dtype=torch.float64) * (count / finer))[:, 0]
+
+
+def coarser_matrix(count: int, finer: int) -> Tensor:
+    """Matrix ``[count, finer]`` that reads ``finer`` orientations at ``count`` of them, float64.
+
+    It leaves out the orders above ``(count - 1) // 2``, which ``count`` orientations cannot tell from lower ones.
+    """
+    angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
+    apart = angle[:, None] - 2 * math.pi * torch.arange(finer, dtype=torch.float64) / finer
+    order = torch.arange(1, (count - 1) // 2 + 1, dtype=torch.float64)
+    return (1 + 2 * torch.cos(apart[..., None] * order).sum(-1)) / finer
+
+
 def turned(u: Tensor, steps: Tensor) -> Tensor:
     """u [B,C,Or,H,W] at ``steps [C]`` (or one number for all) orientations further."""
     matrix = turning_matrix(u.shape[2], steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple, cast
 
@@ -19,7 +20,7 @@ from pdegcnn import _checks
 from pdegcnn._typing import broadcast_tensors
 from pdegcnn.kernels.heat import HeatTaps, cosines, features
 from pdegcnn.pde.grid_interpolation import turning_matrix
-from pdegcnn.spaces import GridSpace
+from pdegcnn.spaces import SE2, GridSpace
 
 Oversample = int | tuple[int, int]
 """How many times as many points are read as there are samples, along every axis or (orientations, space)."""
@@ -27,6 +28,8 @@ Shift = tuple[float, float, float]
 """Slices, rows and columns."""
 CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
 """By what planes are shifted so that every cell of an image is read in its middle too."""
+QUARTERS = 4
+"""Quarter turns of the circle, which pixels follow exactly."""
 ROUNDING = 1e-6
 """What a tap may lie outside of its window by rounding."""
 
@@ -64,6 +67,17 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
         return turns, cells
     factor = _checks.positive_int("oversample", value)
     return factor, factor
+
+
+def with_orientations(space: GridSpace, count: object) -> GridSpace:
+    """Return SE(2) with ``count`` orientations, more than ``space`` has and no fewer exact turns, else raise."""
+    if not isinstance(space, SE2):
+        raise ValueError(f"inner_orientations: expected None on {space}, got {count!r}")
+    exact, wanted = math.gcd(space.orientations, QUARTERS), _checks.positive_int("inner_orientations", count)
+    if wanted <= space.orientations or wanted % exact:
+        kind = f"a multiple of {exact}" if exact > 1 else "a number"
+        raise ValueError(f"inner_orientations: expected {kind} above {space.orientations}, got {wanted}")
+    return replace(space, orientations=wanted)
 
 
 def heat_taps(space: GridSpace, reach: Reach) -> HeatTaps:

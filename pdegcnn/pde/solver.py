@@ -38,6 +38,7 @@ class Options:
         oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
         semifield: ``"log_plus"`` where dilation and erosion take a soft maximum.
         smoothing: standard deviation of what derivatives are taken of, in units of length, or (radians, that).
+        inner_orientations: on how many orientations a term on SE(2) is solved.
     """
 
     method: str | None = None
@@ -49,6 +50,7 @@ class Options:
     oversample: int | tuple[int, int] | None = None
     semifield: str | None = None
     smoothing: Radius | None = None
+    inner_orientations: int | None = None
 
     def __post_init__(self) -> None:
         if self.semifield is not None and _checks.choice("semifield", self.semifield, _checks.SEMIFIELDS) == "max_plus":

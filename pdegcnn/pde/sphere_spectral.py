@@ -11,52 +11,31 @@ Source: Gerken et al. (arXiv 2105.13926), section 4; Chirikjian & Kyatkin, *Harm
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdegcnn import _checks, sphere
+from pdegcnn import sphere
 from pdegcnn._typing import Factory, Floats, linalg
 from pdegcnn.ops.matrix_function import fractional_exponential, fractional_power
+from pdegcnn.pde.sphere_turns import Turns, angular_momenta
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere._tables import TableModule
-
-DEGREES = 4
-"""In so many parts are degrees taken whose matrices differ in size."""
-
-
-def angular_momenta(lmax: int, nmax: int) -> tuple[Floats, Floats, Floats]:
-    """Real matrices ``(J_x, i J_y, J_z)`` over orders n = -nmax..nmax for each degree, ``[lmax+1, N, N]``.
-
-    Entries beyond the degree are zero.
-    """
-    n = np.arange(-nmax, nmax + 1)
-    degree = np.arange(lmax + 1)[:, None]
-    up = np.sqrt(np.maximum(degree * (degree + 1.0) - n[:-1] * n[1:], 0)) * (np.abs(n[:-1]) <= degree)
-    up *= np.abs(n[1:]) <= degree
-    raising = np.zeros((lmax + 1, len(n), len(n)))
-    raising[:, np.arange(1, len(n)), np.arange(len(n) - 1)] = up
-    lowering = np.transpose(raising, (0, 2, 1))
-    spin = np.zeros_like(raising)
-    spin[:, np.arange(len(n)), np.arange(len(n))] = n * (np.abs(n) <= degree)
-    return (raising + lowering) / 2, (raising - lowering) / 2, spin
 
 
 class FrameGenerators(TableModule):
     """The frame's generators ``Z_i = i conj(J_i)`` over the orders up to ``nmax``, and their symmetric products."""
 
-    def __init__(self, grid: sphere.SphereGrid, nmax: int, like: Tensor, products: bool = True) -> None:
+    def __init__(self, grid: sphere.SphereGrid, nmax: int, like: Tensor) -> None:
         super().__init__(grid, None)
-        self.nmax, self.products = nmax, products
+        self.nmax = nmax
         self._build(like)
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Floats]]]:
         size = self.lmax + 1, 2 * self.nmax + 1, 2 * self.nmax + 1
-        first = ("first", (3, *size), self._first_order)
-        return [first, ("second", (6, *size), self._second_order)] if self.products else [first]
+        return [("first", (3, *size), self._first_order), ("second", (6, *size), self._second_order)]
 
     def _first_order(self) -> Floats:
         return np.stack(angular_momenta(self.lmax, self.nmax))
@@ -66,13 +45,9 @@ class FrameGenerators(TableModule):
         pairs = [x @ x, -y @ y, z @ z, x @ z + z @ x, x @ y + y @ x, y @ z + z @ y]
         return np.stack(pairs)[:, :, 1:-1, 1:-1]
 
-    def velocity(self, vector: Tensor, nmax: int | None = None, degrees: slice = slice(None)) -> Tensor:
-        """``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``.
-
-        Of the orders up to ``nmax`` and of some ``degrees``, if given.
-        """
-        beyond = 0 if nmax is None else self.nmax - nmax
-        x, y, z = _without(self.get_buffer("first")[:, degrees], beyond)
+    def velocity(self, vector: Tensor) -> Tensor:
+        """``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``."""
+        x, y, z = self.get_buffer("first")
         c = vector[:, :, None, None, None]
         return torch.complex(-c[:, 1] * y, c[:, 0] * x + c[:, 2] * z)
 
@@ -113,8 +88,7 @@ class GroupHarmonics(nn.Module):
         self.analysis = sphere.SO3FFT(space.grid, space.orientations, **kind)
         self.synthesis = sphere.InverseSO3FFT(space.grid, space.orientations, **kind)
         self.generators = FrameGenerators(space.grid, self.analysis.nmax, like)
-        few = exact and self.analysis.nmax < self.analysis.lmax
-        self.every_order = FrameGenerators(space.grid, self.analysis.lmax, like, products=False) if few else None
+        self.turns = Turns(space.grid, self.analysis.nmax, like) if exact else None
 
     def _step(self, u: Tensor, matrix: Tensor) -> Tensor:
         """Apply ``matrix [C,lmax+1,N,N]`` to the fibre orders of u."""
@@ -123,16 +97,9 @@ class GroupHarmonics(nn.Module):
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """``u(R exp(-time c))`` for vectors ``[C,3]``."""
-        if self.every_order is None:
-            return self._step(u, linalg.matrix_exp(-time * self.generators.velocity(vector)))
-        held, size = self.generators.nmax, self.every_order.lmax + 1
-        parts: list[Tensor] = []
-        for first in range(0, size, -(-size // DEGREES)):  # low degrees have few orders: small matrices
-            degrees = slice(first, min(first - (-size // DEGREES), size))
-            orders = _orders_on_the_way(vector, time, held, degrees.stop - 1)
-            turned = linalg.matrix_exp(-time * self.every_order.velocity(vector, orders, degrees))
-            parts.append(_without(turned, orders - held))
-        return self._step(u, torch.cat(parts, 1))
+        if self.turns is not None:
+            return self._step(u, self.turns(-time * vector))
+        return self._step(u, linalg.matrix_exp(-time * self.generators.velocity(vector)))
 
     def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
         """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,3,3]``."""
@@ -148,34 +115,6 @@ class GroupHarmonics(nn.Module):
         power = fractional_power(self.generators.laplacian(diffusivity), alpha)
         rate = (self.generators.velocity(vector) + power).to(torch.complex128)
         return self._step(u, linalg.matrix_exp(-time * rate))
-
-
-def _without(matrices: Tensor, beyond: int) -> Tensor:
-    """Matrices ``[...,N,N]`` without the ``beyond`` highest orders of either sign."""
-    return matrices[..., beyond : matrices.shape[-1] - beyond, beyond : matrices.shape[-1] - beyond]
-
-
-def _orders_on_the_way(vector: Tensor, time: float, held: int, lmax: int) -> int:
-    """How many orders a shift by ``time * vector [C,3]`` needs for those ``held`` to be exact up to degree ``lmax``.
-
-    All where nobody may look at the vector. Else what leaves the held orders and comes back passes, to rounding, no
-    order beyond the answer: the entries of the matrix between orders k apart are below the Bessel function ``I_k`` of
-    the shift's angle times the degree, so below ``(r/2)^k / k! exp(r^2 / (4 k))``.
-    """
-    if lmax <= held:
-        return held
-    if not _checks.has_values(vector) or vector.device.type != "cpu" or not vector.numel():
-        return lmax
-    tilt = float(linalg.vector_norm(vector.detach()[:, :2].double(), dim=1).amax())
-    reach = time * tilt * (lmax + 0.5)
-    if not 0 < reach < math.inf:
-        return lmax if reach else held
-    goal = math.log(torch.finfo(vector.dtype).eps)
-    for orders in range(held, lmax):
-        k = 2 * (orders - held) + 2
-        if k * math.log(reach / 2) - math.lgamma(k + 1) + reach**2 / (4 * k) < goal:
-            return orders
-    return lmax
 
 
 class SphereHarmonics(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pdegcnn import _transforms
+from pdegcnn._modules import named_parameters
 from pdegcnn.reversible.contracts import custom_vjp, describes_forward, hooked, refuse_gradients, same_values
 from pdegcnn.reversible.replay import Autocast, LayerReplay, RandomState
 from pdegcnn.reversible.transition import Transition, apply_to_channels, round_to
@@ -142,7 +143,7 @@ def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[d
     names = []
     for layer in layers:
         own = {}
-        for name, p in layer.named_parameters():
+        for name, p in named_parameters(layer):
             if id(p) not in places:
                 places[id(p)] = len(params)
                 params.append(p)
@@ -166,7 +167,7 @@ def peak(y: Tensor, v: Tensor) -> Tensor:
 
 def _same_parameters(layer: nn.Module, values: dict[str, Tensor]) -> bool:
     """Whether the module itself holds these very tensors: then it can be called as it is."""
-    return all(p is values[name] for name, p in layer.named_parameters())
+    return all(p is values[name] for name, p in named_parameters(layer))
 
 
 def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, Tensor] | None) -> Tensor:
@@ -174,7 +175,7 @@ def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, 
     flow_y, flow_v = plan.flows[-1]
     if not plan.record or custom_vjp(layer) is not None:
         out = evaluate(layer, index, y, values, plan.rule.inner)
-        wants = flow_y or any(p.requires_grad for p in layer.parameters())
+        wants = flow_y or any(p.requires_grad for _, p in named_parameters(layer))
     else:
         with torch.enable_grad():
             seen = refuse_gradients(y, _name(layer, index)) if flow_y else y.detach()
@@ -200,7 +201,7 @@ def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: 
                 "got one that changes them; its inverse would not undo that (memory='plain' needs no inverse)"
             )
         states.append(out)
-    wants = any(p.requires_grad for p in layer.parameters())
+    wants = any(p.requires_grad for _, p in named_parameters(layer))
     plan.flows.append((plan.flows[-1][0] or wants, plan.flows[-1][1] or wants))
     return states[0], states[1]
 

@@ -131,12 +131,14 @@ class PlanarSpace(GridSpace):
         images are exact; others use cubic splines in the image and Fourier interpolation over orientations, without
         gradient.
         """
+        dense("signal", signal)
+        if signal.ndim > 4 + self.has_orientations:
+            raise ValueError(f"signal: expected {self.layout}, an image or [B,K], got shape {tuple(signal.shape)}")
         if "angle" in motion and len(motion) == 1:
-            return self._rotate(signal, float(motion["angle"]))
+            return self._rotate(signal, _checks.plain_number("angle", motion["angle"], -math.inf, math.inf))
         if "shift" in motion and len(motion) == 1:
-            if signal.ndim < 4:
-                return signal
-            return signal.roll(tuple(motion["shift"]), dims=(-2, -1))
+            steps = whole_steps(motion["shift"], ("rows", "columns"))
+            return signal if signal.ndim < 4 else signal.roll(steps, dims=(-2, -1))
         raise ValueError(f"motion: expected angle=degrees or shift=(rows, columns), got {motion}")
 
     def _rotate(self, signal: Tensor, angle: float) -> Tensor:
@@ -169,6 +171,7 @@ def turn_orientations(u: Tensor, angle: float) -> Tensor:
     steps = angle * count / (2 * math.pi)
     if abs(steps - round(steps)) < 1e-9:
         return u.roll(round(steps), dims=2)
+    _checks.tensor("signal", u)
     spectrum = _fft.apply(fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
     phase = torch.exp(-1j * angle * n)
@@ -188,13 +191,32 @@ def sample_image(u: Tensor, points: Tensor) -> Tensor:
     count = points.shape[-1]
     size = u.shape[-count:]
     where = np.stack([points[..., count - 1 - i] + (n - 1) / 2 for i, n in enumerate(size)])
-    fields = u.detach().cpu().double().reshape(-1, *size).numpy()
+    if _checks.tensor("signal", u).is_meta:
+        return u.new_empty(*u.shape[:-count], *points.shape[:-1])
+    fields = u.detach().cpu().double().reshape(math.prod(u.shape[:-count]), *size).numpy()
     # imported here, as it takes a quarter of the time of importing the spaces
     from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs] - scipy has no stubs
 
     splines = cast("Callable[..., Floats]", ndimage.map_coordinates)  # pyright: ignore[reportUnknownMemberType] - as above
-    found = np.stack([splines(field, where, order=3, mode="nearest") for field in fields])
+    found = [splines(field, where, order=3, mode="nearest") for field in fields] if u.numel() else []
+    found = np.stack(found) if found else np.empty((len(fields), *points.shape[:-1]))
     return from_numpy(found).reshape(*u.shape[:-count], *points.shape[:-1]).to(u)
+
+
+def dense(name: str, signal: object) -> Tensor:
+    """Return ``signal`` if it is a dense tensor, else raise."""
+    if not isinstance(signal, Tensor) or signal.layout is not torch.strided:
+        got = signal.layout if isinstance(signal, Tensor) else type(signal).__name__
+        raise TypeError(f"{name}: expected a dense torch.Tensor, got {got}")
+    return signal
+
+
+def whole_steps(shift: object, axes: Sequence[str]) -> tuple[int, ...]:
+    """Return how many pixels or voxels a shift goes along each axis, else raise."""
+    steps = tuple(map(_checks.plain, cast("Sequence[object]", shift))) if isinstance(shift, (tuple, list)) else ()
+    if len(steps) != len(axes) or any(isinstance(n, bool) or not isinstance(n, int) for n in steps):
+        raise ValueError(f"shift: expected {len(axes)} ints ({', '.join(axes)}), got {shift!r}")
+    return steps
 
 
 def normalise_sizes(kernel_size: object, count: int, names: str) -> tuple[int, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from pdegcnn._files import write_file
 from pdegcnn._typing import Ints, Numbers, block_diag, from_numpy
 from pdegcnn.spaces import mesh_building
 from pdegcnn.spaces.base import MotionOptions, Space
+from pdegcnn.spaces.mesh_arguments import as_count, as_radius, as_several, as_spin, check_unit, each
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
     Interpolation,
@@ -30,6 +33,7 @@ from pdegcnn.spaces.mesh_operators import (
 from pdegcnn.surface.archive import cut, from_arrays, to_arrays
 from pdegcnn.surface.checks import (
     as_rows,
+    as_whole,
     check_arrays,
     check_faces,
     check_lengths,
@@ -54,7 +58,8 @@ class Mesh(Space):
     lengths, and rigid motions change nothing. See ``docs/mesh.md``.
 
     Build one with :meth:`from_arrays`, :meth:`from_file`, :meth:`from_lengths`, :meth:`union` or :meth:`load`. A mesh
-    is immutable; operators are computed when first needed, kept, and moved to the device of the signal.
+    is immutable: its positions, faces, areas and frames are given out as copies. Operators are computed when first
+    needed, kept, and moved to the device of the signal.
 
     Sources: vector heat method (Sharp, Soliman & Crane 2019) for frames and transport; Smets et al. (arXiv 2001.09046)
     for the PDEs, here on the unit tangent bundle.
@@ -74,7 +79,7 @@ class Mesh(Space):
         wanted = "a Surface (of vertices and faces: Mesh.from_arrays(vertices, faces); of a file: Mesh.from_file)"
         self.surface: Surface = _checks.kind("surface", surface, Surface, wanted)
         self.orientations = _checks.positive_int("orientations", orientations)
-        self.gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
+        self._gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
         self._device = torch.device("cpu")
         self._operators = OperatorCache()
         self._coarse: dict[float, Mesh] = {}
@@ -137,7 +142,7 @@ class Mesh(Space):
             vertices, faces, kept = repaired(vertices, faces)
             known = kept if known is None else np.where(known < 0, -1, kept[known])
         vertices, faces = check_arrays(vertices, faces)
-        _check_unit(unit)
+        check_unit(unit)
         lengths = edge_lengths(vertices, faces)
         surface = Surface(faces, lengths, vertices, len(vertices), unit, known)
         cut = cut_edges(vertices, faces, surface.triangulation.twin < 0)
@@ -170,7 +175,7 @@ class Mesh(Space):
         check_faces(faces, count)
         check_lengths(lengths)
         check_manifold(faces, count)
-        _check_unit(unit)
+        check_unit(unit)
         surface = Surface(faces, lengths, None, count, unit)
         twin, sides = surface.triangulation.twin, lengths.ravel()
         bad = np.flatnonzero((twin >= 0) & (np.abs(sides - sides[twin]) > 1e-9 * sides))
@@ -221,7 +226,7 @@ class Mesh(Space):
         ``docs/mesh.md``. Every layer gives each mesh what it gives the mesh alone, with the geometry that was computed
         for the mesh; global heads give one row for each.
         """
-        _check_meshes(meshes)
+        meshes = as_several(meshes, cls)
         if len({m.orientations for m in meshes}) > 1:
             raise ValueError(f"meshes: expected equal orientations, got {[m.orientations for m in meshes]}")
         surface = meshes[0].surface if len(meshes) == 1 else JoinedSurface([m.surface for m in meshes])
@@ -240,16 +245,22 @@ class Mesh(Space):
 
         Raises:
             FileNotFoundError: if the file does not exist.
+            ValueError: if it was not written by :meth:`save`, or is damaged.
         """
         found = _archive(path) if _archive(path).is_file() else Path(path)
         if not found.is_file():
             raise FileNotFoundError(f"path: expected a file of Mesh.save, got {str(path)!r}, which does not exist")
-        with np.load(found, allow_pickle=False) as file:
-            store = dict(file)
-        gauge, directions, sizes = (store.pop(name) for name in ("gauge", "directions", "sizes"))
-        joined = sizes.size > 1 and "faces" in store  # as unions were once written
-        surface = cut(store, sizes) if joined else from_arrays(store)
-        return cls(surface, int(directions), from_numpy(gauge))
+        try:
+            with np.load(found, allow_pickle=False) as file:
+                store = dict(file)
+            gauge, directions, sizes = (store.pop(name) for name in ("gauge", "directions", "sizes"))
+            joined = sizes.size > 1 and "faces" in store  # as unions were once written
+            surface = cut(store, sizes) if joined else from_arrays(store)
+            return cls(surface, int(directions), from_numpy(gauge))
+        except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"path: expected a file of Mesh.save, got {str(path)!r}, which is damaged or of another kind ({error})"
+            ) from error
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -276,18 +287,18 @@ class Mesh(Space):
         """Positions ``[V,3]``, float64; raises ``ValueError`` for a surface given by lengths."""
         if self.surface.vertices is None:
             raise ValueError("vertices: expected a mesh in space, got one that is given by its edge lengths")
-        return from_numpy(self.surface.vertices).to(self._device)
+        return from_numpy(np.array(self.surface.vertices)).to(self._device)
 
     @property
     def faces(self) -> Tensor:
         """Vertices of each face, ``[F,3]``, long."""
-        return from_numpy(self.surface.triangulation.faces).to(self._device)
+        return from_numpy(np.array(self.surface.triangulation.faces)).to(self._device)
 
     @property
     def vertex_map(self) -> Tensor:
         """The vertex that each vertex of the file or arrays became, ``[n]`` long; -1 for those left out."""
         known = self.surface.vertex_map
-        return (torch.arange(self.vertex_count) if known is None else from_numpy(known)).to(self._device)
+        return (torch.arange(self.vertex_count) if known is None else from_numpy(np.array(known))).to(self._device)
 
     @property
     def source_vertices(self) -> Tensor:
@@ -302,9 +313,14 @@ class Mesh(Space):
         return first.scatter_reduce(0, known[used], numbers[used], "amin")
 
     @property
+    def gauge(self) -> Tensor:
+        """Angle of each reference direction from that of the surface, ``[V]`` radians, float64, on the CPU."""
+        return self._gauge.clone()
+
+    @property
     def areas(self) -> Tensor:
         """Area of each vertex, ``[V]``, in square units, float64."""
-        return from_numpy(self.surface.areas).to(self._device)
+        return from_numpy(np.array(self.surface.areas)).to(self._device)
 
     def to(self, device: torch.device | str) -> Mesh:
         """Return the same mesh with its tensors on ``device``; operators follow the signals anyhow."""
@@ -323,7 +339,7 @@ class Mesh(Space):
         A fixed vector's polar angle then decreases by the angle: a spin-k component is multiplied by
         ``exp(-i k angle)``, as :func:`pdegcnn.gauge.transform` does.
         """
-        angles = torch.as_tensor(angles).detach().to("cpu", torch.float64)
+        angles = _checks.real_numbers("angles", angles, torch.float64)
         if tuple(angles.shape) != (self.vertex_count,):
             raise ValueError(f"angles: expected shape [{self.vertex_count}], got {tuple(angles.shape)}")
         if not bool(angles.isfinite().all()):
@@ -355,19 +371,24 @@ class Mesh(Space):
 
         Returns:
             This mesh.
+
+        Raises:
+            TypeError: for anything but sequences, and a mapping for ``bases``.
+            ValueError: for a radius, number or factor out of range.
         """
         surface = self.surface
         steps: list[tuple[str, Callable[[], Any]]] = []
-        for radius in map(_radius, radii):
+        for radius in map(as_radius, each("radii", radii)):
             name = "edges" if radius is None else f"ball of {radius} units"
             steps.append((name, lambda r=radius: surface.pairs(r)))
-        for spin in map(_spin, spins):
+        for spin in map(as_spin, each("spins", spins)):
             steps.append((f"Laplacian of spin {spin}", lambda k=spin: surface.laplacian(k)))
-        for spin, number in (bases or {}).items():
-            spin, count = _spin(spin), _count(number)
+        chosen: Mapping[int, int] = {} if bases is None else _checks.kind("bases", bases, Mapping, "a mapping by spin")
+        for spin, number in chosen.items():
+            spin, count = as_spin(spin), as_count(number)
             steps.append((f"{count} eigenfunctions", lambda k=spin, n=count: surface.modes(k, n)))
-        steps += [(f"coarser by {f}", lambda f=f: self.coarsen(f)) for f in factors]
-        for _, step in _with_bar(steps) if progress else steps:
+        steps += [(f"coarser by {f}", lambda f=f: self.coarsen(f)) for f in each("factors", factors)]
+        for _, step in mesh_building.with_bar(steps) if _checks.flag("progress", progress) else steps:
             step()
         return self
 
@@ -418,13 +439,13 @@ class Mesh(Space):
         """Pairs nearer than ``radius`` units (None: the edges), in this gauge, on the device and in the dtype of a
         real or complex tensor.
         """
-        return self.cached(mesh_building.neighbours, like, _radius(radius))
+        return self.cached(mesh_building.neighbours, like, as_radius(radius))
 
     def laplacian(self, spin: int, like: Tensor) -> tuple[SparseRows, Tensor]:
         """Weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, both of the intrinsic
         Delaunay triangulation, in this gauge.
         """
-        return self.cached(mesh_building.laplacian, like, _spin(spin))
+        return self.cached(mesh_building.laplacian, like, as_spin(spin))
 
     def modes(self, spin: int, count: int, like: Tensor) -> tuple[Eigenmodes, ...]:
         """Return the ``count`` lowest eigenvalues and complex eigenfunctions of the spin-k Laplacian on each connected
@@ -434,7 +455,7 @@ class Mesh(Space):
         these are added. So what is computed with all functions of a piece depends neither on the numbers of the
         vertices nor on rounding. A piece of fewer vertices has as many functions as vertices.
         """
-        return self.cached(mesh_building.modes, like, _spin(spin), _count(count))
+        return self.cached(mesh_building.modes, like, as_spin(spin), as_count(count))
 
     def eigenbasis(self, spin: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return the :meth:`modes` of all pieces in one matrix: ascending eigenvalues ``[K]``, eigenfunctions ``[V,K]``
@@ -468,7 +489,8 @@ class Mesh(Space):
 
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return reference direction, the direction a quarter turn on, and normal of every vertex, ``[V,3]`` each."""
-        return self.cached(mesh_building.frames, torch.empty(0, dtype=torch.float64, device=self._device))
+        x, y, z = self.cached(mesh_building.frames, torch.empty(0, dtype=torch.float64, device=self._device))
+        return x.clone(), y.clone(), z.clone()
 
     def to_tangent(self, vectors: Numbers) -> Tensor:
         """Vectors in space as features of spin 1 (complex): their parts along the two directions of each frame.
@@ -486,9 +508,9 @@ class Mesh(Space):
             TypeError: if the vectors are not floating-point numbers.
             ValueError: for another shape, or a mesh that lies nowhere in space.
         """
-        given = _checks.tensor(
-            "vectors", vectors if isinstance(vectors, Tensor) else mesh_building.as_real("vectors", vectors)
-        )
+        kind = torch.get_default_dtype()
+        given = vectors if isinstance(vectors, Tensor) else _checks.real_numbers("vectors", vectors, kind)
+        _checks.tensor("vectors", given)
         if given.ndim < 2 or tuple(given.shape[-2:]) != (self.vertex_count, 3):
             raise ValueError(f"vectors: expected shape [..., {self.vertex_count}, 3], got {tuple(given.shape)}")
         x, y, _ = self.cached(mesh_building.frames, given)
@@ -504,8 +526,7 @@ class Mesh(Space):
         """
         given: Any = features
         if not (isinstance(given, Tensor) and given.is_complex() and given.layout is torch.strided):
-            got = getattr(given, "dtype", type(given).__name__)
-            raise TypeError(f"features: expected a complex tensor, which spin 1 is, got {got}")
+            raise TypeError(f"features: expected a complex tensor, which spin 1 is, got {_checks.described(given)}")
         if features.ndim < 1 or features.shape[-1] != self.vertex_count:
             raise ValueError(f"features: expected shape [..., {self.vertex_count}], got {tuple(features.shape)}")
         x, y, _ = self.cached(mesh_building.frames, features)
@@ -518,20 +539,27 @@ class Mesh(Space):
         that are not multiples of ``2 pi / N`` use Fourier interpolation.
 
         Raises:
-            ValueError: for another motion, or a map that does not keep edges, lengths and orientation.
+            ValueError: for another motion, a signal of another shape, or a map that does not keep edges, lengths and
+                orientation.
+            TypeError: for a signal that is not a floating tensor, or a map that is not of whole numbers.
         """
         if "symmetry" not in motion or len(motion) > 1:
             raise ValueError(f"motion: expected symmetry=image of each vertex, got {motion}")
         image, turn = self._symmetry(motion["symmetry"])
+        _checks.tensor("signal", signal)
         if signal.ndim < 3:
             return signal
         if signal.ndim == 4:
-            signal = turn_fibre(signal, turn.to(signal.device))
+            signal = turn_fibre(self.check_signal("signal", signal), turn)
+        elif signal.ndim != 3 or signal.shape[-1] != self.vertex_count:
+            raise ValueError(
+                f"signal: expected [B,C,{self.vertex_count}] or {self.layout}, got shape {tuple(signal.shape)}"
+            )
         return torch.empty_like(signal).index_copy_(-1, image.to(signal.device), signal)
 
     def _symmetry(self, image: Numbers) -> tuple[Tensor, Tensor]:
         """Image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
-        to = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
+        to = as_whole("symmetry", image)
         t, n = self.surface.triangulation, self.vertex_count
         if to.shape != (n,) or not np.array_equal(np.sort(to), np.arange(n)):
             raise ValueError(f"symmetry: expected a permutation of {n} vertices, got shape {to.shape}")
@@ -560,47 +588,7 @@ class Mesh(Space):
         return {**self.__dict__, "_operators": OperatorCache(), "_coarse": {}}
 
 
-def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Take the steps one by one, with a bar that names them if ``tqdm`` is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield from steps
-        return
-    with tqdm(steps) as bar:
-        for step in bar:
-            bar.set_description(step[0])
-            yield step
-
-
 def _archive(path: str | Path) -> Path:
     """Return the file that a mesh is written to under this name."""
-    return Path(path) if Path(path).suffix == ".npz" else Path(f"{path}.npz")
-
-
-def _radius(radius: object) -> float | None:
-    """Return a radius as the Python number that it is kept by, or None."""
-    return None if radius is None else _checks.plain_number("radius", radius, 0.0, math.inf, open_low=True)
-
-
-def _spin(spin: object) -> int:
-    """Return a spin as the Python int that it is kept by."""
-    spin = _checks.plain(spin)
-    if isinstance(spin, bool) or not isinstance(spin, int):
-        raise TypeError(f"spin: expected an int, got {spin!r} of type {type(spin).__name__}")
-    return spin
-
-
-def _count(count: object) -> int:
-    """Return a number of eigenfunctions as a Python int."""
-    return _checks.positive_int("count", _checks.plain(count))
-
-
-def _check_meshes(meshes: Sequence[object]) -> None:
-    if not meshes or not all(isinstance(m, Mesh) for m in meshes):
-        raise TypeError(f"meshes: expected a sequence of Mesh, got {[type(m).__name__ for m in meshes]}")
-
-
-def _check_unit(unit: float | None) -> None:
-    if unit is not None:
-        _checks.number("unit", unit, 0.0, math.inf, open_low=True)
+    name = _checks.path(path)
+    return name if name.suffix == ".npz" else Path(f"{name}.npz")

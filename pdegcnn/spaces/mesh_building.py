@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -78,12 +79,14 @@ def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (c * x + s * y).to(like), (c * y - s * x).to(like), normals.to(like)
 
 
-def as_real(name: str, values: object) -> Tensor:
-    """Return an array of real numbers as a tensor in torch's default precision."""
+def with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Take the steps one by one, with a bar that names them if ``tqdm`` is installed."""
     try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected an array of real numbers, got {values!r}") from error
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected real numbers, got {type(values).__name__} of dtype {array.dtype}")
-    return from_numpy(array.astype(np.float64)).to(torch.get_default_dtype())
+        from tqdm import tqdm
+    except ImportError:
+        yield from steps
+        return
+    with tqdm(steps) as bar:
+        for step in bar:
+            bar.set_description(step[0])
+            yield step

@@ -96,13 +96,14 @@ def turn_fibre(u: Tensor, angles: Tensor) -> Tensor:
     steps = angles.double() * (count / (2 * math.pi))
     whole = steps.round()
     exact = (steps - whole).abs() < 1e-9
+    all_exact, exact, whole = bool(exact.all()), exact.to(u.device), whole.to(u.device)
     source = (torch.arange(count, device=u.device)[:, None] - whole.long()) % count
     moved = u.gather(2, source.expand_as(u))
-    if bool(exact.all()):
+    if all_exact:
         return moved
     spectrum = _fft.apply(fft.rfft, u, dim=2)
     n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
-    phase = torch.exp(-1j * n[:, None] * angles.to(u.dtype))
+    phase = torch.exp(-1j * n[:, None] * angles.to(u.device, u.dtype))
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
     return torch.where(exact, moved, _fft.apply(fft.irfft, spectrum * phase, n=count, dim=2))

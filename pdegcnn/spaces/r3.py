@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._typing import linalg, tolist
 from pdegcnn.spaces.base import MotionOptions
-from pdegcnn.spaces.grid import GridSpace, normalise_sizes, pixel_positions, sample_image
+from pdegcnn.spaces.grid import GridSpace, dense, normalise_sizes, pixel_positions, sample_image, whole_steps
 from pdegcnn.spaces.translations import Translations
 
 if TYPE_CHECKING:
@@ -127,8 +127,10 @@ class R3(Translations, GridSpace):
         columns) moves by whole voxels, periodically. The 48 symmetries of the cube are exact where the axes that they
         swap are sampled alike; other matrices use cubic splines, without gradient.
         """
+        dense("signal", signal)
         if "shift" in motion and len(motion) == 1:
-            return signal.roll(_whole_steps(motion["shift"]), dims=(-3, -2, -1)) if signal.ndim == 5 else signal
+            steps = whole_steps(motion["shift"], ("slices", "rows", "columns"))
+            return signal.roll(steps, dims=(-3, -2, -1)) if signal.ndim == 5 else signal
         matrix = _matrix_of(motion)
         if signal.ndim != 5:
             return signal
@@ -165,7 +167,7 @@ class R3(Translations, GridSpace):
 def _matrix_of(motion: MotionOptions) -> Tensor:
     """Return the orthogonal matrix, float64, that a motion names."""
     if "rotation" in motion and len(motion) == 1:
-        matrix = torch.as_tensor(motion["rotation"], dtype=torch.float64).cpu()
+        matrix = _checks.real_numbers("rotation", motion["rotation"], torch.float64)
         if matrix.shape != (3, 3):
             raise ValueError(f"rotation: expected an orthogonal matrix [3,3], got shape {tuple(matrix.shape)}")
         error = float((matrix @ matrix.mT - torch.eye(3, dtype=torch.float64)).abs().max())
@@ -180,7 +182,7 @@ def _matrix_of(motion: MotionOptions) -> Tensor:
 
 def _turn_about(axis: object, angle: float) -> Tensor:
     """Return the turn by ``angle`` degrees about an axis (Rodrigues), with entries exact for whole quarters."""
-    line = torch.as_tensor(axis, dtype=torch.float64)
+    line = _checks.real_numbers("axis", axis, torch.float64)
     if line.shape != (3,) or not bool(line.isfinite().all()) or not bool(line.any()):
         raise ValueError(f"axis: expected a direction (x, y, z), got {axis!r}")
     line = line / linalg.vector_norm(line)
@@ -192,11 +194,3 @@ def _turn_about(axis: object, angle: float) -> Tensor:
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
     return cosine * torch.eye(3, dtype=torch.float64) + sine * cross + (1 - cosine) * torch.outer(line, line)
-
-
-def _whole_steps(shift: object) -> tuple[int, ...]:
-    """Three whole numbers of voxels."""
-    steps = tuple(cast("Sequence[Any]", shift)) if isinstance(shift, (tuple, list)) else ()
-    if len(steps) != 3 or any(isinstance(n, bool) or not isinstance(n, int) for n in steps):
-        raise ValueError(f"shift: expected three ints (slices, rows, columns), got {shift!r}")
-    return steps

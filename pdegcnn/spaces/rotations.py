@@ -141,6 +141,8 @@ class RotationSpace(HomogeneousSpace):
             raise ValueError(f"motion: expected rotation=R [3,3] on {self}, got {motion}")
         rotation = motion["rotation"]
         _checks.tensor("rotation", rotation, 2, "[3,3]")
+        if rotation.is_meta:
+            raise TypeError("rotation: expected a tensor with values, got one on meta")
         return check_rotation("rotation", rotation)
 
 

@@ -104,9 +104,8 @@ def point_spacing(grid: sphere.SphereGrid) -> float:
 
 def turn_base(signal: Tensor, rotation: Tensor, grid: sphere.SphereGrid, exact: bool = True) -> Tensor:
     """``f(R^T p)`` of signals ``[..., *grid.shape]`` by exact transforms; invariants ``[B,K]`` stay."""
-    if signal.ndim < 2 + len(grid.shape):
+    if _checks.tensor("signal", signal).ndim < 2 + len(grid.shape):
         return signal
-    _checks.tensor("signal", signal)
     check_base("signal", signal, grid)
     steps = grid_turn(rotation, grid) if exact else None
     if steps is not None:

@@ -93,7 +93,7 @@ class SO3(RotationSpace):
         ``[B,K]``. Without gradient. Otherwise the Nyquist mode of an even fibre, which has no sign, is dropped.
         """
         rotation, exact = self._rotation_of(motion), bool(motion.get("exact", True))
-        if signal.ndim < 3 + len(self.grid.shape):
+        if _checks.tensor("signal", signal).ndim < 3 + len(self.grid.shape):
             return turn_base(signal, rotation, self.grid, exact)
         self.check_signal("signal", signal)
         steps = grid_turn(rotation, self.grid) if exact else None

@@ -110,8 +110,7 @@ class TableModule(Tables):
     def _complex(self, name: str, value: Any, shape: tuple[int, ...], layout: str) -> Tensor:
         """Check a complex tensor with last axes ``shape``."""
         if not isinstance(value, Tensor) or not value.is_complex():
-            got = getattr(value, "dtype", type(value).__name__)
-            raise TypeError(f"{name}: expected a complex torch.Tensor {layout}, got {got}")
+            raise TypeError(f"{name}: expected a complex torch.Tensor {layout}, got {_checks.described(value)}")
         if value.layout is not torch.strided:
             raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
         if tuple(value.shape[-len(shape) :]) != shape:

@@ -233,12 +233,12 @@ class PointGrid(SphereGrid):
     @property
     def weights(self) -> Tensor:
         """Area weights [P] in steradians, float64, summing to 4 pi."""
-        return torch.from_numpy(np.asarray(self.areas, dtype=np.float64))
+        return torch.from_numpy(np.array(self.areas, dtype=np.float64))
 
     @property
     def xyz(self) -> Tensor:
         """Unit vectors [P, 3], float64."""
-        return torch.from_numpy(np.asarray(self.points, dtype=np.float64))
+        return torch.from_numpy(np.array(self.points, dtype=np.float64))
 
 
 def _gauss_rings(nlat: int) -> tuple[Array, Array]:

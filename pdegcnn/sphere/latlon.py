@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _transforms
+from pdegcnn._dtypes import widen
 from pdegcnn.sphere._legendre import Array, legendre_block
 from pdegcnn.sphere.grid import SphereGrid
 from pdegcnn.sphere.sht import RealSHT
@@ -177,12 +178,13 @@ def area_mean(values: Tensor, grid: SphereGrid, *, mask: Tensor | None = None) -
     base = len(_checks.kind("grid", grid, SphereGrid, "a SphereGrid").shape)
     if tuple(_checks.tensor("values", values).shape[-base:]) != grid.shape:
         raise ValueError(f"values: expected last axes {grid.shape} of the grid, got shape {tuple(values.shape)}")
-    weights = grid.weights.to(values).expand(values.shape)
+    wide = widen(values)  # sums of halves may exceed what halves hold
+    weights = grid.weights.to(wide).expand(values.shape)
     if mask is not None:
         known = _checks.mask(mask, values.shape)
-        weights, values = weights * known, torch.where(known, values, 0.0)
+        weights, wide = weights * known, torch.where(known, wide, 0.0)
     axes = tuple(range(-base, 0))
-    return (values * weights).sum(axes) / weights.sum(axes)
+    return ((wide * weights).sum(axes) / weights.sum(axes)).to(values.dtype)
 
 
 def interpolate(values: Tensor, latitudes: Tensor, longitudes: Tensor, points: Tensor) -> Tensor:
@@ -250,7 +252,7 @@ def _check_field(values: Any, rings: Array, around: Array, names: Sequence[str])
 def _real(name: str, value: Any) -> Tensor:
     """Return ``value`` if it is a real, dense tensor, else raise ``TypeError``."""
     if not isinstance(value, Tensor) or value.is_complex():
-        raise TypeError(f"{name}: expected a real torch.Tensor, got {getattr(value, 'dtype', type(value).__name__)}")
+        raise TypeError(f"{name}: expected a real torch.Tensor, got {_checks.described(value)}")
     return _checks.tensor(name, value) if value.is_floating_point() or value.layout is not torch.strided else value
 
 

@@ -51,6 +51,19 @@ def as_positions(vertices: Any) -> Floats:
 
 def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
     """Rows of three numbers of one of NumPy's ``kinds`` out of a tensor, an array or lists, else an error."""
+    array = _as_array(name, value, wanted, kinds)
+    if array.ndim != 2 or array.shape[1] != 3 or array.shape[0] == 0:
+        raise ValueError(f"{name}: expected {wanted} with at least one row, got shape {array.shape}")
+    return array
+
+
+def as_whole(name: str, value: Any) -> Ints:
+    """Whole numbers ``[n]`` out of a tensor, an array or a list, else an error."""
+    return _as_array(name, value, "[n] long", "iu").astype(np.int64)
+
+
+def _as_array(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
+    """Numbers of one of NumPy's ``kinds``, else an error."""
     try:
         if hasattr(value, "detach"):  # NumPy knows no bfloat16
             value = value.detach().cpu()
@@ -62,8 +75,6 @@ def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
         ) from error
     if array.dtype.kind not in kinds:
         raise TypeError(f"{name}: expected {wanted}, got dtype {array.dtype}")
-    if array.ndim != 2 or array.shape[1] != 3 or array.shape[0] == 0:
-        raise ValueError(f"{name}: expected {wanted} with at least one row, got shape {array.shape}")
     return array
 
 

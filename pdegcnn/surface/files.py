@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pdegcnn import _checks
 from pdegcnn._typing import Floats, Ints
 from pdegcnn.surface.repair import weld, without_isolated
 
@@ -32,23 +33,38 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
     Raises:
         ImportError: if the package that reads the format is not installed.
         FileNotFoundError: if the file does not exist.
-        ValueError: for a file without triangles, or an OBJ file that cannot be understood; the message names the line.
+        TypeError: if ``path`` is not a string or path.
+        ValueError: for a file without triangles, a damaged one, or an unknown format; of OBJ and PLY files the message
+            says what is missing where.
     """
-    if not Path(path).exists():
+    path = _checks.path(path)
+    if not path.is_file():
         raise FileNotFoundError(f"path: expected a mesh file, got {str(path)!r}, which does not exist")
-    name = Path(path).name.lower()
-    kind = next((k for k in (*GIFTI, *VTK) if name.endswith(k)), Path(path).suffix.lower())
-    if kind == ".obj":
-        vertices, faces = _read_obj(Path(path))
-    elif kind in GIFTI:
-        vertices, faces = _read_gifti(path)
-    elif kind in VTK:
-        vertices, faces = _pyvista_arrays(_import("pyvista", "reading VTK files").read(path))
-    else:
-        vertices, faces = _read_by_trimesh(path, kind)
+    name = path.name.lower()
+    kind = next((k for k in (*GIFTI, *VTK) if name.endswith(k)), path.suffix.lower())
+    try:
+        vertices, faces = _read_obj(path) if kind == ".obj" else _read_by_library(path, kind)
+    except (ImportError, OSError):
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith("path: "):
+            raise
+        raise ValueError(
+            f"path: expected a file of a surface, got {str(path)!r}, which is damaged or of an unknown format "
+            f"({type(error).__name__}: {error})"
+        ) from error
     if not len(faces):
         raise ValueError(f"path: expected a file with faces, got {str(path)!r} without")
     return _used(vertices, faces, f"in {str(path)!r}", kind not in SHARED)
+
+
+def _read_by_library(path: Path, kind: str) -> tuple[Floats, Ints]:
+    """Positions and triangles as the library that reads the format gives them."""
+    if kind in GIFTI:
+        return _read_gifti(path)
+    if kind in VTK:
+        return _pyvista_arrays(_import("pyvista", "reading VTK files").read(path))
+    return _read_by_trimesh(path, kind)
 
 
 def trimesh_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
@@ -89,7 +105,7 @@ def _pyvista_arrays(data: Any) -> tuple[Floats, Ints]:
     return np.array(surface.points, dtype=np.float64), faces
 
 
-def _read_gifti(path: str | Path) -> tuple[Floats, Ints]:
+def _read_gifti(path: Path) -> tuple[Floats, Ints]:
     image = _import("nibabel", "reading GIFTI files").load(path)
     found = [image.get_arrays_from_intent(f"NIFTI_INTENT_{name}") for name in ("POINTSET", "TRIANGLE")]
     if not all(found):
@@ -98,13 +114,29 @@ def _read_gifti(path: str | Path) -> tuple[Floats, Ints]:
     return np.array(vertices, dtype=np.float64), np.array(faces, dtype=np.int64)
 
 
-def _read_by_trimesh(path: str | Path, kind: str) -> tuple[Floats, Ints]:
+def _read_by_trimesh(path: Path, kind: str) -> tuple[Floats, Ints]:
     trimesh = import_trimesh()
     options = {"fix_texture": False} if kind == ".ply" else {}
     read = trimesh.load(path, process=False, force="mesh", **options)
     if getattr(read, "faces", None) is None:
         return np.empty((0, 3)), np.empty((0, 3), dtype=np.int64)
-    return np.array(read.vertices, dtype=np.float64), np.array(read.faces, dtype=np.int64)
+    vertices, faces = np.array(read.vertices, dtype=np.float64), np.array(read.faces, dtype=np.int64)
+    if kind == ".ply" and len(faces):
+        _check_counts(path, len(vertices), len(faces))
+    return vertices, faces
+
+
+def _check_counts(path: Path, vertices: int, faces: int) -> None:
+    """Raise unless a PLY file holds as many positions, and no fewer faces, than its header says.
+
+    Lines that are missing at the end of a text file are read as if there were none.
+    """
+    with path.open("rb") as file:
+        head = file.read(65536).split(b"end_header", 1)[0].decode("ascii", "replace")
+    said = {w[1]: int(w[2]) for w in map(str.split, head.splitlines()) if len(w) == 3 and w[0] == "element"}
+    if said.get("vertex", vertices) != vertices or said.get("face", 0) > faces:
+        wanted = f"{said.get('vertex')} positions and {said.get('face')} faces"
+        raise ValueError(f"path: expected {wanted} in {str(path)!r}, as its header says, got {vertices} and {faces}")
 
 
 def import_trimesh() -> Any:
@@ -129,7 +161,7 @@ def _read_obj(path: Path) -> tuple[Floats, Ints]:
     positions: list[list[float]] = []
     polygons: dict[int, list[list[int]]] = {}  # by number of corners
     places: dict[int, list[int]] = {}
-    text = path.read_text(encoding="utf-8", errors="replace").replace("\\\r\n", " ").replace("\\\n", " ")
+    text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\\\r\n", " ").replace("\\\n", " ")
     count = 0
     for number, line in enumerate(text.splitlines(), 1):
         word, *rest = line.split("#", 1)[0].split() or [""]

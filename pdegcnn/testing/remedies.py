@@ -14,6 +14,7 @@ from pdegcnn.nn.nonlinearity import SphereActivation
 from pdegcnn.nn.pooling import GlobalPool
 from pdegcnn.nn.project import Project
 from pdegcnn.nn.terms import Convection, Morphology
+from pdegcnn.spaces import SE2
 from pdegcnn.testing.call import Call
 
 GAIN = 0.8
@@ -58,12 +59,12 @@ def remedies(call: Call) -> tuple[Remedy, ...]:
 def variants(module: Any) -> Iterator[tuple[str, nn.Module]]:
     """Return the arguments that may lower the error of a layer, and the layer with them; nothing for unknown layers."""
     if isinstance(module, Morphology):
-        changes: list[dict[str, Any]] = [{"oversample": 2}]
+        changes: list[dict[str, Any]] = [{"oversample": 2}, *_more_orientations(module)]
         if module.space.point_weights is not None and not module.space.has_orientations:  # too slow to try on SO(3)
             changes.append({"oversample": 2, "subgrid": "newton"})
         yield from _terms(module, changes)
     elif isinstance(module, Convection):
-        yield from _terms(module, [{"method": "spectral"}])
+        yield from _terms(module, [{"method": "spectral"}, *_more_orientations(module)])
     elif isinstance(module, SphereActivation):
         more = 2 * module.oversample
         table = next(module.finer.buffers())
@@ -79,6 +80,10 @@ def variants(module: Any) -> Iterator[tuple[str, nn.Module]]:
         yield f"oversample={more}", twin
 
 
+def _more_orientations(module: Morphology | Convection) -> list[dict[str, Any]]:
+    return [{"inner_orientations": 2 * module.space.orientations}] if isinstance(module.space, SE2) else []
+
+
 def _terms(module: Morphology | Convection, changes: list[dict[str, Any]]) -> Iterator[tuple[str, nn.Module]]:
     solver, like = module.solver, next(module.parameters())
     for change in changes:
@@ -92,8 +97,8 @@ def _terms(module: Morphology | Convection, changes: list[dict[str, Any]]) -> It
             continue
         twin = copy.copy(module)
         twin._modules = dict(module._modules) | {"solver": other.train(module.training)}
-        name = "convection" if isinstance(module, Convection) else None
-        yield ", ".join(f"{name or option}={value!r}" for option, value in change.items()), twin
+        name = {"method": "convection"}
+        yield ", ".join(f"{name.get(option, option)}={value!r}" for option, value in change.items()), twin
 
 
 def _seconds(call: Call) -> float:

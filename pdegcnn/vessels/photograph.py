@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +47,7 @@ def read(path: str | os.PathLike[str]) -> Tensor:
         ImportError: if Pillow is not installed.
         ValueError: for the file cannot be read as an image.
     """
-    return torch.from_numpy(read_picture(Path(path))).movedim(-1, 0).float() / 255
+    return torch.from_numpy(read_picture(_checks.path(path))).movedim(-1, 0).float() / 255
 
 
 def check_image(image: Any) -> Tensor:

@@ -79,6 +79,25 @@ def test_nothing_or_something_else_there(tmp_path, monkeypatch):
         davis(tmp_path)
 
 
+def test_frames_follow_their_numbers_and_hidden_files_are_left_out(clips, street):
+    """Frame 10 comes after frame 2 also where numbers have no zeros in front; suffixes may be in upper case."""
+    expected = davis(clips)
+    for kind, suffix in (("frames", "jpg"), ("masks", "png")):
+        for name in ("cow", "camel"):
+            folder = clips / "davis" / kind / name
+            for t, number in enumerate((2, 9, 10)):
+                suffix_here = suffix.upper() if (kind, t) == ("frames", 1) else suffix
+                (folder / f"{t:05}.{suffix}").rename(folder / f"f{number}.{suffix_here}")
+            (folder / f"._f2.{suffix}").write_bytes(b"what macOS leaves beside a file")
+        (clips / "davis" / kind / ".hidden").mkdir()
+    found = davis(clips)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(a, b) for name in found for a, b in zip(found[name], expected[name]))
+    count = len(camvid(street).train.images)
+    (street / "camvid" / "train" / "images" / "._s1.jpg").write_bytes(b"")
+    assert len(camvid(street).train.images) == count
+
+
 @pytest.mark.parametrize("part", ["images/s1.jpg", "labels/s1.png"])
 def test_damaged_scenes(street, part):
     path = street / "camvid" / "train" / part

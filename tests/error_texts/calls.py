@@ -57,7 +57,7 @@ SPACES: list[Call] = [
     (lambda: SOLID.transform(VOLUME, rotation=NAN * EYE), ValueError, "rotation: .*orthog"),
     (lambda: SOLID.transform(VOLUME, angle=3, axis=(0, 0, 0)), ValueError, "axis: expected a direction"),
     (lambda: SOLID.transform(VOLUME, angle=NAN), ValueError, "angle: expected"),
-    (lambda: SOLID.transform(VOLUME, shift=(1, 2)), ValueError, "shift: expected three ints"),
+    (lambda: SOLID.transform(VOLUME, shift=(1, 2)), ValueError, "shift: expected 3 ints"),
     (lambda: MESH.transform(torch.zeros(1, 1, 12), angle=3), ValueError, "motion: expected symmetry"),
     (lambda: MESH.transform(torch.zeros(1, 1, 12), symmetry=torch.arange(12).flip(0)), ValueError,
      "symmetry: expected a map"),

@@ -91,6 +91,25 @@ def test_integers_stay_integers() -> None:
     assert to_xarray(field.values, field.grid, plain, mask=mask).dtype == np.float64
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "bool"])
+def test_numbers_that_integers_do_not_hold_stay_what_they_are(dtype: str) -> None:
+    """As a network gives them: they do not come back from the other end of the range."""
+    like = xr.zeros_like(array()).astype(dtype)
+    field = from_xarray(like, dtype=F64)
+    values = torch.linspace(-4e4, 4e4, field.values.numel(), dtype=F64).reshape(field.values.shape)
+    assert to_xarray(values, field.grid, like).values.dtype == np.float64
+    np.testing.assert_array_equal(to_xarray(values, field.grid, like).values, values.numpy())
+    assert to_xarray(values.sign().clamp(0), field.grid, like).dtype == dtype
+
+
+@pytest.mark.parametrize("north", ["degrees_north", "degree_north", "degree_N", "degreesN", "degreeN", "degrees_N"])
+def test_every_unit_of_the_conventions_is_known(north: str) -> None:
+    """Those of the CF conventions, version 1.11, section 4.1."""
+    field = array().rename(lat="y", lon="x")
+    field.y.attrs["units"], field.x.attrs["units"] = north, north.replace("north", "east").replace("N", "E")
+    assert from_xarray(field).grid.name == "clenshaw_curtis"
+
+
 def test_names_and_units_say_what_is_latitude() -> None:
     plain = array().rename(lat="j", lon="i")
     assert from_xarray(plain).values.shape == (2, 13, 24)
@@ -110,6 +129,17 @@ def test_errors() -> None:
         to_xarray(torch.zeros(13, 24), pg.sphere.SphereGrid.clenshaw_curtis(13, 24), plain)
     with pytest.raises(ValueError, match="array: expected coordinates of the dimension 'lat'"):
         from_xarray(plain.drop_vars("lat"))
+    with pytest.raises(TypeError, match=r"array: expected an xarray.DataArray, got Dataset"):
+        from_xarray(plain.to_dataset())
+    with pytest.raises(TypeError, match="dtype: expected a floating-point dtype, got torch.int32"):
+        from_xarray(plain, dtype=torch.int32)
+    field = from_xarray(plain)
+    with pytest.raises(TypeError, match="mask: expected a bool tensor"):
+        to_xarray(field.values, field.grid, plain, mask=field.mask.float())
+    with pytest.raises(ValueError, match="method: expected one of"):
+        to_xarray(field.values, field.grid, plain, method="nearest")
+    with pytest.raises(TypeError, match="like: expected an xarray.DataArray"):
+        to_xarray(field.values, field.grid, plain.to_dataset())
 
 
 def test_a_network_between_two_files(tmp_path: Path) -> None:

@@ -20,10 +20,9 @@ from torch import Tensor, nn
 
 import pdegcnn as pg
 
-from ..cases import FUNCTIONS, LAYERS, MAKERS, MESH, PUBLIC_LAYERS, Case, outputs
+from ..cases import FUNCTIONS, LAYERS, MAKERS, MESH, METHODS, PUBLIC_LAYERS, Case, outputs
 
 EVERY_LAYER = pytest.mark.parametrize("case", PUBLIC_LAYERS, ids=str)
-EVERY_FUNCTION = pytest.mark.parametrize("case", FUNCTIONS, ids=str)
 EVERY_MAKER = pytest.mark.parametrize("case", MAKERS, ids=str)
 
 WRONG_NUMBERS = [
@@ -122,7 +121,7 @@ def assert_valid_or_clear_error(case: Case, given_: dict[str, Any], changed: str
     return result
 
 
-@EVERY_FUNCTION
+@pytest.mark.parametrize("case", [*FUNCTIONS, *METHODS], ids=str)
 def test_functions(case: Case) -> None:
     """Every argument malformed in every way, the others good."""
     case.make(**case.arguments)  # the good call is one
@@ -207,7 +206,7 @@ def test_makers_with_several(case: Case, data: st.DataObject) -> None:
     assert_made_or_clear_error(case, {n: data.draw(STRANGE) for n in names})
 
 
-@EVERY_FUNCTION
+@pytest.mark.parametrize("case", [*FUNCTIONS, *METHODS], ids=str)
 @given(data=st.data())
 @settings(max_examples=30)
 def test_functions_with_several(case: Case, data: st.DataObject) -> None:

@@ -224,6 +224,69 @@ def test_other_weights_are_seen(case: Case) -> None:
         equal(twins[3](*inputs), wanted)
 
 
+@EVERY_KIND
+def test_inputs_may_be_given_by_name(case: Case) -> None:
+    layer = case.build().eval()
+    if not isinstance(layer, nn.Sequential):  # whose input has no name of ours
+        named = dict(zip(inspect.signature(layer.forward).parameters, case.inputs))
+        equal(layer(**named), layer(*case.inputs))
+
+
+def replica(layer: nn.Module) -> nn.Module:
+    """A copy as ``nn.DataParallel`` makes it, here on the same device: parameters are tensors that nobody lists."""
+    twins: dict[nn.Module, Any] = {m: m._replicate_for_data_parallel() for m in layer.modules()}
+    tensors = {p: p * 1 for p in layer.parameters()}
+    for module, twin in twins.items():
+        twin._former_parameters = {}
+        for name, child in module._modules.items():
+            twin._modules[name] = None if child is None else twins[child]
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                twin._former_parameters[name] = tensors[parameter]
+                setattr(twin, name, tensors[parameter])
+    return twins[layer]
+
+
+@EVERY_KIND
+def test_replicas_of_data_parallel(case: Case) -> None:
+    """Compute the same, and the parameters that they are copies of learn the same."""
+    layer, other = case.build().eval(), case.build().eval()
+    pairs = [(layer, layer(*case.inputs)), (other, replica(other)(*case.inputs))]
+    near(pairs[1][1], pairs[0][1])
+    for _, out in pairs:
+        loss = torch.stack([t.abs().square().sum() for t in outputs(out)]).sum()
+        if loss.requires_grad:
+            loss.backward()
+    for a, b in zip(layer.parameters(), other.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        if a.grad is not None:
+            torch.testing.assert_close(b.grad, a.grad, rtol=1e-4, atol=1e-4 * float(a.grad.abs().max()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        replica(layer)(*case.inputs)
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("rank", [4, 5])
+def test_memory_formats(case: Case, rank: int) -> None:
+    """Channels last, of inputs and of modules, where torch can order the parameters so: values and gradients stay."""
+    form = torch.channels_last if rank == 4 else torch.channels_last_3d
+    layer, other = case.build().eval(), case.build().eval()
+    if {p.ndim for p in layer.parameters()} & {4, 5} <= {rank}:
+        other = other.to(memory_format=form)
+    elif rank == 5:
+        return
+    inputs = [leaves(x) for x in case.inputs]
+    ordered = [leaves(x.contiguous(memory_format=form)) if isinstance(x, Tensor) and x.ndim == rank else leaves(x)
+               for x in case.inputs]  # fmt: skip
+    pairs = (layer(*inputs), other(*ordered))
+    near(pairs[1], pairs[0])
+    for out in pairs:
+        torch.stack([t.abs().square().sum() for t in outputs(out)]).sum().backward()
+    for a, b in zip(outputs(inputs), outputs(ordered), strict=True):
+        if a.grad is not None and b.grad is not None:
+            torch.testing.assert_close(b.grad, a.grad, rtol=1e-4, atol=1e-4 * float(a.grad.abs().max()) + 1e-6)
+
+
 @pytest.mark.parametrize("case", [*KINDS, *FUNCTIONS], ids=str)
 def test_what_inference_mode_leaves_behind_can_be_trained_with(case: Case) -> None:
     """Tables that are made when first needed, and kept, serve later calls with gradients."""

@@ -124,3 +124,5 @@ def test_the_mean_by_area() -> None:
     mask = z > 0
     torch.testing.assert_close(area_mean(torch.where(mask, 2.0, math.nan), grid, mask=mask), torch.tensor(2.0))
     assert area_mean(z, grid, mask=torch.zeros_like(mask)).isnan()
+    large = torch.full((9, 16), 6e4)  # its sum exceeds what halves hold
+    assert area_mean(large.half(), grid) == area_mean(large.half(), grid, mask=mask) == large.half()[0, 0]

@@ -166,6 +166,56 @@ def test_surfaces_cut_along_edges_are_reported() -> None:
         pg.Mesh.from_arrays(*two)  # closed surfaces that lie on each other are not cut
 
 
+def written(folder: Path, kind: str) -> bytes:
+    """The icosphere as a file of a format."""
+    path = folder / f"whole.{kind}"
+    if kind == "obj":
+        obj(folder, *positions(), *faces(lambda v, *_: str(v))).rename(path)
+    elif kind == "npz":
+        pg.Mesh.from_arrays(VERTICES, FACES).save(path)
+    elif kind == "gii":
+        arrays = [
+            nibabel.gifti.GiftiDataArray(x, intent=f"NIFTI_INTENT_{name}")
+            for x, name in ((VERTICES.astype(np.float32), "POINTSET"), (FACES.astype(np.int32), "TRIANGLE"))
+        ]
+        nibabel.save(nibabel.gifti.GiftiImage(darrays=arrays), path)
+    elif kind == "text.ply":
+        mesh = trimesh.Trimesh(VERTICES, FACES, process=False)
+        path.write_bytes(trimesh.exchange.ply.export_ply(mesh, encoding="ascii"))
+    else:
+        trimesh.Trimesh(VERTICES, FACES, process=False).export(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["obj", "ply", "text.ply", "stl", "off", "glb", "gii", "npz"])
+def test_damaged_files_are_refused_by_name(kind: str, tmp_path: Path) -> None:
+    whole, path = written(tmp_path, kind), tmp_path / f"cut.{kind}"
+    read = pg.Mesh.load if kind == "npz" else pg.Mesh.from_file
+    assert read(tmp_path / f"whole.{kind}").vertex_count == len(VERTICES)
+    for damaged in (whole[: int(0.9 * len(whole))], whole[: len(whole) // 3], whole[:20], b"", b"\x00\xff" * 40):
+        path.write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy leaves the file of a damaged archive to the garbage collector
+            with pytest.raises(ValueError, match=r"path: expected|faces: expected"):
+                read(path)
+
+
+def test_paths_of_no_file_and_unknown_formats_are_named(tmp_path: Path) -> None:
+    (tmp_path / "surface.unknown").write_text("v 0 0 0")
+    for path, error in ((tmp_path, FileNotFoundError), (tmp_path / "surface.unknown", ValueError), (3, TypeError)):
+        with pytest.raises(error, match="path: expected"):
+            pg.Mesh.from_file(path)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(FileNotFoundError, match=r"path: expected a file in a folder that exists, got .*none.*mesh.npz"):
+        pg.Mesh.from_arrays(VERTICES, FACES).save(tmp_path / "none" / "mesh.npz")
+
+
+def test_a_mark_of_the_byte_order_is_no_word(tmp_path: Path) -> None:
+    """As some editors put it in front of a text file."""
+    same_surface(
+        pg.Mesh.from_file(obj(tmp_path, "\ufeff" + positions()[0], *positions()[1:], *faces(lambda v, *_: str(v))))
+    )
+
+
 def test_repaired_faces_follow_the_many() -> None:
     turned = FACES.copy()
     turned[:5] = turned[:5, ::-1]

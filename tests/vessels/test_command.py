@@ -63,6 +63,7 @@ def cameras(tmp_path: Path) -> Path:
     (folder / "broken.png").write_bytes(b"no image")
     Image.fromarray(np.zeros((60, 60), np.uint8)).save(folder / "dark.png")
     (folder / "notes.txt").write_text("kept")
+    (folder / "._a.png").write_bytes(b"what macOS leaves beside a file")
     return folder
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn._images import read_picture
+from pdegcnn._images import listed, read_picture
 from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder, read_arrays
 from pdegcnn_examples.datasets._images import read_labels
 
@@ -112,7 +112,7 @@ def motorcycle(shrink: int = 1) -> Depths:
 
 
 def _part(root: Path, limit: int | None, shrink: int) -> Depths:
-    pictures = sorted(p for p in (root / "images").glob("*") if p.suffix.lower() in (".jpg", ".png"))[:limit]
+    pictures = listed(root / "images", (".jpg", ".jpeg", ".png"))[:limit] if (root / "images").is_dir() else []
     if not pictures:
         raise FileNotFoundError(f"folder: {NYU_HELP}; {root / 'images'} has no pictures")
     parts: list[Depths] = []

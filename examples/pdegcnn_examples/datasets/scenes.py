@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn._images import read_picture
+from pdegcnn._images import listed, read_picture
 from pdegcnn_examples.datasets._files import ENVIRONMENT, find_folder
 from pdegcnn_examples.datasets._images import read_labels
 
@@ -32,6 +32,7 @@ CAMVID_CLASSES = (
 """Names of the labels 0 to 10."""
 CAMVID_VOID = 11
 """The label of pixels that no class claims: to be left out of losses and scores."""
+JPEG = (".jpg", ".jpeg")
 CAMVID_HELP = (
     "expected a folder 'camvid' with {train,val}/{images/*.jpg,labels/*.png}, labels being grey images of 0..11 (the "
     f"11 classes of CamVid and void), or that folder itself; name it by an argument or by {ENVIRONMENT}"
@@ -111,7 +112,7 @@ def davis(
     if frames is not None:
         _checks.positive_int("frames", frames)
     _checks.positive_int("shrink", shrink)
-    present = sorted(p.name for p in (root / "frames").iterdir() if p.is_dir())
+    present = sorted(p.name for p in (root / "frames").iterdir() if p.is_dir() and p.name[0] != ".")
     names = present if clips is None else list(clips)
     if not names:
         raise FileNotFoundError(f"folder: {DAVIS_HELP}; {root / 'frames'} has no clips")
@@ -122,7 +123,7 @@ def davis(
 
 
 def _scenes(root: Path, limit: int | None) -> Scenes:
-    pictures = sorted((root / "images").glob("*.jpg"))
+    pictures = listed(root / "images", JPEG) if (root / "images").is_dir() else []
     if not pictures:
         raise FileNotFoundError(f"folder: {CAMVID_HELP}; {root / 'images'} has no *.jpg")
     if limit is not None and limit < len(pictures):
@@ -136,7 +137,7 @@ def _scenes(root: Path, limit: int | None) -> Scenes:
 
 
 def _clip(root: Path, name: str, frames: int | None, shrink: int) -> Clip:
-    pictures = sorted((root / "frames" / name).glob("*.jpg"))[:frames]
+    pictures = listed(root / "frames" / name, JPEG)[:frames]
     if not pictures:
         raise FileNotFoundError(f"folder: {DAVIS_HELP}; {root / 'frames' / name} has no *.jpg")
     images, masks = _pairs([(p, root / "masks" / name / f"{p.stem}.png") for p in pictures], shrink)

@@ -11,7 +11,7 @@ from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
-WIDE = 512
+WIDE = 256
 """Outputs of one inner loop: enough to hide what starts it, few enough for the first cache."""
 FEW = 8
 """Signals of one channel from which on they, and not the fibre, are worth to be the inner axis."""

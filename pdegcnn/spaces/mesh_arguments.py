@@ -1,0 +1,53 @@
+"""Arguments of meshes as the Python numbers that operators are kept by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+from pdegcnn import _checks
+
+Kind = TypeVar("Kind")
+
+
+def as_radius(radius: object) -> float | None:
+    """Return a radius as the Python number that it is kept by, or None."""
+    return None if radius is None else _checks.plain_number("radius", radius, 0.0, math.inf, open_low=True)
+
+
+def as_spin(spin: object) -> int:
+    """Return a spin as the Python int that it is kept by."""
+    spin = _checks.plain(spin)
+    if isinstance(spin, bool) or not isinstance(spin, int):
+        raise TypeError(f"spin: expected an int, got {spin!r} of type {type(spin).__name__}")
+    return spin
+
+
+def as_count(count: object) -> int:
+    """Return a number of eigenfunctions as a Python int."""
+    return _checks.positive_int("count", _checks.plain(count))
+
+
+def each(name: str, values: object) -> Iterable[Any]:
+    """Return ``values`` if they are several, else raise."""
+    values = _checks.plain(values)
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name}: expected a sequence of numbers, got {values!r} of type {type(values).__name__}")
+    return cast("Iterable[Any]", values)
+
+
+def as_several(meshes: object, kind: type[Kind]) -> list[Kind]:
+    """Return the meshes of a sequence, at least one, else raise."""
+    if not isinstance(meshes, Sequence):
+        raise TypeError(f"meshes: expected a sequence of Mesh, got {type(meshes).__name__}")
+    found = list(cast("Sequence[object]", meshes))
+    if not found or not all(isinstance(m, kind) for m in found):
+        raise TypeError(f"meshes: expected a sequence of Mesh, got {[type(m).__name__ for m in found[:8]]}")
+    return cast("list[Kind]", found)
+
+
+def check_unit(unit: float | None) -> None:
+    """Raise unless ``unit`` is a positive number or None."""
+    if unit is not None:
+        _checks.number("unit", unit, 0.0, math.inf, open_low=True)
