@@ -41,7 +41,7 @@ def locate(lists, v, turned, y):
 
 @njit(**PART)
 def folded(matrix, turned):
-    """Return how many times the same weights serve, 2 or 1, and the table of taps of the directions with own weights."""
+    """Return how many times the same weights serve, 2 or 1, and the table of taps of these directions."""
     folds = 1
     if COUNT % 2 == 0:
         folds = 2
