@@ -18,7 +18,7 @@ from pdegcnn.pde.arguments import check_metric, check_vector
 from pdegcnn.pde.shared import checked_solver as _solver
 from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
-from pdegcnn.spaces import GridSpace, PlanarSpace, Space
+from pdegcnn.spaces import PlanarSpace, Space
 
 __all__ = [
     "cake_lift",
@@ -474,7 +474,7 @@ def cake_reconstruct(score: Tensor, space: PlanarSpace) -> Tensor:
 
 def check_projection(space: Space, mode: str, oversample: int) -> None:
     """Raise unless :func:`project` has ``mode`` and ``oversample`` on ``space``."""
-    modes = PROJECTIONS if isinstance(space, GridSpace) else PROJECTIONS[:-1]
+    modes = PROJECTIONS if space.base_shape is None else PROJECTIONS[:-1]
     _checks.choice("mode", mode, modes)
     if _checks.positive_int("oversample", oversample) > 1 and mode not in ("max", "dilated"):
         raise ValueError(f"oversample: expected 1 for mode={mode!r}, which is exact, got {oversample}")

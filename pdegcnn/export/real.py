@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn._typing import DType
 from pdegcnn.export.rewriting import PlainInterpreter
 
 aten = torch.ops.aten
@@ -149,8 +150,9 @@ def _whole(n: int | None, x: Tensor, dim: int) -> None:
         raise ValueError(f"model: expected Fourier transforms of the whole axis, got n={n} over {x.shape[dim]} samples")
 
 
-def _new_zeros(x: Any, size: Any, **options: Any) -> Any:
-    options.pop("dtype", None)
+def _new_zeros(x: Tensor | Pair, size: Sequence[int], dtype: DType = None, **options: Any) -> Tensor | Pair:
+    """Zeros of the precision of ``x``; ``dtype`` may be complex, which a pair is already."""
+    del dtype
     if not isinstance(x, Pair):
         return x.new_zeros(size, **options)
     return Pair(x.re.new_zeros(size), x.re.new_zeros(size))

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from pdegcnn._typing import Device
 from pdegcnn.io import load, save
 
 try:
@@ -44,7 +45,7 @@ class HubModel(nn.Module, ModelHubMixin, library_name="pdegcnn"):
         save(self.model, Path(save_directory) / FILE)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, map_location: Any = None, **options: Any) -> HubModel:
+    def _from_pretrained(cls, *, model_id: str, map_location: Device = None, **options: Any) -> HubModel:
         folder = Path(model_id)
         if folder.is_dir():
             return cls(load(folder / FILE, map_location))

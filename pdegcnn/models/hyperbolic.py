@@ -243,7 +243,18 @@ def hyperbolic_segmenter(
 
 
 def video_segmenter(
-    in_channels: int, classes: int, width: int = 4, depth: int = 2, levels: int = 2, rank: int = 8, **options
+    in_channels: int,
+    classes: int,
+    width: int = 4,
+    depth: int = 2,
+    levels: int = 2,
+    rank: int = 8,
+    *,
+    h: float = 0.5,
+    batch_norm: bool = False,
+    exact: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> HyperbolicNetwork:
     """Build a network for videos with symmetric block-low-rank layers: ``[B,in_channels,T,H,W] -> [B,classes,T,H,W]``.
 
@@ -256,10 +267,11 @@ def video_segmenter(
         depth: layers of each level.
         levels: number of coarsenings.
         rank: rank of the block-low-rank layers.
-        options: further arguments of :func:`hyperbolic_segmenter`.
+        h, batch_norm, exact, device, dtype: as in :func:`hyperbolic_segmenter`.
     """
     _sizes(rank=rank)
-    return hyperbolic_segmenter(in_channels, classes, width, depth, levels, dims=3, rank=rank, **options)
+    own: dict[str, Any] = {"h": h, "batch_norm": batch_norm, "exact": exact, "device": device, "dtype": dtype}
+    return hyperbolic_segmenter(in_channels, classes, width, depth, levels, dims=3, rank=rank, **own)
 
 
 def equivariant_hyperbolic_segmenter(

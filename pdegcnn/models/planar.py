@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.models.pretrained import read_pretrained
 from pdegcnn.nn import BatchNorm, ChannelLinear, Lift, PDELayer, Project, Resample
 from pdegcnn.spaces import SE2, PlanarSpace
@@ -110,11 +111,14 @@ def _digit_network(
     size: int | Sequence[int],
     template: int,
     filters: str,
+    terms: Sequence[str],
+    kernel_size: int | Sequence[int],
+    alpha: float,
+    metric: str,
     dropout: float,
-    device: Any,
-    dtype: Any,
+    device: Device,
+    dtype: DType,
     options: LayerOptions,
-    **layer: Any,
 ) -> nn.Sequential:
     """Build the layers of :func:`rotated_digits`."""
     space = SE2(8) if space is None else space
@@ -127,24 +131,24 @@ def _digit_network(
     sizes = [size] * (len(channels) - 1) if isinstance(size, int) else list(size)
     if len(sizes) != len(channels) - 1:
         raise ValueError(f"size: expected one number, or one for each of {len(channels) - 1} PDE layers, got {size}")
-    factory = {"device": device, "dtype": dtype}
+    factory: Factory = {"device": device, "dtype": dtype}
+    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **as_published(options)}
     _checks.choice("filters", filters, ("steerable", "smooth"))
-    wide: dict[str, Any] = {"kernel_size": 9, "padding": "same"}
-    lift = wide if filters == "smooth" else {"kernel_size": 5, "padding": 0}
-    layers: list[nn.Module] = [
-        Lift(space, in_channels, channels[0], filters=filters, **lift, **factory),
-        BatchNorm(channels[0], **factory),
-    ]
+    taps, padding = (9, "same") if filters == "smooth" else (5, 0)
+    lift = Lift(space, in_channels, channels[0], kernel_size=taps, padding=padding, filters=filters, **factory)
+    layers: list[nn.Module] = [lift, BatchNorm(channels[0], **factory)]
     for i, (before, after) in enumerate(zip(channels, channels[1:])):
         if i == 0 or sizes[i] != sizes[i - 1]:
             layers.append(Resample(sizes[i]))
-        layers.append(PDELayer(space, before, after, **layer, **factory, **as_published(options)))
+        layers.append(PDELayer(space, before, after, terms, **own, **factory))
     layers += [Resample(template), Project(space, mode="max"), nn.Dropout(dropout)]
     layers.append(Lift(space, channels[-1], classes, kernel_size=template, padding=0, **factory))
     return nn.Sequential(*layers, Project(space, mode="max"), nn.Flatten())
 
 
-def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dtype: Any) -> nn.Sequential:
+def _pretrained(
+    builder: Callable[..., nn.Sequential], name: str, chosen: dict[str, Any], device: Device, dtype: DType
+) -> nn.Sequential:
     """Build the network that weights of this package were trained for, with them, in eval mode."""
     parameters = inspect.signature(builder).parameters
     given = [k for k, value in chosen.items() if k not in parameters or value != parameters[k].default]
@@ -265,12 +269,14 @@ def _vessel_network(
     scales: int,
     channels: int | None,
     terms: Sequence[str],
+    kernel_size: int | Sequence[int],
+    alpha: float,
+    metric: str,
     dropout: float,
     bias: bool,
-    device: Any,
-    dtype: Any,
+    device: Device,
+    dtype: DType,
     options: LayerOptions,
-    **layer: Any,
 ) -> nn.Sequential:
     """Build the layers of :func:`vessel_segmentation` up to its logits."""
     space = SE2(8) if space is None else space
@@ -281,8 +287,9 @@ def _vessel_network(
     channels = (16 if layers <= 6 else 10) if channels is None else channels
     _checks.positive_int("channels", channels)
     _checks.number("dropout", dropout, 0.0, 1.0)
-    factory = {"device": device, "dtype": dtype}
-    own: dict[str, Any] = {**layer, **factory, **as_published(options)}
+    factory: Factory = {"device": device, "dtype": dtype}
+    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **as_published(options)}
+    own |= factory
     stack: list[nn.Module] = [Lift(space, in_channels, channels, kernel_size=7, **factory)]
     stack.append(BatchNorm(channels, **factory))
     half = (layers - 1) // 2 if scales == 2 else 0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.nn import BatchNorm, ChannelLinear, Downsample, FieldDropout, Lift, PDELayer, Project, Residual, Upsample
 from pdegcnn.nn.residual import on_mesh
-from pdegcnn.spaces import GridSpace, Mesh, Space
+from pdegcnn.spaces import Mesh, Space
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -49,7 +49,8 @@ class Level(nn.Module):
         if self.below is None or self.down is None or self.up is None or self.after is None:
             return u
         coarse = on_mesh(self.below, self.down(u, mesh), None if mesh is None else self.down.coarser(mesh))
-        size = u.shape[-self.up.out_space.base_ndim :] if isinstance(self.up.out_space, GridSpace) else None
+        fine = self.up.out_space
+        size = u.shape[-fine.base_ndim :] if fine.base_shape is None else None
         return on_mesh(self.after, torch.cat((u, self.up(coarse, mesh, size=size)), dim=1), mesh)
 
 

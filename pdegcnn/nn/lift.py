@@ -45,9 +45,10 @@ class LiftLayer(nn.Module):
     def _stride(self, stride: int) -> Downsample | None:
         """Take a stride, and return the layer that coarsens the result, if it is needed."""
         self.stride = _checks.positive_int("stride", stride)
-        if isinstance(self.space, RotationSpace) and not 1 <= stride <= max((self.space.grid.band + 1) // 2, 1):
-            raise ValueError(f"stride: expected a stride that leaves at least two rings of {self.space}, got {stride}")
-        down = Downsample(self.space, stride) if stride > 1 else None
+        try:
+            down = Downsample(self.space, stride) if stride > 1 else None
+        except ValueError as error:
+            raise ValueError(f"stride: expected one that leaves two rings of {self.space}, got {stride}") from error
         self.out_space = self.space if down is None else down.out_space
         return down
 

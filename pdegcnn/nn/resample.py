@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
 
-from pdegcnn import _checks, functional, sphere
+from pdegcnn import _checks, functional
 from pdegcnn._typing import Device, DType
 from pdegcnn.ops.resample import FILTERS, resample_axes
 from pdegcnn.pde.mesh_levels import pool, unpool
 from pdegcnn.pde.sphere_oversample import transforms
-from pdegcnn.spaces import R3, GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import Mesh, RotationSpace, Space
 
 ROUNDING = 1e-9
 """Slack in sizes times a factor, so that rounding does not decide on a pixel."""
@@ -137,7 +138,7 @@ class SpectralResample(nn.Module):
         return f"{self.source} -> {self.target}"
 
 
-class _BetweenGrids(nn.Module):
+class _BetweenGrids(nn.Module, ABC):
     """Base class of :class:`Downsample` and :class:`Upsample`: a space, the coarser one, and the factor between them.
 
     ``fine``: the finer of the two spaces. ``coarse``: the other; on images the same, whose unit is
@@ -147,17 +148,18 @@ class _BetweenGrids(nn.Module):
     def __init__(
         self,
         space: Space,
-        factor: float | None,
-        size: int | tuple[int, ...] | None,
-        filter: str | None,
+        factor: float | None = None,
+        *,
+        size: int | tuple[int, ...] | None = None,
+        filter: str | None = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.fine = _checks.kind("space", space, Space, "a space")
         if factor is not None and size is not None:
             raise ValueError(f"size: expected either factor or size, got {factor!r} and {size!r}")
-        if not isinstance(space, (GridSpace, RotationSpace, Mesh)):
-            raise TypeError(f"space: expected one of GridSpace, RotationSpace, Mesh, got {type(space).__name__}")
-        if filter is not None and not isinstance(space, GridSpace):
+        if filter is not None and space.base_shape is not None:
             raise ValueError(f"filter: expected None on {space}, which is resampled without one, got {filter!r}")
         self.filter = _checks.choice("filter", "lanczos" if filter is None else filter, FILTERS)
         self.factor: float = 2
@@ -165,38 +167,35 @@ class _BetweenGrids(nn.Module):
             number = _checks.plain_number("factor", factor, 1.0, _checks.LIMIT, open_low=True)
             self.factor = int(number) if number == int(number) else number
         self.size = None if size is None else self._sizes(size)
-        self.coarse: Space = self._coarser()
+        self.coarse = space.coarser(self.factor, self.size)
+        self.spectral = None
+        if isinstance(self.in_space, RotationSpace) and isinstance(self.out_space, RotationSpace):
+            self.spectral = SpectralResample(self.in_space, self.out_space, device=device, dtype=dtype)
+
+    @property
+    @abstractmethod
+    def in_space(self) -> Space:
+        """The space of the input."""
+
+    @property
+    @abstractmethod
+    def out_space(self) -> Space:
+        """The space of the result."""
 
     def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
         """Return one size for each axis of the base of a grid, else one alone."""
-        count = self.fine.base_ndim if isinstance(self.fine, GridSpace) else 1
+        count = self.fine.base_ndim if self.fine.base_shape is None else 1
         sizes: Any = (size,) * count if isinstance(size, int) else size
         if not isinstance(sizes, (tuple, list)) or len(cast("Sequence[object]", sizes)) != count:
             raise TypeError(f"size: expected a positive int{f' or {count} of them' * (count > 1)}, got {size!r}")
         return tuple(_checks.positive_int("size", n) for n in cast("Sequence[object]", sizes))
-
-    def _coarser(self) -> Space:
-        space = self.fine
-        if isinstance(space, RotationSpace):
-            space.grid.require_rings("space.grid")
-            finest = space.grid.band + 1
-            rings = int(finest // self.factor) if self.size is None else self.size[0]
-            if not 2 <= rings <= finest:
-                name, got = ("factor", self.factor) if self.size is None else ("size", rings)
-                raise ValueError(f"{name}: expected a coarser grid of 2 to {finest} rings for {space}, got {got}")
-            return space.over(sphere.SphereGrid.gauss_legendre(rings))
-        if isinstance(space, R3) and self.size is None:
-            return space.coarsen(self.factor)
-        if isinstance(space, Mesh):
-            return space.coarsen(self.vertex_factor)
-        return space.coarser(self.factor) if self.size is None and isinstance(space, GridSpace) else space
 
     @property
     def vertex_factor(self) -> float:
         """How many times fewer vertices a mesh has after it, as ``Mesh.coarsen`` takes it: the square of ``factor``."""
         if self.size is None:
             return float(self.factor) ** 2
-        return self.fine.vertex_count / self.size[0] if isinstance(self.fine, Mesh) else math.nan
+        return math.nan if self.fine.base_shape is None else self.fine.base_shape[0] / self.size[0]
 
     def coarser(self, mesh: Mesh) -> Mesh:
         """Return the coarser mesh of another fine one."""
@@ -213,7 +212,7 @@ class _BetweenGrids(nn.Module):
     def extra_repr(self) -> str:
         """Return spaces, factor or size, and filter."""
         size = f"factor={self.factor}" if self.size is None else f"size={self.size}"
-        return f"{self.fine}, {size}" + (f", filter={self.filter!r}" if isinstance(self.fine, GridSpace) else "")
+        return f"{self.fine}, {size}" + ("" if self.fine.base_shape else f", filter={self.filter!r}")
 
 
 class Downsample(_BetweenGrids):
@@ -256,21 +255,6 @@ class Downsample(_BetweenGrids):
         (36, 72)
     """
 
-    def __init__(
-        self,
-        space: Space,
-        factor: float | None = None,
-        *,
-        size: int | tuple[int, ...] | None = None,
-        filter: str | None = None,
-        device: Device = None,
-        dtype: DType = None,
-    ) -> None:
-        super().__init__(space, factor, size, filter)
-        self.cut = None
-        if isinstance(space, RotationSpace) and isinstance(self.coarse, RotationSpace):
-            self.cut = SpectralResample(space, self.coarse, device=device, dtype=dtype)
-
     @property
     def in_space(self) -> Space:
         """The space of the input."""
@@ -286,8 +270,8 @@ class Downsample(_BetweenGrids):
         where = self._mesh(mesh)
         if where is not None:
             return pool(where.check_signal("u", u), where, self.vertex_factor)
-        if self.cut is not None:
-            return self.cut(u)
+        if self.spectral is not None:
+            return self.spectral(u)
         self.fine.check_signal("u", u)
         sizes: Sequence[int] | None = self.size
         if sizes is None:
@@ -323,21 +307,6 @@ class Upsample(_BetweenGrids):
         torch.Size([1, 4, 8, 32, 32])
     """
 
-    def __init__(
-        self,
-        space: Space,
-        factor: float | None = None,
-        *,
-        size: int | tuple[int, ...] | None = None,
-        filter: str | None = None,
-        device: Device = None,
-        dtype: DType = None,
-    ) -> None:
-        super().__init__(space, factor, size, filter)
-        self.padded = None
-        if isinstance(space, RotationSpace) and isinstance(self.coarse, RotationSpace):
-            self.padded = SpectralResample(self.coarse, space, device=device, dtype=dtype)
-
     @property
     def in_space(self) -> Space:
         """The space of the input."""
@@ -351,12 +320,12 @@ class Upsample(_BetweenGrids):
     def forward(self, u: Tensor, mesh: Mesh | None = None, *, size: Sequence[int] | None = None) -> Tensor:
         """Refine ``u``; ``mesh`` replaces the constructor's mesh if given, ``size`` sets the pixels of images."""
         where = self._mesh(mesh)
-        if size is not None and not isinstance(self.fine, GridSpace):
+        if size is not None and self.fine.base_shape is not None:
             raise ValueError(f"size: expected None on {self.fine}, got {size!r}")
         if where is not None:
             return unpool(self.coarser(where).check_signal("u", u), where, self.vertex_factor)
-        if self.padded is not None:
-            return self.padded(u)
+        if self.spectral is not None:
+            return self.spectral(u)
         self.fine.check_signal("u", u)
         sizes = size if size is not None else self.size
         if sizes is None:

@@ -31,7 +31,7 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
         made.register_vmap(lambda info, axes, *args: _transforms.loop(made, info.batch_size, axes, args))
         differentiate = make_autograd_impl(made._opoverload, made)
 
-        def guarded(keys: Any, *args: Any, **options: Any) -> Any:
+        def guarded(keys: torch.DispatchKeySet, *args: object, **options: object) -> Any:
             if _transforms.needs_rule(*args):
                 raise NotImplementedError(
                     f"{name}: expected a derivative by torch.autograd, the only kind it supports; got one by "

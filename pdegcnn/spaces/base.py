@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import Numbers
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SMALL = 1e-3
 """Below this angle (radians) :func:`sinc` is its series, whose next term no float sees."""
@@ -20,6 +25,26 @@ def sinc(angle: Tensor) -> Tensor:
     small = angle.abs() < SMALL
     square = torch.where(small, angle, 0.0) ** 2
     return torch.where(small, 1 - square / 6 + square**2 / 120, torch.sinc(torch.where(small, 1.0, angle) / math.pi))
+
+
+class MotionOptions(TypedDict, total=False):
+    """What a motion of signals is named by; each space knows some of these.
+
+    Attributes:
+        angle: degrees, counter-clockwise: about the centre of images; of volumes about ``axis``.
+        axis: direction (x, y, z) that volumes turn about by ``angle``; z by default.
+        shift: whole pixels (rows, columns) or voxels (slices, rows, columns), periodically.
+        rotation: matrix ``[3,3]`` of a rotation of the sphere, or of an orthogonal map of volumes.
+        exact: on spheres, whether a rotation that maps the grid to itself moves samples; True by default.
+        symmetry: image of each vertex under an isometry of a mesh onto itself.
+    """
+
+    angle: float
+    axis: Sequence[float]
+    shift: Sequence[int]
+    rotation: Tensor
+    exact: bool
+    symmetry: Numbers
 
 
 class Space(ABC):
@@ -71,16 +96,34 @@ class Space(ABC):
         return self.layout.count(",") + 1
 
     @abstractmethod
-    def transform(self, signal: Tensor, **motion: object) -> Tensor:
-        """Move a signal of this space or of its base; return an invariant ``[B,K]`` unchanged."""
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Move a signal of this space or of its base; return an invariant ``[B,K]`` unchanged.
+
+        Raises:
+            ValueError: for a motion that the space does not know.
+        """
 
     @abstractmethod
-    def comparison_weights(self, signal: Tensor, **motion: object) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
 
-    def band_limit(self, signal: Tensor, **motion: object) -> Tensor:
+    def band_limit(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return the part of a signal that a motion can move exactly: by default the signal itself."""
         return signal
+
+    @property
+    def base_shape(self) -> tuple[int, ...] | None:
+        """Samples along the axes of the base; None on grids, which take signals of any size."""
+        return None
+
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> Space:
+        """Return the space whose grid steps are ``factor`` times as long, or that ``size`` samples make.
+
+        Raises:
+            TypeError: if signals of this space cannot be made coarser.
+            ValueError: if there is no such coarser grid.
+        """
+        raise TypeError(f"space: expected one with coarser grids, got {self}")
 
     @property
     def areas(self) -> Tensor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor
 
 from pdegcnn import _checks, _fft
 from pdegcnn._typing import Factory, Floats, fft, from_numpy
-from pdegcnn.spaces.base import HomogeneousSpace
+from pdegcnn.spaces.base import HomogeneousSpace, MotionOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def rotation(angle: Tensor, v: Tensor) -> Tensor:
@@ -38,7 +41,7 @@ class GridSpace(HomogeneousSpace):
         """The length of a step along the first axis, the rows and the columns, in the units of the space."""
         return 1.0, 1.0, 1.0
 
-    def coarser(self, factor: float) -> GridSpace:
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> GridSpace:
         """Return the space with steps ``factor`` times as long; a space measured in steps returns itself."""
         return self
 
@@ -123,7 +126,7 @@ class PlanarSpace(GridSpace):
         turn = c[:, 2] * (self.orientations / (2 * math.pi)) if self.has_orientations else torch.zeros_like(c[:, 0])
         return turn, x * sine + y * cosine, x * cosine - y * sine
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Move signals on the space or images ``[B,C,H,W]``; leave invariants ``[B,K]`` unchanged.
 
         Multiples of 90 degrees are exact on square images. Other angles use cubic splines in the image and Fourier
@@ -136,9 +139,9 @@ class PlanarSpace(GridSpace):
         dense("signal", signal)
         if signal.ndim > 4 + self.has_orientations:
             raise ValueError(f"signal: expected {self.layout}, an image or [B,K], got shape {tuple(signal.shape)}")
-        if set(motion) == {"angle"}:
+        if "angle" in motion and len(motion) == 1:
             return self._rotate(signal, _checks.plain_number("angle", motion["angle"], -math.inf, math.inf))
-        if set(motion) == {"shift"}:
+        if "shift" in motion and len(motion) == 1:
             steps = whole_steps(motion["shift"], ("rows", "columns"))
             return signal if signal.ndim < 4 else signal.roll(steps, dims=(-2, -1))
         raise ValueError(f"motion: expected angle=degrees or shift=(rows, columns), got {motion}")
@@ -154,10 +157,11 @@ class PlanarSpace(GridSpace):
         points = pixel_positions(turned.shape[-2:])
         return sample_image(turned, rotation(torch.tensor(-math.radians(angle), dtype=torch.float64), points))
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return one inside the disk that rotations keep in the image, zero outside; all ones for exact motions."""
-        exact = "angle" not in motion or (motion["angle"] % 90 == 0 and signal.shape[-1] == signal.shape[-2])
-        if signal.ndim < 4 or exact or motion["angle"] % 180 == 0:
+        angle = motion.get("angle", 0)
+        exact = angle % 180 == 0 or (angle % 90 == 0 and signal.shape[-1] == signal.shape[-2])
+        if signal.ndim < 4 or exact:
             return torch.ones((), dtype=signal.dtype, device=signal.device)
         height, width = signal.shape[-2:]
         y = torch.arange(height, device=signal.device, dtype=signal.dtype) - (height - 1) / 2
@@ -214,7 +218,7 @@ def dense(name: str, signal: object) -> Tensor:
 
 def whole_steps(shift: object, axes: Sequence[str]) -> tuple[int, ...]:
     """Return how many pixels or voxels a shift goes along each axis, else raise."""
-    steps = tuple(map(_checks.plain, cast("Sequence[Any]", shift))) if isinstance(shift, (tuple, list)) else ()
+    steps = tuple(map(_checks.plain, cast("Sequence[object]", shift))) if isinstance(shift, (tuple, list)) else ()
     if len(steps) != len(axes) or any(isinstance(n, bool) or not isinstance(n, int) for n in steps):
         raise ValueError(f"shift: expected {len(axes)} ints ({', '.join(axes)}), got {shift!r}")
     return steps

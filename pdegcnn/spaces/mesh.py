@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,7 +18,7 @@ from pdegcnn import _checks
 from pdegcnn._files import write_file
 from pdegcnn._typing import Ints, Numbers, block_diag, from_numpy
 from pdegcnn.spaces import mesh_building
-from pdegcnn.spaces.base import Space
+from pdegcnn.spaces.base import MotionOptions, Space
 from pdegcnn.spaces.mesh_arguments import as_count, as_radius, as_several, as_spin, check_unit, each
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
@@ -43,6 +43,9 @@ from pdegcnn.surface.checks import (
 from pdegcnn.surface.files import pyvista_surface, read_surface, trimesh_surface
 from pdegcnn.surface.repair import cut_edges, repaired
 from pdegcnn.surface.surface import JoinedSurface, Surface
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Mesh(Space):
@@ -385,9 +388,18 @@ class Mesh(Space):
             spin, count = as_spin(spin), as_count(number)
             steps.append((f"{count} eigenfunctions", lambda k=spin, n=count: surface.modes(k, n)))
         steps += [(f"coarser by {f}", lambda f=f: self.coarsen(f)) for f in each("factors", factors)]
-        for _, step in _with_bar(steps) if _checks.flag("progress", progress) else steps:
+        for _, step in mesh_building.with_bar(steps) if _checks.flag("progress", progress) else steps:
             step()
         return self
+
+    @property
+    def base_shape(self) -> tuple[int]:
+        """Number of vertices."""
+        return (self.vertex_count,)
+
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> Mesh:
+        """Return the mesh whose edges are about ``factor`` times as long, or that has about ``size[0]`` vertices."""
+        return self.coarsen(float(factor) ** 2 if size is None else self.vertex_count / size[0])
 
     def coarsen(self, factor: float = 4.0) -> Mesh:
         """Return the same surface with about ``1 / factor`` of the vertices, computed once and kept.
@@ -520,7 +532,7 @@ class Mesh(Space):
         x, y, _ = self.cached(mesh_building.frames, features)
         return features.real.unsqueeze(-1) * x + features.imag.unsqueeze(-1) * y
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Move a signal by an isometry of the mesh onto itself.
 
         Turns that are not multiples of ``2 pi / Or`` use Fourier interpolation between directions.
@@ -534,7 +546,7 @@ class Mesh(Space):
                 and orientation.
             TypeError: for a signal that is not a floating tensor, or a map that is not of whole numbers.
         """
-        if set(motion) != {"symmetry"}:
+        if "symmetry" not in motion or len(motion) > 1:
             raise ValueError(f"motion: expected symmetry=image of each vertex, got {motion}")
         image, turn = self._symmetry(motion["symmetry"])
         _checks.tensor("signal", signal)
@@ -564,7 +576,7 @@ class Mesh(Space):
         turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
         return from_numpy(to), from_numpy(turn)
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return ones: an isometry moves the whole mesh."""
         return torch.ones((), dtype=signal.dtype, device=signal.device)
 
@@ -577,19 +589,6 @@ class Mesh(Space):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_operators": OperatorCache(), "_coarse": {}}
-
-
-def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Take the steps one by one, with a bar that names them if ``tqdm`` is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield from steps
-        return
-    with tqdm(steps) as bar:
-        for step in bar:
-            bar.set_description(step[0])
-            yield step
 
 
 def _archive(path: str | Path) -> Path:

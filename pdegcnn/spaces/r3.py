@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._typing import linalg, tolist
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.grid import GridSpace, dense, normalise_sizes, pixel_positions, sample_image, whole_steps
 from pdegcnn.spaces.translations import Translations
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 ORTHOGONAL = 1e-5
 """Greatest entry of ``R R^T - 1`` of a matrix that counts as orthogonal."""
@@ -60,10 +64,16 @@ class R3(Translations, GridSpace):
         numbers = tuple(_checks.plain_number("spacing", size, 0.0, math.inf, open_low=True) for size in sizes)
         object.__setattr__(self, "spacing", numbers)
 
-    def coarser(self, factor: float) -> R3:
-        """Return the same space with voxels ``factor`` times as large; lengths keep their units."""
-        slices, rows, columns = cast("tuple[float, float, float]", self.spacing)
-        return R3((factor * slices, factor * rows, factor * columns))
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> R3:
+        """Return the same space with voxels ``factor`` times as large; lengths keep their units.
+
+        With ``size`` it is this space, for the ratio of the sizes is not known.
+        """
+        if size is not None:
+            return self
+        number = _checks.plain_number("factor", factor, 0.0, math.inf, open_low=True)
+        slices, rows, columns = self.grid_steps
+        return R3((number * slices, number * rows, number * columns))
 
     @property
     def layout(self) -> str:
@@ -84,11 +94,6 @@ class R3(Translations, GridSpace):
     def metric_scale(self) -> Tensor:
         """The side of a cube with the volume of a voxel, along every axis."""
         return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64)
-
-    def coarsen(self, factor: float) -> R3:
-        """Return the space of volumes whose voxels are ``factor`` times as long along every axis."""
-        number = _checks.plain_number("factor", factor, 0.0, math.inf, open_low=True)
-        return R3(cast("tuple[float, float, float]", tuple(number * step for step in self.grid_steps)))
 
     def to_grid(self, u: Tensor) -> Tensor:
         """Return the signal itself."""
@@ -115,7 +120,7 @@ class R3(Translations, GridSpace):
         x, y, z = (c / self.grid_spacing.to(c)).unbind(-1)
         return z, y[:, None], x[:, None]
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Move volumes ``[B,C,D,H,W]``; leave invariants ``[B,K]`` unchanged.
 
         The 48 symmetries of the cube are exact if the axes that they exchange have the same spacing. Other matrices use
@@ -128,7 +133,7 @@ class R3(Translations, GridSpace):
                 ``shift=(slices, rows, columns)`` in whole voxels, periodically.
         """
         dense("signal", signal)
-        if set(motion) == {"shift"}:
+        if "shift" in motion and len(motion) == 1:
             steps = whole_steps(motion["shift"], ("slices", "rows", "columns"))
             return signal.roll(steps, dims=(-3, -2, -1)) if signal.ndim == 5 else signal
         matrix = _matrix_of(motion)
@@ -142,7 +147,7 @@ class R3(Translations, GridSpace):
         points = pixel_positions(signal.shape[-3:]) * size
         return sample_image(signal, points @ matrix / size)  # R^-1 x, as rows
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return one inside the ball that rotations keep in the volume, zero outside; all ones for exact motions."""
         exact = signal.ndim != 5 or set(motion) == {"shift"} or self._swapped_axes(_matrix_of(motion), signal)
         if exact:
@@ -164,9 +169,9 @@ class R3(Translations, GridSpace):
         return order, [i for i in range(3) if by_axis[i, order[i]] < 0]
 
 
-def _matrix_of(motion: dict[str, Any]) -> Tensor:
+def _matrix_of(motion: MotionOptions) -> Tensor:
     """Return the orthogonal matrix, float64, that a motion names."""
-    if set(motion) == {"rotation"}:
+    if "rotation" in motion and len(motion) == 1:
         matrix = _checks.real_numbers("rotation", motion["rotation"], torch.float64)
         if matrix.shape != (3, 3):
             raise ValueError(f"rotation: expected an orthogonal matrix [3,3], got shape {tuple(matrix.shape)}")
@@ -174,7 +179,7 @@ def _matrix_of(motion: dict[str, Any]) -> Tensor:
         if not error < ORTHOGONAL:
             raise ValueError(f"rotation: expected an orthogonal matrix, got one with R R^T - 1 of {error:.2g}")
         return matrix
-    if set(motion) in ({"angle"}, {"angle", "axis"}):
+    if "angle" in motion and set(motion) <= {"angle", "axis"}:
         angle = _checks.plain_number("angle", motion["angle"], -math.inf, math.inf)
         return _turn_about(motion.get("axis", (0.0, 0.0, 1.0)), angle)
     raise ValueError(f"motion: expected rotation=R, angle=degrees or shift=(slices, rows, columns), got {motion}")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._typing import broadcast_tensors, linalg, tolist
-from pdegcnn.spaces.base import HomogeneousSpace
+from pdegcnn.spaces.base import HomogeneousSpace, MotionOptions
 from pdegcnn.sphere import SphereGrid
 from pdegcnn.sphere.rotation import check_rotation
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SMALL = 1e-4
 """Below this half-angle (radians) series replace quotients; their error is of its fourth power."""
@@ -35,6 +39,21 @@ class RotationSpace(HomogeneousSpace):
     @abstractmethod
     def over(self, grid: SphereGrid) -> RotationSpace:
         """Return the same space on another grid."""
+
+    @property
+    def base_shape(self) -> tuple[int, ...]:
+        """Shape of the grid."""
+        return self.grid.shape
+
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> RotationSpace:
+        """Return the space over a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, or of ``size[0]``."""
+        self.grid.require_rings("space.grid")
+        finest = self.grid.band + 1
+        rings = int(finest // factor) if size is None else size[0]
+        if not 2 <= rings <= finest:
+            name, got = ("factor", factor) if size is None else ("size", rings)
+            raise ValueError(f"{name}: expected a coarser grid of 2 to {finest} rings for {self}, got {got}")
+        return self.over(SphereGrid.gauss_legendre(rings))
 
     def identity(self) -> Tensor:
         """Return the unit quaternion (1, 0, 0, 0)."""
@@ -98,7 +117,7 @@ class RotationSpace(HomogeneousSpace):
         """
         return matrix_to_quaternion(check_rotation("rotation", rotation))
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return the square root of each point's share of the sphere: norms are integrals; ones for invariants."""
         base = len(self.grid.shape)
         if tuple(signal.shape[-base:]) != self.grid.shape or signal.ndim < 2 + base:
@@ -116,15 +135,15 @@ class RotationSpace(HomogeneousSpace):
         weights = self.grid.weights
         return weights / weights.mean()
 
-    def band_limit(self, signal: Tensor, **motion: Any) -> Tensor:
+    def band_limit(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return the band-limited function that the samples represent; the signal itself if the motion is exact."""
         rotation = self._rotation_of(motion)
         if grid_turn(rotation, self.grid) is not None:
             return signal
         return self.transform(signal, rotation=torch.eye(3, dtype=rotation.dtype, device=rotation.device), exact=False)
 
-    def _rotation_of(self, motion: dict[str, Any]) -> Tensor:
-        if set(motion) - {"exact"} != {"rotation"}:
+    def _rotation_of(self, motion: MotionOptions) -> Tensor:
+        if "rotation" not in motion or set(motion) - {"exact", "rotation"}:
             raise ValueError(f"motion: expected rotation=R [3,3] on {self}, got {motion}")
         rotation = motion["rotation"]
         _checks.tensor("rotation", rotation, 2, "[3,3]")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, sphere
 from pdegcnn._typing import Factory
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.rotations import RotationSpace, grid_turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class S2(RotationSpace):
         check_base(name, u, self.grid)
         return u
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Rotate signals ``[B,C,*grid.shape]`` to :math:`f(R^T p)`; leave invariants ``[B,K]`` unchanged.
 
         Rotations are exact for signals band-limited to the grid's band. Rotations about the pole that map the grid to

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, sphere
 from pdegcnn._typing import Factory
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.rotations import RotationSpace, grid_turn
 from pdegcnn.spaces.s2 import check_base, check_grid, point_spacing, turn_base
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class SO3(RotationSpace):
             )
         return u
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Rotate a signal to :math:`f(Q^T R)`; leave invariants ``[B,K]`` unchanged. Without gradient.
 
         Rotations are exact for band-limited signals. Rotations about the pole that map the grid to itself permute

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._modules import eval_mode
-from pdegcnn.spaces import PlanarSpace, RotationSpace, Space
+from pdegcnn.spaces import RotationSpace, Space
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.testing.between_pixels import TurnedInput, outputs_between_pixels
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Formula = Callable[[Tensor], Tensor]
 
@@ -22,7 +26,7 @@ def equivariance_error(
     space: Space,
     *,
     size: tuple[int, int] | None = None,
-    **motion: Any,
+    **motion: Unpack[MotionOptions],
 ) -> float:
     """Return how far ``model`` is from commuting with a motion L: ``|model(L x) - L model(x)| / |L model(x)|``.
 
@@ -61,7 +65,7 @@ def equivariance_error(
         False
     """
     with eval_mode(model), torch.no_grad():
-        if isinstance(space, PlanarSpace) and set(motion) == {"angle"}:
+        if space.base_shape is None and space.base_ndim == 2 and "angle" in motion and len(motion) == 1:
             signal = TurnedInput(x, _size_of(x, size), float(motion["angle"]))
             if not signal.on_pixels:
                 return _relative(*outputs_between_pixels(model, signal))
@@ -90,9 +94,9 @@ def _size_of(x: Tensor | Formula, size: tuple[int, int] | None) -> tuple[int, in
     return size
 
 
-def _in_both_positions(formula: Formula, space: Space, motion: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _in_both_positions(formula: Formula, space: Space, motion: MotionOptions) -> tuple[Tensor, Tensor]:
     """Return samples of a formula on the sphere, still and rotated."""
-    if not isinstance(space, RotationSpace) or set(motion) != {"rotation"}:
+    if not isinstance(space, RotationSpace) or "rotation" not in motion or len(motion) > 1:
         raise TypeError(f"x: expected a tensor for {space} and {motion}, got {type(formula).__name__}")
     points = space.grid.xyz
     return formula(points), formula(points @ motion["rotation"].to(points))

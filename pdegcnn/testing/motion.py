@@ -12,11 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import gauge
+from pdegcnn._typing import Numbers
 from pdegcnn.spaces import R3, GridSpace, Mesh, PlanarSpace, RotationSpace, Space, by_family
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.mesh_operators import turn_fibre
 
 EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-3, 0.15
 """Greatest error of an equivariant layer where samples move to samples, and where they are interpolated."""
+
+
+class ReportedMotion(MotionOptions, total=False):
+    """A motion of signals, or other reference directions of a mesh.
+
+    Attributes:
+        gauge: radians by which the reference direction of each vertex turns.
+    """
+
+    gauge: Numbers
 
 
 class UnknownSignal(Exception):
@@ -29,7 +41,7 @@ class Motion(ABC):
     exact = True
     """Whether samples move to samples, so that only rounding remains."""
 
-    def __init__(self, spaces: list[Space], options: dict[str, Any]) -> None:
+    def __init__(self, spaces: list[Space], options: MotionOptions) -> None:
         self.spaces, self.options = spaces, options
 
     @abstractmethod
@@ -86,7 +98,7 @@ class GridMotion(Motion):
     folded = 0
     """Number of orientations that were joined with the channels of a signal, 0 if none were."""
 
-    def __init__(self, spaces: list[Space], options: dict[str, Any], like: Tensor) -> None:
+    def __init__(self, spaces: list[Space], options: MotionOptions, like: Tensor) -> None:
         super().__init__(spaces, options)
         self.size = tuple(like.shape[-2:])
         self.turn = float(options["angle"]) if "angle" in options else 0.0
@@ -110,7 +122,7 @@ class GridMotion(Motion):
         steps = self.turn * orientations / 360
         return orientations == 1 or abs(steps - round(steps)) < 1e-9
 
-    def _options(self, u: Tensor) -> dict[str, Any]:
+    def _options(self, u: Tensor) -> MotionOptions:
         """Scale the options: a shift counts in pixels of the first image, fewer in one shrunk by a whole factor."""
         if "shift" not in self.options or u.ndim < 4:
             return self.options
@@ -135,7 +147,7 @@ class GridMotion(Motion):
 class VolumeMotion(Motion):
     """A symmetry, a rotation or a ``shift`` of volumes."""
 
-    def __init__(self, spaces: list[Space], options: dict[str, Any], like: Tensor) -> None:
+    def __init__(self, spaces: list[Space], options: MotionOptions, like: Tensor) -> None:
         super().__init__(spaces, options)
         self.exact = spaces[0].comparison_weights(like, **options).ndim == 0
 
@@ -183,9 +195,9 @@ class RotationMotion(Motion):
 class GaugeMotion(Motion):
     """Other reference directions, ``gauge`` radians further at each vertex: the mesh changes, functions stay."""
 
-    def __init__(self, spaces: list[Space], options: dict[str, Any]) -> None:
-        super().__init__(spaces, options)
-        self.angles = torch.as_tensor(options["gauge"], dtype=torch.float64)
+    def __init__(self, spaces: list[Space], angles: Numbers) -> None:
+        super().__init__(spaces, {})
+        self.angles = torch.as_tensor(angles, dtype=torch.float64)
         self.meshes = {id(s): s.with_gauge(self.angles) for s in spaces if isinstance(s, Mesh) and self._fits(s)}
 
     def _fits(self, space: Any) -> bool:
@@ -212,7 +224,7 @@ class GaugeMotion(Motion):
 
     def of_pointwise(self) -> Motion:
         """Return the motion that renumbers the vertices."""
-        return RelabelMotion(self.spaces, {"vertices": torch.arange(len(self.angles)).flip(0).roll(3)})
+        return RelabelMotion(self.spaces, torch.arange(len(self.angles)).flip(0).roll(3))
 
     def module(self, module: nn.Module) -> nn.Module:
         """Return a copy over the mesh with the new reference directions."""
@@ -228,11 +240,15 @@ class GaugeMotion(Motion):
 
 
 class RelabelMotion(Motion):
-    """Another numbering of the points, ``vertices`` = old number of each new one."""
+    """Another numbering of the points, ``vertices``: the old number of each new one."""
+
+    def __init__(self, spaces: list[Space], vertices: Tensor) -> None:
+        super().__init__(spaces, {})
+        self.vertices = vertices
 
     def tensor(self, u: Tensor) -> Tensor:
         """Return the signal in the new numbering."""
-        order = self.options["vertices"].to(u.device)
+        order = self.vertices.to(u.device)
         return u[..., order] if u.ndim > 2 and u.shape[-1] == len(order) else u
 
     def __str__(self) -> str:
@@ -247,7 +263,7 @@ class SymmetryMotion(Motion):
         return self.spaces[0].transform(u, **self.options)
 
 
-def choose_motion(space: Space, spaces: list[Space], x: Any, options: dict[str, Any]) -> Motion:
+def choose_motion(space: Space, spaces: list[Space], x: Any, options: ReportedMotion) -> Motion:
     """Return the motion that ``options`` name, or the default motion of the space."""
     choose = by_family(space, MOTIONS)
     if choose is None:
@@ -255,30 +271,34 @@ def choose_motion(space: Space, spaces: list[Space], x: Any, options: dict[str, 
     return choose(spaces, options, x)
 
 
-def _on_grid(spaces: list[Space], options: dict[str, Any], x: Any) -> Motion:
+def _on_grid(spaces: list[Space], options: ReportedMotion, x: Any) -> Motion:
     like = first_tensor(x)
     square = like.shape[-1] == like.shape[-2]
     return GridMotion(spaces, options or {"angle": 90 if square else 180}, like)
 
 
-def _in_volume(spaces: list[Space], options: dict[str, Any], x: Any) -> Motion:
-    like, given = first_tensor(x), options or {"angle": 90}
-    if not options and VolumeMotion(spaces, given, like).exact is False:
-        given = {"angle": 180}
-    return VolumeMotion(spaces, given, like)
+def _in_volume(spaces: list[Space], options: ReportedMotion, x: Any) -> Motion:
+    like = first_tensor(x)
+    if options:
+        return VolumeMotion(spaces, options, like)
+    quarter = VolumeMotion(spaces, {"angle": 90}, like)
+    return quarter if quarter.exact else VolumeMotion(spaces, {"angle": 180}, like)
 
 
-def _on_sphere(spaces: list[Space], options: dict[str, Any], _: Any) -> Motion:
+def _on_sphere(spaces: list[Space], options: ReportedMotion, _: Any) -> Motion:
     return RotationMotion(spaces, options or {"rotation": _some_rotation()})
 
 
-def _on_mesh(spaces: list[Space], options: dict[str, Any], _: Any) -> Motion:
-    if "symmetry" in options:
+def _on_mesh(spaces: list[Space], options: ReportedMotion, _: Any) -> Motion:
+    if set(options) == {"symmetry"}:
         return SymmetryMotion(spaces, options)
-    return GaugeMotion(spaces, options or {"gauge": _some_gauge(cast(Mesh, spaces[0]))})
+    if set(options) - {"gauge"}:
+        raise ValueError(f"motion: expected symmetry=image of each vertex or gauge=angles, got {options}")
+    gauge = options.get("gauge")
+    return GaugeMotion(spaces, _some_gauge(cast(Mesh, spaces[0])) if gauge is None else gauge)
 
 
-MOTIONS: dict[type[Space], Callable[[list[Space], dict[str, Any], Any], Motion]] = {
+MOTIONS: dict[type[Space], Callable[[list[Space], ReportedMotion, Any], Motion]] = {
     PlanarSpace: _on_grid,
     R3: _in_volume,
     RotationSpace: _on_sphere,

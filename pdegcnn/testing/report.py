@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,24 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn._modules import eval_mode
 from pdegcnn.nn.layer import PDELayer
-from pdegcnn.spaces import SE2, Mesh, Space
+from pdegcnn.spaces import Mesh, Space
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.diagnostics import NORMS, UNKNOWN, diagnose, plain_mean, with_random_statistics
 from pdegcnn.testing.inputs import positions_among
-from pdegcnn.testing.motion import Motion, RotationMotion, choose_motion, first_tensor, spaces_of, tensors
+from pdegcnn.testing.motion import (
+    Motion,
+    ReportedMotion,
+    RotationMotion,
+    choose_motion,
+    first_tensor,
+    spaces_of,
+    tensors,
+)
 from pdegcnn.testing.remaining import remaining_error
 from pdegcnn.testing.remedies import Remedy, remedies
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 WORST = 3
 """Number of layers, those that contribute most, for which arguments with a lower error are searched."""
@@ -104,7 +115,14 @@ class Report:
         return "\n".join(lines)
 
 
-def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float | None = None, **motion: Any) -> Report:
+def report(
+    model: Callable[..., Any],
+    x: Any,
+    space: Space,
+    *,
+    tolerance: float | None = None,
+    **motion: Unpack[ReportedMotion],
+) -> Report:
     """Find the layers that break equivariance, and the causes.
 
     The model runs once. Then every layer runs alone on the input it received, moved, and its output is compared with
@@ -132,8 +150,7 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
         TypeError: if ``space`` is not a space, or the inputs have no tensor.
         ValueError: for a motion that the space does not support, or an input that does not fit the model.
     """
-    if not isinstance(space, Space):
-        raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
+    _checks.kind("space", space, Space, "a space such as pdegcnn.SE2(8)")
     if tolerance is not None:
         _checks.interval("tolerance", tolerance, 0.0, float("inf"))
     args = x if isinstance(x, tuple) else (x,)
@@ -156,7 +173,7 @@ def _unusual(x: Tensor, space: Space) -> Iterator[str]:
     """Find what is valid but rarely intended."""
     if x.numel() and float(x.min()) >= 0 and 32 < float(x.max()) <= 255:
         yield f"the input has values from {float(x.min()):g} to {float(x.max()):g}, as images of 8 bits: x / 255"
-    if isinstance(space, SE2) and space.orientations % 4:
+    if space.has_orientations and space.base_shape is None and space.orientations % 4:
         yield (
             f"a quarter turn does not map the {space.orientations} orientations of {space} to themselves; multiples of "
             "4 commute with it exactly"

@@ -17,6 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops.triton_strips import wide
+
 LANES, ROWS = 128, 8
 """Columns and rows of a strip."""
 
@@ -51,6 +53,25 @@ def _place(channels, orientations, batch, height, width, BLOCK: tl.constexpr):
     b, x = tl.minimum(lane // width, batch - 1), lane % width
     first = (b * (channels * orientations) + (entry - o)).to(tl.int64) * (height * width)
     return entry, o, first, x, lane < batch * width
+
+
+@triton.jit
+def _steps(shift, orientations, height, width, BOUNDARY: tl.constexpr, WIDE: tl.constexpr):
+    """Whole steps of a shift along the three axes, and the three fractions."""
+    s0, f0 = _split(tl.load(shift).to(WIDE), orientations, 2)
+    s1, f1 = _split(tl.load(shift + 1).to(WIDE), height, BOUNDARY)
+    s2, f2 = _split(tl.load(shift + 2).to(WIDE), width, BOUNDARY)
+    return (s0, s1, s2), f0, f1, f2
+
+
+@triton.jit
+def _planes(signal, o, x, step, orientations, height, width, BOUNDARY: tl.constexpr):
+    """Planes below and above orientation o after the step, the two columns beside x, and whether they exist."""
+    lower = signal + (o + step[0]) % orientations * (height * width)
+    upper = signal + (o + step[0] + 1) % orientations * (height * width)
+    c0, m0 = _source(x + step[2], width, BOUNDARY)
+    c1, m1 = _source(c0 + 1 if BOUNDARY == 2 else x + step[2] + 1, width, BOUNDARY)
+    return lower, upper, c0, c1, m0, m1
 
 
 @triton.jit
@@ -93,22 +114,17 @@ def _forward(
     BLOCK: tl.constexpr,
 ):
     entry, o, first, x, real = _place(channels, orientations, batch, height, width, BLOCK)
-    s0, f0 = _split(tl.load(shift + entry * 3).to(WIDE), orientations, 2)
-    s1, f1 = _split(tl.load(shift + entry * 3 + 1).to(WIDE), height, BOUNDARY)
-    s2, f2 = _split(tl.load(shift + entry * 3 + 2).to(WIDE), width, BOUNDARY)
-    lower = u + first + (o + s0) % orientations * (height * width)
-    upper = u + first + (o + s0 + 1) % orientations * (height * width)
-    c0, m0 = _source(x + s2, width, BOUNDARY)
-    c1, m1 = _source(c0 + 1 if BOUNDARY == 2 else x + s2 + 1, width, BOUNDARY)
+    step, f0, f1, f2 = _steps(shift + entry * 3, orientations, height, width, BOUNDARY, WIDE)
+    lower, upper, c0, c1, m0, m1 = _planes(u + first, o, x, step, orientations, height, width, BOUNDARY)
     top = tl.program_id(1) * ROWS
     left = tl.where(real, height - top, 0)  # rows to write
     w00, w01, w10, w11 = (1 - f0) * (1 - f2), (1 - f0) * f2, f0 * (1 - f2), f0 * f2
-    row = _first_row(top, s1, height, BOUNDARY)
+    row = _first_row(top, step[1], height, BOUNDARY)
     x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
     above = w00 * x00 + w01 * x01 + w10 * x10 + w11 * x11
     target = out + first + o * (height * width) + top * width + x
     for r in tl.static_range(ROWS):
-        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + s1 + 1
+        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + step[1] + 1
         x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
         below = w00 * x00 + w01 * x01 + w10 * x10 + w11 * x11
         tl.store(target, ((1 - f1) * above + f1 * below).to(out.dtype.element_ty), mask=left > r)
@@ -133,16 +149,11 @@ def _backward_shift(
     BLOCK: tl.constexpr,
 ):
     entry, o, first, x, real = _place(channels, orientations, batch, height, width, BLOCK)
-    s0, f0 = _split(tl.load(shift + entry * 3).to(WIDE), orientations, 2)
-    s1, f1 = _split(tl.load(shift + entry * 3 + 1).to(WIDE), height, BOUNDARY)
-    s2, f2 = _split(tl.load(shift + entry * 3 + 2).to(WIDE), width, BOUNDARY)
-    lower = u + first + (o + s0) % orientations * (height * width)
-    upper = u + first + (o + s0 + 1) % orientations * (height * width)
-    c0, m0 = _source(x + s2, width, BOUNDARY)
-    c1, m1 = _source(c0 + 1 if BOUNDARY == 2 else x + s2 + 1, width, BOUNDARY)
+    step, f0, f1, f2 = _steps(shift + entry * 3, orientations, height, width, BOUNDARY, WIDE)
+    lower, upper, c0, c1, m0, m1 = _planes(u + first, o, x, step, orientations, height, width, BOUNDARY)
     top = tl.program_id(1) * ROWS
     left = tl.where(real, height - top, 0)
-    row = _first_row(top, s1, height, BOUNDARY)
+    row = _first_row(top, step[1], height, BOUNDARY)
     x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
     low, high = x00 + f2 * (x01 - x00), x10 + f2 * (x11 - x10)
     value, turn = low + f0 * (high - low), high - low
@@ -152,7 +163,7 @@ def _backward_shift(
     total2 = tl.zeros([BLOCK], WIDE)
     p = grad + first + o * (height * width) + top * width + x
     for r in tl.static_range(ROWS):
-        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + s1 + 1
+        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + step[1] + 1
         x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
         low, high = x00 + f2 * (x01 - x00), x10 + f2 * (x11 - x10)
         value1, turn1 = low + f0 * (high - low), high - low
@@ -266,11 +277,6 @@ def _transpose_rows(
     there = out + first + plane * (height * width) + x
     inside = (y < height)[:, None] & real[None, :]
     tl.store(there[None, :] + (y * width)[:, None], total.to(out.dtype.element_ty), mask=inside)
-
-
-def wide(dtype: torch.dtype) -> tl.dtype:
-    """Return the dtype of the computation."""
-    return tl.float64 if dtype == torch.float64 else tl.float32
 
 
 def _programs(shape: Sequence[int], rows: int) -> tuple[tuple[int, int, int], int]:

@@ -15,6 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops.triton_strips import wide
+
 BLOCK, TAPS, CHUNK = 256, 32, 64
 
 
@@ -139,11 +141,6 @@ def _backward_kernel(
             won = there & (tl.load(winner + place, mask=there, other=0).to(tl.int64) == t[:, None])
             total += tl.sum(tl.load(grad + place, mask=won, other=0.0).to(tl.float64), 1)
     tl.store(sums + tl.program_id(0).to(tl.int64) * number + tap, total, mask=real)
-
-
-def wide(dtype: torch.dtype) -> tl.dtype:
-    """Return the dtype of the computation."""
-    return tl.float64 if dtype == torch.float64 else tl.float32
 
 
 def forward(

@@ -29,15 +29,5 @@ def solve(
 
 
 @solve.register_fake
-def _(
-    right: Tensor,
-    time: Tensor,
-    start: Tensor,
-    columns: Tensor,
-    values: Tensor,
-    back: Tensor,
-    sizes: list[int],
-    tolerance: float,
-    backend: str,
-) -> Tensor:
+def _(right: Tensor, *_: object) -> Tensor:
     return right.new_empty(right.shape)

@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops.triton_strips import wide
+
 BLOCK = 32
 """Channels per program."""
 
@@ -101,8 +103,3 @@ def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor
             BLOCK=BLOCK,
         )
     return out
-
-
-def wide(dtype: torch.dtype) -> tl.dtype:
-    """Return the dtype of the computation."""
-    return tl.float64 if dtype == torch.float64 else tl.float32
