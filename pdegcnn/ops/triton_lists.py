@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def block(start, vertices, count, LANES: tl.constexpr, BLOCK: tl.constexpr):
-    """Where a program is: its plane, vertices and orientations, which of them exist, and the ends of their lists."""
+    """Return plane, vertices and orientations of a program, which of them exist, and the ends of their lists."""
     blocks = tl.cdiv(vertices, BLOCK)
     plane = (tl.program_id(0) // blocks).to(tl.int64)
     v = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
@@ -23,7 +23,7 @@ def block(start, vertices, count, LANES: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def pair(columns, offset, turn, steps, e, exists):
-    """Vertex of pair ``e``, its coordinates seen from the first vertex, and by how much and how many steps it turns."""
+    """Return the vertex of pair ``e``, its coordinates seen from the first vertex, and its turn as angle and steps."""
     w = tl.load(columns + e, mask=exists, other=0)
     zx = tl.load(offset + 2 * e, mask=exists, other=0.0)[:, None]
     zy = tl.load(offset + 2 * e + 1, mask=exists, other=0.0)[:, None]
@@ -34,6 +34,6 @@ def pair(columns, offset, turn, steps, e, exists):
 
 @triton.jit
 def orientation(i, step, back, count):
-    """Orientation at the other vertex, ``step`` beside i, when its frame is ``back`` steps behind."""
+    """Return the orientation at the other vertex, ``step`` from i, if its frame is ``back`` steps behind."""
     j = (i[None, :] + step - back) % count
     return tl.where(j < 0, j + count, j)

@@ -58,7 +58,7 @@ def _store(corners, positions, turn, n, real, v0, v1, v2, x0, y0, x1, y1, x2, y2
 
 @triton.jit
 def _count_below(keys, key, size, bits, BLOCK: tl.constexpr):
-    """How many of the ascending keys are at most ``key``, by bisection."""
+    """Return the number of the ascending keys that are at most ``key``, by bisection."""
     low, high = tl.zeros([BLOCK], tl.int32), tl.full([BLOCK], 0, tl.int32) + size
     for _ in range(bits):
         middle = (low + high) // 2
@@ -70,7 +70,7 @@ def _count_below(keys, key, size, bits, BLOCK: tl.constexpr):
 
 @triton.jit
 def _apex(length, entry, one, two, rx, ry, ex, ey, going):
-    """Third corner of the triangle of half-edges ``entry``, ``one``, ``two`` beyond the edge (ex, ey) from (rx, ry)."""
+    """Return the third corner of the triangle of half-edges ``entry``, ``one``, ``two`` beyond an edge from (rx, ry)."""
     base, side = tl.load(length + entry, mask=going, other=1.0), tl.load(length + one, mask=going, other=1.0)
     third = tl.load(length + two, mask=going, other=1.0)
     along = (base * base + side * side - third * third) / (2 * base)
