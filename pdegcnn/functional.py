@@ -232,7 +232,7 @@ def dilation(
     radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
     semifield: str = "max_plus",
     inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
@@ -263,9 +263,9 @@ def dilation(
             error too.
         oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
             space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
-            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples. On S2 and SO(3)
-            over a grid of rings the signal is sampled on a finer grid by its coefficients, dilated there, and taken
-            back to the band; the window keeps its size in radians.
+            at the samples; on SE(2) the middle of every cell is read too unless this is given, and that of cells
+            between twice as many orientations for ``(2, None)``. On S2 and SO(3) over a grid of rings the signal is
+            dilated on a finer grid and taken back to the band; the window keeps its size in radians.
         semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
             ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. For low
             temperatures t it tends to the maximum over the samples, for high ones to the mean of the window; for
@@ -310,7 +310,7 @@ def erosion(
     radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
     semifield: str = "max_plus",
     inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,

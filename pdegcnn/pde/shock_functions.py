@@ -32,7 +32,7 @@ def diffusion_shock(
     boundary: str | None = None,
     padding_mode: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
 ) -> Tensor:
     """One step of ``u_t = g Lap u - (1 - g) S |grad u|^(2 alpha)``: diffusion where flat, shocks at edges.
 
