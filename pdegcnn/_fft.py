@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def apply(transform: Callable[..., Tensor], u: Tensor, **options: Any) -> Tensor:
-    """``transform(u)``, one of ``torch.fft``; of a tensor without numbers the result without numbers.
+    """Return ``transform(u)``, one of ``torch.fft``; an empty tensor gives an empty result.
 
     FFT libraries refuse those. Its shape is that of the transform of one zero for each axis that is empty.
     """
@@ -17,4 +17,4 @@ def apply(transform: Callable[..., Tensor], u: Tensor, **options: Any) -> Tensor
         return transform(u, **options)
     one = transform(u.new_zeros([max(size, 1) for size in u.shape]), **options)
     empty = one[tuple(slice(None) if size else slice(0) for size in u.shape)]
-    return empty + u.sum().real  # so that gradients, zero as they are, find their way
+    return empty + u.sum().real  # so that (zero) gradients are defined

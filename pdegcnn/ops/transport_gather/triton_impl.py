@@ -88,7 +88,7 @@ def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Te
 
 
 def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor:
-    """Adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
+    """Compute the adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
     batch, vertices, _, channels = grad.shape
     kinds = back.shape[1]
     out = grad.new_empty(batch, vertices, kinds, 2, channels)
@@ -104,5 +104,5 @@ def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor
 
 
 def wide(dtype: torch.dtype) -> tl.dtype:
-    """Type to compute in."""
+    """Return the dtype of the computation."""
     return tl.float64 if dtype == torch.float64 else tl.float32
