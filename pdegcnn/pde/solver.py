@@ -51,7 +51,7 @@ class Options:
     distance: str | None = None
     boundary: str | None = None
     subgrid: str | None = None
-    oversample: int | tuple[int, int] | None = None
+    oversample: int | tuple[int, int | None] | None = None
     semifield: str | None = None
     smoothing: Radius | None = None
     inner_orientations: int | None = None
