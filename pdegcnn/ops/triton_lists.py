@@ -34,6 +34,6 @@ def pair(columns, offset, turn, steps, e, exists):
 
 @triton.jit
 def orientation(i, step, back, count):
-    """Return the orientation at the other vertex, ``step`` from i, if its frame is ``back`` steps behind."""
+    """Return the orientation at the other vertex, ``step`` beside i, when its frame is ``back`` steps behind."""
     j = (i[None, :] + step - back) % count
     return tl.where(j < 0, j + count, j)
