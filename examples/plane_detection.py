@@ -5,9 +5,9 @@
     python examples/plane_detection.py picture --runs runs/ships-pde runs/ships-cnn --picture ships.png
 
 Both networks see the same upright scenes for equally many steps, with the same loss; no scene is turned. Then they
-are tested on upright and on turned scenes. Ships head east or west. Turned scenes are drawn anew, each turned by an
-angle of its own. Of the picture of nuclei, the left half is for training and the right part for testing, upright and
-after quarter turns; a strip between them shows how training goes on.
+are tested on upright and on turned scenes. Ships head east or west. Turned scenes are other scenes, each at its own
+angle. The left half of the picture of nuclei is for training and the right part for testing, upright and after quarter
+turns; a strip between them shows how training goes on.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def with_chances(model: nn.Module) -> nn.Module:
 
 
 def predictions(model: nn.Module, chosen: list[Picture]) -> tuple[Tensor, Tensor]:
-    """Chances and truth of all pixels in the fields of view, one after the other."""
+    """Chances and truth of all pixels in the fields of view, concatenated."""
     found = [pg.vessels.probability(with_chances(model), p.pixels)[p.field] for p in chosen]
     return torch.cat(found), torch.cat([p.vessels[p.field] for p in chosen])
 

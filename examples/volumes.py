@@ -6,7 +6,7 @@
 
 Both have the same loop, loss, patches and mirrors. Of the nuclei, the first rows are trained on, some in the middle
 choose the epoch, the last test it; tubes are three volumes. The floor is the best threshold of the training part. The
-memory of a step is measured in a process of its own.
+memory of a step is measured in a separate process.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def load(chosen: argparse.Namespace) -> tuple[Split, str]:
 
 
 def one(chosen: argparse.Namespace, task: VolumeTask, batch: int) -> None:
-    """Print the megabytes and seconds of one training step of so many patches, the second step of this process."""
+    """Print the megabytes and seconds of one training step on this many patches, the second step of this process."""
     torch.manual_seed(0)
     model, random = NETS[chosen.net](1, 1, task.space), np.random.default_rng(0)
     for size in (1, batch):

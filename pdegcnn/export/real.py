@@ -30,7 +30,7 @@ class RealInterpreter(PlainInterpreter):
     """Runs a graph on pairs: linear operators that move entries act on both parts, the others are in ``RULES``."""
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Constants, complex ones as pairs."""
+        """Return constants, complex ones as pairs."""
         value = super().get_attr(target, args, kwargs)
         return Pair(value.real, value.imag) if isinstance(value, Tensor) and value.is_complex() else value
 
@@ -101,7 +101,7 @@ def _einsum(equation: str, operands: Any, path: Any = None) -> Any:
 
 
 def _waves(rows: int, columns: int, like: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """``scale cos(2 pi j k / n)`` and sine, ``[rows, columns]`` with n the number of rows or columns that is larger."""
+    """Return ``scale cos(2 pi j k / n)`` and the sine, ``[rows, columns]``, for the larger number n of both."""
     n = max(rows, columns)
     angle = np.outer(np.arange(rows), np.arange(columns)) % n * (2 * math.pi / n)
     cosine, sine = (torch.from_numpy(scale * f(angle)).to(like.dtype) for f in (np.cos, np.sin))

@@ -28,7 +28,7 @@ class HubModel(nn.Module, ModelHubMixin, library_name="pdegcnn"):
         model: the network.
 
     Raises:
-        TypeError: for anything but an ``nn.Module``.
+        TypeError: if ``model`` is not an ``nn.Module``.
     """
 
     def __init__(self, model: nn.Module) -> None:

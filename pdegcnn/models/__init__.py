@@ -1,4 +1,4 @@
-"""Ready networks, each a short builder. A new one is a function and a line in ``MODELS``."""
+"""Ready-made networks: builder functions and their table ``MODELS``, to which new builders are added."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Take signals to finer and coarser grids, without aliasing."""
+"""Move signals to finer and coarser grids, without aliasing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Resample(nn.Module):
     Args:
         size: height and width of the result, or one number for both; three numbers for volumes ``[..., D, H, W]``.
         filter: ``"linear"`` or ``"lanczos"``, as in the function.
-        scale_factor: in place of ``size``: what height and width are multiplied by (both, or each), rounded down; three
+        scale_factor: in place of ``size``: factor for height and width (one for both, or one each), rounded down; three
             numbers for volumes.
 
     Example:
@@ -56,12 +56,12 @@ class Resample(nn.Module):
             return functional.resample(u, cast("int | tuple[int, ...]", self.size), self.filter)
         count = len(self.scale_factor)
         if _checks.tensor("u", u).ndim < count:
-            raise ValueError(f"u: expected a tensor of {count} axes or more, got shape {tuple(u.shape)}")
+            raise ValueError(f"u: expected a tensor with at least {count} axes, got shape {tuple(u.shape)}")
         sizes = (_enlarged(n, factor) for n, factor in zip(u.shape[-count:], self.scale_factor))
         return functional.resample(u, tuple(sizes), self.filter)
 
     def extra_repr(self) -> str:
-        """Size and filter."""
+        """Return the size and filter."""
         size = f"{self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
         return f"{size}, filter={self.filter!r}"
 
@@ -76,7 +76,7 @@ def _check_size(size: object) -> None:
 
 
 def _factors(name: str, value: object) -> tuple[float, ...]:
-    """Return two or three positive numbers, given as so many or as one for height and width."""
+    """Return two or three positive numbers, given as such or as one for height and width."""
     given = cast("Sequence[object]", value if isinstance(value, (tuple, list)) else (value, value))
     if len(given) not in (2, 3):
         raise ValueError(f"{name}: expected a positive number, or two or three of them, got {value!r}")
@@ -101,9 +101,9 @@ def _counted(size: int) -> int:
 
 
 class SpectralResample(nn.Module):
-    """Carry signals to another grid by their coefficients: truncation shrinks, zero padding enlarges.
+    """Move signals to another grid by their coefficients: truncation coarsens, zero padding refines.
 
-    Spectral pooling and unpooling commute with rotations exactly (Rippel et al. 2015, on the sphere).
+    It commutes with rotations exactly (spectral pooling of Rippel et al. 2015, on the sphere).
 
     Args:
         source: S2 or SO(3) space of the input.
@@ -134,12 +134,12 @@ class SpectralResample(nn.Module):
         return self.synthesis(self.analysis(u)).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Both spaces."""
+        """Return both spaces."""
         return f"{self.source} -> {self.target}"
 
 
 class _BetweenGrids(nn.Module, ABC):
-    """What :class:`Downsample` and :class:`Upsample` share: a space, the coarser one, and how many times coarser it is.
+    """Base class of :class:`Downsample` and :class:`Upsample`: a space, the coarser one, and the factor between them.
 
     ``fine``: the finer of the two spaces. ``coarse``: the other; on images the same, whose unit is
     the pixel, on volumes one of larger voxels.
@@ -210,28 +210,31 @@ class _BetweenGrids(nn.Module, ABC):
         return None
 
     def extra_repr(self) -> str:
-        """Spaces, factor or size, and filter."""
+        """Return spaces, factor or size, and filter."""
         size = f"factor={self.factor}" if self.size is None else f"size={self.size}"
         return f"{self.fine}, {size}" + ("" if self.fine.base_shape else f", filter={self.filter!r}")
 
 
 class Downsample(_BetweenGrids):
-    """Take signals to a coarser grid of their space without aliasing: what a stride is for, but equivariant.
+    """Move signals to a coarser grid of their space without aliasing: the equivariant counterpart of a stride.
 
-    On images the band is cut by a filter that is centred, so that it commutes with quarter turns and reflections
-    exactly, whatever the size; a stride of two does not on images of even size. On S2 and SO(3) coefficients are cut
-    off, which commutes with every rotation exactly. On meshes it is the mean over the vertices around each that stays,
-    transported to it (:class:`pdegcnn.gauge.MeshPool`).
+    On images a centred filter removes the band that the coarser grid does not resolve. It commutes with quarter turns
+    and reflections exactly for all sizes, unlike a stride of two on images of even size. On S2 and SO(3) coefficients
+    are truncated, which commutes with all rotations exactly. On meshes signals are averaged over the neighbourhood of
+    each remaining vertex, with transport (:class:`pdegcnn.gauge.MeshPool`).
+
+    Sources: Zhang, *Making convolutional networks shift-invariant again* (arXiv 1904.11486); Rippel et al.
+    (arXiv 1506.03767) for truncation.
 
     Args:
-        space: where the signals live: ``out_space`` is the coarser one. The layers after it need that one.
-        factor: how many times larger the steps become, 2 by default. Images and volumes get
-            ``ceil(size / factor)`` pixels along each axis, spheres a Gauss-Legendre grid of
-            ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2`` times fewer vertices.
+        space: where the signals live; ``out_space`` is the coarser space, on which later layers must be built.
+        factor: factor by which steps grow, 2 by default. Images and volumes get ``ceil(size / factor)`` pixels along
+            each axis, spheres a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2``
+            times fewer vertices.
         size: in place of ``factor``: pixels of the result, one number or one for each axis (``out_space`` of volumes is
-            then ``space``, as the ratio is not known); rings on spheres; vertices of ``space`` on meshes (the same
-            share of others).
-        filter: on images ``"lanczos"`` (the default, which keeps the band) or ``"linear"`` (no overshoots).
+            then ``space``, as the ratio is not known); rings on spheres; vertices of ``space`` on meshes (for other
+            meshes the same ratio).
+        filter: on images ``"lanczos"`` (the default, which keeps the band) or ``"linear"`` (without overshoot).
         device: where the tables of spheres live.
         dtype: dtype of the signals on spheres.
 
@@ -240,10 +243,8 @@ class Downsample(_BetweenGrids):
         ``[B,C,Or,V] -> [B,C,Or,W]``.
 
     Raises:
-        TypeError, ValueError: arguments out of range, or signals that do not fit.
-
-    Sources: Zhang, *Making convolutional networks shift-invariant again* (arXiv 1904.11486); Rippel et al. (arXiv
-    1506.03767) for the cut of coefficients.
+        TypeError: if ``space`` is not a space, or an argument has the wrong type.
+        ValueError: if an argument is out of range, or a signal does not fit.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -265,7 +266,7 @@ class Downsample(_BetweenGrids):
         return self.coarse
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Make ``u`` coarser; on ``mesh`` in place of the constructor's mesh if given."""
+        """Coarsen ``u``; ``mesh`` replaces the constructor's mesh if given."""
         where = self._mesh(mesh)
         if where is not None:
             return pool(where.check_signal("u", u), where, self.vertex_factor)
@@ -279,25 +280,26 @@ class Downsample(_BetweenGrids):
 
 
 class Upsample(_BetweenGrids):
-    """The way back from :class:`Downsample`: take signals from the coarser grid to that of ``space``.
+    """Move signals from the coarser grid of :class:`Downsample` back to that of ``space``.
 
-    By the same filter on images, by coefficients on S2 and SO(3) (exact), linearly on meshes
+    Images use the same filter, S2 and SO(3) coefficients (exact), meshes linear interpolation
     (:class:`pdegcnn.gauge.MeshUnpool`).
 
     Args:
-        space: where the result lives: the finer space. ``in_space`` is the coarser one.
-        factor: as of :class:`Downsample`, 2 by default.
-        size: in place of ``factor``: on images pixels of the result; on spheres and meshes as of :class:`Downsample`.
+        space: where the result lives, the finer space; ``in_space`` is the coarser one.
+        factor: as in :class:`Downsample`, 2 by default.
+        size: in place of ``factor``: on images pixels of the result; on spheres and meshes as in :class:`Downsample`.
         filter: on images ``"lanczos"`` or ``"linear"``.
         device: where the tables of spheres live.
         dtype: dtype of the signals on spheres.
 
     Shape:
-        That of :class:`Downsample` in reverse. Images become ``factor`` times as large; ``layer(u, size=(H, W))`` says
-        another size, for example that of a skip connection.
+        Those of :class:`Downsample` in reverse. Images grow by ``factor``; ``layer(u, size=(H, W))`` asks for another
+        size, for example that of a skip connection.
 
     Raises:
-        TypeError, ValueError: arguments out of range, or signals that do not fit.
+        TypeError: if ``space`` is not a space, or an argument has the wrong type.
+        ValueError: if an argument is out of range, or a signal does not fit.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -316,7 +318,7 @@ class Upsample(_BetweenGrids):
         return self.fine
 
     def forward(self, u: Tensor, mesh: Mesh | None = None, *, size: Sequence[int] | None = None) -> Tensor:
-        """Make ``u`` finer; to ``mesh`` in place of the constructor's mesh, or on images to ``size``, if given."""
+        """Refine ``u``; ``mesh`` replaces the constructor's mesh if given, ``size`` sets the pixels of images."""
         where = self._mesh(mesh)
         if size is not None and self.fine.base_shape is not None:
             raise ValueError(f"size: expected None on {self.fine}, got {size!r}")

@@ -1,4 +1,4 @@
-"""What a mesh computes when it is first needed: operators in its gauge, on the device and in the dtype of a tensor."""
+"""Operators that a mesh computes on first use, in its gauge, for the device and dtype of a tensor."""
 
 from __future__ import annotations
 

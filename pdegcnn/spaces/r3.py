@@ -27,18 +27,18 @@ WHOLE = 1e-9
 
 @dataclass(frozen=True)
 class R3(Translations, GridSpace):
-    """Space R3, moved by translations; signals are volumes ``[B,C,D,H,W]``.
+    r"""The space :math:`\R^3`, moved by translations; signals are volumes ``[B,C,D,H,W]``.
 
-    Elements and vectors are ``(x, y, z)`` along the columns, the rows and the slices, in the units of ``spacing``. So
-    are metrics: one that is isotropic stays so whatever the shape of a voxel. Layers commute with translations; with
-    rotations only when the metric is isotropic and nothing is convected. Volumes need no lift. Source: *PDE-CNNs:
-    Axiomatic Derivations* (arXiv 2403.15182).
+    Elements and vectors are ``(x, y, z)`` along columns, rows and slices, in the units of ``spacing``. Metrics use the
+    same units, so an isotropic metric is isotropic for voxels of any shape. Layers commute with translations. They
+    commute with rotations only if the metric is isotropic and there is no convection. Volumes need no lift. Source:
+    *PDE-CNNs: Axiomatic Derivations* (arXiv 2403.15182).
 
     Args:
         spacing: size of a voxel along (slices, rows, columns), or one number for all three.
 
     Raises:
-        ValueError: for a size that is not positive and finite, or another number of sizes.
+        ValueError: if a size is not positive and finite, or there are not one or three sizes.
         TypeError: if a size is not a number.
 
     Example:
@@ -51,6 +51,7 @@ class R3(Translations, GridSpace):
     dim: ClassVar[int] = 3
     orientations: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
     is_periodic: ClassVar[bool] = False
+    supported_terms: ClassVar[tuple[str, ...]] = (*GridSpace.supported_terms, "diffusion_shock")
 
     def __post_init__(self) -> None:
         given: object = self.spacing
@@ -81,17 +82,17 @@ class R3(Translations, GridSpace):
 
     @property
     def grid_steps(self) -> tuple[float, float, float]:
-        """Size of a voxel along the slices, the rows and the columns."""
+        """The size of a voxel along slices, rows and columns."""
         return cast("tuple[float, float, float]", self.spacing)
 
     @property
     def grid_spacing(self) -> Tensor:
-        """Size of a voxel along x, y and z."""
+        """The size of a voxel along x, y and z."""
         return torch.tensor(self.grid_steps[::-1], dtype=torch.float64)
 
     @property
     def metric_scale(self) -> Tensor:
-        """The side of a cube as large as a voxel, along every axis."""
+        """The side of a cube with the volume of a voxel, along every axis."""
         return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
@@ -103,29 +104,33 @@ class R3(Translations, GridSpace):
         return u
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Taps ``(KD, KH, KW)``."""
+        """Return the numbers of taps ``(KD, KH, KW)``."""
         kd, kh, kw = normalise_sizes(kernel_size, 3, "(KD, KH, KW)")
         return kd, kh, kw
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """Offset of the centre from taps at ``steps [KD]`` and ``image [(KD,)KH,KW,2]`` voxels, ``[1,KD,KH,KW,3]``."""
+        """Return the offset of the centre from taps at ``steps [KD]``, ``image [(KD,)KH,KW,2]``: ``[1,KD,KH,KW,3]``."""
         depth, row, column = self.grid_steps
         x, y = image.unbind(-1)
         z = steps[:, None, None].expand(len(steps), *x.shape[-2:])
         return -torch.stack((x.expand_as(z) * column, y.expand_as(z) * row, z * depth), dim=-1)[None]
 
     def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Slices ``[C]``, rows and columns ``[C,1]``, in voxels, that vectors ``c [C,3]`` span."""
+        """Return the slices ``[C]``, rows and columns ``[C,1]``, in voxels, that vectors ``c [C,3]`` span."""
         x, y, z = (c / self.grid_spacing.to(c)).unbind(-1)
         return z, y[:, None], x[:, None]
 
     def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Move volumes ``[B,C,D,H,W]``; invariants ``[B,K]`` stay.
+        """Move volumes ``[B,C,D,H,W]``; leave invariants ``[B,K]`` unchanged.
 
-        ``rotation`` = R ``[3,3]``, an orthogonal matrix that acts on (x, y, z) about the centre; it may reflect.
-        ``angle`` = degrees is a turn about z from +x to +y, or about ``axis`` = (x, y, z). ``shift`` = (slices, rows,
-        columns) moves by whole voxels, periodically. The 48 symmetries of the cube are exact where the axes that they
-        swap are sampled alike; other matrices use cubic splines, without gradient.
+        The 48 symmetries of the cube are exact if the axes that they exchange have the same spacing. Other matrices use
+        cubic splines, without gradient.
+
+        Args:
+            signal: volumes or invariants.
+            motion: ``rotation=`` an orthogonal matrix ``[3,3]`` that acts on (x, y, z) about the centre and may
+                reflect; or ``angle=`` degrees about z from +x to +y, or about ``axis=(x, y, z)``; or
+                ``shift=(slices, rows, columns)`` in whole voxels, periodically.
         """
         dense("signal", signal)
         if "shift" in motion and len(motion) == 1:
@@ -143,7 +148,7 @@ class R3(Translations, GridSpace):
         return sample_image(signal, points @ matrix / size)  # R^-1 x, as rows
 
     def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """One in the ball that a rotation keeps inside the volume, zero outside; all ones for exact motions."""
+        """Return one inside the ball that rotations keep in the volume, zero outside; all ones for exact motions."""
         exact = signal.ndim != 5 or set(motion) == {"shift"} or self._swapped_axes(_matrix_of(motion), signal)
         if exact:
             return torch.ones((), dtype=signal.dtype, device=signal.device)
@@ -152,7 +157,7 @@ class R3(Translations, GridSpace):
         return ((points**2).sum(-1) <= radius**2).to(signal)
 
     def _swapped_axes(self, matrix: Tensor, signal: Tensor) -> tuple[list[int], list[int]] | None:
-        """Which axis each axis of the moved volume is, and which are mirrored; None if voxels fall between voxels."""
+        """Return the source of each axis of the moved volume and which are mirrored; None if voxels do not match."""
         whole = matrix.round()
         if not bool(((matrix - whole).abs() <= WHOLE).all()):
             return None

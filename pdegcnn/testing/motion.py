@@ -36,7 +36,7 @@ class UnknownSignal(Exception):
 
 
 class Motion(ABC):
-    """One motion of all that a model handles; the spaces of the model are ``spaces``, the one meant first."""
+    """One motion of all objects of a model; ``spaces`` are the spaces of the model, the main one first."""
 
     exact = True
     """Whether samples move to samples, so that only rounding remains."""
@@ -53,7 +53,7 @@ class Motion(ABC):
         return u
 
     def weight(self, u: Tensor) -> Tensor:
-        """Weights of the comparison, broadcastable to ``u``."""
+        """Return weights of the comparison, broadcastable to ``u``."""
         return u.new_ones(())
 
     def module(self, module: nn.Module) -> nn.Module:
@@ -61,7 +61,7 @@ class Motion(ABC):
         return module
 
     def other(self, value: Any) -> Any:
-        """Anything that is not a tensor, for example a mesh among the arguments."""
+        """Return the moved form of an argument that is not a tensor, for example a mesh."""
         return value
 
     def of_folded(self) -> Motion:
@@ -74,14 +74,14 @@ class Motion(ABC):
         return EXACT_TOLERANCE if self.exact else SAMPLED_TOLERANCE
 
     def of_pointwise(self) -> Motion | None:
-        """Return what pointwise layers, which know nothing of the space, should commute with besides."""
+        """Return further motions that pointwise layers, which do not depend on the space, should commute with."""
         return None
 
     def __str__(self) -> str:
         return ", ".join(f"{k}={_short(v)}" for k, v in self.options.items())
 
     def move(self, value: Any, act: Callable[[Tensor], Tensor] | None = None) -> Any:
-        """``act`` (by default the motion) on every tensor in nested lists, tuples and dictionaries."""
+        """Apply ``act`` (by default the motion) to every tensor in nested lists, tuples and dictionaries."""
         if isinstance(value, Tensor):
             act = act or self.tensor
             return act(value) if value.is_floating_point() or value.is_complex() else value
@@ -118,7 +118,7 @@ class GridMotion(Motion):
         return EXACT_TOLERANCE if self.on_pixels else SAMPLED_TOLERANCE
 
     def sampled(self, orientations: int) -> bool:
-        """Whether the rotation maps orientation samples to orientation samples."""
+        """Return whether the rotation maps orientation samples to orientation samples."""
         steps = self.turn * orientations / 360
         return orientations == 1 or abs(steps - round(steps)) < 1e-9
 
@@ -140,7 +140,7 @@ class GridMotion(Motion):
         return self.spaces[0].transform(u, **self._options(u))
 
     def weight(self, u: Tensor) -> Tensor:
-        """One where the motion keeps the image."""
+        """Return one where the motion keeps the image."""
         return self.spaces[0].comparison_weights(u, **self._options(u))
 
 
@@ -156,7 +156,7 @@ class VolumeMotion(Motion):
         return self.spaces[0].transform(u, **self.options)
 
     def weight(self, u: Tensor) -> Tensor:
-        """One where the motion keeps the volume."""
+        """Return one where the motion keeps the volume."""
         return self.spaces[0].comparison_weights(u, **self.options)
 
 
@@ -187,7 +187,7 @@ class RotationMotion(Motion):
         return u if space is None else space.band_limit(u, **self.options)
 
     def weight(self, u: Tensor) -> Tensor:
-        """Roots of areas."""
+        """Return square roots of areas."""
         space = self._space(u)
         return u.new_ones(()) if space is None else space.comparison_weights(u, **self.options)
 
@@ -210,7 +210,7 @@ class GaugeMotion(Motion):
         return turn_fibre(u, -self.angles.to(u.device))
 
     def move(self, value: Any, act: Callable[[Tensor], Tensor] | None = None) -> Any:
-        """Features (dictionaries by spin) turn by their spin."""
+        """Turn features (dictionaries by spin) according to their spin."""
         spins = isinstance(value, Mapping) and value and all(isinstance(k, int) for k in value)
         if act is None and spins and all(isinstance(v, Tensor) and v.ndim == 3 for v in value.values()):
             return gauge.transform(value, self.angles)
@@ -223,7 +223,7 @@ class GaugeMotion(Motion):
         return self.meshes.setdefault(id(value), value.with_gauge(self.angles))
 
     def of_pointwise(self) -> Motion:
-        """Another numbering of the vertices."""
+        """Return the motion that renumbers the vertices."""
         return RelabelMotion(self.spaces, torch.arange(len(self.angles)).flip(0).roll(3))
 
     def module(self, module: nn.Module) -> nn.Module:
@@ -264,7 +264,7 @@ class SymmetryMotion(Motion):
 
 
 def choose_motion(space: Space, spaces: list[Space], x: Any, options: ReportedMotion) -> Motion:
-    """Return the motion that ``options`` name, or the one that the space is checked by unless told otherwise."""
+    """Return the motion that ``options`` name, or the default motion of the space."""
     choose = by_family(space, MOTIONS)
     if choose is None:
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
@@ -308,7 +308,7 @@ MOTIONS: dict[type[Space], Callable[[list[Space], ReportedMotion, Any], Motion]]
 
 
 def spaces_of(model: Any, space: Space) -> list[Space]:
-    """``space``, then every other space that a module of the model holds."""
+    """Return ``space``, then every other space that a module of the model holds."""
     found: list[Space] = [space]
     for m in model.modules() if isinstance(model, nn.Module) else ():
         for value in vars(m).values():
@@ -326,7 +326,7 @@ def first_tensor(value: Any) -> Tensor:
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """All floating tensors in nested lists, tuples and dictionaries, in order."""
+    """Return all floating tensors in nested lists, tuples and dictionaries, in order."""
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():
             yield value

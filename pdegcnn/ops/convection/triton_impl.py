@@ -25,7 +25,7 @@ LANES, ROWS = 128, 8
 
 @triton.jit
 def _split(shift, size, BOUNDARY: tl.constexpr):
-    """Whole steps, brought to a range that samples alike, and the fraction."""
+    """Compute whole steps, brought to a range that samples alike, and the fraction."""
     whole = tl.floor(shift)
     if BOUNDARY == 2:
         step = (whole.to(tl.int64) % size + size) % size  # of a negative number, % is negative on a GPU
@@ -36,7 +36,7 @@ def _split(shift, size, BOUNDARY: tl.constexpr):
 
 @triton.jit
 def _source(i, size, BOUNDARY: tl.constexpr):
-    """Index that stands for i on an axis, where ``-size - 1 <= i < 2 size``, and whether the signal is there."""
+    """Compute the index that replaces i on an axis, ``-size - 1 <= i < 2 size``, and whether a sample exists."""
     if BOUNDARY == 2:
         return tl.where(i >= size, i - size, i), i == i
     if BOUNDARY == 1:
@@ -46,7 +46,7 @@ def _source(i, size, BOUNDARY: tl.constexpr):
 
 @triton.jit
 def _place(channels, orientations, batch, height, width, BLOCK: tl.constexpr):
-    """Orientation of the program, and signal and column of each of its lanes; lanes beyond the last repeat it."""
+    """Compute the orientation of the program, and signal and column of each of its lanes, the last one repeated."""
     entry = tl.program_id(0)
     lane = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
     o = entry % orientations
@@ -94,7 +94,7 @@ def _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE: tl.constexpr, B
 
 @triton.jit
 def _first_row(top, step, height, BOUNDARY: tl.constexpr):
-    """Row that the output row ``top`` reads, not yet brought into the image but where it is periodic."""
+    """Compute the row that the output row ``top`` reads, not yet brought into the image but where it is periodic."""
     return (top + step) % height if BOUNDARY == 2 else top + step
 
 
@@ -280,14 +280,14 @@ def _transpose_rows(
 
 
 def _programs(shape: Sequence[int], rows: int) -> tuple[tuple[int, int, int], int]:
-    """Programs (channels and orientations, strips of rows, blocks of columns of the batch), and columns of a block."""
+    """Compute the grid (channels and orientations, strips of rows, blocks of columns), and columns of a block."""
     batch, channels, orientations, height, width = shape
     block = min(LANES, max(32, 1 << (batch * width - 1).bit_length()))
     return (channels * orientations, -(-height // rows), -(-batch * width // block)), block
 
 
 def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
-    """Value of u [B,C,Or,H,W] at shift [C,Or,3]."""
+    """Compute the value of u [B,C,Or,H,W] at shift [C,Or,3]."""
     out = torch.empty_like(u)
     grid, block = _programs(u.shape, ROWS)
     with torch.cuda.device_of(u):
@@ -303,7 +303,7 @@ def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
 
 
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
-    """Gradients in u and shift."""
+    """Compute gradients in u and shift."""
     grid, block = _programs(u.shape, ROWS)
     options = {"BOUNDARY": boundary, "WIDE": wide(u.dtype), "BLOCK": block, "num_warps": block // 32}
     sums = torch.empty(grid[1] * grid[2], *shift.shape, dtype=torch.float64, device=u.device)

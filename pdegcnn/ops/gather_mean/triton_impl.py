@@ -3,7 +3,7 @@
 """The gathered mean in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
 One program owns a block of vertices of one channel, with all their orientations, and walks over the taps; weights are
-found anew in each pass and never stored. The weights are symmetric but for the areas, so that the gradient in the
+computed in each pass and never stored. The weights are symmetric except for the areas, so that the gradient in the
 signal is a gather over the same taps: no atomics, the same bits in every run.
 """
 
@@ -24,7 +24,7 @@ BLOCK = 16
 
 @triton.jit
 def _tap(at, use, row, zx, zy, rest):
-    """Half-angle coordinates of the taps of one step, by orientation, and what share of a cell each stands for."""
+    """Compute half-angle coordinates of the taps of one step, by orientation, and their shares of a cell."""
     c = tl.load(at, mask=use, other=0.0)[None, :]
     d = tl.load(at + row, mask=use, other=0.0)[None, :]
     y2 = rest + tl.load(at + 2 * row, mask=use, other=0.0)[None, :]
@@ -34,7 +34,7 @@ def _tap(at, use, row, zx, zy, rest):
 
 @triton.jit
 def _store_sums(target, rate, xx, yy, zz, xy, xz, yz):
-    """Six sums over a program, in float64."""
+    """Store six sums over a program, in float64."""
     tl.store(target, tl.sum(tl.sum((rate * xx).to(tl.float64), 1), 0))
     tl.store(target + 1, tl.sum(tl.sum((rate * yy).to(tl.float64), 1), 0))
     tl.store(target + 2, tl.sum(tl.sum((rate * zz).to(tl.float64), 1), 0))
@@ -71,7 +71,7 @@ def _gather(
     LANES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Means and sums of weights; with BACK the gradient in the signal and, summed over the program, in the metric."""
+    """Compute means and sums of weights; with BACK gradients in the signal and, per program, in the metric."""
     plane, v, i, real, use, here, first, end = block(start, vertices, count, LANES, BLOCK)
     inside = real[:, None] & use[None, :]
     g = matrix + plane % channels * 9

@@ -82,7 +82,7 @@ def _search(
 def forward(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
+    """Compute values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
     batch, channels, count, vertices = u.shape
     rows = u.transpose(2, 3).contiguous()
     out, winner = torch.empty_like(rows), torch.empty(rows.shape, dtype=index_dtype, device=u.device)

@@ -79,7 +79,7 @@ def forward(u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int) -> Ten
 def backward(
     grad: Tensor, u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int, learn: bool
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in the signal and (with ``learn``, else zero) in the paths."""
+    """Return gradients in the signal and (with ``learn``, else zero) in the paths."""
     signals = [rows(x) for x in (grad, u)]
     out, sums = torch.empty_like(signals[0]), torch.zeros_like(path)
     loops = _jit.specialise(LOOPS, None, 0)

@@ -21,7 +21,7 @@ TIE = 1e-9
 
 @njit(error_model="numpy", inline="always")
 def find_wedge(keys, fans, key, low, high):
-    """Half-edge right of a direction, by bisection of the keys ``low`` to ``high``."""
+    """Compute the half-edge right of a direction, by bisection of the keys ``low`` to ``high``."""
     while low < high:
         middle = (low + high) // 2
         if keys[middle] <= key:
@@ -60,7 +60,7 @@ def follow(keys, fans, links, edges, points, v, radius, direction, most, vertice
         ax, ay = rx + foot * ex + height * ey, ry + foot * ey - height * ex
         apex_turn = left_turn - edges[two, 5]
         between = right_turn + edges[one, 5] - apex_turn
-        apex_turn += (between - FULL * np.floor(between / FULL + 0.5)) / 2  # half-way between the two ways
+        apex_turn += (between - FULL * np.floor(between / FULL + 0.5)) / 2  # half-way between the two directions
         vertices[0], vertices[1], vertices[2] = links[entry, 0], links[one, 0], links[two, 0]
         corners[0, 0], corners[0, 1], corners[0, 2] = lx, ly, left_turn
         corners[1, 0], corners[1, 1], corners[1, 2] = rx, ry, right_turn
@@ -74,7 +74,10 @@ def follow(keys, fans, links, edges, points, v, radius, direction, most, vertice
 
 @njit(**ENTRY, error_model="numpy")
 def land(keys, fans, links, edges, points, vertex, radius, angle, most, wedge, vertices, corners, first, last):
-    """Paths ``first`` to ``last``: right half-edge of the start, and vertices and corners of the last triangle."""
+    """Trace paths ``first`` to ``last``.
+
+    The results are the right half-edge of the start, and vertices and corners of the last triangle.
+    """
     for n in range(first, last):
         direction = angle[n] % FULL
         h, _, _ = follow(
@@ -85,7 +88,10 @@ def land(keys, fans, links, edges, points, vertex, radius, angle, most, wedge, v
 
 @njit(error_model="numpy", inline="always")
 def weigh(corners, px, py, ends):
-    """Barycentric weights ``ends[1]`` of a point, in ``ends[2]`` before those below zero are lifted; return the sum."""
+    """Compute barycentric weights ``ends[1]`` of a point, in ``ends[2]`` before negative ones are raised.
+
+    Return their sum.
+    """
     ax, ay, bx, by = corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1]
     cx, cy = corners[2, 0], corners[2, 1]
     double = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
@@ -129,7 +135,7 @@ def arrive(keys, fans, links, edges, points, v, i, path, count, most, read, corn
 
 @njit(**ENTRY, error_model="numpy")
 def forward(u, keys, fans, links, edges, points, paths, most, out, first, last):
-    """Vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3]."""
+    """Compute vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3]."""
     batch, _, channels, count = u.shape
     read = np.empty((2, 3), np.int64)
     corners, ends, one = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), u.dtype.type(1)
@@ -182,7 +188,10 @@ def add_end(scale, radius, px, py, lifted, corners, ends, gain, total):
 
 @njit(**ENTRY, error_model="numpy")
 def backward(grad, u, keys, fans, links, edges, points, paths, most, learn, out, sums, first, last):
-    """Gradients of channels ``first`` to ``last``: out [B,V,C,N] in the signal and, with ``learn``, sums [C,3]."""
+    """Compute gradients of channels ``first`` to ``last``.
+
+    ``out [B,V,C,N]`` is the one in the signal; with ``learn``, ``sums [C,3]`` is that in the paths.
+    """
     batch, size, _, count = u.shape
     read = np.empty((2, 3), np.int64)
     corners, ends, gain = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), np.empty((2, 3), np.float64)

@@ -21,7 +21,7 @@ def solve(
     tolerance: float,
     backend: str,
 ) -> Tensor:
-    """Solution for right-hand sides ``[B,V,2,C]`` and times ``[C]`` or ``[2,C]``."""
+    """Return the solution for right-hand sides ``[B,V,2,C]`` and times ``[C]`` or ``[2,C]``."""
     stencil = Stencil(start, columns, values, back)
     if backend == "torch":
         return conjugate_gradients(right, time, stencil, tolerance, sizes)

@@ -90,7 +90,7 @@ def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Te
 
 
 def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor:
-    """Adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
+    """Compute the adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
     batch, vertices, _, channels = grad.shape
     kinds = back.shape[1]
     out = grad.new_empty(batch, vertices, kinds, 2, channels)
