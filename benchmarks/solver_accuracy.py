@@ -40,9 +40,10 @@ METRICS = {
     "(.5, 1.5, 1)": torch.tensor([0.5, 1.5, 1.0], dtype=torch.float64),
     "full": (TURN @ TURN)[None],
 }
+CLOSER = "oversample=(2, None)"
 OLD = {"kernel_size": 5, "oversample": 1, "distance": "half_angle"}
 DILATION: dict[str, dict[str, Any]] = {"old default": OLD, "default": {}, "oversample=1": {"oversample": 1}}
-DILATION["oversample=2"] = {"oversample": 2}
+DILATION |= {CLOSER: {"oversample": (2, None)}, "oversample=2": {"oversample": 2}}
 CONVECTION = {"linear": {"method": "linear"}, "default": {}, "spectral": {"method": "spectral"}}
 DIFFUSION = {
     "sampled, 5 taps": {"method": "sampled", "kernel_size": 5},
@@ -52,7 +53,7 @@ DIFFUSION = {
 DRAWS = (3, 4, 5)
 """Seeds of the weights and images of chains."""
 INSIDE = "inner_orientations=16"
-BEST = f"{INSIDE}, oversample=2"
+BEST = f"{INSIDE}, oversample=2, spectral"
 INNER = (slice(None), slice(5, -5), slice(5, -5))
 
 
@@ -239,6 +240,7 @@ def chains(quick: bool) -> Iterable[Row]:
         "old default": ChainOptions("steerable", {"method": "linear"}, OLD),
         "default": ChainOptions(),
         "oversample=2": ChainOptions(None, {}, {"oversample": 2}),
+        CLOSER: ChainOptions(None, {}, {"oversample": (2, None)}),
         INSIDE: ChainOptions(None, inside, inside, 4),
         BEST: ChainOptions(None, inside | exact, inside | {"oversample": 2}, 4),
     }
@@ -254,21 +256,41 @@ def chains(quick: bool) -> Iterable[Row]:
             yield Row(what, name, errors, took[0] / first[0], took[1] / first[1])
 
 
+def figures(errors: str) -> list[float]:
+    """Numbers before the first bracket of a measurement."""
+    return [float(word) for word in errors.partition("(")[0].split()]
+
+
 def picture(rows: Sequence[Row], path: str) -> None:
-    """Draw the worst error of dilation over orientations."""
+    """Draw the worst error of dilation over orientations, and that of chains over the angle."""
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(6.0, 3.0), layout="constrained")
-    for name in DILATION:
-        mine = [row for row in rows if row.options == name and row.what.startswith("dilation")]
-        counts = [int(row.what.split(":")[0].split()[-1]) for row in mine]
-        axis.plot(counts, [float(row.errors.split()[0]) for row in mine], "o-", label=name)
-    axis.set(xscale="log", yscale="log", xlabel="orientations", ylabel="error / change, worst case")
-    axis.set_xticks([8, 16, 32], ["8", "16", "32"])
-    axis.set_yticks([0.05, 0.1, 0.2, 0.4], [".05", ".1", ".2", ".4"])
-    axis.minorticks_off()
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure, axes = plt.subplots(1, 3, figsize=(9.5, 4.0), layout="constrained")
+    names = list(dict.fromkeys(row.options for row in rows if row.what.startswith(("dilation", "chain"))))
+    lines: dict[str, Any] = {}
+    for name in names:
+        style = {"marker": "o", "color": f"C{names.index(name)}"}
+        mine = [row for row in rows if row.options == name]
+        worst = [row for row in mine if row.what.startswith("dilation")]
+        counts = [int(row.what.split(":")[0].split()[-1]) for row in worst]
+        (lines[name],) = axes[0].plot(counts, [figures(row.errors)[0] for row in worst], **style)
+        for axis, start in zip(axes[1:], ("chain of 1", "chain of 3")):
+            for row in mine:
+                if row.what.startswith(start):
+                    axis.plot((15, 30, 45), figures(row.errors), **style)
+    axes[0].set(xscale="log", yscale="log", xlabel="orientations", ylabel="error / change, worst of six cases")
+    axes[0].set_xticks([8, 16, 32], ["8", "16", "32"])
+    axes[0].set_yticks([0.05, 0.1, 0.2, 0.4], [".05", ".1", ".2", ".4"])
+    axes[0].minorticks_off()
+    titles = "one dilation against its equation", "network of one layer, turned input", "of three layers"
+    for axis, title in zip(axes, titles):
+        axis.set_title(title, fontsize=10)
+        axis.grid(alpha=0.3)
+    for axis in axes[1:]:
+        axis.set(xlabel="turn in degrees (8 orientations)", ylabel="change of the output", ylim=(0, 0.13))
+        axis.set_xticks([15, 30, 45])
+    shown = [f"{name} (5 taps, samples)" if name == "old default" else name for name in names]
+    figure.legend(lines.values(), shown, fontsize=8, ncols=3, loc="outside lower center")
     figure.savefig(path, dpi=150)
 
 
@@ -286,7 +308,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, help="what to measure (everything)")
     parser.add_argument("--quick", action="store_true", help="one metric, 8 and 16 orientations, one layer")
-    parser.add_argument("--picture", help="file for a picture of the error of dilation over orientations")
+    parser.add_argument("--picture", help="file for a picture of the rows dilation and chain")
+    parser.add_argument("--mesh-picture", help="file for a picture of the row mesh")
     parser.add_argument("--data", type=Path, help="for digits: folder with rotmnist_{train12k,test50k}.npz")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -294,17 +317,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured: list[Row] = []
     for part in (name for name in GRIDS if name in chosen.rows):
         if not measured:
-            print(f"{'':55s}{'options':38s}{'time':>6s}{'train':>7s}  {'target':20s}errors")
+            print("| what | options | error | target | forward | training |\n|---|---|---|---|---|---|")
         for row in GRIDS[part](chosen.quick):
             measured.append(row)
-            times = f"{row.forward:6.1f}{row.training:7.1f}"
-            print(f"{row.what:55s}{row.options:38s}{times}  {row.target:20s}{row.errors}", flush=True)
-    if chosen.picture:
+            times = f"{row.forward:.1f}x | {row.training:.1f}x"
+            print(f"| {row.what} | `{row.options}` | {row.errors} | {row.target} | {times} |", flush=True)
+    if chosen.picture and measured:
         picture(measured, chosen.picture)
     if "sphere" in chosen.rows:
         solver_accuracy_sphere.main(["--quick"] if chosen.quick else [])
     if "mesh" in chosen.rows:
-        solver_accuracy_mesh.main(["--quick"] if chosen.quick else [])
+        pictures = ["--picture", chosen.mesh_picture] if chosen.mesh_picture else []
+        solver_accuracy_mesh.main(pictures + (["--quick"] if chosen.quick else []))
     if "digits" in chosen.rows:
         solver_accuracy_trained.digits(chosen.data)
     if "spherical_digits" in chosen.rows:

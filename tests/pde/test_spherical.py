@@ -14,6 +14,8 @@ from pdegcnn.functional import convection, convection_diffusion, diffusion, dila
 from pdegcnn.kernels.metric import Axisymmetric, as_metric
 from pdegcnn.pde import evolve
 from pdegcnn.pde.sphere import window_sizes
+from pdegcnn.pde.sphere_spectral import FrameGenerators
+from pdegcnn.pde.sphere_turns import Turns
 from pdegcnn.pde.sphere_window import Neighbours
 from pdegcnn.testing import equivariance_error
 
@@ -84,14 +86,28 @@ def test_convection_is_exact_on_the_orders_that_a_small_fibre_holds(seed: int, s
     torch.testing.assert_close((got * area).sum((2, 3, 4)), (u * area).sum((2, 3, 4)), atol=1e-11, rtol=0)
 
 
-@given(seed=st.integers(0, 10**6), size=st.sampled_from((0.0, 1e-200, 1e-3, 0.1, 1.0, 30.0)))
-def test_convection_counts_the_orders_on_the_way(seed: int, size: float) -> None:
-    """Those left out change nothing but rounding: the same as where nobody may look at the vector."""
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.sampled_from((0.0, 1e-200, 1e-3, 0.1, 1.0, 10.0)),
+    held=st.sampled_from((0, 2, 6)),
+)
+def test_turns_are_the_exponential_over_every_order_cut(seed: int, size: float, held: int) -> None:
+    """Their derivatives are too, also where Euler angles have none."""
     torch.manual_seed(seed)
-    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(12), 3)
-    u, c = spherical(space, channels=1), size * torch.randn(1, 3, dtype=torch.float64)
-    blind = torch.func.vmap(lambda v: convection(u, space, v))(c[None])[0]
-    torch.testing.assert_close(convection(u, space, c), blind, atol=1e-12, rtol=0)
+    like = torch.empty(0, dtype=torch.float64)
+    grid = pg.sphere.SphereGrid.gauss_legendre(7)
+    every, turns = FrameGenerators(grid, grid.band, like), Turns(grid, held, like)
+    beyond = every.nmax - held
+    order = torch.arange(-held, held + 1).abs()
+    real = torch.maximum(order, order[:, None]) <= torch.arange(every.lmax + 1)[:, None, None]
+    c = (size * torch.randn(2, 3, dtype=torch.float64)).requires_grad_()
+    turned = torch.linalg.matrix_exp(every.velocity(c))
+    expected = turned[..., beyond : turned.shape[-1] - beyond, beyond : turned.shape[-1] - beyond] * real
+    got = turns(c)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+    weight = torch.randn_like(got)
+    first, second = (torch.autograd.grad(x, c, weight)[0] for x in (got, expected))
+    torch.testing.assert_close(first, second, atol=1e-10, rtol=0)  # sums of hundreds of entries
 
 
 @pytest.mark.parametrize("alpha", [0.4, 1.0])

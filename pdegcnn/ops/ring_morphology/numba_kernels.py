@@ -1,57 +1,109 @@
 """Loops of the max-plus convolution on rings, compiled by Numba (see ``numba_impl.py``).
 
 Several signals of one channel, which share a kernel, are copied with their numbers innermost and the ring doubled, so
-that a tap is a constant offset and one vectorised loop over the ring and the signals. Four taps go in one loop: what it
-keeps of the outputs is then read and written once for four.
+that a tap is a constant offset. Outputs are computed in blocks that stay in registers while all taps are compared.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 FLAGS = {"contract", "nsz"}
+BLOCK, BLOCK_NOTED, PART = 64, 32, 16
+"""Outputs that are computed at once, those with the number of the winner, and those of which the rest is made up."""
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
-def lines_value(best, p, q, r, s, k):
-    """Improve ``best`` by four taps of constant costs."""
-    a, b, c, d = k[0], k[1], k[2], k[3]
-    for w in range(np.uint64(best.size)):
-        v = p[w] - a
-        m = v if v > best[w] else best[w]
-        v = q[w] - b
-        m = v if v > m else m
-        v = r[w] - c
-        m = v if v > m else m
-        v = s[w] - d
-        best[w] = v if v > m else m
+def _compare(lanes: int, noted: bool) -> Callable[..., Any]:
+    """Return a function that finds, for ``lanes`` outputs, the greatest value over a list of taps.
+
+    It takes the line of samples, the place of the first output there and in the results, offsets and costs of the taps,
+    how many these are, and the arrays of results. No value may be NaN; the first greatest wins.
+    """
+
+    @intrinsic
+    def compared(typing, line, place, offset, cost, count, best, index):
+        def build(context, builder, signature, arguments):
+            kinds = zip(signature.args, arguments, strict=True)
+            line, offset, cost, best, index = (
+                context.make_array(kind)(context, builder, x).data for kind, x in kinds if isinstance(kind, types.Array)
+            )
+            place, count, one = arguments[1], arguments[4], ir.IntType(64)(1)
+            lane = ir.IntType(32)
+            values, numbers = ir.VectorType(line.type.pointee, lanes), ir.VectorType(lane, lanes)
+            everywhere = ir.Constant(numbers, [0] * lanes)
+
+            def spread(x, kind):
+                first = builder.insert_element(ir.Constant(kind, ir.Undefined), x, lane(0))
+                return builder.shuffle_vector(first, first, everywhere)
+
+            def vector(array, at, kind):
+                return builder.bitcast(builder.gep(array, [at]), kind.as_pointer())
+
+            start, begin = builder.gep(line, [place]), builder.block
+            least = ir.Constant(values, [float("-inf")] * lanes)
+            loop, end = (builder.append_basic_block(name) for name in ("taps", "after"))
+            builder.cbranch(builder.icmp_signed(">", count, one.type(0)), loop, end)
+            builder.position_at_end(loop)
+            tap, most, winner = builder.phi(one.type), builder.phi(values), builder.phi(numbers)
+            samples = builder.load(vector(start, builder.load(builder.gep(offset, [tap])), values), align=4)
+            value = builder.fsub(samples, spread(builder.load(builder.gep(cost, [tap])), values))
+            better = builder.fcmp_ordered(">", value, most)
+            more = builder.select(better, value, most)
+            fresh = builder.select(better, spread(builder.trunc(tap, lane), numbers), winner) if noted else winner
+            following = builder.add(tap, one)
+            builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
+            for phi, first, later in ((tap, one.type(0), following), (most, least, more), (winner, everywhere, fresh)):
+                phi.add_incoming(first, begin)
+                phi.add_incoming(later, loop)
+            builder.position_at_end(end)
+            found = builder.phi(values), builder.phi(numbers)
+            for phi, first, later in zip(found, (least, everywhere), (more, fresh), strict=True):
+                phi.add_incoming(first, begin)
+                phi.add_incoming(later, loop)
+            builder.store(found[0], vector(best, place, values), align=4)
+            if noted:
+                builder.store(found[1], vector(index, place, numbers), align=4)
+            return context.get_dummy_value()
+
+        return types.none(line, types.int64, offset, cost, types.int64, best, index), build
+
+    return compared
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
-def lines_index(best, index, p, q, r, s, k, taps):
-    """Return the same, noting in ``index`` which tap won; an infinite cost never wins, because its value is -inf."""
-    a, b, c, d = k[0], k[1], k[2], k[3]
-    e, f, g, h = taps[0], taps[1], taps[2], taps[3]
-    for w in range(np.uint64(best.size)):
-        m, t = best[w], index[w]
-        v = p[w] - a
-        t = e if v > m else t
-        m = v if v > m else m
-        v = q[w] - b
-        t = f if v > m else t
-        m = v if v > m else m
-        v = r[w] - c
-        t = g if v > m else t
-        m = v if v > m else m
-        v = s[w] - d
-        index[w] = h if v > m else t
-        best[w] = v if v > m else m
+BLOCK_VALUE, BLOCK_INDEX = _compare(BLOCK, False), _compare(BLOCK_NOTED, True)
+PART_VALUE, PART_INDEX = _compare(PART, False), _compare(PART, True)
+
+
+@njit(cache=True, nogil=True)
+def compare(line, offset, cost, count, best, index, wide, keep):
+    """Write the greatest values over ``count`` taps and, where ``keep``, the numbers of these in the list.
+
+    For ``wide`` outputs and some more, to whole parts.
+    """
+    w = 0
+    while not keep and w + BLOCK <= wide:
+        BLOCK_VALUE(line, w, offset, cost, count, best, index)
+        w += BLOCK
+    while keep and w + BLOCK_NOTED <= wide:
+        BLOCK_INDEX(line, w, offset, cost, count, best, index)
+        w += BLOCK_NOTED
+    while w < wide:
+        if keep:
+            PART_INDEX(line, w, offset, cost, count, best, index)
+        else:
+            PART_VALUE(line, w, offset, cost, count, best, index)
+        w += PART
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def line_costs(best, index, p, k, tap):
-    """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it won."""
+    """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it attains the maximum."""
     for w in range(np.uint64(best.size)):
         v = p[w] - k[w]
         index[w] = tap if v > best[w] else index[w]
@@ -60,7 +112,7 @@ def line_costs(best, index, p, k, tap):
 
 @njit(cache=True, nogil=True)
 def line_nan(best, index, p, k, tap):
-    """Any place may give NaN here; a NaN that is met first stays."""
+    """Compare places that may give NaN; the first NaN stays."""
     for w in range(best.size):
         cost = k[w % k.size]
         if cost != np.inf:
@@ -72,7 +124,7 @@ def line_nan(best, index, p, k, tap):
 
 @njit(cache=True, nogil=True)
 def not_ordinary(k):
-    """Whether a cost is NaN or -inf."""
+    """Return whether a cost of two axes is NaN or -inf."""
     for s in range(k.shape[0]):
         for f in range(k.shape[1]):
             if not k[s, f] > -np.inf:
@@ -87,7 +139,7 @@ def fill(frame, low, high, u, sign):
     Returns whether NaN occurs, or infinities that could make one.
     """
     size, fibre, rings, length = u.shape
-    finite = True
+    total = u.dtype.type(0)
     for f in range(fibre):
         for g in range(rings):
             least, most = np.inf, -np.inf
@@ -96,33 +148,48 @@ def fill(frame, low, high, u, sign):
                     value = sign * u[i, f, g, j]
                     frame[f, g, j, i] = value
                     frame[f, g, j + length, i] = value
-                    finite &= np.isfinite(value)
+                    total += value * 0
                     least = value if value < least else least
                     most = value if value > most else most
             low[f, g], high[f, g] = least, most
-    return not finite
+    return total != 0
 
 
 @njit(cache=True, nogil=True)
-def select(offset, cost, number, taps, k, f, low, high, length, size):
-    """Offsets in the frame, costs and numbers of the taps that can win somewhere; returns how many, to fours.
+def select(offset, cost, number, plane, place, k, f, low, high, stride):
+    """Compute offsets in the frame, costs and numbers of the taps that can be a maximum; return how many.
 
-    A tap whose best case is below the worst case of the first one cannot win. A NaN or -inf cost ends the list: -1.
+    A tap whose best case is below the worst case of the first one cannot be a maximum. ``plane`` has the numbers of the
+    rings that taps of the first fibre sample read, and ``place`` their first samples; rings are ``stride`` apart.
     """
     fibre, rings = low.shape
-    count = 0
-    floor = low[(f + taps[0, 1]) % fibre, taps[0, 0]] - k[0]
-    for s in range(taps.shape[0]):
-        if not k[s] > -np.inf:
-            return -1
-        plane = (f + taps[s, 1]) % fibre
-        if k[s] < np.inf and not high[plane, taps[s, 0]] - k[s] < floor:
-            offset[count] = ((plane * rings + taps[s, 0]) * 2 * length + taps[s, 2]) * size
-            cost[count], number[count] = k[s], s
-            count += 1
-    stop = (count + 3) // 4 * 4
-    offset[count:stop], cost[count:stop], number[count:stop] = 0, np.inf, 0
-    return stop
+    lows, highs, count = low.reshape(-1), high.reshape(-1), 0
+    around, ahead = np.int32(fibre * rings), np.int32(f * rings)
+    first = plane[0] + ahead
+    floor = lows[first - around if first >= around else first] - k[0]
+    for s in range(np.uint64(k.size)):
+        turn = ahead - around if plane[s] + ahead >= around else ahead
+        offset[count] = place[s] + np.int64(turn) * stride
+        cost[count], number[count] = k[s], s
+        count += np.int64((k[s] < np.inf) & (not highs[np.uint64(plane[s] + turn)] - k[s] < floor))
+    return count
+
+
+@njit(cache=True, nogil=True)
+def write(out, winner, best, index, number, at, c, f, g, one, none, keep, nans, size):
+    """Write the results of a ring to their places; outputs of -inf have no winning tap."""
+    for i in range(size):
+        row = out[at + i, c, f, g]
+        for j in range(np.uint64(row.size)):
+            row[j] = one * best[j * np.uint64(size) + np.uint64(i)]
+        if keep:
+            winners = winner[at + i, c, f, g]
+            for j in range(np.uint64(row.size)):
+                w = j * np.uint64(size) + np.uint64(i)
+                t = index[w]
+                if not nans:
+                    t = number[np.uint64(t)] if best[w] > -np.inf else none
+                winners[j] = t
 
 
 @njit(cache=True, nogil=True)
@@ -133,48 +200,44 @@ def forward_rings(u, kernel, taps, start, out, winner, keep, none, sign, size, f
     """
     batch, _, fibre, rings, length = u.shape
     blocks, wide = -(-batch // size), length * size
-    frame = np.empty((fibre, rings, 2 * length, size), u.dtype)
-    line = frame.reshape(-1)
+    line = np.zeros(fibre * rings * 2 * wide + PART, u.dtype)
+    frame = line[: fibre * rings * 2 * wide].reshape(fibre, rings, 2 * length, size)
     low, high = np.empty((fibre, rings), u.dtype), np.empty((fibre, rings), u.dtype)
-    longest = np.max(start[1:] - start[:-1]) + 3
+    plane = (taps[:, 1] * rings + taps[:, 0]).astype(np.int32)
+    place = plane * np.int64(2 * wide) + taps[:, 2] * size
+    longest = np.max(start[1:] - start[:-1]) + 1
     offset, cost, number = np.empty(longest, np.int64), np.empty(longest, u.dtype), np.empty(longest, np.int32)
-    best, index = np.empty(wide, u.dtype), np.empty(wide, np.int32)
+    best, index = np.empty(wide + PART, u.dtype), np.empty(wide + PART, np.int32)
     one = u.dtype.type(sign)
     for block in range(first, last):
         c, at = block // blocks, min(block % blocks * size, batch - size)
-        nans = fill(frame, low, high, u[at : at + size, c], one)
+        nans = fill(frame, low, high, u[at : at + size, c], one) or not_ordinary(kernel[c])
         for f in range(fibre):
             every = kernel[c, f % kernel.shape[1]]
             for g in range(rings):
-                best[:] = -np.inf
-                index[:] = none
-                near, k = taps[start[g] : start[g + 1]], every[start[g] : start[g + 1]]
-                count = -1 if nans else select(offset, cost, number, near, k, f, low, high, length, size)
-                for t in range(0, count, 4):
-                    p, q, r, s = (
-                        line[offset[t] : offset[t] + wide],
-                        line[offset[t + 1] : offset[t + 1] + wide],
-                        line[offset[t + 2] : offset[t + 2] + wide],
-                        line[offset[t + 3] : offset[t + 3] + wide],
-                    )
-                    if keep:
-                        lines_index(best, index, p, q, r, s, cost[t : t + 4], number[t : t + 4])
-                    else:
-                        lines_value(best, p, q, r, s, cost[t : t + 4])
-                if count < 0:
+                near = slice(start[g], start[g + 1])
+                k = every[near]
+                if nans:
+                    best[:] = -np.inf
+                    index[:] = none
                     for t in range(k.size):
-                        p = frame[(f + near[t, 1]) % fibre, near[t, 0], near[t, 2] : near[t, 2] + length]
-                        line_nan(best, index, p.reshape(-1), k[t : t + 1], np.int32(t))
-                for i in range(size):
-                    for j in range(length):
-                        out[at + i, c, f, g, j] = one * best[j * size + i]
-                        if keep:
-                            winner[at + i, c, f, g, j] = index[j * size + i]
+                        ring, turn, along = taps[start[g] + t]
+                        p = frame[(f + turn) % fibre, ring, along : along + length].reshape(-1)
+                        line_nan(best[:wide], index[:wide], p, k[t : t + 1], np.int32(t))
+                else:
+                    count = 0
+                    if k.size:
+                        count = select(offset, cost, number, plane[near], place[near], k, f, low, high, 2 * wide)
+                    compare(line, offset, cost, count, best, index, wide, keep)
+                write(out, winner, best, index, number, at, c, f, g, one, none, keep, nans, size)
 
 
 @njit(cache=True, nogil=True)
 def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first, last):
-    """Rings of one point and few signals: planes of u [B*C,P,F] with kernel [C,S,F]; the inner axis is the fibre."""
+    """Convolve rings of one point with few signals: planes of u [B*C,P,F] with kernel [C,S,F].
+
+    The inner axis is the fibre.
+    """
     _, points, fibre = u.shape
     frame = np.empty((points, 2 * fibre), u.dtype)
     best, index = np.empty(fibre, u.dtype), np.empty(fibre, np.int32)
@@ -201,7 +264,10 @@ def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first,
 
 @njit(cache=True, nogil=True)
 def backward(grad, winner, taps, start, none, grad_u, sums, first, last):
-    """Channels ``first`` to ``last``: send grad [B,C,F,G,n] to the winning taps, and sum it into sums [C,kernels,S]."""
+    """Compute gradients of channels ``first`` to ``last``.
+
+    Send grad [B,C,F,G,n] to the winning taps, and sum it into sums [C,kernels,S].
+    """
     batch, _, fibre, rings, length = grad.shape
     kernels = sums.shape[1]
     ring, around, along = taps[:, 0] * length, taps[:, 1].copy(), taps[:, 2].copy()
