@@ -234,7 +234,7 @@ def test_inputs_may_be_given_by_name(case: Case) -> None:
 
 
 def replica(layer: nn.Module) -> nn.Module:
-    """A copy as ``nn.DataParallel`` makes it, here on the same device: parameters are tensors that nobody lists."""
+    """A copy as ``nn.DataParallel`` makes it, here on the same device: parameters are tensors that are not listed."""
     twins: dict[nn.Module, Any] = {m: m._replicate_for_data_parallel() for m in layer.modules()}
     tensors = {p: p * 1 for p in layer.parameters()}
     for module, twin in twins.items():
