@@ -267,7 +267,7 @@ FORMS = [
     (space, form) for space in EXAMPLES.values() for form in METRICS
     if form != "diagonal" and space.metric_dim in METRICS[form].dims
 ]  # fmt: skip
-"""Forms of the metric that exist on each space, but for the usual one."""
+"""Forms of the metric that exist on each space, except the usual one."""
 SPACED_TERMS = [
     *(pde(s, (t,), t) for s in EXAMPLES.values() for t in s.supported_terms),
     *(

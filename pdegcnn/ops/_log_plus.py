@@ -4,8 +4,8 @@ With a the least value of a signal, ``K = exp(-k / t)`` and ``N = sum of K`` ove
 is ``t log N`` plus a mean over the taps, ``a + t log(1 + Q)`` with ``Q = sum of K (exp((u - a) / t) - 1) / N``. No term
 of Q is negative, so neither a temperature far above the range of u nor a constant u loses digits.
 
-Exponentials have a limited range. Where the signal's range fits, float32 is taken; else float64; beyond that, and where
-code is traced and values cannot be looked at, the max-plus convolution fills in what the sums cannot hold.
+Exponentials have a limited range. Where the signal's range fits, float32 is taken; else float64; beyond that, and in
+traced code, whose values cannot be read, the max-plus convolution replaces sums that underflow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pdegcnn._typing import Function
 
 
 class Scale(NamedTuple):
-    """How exponentials are scaled in a dtype, so that the sums hold all terms that count.
+    """Scaling of exponentials in a dtype, so that sums hold all relevant terms.
 
     Attributes:
         dtype: the type in which the sums are computed.
@@ -83,8 +83,8 @@ class Taps(Sums):
         """Return :meth:`largest` of one signal of zeros like those of u, ``[C,...]``."""
 
     @abstractmethod
-    def dearer(self, costs: Tensor) -> Tensor:
-        """Return how much dearer than the cheapest tap is what every output has for certain, ``[C]``."""
+    def extra_cost(self, costs: Tensor) -> Tensor:
+        """Return by how much the taps that every output has exceed the least cost, ``[C]``."""
 
 
 def soft_extremum(
@@ -92,7 +92,7 @@ def soft_extremum(
 ) -> Tensor:
     """Return the log-plus convolution with sign +1, or with -1 that of -u, reversed; see :func:`_log_plus`."""
     if _checks.autocasts(u.device):
-        with torch.autocast(u.device.type, enabled=False):  # half precision would spoil the sums
+        with torch.autocast(u.device.type, enabled=False):  # sums in half precision would be inaccurate
             return soft_extremum(u, costs, temperature, sign, taps, mean=mean)
     if sign == -1:
         return -_log_plus(-u, costs, temperature, taps, mean)
@@ -100,11 +100,14 @@ def soft_extremum(
 
 
 def _log_plus(u: Tensor, costs: Tensor, temperature: Tensor | float, taps: Taps, mean: bool) -> Tensor:
-    """``t log sum exp((u - k) / t)`` over the taps; with ``mean`` the sum is divided by that of ``exp(-k / t)``."""
+    """Return ``t log sum exp((u - k) / t)`` over the taps.
+
+    With ``mean`` the sum is divided by that of ``exp(-k / t)``.
+    """
     given = temperature if isinstance(temperature, Tensor) else u.new_tensor(temperature, dtype=torch.float64)
     t = given.reshape(-1, *(1 for _ in u.shape[2:]))
     known = _transforms.differentiated(u, costs, t)  # by transforms that need a formula
-    scale = fitting(u, t, taps.dearer(widen(costs.detach())), known)
+    scale = fitting(u, t, taps.extra_cost(widen(costs.detach())), known)
     complete = scale is None
     scale = SCALES[-1] if scale is None else scale
     signal, prices, t = (x.to(scale.dtype) for x in (u, costs, t))
@@ -127,12 +130,12 @@ def _log_plus(u: Tensor, costs: Tensor, temperature: Tensor | float, taps: Taps,
     return torch.where(held(ratio, scale), torch.maximum(value, bound), bound).to(u.dtype)
 
 
-def fitting(u: Tensor, t: Tensor, dearer: Tensor, plain: bool) -> Scale | None:
+def fitting(u: Tensor, t: Tensor, extra_cost: Tensor, plain: bool) -> Scale | None:
     """Return the first scale that loses nothing, None where none is known; with ``plain`` one that lowers nothing.
 
-    ``dearer [C]``: see :class:`Taps`.
+    ``extra_cost [C]``: see :class:`Taps`.
     """
-    if not all(map(_checks.has_values, (u, t, dearer))):
+    if not all(map(_checks.has_values, (u, t, extra_cost))):
         return None
     u, t = widen(u.detach()), t.detach()
     if u.is_cuda and torch.cuda.is_current_stream_capturing():
@@ -140,7 +143,7 @@ def fitting(u: Tensor, t: Tensor, dearer: Tensor, plain: bool) -> Scale | None:
     if not u.numel():
         return SCALES[-1]
     low, high = u.flatten(2).amin(2), u.flatten(2).amax(2)
-    ranges = ((high - low).double() + dearer.double()) / t.view(-1)
+    ranges = ((high - low).double() + extra_cost.double()) / t.view(-1)
     needed, coldest, hottest = torch.stack((ranges.max(), t.min().double(), t.max().double())).tolist()
     for scale in SCALES:
         moderate = scale.dtype != torch.float32 or MODERATE[0] <= coldest <= hottest <= MODERATE[1]
@@ -151,7 +154,7 @@ def fitting(u: Tensor, t: Tensor, dearer: Tensor, plain: bool) -> Scale | None:
 
 
 def _weights(costs: Tensor, t: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
-    """``exp((least - k) / t + raised)``, zero at absent taps, and the least finite cost of each list, [C,lists]."""
+    """Return ``exp((least - k) / t + raised)``, zero at absent taps, and the least finite costs [C,lists]."""
     flat = costs.flatten(2)
     finite = flat.detach().isfinite()
     least = torch.where(finite, flat.detach(), torch.inf).amin(2, keepdim=True)
@@ -161,7 +164,7 @@ def _weights(costs: Tensor, t: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
 
 
 class _Mean(Function):
-    """``t log(sum K exp(u / t) / sum K)`` where the sums hold everything, with its gradient in closed form."""
+    """``t log(sum K exp(u / t) / sum K)`` where sums do not underflow, with its gradient in closed form."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
@@ -175,7 +178,7 @@ class _Mean(Function):
         (grad,), (u, weights, total, t, excess, ratio) = grads, ctx.saved_tensors
         needs = ctx.needs_input_grad[:4]
         graph = torch.is_grad_enabled()
-        if graph or _transforms.is_batched(grad):  # what differentiates it needs a formula
+        if graph or _transforms.is_batched(grad):  # further derivatives need a formula
             with torch.enable_grad():
                 fresh = [x.view_as(x) if graph else x.detach().requires_grad_() for x in (u, weights, total, t)]
                 first, second, third, fourth = (x.to(SCALES[-1].dtype) for x in fresh)
@@ -199,7 +202,7 @@ class _Mean(Function):
 def soft_mean(
     u: Tensor, weights: Tensor, total: Tensor, t: Tensor, scale: Scale, taps: Sums, complete: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``t log(sum K exp(u / t) / sum K)``, and what it is computed from: ``exp((u - a) / t) - 1`` and its mean Q.
+    """Return ``t log(sum K exp(u / t) / sum K)``, ``exp((u - a) / t) - 1`` and the mean Q of the latter.
 
     Both are divided by the exponential of ``scale.lowered``. With ``complete`` the signal may have any range, also
     infinite or NaN values, which are left out; where the sums do not hold the value, it is what belongs to Q = 0.
@@ -226,12 +229,12 @@ def soft_mean(
 
 
 def held(ratio: Tensor, scale: Scale) -> Tensor:
-    """Where the sums hold the value: elsewhere most of what was added lies below the range of the exponentials."""
+    """Return where the sums are accurate; elsewhere most terms are below the range of exponentials."""
     return ratio > -0.5 * math.exp(-scale.lowered)
 
 
 def _logarithm(ratio: Tensor, scale: Scale) -> Tensor:
-    """``log(1 + Q)`` for ``ratio = Q exp(-lowered)``."""
+    """Return ``log(1 + Q)`` for ``ratio = Q exp(-lowered)``."""
     if not scale.lowered:
         return torch.log1p(ratio)
     large, lowered = ratio > 1, math.exp(-scale.lowered)

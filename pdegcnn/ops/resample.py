@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdegcnn import _checks
+from pdegcnn import _checks, _transforms
 from pdegcnn._typing import sym_max
 
 LANCZOS = 3
@@ -19,17 +19,17 @@ FILTERS = ("linear", "lanczos")
 
 
 def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> Tensor:
-    """Resize the last axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
+    """Resize the last axes of any ``[..., H, W]``, centred, with anti-aliasing when it shrinks.
 
-    Sample points lie symmetrically about the image centre whatever the sizes (even or odd, in or out), so that resizing
-    commutes with rotations by 90 degrees; taking every n-th pixel does not.
+    Sample points are symmetric about the image centre for all sizes, even or odd, so resizing commutes with rotations
+    by 90 degrees; taking every n-th pixel does not. A signal that has the size already is returned as it is.
 
     Args:
         u: any floating tensor of rank two or more.
         size: height and width of the result, or one number for both; three numbers resize volumes ``[..., D, H, W]``.
-        filter: ``"linear"`` (a triangle: never leaves the range of ``u``, but lets 40 % of a wave at the edge of the
-            new band alias and blurs below it) or ``"lanczos"`` (a sinc windowed by another over three samples of the
-            coarser grid: keeps the band, overshoots at edges).
+        filter: ``"linear"`` (a triangle: stays within the range of ``u``, but lets 40 % of a wave at the edge of the
+            new band alias, and blurs below it) or ``"lanczos"`` (a windowed sinc over three samples of the coarser
+            grid: keeps the band, overshoots at edges).
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -52,6 +52,8 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
     """Resize the last ``len(sizes)`` axes of ``u``, as :func:`resample` does with two."""
     _checks.choice("filter", filter, FILTERS)
     for axis, target in zip(range(-len(sizes), 0), sizes):
+        if not _transforms.in_trace() and u.shape[axis] == target:
+            continue  # the matrix is the identity; a graph for every size must not compare them
         matrix = _resampling_matrix(u.shape[axis], target, filter, u)
         u = u @ matrix.mT if axis == -1 else _times_axis(matrix, u, axis)
     return u
@@ -60,7 +62,7 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
 def _times_axis(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
     """Multiply ``axis`` of ``u``, one before the last, by ``matrix``.
 
-    By ``bmm``, for ``matmul`` compares sizes, and a program that is traced for every size may not.
+    By ``bmm``, because ``matmul`` compares sizes, which a program that is traced for every size cannot do.
     """
     if u.ndim == 2:
         return matrix @ u
@@ -70,7 +72,7 @@ def _times_axis(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
-    """Rows of weights of sum one, ``[target, size]``."""
+    """Return rows of weights of sum one, ``[target, size]``."""
     # torch.jit.trace makes tensors of sizes
     size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
     scale = size / target

@@ -1,4 +1,4 @@
-"""Derivatives of smoothed signals along the frame of a space, and what follows from them on every space.
+"""Derivatives of smoothed signals along the frame of a space, and quantities computed from them on every space.
 
 Each family of spaces has one subclass of :class:`Derivatives`. Sources: left-invariant derivatives, Smets et al. (arXiv
 2001.09046), section 2; Gaussian derivatives, Koenderink (1984).

@@ -68,7 +68,7 @@ class GridSolver(Solver):
     HAS_TABLES: ClassVar = True
     space: GridSpace
     inner: GridSolver | None
-    """Solver on more orientations, where the result is to be that of these."""
+    """Solver on ``inner_orientations``, if given."""
 
     def _set_up(self, options: Options, like: Tensor) -> None:
         self.inner = None
@@ -144,7 +144,7 @@ class GridSolver(Solver):
 
     @property
     def expansion(self) -> float:
-        """How many samples are solved for at once for each sample of a signal."""
+        """Number of samples that the solver works on for each sample of a signal."""
         return 1.0 if self.inner is None else self.inner.space.orientations / self.space.orientations
 
     @property
@@ -161,7 +161,7 @@ class GridSolver(Solver):
         return super().train(mode)
 
     def _inside(self, u: Tensor, solve: Callable[..., Tensor], *given: Any) -> Tensor:
-        """Return what a method of the inner solver gives, between the orientations of u and back to their orders."""
+        """Apply a method of the inner solver to u at more orientations and truncate to the orders of u."""
         fine = self.get_buffer("finer") @ widen(u).flatten(3)
         solved = solve(torch.unflatten(fine, 3, u.shape[3:]).to(u.dtype), *given)
         return (self.get_buffer("coarser") @ widen(solved).flatten(3)).view(u.shape).to(u.dtype)
@@ -193,7 +193,7 @@ class GridSolver(Solver):
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.diffusion, u, space, metric.cometric(), alpha, time))
         if metric.form in PLANE_ONLY:
-            metric.cometric()  # says why it cannot be
+            metric.cometric()  # raises the reason
         reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
         build = sampled_diffusion_kernel if self.method == "sampled" else diffusion_kernel
         build = heat_kernel if self.is_heat else build
@@ -201,7 +201,7 @@ class GridSolver(Solver):
         out = group_convolution(u, kernel, boundary=self.boundary, periodic=space.is_periodic)
         if self.method == "kernel" and self.boundary != "zeros":
             whole = widen(kernel) if u.dtype in HALF else kernel
-            lost = 1 - whole.sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
+            lost = 1 - whole.sum((-3, -2, -1)).mean(1)  # the kernel's mass outside its window
             out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
         return space.from_grid(out)
 
@@ -248,7 +248,7 @@ class GridSolver(Solver):
         return space.from_grid(soft.to(u.dtype))
 
     def _read(self, u: Tensor, which: int, sign: int) -> Tensor:
-        """Return the planes that a pass reads; points outside the image get a value that never wins."""
+        """Return the planes that a pass reads; points outside the image get the least value of the signal."""
         planes = self.passes[which]
         if planes == SAMPLES[0]:
             return u
@@ -425,7 +425,7 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
 
 
 def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Reach:
-    """Half the sides of the box around the ball of ``radius [C]``, at most around the circle and across the image."""
+    """Return half the sides of the box around the ball of ``radius [C]``, limited by circle and image."""
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
@@ -435,7 +435,7 @@ def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor
 
 
 def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, boundary: str) -> Tensor:
-    """``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
+    """Return ``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
     first, rows, columns = space.chord(-time * vector)
     if space.has_orientations:
         u = turned(u, first)

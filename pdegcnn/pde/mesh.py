@@ -30,11 +30,11 @@ DISTANCES = ("half_angle",)
 NEAR_FLAT = 0.501
 """Below this power rounding it to float32 would change the kernel."""
 STEPS = 5
-"""The default window is at least so many directions wide,"""
+"""The default window is at least this many directions wide,"""
 LEAST_ANGLE = 2 * math.pi / 3
-"""reaches so many radians to each side (all the way round for diffusion)"""
+"""reaches this many radians to each side (all the way round for diffusion)"""
 RADIUS = {"diffusion": 3.5, "dilation": 2.5, "erosion": 2.5}
-"""and so many units of length: diffusion loses what is beyond."""
+"""and this many units of length: diffusion loses what is beyond."""
 SAMPLES = 4096
 """Samples of the diffusion kernel's profile; between them it is linear."""
 FAINT = 1e-15
@@ -44,7 +44,7 @@ WHOLE = 1e6
 
 
 class MeshSolver(Solver):
-    """Solver of one term on a mesh; the mesh itself keeps the tables, so that other meshes can be solved on too."""
+    """Solver of one term on a mesh; the mesh keeps the tables, so other meshes can be used too."""
 
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
@@ -175,7 +175,9 @@ class MeshSolver(Solver):
 def masses(
     areas: Tensor, space: Mesh, matrix: Tensor, reach: tuple[int, float], alpha: Alpha, time: float
 ) -> tuple[Tensor, Tensor]:
-    """Mass ``[C]`` of the diffusion kernel at a point itself, and in positions of the window; ``areas`` of one mesh.
+    """Return the mass ``[C]`` of the diffusion kernel at a point itself, and in positions of the window.
+
+    ``areas`` are those of one mesh.
 
     The former is the share of the point among the samples of a Gaussian, mixed over time for powers below one. A window
     as large as the mesh holds all positions. Turns that it does not hold are made up for by those that it does.
@@ -205,7 +207,7 @@ def masses(
 
 
 def _theta(rate: Tensor) -> Tensor:
-    """``sum_n exp(-rate n^2)`` over all integers, by the series, this one or Poisson's, that converges at once."""
+    """Return ``sum_n exp(-rate n^2)`` over all integers, by this series or Poisson's, whichever converges faster."""
     narrow, wide = rate.clamp_min(1.0), rate.clamp(torch.finfo(rate.dtype).tiny ** 0.5, 1.0)
     by_terms = 1 + 2 * torch.exp(-narrow) + 2 * torch.exp(-4 * narrow) + 2 * torch.exp(-9 * narrow)
     far = math.pi**2 / wide
@@ -214,7 +216,7 @@ def _theta(rate: Tensor) -> Tensor:
 
 
 def dimension(space: Mesh) -> int:
-    """Dimension of what signals are functions of: positions alone, or positions and directions."""
+    """Return the dimension of the domain of signals: positions, or positions and directions."""
     return space.dim if space.orientations > 1 else space.dim - 1
 
 
@@ -224,14 +226,14 @@ def parts(x: Tensor, space: Mesh) -> Sequence[Tensor]:
 
 
 def side_by_side(values: Sequence[Tensor], space: Mesh) -> Tensor:
-    """Values ``[...,1]`` of each mesh, given to its vertices: ``[...,V]``; of a single mesh ``[...,1]``."""
+    """Return values ``[...,1]`` of each mesh, given to its vertices: ``[...,V]``; of a single mesh ``[...,1]``."""
     if len(values) == 1:
         return values[0]
     return torch.cat([x.expand(*x.shape[:-1], n) for x, n in zip(values, space.sizes)], -1)
 
 
 def mean_of_each(u: Tensor, space: Mesh) -> Tensor:
-    """Mean over area and directions ``[B,C,1,1]``; for a union that of the mesh a vertex is of, ``[B,C,1,V]``."""
+    """Return the mean over area and directions ``[B,C,1,1]``; for a union that of each vertex's mesh, ``[B,C,1,V]``."""
     pairs = zip(parts(u.mean(2, keepdim=True), space), parts(space.areas.to(u), space))
     return side_by_side([(part * area).sum(-1, keepdim=True) / area.sum() for part, area in pairs], space)
 
@@ -270,7 +272,7 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
     turn = min(float((radius * inverse[:, 2, 2].sqrt()).max()), 2 * math.pi)
     if not math.isfinite(reach):
         raise ValueError(
-            f"metric: expected one whose balls have a finite radius, got {reach} for radii {tolist(radius)}"
+            f"metric: expected a metric whose balls have a finite radius, got {reach} for radii {tolist(radius)}"
         )
     steps = int(
         turn * space.orientations / (2 * math.pi) + 0.5 + 1e-6
@@ -279,12 +281,12 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
 
 
 def _farthest(matrix: Tensor, square: float) -> Tensor:
-    """Greatest distance, in any of the metrics ``[C,3,3]``, of an element whose Euclidean one has this square."""
+    """Return the greatest distance in any metric ``[C,3,3]`` of elements with this squared Euclidean distance."""
     return (linalg.eigvalsh(matrix)[:, -1].max() * square).sqrt()
 
 
 def _law(alpha: Alpha, time: float, like: Tensor) -> tuple[Tensor, float | Tensor]:
-    """Factor and power of the morphological kernel as a function of the squared distance in units, and the unit."""
+    """Return factor and power of the morphological kernel in the squared distance in units, and the unit."""
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         flat = (time * (1 + FLAT_SLACK)) ** 2, math.inf
         return torch.tensor(flat, dtype=like.dtype, device=like.device), 1.0

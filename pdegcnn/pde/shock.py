@@ -35,7 +35,7 @@ LEAST_SHARPNESS = 1e-6
 
 @dataclass(frozen=True)
 class ShockParameters:
-    """What drives the equation.
+    """The parameters of the equation.
 
     Attributes:
         diffusion_metric: metric of the diffusion.
@@ -124,7 +124,7 @@ class ShockSolver(Solver):
         return diffused
 
     def _reads_between_samples(self) -> bool:
-        """Whether dilation and erosion read values between samples, which can leave the range of the samples."""
+        """Return whether dilation and erosion read values between samples, which can leave the range of the samples."""
         return False
 
 

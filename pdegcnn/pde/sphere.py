@@ -27,11 +27,11 @@ from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 
 STEPS = 5
-"""The default window is so many steps wide,"""
+"""Width of the default window in steps."""
 LEAST_ANGLE = 5 * math.pi / 8
-"""but turns no less than with eight orientations,"""
+"""Least default radius in angle: that of eight orientations."""
 LEAST_REACH = (5 * math.pi / 16, 5 * math.pi / 32)
-"""and reaches no less far than on eight rings of the sphere or sixteen of SO(3): else finer grids cut more off."""
+"""Least default radius in space on S2 and SO(3): that of eight and of sixteen rings. A smaller one cuts more off."""
 LINEAR = ("convection", "diffusion", "convection_diffusion")
 
 
@@ -170,7 +170,7 @@ class SphereSolver(Solver):
 
 
 class Window(nn.Module):
-    """What dilation and erosion derive from space and options: the taps, and the Newton step if asked for."""
+    """Tables of dilation and erosion for a space and options: the taps, and the Newton step if chosen."""
 
     def __init__(
         self, space: S2 | SO3, sizes: tuple[float, float], distance: str, subgrid: str | None, like: Tensor
@@ -180,7 +180,7 @@ class Window(nn.Module):
         self.newton = NewtonStep(self.neighbours, like) if subgrid else None
 
     def soft(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha) -> Tensor:
-        """Dilation (sign +1) or erosion (-1) of u in the log-plus semifield."""
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield."""
         return self.neighbours.soft(u, cost(self._squared(u, metric), alpha, time), temperature, sign)
 
     def _squared(self, u: Tensor, metric: Metric) -> Tensor:
@@ -189,7 +189,7 @@ class Window(nn.Module):
         return squared.expand(u.shape[1], *squared.shape[1:])
 
     def forward(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
-        """Dilation (sign +1) or erosion (-1) of u."""
+        """Return the dilation (sign +1) or erosion (-1) of u."""
         squared = self._squared(u, metric)
         kernel = cost(squared, alpha, time)
         value = self.neighbours(u, kernel, sign)
@@ -215,7 +215,7 @@ def _window(
 
 def _at_least(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
     """Return steps that do not make the window smaller than ``LEAST_ANGLE`` and ``LEAST_REACH``."""
-    if not space.grid.has_rings:  # every point has a list of its own, and wider ones take seconds to make
+    if not space.grid.has_rings:  # every point has its own list, and wide ones take seconds to build
         return sizes
     least = window_steps(space, LEAST_ANGLE, LEAST_REACH[space.has_orientations])
     return max(sizes[0], least[0]), max(sizes[1], least[1])

@@ -1,7 +1,7 @@
-"""Which grid points dilation and erosion compare on the sphere and on SO(3), and at what cost.
+"""Grid points that dilation and erosion compare on the sphere and on SO(3), and their costs.
 
 The kernel depends on the position of one point relative to another only. On rings of equal length this is the same
-along a ring, so neighbours are listed once per ring; on other grids every point is a ring of its own.
+along a ring, so neighbours are listed once per ring; on other grids every point is a separate ring.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHUNK = 2**18
 
 
 def window(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
-    """Greatest distance on the sphere and greatest twist (radians) of a window of ``sizes`` = (fibre, sphere) steps."""
+    """Return the greatest distance and twist (radians) in a window of ``sizes`` = (fibre, sphere) steps."""
     reach = min(sizes[1] / 2 * point_spacing(space.grid), math.pi)
     if not space.has_orientations:
         return reach, 0.0
@@ -41,7 +41,7 @@ def window(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
 
 
 def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[Ints, Ints, Floats]:
-    """Taps (ring, fibre shift, ring shift) ``[S,3]``, where each ring's list starts ``[G+1]``, and elements ``[S,4]``.
+    """Return taps (ring, fibre shift, ring shift) ``[S,3]``, starts of rings ``[G+1]``, elements ``[S,4]``.
 
     The element of a tap h of the centre g (first fibre sample) is the quaternion ``h^-1 g``. The centre comes first,
     then the taps in the order of points and fibre samples. Decisions have a slack, so rounding makes none.
@@ -79,7 +79,9 @@ def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[Ints, 
 
 
 def _pairs(points: Floats, centres: Ints, reach: float) -> tuple[Ints, Ints]:
-    """All points within the chord ``reach`` of each centre: numbers of centre and point, itself first, then by number.
+    """Return all points within the chord ``reach`` of each centre.
+
+    These are indices of centre and point, the centre itself first, then in ascending order.
 
     The pairs come in blocks, because a tree keeps them in thrice the memory.
     """
@@ -96,7 +98,7 @@ def _pairs(points: Floats, centres: Ints, reach: float) -> tuple[Ints, Ints]:
 
 
 def _frames(points: Floats) -> Floats:
-    """Quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``; at the poles phi is zero."""
+    """Return quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``; at the poles phi is zero."""
     across = np.hypot(points[:, 0], points[:, 1])
     theta = np.arctan2(across, points[:, 2]) / 2
     phi = np.where(across > EDGE, np.arctan2(points[:, 1], points[:, 0]), 0) / 2
@@ -105,7 +107,7 @@ def _frames(points: Floats) -> Floats:
 
 
 class Neighbours(Tables):
-    """Lists of taps and what their costs are computed from; all derived, nothing to save.
+    """Lists of taps and tables of their costs; all tables are derived, none is saved.
 
     Args:
         space: S2 or SO3.
@@ -150,17 +152,17 @@ class Neighbours(Tables):
         return areas[self._taps[:, 0]] - np.repeat(areas, np.diff(self._start))
 
     def _coordinates(self, name: str) -> Floats:
-        """Tilt and absolute twist, ``[2,S]``."""
+        """Return tilt and absolute twist, ``[2,S]``."""
         v = COORDINATES[name](self.space, from_numpy(self.elements)).numpy()
         return np.stack((np.hypot(v[:, 0], v[:, 1]), np.abs(v[:, 2])))
 
     def _monomials(self) -> Floats:
-        """Products of coordinates that squared norms are linear in, ``[6,S]``."""
+        """Return products of coordinates that squared norms are linear in, ``[6,S]``."""
         x, y, z = np.transpose(COORDINATES[self.distance](self.space, from_numpy(self.elements)).numpy())
         return np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z))
 
     def squared_distance(self, metric: Metric) -> Tensor:
-        """Squared distances of the taps, ``[C,fibre,S]``, or of fewer fibre samples after which they repeat."""
+        """Return squared distances of the taps, ``[C,fibre,S]``, or of fewer fibre samples after which they repeat."""
         position = self.get_buffer("position")
         gram = metric.gram()
         if not self.space.has_orientations:
@@ -173,7 +175,9 @@ class Neighbours(Tables):
         return self.entries(metric) @ position
 
     def entries(self, metric: Metric) -> Tensor:
-        """Entries of the metric in the frame of each fibre sample, ``[C,fibre,6]``; ``[C,1,6]`` if all are alike.
+        """Return entries of the metric in the frame of each fibre sample, ``[C,fibre,6]``.
+
+        The result is ``[C,1,6]`` if all are equal.
 
         A half turn of the fibre leaves diagonal metrics alone: then those of the first half, ``[C,fibre/2,6]``.
         """
@@ -204,7 +208,7 @@ class Neighbours(Tables):
         return kernel.repeat(1, self.space.orientations // kernel.shape[1], 1)
 
     def forward(self, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
-        """Dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,F,S]`` of F fibre samples, which repeat."""
+        """Return the dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,F,S]``, periodic in F."""
         kernel = self._repeated(kernel)
         return ring_morphology(self.as_rings(u), kernel, self.taps, self.start, self.longest, sign).view(u.shape)
 

@@ -83,7 +83,7 @@ FUNCTIONS: dict[str, list[Row]] = {
         ({"u": BUNDLE, "space": MESH, "kernel_size": 2.5}, TypeError, "kernel_size: expected an odd int, two"),
     ],
     "functional.erosion": [
-        ({"u": empty}, ValueError, r"u: expected no empty axis but the batch .* \(2, 2, 4, 0\)"),
+        ({"u": empty}, ValueError, r"u: expected no empty axis except the batch .* \(2, 2, 4, 0\)"),
         ({"u": BALL, "space": SO3, "metric": W, "distance": "exact"}, ValueError,
          "metric: expected an 'axisymmetric' metric for distance='exact'"),
         ({"u": BALL, "space": SO3, "metric": W, "alpha": 0.5, "subgrid": "newton"}, ValueError,
@@ -105,9 +105,9 @@ FUNCTIONS: dict[str, list[Row]] = {
         ({"metric": pg.kernels.SPD(torch.ones(1, 2, 2)), "u": IMAGE, "space": R2, "method": "spectral"}, ValueError,
          "^metric: expected matrices with an inverse"),
         ({"metric": SMALL_WEIGHTS, "u": BALL, "space": SO3, "kernel_size": None}, ValueError,
-         "metric: expected one whose inverse is finite"),
+         "metric: expected a metric whose inverse is finite"),
         ({"metric": SMALL_WEIGHTS[:1], "u": SPHERE, "space": S2, "kernel_size": None}, ValueError,
-         "metric: expected one whose inverse is finite"),
+         "metric: expected a metric whose inverse is finite"),
         ({"metric": -W, "u": BUNDLE, "space": MESH}, ValueError, "metric: expected positive weights"),
         ({"metric": W.double(), "u": BUNDLE, "space": MESH}, TypeError, "metric: expected dtype torch.float32 as u"),
         ({"alpha": 1.2}, ValueError, "alpha: expected .* got 1.2"),
@@ -133,7 +133,7 @@ FUNCTIONS: dict[str, list[Row]] = {
     "functional.laplacian": [
         ({"u": SPHERE, "space": S2, "metric": torch.ones(1)}, ValueError, "boundary: expected one of None"),
         ({"u": IMAGE, "space": R2, "metric": torch.full((2,), 1e-30)}, ValueError,
-         "metric: expected one whose inverse is finite"),
+         "metric: expected a metric whose inverse is finite"),
     ],
     "functional.lateral_laplacian": [
         ({"smoothing": 0}, ValueError, r"smoothing: expected a value in \(0.0, 3.14"),
@@ -164,7 +164,7 @@ FUNCTIONS: dict[str, list[Row]] = {
         ({"diffusion_metric": -torch.ones(3)}, ValueError, "diffusion_metric: expected positive"),
         ({"shock_metric": torch.ones(4, 3)}, ValueError, r"shock_metric: expected weights \[3\]"),
         ({"shock_metric": torch.full((3,), NAN)}, ValueError, "shock_metric: expected finite"),
-        ({"shock_metric": SMALL_WEIGHTS}, ValueError, "shock_metric: expected one whose inverse"),
+        ({"shock_metric": SMALL_WEIGHTS}, ValueError, "shock_metric: expected a metric whose inverse"),
         ({"shock_metric": pg.kernels.Finsler(torch.zeros(2, 5)), "diffusion_metric": torch.ones(2), "u": IMAGE,
           "space": R2}, ValueError, "expected a symmetric metric"),
         ({"alpha": 0.4}, ValueError, "alpha: expected a value in"),

@@ -101,7 +101,7 @@ LAYERS: dict[str, list[Row]] = {
         ({"filters": "gabor"}, ValueError, "filters: expected one of"),
         ({"filters": "cake", "space": SOLID}, ValueError, "filters: expected None"),
         ({"filters": "bspline", "space": SO3}, ValueError, "filters: expected one of"),
-        ({"space": S2, "filters": None, "stride": 9}, ValueError, "stride: expected one that leaves two rings"),
+        ({"space": S2, "filters": None, "stride": 9}, ValueError, "stride: expected a stride that leaves at least"),
         ({"image": torch.randn(1, 3, 6, 6)}, ValueError, "image: expected 2 channels"),
         ({"image": LIFTED}, ValueError, "image: expected a tensor of rank 4"),
         ({"image": torch.zeros(1, 2, 8, 8, dtype=torch.uint8)}, TypeError,
@@ -170,7 +170,7 @@ LAYERS: dict[str, list[Row]] = {
     ],
     "nn.Residual": [
         ({"layer": pg.nn.Downsample(SE2), "out_channels": 2, "u": LIFTED}, ValueError,
-         "layer: expected one that returns shape"),
+         "layer: expected a layer that returns shape"),
         ({"layer": torch.nn.Identity(), "out_channels": None}, ValueError, "out_channels: expected both"),
     ],
     "nn.Downsample": [

@@ -90,6 +90,22 @@ def test_mean(backend, mesh, dtype, taps):
     )
 
 
+@pytest.mark.parametrize("taps", [3, 7])
+@pytest.mark.parametrize("backend", registry.available("gather_mean"))
+def test_mean_by_metrics_that_do_not_couple_turns(backend, taps):
+    """A half turn then changes no weight, but what it adds to the gradient in the coupling."""
+    dtype = torch.float32 if backend == "triton" else torch.float64
+    u, lists, matrix = case(MESHES["closed"], dtype)
+    matrix[:, 2, :2] = matrix[:, :2, 2] = 0
+    profile = torch.exp(-torch.linspace(0, 4, 64, dtype=dtype))
+    compare(
+        lambda u, g, p: gather_mean(u, lists, g, p, 3.0, taps, backend),
+        lambda u, g, p: mean_reference.gather_mean(u, wide(lists), g, p, 3.0, taps),
+        (u, matrix, profile),
+        *(DTYPES[dtype], dtype),
+    )
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nan_spreads_and_threads_do_not_matter(backend):
     u, lists, matrix = case(MESHES["closed"], torch.float32)

@@ -95,7 +95,7 @@ def test_spectral_diffusion_is_the_exponential(alpha: float) -> None:
 @pytest.mark.parametrize("form", ["equal", "leaning"])
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.65, 1.0])
 def test_default_diffusion_is_near_the_exponential(alpha: float, form: str) -> None:
-    """At most 5 %, but for what the kernel's distance costs; mass and mean are exact (``test_diffusion.py``)."""
+    """At most 5 %, except for what the kernel's distance costs; mass and mean are exact (``test_diffusion.py``)."""
     wave, space = Waves(16), pg.SE2(8)
     leaning = torch.tensor([[1.1, 0.2, 0.1], [0.2, 1.3, -0.2], [0.1, -0.2, 0.9]], dtype=torch.float64)
     metric = leaning if form == "leaning" else torch.eye(3, dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_default_diffusion_is_near_the_exponential(alpha: float, form: str) -> N
 
 
 def test_kernel_diffusion_of_small_powers_on_the_plane() -> None:
-    """Most of the mass lies within a pixel and far outside of any window, and both count."""
+    """Most of the mass lies within a pixel and far outside any window, and both count."""
     u = Waves(21, order=0, seed=3).sample()
     for alpha in (0.1, 0.2, 0.3):
         true = diffused(u, torch.eye(2, dtype=torch.float64), alpha)

@@ -1,9 +1,11 @@
-"""Loops of the gathered mean, compiled by Numba once for each number of directions. The weights are symmetric but for
-the areas, so that the gradient in the signal is a gather over the same taps.
+"""Loops of the gathered mean, compiled by Numba once for each number of directions.
+
+The weights are symmetric except for the areas, so that the gradient in the signal is a gather over the same taps.
 
 The taps of a vertex are worked on together: long loops without branches, which become vector instructions. Where they
-lie serves all channels, and their weights serve all signals. Numbers are of one dtype throughout: a product with an int
-would be computed in float64.
+lie serves all channels, and their weights serve all signals. Where no metric couples positions to directions, a half
+turn does not change weights: they are computed for the first half of the directions (``folds`` = 2). Numbers are of one
+dtype throughout: a product with an int would be computed in float64.
 """
 
 from __future__ import annotations
@@ -17,31 +19,50 @@ FLAGS = {"contract", "nsz", "reassoc"}
 
 
 # rows: generic
-COUNT = 1  # directions
+COUNT, HALF = 2, 1  # directions, and half of them
 
 
 # rows: end
 @njit(**PART, fastmath=FLAGS)
-def locate(lists, v, turned, taps, y):
-    """Half-angle coordinates and shares ``y [4, pairs*taps*N]`` of the taps of vertex v; return their number."""
+def locate(lists, v, turned, y):
+    """Compute half-angle coordinates and shares ``y [4, pairs*taps*N]`` of the taps of v; return their number."""
     start, _, offset, turn, _, _ = lists
-    t = 0
+    t, size = 0, turned.shape[1]
     for e in range(start[v], start[v + 1]):
         zx, zy, rest = offset[e, 0], offset[e, 1], turn[e]
-        for k in range(taps * COUNT):
+        for k in range(np.uint64(size)):
             y[0, t + k] = turned[0, k] * zx + turned[1, k] * zy
             y[1, t + k] = turned[0, k] * zy - turned[1, k] * zx
             y[2, t + k] = turned[2, k] + rest
             y[3, t + k] = turned[3, k]
-        t += taps * COUNT
+        t += size
     return t
+
+
+@njit(**PART)
+def folded(matrix, turned):
+    """Return how many times the same weights serve, 2 or 1, and the table of taps of these directions."""
+    folds = 1
+    if COUNT % 2 == 0:
+        folds = 2
+        for g in matrix:
+            if g[0, 2] != 0 or g[1, 2] != 0 or g[2, 0] != 0 or g[2, 1] != 0:
+                folds = 1
+    if folds == 1:
+        return folds, turned
+    half = np.empty((turned.shape[0], turned.shape[1] // 2), turned.dtype)
+    for j in range(half.shape[1]):
+        half[:, j] = turned[:, j // HALF * COUNT + j % HALF]
+    return folds, half
 
 
 @njit(**PART, fastmath=FLAGS)
 def weigh(y, g, lines, scale, below, place, weight, slope):
-    """Distances of taps in samples of the profile, weights and how much these grow; ``lines [T,2]``: value, rise.
+    """Compute distances of taps in samples of the profile, weights and how much these grow.
 
-    The numbers of samples in ``below`` and the look-up have loops of their own, so that the others become vectors.
+    ``lines [T,2]`` are values and rises.
+
+    The numbers of samples in ``below`` and the look-up have separate loops, so that the others become vectors.
     """
     a, b, c, zero = g[0, 0], g[1, 1], g[2, 2], g.dtype.type(0)
     d, f, h = g[0, 1] + g[1, 0], g[0, 2] + g[2, 0], g[1, 2] + g[2, 1]
@@ -61,7 +82,7 @@ def weigh(y, g, lines, scale, below, place, weight, slope):
 
 @njit(inline="always")
 def unrolled(row, first, line):
-    """``line[k] = row[(first + k) % N]``: what the taps of a pair read, so that no index wraps around."""
+    """Compute ``line[k] = row[(first + k) % N]``: what the taps of a pair read, so that no index wraps around."""
     j = first % COUNT
     for k in range(line.size):
         line[k] = row[j]
@@ -69,25 +90,41 @@ def unrolled(row, first, line):
 
 
 @njit(inline="always")
-def add_taps(weight, t, taps, factor, line, sums):
+def add_taps(weight, t, taps, folds, factor, line, sums):
     """Add ``factor`` times the weighted values of one pair to ``sums [N]``."""
-    for s in range(taps):
-        for i in range(COUNT):
-            sums[i] += weight[t + i] * factor * line[s + i]
-        t += COUNT
+    if folds == 2:
+        for s in range(taps):
+            for i in range(HALF):
+                scaled = weight[t + i] * factor
+                sums[i] += scaled * line[s + i]
+                sums[i + HALF] += scaled * line[s + i + HALF]
+            t += HALF
+    else:
+        for s in range(taps):
+            for i in range(COUNT):
+                sums[i] += weight[t + i] * factor * line[s + i]
+            t += COUNT
 
 
 @njit(**ENTRY, fastmath=FLAGS)
 def forward(u, lists, matrix, turned, lines, scale, taps, most, out, total, first, last):
-    """Vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N]; up to ``most`` pairs each."""
+    """Compute vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N].
+
+    Each vertex has at most ``most`` pairs.
+    """
     start, columns, _, _, steps, areas = lists
-    half, size = taps // 2, most * taps * COUNT
-    y, place, weight = np.empty((4, size), u.dtype), np.empty(size, u.dtype), np.empty(size, u.dtype)
+    folds, turned = folded(matrix, turned)
+    half, each = taps // 2, turned.shape[1]
+    y, place, weight = (
+        np.empty((4, most * each), u.dtype),
+        np.empty(most * each, u.dtype),
+        np.empty(most * each, u.dtype),
+    )
     line, ones = np.empty(COUNT + taps, u.dtype), np.ones(COUNT + taps, u.dtype)
-    slope, below = np.empty(size, u.dtype), np.empty(size, np.int32)
+    slope, below = np.empty(most * each, u.dtype), np.empty(most * each, np.int32)
     sums, whole = np.empty(COUNT, u.dtype), np.empty(COUNT, u.dtype)
     for v in range(first, last):
-        size = locate(lists, v, turned, taps, y)
+        size = locate(lists, v, turned, y)
         for c in range(u.shape[2]):
             weigh(y, matrix[c], lines, scale, below, place[:size], weight[:size], slope)
             for b in range(-1, u.shape[0]):
@@ -96,7 +133,7 @@ def forward(u, lists, matrix, turned, lines, scale, taps, most, out, total, firs
                     if b >= 0:
                         unrolled(u[b, columns[e], c], -half - steps[e], line)
                     values = line if b >= 0 else ones
-                    add_taps(weight, (e - start[v]) * taps * COUNT, taps, areas[columns[e]], values, sums)
+                    add_taps(weight, (e - start[v]) * each, taps, folds, areas[columns[e]], values, sums)
                 for i in range(COUNT):
                     if b >= 0:
                         out[b, v, c, i] = sums[i] / whole[i]
@@ -105,67 +142,92 @@ def forward(u, lists, matrix, turned, lines, scale, taps, most, out, total, firs
 
 
 @njit(inline="always")
-def add_gains(gain, t, taps, area, flow, line, here):
-    """Add to the gains of the weights of one pair what one signal gives."""
-    for s in range(taps):
-        for i in range(COUNT):
-            gain[t + i] += flow[i] * (line[s + i] - here[i]) * area
-        t += COUNT
+def add_gains(gain, other, t, taps, folds, area, flow, line, here):
+    """Add to the gains of the weights of one pair what one signal gives; to ``other`` those of the second half."""
+    if folds == 2:
+        for s in range(taps):
+            for i in range(HALF):
+                gain[t + i] += flow[i] * (line[s + i] - here[i]) * area
+                other[t + i] += flow[i + HALF] * (line[s + i + HALF] - here[i + HALF]) * area
+            t += HALF
+    else:
+        for s in range(taps):
+            for i in range(COUNT):
+                gain[t + i] += flow[i] * (line[s + i] - here[i]) * area
+            t += COUNT
+
+
+@njit(**PART, fastmath=FLAGS)
+def unfold(gain, other, folds):
+    """Replace the gains of the two halves by their sum, and ``other`` by their difference."""
+    for t in range(gain.size):
+        if folds == 2:
+            gain[t], other[t] = gain[t] + other[t], gain[t] - other[t]
+        else:
+            other[t] = gain[t]
 
 
 @njit(**ENTRY, fastmath=FLAGS)
 def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad_u, sums, samples, block, first, last):
-    """Gradients from ``flow`` = grad / total [B,V,C,N], blocks of vertices ``first`` to ``last``.
+    """Compute gradients from ``flow`` = grad / total [B,V,C,N], blocks of vertices ``first`` to ``last``.
 
     Those in the metric are summed in ``sums [blocks,C,6]``, those in the profile, unless empty, in ``samples``.
     """
     start, columns, _, _, steps, areas = lists
-    half, size = taps // 2, most * taps * COUNT
-    y, place, weight = np.empty((4, size), u.dtype), np.empty(size, u.dtype), np.empty(size, u.dtype)
-    slope, gain = np.empty(size, u.dtype), np.empty(size, u.dtype)
-    below = np.empty(size, np.int32)
+    folds, turned = folded(matrix, turned)
+    half, each = taps // 2, turned.shape[1]
+    y, place, weight = (
+        np.empty((4, most * each), u.dtype),
+        np.empty(most * each, u.dtype),
+        np.empty(most * each, u.dtype),
+    )
+    slope, gain, other = np.empty(most * each, u.dtype), np.empty(most * each, u.dtype), np.empty(most * each, u.dtype)
+    below = np.empty(most * each, np.int32)
     line, found = np.empty(COUNT + taps, u.dtype), np.empty(COUNT, u.dtype)
     for item in range(first, last):
         sums[item] = 0
         for v in range(item * block, min((item + 1) * block, u.shape[1])):
-            size = locate(lists, v, turned, taps, y)
+            size = locate(lists, v, turned, y)
             for c in range(u.shape[2]):
                 weigh(y, matrix[c], lines, scale, below, place[:size], weight[:size], slope)
                 gain[:size] = 0
+                other[:size] = 0
                 for b in range(u.shape[0]):
                     found[:] = 0
                     for e in range(start[v], start[v + 1]):
-                        w, t, first_step = columns[e], (e - start[v]) * taps * COUNT, -half - steps[e]
+                        w, t, first_step = columns[e], (e - start[v]) * each, -half - steps[e]
                         unrolled(flow[b, w, c], first_step, line)
-                        add_taps(weight, t, taps, areas[v], line, found)
+                        add_taps(weight, t, taps, folds, areas[v], line, found)
                         unrolled(u[b, w, c], first_step, line)
-                        add_gains(gain, t, taps, areas[w], flow[b, v, c], line, out[b, v, c])
+                        add_gains(gain, other, t, taps, folds, areas[w], flow[b, v, c], line, out[b, v, c])
                     grad_u[b, v, c] = found
-                add_metric(y, place[:size], slope, gain, scale, sums[item, c])
+                unfold(gain[:size], other[:size], folds)
+                add_metric(y, place[:size], slope, gain, other, scale, sums[item, c])
                 if samples.shape[1] > 0:
                     add_profile(place[:size], gain, y[3], samples[item])
 
 
 @njit(inline="always")
-def add_metric(y, place, slope, gain, scale, total):
-    """Add what the taps of one vertex give to the gradient in the metric."""
+def add_metric(y, place, slope, gain, other, scale, total):
+    """Add what the taps of one vertex give to the gradient in the metric; a half turn changes the sign of two terms."""
     zero = slope.dtype.type(0)
     xx, yy, zz, xy, xz, yz = zero, zero, zero, zero, zero, zero
     for t in range(place.size):
-        flow = gain[t] * slope[t] / place[t] if place[t] > zero else zero
+        rate = slope[t] / place[t] if place[t] > zero else zero
+        flow, coupled = gain[t] * rate, other[t] * rate
         xx += flow * y[0, t] * y[0, t]
         yy += flow * y[1, t] * y[1, t]
         zz += flow * y[2, t] * y[2, t]
         xy += flow * y[0, t] * y[1, t]
-        xz += flow * y[0, t] * y[2, t]
-        yz += flow * y[1, t] * y[2, t]
-    rate = scale * scale * slope.dtype.type(0.5)
-    total[0] += rate * xx
-    total[1] += rate * yy
-    total[2] += rate * zz
-    total[3] += rate * xy
-    total[4] += rate * xz
-    total[5] += rate * yz
+        xz += coupled * y[0, t] * y[2, t]
+        yz += coupled * y[1, t] * y[2, t]
+    factor = scale * scale * slope.dtype.type(0.5)
+    total[0] += factor * xx
+    total[1] += factor * yy
+    total[2] += factor * zz
+    total[3] += factor * xy
+    total[4] += factor * xz
+    total[5] += factor * yz
 
 
 @njit(inline="always")

@@ -45,7 +45,7 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
 
 
 def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
-    """Depthwise convolution of volumes [B,C,D,H,W] with one kernel [C,1,KD,KH,KW] for all slices."""
+    """Convolve volumes [B,C,D,H,W] depthwise with one kernel [C,1,KD,KH,KW] for all slices."""
     slices, rows, columns = padding = [n // 2 for n in kernel.shape[2:]]
     if boundary != "zeros":
         u, padding = pad(u, rows, columns, boundary, slices), [0, 0, 0]
@@ -86,7 +86,7 @@ class _Volumes(Function):
 
 
 def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients in the signal and a depthwise kernel, with zeros outside."""
+    """Return gradients in the signal and a depthwise kernel, with zeros outside."""
     with torch.enable_grad():
         kernel = kernel.detach().requires_grad_()
         weight = expand(kernel).flatten(0, 1)
@@ -102,7 +102,7 @@ def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pull_of_volumes(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of :func:`of_volumes` in the signal and the kernel, with zeros outside."""
+    """Return gradients of :func:`of_volumes` in the signal and the kernel, with zeros outside."""
     padding = [n // 2 for n in kernel.shape[2:]]
     if _has_loops(grad):
         to_u, to_kernel = _pull_of_volumes(grad, u, kernel, padding, (True, True))
@@ -124,12 +124,12 @@ def _pull_of_volumes(
 
 
 def _has_loops(grad: Tensor) -> bool:
-    """Whether the compiled loops for gradients in kernels run here."""
+    """Return whether the compiled loops for gradients in kernels run here."""
     return grad.device.type == "cpu" and not _backend.refusal("convection", "numba", "cpu")
 
 
 def _products(grad: Tensor, u: Tensor, kernel: Tensor, padding: Sequence[int]) -> Tensor:
-    """Gradient in the kernel [C,1,KD,KH,KW] of a convolution of volumes, or of single planes."""
+    """Return the gradient in the kernel [C,1,KD,KH,KW] of a convolution of volumes, or of single planes."""
     out = torch.empty(kernel.shape[0], *kernel.shape[2:], dtype=torch.float64)
     slices, rows, columns = padding
     around, lines = pad(u, rows, columns, "zeros", slices), F.pad(grad, (0, kernel.shape[4] - 1))

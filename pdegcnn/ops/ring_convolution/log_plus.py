@@ -47,8 +47,8 @@ class RingTaps(Taps):
         """Return the least cost of each ring, reversed, ``[C,1 or F,G,1]``."""
         return self._alike().largest(self._points(u, costs), costs)[0]
 
-    def dearer(self, costs: Tensor) -> Tensor:
-        """Return how much dearer than the cheapest tap the dearest centre is, twice."""
+    def extra_cost(self, costs: Tensor) -> Tensor:
+        """Return twice what the largest cost of a centre exceeds the least cost of a tap by."""
         return 2 * (costs[..., self.start[:-1]].flatten(1).amax(1) - costs.flatten(1).amin(1))
 
     def _alike(self) -> RingTaps:
