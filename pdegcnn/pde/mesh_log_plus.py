@@ -58,7 +58,7 @@ def soft_dilation(
     lowest: Callable[[Tensor], Tensor],
     largest: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """``t log(sum a exp((u - k) / t) / sum a exp(-k / t))`` over the taps, which count by their areas a.
+    """Return ``t log(sum a exp((u - k) / t) / sum a exp(-k / t))`` over the taps, which count by their areas a.
 
     Args:
         u: signal [B,C,Or,V].

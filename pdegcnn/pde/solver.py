@@ -24,7 +24,7 @@ Radius = float | Sequence[float]
 """Radius of the window in units of length of the space, or (radians of orientation, units of length)."""
 
 NEGLIGIBLE = 40.0
-"""Taps of log-plus that cost so many temperatures more than the range of the signal weigh less than rounding."""
+"""Taps of log-plus that cost this many temperatures more than the range of the signal weigh less than rounding."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
 
 
 def _records(u: Tensor, kernel: Tensor) -> bool:
-    """Whether a backward pass by compiled loops may follow: of signals whose values may be looked at."""
+    """Return whether a backward pass by compiled loops may follow: of signals whose values may be read."""
     if not torch.is_grad_enabled() or not (u.requires_grad or kernel.requires_grad):
         return False
     plain = u.dtype in (torch.float32, torch.float64) and _has_loops(u)
