@@ -266,9 +266,8 @@ def dilation(
             truncated to the band; the window keeps its size in radians.
         semifield: ``"max_plus"``, or ``"log_plus"``: a soft maximum over the window,
             :math:`t \log(\sum a e^{(u(h) - k)/t} / \sum a e^{-k/t})` with the areas a of points, whose gradient
-            reaches all samples. It keeps constants, tends to the maximum for low temperatures t and to the mean of the
-            window for high ones. For ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u`
-            (Cole-Hopf).
+            reaches all samples. It tends to the maximum for low temperatures t and to the mean of the window for high
+            ones. For ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u` (Cole-Hopf).
         inner_orientations: as in :func:`convection`.
         temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` that may need
             gradients.
