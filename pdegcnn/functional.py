@@ -231,7 +231,7 @@ def dilation(
     radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
     semifield: str = "max_plus",
     inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
@@ -261,9 +261,8 @@ def dilation(
             less equivariant. Together with ``oversample`` it lowers that error too.
         oversample: how many times more finely ``u`` is read, one factor for all axes or (orientations, space); 1 reads
             the samples alone. On grids the supremum over the finer samples is taken at the samples; on SE(2) the
-            default also reads the middle of every cell, which halves the error for two to three times the time. On S2
-            and SO(3) over rings the signal is interpolated on a finer grid by its coefficients, dilated there, and
-            truncated to the band; the window keeps its size in radians.
+            default also reads the middle of every cell, ``(2, None)`` that of cells between twice as many orientations.
+            On S2 and SO(3) over rings the signal is dilated on a finer grid and truncated to the band.
         semifield: ``"max_plus"``, or ``"log_plus"``: a soft maximum over the window,
             :math:`t \log(\sum a e^{(u(h) - k)/t} / \sum a e^{-k/t})` with the areas a of points, whose gradient
             reaches all samples. It tends to the maximum for low temperatures t and to the mean of the window for high
@@ -273,7 +272,7 @@ def dilation(
             gradients.
 
     Returns:
-        A signal like ``u``, nowhere below it (except with ``oversample``, which truncates the band, and ``"log_plus"``,
+        A signal like ``u``, nowhere below it (except where the result is truncated to the band, and ``"log_plus"``,
         which stays between the least and greatest value). Points outside the image never count.
 
     Raises:
@@ -309,7 +308,7 @@ def erosion(
     radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
     semifield: str = "max_plus",
     inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,

@@ -315,6 +315,7 @@ PDE_LAYERS = [
               exact=not isinstance(s, RotationSpace))
         for name, s in EXAMPLES.items()
     ),
+    pde(SE2, ("dilation", "erosion"), "cells of more orientations", oversample=(2, None)),
     pde(S2, ("dilation",), "finer samples", {"hooks": "pieces"}, oversample=2),
 ]  # fmt: skip
 """PDE layers with one option each: metric, method, distance, border, window, splitting, subgrid; a tutorial's term."""

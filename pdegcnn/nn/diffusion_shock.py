@@ -55,7 +55,7 @@ class DiffusionShock(MetricTerm):
         boundary: str | None = None,
         padding_mode: str | None = None,
         subgrid: str | None = None,
-        oversample: int | tuple[int, int] | None = None,
+        oversample: int | tuple[int, int | None] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:

@@ -36,7 +36,7 @@ class LayerOptions(TypedDict, total=False):
     boundary: str | None
     padding_mode: str | None
     subgrid: str | None
-    oversample: int | tuple[int, int] | None
+    oversample: int | tuple[int, int | None] | None
     inner_orientations: int | None
     semifield: str
     temperature: float | None
@@ -129,7 +129,7 @@ class PDELayer(nn.Module):
         boundary: str | None = None,
         padding_mode: str | None = None,
         subgrid: str | None = None,
-        oversample: int | tuple[int, int] | None = None,
+        oversample: int | tuple[int, int | None] | None = None,
         inner_orientations: int | None = None,
         semifield: str = "max_plus",
         temperature: float | None = None,

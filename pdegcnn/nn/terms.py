@@ -279,7 +279,7 @@ class Morphology(MetricTerm):
         radius: Radius | None = None,
         distance: str | None = None,
         subgrid: str | None = None,
-        oversample: int | tuple[int, int] | None = None,
+        oversample: int | tuple[int, int | None] | None = None,
         semifield: str = "max_plus",
         inner_orientations: int | None = None,
         temperature: float | None = None,

@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def block(start, vertices, count, LANES: tl.constexpr, BLOCK: tl.constexpr):
-    """Where a program is: its plane, vertices and orientations, which of them exist, and the ends of their lists."""
+    """Return plane, vertices and orientations of a program, which of them exist, and the ends of their lists."""
     blocks = tl.cdiv(vertices, BLOCK)
     plane = (tl.program_id(0) // blocks).to(tl.int64)
     v = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
@@ -34,6 +34,6 @@ def pair(columns, offset, turn, steps, e, exists):
 
 @triton.jit
 def orientation(i, step, back, count):
-    """Orientation at the other vertex, ``step`` beside i, when its frame is ``back`` steps behind."""
+    """Return the orientation at the other vertex, ``step`` beside i, when its frame is ``back`` steps behind."""
     j = (i[None, :] + step - back) % count
     return tl.where(j < 0, j + count, j)

@@ -413,7 +413,8 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
         if not space.is_periodic:
             first, second, third = (SLICES * step for step in space.grid_steps)
             return Reach(pixels, pixels, pixels) if radius else Reach(first, second, third)
-        if radius is None and options.oversample not in (None, 1):
+        given = options.oversample
+        if radius is None and given not in (None, 1) and not (isinstance(given, tuple) and given[1] is None):
             turn = OVERSAMPLED_TURN
         return Reach(min(turn, math.pi), pixels, pixels)
     if isinstance(kernel_size, str):

@@ -22,8 +22,10 @@ from pdegcnn.kernels.heat import HeatTaps, cosines, features
 from pdegcnn.pde.grid_interpolation import turning_matrix
 from pdegcnn.spaces import SE2, GridSpace
 
-Oversample = int | tuple[int, int]
-"""How many times as many points are read as there are samples, along every axis or (orientations, space)."""
+Oversample = int | tuple[int, int | None]
+"""How many times as many points are read as there are samples, along every axis or (orientations, space).
+
+With None for space the middle of every cell of the finer orientations is read, as by default."""
 Shift = tuple[float, float, float]
 """Slices, rows and columns."""
 CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
@@ -55,13 +57,14 @@ SAMPLES = (Pass(((0.0, 0.0, 0.0),)),)
 """The samples alone."""
 
 
-def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
+def check_oversample(value: object, space: GridSpace) -> tuple[int, int | None]:
     """Return factors along orientations and space, else raise."""
     if isinstance(value, (tuple, list)):
         factors = cast("Sequence[object]", value)
         if len(factors) != 2:
             raise ValueError(f"oversample: expected an int or two of them (orientations, space), got {value!r}")
-        turns, cells = (_checks.positive_int("oversample", factor) for factor in factors)
+        turns = _checks.positive_int("oversample", factors[0])
+        cells = None if factors[1] is None else _checks.positive_int("oversample", factors[1])
         if not space.has_orientations and turns != 1:
             raise ValueError(f"oversample: expected (1, factor) on {space}, which has no orientations, got {factors}")
         return turns, cells
@@ -104,11 +107,11 @@ def _first_quarter(space: GridSpace) -> int:
 
 def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
     """Return what dilation reads: with None on SE(2) samples and the middle of every cell, elsewhere the samples."""
-    if oversample is None:
+    turns, cells = (1, None) if oversample is None else check_oversample(oversample, space)
+    if cells is None:
         if space.orientations > 1:
-            return (Pass(CENTRED),)
+            return (Pass(CENTRED * turns),)
         return tuple(Pass((shift,)) for shift in CENTRED) if space.has_orientations else SAMPLES
-    turns, cells = check_oversample(oversample, space)
     turns = turns if space.orientations > 1 else 1
     parts = [i / cells for i in range(cells)]
     shifts = product((0.0,) if space.is_periodic else parts, parts, parts)

@@ -32,7 +32,7 @@ def diffusion_shock(
     boundary: str | None = None,
     padding_mode: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
 ) -> Tensor:
     r"""Take one step of diffusion where a signal is flat, and of dilation or erosion (shocks) at edges.
 

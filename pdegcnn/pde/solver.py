@@ -24,7 +24,7 @@ Radius = float | Sequence[float]
 """Radius of the window in units of length of the space, or (radians of orientation, units of length)."""
 
 NEGLIGIBLE = 40.0
-"""Taps of log-plus that cost this many temperatures more than the range of the signal weigh less than rounding."""
+"""Taps of log-plus whose costs exceed the range of the signal by this many temperatures weigh less than rounding."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Options:
     distance: str | None = None
     boundary: str | None = None
     subgrid: str | None = None
-    oversample: int | tuple[int, int] | None = None
+    oversample: int | tuple[int, int | None] | None = None
     semifield: str | None = None
     smoothing: Radius | None = None
     inner_orientations: int | None = None

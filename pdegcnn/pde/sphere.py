@@ -248,7 +248,7 @@ def window_steps(space: S2 | SO3, angle: float, length: float) -> tuple[float, f
 def _enclosing_sizes(
     u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float, beyond: Tensor | None
 ) -> tuple[int, int]:
-    """Return the smallest window that holds every neighbour whose cost is below the range of u: others cannot matter.
+    """Return the smallest window that holds every neighbour whose cost is below the range of u.
 
     ``beyond``: what may be added to it for every channel.
     """

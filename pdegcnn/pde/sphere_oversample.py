@@ -15,7 +15,7 @@ from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.spaces import S2, SO3, RotationSpace
 
 
-def factors_of(space: RotationSpace, oversample: int | tuple[int, int] | None) -> tuple[int, int]:
+def factors_of(space: RotationSpace, oversample: int | tuple[int, int | None] | None) -> tuple[int, int]:
     """Return the factors of the orientations and of the grid; raise unless ``oversample`` says them."""
     if oversample is None:
         return 1, 1

@@ -81,7 +81,10 @@ def variants(module: Any) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _more_orientations(module: Morphology | Convection) -> list[dict[str, Any]]:
-    return [{"inner_orientations": 2 * module.space.orientations}] if isinstance(module.space, SE2) else []
+    if not isinstance(module.space, SE2):
+        return []
+    closer = [{"oversample": (2, None)}] if isinstance(module, Morphology) else []
+    return [*closer, {"inner_orientations": 2 * module.space.orientations}]
 
 
 def _terms(module: Morphology | Convection, changes: list[dict[str, Any]]) -> Iterator[tuple[str, nn.Module]]:

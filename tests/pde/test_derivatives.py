@@ -284,7 +284,7 @@ def test_tubes_and_sheets_know_what_is_across_them() -> None:
     turn = torch.linalg.matrix_exp(torch.tensor([[0, -0.4, 0.3], [0.4, 0, -0.7], [-0.3, 0.7, 0]], **DOUBLE))
     along, first, second = torch.einsum("ij,j...->i...", turn, torch.stack((x, y, z)))
     for square, across in ((first**2 + second**2, 1), (first**2, 1)):
-        u = torch.exp(-square / 8)[None, None] + 0.01 * along**2  # flat along it, except for a little bend
+        u = torch.exp(-square / 8)[None, None] + 0.01 * along**2  # flat along it, except for a small bend
         found = lateral_laplacian(u, pg.R3(), smoothing=0.5)[0, 0, 7, 7, 7]
         bend = -across / 4 / (1 + 0.25 / 4)  # of the Gaussian, smoothed; less than itself
         assert bend * 1.1 < found < bend * 0.75

@@ -58,7 +58,7 @@ def _store(corners, positions, turn, n, real, v0, v1, v2, x0, y0, x1, y1, x2, y2
 
 @triton.jit
 def _count_below(keys, key, size, bits, BLOCK: tl.constexpr):
-    """How many of the ascending keys are at most ``key``, by bisection."""
+    """Count how many of the ascending keys are at most ``key``, by bisection."""
     low, high = tl.zeros([BLOCK], tl.int32), tl.full([BLOCK], 0, tl.int32) + size
     for _ in range(bits):
         middle = (low + high) // 2

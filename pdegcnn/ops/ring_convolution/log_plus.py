@@ -61,7 +61,7 @@ class RingTaps(Taps):
 
 
 def log_plus_mean(u: Tensor, costs: Tensor, temperature: Tensor | float, taps: RingTaps, sign: int = +1) -> Tensor:
-    """Return ``t log(sum exp((u - k) / t) / sum exp(-k / t))`` over the taps of each ring: constants stay.
+    """Return ``t log(sum exp((u - k) / t) / sum exp(-k / t))`` over the taps of each ring: constants are kept.
 
     Args:
         u: signal [B,C,F,G,n].

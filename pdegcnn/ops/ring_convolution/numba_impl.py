@@ -47,7 +47,7 @@ def _summed(loop: str, u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor) -
 
 
 def _turns(u: Tensor, kernels: int) -> bool:
-    """Return whether rings are points and one kernel serves all of the fibre, which then becomes the inner axis."""
+    """Return whether rings are points and the kernel serves all of the fibre, which then becomes the inner axis."""
     return u.shape[4] == 1 and u.shape[2] > 1 and kernels == 1
 
 

@@ -21,7 +21,7 @@ def slots(u: Tensor, taps: Tensor, start: Tensor, longest: int) -> Iterator[tupl
 
 
 def correlate(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
-    """Return ``sum over s of u[(f+df) mod F,ring,(j+dj) mod n] * kernel[f,s]`` over the taps s of each ring."""
+    """Compute ``sum over s of u[(f+df) mod F,ring,(j+dj) mod n] * kernel[f,s]`` over the taps s of each ring."""
     out = torch.zeros_like(u)
     for value, number, exists in slots(u, taps, start, longest):
         out = out + torch.where(exists[:, None], value * kernel[:, :, number, None], 0)
