@@ -4,7 +4,7 @@
     python -m benchmarks.against REV --rows digits mesh
     python -m benchmarks.against REV --markdown   # the table as it stands in docs/benchmarks/against.md
 
-Each revision runs in a fresh process of its own, and the two take turns call by call, so that the load of the machine
+Each revision runs in a fresh process, and the two take turns call by call, so that the load of the machine
 falls on both. With OMP_NUM_THREADS=1 the times are processor times. Medians are printed, and the load.
 """
 
@@ -153,7 +153,7 @@ def serve() -> None:
 
 
 class Side:
-    """The library of one folder in a process of its own."""
+    """The library of one folder in a separate process."""
 
     def __init__(self, folder: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'examples'}"}

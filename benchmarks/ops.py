@@ -2,7 +2,7 @@
 
     python -m benchmarks.ops            # table, plot and CSV into docs/benchmarks/, about seven minutes
     python -m benchmarks.ops --quick    # the small sizes only, half a minute
-    python -m benchmarks.ops --parts terms    # these rows anew, the others stay
+    python -m benchmarks.ops --parts terms    # measure these rows again, keep the others
     python -m tools.readme_table        # the README's table from the CSV
 
 Versions of one operator take turns, and the medians are printed, so that ratios hold on a busy machine too; with

@@ -168,7 +168,7 @@ def sizes(width: int, largest: int) -> list[str]:
 
 
 def training() -> list[str]:
-    """The table of training steps on street scenes, one after the other in this process."""
+    """The table of training steps on street scenes, in turn in this process."""
     import torch
 
     from pdegcnn.models import hyperbolic_segmenter

@@ -40,9 +40,10 @@ METRICS = {
     "(.5, 1.5, 1)": torch.tensor([0.5, 1.5, 1.0], dtype=torch.float64),
     "full": (TURN @ TURN)[None],
 }
+CLOSER = "oversample=(2, None)"
 OLD = {"kernel_size": 5, "oversample": 1, "distance": "half_angle"}
 DILATION: dict[str, dict[str, Any]] = {"old default": OLD, "default": {}, "oversample=1": {"oversample": 1}}
-DILATION["oversample=2"] = {"oversample": 2}
+DILATION |= {CLOSER: {"oversample": (2, None)}, "oversample=2": {"oversample": 2}}
 CONVECTION = {"linear": {"method": "linear"}, "default": {}, "spectral": {"method": "spectral"}}
 DIFFUSION = {
     "sampled, 5 taps": {"method": "sampled", "kernel_size": 5},
@@ -239,6 +240,7 @@ def chains(quick: bool) -> Iterable[Row]:
         "old default": ChainOptions("steerable", {"method": "linear"}, OLD),
         "default": ChainOptions(),
         "oversample=2": ChainOptions(None, {}, {"oversample": 2}),
+        CLOSER: ChainOptions(None, {}, {"oversample": (2, None)}),
         INSIDE: ChainOptions(None, inside, inside, 4),
         BEST: ChainOptions(None, inside | exact, inside | {"oversample": 2}, 4),
     }

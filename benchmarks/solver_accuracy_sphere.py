@@ -108,7 +108,7 @@ def costs(run: Callable[[Tensor, Tensor], Tensor], x: Tensor, parameter: Tensor)
 
 
 def equivariance(space: pg.S2 | pg.SO3, layers: int, quick: bool) -> list[Row]:
-    """Dilations one after the other, read in every way."""
+    """Dilations one by one, read in every way."""
     u, rows, usual = rough(space), [], (1.0, 1.0)
     weights = (1 / space.metric_scale).float()
     shape = (2, CHANNELS, *u.shape[2:])

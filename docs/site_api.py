@@ -154,17 +154,18 @@ def write_pages(folder: Path) -> None:
 
 
 def _plain(line: str) -> str:
-    """A line of a docstring with ``[..., *shape]`` and ``|x|`` outside literals kept from being markup."""
-    parts = re.split(r"(``.*?``)", line)
+    """A line of a docstring with ``[..., *shape]`` and ``|x|`` outside literals and formulas kept from being markup."""
+    parts = re.split(r"(``.*?``|:math:`.*?`)", line)
     parts[::2] = [re.sub(r"\*(?=\w+\.shape|shape|space)", r"\*", part).replace("|", r"\|") for part in parts[::2]]
     return "".join(parts)
 
 
 def escape(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Formulas in docstrings are plain text: see `_plain`. Literal blocks stay as they are."""
+    """Keep shapes and bars in docstrings from being markup, except in literal blocks and formulas; see `_plain`."""
     literal = False
     for n, line in enumerate(lines):
-        literal = literal and (not line.strip() or line.startswith("    "))
+        formula = line.startswith(".. math::")
+        literal = formula or (literal and (not line.strip() or line.startswith("    ")))
         lines[n] = line if literal else _plain(line)
         literal = literal or line.rstrip().endswith("::")
 

@@ -92,12 +92,12 @@ def accuracy(model: nn.Module, data: Textures) -> float:
     return float((named(model, data.images) == data.labels).double().mean())
 
 
-def measure(model: nn.Module, seconds: float, turned: dict[int, Textures], anyhow: Textures) -> dict[str, Any]:
+def measure(model: nn.Module, seconds: float, turned: dict[int, Textures], any_angle: Textures) -> dict[str, Any]:
     """What the table and the picture show."""
     by_angle = {angle: accuracy(model, data) for angle, data in turned.items()}
     return {
         "upright": by_angle[0],
-        "any_angle": accuracy(model, anyhow),
+        "any_angle": accuracy(model, any_angle),
         "worst_angle": min(by_angle.values()),
         "parameters": sum(p.numel() for p in model.parameters()),
         "seconds": seconds,
@@ -142,13 +142,13 @@ def main() -> None:
     steps, crops = (2, 4) if chosen.smoke else (chosen.steps, CROPS)
     data = textures(crops, chosen.seed)
     turned = {angle: textures(-(-crops // 3), chosen.seed, test=True, angle=angle) for angle in ANGLES}
-    anyhow = textures(crops, chosen.seed + 1, test=True, angle=None)
+    any_angle = textures(crops, chosen.seed + 1, test=True, angle=None)
     print(f"{3 * crops} upright crops of {', '.join(TEXTURES)} to train, {steps} steps of {BATCH}", flush=True)
     models, results = {}, {}
     for name in RATES:
         print(f"training the {name} ...", flush=True)
         models[name], seconds = train(name, data, steps, chosen.seed)
-        results[name] = measure(models[name], seconds, turned, anyhow)
+        results[name] = measure(models[name], seconds, turned, any_angle)
     print("\naccuracy on other crops of the same photographs\n" + table(results, ROWS) + "\n")
     write(chosen.out, models, {"seed": chosen.seed, "steps": steps, "networks": results}, turned)
     print(f"wrote {chosen.out / 'demo.png'}, both networks and results.json")

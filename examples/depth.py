@@ -25,7 +25,8 @@ from pdegcnn_examples.command_line import load_or_exit
 from pdegcnn_examples.datasets import Depths, DepthSplit, motorcycle, nyu, rooms
 from pdegcnn_examples.networks.scenes import NETS
 from pdegcnn_examples.plots.depth import depth_pictures
-from pdegcnn_examples.training import distributed, local_device, rank, read_weights, recipe, write_file
+from pdegcnn_examples.training import distributed, local_device, rank, recipe
+from pdegcnn_examples.training.programs import Programs, save_picture, trained
 
 OWN: dict[str, dict[str, Any]] = {name: {"rate": 0.005} for name in NETS}
 """Settings of each network; all else is shared."""
@@ -138,18 +139,7 @@ def picture(chosen: argparse.Namespace) -> None:
     task, photograph = DepthTask(split), real()
     shown = Depths(*(part[: chosen.count] for part in split.test))
     found = {}
-    for run in chosen.runs:
-        net = run.name.split("-")[1] if "-" in run.name else run.name
-        if net not in NETS:
-            raise SystemExit(
-                f"--runs: expected folders called depth-NET, NET being one of {', '.join(NETS)}; got {run}"
-            )
-        model = NETS[net](3, 1)
-        try:
-            model.load_state_dict(read_weights(run / "weights.safetensors"))
-        except (FileNotFoundError, ValueError, RuntimeError) as error:
-            raise SystemExit(f"--runs: expected weights.safetensors of 'depth.py train' in {run} ({error})") from error
-        model = model.to(local_device()).eval()
+    for net, model in trained(chosen.runs, NETS, lambda net: NETS[net](3, 1)):
         found[net] = list(task.found(model, shown))
         if photograph is not None:
             one = task.found(model, photograph)[0]
@@ -159,33 +149,20 @@ def picture(chosen: argparse.Namespace) -> None:
     if photograph is not None:
         images, depths = [*images, photograph.images[0]], [*depths, photograph.depths[0]]
     figure = depth_pictures(images, depths, found)
-    write_file(chosen.picture, lambda fresh: figure.savefig(fresh, format="png", dpi=110))
-    print(f"wrote {chosen.picture}")
-
-
-def arguments() -> argparse.Namespace:
-    """The command line: one of two programs."""
-    data = "folder with photographs and depths, see datasets.nyu (default: rendered rooms)"
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    programs = made.add_subparsers(dest="program", required=True)
-    one = programs.add_parser("train", parents=[recipe.parser("", out="runs/depth", data=data, add_help=False)])
-    one.add_argument("--net", choices=tuple(NETS), default="hyperbolic", help="network (%(default)s)")
-    one.add_argument("--choosing", action="store_true", help="leave the test part alone: for choosing settings")
-    two = programs.add_parser("picture")
-    two.add_argument("--runs", type=Path, nargs="+", required=True, help="folders depth-NET... of 'train'")
-    two.add_argument("--picture", type=Path, required=True, help="PNG to write")
-    two.add_argument("--count", type=int, default=4, help="rooms to show (%(default)s)")
-    two.add_argument("--data", type=Path, help=data)
-    two.add_argument("--smoke", action="store_true", help="little data")
-    for program in (one, two):
-        program.add_argument("--shrink", type=int, default=4, help="of DIR's pictures, a side (%(default)s)")
-    return made.parse_args()
+    save_picture(figure, chosen.picture)
 
 
 def main() -> None:
-    """Run the chosen program."""
-    chosen = arguments()
-    {"train": train, "picture": picture}[chosen.program](chosen)
+    """Run the program that the command line names."""
+    data = "folder with photographs and depths, see datasets.nyu (default: rendered rooms)"
+    programs = Programs(__doc__, "depth", NETS, data)
+    programs.train.add_argument("--choosing", action="store_true", help="leave the test part alone: to choose settings")
+    drawing = programs.add_picture()
+    drawing.add_argument("--count", type=int, default=4, help="rooms to show (%(default)s)")
+    drawing.add_argument("--data", type=Path, help=data)
+    for program in (programs.train, drawing):
+        program.add_argument("--shrink", type=int, default=4, help="of DIR's pictures, a side (%(default)s)")
+    programs.run(train=train, picture=picture)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from pdegcnn_examples.training import Settings, parameters, recipe
 from pdegcnn_examples.training.result_file import write_result
 
 NOISE, KNOWN, PATCHES, MISSING = 0.5, 0.4, 6, 0.2
-"""Noise by root mean square of the field, share of vertices known outside of the patches, number and area of these."""
+"""Noise by root mean square of the field, share of vertices known outside the patches, number and area of these."""
 KINDS = ("connection", "in space", "in frames")
 ROWS = {
     "parameters": ("parameters", "{}"),

@@ -5,16 +5,15 @@
     python examples/plane_detection.py picture --runs runs/ships-pde runs/ships-cnn --picture ships.png
 
 Both networks see the same upright scenes for equally many steps, with the same loss; no scene is turned. Then they
-are tested on upright and on turned scenes. Ships head east or west. Turned scenes are drawn anew, each turned by an
-angle of its own. Of the picture of nuclei, the left half is for training and the right part for testing, upright and
-after quarter turns; a strip between them shows how training goes on.
+are tested on upright and on turned scenes. Ships head east or west. Turned scenes are other scenes, each at its own
+angle. The left half of the picture of nuclei is for training and the right part for testing, upright and after quarter
+turns; a strip between them shows how training goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,8 @@ from torch import Tensor, nn
 from pdegcnn.models import Detector, average_precision, turn_boxes
 from pdegcnn_examples.datasets import Boxed, drawn_ships, nuclei_boxes
 from pdegcnn_examples.networks.boxes import NETS
-from pdegcnn_examples.training import distributed, local_device, rank, read_weights, recipe, write_file
+from pdegcnn_examples.training import distributed, local_device, rank, recipe
+from pdegcnn_examples.training.programs import Programs, save_picture, trained
 
 OWN: dict[str, dict[str, Any]] = {"pde": {"rate": 0.01}, "cnn": {"rate": 0.01}}
 """Settings of each network; all else is shared."""
@@ -169,9 +169,6 @@ def picture(chosen: argparse.Namespace) -> None:
     """Draw test images, their true boxes, and what each run finds."""
     from pdegcnn_examples.plots.boxes import box_pictures
 
-    nets = [next((n for n in run.name.split("-") if n in NETS), "") for run in chosen.runs]
-    if not all(nets):
-        raise SystemExit(f"--runs: expected folders whose names hold one of {', '.join(NETS)}, got {chosen.runs}")
     data = load(chosen)
     if chosen.nuclei:
         test = cut(data.test["upright"], slice(160, 320), slice(16, 176))
@@ -181,40 +178,19 @@ def picture(chosen: argparse.Namespace) -> None:
         shown = [(name, part, place) for name, part in data.test.items() for place in (0, 1)]
     rows = {f"{name} {place + 1}": part.images[place, 0] for name, part, place in shown}
     boxes = {"truth": [part.targets[place]["boxes"] for _, part, place in shown]}
-    for run, net in zip(chosen.runs, nets):
-        model = build(net, data.name)
-        try:
-            model.load_state_dict(read_weights(run / "weights.safetensors"))
-        except (FileNotFoundError, ValueError, RuntimeError) as error:
-            raise SystemExit(f"--runs: expected weights.safetensors of 'train' in {run} ({error})") from error
-        model.to(local_device()).eval()
+    for net, model in trained(chosen.runs, NETS, lambda net: build(net, data.name)):
         name = {"pde": "PDE layers on SE(2)", "cnn": "plain CNN"}[net]
         boxes[name] = [found(model, part.images[[place]], SHOWN)[0]["boxes"] for _, part, place in shown]
     figure = box_pictures(rows, boxes)
-    write_file(chosen.picture, lambda fresh: figure.savefig(fresh, format="png", dpi=110))
-    print(f"wrote {chosen.picture}")
-
-
-def arguments() -> argparse.Namespace:
-    """Read the command line: one of two programs."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    programs = made.add_subparsers(dest="program", required=True)
-    common = recipe.parser("", out="runs/plane_detection", data=argparse.SUPPRESS, add_help=False)
-    one = programs.add_parser("train", parents=[common])
-    one.add_argument("--net", choices=tuple(NETS), default="pde", help="network (%(default)s)")
-    two = programs.add_parser("picture")
-    two.add_argument("--runs", type=Path, nargs="+", required=True, help="folders plane_detection-NET... of 'train'")
-    two.add_argument("--picture", type=Path, required=True, help="PNG to write")
-    two.add_argument("--smoke", action="store_true", help="few images")
-    for program in (one, two):
-        program.add_argument("--nuclei", action="store_true", help="the picture of the package stardist (drawn ships)")
-    return made.parse_args()
+    save_picture(figure, chosen.picture)
 
 
 def main() -> None:
-    """Run the chosen program."""
-    chosen = arguments()
-    {"train": train, "picture": picture}[chosen.program](chosen)
+    """Run the program that the command line names."""
+    programs = Programs(__doc__, "plane_detection", NETS)
+    for program in (programs.train, programs.add_picture()):
+        program.add_argument("--nuclei", action="store_true", help="the picture of the package stardist (drawn ships)")
+    programs.run(train=train, picture=picture)
 
 
 if __name__ == "__main__":

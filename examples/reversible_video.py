@@ -31,11 +31,11 @@ from pdegcnn_examples.training import Settings, parameters, recipe, write_result
 
 WAYS = ("plain", "checkpoint_sqrt", "reversible", "reversible + block-low-rank", "frame by frame")
 EVERY = 4
-"""Every so many frames have a mask."""
+"""Distance between frames with a mask."""
 RATES = (0.01, 0.01)
 """Highest learning rates of the 3D networks and of the one frame by frame."""
 HELD = 3
-"""With ``--choosing``, every so many of these are held out."""
+"""With ``--choosing``, hold out one of this many."""
 
 
 class FrameByFrame(torch.nn.Module):
@@ -167,8 +167,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with DAVIS 2016 (default: moving shapes)")
     parser.add_argument("--clip", default="camel", help="name of a DAVIS clip")
-    parser.add_argument("--shrink", type=int, default=1, help="means over blocks of so many pixels")
-    parser.add_argument("--frames", type=int, help="at most so many frames (default: 16 drawn ones, the whole clip)")
+    parser.add_argument("--shrink", type=int, default=1, help="means over blocks of this many pixels")
+    parser.add_argument("--frames", type=int, help="at most this many frames (default: 16 drawn ones, the whole clip)")
     parser.add_argument("--size", type=int, default=48, help="side of the moving shapes' frames")
     parser.add_argument("--net", choices=WAYS, default=WAYS[-2], help="which of them to train (%(default)s)")
     parser.add_argument("--choosing", action="store_true", help="judge by masks held out: for choosing settings")

@@ -93,7 +93,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--net", choices=tuple(NETS), default="small", help="network (%(default)s)")
     made.add_argument("--validation", type=int, default=0, help="training digits held out for scores (%(default)s)")
     made.add_argument("--augmentation", type=float, default=1.0, help="strength, 0 for none (%(default)s)")
-    made.add_argument("--limit", type=int, help="train on so many digits only, and test on as many")
+    made.add_argument("--limit", type=int, help="train and test on this many digits only")
     made.add_argument("--weights", type=argparse.FileType("rb"), help="no training: test these weights")
     chosen = made.parse_args()
     if not 0 <= chosen.augmentation <= 3:

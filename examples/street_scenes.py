@@ -5,7 +5,7 @@
     python examples/street_scenes.py --data DIR --net plain
 
 With ``--choosing``, a sixth of the training part is held out, and the validation part is left alone.
-All have the same loop, loss and pictures. The memory of a training step is measured in a process of its own. Without
+All have the same loop, loss and pictures. The memory of a training step is measured in a separate process. Without
 data, drawn discs and squares stand in.
 """
 
@@ -106,7 +106,7 @@ def main() -> None:
     """Train a network, test it, write its result."""
     made = recipe.parser(__doc__, out="runs/street_scenes", data="folder with CamVid (default: drawn scenes)")
     made.add_argument("--net", choices=tuple(OWN), default="hyperbolic", help="network (%(default)s)")
-    made.add_argument("--shrink", type=int, default=1, help="means over blocks of so many pixels (%(default)s)")
+    made.add_argument("--shrink", type=int, default=1, help="means over blocks of this many pixels (%(default)s)")
     made.add_argument("--choosing", action="store_true", help="leave the validation part alone")
     made.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     chosen = made.parse_args()

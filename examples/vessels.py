@@ -38,6 +38,7 @@ from pdegcnn_examples.training import (
     recipe,
     write_json,
 )
+from pdegcnn_examples.training.programs import Programs
 
 OWN: dict[str, dict[str, Any]] = {
     "ship": {"rate": 0.02, "evaluate_every": 10},
@@ -149,7 +150,7 @@ def with_chances(model: nn.Module) -> nn.Module:
 
 
 def predictions(model: nn.Module, chosen: list[Picture]) -> tuple[Tensor, Tensor]:
-    """Chances and truth of all pixels in the fields of view, one after the other."""
+    """Chances and truth of all pixels in the fields of view, concatenated."""
     found = [pg.vessels.probability(with_chances(model), p.pixels)[p.field] for p in chosen]
     return torch.cat(found), torch.cat([p.vessels[p.field] for p in chosen])
 
@@ -238,6 +239,10 @@ def spread(chosen: list[Picture], count: int) -> list[Picture]:
 
 def train(chosen: argparse.Namespace) -> None:
     """Train on some photographs, choose the threshold on them, test on the others."""
+    if chosen.patience is not None and not chosen.validation:
+        raise SystemExit("--patience: expected --validation N beside it: the score of photographs held out decides")
+    if not 1 <= chosen.photographs <= 1000:
+        raise SystemExit(f"--images: expected a number from 1 to 1000, got {chosen.photographs}")
     own = {"epochs": 60, "batch": 8, "average": 0.998, "clip": 5.0, "score": "auc"} | OWN[chosen.net]
     how = recipe.settings(chosen, **own)
     split, name = load(chosen)
@@ -280,31 +285,18 @@ def evaluate(chosen: argparse.Namespace) -> None:
         print(f"{key:>28}  {value:.5g}")
 
 
-def arguments() -> argparse.Namespace:
-    """The command line: one of three programs."""
-    data = "folder with DRIVE (default: drawn pictures)"
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    programs = made.add_subparsers(dest="program", required=True)
-    one = programs.add_parser("train", parents=[recipe.parser("", out="runs/vessels", data=data, add_help=False)])
-    one.add_argument("--net", choices=tuple(NETS), default="pde", help="network (%(default)s)")
-    one.add_argument("--images", dest="photographs", type=int, default=20, help="training photographs (%(default)s)")
-    one.add_argument("--validation", type=int, default=0, help="training photographs held out (%(default)s)")
-    two = programs.add_parser("evaluate")
-    two.add_argument("--data", type=Path, help=data)
-    two.add_argument("--smoke", action="store_true", help="two small pictures")
-    two.add_argument("--weights", type=Path, required=True, help="weights.safetensors of 'train'")
-    chosen = made.parse_args()
-    if getattr(chosen, "patience", None) is not None and not chosen.validation:
-        made.error("--patience: expected --validation N beside it: the score of photographs held out decides")
-    if not 1 <= getattr(chosen, "photographs", 1) <= 1000:
-        made.error(f"--images: expected a number from 1 to 1000, got {chosen.photographs}")
-    return chosen
-
-
 def main() -> None:
-    """Run the chosen program."""
-    chosen = arguments()
-    {"train": train, "evaluate": evaluate}[chosen.program](chosen)
+    """Run the program that the command line names."""
+    data = "folder with DRIVE (default: drawn pictures)"
+    programs = Programs(__doc__, "vessels", NETS, data, usual="pde")
+    images = "training photographs (%(default)s)"
+    programs.train.add_argument("--images", dest="photographs", type=int, default=20, help=images)
+    programs.train.add_argument("--validation", type=int, default=0, help="training photographs held out (%(default)s)")
+    judging = programs.add("evaluate")
+    judging.add_argument("--data", type=Path, help=data)
+    judging.add_argument("--smoke", action="store_true", help="two small pictures")
+    judging.add_argument("--weights", type=Path, required=True, help="weights.safetensors of 'train'")
+    programs.run(train=train, evaluate=evaluate)
 
 
 if __name__ == "__main__":

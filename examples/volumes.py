@@ -6,7 +6,7 @@
 
 Both have the same loop, loss, patches and mirrors. Of the nuclei, the first rows are trained on, some in the middle
 choose the epoch, the last test it; tubes are three volumes. The floor is the best threshold of the training part. The
-memory of a step is measured in a process of its own.
+memory of a step is measured in a separate process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +25,8 @@ import pdegcnn as pg
 from pdegcnn_examples.datasets import LabelledVolume, drawn_tubes, nuclei
 from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.volumes import NETS
-from pdegcnn_examples.training import distributed, local_device, rank, read_weights, recipe, write_file
+from pdegcnn_examples.training import distributed, local_device, rank, recipe
+from pdegcnn_examples.training.programs import Programs, save_picture, trained
 
 OWN: dict[str, dict[str, Any]] = {"pde": {"rate": 0.01}, "unet": {"rate": 0.01}}
 """Settings of each network; all else is shared."""
@@ -113,7 +113,7 @@ def load(chosen: argparse.Namespace) -> tuple[Split, str]:
 
 
 def one(chosen: argparse.Namespace, task: VolumeTask, batch: int) -> None:
-    """Print the megabytes and seconds of one training step of so many patches, the second step of this process."""
+    """Print the megabytes and seconds of one training step on this many patches, the second step of this process."""
     torch.manual_seed(0)
     model, random = NETS[chosen.net](1, 1, task.space), np.random.default_rng(0)
     for size in (1, batch):
@@ -153,46 +153,20 @@ def picture(chosen: argparse.Namespace) -> None:
 
     split, _ = load(chosen)
     task, masks = VolumeTask(split), {"truth": split.test.labels}
-    for run in chosen.runs:
-        net = run.name.split("-")[1] if "-" in run.name else run.name
-        if net not in NETS:
-            raise SystemExit(f"--runs: expected folders called volumes-NET, NET one of {', '.join(NETS)}; got {run}")
-        model = NETS[net](1, 1, task.space)
-        try:
-            model.load_state_dict(read_weights(run / "weights.safetensors"))
-        except (FileNotFoundError, ValueError, RuntimeError) as error:
-            raise SystemExit(
-                f"--runs: expected weights.safetensors of 'volumes.py train' in {run} ({error})"
-            ) from error
-        masks[net] = task.found(model.to(local_device()).eval(), split.test)
+    for net, model in trained(chosen.runs, NETS, lambda net: NETS[net](1, 1, task.space)):
+        masks[net] = task.found(model, split.test)
     depth = split.test.values.shape[0]
     figure = slice_pictures(split.test.values, masks, [depth // 4, depth // 2, 3 * depth // 4])
-    write_file(chosen.picture, lambda fresh: figure.savefig(fresh, format="png", dpi=110))
-    print(f"wrote {chosen.picture}")
-
-
-def arguments() -> argparse.Namespace:
-    """The command line: one of two programs."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    programs = made.add_subparsers(dest="program", required=True)
-    one = programs.add_parser(
-        "train", parents=[recipe.parser("", out="runs/volumes", data=argparse.SUPPRESS, add_help=False)]
-    )
-    one.add_argument("--net", choices=tuple(NETS), default="pde", help="network (%(default)s)")
-    one.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    two = programs.add_parser("picture")
-    two.add_argument("--runs", type=Path, nargs="+", required=True, help="folders volumes-NET... of 'train'")
-    two.add_argument("--picture", type=Path, required=True, help="PNG to write")
-    two.add_argument("--smoke", action="store_true", help="a small volume")
-    for program in (one, two):
-        program.add_argument("--nuclei", action="store_true", help="the volume of the package stardist (drawn tubes)")
-    return made.parse_args()
+    save_picture(figure, chosen.picture)
 
 
 def main() -> None:
-    """Run the chosen program."""
-    chosen = arguments()
-    {"train": train, "picture": picture}[chosen.program](chosen)
+    """Run the program that the command line names."""
+    programs = Programs(__doc__, "volumes", NETS)
+    programs.train.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    for program in (programs.train, programs.add_picture()):
+        program.add_argument("--nuclei", action="store_true", help="the volume of the package stardist (drawn tubes)")
+    programs.run(train=train, picture=picture)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Argument checks. Every message names the argument, says what was expected and what came."""
+"""Checks of arguments. Every message names the argument, what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def kind(name: str, value: Any, wanted: type, example: str) -> Any:
 
 
 def signal(name: str, value: Any, ndim: int, layout: str) -> Tensor:
-    """Check a signal: a floating tensor of rank ``ndim`` without empty axes, but for the batch, its first."""
+    """Check a signal: a floating tensor of rank ``ndim`` without empty axes, except the batch, its first."""
     dense = isinstance(value, Tensor) and value.is_floating_point() and value.layout is torch.strided
     if dense and value.ndim == ndim and 0 not in value.shape[1:]:
         return value
@@ -57,14 +57,14 @@ def filled(name: str, value: Tensor, layout: str) -> Tensor:
     for axis, size in enumerate(value.shape[1:], 1):
         if size == 0:
             raise ValueError(
-                f"{name}: expected no empty axis but the batch in {layout}, "
+                f"{name}: expected no empty axis except the batch in {layout}, "
                 f"got shape {tuple(value.shape)} (axis {axis})"
             )
     return value
 
 
 def described(value: Any) -> str:
-    """Say what came in place of a tensor of another kind: its dtype, or the name of its class."""
+    """Return the dtype of a tensor or the name of another class, for messages of errors."""
     return f"dtype {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
@@ -93,7 +93,7 @@ def for_weights(name: str, value: Tensor, weight: Tensor) -> None:
 
 
 def autocasts(device: torch.device) -> bool:
-    """Whether autocast is on for a device; never for one that knows of none, such as meta."""
+    """Return whether autocast is on for a device; False for devices without autocast, such as meta."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
@@ -108,13 +108,13 @@ def same_kind(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
 def odd(name: str, sizes: Sequence[int]) -> None:
     """Raise unless every size is a positive odd number."""
     for size in sizes:
-        size = int(size) if isinstance(size, Tensor) else size  # what torch.jit.trace makes of shapes
+        size = int(size) if isinstance(size, Tensor) else size  # torch.jit.trace turns shapes into tensors
         if not isinstance(size, int) or not 0 < size < LIMIT or size % 2 == 0:
             raise ValueError(f"{name}: expected positive odd sizes (below 2**31), got {tuple(sizes)}")
 
 
 def odd_sizes(name: str, value: Any, count: int) -> tuple[int, ...]:
-    """Return ``count`` positive odd sizes, given as so many or as one for all, else raise."""
+    """Return ``count`` positive odd sizes, given as ``count`` numbers or one for all, else raise."""
     sizes = (value,) * count if isinstance(value, int) else value
     if not isinstance(sizes, (tuple, list)) or any(isinstance(s, bool) or not isinstance(s, int) for s in sizes):
         raise TypeError(f"{name}: expected an odd int or {count} of them, got {value!r}")
@@ -125,8 +125,9 @@ def odd_sizes(name: str, value: Any, count: int) -> tuple[int, ...]:
 
 
 def real_numbers(name: str, values: Any, dtype: torch.dtype) -> Tensor:
-    """Return real numbers, of an array, a list or a tensor, as a tensor of this precision on the CPU, without a
-    gradient; else raise.
+    """Return the real numbers of an array, list or tensor as a tensor of this dtype on the CPU, else raise.
+
+    The result has no gradient.
     """
     if isinstance(values, Tensor):
         if values.is_complex() or values.layout is not torch.strided or not has_values(values):
@@ -181,7 +182,7 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
         if type(candidate) is type(value) and candidate == value:
             return value
     alike = [a for a in allowed if isinstance(value, type(a)) and isinstance(value, bool) == isinstance(a, bool)]
-    if value not in alike:  # 1.0, True and 1 + 0j are equal to 1, but are not it
+    if value not in alike:  # 1.0, True and 1 + 0j equal 1 but have other types
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
 
@@ -198,12 +199,12 @@ def positive_int(name: str, value: Any) -> int:
 
 
 def is_compiling() -> bool:
-    """Whether torch.compile or torch.export is tracing: data-dependent checks must then be left out."""
+    """Return whether torch.compile or torch.export is tracing: data-dependent checks must then be left out."""
     return torch.compiler.is_compiling()
 
 
 def has_values(value: Tensor) -> bool:
-    """Whether the entries of a tensor may be looked at: not on the meta device, in a trace or inside a transform."""
+    """Return whether values of a tensor can be read: not on the meta device, in a trace or inside a transform."""
     return not (_transforms.in_trace() or value.is_meta or _transforms.is_wrapped(value))
 
 
@@ -220,7 +221,7 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number in {brackets}, got {value!r} of type {type(value).__name__}")
     if isinstance(value, int) and abs(value) > sys.float_info.max:
-        raise ValueError(f"{name}: expected a value in {brackets}, got an int that no float can hold")
+        raise ValueError(f"{name}: expected a value in {brackets}, got an int too large for a float")
     if not (low <= value <= high) or (open_low and value == low) or abs(value) == float("inf"):
         raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
 
@@ -253,7 +254,7 @@ def border(boundary: Any, padding_mode: Any, default: str | None = None) -> Any:
     """
     if padding_mode is not None:
         if boundary is not None:
-            raise ValueError(f"padding_mode: expected None beside boundary={boundary!r}, got {padding_mode!r}")
+            raise ValueError(f"padding_mode: expected None together with boundary={boundary!r}, got {padding_mode!r}")
         boundary = choice("padding_mode", padding_mode, ("zeros", "replicate", "circular", "periodic"))
     if boundary is None:
         return default

@@ -1,4 +1,4 @@
-"""What follows from arguments and is kept: tables of modules, made in float64, rebuilt where copying would not do."""
+"""Tables that follow from a module's arguments: computed in float64, and rebuilt if a copy is not enough."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ module holds floating-point numbers."""
 
 
 class Derived(nn.Module):
-    """A module whose tables, non-persistent buffers, follow from its arguments, so that nobody has to fill them.
+    """A module whose tables, non-persistent buffers, follow from its arguments and need no loading.
 
-    They are built anew when their dtype changes (``.half().double()`` rounds them once), when the module leaves the
+    They are rebuilt when their dtype changes (``.half().double()`` rounds them once), when the module leaves the
     meta device, when ``to_empty`` would leave them unfilled, and when ``load_state_dict(assign=True)`` puts parameters
     of another device or dtype in. Otherwise they are moved like every buffer. The tables of the modules inside follow
     the parameters loaded around them.
@@ -46,7 +46,7 @@ class Derived(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def _first(self) -> Tensor | None:
-        """One of the tables, if there are any."""
+        """Return one of the tables, if there are any."""
         for name, value in self._buffers.items():
             if value is not None and name in self._non_persistent_buffers_set:
                 return value
@@ -67,8 +67,8 @@ class Derived(nn.Module):
         if new.dtype != probe.dtype or not _same_bytes(probe, new):
             self._build(new)
         for name, value in held.items():
-            if self._buffers[name] is value:  # what was not built anew
-                self._buffers[name] = fn(value.flatten()).view(value.shape)  # a memory format is not for tables
+            if self._buffers[name] is value:  # tables that were not rebuilt
+                self._buffers[name] = fn(value.flatten()).view(value.shape)  # tables keep their memory format
         return self
 
     def _load_from_state_dict(
@@ -93,7 +93,7 @@ class Derived(nn.Module):
                 module._follow(like)
 
     def _follow(self, like: Tensor | None) -> None:
-        """Be where ``like`` is; without it, leave the meta device for the default one."""
+        """Move to the device of ``like``; without it, from the meta device to the default one."""
         old = self._first()
         if old is None or (like is None and not old.is_meta):
             return
@@ -115,7 +115,7 @@ def _made(make: Callable[[], Tensor | NDArray[Any]], device: torch.device, dtype
     with torch.device("cpu"):
         value = make()
     value = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-    return value.to(device=device, dtype=dtype if value.is_floating_point() else None)  # indices stay what they are
+    return value.to(device=device, dtype=dtype if value.is_floating_point() else None)  # indices keep their dtype
 
 
 def _probe(like: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def _probe(like: Tensor) -> Tensor:
 
 
 def _same_bytes(old: Tensor, new: Tensor) -> bool:
-    """Whether ``new`` holds what ``old`` does, as far as it can be known."""
+    """Return whether ``new`` is known to hold the same values as ``old``."""
     if new is old or new.is_meta or type(new) is not Tensor:
         return True
     return not old.is_meta and torch.equal(old.view(torch.uint8).cpu(), new.view(torch.uint8).cpu())

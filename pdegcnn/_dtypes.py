@@ -1,4 +1,4 @@
-"""Half precision: which types it is, and the wider one to compute in."""
+"""Half precision: its dtypes, and the wider dtype of computations."""
 
 from __future__ import annotations
 

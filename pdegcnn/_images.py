@@ -16,15 +16,16 @@ WIDE = {"I;12": 4095}
 
 
 def listed(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """List the files of a folder that have one of these suffixes, in any case, in the order of the numbers in their
-    names: 2.jpg before 10.jpg. Hidden files, as macOS puts them beside others, are left out.
+    """List the files of a folder that have one of these suffixes, in upper or lower case.
+
+    They are ordered by the numbers in their names: 2.jpg before 10.jpg. Hidden files, which macOS adds, are left out.
     """
     found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.name[0] != "." and p.is_file()]
     return sorted(found, key=lambda path: (_by_number(path.name), path.name))
 
 
 def _by_number(name: str) -> list[str | int]:
-    """Return text and numbers by turns."""
+    """Return text and numbers in turn."""
     return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))]
 
 
@@ -36,7 +37,7 @@ def read_picture(path: Path) -> np.ndarray:
 
     Raises:
         ImportError: if Pillow is not installed.
-        ValueError: if the file is damaged or no image, or has values outside of those ranges.
+        ValueError: if the file is damaged or no image, or has values outside those ranges.
     """
     with opened(path) as (image, stored, _):
         if not image.mode.startswith(("I", "F")):
@@ -65,9 +66,7 @@ def opened(path: Path) -> Iterator[tuple[Any, str, int]]:
     try:
         pillow, operations = importlib.import_module("PIL.Image"), importlib.import_module("PIL.ImageOps")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "images are read with Pillow, which is not installed: pip install 'pdegcnn[vessels]'"
-        ) from error
+        raise ImportError("reading images needs Pillow: pip install 'pdegcnn[vessels]'") from error
     try:
         # a file, not its name: Pillow maps a named TIFF into memory, and then turns it by 90 degrees in the wrong size
         with open(path, "rb") as file, pillow.open(file) as image:

@@ -1,4 +1,4 @@
-"""What several rooms do to the modules of others."""
+"""Helpers for the modules of users, shared by several packages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 
 def named_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Iterate over parameters by name, also those of the copies that ``nn.DataParallel`` makes: tensors that the copy
-    does not list.
-    """
+    """Iterate over parameters by name, also in copies by ``nn.DataParallel``, which do not list their tensors."""
     yield from module.named_parameters()
     if getattr(module, "_is_replica", False):
         for prefix, part in module.named_modules():
@@ -26,7 +24,7 @@ def parameter(module: nn.Module) -> Tensor:
 
 @contextmanager
 def eval_mode(model: object) -> Iterator[None]:
-    """Have every module of ``model`` in evaluation mode; each gets its own mode back. Functions have none."""
+    """Set every module of ``model`` to evaluation mode and restore its mode afterwards; leave functions alone."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [m.training for m in modules]
     try:

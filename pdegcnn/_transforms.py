@@ -1,7 +1,7 @@
-"""Function transforms of torch (``torch.func``, dual numbers) around code that they cannot look into.
+"""Function transforms of torch (``torch.func``, dual numbers) around code that they cannot trace.
 
 A compiled operator has no rule for forward mode and none for ``torch.func``; without care its derivative would be
-zero, silently. So a function asks :func:`differentiated` first, and then runs a formula that torch can differentiate;
+zero, silently. Functions ask :func:`differentiated` first, and then run a formula that torch can differentiate;
 what that formula needs to know but not to differentiate, such as winning taps, it gets by :func:`at_values`.
 """
 
@@ -27,12 +27,12 @@ GRAD, JVP = TransformType.Grad, TransformType.Jvp
 
 
 def is_wrapped(value: Tensor) -> bool:
-    """Whether a transform of ``torch.func`` wraps the tensor; a compiler cannot trace the question."""
+    """Return whether a transform of ``torch.func`` wraps the tensor; a compiler cannot trace the question."""
     return not torch.compiler.is_compiling() and is_functorch_wrapped_tensor(value)
 
 
 def is_batched(*grads: Tensor | None) -> bool:
-    """Whether ``is_grads_batched`` or ``vectorize=True`` runs a backward pass."""
+    """Return whether ``is_grads_batched`` or ``vectorize=True`` runs a backward pass."""
     if torch.compiler.is_compiling():
         return False
     return any(g is not None and is_legacy_batchedtensor(g) for g in grads)
@@ -48,7 +48,7 @@ def refuse_batches(name: str, *grads: Tensor | None) -> None:
 
 
 def levels() -> set[Any]:
-    """Kinds of the transforms of ``torch.func`` that are running; an autograd function must know all their rules."""
+    """Return the kinds of active ``torch.func`` transforms; an autograd function needs rules for all of them."""
     if torch.compiler.is_compiling():
         return set()
     return {level.key() for level in get_interpreter_stack() or ()}
@@ -56,7 +56,7 @@ def levels() -> set[Any]:
 
 @contextmanager
 def constants() -> Iterator[None]:
-    """For what is made once and kept: plain tensors, not those of a transform, a trace or an inference mode.
+    """Switch to plain tensors for constants that are kept, outside transforms, traces and inference mode.
 
     Under ``torch.func`` every result is wrapped, even that of constants, and must not outlive the transform.
     """
@@ -84,36 +84,36 @@ def constants() -> Iterator[None]:
 
 
 def in_forward_mode() -> bool:
-    """Whether a derivative in forward mode is being taken, through whatever tensors."""
+    """Return whether a derivative in forward mode is being taken, of any tensor."""
     return forward_ad._current_level >= 0 and not torch.compiler.is_compiling()
 
 
 def is_tracing() -> bool:
-    """Whether torch.jit.trace writes down what is computed."""
+    """Return whether torch.jit.trace is recording."""
     return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _records() -> bool:
-    """Whether torch.jit.trace or make_fx writes down what is computed."""
+    """Return whether torch.jit.trace or make_fx is recording."""
     return is_tracing() or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
 
 
 def in_trace() -> bool:
-    """Whether values must not be looked at, because a graph is being made: by torch.compile, export, trace, make_fx."""
+    """Return whether a graph is being recorded (compile, export, trace, make_fx), so values must not be read."""
     return torch.compiler.is_compiling() or _records()
 
 
 def hides_values(*tensors: Tensor) -> bool:
-    """Whether eager code cannot look at one of the tensors: in a recorded graph, or inside ``torch.vmap``."""
+    """Return whether eager code cannot read one of the tensors: in a recorded graph, or inside ``torch.vmap``."""
     return _records() or (TransformType.Vmap in levels() and any(is_wrapped(x) for x in tensors))
 
 
 def has_tangent(*tensors: Tensor) -> bool:
-    """Whether a derivative in forward mode passes through one of the tensors."""
+    """Return whether a derivative in forward mode passes through one of the tensors."""
     if not in_forward_mode():
         return False
     for x in tensors:
-        if is_wrapped(x):  # what lies below the outermost wrapper cannot be asked
+        if is_wrapped(x):  # levels below the outermost wrapper cannot be queried
             return True
         if forward_ad.unpack_dual(x).tangent is not None:
             return True
@@ -121,7 +121,7 @@ def has_tangent(*tensors: Tensor) -> bool:
 
 
 def needs_rule(*arguments: Any) -> bool:
-    """Whether a derivative of another kind than ``torch.autograd`` passes one of the arguments of an operator.
+    """Return whether a derivative of another kind than ``torch.autograd`` passes one of the arguments of an operator.
 
     For the operator's own registration, where torch has taken off the wrappers of all transforms but one. What is no
     tensor does not count.
@@ -140,11 +140,11 @@ def needs_rule(*arguments: Any) -> bool:
 
 
 def differentiated(*tensors: Tensor) -> bool:
-    """Whether ``torch.func.grad``, ``jvp`` and their kin, or dual numbers, differentiate by one of the tensors."""
+    """Return whether ``torch.func`` or dual numbers differentiate with respect to one of the tensors."""
     if torch.compiler.is_compiling():
         return False
     if forward_ad._current_level < 0 and not any(map(is_functorch_wrapped_tensor, tensors)):
-        return False  # found out first, as it is usual
+        return False  # first, because it is the usual case
     wrapped = any(is_wrapped(x) for x in tensors)
     return (wrapped and not levels().isdisjoint((GRAD, JVP))) or has_tangent(*tensors)
 
@@ -164,7 +164,7 @@ def loop(run: Callable[..., Any], size: int, axes: Sequence[Any], args: Sequence
 
 
 class _AtValues(torch.autograd.Function):
-    """A function of tensors that no derivative passes and no transform looks into."""
+    """A function of tensors without derivatives, opaque to transforms."""
 
     @staticmethod
     def forward(function: Callable[..., Any], *args: Any) -> Any:  # pyright: ignore
@@ -189,7 +189,7 @@ class _AtValues(torch.autograd.Function):
 
 
 def at_values(function: Callable[..., Any], *args: Any) -> Any:
-    """``function(*args)``, one tensor or more than one, at the values of the tensors, without derivative."""
+    """Return ``function(*args)``, one tensor or more than one, at the values of the tensors, without derivative."""
     args = tuple(x.detach() if isinstance(x, Tensor) else x for x in args)
     if any(isinstance(x, Tensor) and is_wrapped(x) for x in args):
         return _AtValues.apply(function, *args)
@@ -199,7 +199,7 @@ def at_values(function: Callable[..., Any], *args: Any) -> Any:
 
 @contextmanager
 def every_level() -> Iterator[None]:
-    """For the forward rule of an autograd function: torch turns off the derivatives of other levels there."""
+    """Switch derivatives of all levels on in the forward rule of an autograd function, where torch stops them."""
     with forward_ad._set_fwd_grad_enabled(True), torch.enable_grad():
         yield
 
@@ -210,7 +210,7 @@ def primal(value: Tensor) -> Tensor:
 
 
 class _Vanishes(torch.autograd.Function):
-    """Zero, as are its first ``left`` derivatives in ``x``; the next is refused. ``along`` is what it is linear in."""
+    """Zero with zero first ``left`` derivatives in ``x``; the next one raises. It is linear in ``along``."""
 
     generate_vmap_rule = True
 
@@ -246,7 +246,7 @@ class _Vanishes(torch.autograd.Function):
 
 
 def vanishing(x: Tensor, orders: int, refusal: str) -> Tensor:
-    """Zeros like ``x``, for an expansion in it that ends: a derivative beyond ``orders`` raises ``refusal``."""
+    """Return zeros like ``x``, for an expansion in it that ends: a derivative beyond ``orders`` raises ``refusal``."""
     result: Any = _Vanishes.apply(x, x.detach(), orders, refusal)
     return result
 
@@ -254,7 +254,7 @@ def vanishing(x: Tensor, orders: int, refusal: str) -> Tensor:
 def pull_again(
     function: Callable[..., Tensor], grad: Tensor, given: Sequence[Tensor], along: Sequence[Tensor | None]
 ) -> list[Tensor]:
-    """Gradients in ``grad`` and ``given`` of ``sum_i <along_i, d function/d given_i (grad)>``: the second derivative.
+    """Return second-order gradients in ``grad`` and ``given`` of ``sum_i <along_i, d function/d given_i (grad)>``.
 
     For the backward pass of an operator's backward pass, by a formula ``function`` that torch can differentiate; the
     result can be differentiated again where gradients are recorded.

@@ -23,14 +23,14 @@ Numbers = Tensor | ArrayLike
 
 
 class Factory(TypedDict):
-    """Where the tensors of a module are made, and of which dtype: its last two arguments."""
+    """Device and dtype of the tensors of a module: its last two arguments."""
 
     device: Device
     dtype: DType
 
 
 class _Fft(Protocol):
-    """What the library uses of ``torch.fft``."""
+    """The part of ``torch.fft`` that the library uses."""
 
     def fft(self, input: Tensor, n: int | None = None, dim: int = -1) -> Tensor: ...
     def ifft(self, input: Tensor, n: int | None = None, dim: int = -1) -> Tensor: ...
@@ -47,7 +47,7 @@ class _Fft(Protocol):
 
 
 class _Linalg(Protocol):
-    """What the library uses of ``torch.linalg``."""
+    """The part of ``torch.linalg`` that the library uses."""
 
     LinAlgError: type[RuntimeError]
 

@@ -1,4 +1,4 @@
-"""Stateless layers on plain tensors: PDE terms on every space, group convolutions, lifting, projecting, resampling."""
+"""Stateless layers on plain tensors: PDE terms on every space, group convolutions, lifting, projection, resampling."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from pdegcnn.ops.morphology import morphological_convolution as _morphological_c
 from pdegcnn.ops.resample import resample
 from pdegcnn.pde import Alpha, KernelSize, Options, Radius
 from pdegcnn.pde.arguments import check_metric, check_vector
-from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.shared import checked_solver as _solver
 from pdegcnn.pde.shock_functions import diffusion_shock, gradient_norm, laplacian, lateral_laplacian
 from pdegcnn.pde.sphere import SphereSolver
-from pdegcnn.spaces import GridSpace, PlanarSpace, Space
+from pdegcnn.spaces import PlanarSpace, Space
 
 __all__ = [
     "cake_lift",
@@ -54,43 +53,44 @@ def convection(
     padding_mode: str | None = None,
     inner_orientations: int | None = None,
 ) -> Tensor:
-    """Flow of a left-invariant vector field for a time t: ``u(g exp(-t c))``.
+    r"""Transport a signal along a left-invariant vector field c for a time t: :math:`u(g \exp(-t c))`.
 
     Source: Smets et al. (arXiv 2001.09046), section 5.1.
 
     Args:
         u: signal laid out as ``space.layout``.
-        space: the space.
-        vector: ``c [C,dim]`` or ``[dim]``, per unit of time; on SE(2) (forward, lateral, turn) in pixels, pixels,
-            radians, on the plane (x, y) in pixels, on volumes (x, y, z) in units of length, on SO(3) (tilt, tilt, spin)
-            in radians, on a mesh as on SE(2) in its unit of length.
+        space: the space; it needs an invariant vector field, so not S2.
+        vector: ``c [C,dim]`` or ``[dim]``, per unit of time: (forward, lateral, turn) on SE(2), in pixels and radians,
+            and on meshes, in units of length and radians; (x, y) in pixels on the plane, (x, y, z) in units of length
+            on volumes; (tilt, tilt, spin) in radians on SO(3).
+        time: length of the step, positive.
         method: on grids ``"cubic"`` (default: trigonometric interpolation between orientations, cubic between pixels),
-            ``"linear"`` interpolation (never leaves the range of ``u``, but smooths), or ``"spectral"`` (phase shifts,
-            exact for what the samples resolve, periodic; the step's inverse is its adjoint). On SO(3) ``"spectral"``
-            (default): exact for band-limited signals on the orders that the fibre holds, up to ``(Or - 1) // 2``. A
-            tilt carries orders beyond them, up to the degree; a fibre of fewer than ``2 band + 1`` samples cuts those,
-            and with them a part of the norm. ``"galerkin"`` restricts the generator to the orders held instead: it
-            keeps norms and is a group in ``time``, but is not exact on such a fibre. On a mesh ``"linear"``, along
-            geodesics.
-        boundary: what lies outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
-            ``"periodic"`` (default and only choice of spectral).
+            ``"linear"`` (stays within the range of ``u``, but smooths) or ``"spectral"`` (phase shifts, exact for
+            periodic signals that the samples resolve; its adjoint inverts it). On SO(3) ``"spectral"`` (default), exact
+            for band-limited signals on the orders that the fibre holds, up to ``(Or - 1) // 2``: a tilt creates orders
+            up to the degree, and a fibre of fewer than ``2 band + 1`` samples drops those beyond, with a part of the
+            norm; or ``"galerkin"``, which restricts the generator to the orders held: it keeps norms and is a group in
+            ``time``, but is not exact on such a fibre. On a mesh ``"linear"``, along geodesics.
+        boundary: outside the image of a grid: ``"replicate"`` (nearest pixel; the default), ``"zeros"`` or
+            ``"periodic"`` (the only choice of ``"spectral"``).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
-        inner_orientations: on SE(2): on how many orientations the term is solved, more than those of ``u`` and a
-            multiple of 4 if theirs is. ``u`` is read there by its trigonometric polynomial; of the result the orders
-            stay that the orientations of ``u`` hold, up to ``(Or - 1) // 2``, so that it can be read between them too.
+        inner_orientations: on SE(2) the number of orientations on which the term is solved: more than those of ``u``,
+            and a multiple of 4 if theirs is. ``u`` is interpolated there trigonometrically, and the result is truncated
+            to the orders that the orientations of ``u`` hold, up to ``(Or - 1) // 2``, so that it too can be
+            interpolated between them.
 
     Returns:
         A signal like ``u``. Differentiable in ``u`` and ``vector``.
 
     Raises:
-        ValueError: for wrong shapes, options that the space lacks, a non-finite vector, or a space without invariant
-            vector fields.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        ValueError: for wrong shapes, options that the space lacks, a vector that is not finite, or a space without
+            invariant vector fields.
+        TypeError: if ``u`` is not a floating tensor, or ``vector`` has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
         >>> u = torch.zeros(1, 1, 4, 5, 5)
-        >>> u[0, 0, 0, 2, 1] = 1  # orientation 0 looks along +x
+        >>> u[0, 0, 0, 2, 1] = 1  # orientation 0 points along +x
         >>> moved = pg.functional.convection(u, pg.SE2(4), torch.tensor([2.0, 0.0, 0.0]))
         >>> moved[0, 0, 0, 2]
         tensor([0., 0., 0., 1., 0.])
@@ -116,40 +116,40 @@ def diffusion(
     padding_mode: str | None = None,
     inner_orientations: int | None = None,
 ) -> Tensor:
-    """Fractional diffusion ``exp(-t (-Delta)^alpha) u`` with the Laplacian of a left-invariant metric.
+    r"""Apply fractional diffusion :math:`\exp(-t (-\Delta)^\alpha)\, u` with the Laplacian of a left-invariant metric.
 
     Source: Smets et al. (arXiv 2001.09046), section 5.2.
 
     Args:
         u: signal laid out as ``space.layout``.
         space: the space.
-        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i, so the diffusivity
-            is ``w_i^-2``; one weight on the sphere), matrices ``G [C,dim,dim]``, or a symmetric metric object of
+        metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i; the diffusivity is
+            ``w_i^-2``; one weight on the sphere), matrices ``G [C,dim,dim]``, or a symmetric metric object of
             :mod:`pdegcnn.kernels`.
         time: length of the step, positive.
         alpha: power of the Laplacian, in (0, 1].
-        method: on grids ``"kernel"`` (default: convolution with the kernel's mass in the cell of each tap; what lies
-            outside the window goes to the mean of the signal, with zero padding nowhere), ``"sampled"`` (the kernel at
-            the taps alone, scaled to mass one: too little for small powers) or ``"spectral"`` (exact for band-limited
-            periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
+        method: on grids ``"kernel"`` (default: each tap has the mass of the kernel in its cell; mass outside the window
+            goes to the mean of the signal, or is lost with zero padding), ``"sampled"`` (kernel values at the taps,
+            scaled to mass one: too little diffusion for small powers) or ``"spectral"``
+            (exact for band-limited periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
             on a mesh ``"kernel"`` or ``"sampled"``.
         kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; see
-            :func:`dilation`. Unless given, all turns and a radius of 5 pixels, or of 3.5 units on a mesh.
+            :func:`dilation`. Default: all orientations and a radius of 5 pixels, or 3.5 units on a mesh.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
-        distance: approximation of the distance on grids (unless given the heat kernel's
-            approximation by its moments at each turn, see :mod:`pdegcnn.kernels.heat`).
-        boundary: what lies outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"`` (spectral:
-            periodic).
+        distance: approximation of the distance on grids; by default the heat kernel's own, from its moments at each
+            angle (:mod:`pdegcnn.kernels.heat`).
+        boundary: outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"``
+            (the only choice of ``"spectral"``).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
         inner_orientations: as in :func:`convection`.
 
     Returns:
-        A signal like ``u``. The kernel method is a weighted mean: between ``min u`` and ``max u`` but for zero padding
-        and ``inner_orientations``.
+        A signal like ``u``. Kernel methods take weighted means, so values stay between ``min u`` and ``max u``, except
+        with zero padding or ``inner_orientations``.
 
     Raises:
         ValueError: for wrong shapes, values out of range, options that the space lacks, or an asymmetric metric.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -182,13 +182,12 @@ def convection_diffusion(
     alpha: Alpha = 1.0,
     method: str | None = None,
 ) -> Tensor:
-    """Convection and fractional diffusion at once, ``exp(-t (c + (-Delta)^alpha)) u``, by one exponential.
+    r"""Apply convection and diffusion together by one exponential, :math:`\exp(-t (c + (-\Delta)^\alpha))\, u`.
 
-    The two do not commute unless the metric is the same in all directions, so one after the other solves
-    ``u_t = -c u - (-Delta)^alpha u`` up to an error of splitting; this has none, and one pair of transforms. On
-    SO(3) only, exact for band-limited signals.
-
-    Source: Gerken et al. (arXiv 2105.13926), section 4: the action of the frame on coefficients.
+    The two commute only if the metric is the same in all directions. Applied in turn they solve
+    :math:`\partial_t u = -c u - (-\Delta)^\alpha u` up to a splitting error; this function has no such error and takes
+    one pair of transforms. On SO(3) only, exact for band-limited signals. Source: Gerken et al. (arXiv 2105.13926),
+    section 4: the action of the frame on coefficients.
 
     Args:
         u: signal laid out as ``space.layout``.
@@ -200,11 +199,11 @@ def convection_diffusion(
         method: ``"spectral"``, the only one.
 
     Returns:
-        A signal like ``u``, of the same integral and of no greater norm. Differentiable in all tensors.
+        A signal like ``u``, with the same integral and at most the same norm. Differentiable in all tensors.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or a space without this term.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or a parameter has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -232,14 +231,15 @@ def dilation(
     radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
     semifield: str = "max_plus",
     inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
-    """Dilation ``sup_h u(h) - k(h^-1 g)``: the solution of ``u_t = |grad u|^(2 alpha)`` (Lax-Oleinik).
+    r"""Dilate a signal, :math:`\sup_h u(h) - k(h^{-1} g)`, which solves :math:`\partial_t u = |\nabla u|^{2\alpha}`.
 
-    Source: Smets et al. (arXiv 2001.09046), section 5.3; Bellaard et al. (2023) for the distances.
+    Sources: Smets et al. (arXiv 2001.09046), section 5.3 (Lax-Oleinik formula); Bellaard et al. (2023) for the
+    distances.
 
     Args:
         u: signal laid out as ``space.layout``.
@@ -248,43 +248,42 @@ def dilation(
             ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
         time: length of the step, positive.
         alpha: half the power of the gradient, in [1/2, 1].
-        kernel_size: samples across the window: taps on grids, grid steps on S2 and SO(3), units of length on a mesh. 5
-            unless given (on grids a radius of (2 pi / 3, 3), on meshes of (2 pi / 3, 5 / 2); on S2 and SO(3) no less
-            than a radius of 5 pi / 16 and of (5 pi / 8, 5 pi / 32)); odd, or one per axis (orientations first), or
-            ``"auto"``: every tap that could win, chosen from metric, power and the range of ``u``.
-        radius: radius of the window in place of ``kernel_size``, in pixels (on volumes in units of length), in radians
-            on S2 and SO(3), in units of a mesh; or (radians of orientation, that), where one number stands for
-            (pi/2, that).
+        kernel_size: samples across the window: odd taps on grids, grid steps on S2 and SO(3), units of length on a
+            mesh; one number or one per axis (orientations first), or ``"auto"``: every tap that can attain the
+            supremum, by metric, power and range of ``u``. Default: 5 (a radius of (2 pi / 3, 3) on grids and
+            (2 pi / 3, 5 / 2) on meshes, at least 5 pi / 16 on S2 and (5 pi / 8, 5 pi / 32) on SO(3)).
+        radius: radius of the window in place of ``kernel_size``: in pixels (units of length on volumes), in radians on
+            S2 and SO(3), in units of a mesh; or (radians of orientation, that). One number stands for (pi/2, that).
         distance: on grids ``"combined"`` (default), ``"half_angle"``, ``"logarithmic"``, ``"sub_riemannian"``; on S2
             and SO(3) ``"logarithmic"`` (default), ``"tilt_twist"``, or ``"exact"`` for axisymmetric metrics.
-        subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the winning sample towards the supremum between
-            samples, for alpha > 1/2. Alone it comes nearer to the supremum, but what it adds beyond the band folds
-            back: several layers on rough signals commute with rotations worse. With ``oversample`` it lowers that
-            error too.
-        oversample: how many times finer ``u`` is read than its samples, one factor for all axes or (orientations,
-            space); 1 takes the largest of the samples. On grids the supremum over the finer samples of ``u`` is taken
-            at the samples; on SE(2), unless given, the middle of every cell is read beside the samples. On S2 and SO(3)
-            over a grid of rings the signal is sampled on a finer grid by its coefficients, dilated there, and taken
-            back to the band; the window keeps its size in radians.
-        semifield: ``"max_plus"``, or on grids ``"log_plus"``: a soft maximum over the samples of the window,
-            ``t log(sum exp((u(h) - k) / t) / sum exp(-k / t))``, whose gradient goes to all of them. For low
-            temperatures t it tends to the maximum over the samples, for high ones to the mean of the window; for
-            ``alpha=1`` it solves ``u_t = |grad u|^2 + t Delta u`` (Cole-Hopf).
+        subgrid: on S2 and SO(3) ``"newton"``: one Newton step from the best sample towards the supremum between
+            samples, for alpha > 1/2. It is nearer to the supremum, but aliases: several layers on rough signals are
+            less equivariant. Together with ``oversample`` it lowers that error too.
+        oversample: how many times more finely ``u`` is read, one factor for all axes or (orientations, space); 1 reads
+            the samples alone. On grids the supremum over the finer samples is taken at the samples; on SE(2) the
+            default also reads the middle of every cell, ``(2, None)`` that of cells between twice as many orientations.
+            On S2 and SO(3) over rings the signal is dilated on a finer grid and truncated to the band.
+        semifield: ``"max_plus"``, or ``"log_plus"``: a soft maximum over the window,
+            :math:`t \log(\sum a e^{(u(h) - k)/t} / \sum a e^{-k/t})` with the areas a of points, whose gradient
+            reaches all samples. It keeps constants, tends to the maximum for low temperatures t and to the mean of the
+            window for high ones. For ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u`
+            (Cole-Hopf).
         inner_orientations: as in :func:`convection`.
-        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` that may need
+            gradients.
 
     Returns:
-        A signal like ``u``, nowhere less than it (but where the result is cut to the band, and for ``"log_plus"``,
-        which lies between the least and greatest value). Nothing outside the image ever wins.
+        A signal like ``u``, nowhere below it (except where the result is truncated to the band, and ``"log_plus"``,
+        which stays between the least and greatest value). Points outside the image never count.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
         >>> u = torch.tensor([[[[0.0, 0.0, 0.0, 4.0, 0.0]]]])
-        >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the charge for d pixels is d^2 / 4
+        >>> pg.functional.dilation(u, pg.R2(), torch.ones(2), alpha=1.0)  # the cost of d pixels is d^2 / 4
         tensor([[[[1.7500, 3.0000, 3.7500, 4.0000, 3.7500]]]])
     """
     options = Options(
@@ -310,12 +309,12 @@ def erosion(
     radius: Radius | None = None,
     distance: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
     semifield: str = "max_plus",
     inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
-    """Erosion ``inf_h u(h) + k(h^-1 g)`` = ``-dilation(-u)``; arguments and errors as in :func:`dilation`.
+    r"""Erode a signal, :math:`\inf_h u(h) + k(h^{-1} g)`, which is ``-dilation(-u)``; arguments as in :func:`dilation`.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -352,7 +351,6 @@ def _morphology(
     found = check_metric(metric, space.metric_dim, u)
     if t is None:
         return solver.morphology(u, found, alpha, time, sign)
-    assert isinstance(solver, GridSolver)
     return solver.soft_morphology(u, found, alpha, time, sign, t)
 
 
@@ -362,30 +360,30 @@ def morphological_convolution(
     sign: int = +1,
     *,
     semifield: str = "max_plus",
-    inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
-    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
+    r"""Return ``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a kernel that is already turned.
 
-    With ``semifield="log_plus"`` a soft maximum, ``t log sum exp((u - k) / t)``, or a soft minimum, ``-t log sum
-    exp(-(u + k) / t)``: at most ``t log N`` beyond the sharp one, for N taps. Exact to rounding while the range of a
-    plane of u is below 680 t; where the sums of a wider range underflow, the sharp maximum replaces them. Source:
-    Bellaard et al. (arXiv 2403.15182).
+    ``semifield="log_plus"`` takes a soft maximum, :math:`t \log \sum e^{(u - k)/t}`, or a soft minimum,
+    :math:`-t \log \sum e^{-(u + k)/t}`, which differ from the sharp ones by at most :math:`t \log N` for N taps. They
+    are exact to rounding if the range of u is below 680 t; the sharp values are used where a wider range makes the sums
+    underflow. Source: Bellaard et al. (arXiv 2403.15182).
 
     Args:
         u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
         kernel: ``[C,Or,KO,KH,KW]``, or ``[C,KH,KW]`` for an image; odd sizes; ``inf`` marks an absent tap.
         sign: +1 or -1.
         semifield: ``"max_plus"`` or ``"log_plus"``.
-        inner_orientations: as in :func:`convection`.
-        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` to differentiate by.
+        temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` that may need
+            gradients.
 
     Returns:
-        A signal like ``u``. Orientations are periodic; taps outside the image never win; ties go to the first tap.
+        A signal like ``u``. Orientations are periodic; taps outside the image never count; the first of equal taps gets
+        the gradient.
 
     Raises:
         ValueError: for ranks, channels, orientations, sizes, sign or temperature that do not fit.
-        TypeError: for anything but floating tensors of one dtype.
+        TypeError: if the arguments are not floating tensors of one dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -404,12 +402,12 @@ def morphological_convolution(
 def group_convolution(
     u: Tensor, kernel: Tensor, boundary: str | None = None, *, padding_mode: str | None = None
 ) -> Tensor:
-    """Linear group convolution (correlation) with a kernel that is already turned.
+    """Correlate a signal with a kernel that is already turned to each orientation (linear group convolution).
 
     Args:
         u: signal ``[B,C,Or,H,W]``, or an image ``[B,C,H,W]``.
-        kernel: depthwise ``[C,Or,KO,KH,KW]`` (``[C,KH,KW]`` for an image), or channel-mixing
-            ``[Cout,C,Or,KO,KH,KW]``; odd sizes.
+        kernel: depthwise ``[C,Or,KO,KH,KW]`` (``[C,KH,KW]`` for an image), or channel-mixing ``[Cout,C,Or,KO,KH,KW]``;
+            odd sizes.
         boundary: outside the image ``"zeros"`` (the default), ``"replicate"`` or ``"periodic"``.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
@@ -418,7 +416,7 @@ def group_convolution(
 
     Raises:
         ValueError: for ranks, channels, orientations, sizes or boundary that do not fit.
-        TypeError: for anything but floating tensors of one dtype.
+        TypeError: if the arguments are not floating tensors of one dtype.
     """
     outside = _checks.border(boundary, padding_mode, "zeros")
     if _is_image(u):
@@ -435,16 +433,16 @@ def _image_kernel(kernel: Tensor) -> Tensor:
 
 
 def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
-    """Orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
+    """Return the orientation score of an image by cake wavelets (periodic): ``[B,C,H,W] -> [B,C,Or,H,W]``.
 
-    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta answers to
-    what varies along theta, so the lines that it sees run across (``score.roll(Or // 4, 2)`` has lines along theta).
-    Source: Duits et al., *Invertible orientation scores* (2007).
+    The real parts sum to the image over the orientations; see :func:`cake_reconstruct`. Orientation theta responds to
+    variation along theta, so it detects lines perpendicular to theta (``score.roll(Or // 4, 2)`` has lines along
+    theta). Source: Duits et al., *Invertible orientation scores* (2007).
 
     Args:
         image: ``[B,C,H,W]``.
-        space: SE(2); on the plane there is one wedge, the image itself.
-        part: ``"real"`` (lines: alike at theta and theta + pi) or ``"imaginary"`` (edges: opposite signs there).
+        space: SE(2), or the plane, which has one wedge: the image itself.
+        part: ``"real"`` (lines: equal at theta and theta + pi) or ``"imaginary"`` (edges: opposite signs there).
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -463,14 +461,19 @@ def cake_lift(image: Tensor, space: PlanarSpace, part: str = "real") -> Tensor:
 
 
 def cake_reconstruct(score: Tensor, space: PlanarSpace) -> Tensor:
-    """Return the image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``."""
+    """Return the image whose :func:`cake_lift` (real part) is ``score``: the sum over orientations, ``[B,C,H,W]``.
+
+    Args:
+        score: orientation score ``[B,C,Or,H,W]``.
+        space: SE(2) or the plane.
+    """
     grid = _checks.kind("space", space, PlanarSpace, PLANAR)
     return grid.to_grid(grid.check_signal("score", score)).sum(2)
 
 
 def check_projection(space: Space, mode: str, oversample: int) -> None:
     """Raise unless :func:`project` has ``mode`` and ``oversample`` on ``space``."""
-    modes = PROJECTIONS if isinstance(space, GridSpace) else PROJECTIONS[:-1]
+    modes = PROJECTIONS if space.base_shape is None else PROJECTIONS[:-1]
     _checks.choice("mode", mode, modes)
     if _checks.positive_int("oversample", oversample) > 1 and mode not in ("max", "dilated"):
         raise ValueError(f"oversample: expected 1 for mode={mode!r}, which is exact, got {oversample}")
@@ -488,23 +491,22 @@ def project(
 ) -> Tensor:
     """Project a lifted signal to the base of its space, ``[B,C,Or,...] -> [B,C,...]``.
 
-    A signal without orientations (on the plane or the sphere) stays as it is, unless it is dilated.
+    A signal without orientations (on the plane or the sphere) is returned unchanged, unless ``mode`` is ``"dilated"``.
 
     Args:
         u: signal on ``space``.
         space: the space.
-        mode: ``"max"``, ``"mean"`` or ``"norm"`` (root of the mean square) over orientations; on grids also
-            ``"dilated"``: each orientation is first dilated along its own direction (anisotropic dilated projection),
-            then the maximum is taken.
-        oversample: take the maximum over so many times as many orientations, by trigonometric interpolation.
-        longitudinal: reach of the dilation along an orientation in pixels (a step of that length costs as one of
-            length 1).
-        lateral: reach across it.
+        mode: ``"max"``, ``"mean"`` or ``"norm"`` (root mean square) over orientations; on grids also ``"dilated"``,
+            which dilates each orientation along its direction and then takes the maximum
+            (anisotropic dilated projection).
+        oversample: factor by which orientations are interpolated trigonometrically before the maximum.
+        longitudinal: reach of the dilation along an orientation in pixels (a step of that length costs one).
+        lateral: reach of the dilation across an orientation in pixels.
         alpha: power of the dilation, in [1/2, 1].
 
     Raises:
-        ValueError: if the space does not have the mode, if a length is not positive, if ``oversample`` is below one,
-            or if u is not a signal on ``space``.
+        ValueError: if the space does not have the mode, if a length is not positive, if ``oversample`` is below one, or
+            if u is not a signal on ``space``.
 
     Example:
         >>> import torch, pdegcnn as pg

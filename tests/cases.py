@@ -267,7 +267,7 @@ FORMS = [
     (space, form) for space in EXAMPLES.values() for form in METRICS
     if form != "diagonal" and space.metric_dim in METRICS[form].dims
 ]  # fmt: skip
-"""Forms of the metric that exist on each space, but for the usual one."""
+"""Forms of the metric that exist on each space, except the usual one."""
 SPACED_TERMS = [
     *(pde(s, (t,), t) for s in EXAMPLES.values() for t in s.supported_terms),
     *(
@@ -300,7 +300,7 @@ PDE_LAYERS = [
     *(pde(s, ("dilation", "erosion"), "auto", kernel_size="auto") for s in EXAMPLES.values()),
     *(
         pde(s, ("dilation", "erosion"), "log_plus", semifield="log_plus", temperature=0.5, learn_temperature=True)
-        for s in EXAMPLES.values() if isinstance(s, GridSpace)
+        for s in EXAMPLES.values()
     ),
     pde(SE2, ("dilation",), "log_plus auto", kernel_size="auto", semifield="log_plus", temperature=0.1),
     *(pde(s, ("dilation", "erosion"), "flat", {"learning": "no slope"}, alpha=0.5) for s in (SE2, MESH)),
@@ -315,6 +315,7 @@ PDE_LAYERS = [
               exact=not isinstance(s, RotationSpace))
         for name, s in EXAMPLES.items()
     ),
+    pde(SE2, ("dilation", "erosion"), "cells of more orientations", oversample=(2, None)),
     pde(S2, ("dilation",), "finer samples", {"hooks": "pieces"}, oversample=2),
 ]  # fmt: skip
 """PDE layers with one option each: metric, method, distance, border, window, splitting, subgrid; a tutorial's term."""

@@ -16,7 +16,7 @@ from tests.helpers import DEVICES
 
 collect_ignore = [] if importlib.util.find_spec("escnn") else ["escnn"]  # `make escnn` runs those
 
-# compiled graphs call operators by their signatures, so each state of these files has a cache of its own
+# compiled graphs call operators by their signatures, so each state of these files has its own cache
 _OPERATORS = sorted((Path(__file__).parents[1] / "pdegcnn" / "ops").glob("*/custom_op.py"))
 _STATE = hashlib.sha256(b"".join(file.read_bytes() for file in _OPERATORS)).hexdigest()[:16]
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"pdegcnn-inductor-{_STATE}"))

@@ -12,10 +12,10 @@ import torch
 Row = dict[str, str]
 FIELDS = ["part", "operator", "signal", "kernel", "version", "pass", "ms", "gop_s", "of_peak", "peak_mb", "of_signal"]
 FIELDS += ["load"]
-MEANING = """`ms`: median, versions taking turns. `gop_s`, `of_peak`: additions and maxima a second of the morphological
-convolution, in 1e9, and their share of the peak above. `peak_mb`, `of_signal`: memory that a call needs besides its
-inputs, in MB and as a multiple of the signal's size (`inference`: of the whole process). `load`: average of the last
-minute; above the number of threads it makes all times longer, so read the ratios.
+MEANING = """\
+`ms`: median over alternating calls. `gop_s`, `of_peak`: 1e9 additions and maxima per second of the morphological
+convolution, and share of the peak. `peak_mb`, `of_signal`: memory of a call beyond its inputs, in MB and in sizes of
+the signal (`inference`: of the process). `load`: mean of the last minute; above the number of threads, times grow.
 """
 
 

@@ -23,7 +23,7 @@ from pdegcnn_examples.training import read_weights, write_file, write_json
 
 MNIST = (
     "weights: MIT, as the package. Training data: MNIST by Yann LeCun, Corinna Cortes and Christopher Burges, "
-    "CC BY-SA 3.0 by its authors' page (http://yann.lecun.com/exdb/mnist/), each digit turned by an angle of its own; "
+    "CC BY-SA 3.0 by its authors' page (http://yann.lecun.com/exdb/mnist/), each digit turned by its own angle; "
     "no data are in this file"
 )
 DRIVE = (

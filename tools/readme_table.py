@@ -1,4 +1,4 @@
-"""The README's speed table, from docs/benchmarks/ops.csv: ``python -m tools.readme_table`` writes it anew."""
+"""The README's speed table, from docs/benchmarks/ops.csv: ``python -m tools.readme_table`` writes it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages and plots of results from the files in results/: ``python tools/results_page.py`` writes them anew.
+"""The pages and plots of results from the files in results/: ``python tools/results_page.py`` writes them again.
 
 ``docs/results.md`` has the tables, ``docs/results_runs.md`` the command of each run, ``docs/images/results_*.png`` the
 plots.
@@ -31,12 +31,12 @@ class Table(NamedTuple):
     names: Mapping[str, str] = {}
 
     def name(self, row: str) -> str:
-        """What readers call a row; what follows a comma stays."""
+        """Return the name of a row on the page; text after a comma is kept."""
         net, comma, rest = row.partition(",")
         return self.names.get(net, net) + comma + rest
 
     def place(self, row: str) -> tuple[int, str]:
-        """Rows in the order of their names, then by the alphabet."""
+        """Return the key that sorts rows in the order of their names, then alphabetically."""
         net = row.partition(",")[0]
         return [*self.names, net].index(net), row
 
@@ -44,11 +44,11 @@ class Table(NamedTuple):
 TABLES = {
     "rotated_digits": Table(
         "Rotated digits",
-        "12,000 digits to train, 50,000 to test, each turned by its own angle. The sets were made from MNIST by the "
+        "12,000 digits to train, 50,000 to test, each rotated by a random angle. The sets were made from MNIST by the "
         "protocol of the official rotated MNIST; they are **not** its files. All networks have the same loop, loss, "
-        "augmentation and schedule. The machine had other work, more beside some runs than beside others: read rows of "
-        "equal time with their epochs and load. The large network's run ended by its budget at 32 of 80 epochs, all of "
-        "which would take 3 to 5 hours there. Change: relative, of the logits, when 64 test digits are turned. "
+        "augmentation and schedule. The machine was shared and its load differed between runs: compare times with "
+        "regard to epochs and load. The run of the large network ended at its budget after 32 of 80 epochs; all 80 "
+        "would take 3 to 5 hours there. Change: relative change of the logits when 64 test digits are rotated. "
         "Networks: `pdegcnn_examples.networks.digits`.",
         (
             ("test_error", "test error (%)", 100, ".2f"),
@@ -65,12 +65,12 @@ TABLES = {
     ),
     "vessels": Table(
         "Vessels of the retina (DRIVE)",
-        "Official split, all pixels of the 20 test photographs inside the field of view; the threshold of the mask was "
-        "chosen on training photographs. Same loop, patches and loss for all. Floors: an untrained multi-scale ridge "
-        "filter 0.931 and 0.738, the second human observer's Dice 0.788. Turned: Dice of a turned photograph's mask "
-        "with the turned mask. Budgets differ, and most runs had only begun: the recipe's 60 epochs would take "
-        "1.1 hours of the network of two scales, 1.3 of PDE-G-CNN6, 3.8 of G-CNN6 and 1.3 of CNN6 there. "
-        "Networks: `pdegcnn_examples.networks.vessels`.",
+        "Official split, all pixels of the 20 test photographs inside the field of view; the threshold of the mask "
+        "was chosen on training photographs. Same loop, patches and loss for all. For comparison: an untrained "
+        "multi-scale ridge filter has an AUC of 0.931 and a Dice of 0.738, the second human observer a Dice of 0.788. "
+        "Turned: Dice between the mask of a rotated photograph and the rotated mask. Budgets differ, and most runs "
+        "ended early: the recipe's 60 epochs would take 1.1 hours for the network of two scales, 1.3 of PDE-G-CNN6, "
+        "3.8 of G-CNN6 and 1.3 of CNN6 there. Networks: `pdegcnn_examples.networks.vessels`.",
         (
             ("auc", "AUC", 1, ".4f"),
             ("dice", "Dice", 1, ".4f"),
@@ -89,12 +89,12 @@ TABLES = {
     ),
     "spherical_digits": Table(
         "Spherical digits",
-        "12,000 digits on the sphere to train, 10,000 to test; trained / tested on. Change: relative, of the logits of "
-        "the network trained on upright digits, under random rotations. Time is that of both trainings, epochs are the "
-        "mean of both. Networks: `pdegcnn.models.spherical_classifier`, `pdegcnn_examples.networks.spherical_cnn` and "
-        "`pdegcnn_examples.networks.panoramas`; budgets differ, and the number of directions of the first two was "
-        "chosen by looking at test digits. The grids of `pdegcnn_examples.networks.spherical_pde` (finer) were chosen "
-        "by digits held out of training.",
+        "12,000 digits on the sphere to train, 10,000 to test; trained / tested on. Change: relative change of the "
+        "logits of the network trained on upright digits, under random rotations. Time is that of both trainings, "
+        "epochs are the mean of both. Networks: `pdegcnn.models.spherical_classifier`, "
+        "`pdegcnn_examples.networks.spherical_cnn` and `pdegcnn_examples.networks.panoramas`; budgets differ, and the "
+        "number of directions of the first two was chosen on test digits. The grids of "
+        "`pdegcnn_examples.networks.spherical_pde` (finer) were chosen on digits held out of training.",
         (
             ("rotated_rotated", "rotated / rotated (%)", 100, ".2f"),
             ("upright_rotated", "upright / rotated (%)", 100, ".2f"),
@@ -120,10 +120,10 @@ TABLES = {
     ),
     "mesh_labels": Table(
         "Labels on the cortex",
-        "Three depth classes of the sulci on the fsaverage5 cortex (10,242 vertices; the package nilearn ships it), "
-        "learned on the left hemisphere and tested on the right one, also with half of its vertices. 200 steps for all "
-        "networks; learning rates were chosen by a fifth of the left hemisphere. Change: relative, of the logits. "
-        "Networks: `pdegcnn_examples.networks.meshes`.",
+        "Three depth classes of the sulci on the fsaverage5 cortex (10,242 vertices, part of the package nilearn), "
+        "learned on the left hemisphere and tested on the right one, also with half of its vertices. 200 steps for "
+        "all networks; learning rates were chosen on a fifth of the left hemisphere. Change: relative change of the "
+        "logits. Networks: `pdegcnn_examples.networks.meshes`.",
         (
             ("learned", "left (%)", 100, ".1f"),
             ("other", "right (%)", 100, ".1f"),
@@ -141,7 +141,7 @@ TABLES = {
     ),
     "mesh_vectors": Table(
         "Vectors on the cortex",
-        "Noisy tangent vectors (noise: half of the field), 40 % of them known outside of missing patches, smoothed "
+        "Noisy tangent vectors (noise: half of the field), 40 % of them known outside missing patches, smoothed "
         "and filled in on the left hemisphere of fsaverage5. All networks have the same parameters, steps and learning "
         "rate. Errors are relative. Networks: `examples/mesh_vectors.py`.",
         (
@@ -154,9 +154,9 @@ TABLES = {
     ),
     "street_scenes": Table(
         "Street scenes (CamVid)",
-        "Reversible hyperbolic networks beside plain ones of as many parameters: 367 pictures of 240 x 180 to train, "
-        "101 to validate. These trainings had only begun when their budget ended (4 of 60 epochs): read memory and "
-        "time, not accuracy. Memory: peak of a training step beyond parameters, measured in a process of its own. "
+        "Reversible hyperbolic networks compared with plain ones with as many parameters: 367 pictures of 240 x 180 "
+        "to train, 101 to validate. These trainings ended at their budget after 4 of 60 epochs: compare memory and "
+        "time, not accuracy. Memory: peak of a training step beyond parameters, measured in a separate process. "
         "Networks: `pdegcnn_examples.networks.scenes`.",
         (
             ("mean_iou", "mean IoU (%)", 100, ".1f"),
@@ -168,10 +168,10 @@ TABLES = {
     ),
     "depth": Table(
         "Depth from one picture",
-        "400 rendered rooms of 64 x 48 pixels to train, 100 to validate, 100 to test, which was done once; same loop, "
-        "loss and learning rate for both. Photograph: one real scene, the motorcycle of Middlebury's stereo benchmark, "
-        "after one factor made the medians equal. One depth for all pixels: 'constant'. "
-        "Networks: `pdegcnn_examples.networks.scenes`.",
+        "400 rendered rooms of 64 x 48 pixels to train, 100 to validate, 100 to test (once); same loop, loss and "
+        "learning rate for both. Photograph: one real scene, the motorcycle of Middlebury's stereo benchmark, scaled "
+        "by one factor so that the medians are equal. 'Constant' is one depth for all pixels. Networks: "
+        "`pdegcnn_examples.networks.scenes`.",
         (
             ("abs_rel", "relative error", 1, ".3f"),
             ("rmse", "RMSE (m)", 1, ".3f"),
@@ -186,10 +186,11 @@ TABLES = {
     "plane_detection": Table(
         "Oriented boxes",
         "Ships: 400 upright drawn scenes of 64 x 64 pixels to train, 200 upright and 200 turned ones to test. Nuclei: "
-        "the picture of 512 x 512 pixels that the package stardist ships; 256 of its columns to train, 192 to test, "
-        "upright and after the three quarter turns. No scene was turned in training. AP: average precision; a box is "
-        "right from an intersection over union of 0.5 or 0.75. Both networks have the same steps, learning rate, loss "
-        "and decoding. Trainings took minutes and had only begun. Networks: `pdegcnn_examples.networks.boxes`.",
+        "the image of 512 x 512 pixels in the package stardist; 256 of its columns to train, 192 to test, upright and "
+        "rotated by the three quarter turns. Training scenes were not rotated. AP: average precision; a box is "
+        "correct if its intersection over union is at least 0.5 or 0.75. Both networks have the same steps, learning "
+        "rate, loss and decoding. Trainings took minutes and were far from converged. Networks: "
+        "`pdegcnn_examples.networks.boxes`.",
         (
             ("ap_upright", "AP 0.5, upright (%)", 100, ".1f"),
             ("ap_turned", "AP 0.5, turned (%)", 100, ".1f"),
@@ -200,11 +201,11 @@ TABLES = {
     ),
     "volumes": Table(
         "Labels in volumes",
-        "Nuclei: the volume that the package stardist ships, 31 x 61 x 57 voxels with 51 nuclei, made by a simulation. "
-        "31 of its 61 rows to train, 9 to choose the epoch, 21 to test. Threshold: the value that is best on the "
-        "training part. Same loop, loss and patches for both; settings were not tuned. Memory and time: a training "
-        "step of 32 patches of 16 x 24 x 24 voxels, its peak beyond parameters, in a process of its own; other work on "
-        "the machine made all times several times as long. Networks: `pdegcnn_examples.networks.volumes`.",
+        "Nuclei: the simulated volume in the package stardist, 31 x 61 x 57 voxels with 51 nuclei. 31 of its 61 rows "
+        "to train, 9 to choose the epoch, 21 to test. Threshold: the best value on the training part. Same loop, loss "
+        "and patches for both; settings were not tuned. Memory and time: a training step of 32 patches of 16 x 24 x "
+        "24 voxels, its peak beyond parameters, in a separate process; other work on the machine made all times "
+        "several times longer. Networks: `pdegcnn_examples.networks.volumes`.",
         (
             ("dice", "Dice", 1, ".3f"),
             ("threshold_dice", "threshold", 1, ".3f"),
@@ -216,16 +217,16 @@ TABLES = {
     "classify": Table(
         "Upright digits",
         "5,000 digits of MNIST inside a package, halved to 14 x 14: 3,000 to train, 1,000 to choose the learning rate "
-        "of each network by, 1,000 to test. Networks: `pdegcnn_examples.networks.digits`.",
+        "of each network, 1,000 to test. Networks: `pdegcnn_examples.networks.digits`.",
         (("test_error", "test error (%)", 100, ".2f"), ("val_error", "validation error (%)", 100, ".2f")),
         {"hyperbolic": "hyperbolic, block-low-rank", "plain": "CNN"},
     ),
     "denoising": Table(
         "Pictures and lines restored",
-        "Grey pictures that scikit-image ships, halved: seven to train on in crops of 24 x 24, four others of 128 x "
-        "128 to test on. Denoise: Gaussian noise of 0.2. Inpaint: 60 % of the pixels are missing. Lines: 200 drawn "
+        "Grey pictures of scikit-image at half resolution: seven to train on in crops of 24 x 24, four others of 128 "
+        "x 128 to test on. Denoise: Gaussian noise of 0.2. Inpaint: 60 % of the pixels are missing. Lines: 200 drawn "
         "pictures of crossing lines with gaps to train on, eight to test on. 240 steps of four crops for every "
-        "network, which is a beginning: read the rows beside each other. Means over the test pictures. "
+        "network, far from converged: compare rows with each other. Figures are means over the test pictures. "
         "Networks: `pdegcnn_examples.networks.restoration`.",
         (
             ("psnr", "PSNR (dB)", 1, ".2f"),
@@ -238,8 +239,8 @@ TABLES = {
     "whole_clip": Table(
         "A whole clip at once (DAVIS 2016)",
         "The moving object, learnt from every fourth mask of a clip and found in all other frames, 70 steps. All 90 "
-        "frames of 53 x 30 at once in a reversible network of two coarsenings, or a U-Net of as many parameters frame "
-        "by frame; both see time and place of every pixel. Learning rates were not tuned.",
+        "frames of 53 x 30 at once in a reversible network of two coarsenings, or a U-Net with as many parameters "
+        "frame by frame; both get time and position of every pixel. Learning rates were not tuned.",
         (
             ("iou", "IoU (%)", 100, ".1f"),
             ("iou_of_marking_everything", "marking everything (%)", 100, ".1f"),
@@ -271,7 +272,7 @@ PLOTTED = {"rotated_digits": "test_error", "vessels": "auc", "spherical_digits":
 
 
 def read(folder: Path = FOLDER) -> list[tuple[Path, Result]]:
-    """All result files; raises ``ValueError`` for one that lacks a field or belongs to no table."""
+    """Return all result files; raise ``ValueError`` for one that lacks a field or belongs to no table."""
     found = []
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -285,7 +286,7 @@ def read(folder: Path = FOLDER) -> list[tuple[Path, Result]]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as one reads them."""
+    """Return seconds as text with a suitable unit."""
     return (
         f"{seconds:.0f} s"
         if seconds < 600
@@ -296,7 +297,7 @@ def duration(seconds: float) -> str:
 
 
 def cell(runs: Sequence[Result], name: str, factor: float, form: str) -> str:
-    """Mean, and deviation over several runs, of a figure."""
+    """Return the mean of a figure, with its standard deviation over several runs."""
     values = [run["figures"][name] * factor for run in runs if name in run["figures"]]
     if not values:
         return "–"
@@ -305,12 +306,12 @@ def cell(runs: Sequence[Result], name: str, factor: float, form: str) -> str:
 
 
 def commit(run: Result) -> str:
-    """The commit in short, with a plus sign where files had changed."""
+    """Return the short commit, with a plus sign where files had changed."""
     return run["commit"][:10] + ("+" if run["commit"].endswith("+") else "")
 
 
 def machine(run: Result) -> str:
-    """Hardware, threads, version, load of one run."""
+    """Return hardware, threads, version and load of one run."""
     m = run["machine"]
     where = m["gpu"] or f"{m['processor']}, {m['cores']} cores"
     load = "" if m["load_average"] is None else f", load {m['load_average'][0]:.1f} at the end"

@@ -54,6 +54,7 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
         "morphological_convolution": _morphology,
         "convection": _convection,
         "group_convolution": _group_convolution,
+        "ring_convolution": _rings,
         "ring_morphology": _rings,
         "between_samples": _between_samples,
     }.get(name, _mesh)
@@ -63,8 +64,8 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
 
 def missing() -> set[str]:
     """Operators without a call here."""
-    grids = {"morphological_convolution", "convection", "group_convolution", "ring_morphology", "between_samples"}
-    known: set[str] = grids | set(MESH)
+    grids = {"morphological_convolution", "convection", "group_convolution", "between_samples"}
+    known: set[str] = grids | {"ring_convolution", "ring_morphology"} | set(MESH)
     names: set[str] = set(registry.operators())
     return names - known
 
@@ -118,6 +119,7 @@ def _between_samples(name: str, sizes: Sizes, backend: str) -> list:
 
 
 def _rings(name: str, sizes: Sizes, backend: str) -> list:
+    from pdegcnn.ops.ring_convolution import ring_convolution
     from pdegcnn.ops.ring_morphology import ring_morphology
 
     batch, channels, orientations, _, length = sizes.signal
@@ -131,9 +133,12 @@ def _rings(name: str, sizes: Sizes, backend: str) -> list:
     longest = int(start.diff().max())
 
     def run(u: Tensor, kernel: Tensor) -> Tensor:
-        return ring_morphology(u, kernel, taps.to(u.device), start.to(u.device), longest, 1, backend)
+        lists = taps.to(u.device), start.to(u.device), longest
+        if name == "ring_convolution":
+            return ring_convolution(u, kernel, *lists, backend)
+        return ring_morphology(u, kernel, *lists, 1, backend)
 
-    return [("dilation", run, (u, kernel))]
+    return [("sum" if name == "ring_convolution" else "dilation", run, (u, kernel))]
 
 
 def _mesh(name: str, sizes: Sizes, backend: str) -> list:

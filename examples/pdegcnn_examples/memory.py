@@ -1,4 +1,4 @@
-"""What one training step holds in memory, measured in a process of its own."""
+"""What one training step holds in memory, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 CLEAR = Path("/proc/self/clear_refs")
-"""Writing 5 here starts the peak anew (Linux)."""
+"""Writing 5 here resets the peak (Linux)."""
 
 
 def resident(name: str) -> int:

@@ -1,4 +1,4 @@
-"""The command ``pdegcnn``: vessels of photographs, and what is installed."""
+"""The command ``pdegcnn``: segment vessels in photographs, and list what is installed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PROGRAMS = {"vessels": vessels, "info": info}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit status: 0, or 1 where something failed. 2 is for wrong arguments.
+    """Run the command line and return the exit status: 0, 1 after a failure, or 2 for wrong arguments.
 
     Args:
-        arguments: what follows the name of the program; those of the process if None.
+        arguments: arguments after the name of the program; None: those of the process.
     """
     made = argparse.ArgumentParser(prog="pdegcnn", description="Vessels in photographs, and what is installed.")
     programs = made.add_subparsers(dest="program", required=True, metavar="{vessels,info}")

@@ -32,7 +32,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def version(package: str) -> str:
-    """Version of an installed package, or an empty string."""
+    """Return the version of an installed package, or an empty string."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

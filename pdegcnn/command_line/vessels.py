@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Segment all photographs; those that fail are named, and cost the others nothing."""
+    """Segment all photographs; name those that fail and go on with the others."""
     for name, low, high in (("threshold", 0.0, 1.0), ("diameter", 16.0, 1e5), ("angle", 5.0, 180.0)):
         value = getattr(chosen, name)
         if value is not None and not low <= value <= high:
@@ -73,7 +73,7 @@ def run(chosen: argparse.Namespace) -> int:
         bar = Bar(label)
         try:
             print(f"{label}: {segment_one(model, job, chosen, about, inputs, bar)}", flush=True)
-        except (ValueError, TypeError, OSError, RuntimeError) as error:  # one bad photograph must not cost the others
+        except (ValueError, TypeError, OSError, RuntimeError) as error:  # one bad photograph must not stop the others
             bar.clear()
             failed += 1
             _say(str(error) if str(job.photograph) in str(error) else f"{job.photograph}: {error}")
@@ -89,8 +89,8 @@ def _say(text: str) -> None:
 def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Find the photographs that are meant, each once, and what is wrong with the places.
 
-    Of a folder, files with the suffix of an image count, but for hidden ones and for pictures that this command has
-    written there.
+    Of a folder, files with the suffix of an image count, except hidden ones and pictures that this command has written
+    there.
     """
     from pdegcnn._images import listed
 
@@ -114,7 +114,7 @@ def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def named(paths: Sequence[Path]) -> list[Job]:
-    """Give each photograph a name of its own: the stem; else with the suffix; else with folders before it."""
+    """Give each photograph its own name: the stem; else with the suffix; else with folders before it."""
     depth = max(len(path.resolve().parts) for path in paths)
     forms: list[Callable[[Path], str]] = [lambda p: p.stem, lambda p: p.name]
     forms += [lambda p, n=n: "_".join(p.resolve().parts[-n:]).replace(os.sep, "") for n in range(2, depth + 1)]

@@ -1,10 +1,10 @@
-"""Models that leave this library: traced programs and modules in plain torch, and ONNX.
+"""Export of models as traced programs, as modules of plain torch, and as ONNX.
 
-A program needs torch alone: ``torch.export.save(pg.export.program(model, x), "model.pt2")`` here, and
+A program needs torch alone: write it by ``torch.export.save(pg.export.program(model, x), "model.pt2")`` and run
 ``torch.export.load("model.pt2").module()`` in a process where this library is not installed.
 
-Every network of :mod:`pdegcnn.models` can be traced. What cannot: layers whose data or parameters decide on their
-steps, that is ``kernel_size="auto"``, and on meshes convection and diffusion.
+Every network of :mod:`pdegcnn.models` can be traced. Layers whose steps depend on data or parameters cannot:
+``kernel_size="auto"``, and convection and diffusion on meshes.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ def program(
     """Trace a model in evaluation mode to a program of standard torch operators.
 
     Args:
-        model: any module; it is left as it was.
-        inputs: what its forward takes, tensors or nested lists and dictionaries of them.
-        frozen: compute kernels and filters once and keep them as constants: faster, but without parameters to train.
+        model: any module; its mode and parameters do not change.
+        inputs: arguments of its ``forward``: tensors, or nested lists and dictionaries of tensors.
+        frozen: compute kernels and filters once and store them as constants: faster, but without trainable parameters.
         batch: leave the size of the first axis of every input open.
-        dynamic_shapes: which sizes are left open, as ``torch.export.export`` takes it: a tuple with an entry for each
-            input, such as ``({0: Dim("batch"), 2: Dim("height", min=16), 3: Dim("width", min=16)},)``; then ``batch``
-            does not count. A network that halves sizes needs the least size that has two pixels on its coarsest grid.
+        dynamic_shapes: open sizes as in ``torch.export.export``: a tuple with an entry for each input, such as
+            ``({0: Dim("batch"), 2: Dim("height", min=16), 3: Dim("width", min=16)},)``. It replaces ``batch``. A
+            network that halves sizes needs a minimum that leaves two pixels on its coarsest grid.
 
     Returns:
         The program; ``program.module()`` runs it, ``torch.export.save`` writes it.
 
     Raises:
-        TypeError: for anything but a module, or without inputs.
-        ValueError: if the model cannot be traced (data decides on its steps, as with ``kernel_size="auto"``).
+        TypeError: if ``model`` is not a module, or inputs are missing.
+        ValueError: if the model cannot be traced (its steps depend on data, as with ``kernel_size="auto"``).
     """
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     traced = _rewritten(model, inputs, shapes, frozen, PlainInterpreter)
@@ -59,10 +59,10 @@ def program(
 def to_plain(
     model: nn.Module, *inputs: Any, frozen: bool = False, batch: bool = True, dynamic_shapes: Any = None
 ) -> fx.GraphModule:
-    """Return the model as a module of plain torch that gives the same outputs and does not need this library.
+    """Return the model as a module of plain torch with the same outputs, which does not need this library.
 
-    Arguments and errors as in :func:`program`. Parameters keep their names and can be trained further unless
-    ``frozen``; the mode is that of evaluation. Sizes other than the batch are those of the inputs.
+    Arguments and errors are as in :func:`program`. Parameters keep their names and can be trained further unless
+    ``frozen``. The module is in evaluation mode. Sizes other than the batch are those of the inputs.
     """
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     plain = _bare(_rewritten(model, inputs, shapes, frozen, PlainInterpreter))
@@ -72,13 +72,14 @@ def to_plain(
 def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True, dynamic_shapes: Any = None) -> Path:
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
-    Max-plus convolutions are loops over the taps of their kernels; Fourier transforms along rings are matrix products,
-    for ONNX has no complex numbers. The graph is left to the runtime to optimise. The file appears whole or not at all.
+    Max-plus convolutions become loops over the taps of their kernels. Fourier transforms along rings become matrix
+    products, because ONNX has no complex numbers. Optimisation of the graph is left to the runtime. An interrupted call
+    leaves no partial file.
 
     Args:
         model: any module whose inputs and outputs are real tensors.
-        args: what its forward takes, one tensor or a tuple, as ``torch.onnx.export`` has it.
-        path: of the file, in a folder that exists.
+        args: arguments of its ``forward``, one tensor or a tuple, as in ``torch.onnx.export``.
+        path: the file, in an existing folder.
         batch: leave the size of the first axis open.
         dynamic_shapes: as in :func:`program`.
 
@@ -87,7 +88,7 @@ def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True
 
     Raises:
         ImportError: if ``onnx`` or ``onnxscript`` is not installed.
-        ValueError: as in :func:`program`, or complex numbers where they cannot be split.
+        ValueError: as in :func:`program`, or for complex numbers that cannot be split into real ones.
         FileNotFoundError: if the folder does not exist.
     """
     if isinstance(args, (str, Path)):
@@ -125,11 +126,11 @@ def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if not inputs:
-        raise TypeError("inputs: expected what the model's forward takes, such as an example image, got nothing")
+        raise TypeError("inputs: expected arguments of the model's forward, such as an example image, got none")
     for value in inputs:
         if isinstance(value, Tensor):
             _checks.tensor("inputs", value)
-            if 0 in value.shape:  # nor an empty batch, from which nothing can be traced
+            if 0 in value.shape:  # an empty batch cannot be traced
                 raise ValueError(f"inputs: expected no empty axis, got shape {tuple(value.shape)}")
 
 
@@ -150,7 +151,7 @@ def _rewritten(
 ) -> ExportedProgram:
     """Return the model as a program without this library's operators."""
     with eval_mode(model), torch.no_grad():
-        model(*inputs)  # tables that are made when first needed, are made of true numbers
+        model(*inputs)  # compute lazy tables with real values first
         module = _bare(_trace(model, inputs, shapes))
         rewritten = Rewritten(fold(module) if frozen else module, interpreter)
         return _trace(rewritten, inputs, None if shapes is None else (shapes,))
@@ -163,7 +164,7 @@ def _trace(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> ExportedPr
         lines = str(error).strip().splitlines() or [type(error).__name__]
         fixes = [line.strip() for line in lines if line.startswith("  ") and " = Dim(" in line]
         reason = lines[0] + (f" Open sizes that would do: {', '.join(fixes)}" if fixes else "")
-        raise ValueError(f"model: expected one that torch.export can trace, got: {reason}") from error
+        raise ValueError(f"model: expected a model that torch.export can trace, got: {reason}") from error
 
 
 def _bare(traced: ExportedProgram) -> fx.GraphModule:

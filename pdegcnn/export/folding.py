@@ -1,4 +1,4 @@
-"""Constant folding of a traced graph: what depends on no input is computed once and kept."""
+"""Constant folding of a traced graph: nodes that do not depend on inputs are computed once and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this library's own operators are in ONNX: functions and loops over taps, so that files stay small.
+"""This library's own operators in ONNX: functions and loops over taps, so that files stay small.
 
 Each agrees with the function of its name in :mod:`pdegcnn.export.operators`, which spells the taps out. Imported only
 where ``onnxscript`` is.
@@ -82,7 +82,7 @@ def morphology(u: Any, kernel: Any, sign: int, keep: bool, backend: str, periodi
 
 
 def morphology_pair(u: Any, dilation: Any, erosion: Any, keep: bool, backend: str) -> Any:
-    """Write both signs, one after the other."""
+    """Write both signs, in turn."""
     return *morphology(u, dilation, 1, keep, backend), *morphology(u, erosion, -1, keep, backend)
 
 

@@ -1,4 +1,4 @@
-"""What this library's own operators are in plain torch, for graphs that leave it: forward only, any batch size.
+"""This library's own operators in plain torch, for exported graphs: forward only, any batch size.
 
 Each agrees with the operator's ``reference.py``; a new operator needs a function here and an entry of ``PLAIN``.
 """
@@ -51,7 +51,7 @@ def morphology(
 
 
 def morphology_pair(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str) -> tuple[Tensor, ...]:
-    """Both signs, one after the other."""
+    """Compute both signs in turn."""
     return *morphology(u, dilation, 1, keep, backend), *morphology(u, erosion, -1, keep, backend)
 
 
@@ -131,7 +131,7 @@ def gather_mean(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 def transport_gather(
     fields: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tensor, backend: str
 ) -> Tensor:
-    """Products of complex numbers as two reals, summed at their rows."""
+    """Sum products of complex numbers, as two reals, at their rows."""
     dtype = wide_dtype(fields.dtype)
     pairs = columns.numel()
     count = torch.arange(start.numel() - 1, device=start.device)

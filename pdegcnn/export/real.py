@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pdegcnn._typing import DType
 from pdegcnn.export.rewriting import PlainInterpreter
 
 aten = torch.ops.aten
@@ -29,7 +30,7 @@ class RealInterpreter(PlainInterpreter):
     """Runs a graph on pairs: linear operators that move entries act on both parts, the others are in ``RULES``."""
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Constants, complex ones as pairs."""
+        """Return constants, complex ones as pairs."""
         value = super().get_attr(target, args, kwargs)
         return Pair(value.real, value.imag) if isinstance(value, Tensor) and value.is_complex() else value
 
@@ -100,7 +101,7 @@ def _einsum(equation: str, operands: Any, path: Any = None) -> Any:
 
 
 def _waves(rows: int, columns: int, like: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """``scale cos(2 pi j k / n)`` and sine, ``[rows, columns]`` with n the number of rows or columns that is larger."""
+    """Return ``scale cos(2 pi j k / n)`` and the sine, ``[rows, columns]``, for the larger number n of both."""
     n = max(rows, columns)
     angle = np.outer(np.arange(rows), np.arange(columns)) % n * (2 * math.pi / n)
     cosine, sine = (torch.from_numpy(scale * f(angle)).to(like.dtype) for f in (np.cos, np.sin))
@@ -149,8 +150,9 @@ def _whole(n: int | None, x: Tensor, dim: int) -> None:
         raise ValueError(f"model: expected Fourier transforms of the whole axis, got n={n} over {x.shape[dim]} samples")
 
 
-def _new_zeros(x: Any, size: Any, **options: Any) -> Any:
-    options.pop("dtype", None)
+def _new_zeros(x: Tensor | Pair, size: Sequence[int], dtype: DType = None, **options: Any) -> Tensor | Pair:
+    """Zeros of the precision of ``x``; ``dtype`` may be complex, which a pair is already."""
+    del dtype
     if not isinstance(x, Pair):
         return x.new_zeros(size, **options)
     return Pair(x.re.new_zeros(size), x.re.new_zeros(size))

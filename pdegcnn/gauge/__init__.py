@@ -1,9 +1,9 @@
-"""Gauge-equivariant layers on meshes: features are dictionaries from spin to tensor.
+r"""Gauge-equivariant layers on meshes; features are dictionaries from spin to tensor.
 
-Spin 0 is real, ``[B,C,V]``; spin k > 0 is complex, ``[B,C,V]``: a tangent vector is spin 1, with its polar angle from
-the reference direction as argument. When reference directions turn by ``+angles``, spin k is multiplied by
-``exp(-i k angles)``: :func:`transform` does so to features and ``mesh.with_gauge(angles)`` to the mesh, and every layer
-commutes with the two.
+Spin 0 is real, ``[B,C,V]``. Spin k > 0 is complex, ``[B,C,V]``; a tangent vector has spin 1, and its argument is the
+polar angle from the reference direction. If reference directions turn by ``+angles``, spin k is multiplied by
+:math:`\exp(-i k \alpha)`. :func:`transform` does so to features and ``mesh.with_gauge(angles)`` to the mesh. Every
+layer commutes with this change.
 """
 
 from pdegcnn.gauge.convolution import GaugeConv

@@ -18,29 +18,32 @@ from pdegcnn.spaces import Mesh
 
 
 class GaugeConv(nn.Module):
-    """``out_v = W f_v + sum_w K(r, theta) rho f_w``: neighbours transported to v, through kernels free of the gauge.
+    r"""Gauge-equivariant convolution: neighbours are transported to each vertex and weighted by equivariant kernels.
 
-    A kernel from spin m to n that does not depend on the reference direction is ``R(r) e^(i (n-m) theta)`` times a
-    complex weight for the transported field, and ``R(r) e^(i (n+m) theta)`` for its conjugate. Channels are mixed
-    first, then gathered: nothing of the size of the edges is kept for the backward pass. Source: gauge equivariant mesh
-    CNNs (arXiv 2003.05425); Gerken et al. (arXiv 2105.13926).
+    .. math:: out_v = W f_v + \sum_w K(r_w, \theta_w)\, \rho_{w \to v} f_w
+
+    A kernel from spin m to n that does not depend on the reference direction is :math:`R(r)\, e^{i (n-m) \theta}` times
+    a complex weight for the transported field, and :math:`R(r)\, e^{i (n+m) \theta}` for its conjugate. Channels are
+    mixed before neighbours are gathered, so nothing of the size of the edges is kept for the backward pass. Sources:
+    gauge equivariant mesh CNNs (arXiv 2003.05425); Gerken et al. (arXiv 2105.13926).
 
     Args:
-        in_channels: channels for each spin of the input, as ``{0: 8, 1: 8}``.
+        in_channels: channels for each spin of the input, such as ``{0: 8, 1: 8}``.
         out_channels: channels for each spin of the output.
         radius: neighbours within this geodesic distance in units of the mesh; None: those that share an edge.
         radial: number of radial profiles R; 1: constant.
-        bias: add a constant to spin 0.
+        bias: add a learned constant to spin 0.
         device: where the parameters live.
         dtype: their real dtype.
 
     Shape:
-        ``forward(features, mesh)``: spin 0 real ``[B,C,V]``, spin k complex ``[B,C,V]`` -> the same for the output's
-        spins. Works on any mesh.
+        ``forward(features, mesh)``: spin 0 real ``[B,C,V]``, spin k complex ``[B,C,V]``; returns the spins of the
+        output in the same layout. The mesh may change from call to call.
 
     Raises:
         ValueError: for spins, channels or vertices that do not fit.
-        TypeError: for spin 0 that is not real, other spins that are not complex, or another precision than the weights.
+        TypeError: if spin 0 is not real, another spin is not complex, or the precision differs from that of the
+            weights.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -81,7 +84,7 @@ class GaugeConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform, of a variance that keeps the scale of smooth fields; no bias."""
+        """Draw weights uniformly with a variance that keeps the scale of smooth fields; set the bias to zero."""
         for n in self.out_channels:
             own = [w for key, w in self.weights.items() if key.endswith(f"to{n}")]
             own += [self.centres[str(n)]] if str(n) in self.centres else []
@@ -118,5 +121,5 @@ class GaugeConv(nn.Module):
         return transport_gather(mixed, stencil)
 
     def extra_repr(self) -> str:
-        """Channels and neighbourhood."""
+        """Return channels and neighbourhood."""
         return f"{self.in_channels}, {self.out_channels}, radius={self.radius}, radial={self.radial}"

@@ -1,7 +1,7 @@
 """Features of spin 0 that a mesh has by itself: curvatures and heat-kernel signatures.
 
-They do not change when a mesh is moved or its vertices are renumbered, and so are fit for the input of a network where
-positions are not. Lengths are in units of the mesh: with ``unit=None`` (the mean edge) nothing depends on the scale.
+They do not change when a mesh is moved or its vertices are renumbered, so unlike positions they suit a network's
+input. Lengths are in units of the mesh: with ``unit=None`` (the mean edge) nothing depends on the scale.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ ZERO = 1e-8
 
 
 def gaussian_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None) -> Tensor:
-    """Gaussian curvature at each vertex, ``[1,1,V]``: what the angles around it lack to ``2 pi``, by its area.
+    r"""Return the Gaussian curvature at each vertex, ``[1,1,V]``: its angle defect divided by its area.
 
-    In ``1 / unit ** 2``: a sphere of radius R units has ``1 / R ** 2``. Its sum times ``mesh.areas`` over a closed
-    surface is ``2 pi`` times the Euler characteristic, exactly (Gauss-Bonnet). It is known from edge lengths alone. At
-    the boundary it is zero. Areas are a third of the faces around, so that vertices of five or seven neighbours among
-    others of six read about 15 % too much or too little, however fine the mesh is.
+    The unit is ``1 / unit ** 2``: a sphere of radius R units has ``1 / R ** 2``. Its sum times ``mesh.areas`` over a
+    closed surface is :math:`2 \pi` times the Euler characteristic (Gauss-Bonnet, exact). Only edge lengths are used. At
+    the boundary it is zero. The area of a vertex is a third of the faces around it. Isolated vertices of five or seven
+    neighbours therefore read about 15 % too much or too little, on meshes of any resolution.
+
+    Source: Meyer, Desbrun, Schroeder & Barr, *Discrete differential-geometry operators* (2003).
 
     Args:
         mesh: the surface.
         device: of the result.
-        dtype: of the result; torch's default dtype if None.
+        dtype: of the result; None: torch's default.
 
     Raises:
         TypeError: if ``mesh`` is not a mesh.
-
-    Source: Meyer, Desbrun, Schroeder & Barr, *Discrete differential-geometry operators* (2003).
     """
     t = check_mesh(mesh).surface.triangulation
     around = torch.zeros(mesh.vertex_count, dtype=torch.float64)
@@ -50,21 +50,19 @@ def gaussian_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None
 
 
 def mean_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None) -> Tensor:
-    """Mean curvature at each vertex, ``[1,1,V]``: how fast the surface bends away from its normal, on average.
+    """Return the mean curvature at each vertex, ``[1,1,V]``: half the Laplacian of the positions along the normal.
 
-    In ``1 / unit``, positive where the surface is convex as seen from outside: a sphere of radius R units has
-    ``1 / R``. It is half the Laplacian of the positions, along the normal. At the boundary it is zero.
+    The unit is ``1 / unit``; values are positive where the surface is convex seen from outside: a sphere of radius R
+    units has ``1 / R``. At the boundary it is zero. Source: as for :func:`gaussian_curvature`.
 
     Args:
         mesh: a surface in space.
         device: of the result.
-        dtype: of the result; torch's default dtype if None.
+        dtype: of the result; None: torch's default.
 
     Raises:
         TypeError: if ``mesh`` is not a mesh.
-        ValueError: if the mesh is given by its edge lengths, and lies nowhere in space.
-
-    Source: as of :func:`gaussian_curvature`.
+        ValueError: if the mesh is given by its edge lengths, without positions.
     """
     matrix, areas = check_mesh(mesh).laplacian(0, torch.empty(0, dtype=torch.float64))
     positions = mesh.vertices.cpu() / _units(mesh)
@@ -83,25 +81,24 @@ def heat_kernel_signature(
     device: Device = None,
     dtype: DType = None,
 ) -> Tensor:
-    """How much of the heat put at a vertex is still there after each time, ``[1,T,V]``: the shape around it.
+    """Return the share of a unit of heat at each vertex that remains there after each time, ``[1,T,V]``.
 
-    Small times see the curvature nearby, large ones the whole. Divided by its mean over the surface, so values are
-    about one and have no unit. It is known from edge lengths alone. Every connected piece is a surface of its own.
+    Small times describe the curvature nearby, large ones the whole shape. Values are divided by their mean over the
+    surface, so they are about one, without unit. Only edge lengths are used. Connected components are treated
+    separately. Source: Sun, Ovsjanikov & Guibas, *A concise and provably informative multi-scale signature* (2009).
 
     Args:
         mesh: the surface.
-        times: how many, evenly spaced on a logarithmic scale from ``4 log(10)`` over the greatest eigenvalue to
-            ``4 log(10)`` over the least positive one of each piece, so that nothing depends on its size; or the times
-            themselves, in square units.
+        times: number of times, evenly spaced on a logarithmic scale from ``4 log(10)`` over the greatest eigenvalue to
+            ``4 log(10)`` over the least positive one of each component, so that the result does not depend on its size;
+            or the times themselves, in square units.
         modes: number of eigenfunctions of the Laplacian; the mesh keeps them (``mesh.prepare(bases={0: modes})``).
         device: of the result.
-        dtype: of the result; torch's default dtype if None.
+        dtype: of the result; None: torch's default.
 
     Raises:
-        TypeError: if ``mesh`` is not a mesh, or ``times`` or ``modes`` not a number.
-        ValueError: for a number or a time that is not positive.
-
-    Source: Sun, Ovsjanikov & Guibas, *A concise and provably informative multi-scale signature* (2009).
+        TypeError: if ``mesh`` is not a mesh, or ``times`` or ``modes`` is not a number.
+        ValueError: if a number or a time is not positive.
     """
     check_mesh(mesh)
     given = None if isinstance(times, int) and not isinstance(times, bool) else _times(times)
@@ -110,7 +107,7 @@ def heat_kernel_signature(
     found = torch.ones(count, mesh.vertex_count, dtype=torch.float64)
     for vertices, values, functions in pieces:
         positive = values[values > ZERO * values[-1]]
-        if not len(positive):  # a piece of which only the constant is known
+        if not len(positive):  # a component with the constant eigenfunction only
             continue
         t = given
         if t is None:

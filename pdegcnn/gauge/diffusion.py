@@ -20,27 +20,26 @@ from pdegcnn.spaces.mesh_operators import Eigenmodes
 
 METHODS = ("implicit", "spectral")
 LONGEST = 30.0
-"""Greatest logarithm of a time: nothing but the harmonic part is then left on any mesh, and no product overflows."""
+"""Greatest logarithm of a time: on any mesh, only the harmonic part is then left, and products do not overflow."""
 TOLERANCES = {torch.float64: 1e-14, torch.float32: 1e-9}
 """Residual, relative to the right-hand side, at which the solver stops; it runs in float64."""
 
 
 class Diffusion(nn.Module):
-    """``u_t = -L_k^alpha u`` with the connection Laplacian, up to a learned time t > 0 for each channel.
+    r"""Diffusion :math:`\partial_t u = -L_k^\alpha u` by the connection Laplacian, for a learned time of each channel.
 
-    ``"implicit"``: one step ``(M + t L) u = M u0``, by preconditioned conjugate gradients in float64 for all channels
-    at once; the gradients in u and t are exact (adjoint equation). ``"spectral"``: ``exp(-t lambda^alpha)`` on the
-    lowest ``modes`` eigenfunctions of each connected piece of the surface, and on all that share the eigenvalue of the
-    last of them.
-    Time is measured in square units of the mesh. Source: vector heat method (Sharp, Soliman & Crane 2019); learned
-    times: DiffusionNet (arXiv 2012.00888).
+    ``"implicit"`` takes one step :math:`(M + t L) u = M u_0`, by preconditioned conjugate gradients in float64 for all
+    channels at once; the gradients in u and t are exact (adjoint equation). ``"spectral"`` applies
+    :math:`\exp(-t \lambda^\alpha)` to the lowest ``modes`` eigenfunctions of each connected component of the surface,
+    and to all that share the last of these eigenvalues. Times are in square units of the mesh. Sources: vector heat
+    method (Sharp, Soliman & Crane 2019); learned times: DiffusionNet (arXiv 2012.00888).
 
     Args:
         channels: number of channels C.
         spin: the spin k that diffuses; features of other spins pass unchanged.
         method: ``"implicit"`` or ``"spectral"``.
         alpha: power in (0, 1]; the implicit step needs 1.
-        modes: number of eigenfunctions of the spectral method, for each connected piece; :meth:`pdegcnn.Mesh.modes`.
+        modes: number of eigenfunctions for each component in the spectral method; see :meth:`pdegcnn.Mesh.modes`.
         device: where the parameters live.
         dtype: their real dtype.
 
@@ -71,12 +70,12 @@ class Diffusion(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw times log-uniformly between a tenth of a square unit and ten."""
+        """Draw times log-uniformly between 0.1 and 10 square units."""
         nn.init.uniform_(self.log_time, -math.log(10), math.log(10))
 
     @property
     def time(self) -> Tensor:
-        """The time of each channel, ``[C]``, positive and at most ``exp(LONGEST)``; float32 for half precision."""
+        """The time of each channel, ``[C]``, positive and bounded; float32 for half precision."""
         return widen(self.log_time).clamp_max(LONGEST).exp()
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
@@ -108,7 +107,7 @@ class Diffusion(nn.Module):
         return (weighted @ functions.conj() * decay) @ functions.mT
 
     def extra_repr(self) -> str:
-        """Channels, spin and method."""
+        """Return channels, spin and method."""
         return f"{self.channels}, spin={self.spin}, method={self.method!r}, alpha={self.alpha}"
 
 
@@ -131,8 +130,8 @@ def implicit_step(u: Tensor, mesh: Mesh, spin: int, time: Tensor) -> Tensor:
         )
     if _transforms.hides_values():
         raise RuntimeError(
-            "gauge.Diffusion(method='implicit'): expected to be run, got a trace by torch.jit or make_fx, which would "
-            "keep the number of iterations of one input; use method='spectral'"
+            "gauge.Diffusion(method='implicit'): expected eager execution, got a trace by torch.jit or make_fx, which "
+            "would fix the number of iterations; use method='spectral'"
         )
     stencil, root, order = ordered_laplacian(mesh, spin, torch.empty(0, dtype=torch.float64, device=u.device))
     tolerance = TOLERANCES[wide_dtype(real_of(u.dtype))]

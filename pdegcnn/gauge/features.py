@@ -19,18 +19,18 @@ REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.co
 
 
 def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
-    """Return the same features when the reference direction of each vertex turns by ``+angles``.
+    r"""Return the same features in a gauge whose reference directions are turned by ``+angles``.
 
     Args:
         features: spin to ``[B,C,V]``.
         angles: ``[V]`` radians.
 
     Returns:
-        Spin k multiplied by ``exp(-i k angles)``, in the dtype it had.
+        Spin k multiplied by :math:`\exp(-i k \alpha)`, in its own dtype.
 
     Raises:
         ValueError: if shapes do not fit, or a spin is not an integer >= 0.
-        TypeError: for spin 0 that is not real, or another spin that is not complex.
+        TypeError: if spin 0 is not real, or another spin is not complex.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -43,7 +43,9 @@ def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
     turned: Features = {}
     for spin, field in features.items():
         if angles.is_meta and not field.is_meta:
-            raise ValueError(f"angles: expected a device that holds values, as features[{spin}], got {angles.device}")
+            raise ValueError(
+                f"angles: expected a device with values, like that of features[{spin}], got {angles.device}"
+            )
         if field.shape[-1] != angles.numel():
             raise ValueError(f"angles: expected shape [{field.shape[-1]}] as the features, got {tuple(angles.shape)}")
         phase = torch.polar(torch.ones_like(angles, dtype=torch.float64), -spin * angles.double())
@@ -58,7 +60,7 @@ def _check_angles(angles: object) -> None:
 
 
 def check_spins(name: str, channels: object) -> dict[int, int]:
-    """``{spin: channels}`` if it is one with spins >= 0 and positive channels, else an error."""
+    """Return ``{spin: channels}`` if it is one with spins >= 0 and positive channels, else raise."""
     if not isinstance(channels, Mapping) or not channels:
         raise TypeError(f"{name}: expected a dictionary of channels per spin such as {{0: 8, 1: 8}}, got {channels!r}")
     given = cast("Mapping[Any, Any]", channels)
@@ -85,7 +87,7 @@ def check_features(
     mesh: Mesh | None = None,
     weight: Tensor | None = None,
 ) -> Features:
-    """``features`` if they fit each other, the spins and channels asked for, the mesh and the weights, else raise."""
+    """Return ``features`` if they fit each other, the given spins and channels, mesh and weights, else raise."""
     given: Mapping[Any, Any] = _checks.kind(name, features, Mapping, "a dictionary of tensors per spin")
     if mesh is not None:
         check_mesh(mesh)

@@ -15,11 +15,11 @@ from pdegcnn.spaces import Mesh
 
 
 class SpinMix(nn.Module):
-    """Linear combination of the channels of each spin at every vertex; with a constant for spin 0.
+    """Linear combination of the channels of each spin at every vertex, with a constant for spin 0.
 
     Args:
         in_channels: channels for each spin.
-        out_channels: channels for each spin, of the input's spins.
+        out_channels: channels for each spin; its spins are among those of the input.
         device: where the parameters live.
         dtype: their real dtype.
     """
@@ -48,7 +48,7 @@ class SpinMix(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform, of a variance that keeps the scale; no bias."""
+        """Draw weights uniformly with a variance that keeps the scale; set the bias to zero."""
         for weight in self.weights.values():
             bound = math.sqrt(3 / (weight.shape[1] * weight.shape[2]))
             nn.init.uniform_(weight, -bound, bound)
@@ -56,7 +56,7 @@ class SpinMix(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Mix the channels."""
+        """Mix the channels at each vertex."""
         weight = next(iter(self.weights.values()))
         fields = check_features("features", features, self.in_channels, weight=weight)
         out: Features = {}
@@ -68,15 +68,17 @@ class SpinMix(nn.Module):
         return out
 
     def extra_repr(self) -> str:
-        """Channels."""
+        """Return channels."""
         return f"{self.in_channels}, {self.out_channels}"
 
 
 class GlobalPool(nn.Module):
-    """Summary of a function on each mesh of a batch: ``[B,C,V] -> [B*meshes, C]``, independent of gauge and labels.
+    """Reduce a function to one number for each mesh and channel: ``[B,C,V] -> [B*meshes, C]``.
+
+    The result does not depend on the gauge.
 
     Args:
-        mode: ``"mean"`` (by vertex area) or ``"max"``.
+        mode: ``"mean"`` (weighted by vertex areas) or ``"max"``.
     """
 
     def __init__(self, mode: str = "mean") -> None:
@@ -84,7 +86,7 @@ class GlobalPool(nn.Module):
         self.mode = _checks.choice("mode", mode, ("mean", "max"))
 
     def forward(self, features: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Tensor:
-        """Summarise spin 0; one row for each mesh of :meth:`pdegcnn.Mesh.union`."""
+        """Reduce spin 0 to one row for each mesh of :meth:`pdegcnn.Mesh.union`."""
         fields = features if isinstance(features, Mapping) else {0: features}
         if 0 not in fields:
             raise ValueError(f"features: expected spin 0 among the spins, got {sorted(fields)}")
@@ -96,5 +98,5 @@ class GlobalPool(nn.Module):
         return torch.stack([(p * a).sum(2) / a.sum() for p, a in zip(parts, areas)], dim=1).flatten(0, 1)
 
     def extra_repr(self) -> str:
-        """Mode."""
+        """Return the mode."""
         return f"mode={self.mode!r}"

@@ -27,21 +27,23 @@ class _Pointwise(nn.Module):
     def _one_width(self) -> int:
         widths = set(self.channels.values())
         if len(widths) > 1:
-            raise ValueError(f"channels: expected as many channels for every spin, got {self.channels}")
+            raise ValueError(f"channels: expected the same number of channels for every spin, got {self.channels}")
         return widths.pop()
 
     def extra_repr(self) -> str:
-        """Channels."""
+        """Return channels."""
         return f"{self.channels}"
 
 
 class NormReLU(_Pointwise):
-    """ReLU of the length: ``z -> z max(|z| + b, 0)/|z|`` with a bias for each channel; ReLU of ``x + b`` for spin 0.
+    r"""ReLU of the length, :math:`z \mapsto z \max(|z| + b, 0)/|z|`, with a bias for each channel; for spin 0 of x + b.
 
     Exactly equivariant. Source: harmonic networks (arXiv 1612.04642).
 
     Args:
         channels: number of channels of each spin, ``{spin: count}``.
+        device: where the parameters live.
+        dtype: their real dtype.
     """
 
     def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
@@ -53,12 +55,12 @@ class NormReLU(_Pointwise):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """No bias for spin 0, a small threshold for the others."""
+        """Set the bias to zero for spin 0 and to a small threshold for other spins."""
         for spin, bias in self.bias.items():
             nn.init.constant_(bias, -0.01 if int(spin) else 0.0)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Apply at each vertex."""
+        """Apply the nonlinearity at each vertex."""
         out: Features = {}
         weight = next(iter(self.bias.values()))
         for spin, z in check_features("features", features, self.channels, weight=weight).items():
@@ -68,10 +70,12 @@ class NormReLU(_Pointwise):
 
 
 class GatedNonlinearity(_Pointwise):
-    """Fields times the sigmoid of learned affine combinations of spin 0, which itself passes a ReLU. Exact.
+    """Multiply fields by the sigmoid of learned affine combinations of spin 0; apply a ReLU to spin 0. Equivariant.
 
     Args:
         channels: number of channels of each spin, ``{spin: count}``.
+        device: where the parameters live.
+        dtype: their real dtype.
     """
 
     def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
@@ -82,7 +86,7 @@ class GatedNonlinearity(_Pointwise):
         self.gates = nn.Conv1d(self.channels[0], max(total, 1), 1, device=device, dtype=dtype)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Apply at each vertex."""
+        """Apply the nonlinearity at each vertex."""
         fields = check_features("features", features, self.channels, weight=self.gates.weight)
         gates, first = torch.sigmoid(self.gates(fields[0])), 0
         out = {0: torch.relu(fields[0])}
@@ -94,13 +98,16 @@ class GatedNonlinearity(_Pointwise):
 
 
 class TensorProduct(_Pointwise):
-    """``f_s + sum w f_m f_n`` over the spins with ``m + n = s`` or ``m - n = s`` (with the conjugate). Exact.
+    r"""Add products of channels to features: :math:`f_s + \sum w\, f_m f_n` over all m + n = s or m - n = s.
 
-    All spins have as many channels; products are taken channel by channel. Polynomial of degree two: keep inputs near
-    unit scale, as :class:`SpinNorm` does.
+    For differences the second factor is conjugated. Exactly equivariant. All spins have the same number of channels,
+    and products are taken channel by channel. The result is a polynomial of degree two: keep inputs near unit scale,
+    for example by :class:`SpinNorm`.
 
     Args:
         channels: number of channels of each spin, ``{spin: count}``; all counts are equal.
+        device: where the parameters live.
+        dtype: their real dtype.
     """
 
     def __init__(self, channels: Mapping[int, int], *, device: Device = None, dtype: DType = None) -> None:
@@ -112,12 +119,12 @@ class TensorProduct(_Pointwise):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform, so that the products of a spin have about half its variance."""
+        """Draw weights uniformly, so that the products of a spin have about half its variance."""
         bound = math.sqrt(1.5 * len(self.channels) / max(len(self.terms), 1))
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Apply at each vertex."""
+        """Apply the product at each vertex."""
         fields = check_features("features", features, self.channels, weight=self.weight)
         out = dict(fields)
         for (m, n, s, sign), weight in zip(self.terms, self.weight):
@@ -129,13 +136,13 @@ class TensorProduct(_Pointwise):
 
 
 class RegularReLU(_Pointwise):
-    """ReLU of the field as a function of direction: sample N angles, ReLU, back to spins.
+    """ReLU of the field as a function of direction: sample it at N angles, apply the ReLU, return to spins.
 
-    Equivariant under gauges by multiples of ``2 pi / N``; under others the error falls with N: the ReLU adds spins
-    that N samples do not tell apart. Source: gauge equivariant mesh CNNs (arXiv 2003.05425), section 5.
+    Equivariant under changes of gauge by multiples of ``2 pi / N``. For others the error falls with N, because the ReLU
+    adds spins that alias on N samples. Source: gauge equivariant mesh CNNs (arXiv 2003.05425), section 5.
 
     Args:
-        channels: channels for each spin, all alike.
+        channels: channels for each spin, all equal.
         samples: number N of angles, more than twice the highest spin.
     """
 
@@ -149,22 +156,24 @@ class RegularReLU(_Pointwise):
             )
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Apply at each vertex."""
+        """Apply the nonlinearity at each vertex."""
         fields = check_features("features", features, self.channels)
         u = torch.relu(to_directions(fields, self.samples))
         return from_directions(u, list(self.channels))
 
 
 class SpinNorm(Normalisation, _Pointwise):
-    """Batch norm for spin 0; other spins are divided by their root mean square and scaled, so that directions stay.
+    """Batch norm for spin 0; division by the root mean square and a scale for other spins, which keeps directions.
 
     Running means are kept for evaluation, as in ``torch.nn.BatchNorm1d``. After
-    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` means are those of all processes.
+    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` they are averaged over all processes.
 
     Args:
         channels: number of channels of each spin, ``{spin: count}``.
         eps: positive number added to the mean square.
-        momentum: weight of the present batch in the running means, in [0, 1].
+        momentum: weight of the current batch in the running means, in [0, 1].
+        device: where the parameters live.
+        dtype: their real dtype.
     """
 
     def __init__(
@@ -193,31 +202,33 @@ class SpinNorm(Normalisation, _Pointwise):
         self.stand_in = StandIn(self)
 
     def reset_parameters(self) -> None:
-        """Set unit scales and statistics."""
+        """Set scales and running statistics to one."""
         for scale in self.scale.values():
             nn.init.ones_(scale)
         self.reset_running_stats()
 
     def reset_running_stats(self) -> None:
-        """Set unit statistics."""
+        """Set running statistics to those of unit fields."""
         self.batches = 0
         for buffer in self.buffers(recurse=False):
             nn.init.ones_(buffer)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Normalise."""
+        """Normalise the features over batch and vertices."""
         out = check_features("features", features, self.channels, weight=parameter(self))
         if self.scalar is not None:
             out[0] = self.scalar(out[0])
         training, share = self._takes_statistics(), self.momentum
-        if training and share is None:  # the mean over batches, as torch's update_bn asks for
+        if training and share is None:  # the mean over batches, as torch's update_bn expects
             self.batches += 1
             share = 1 / self.batches
         for key, scale in self.scale.items():
             z, running = out[int(key)], getattr(self, f"spin{key}_running_mean")
             group = self._processes() if training else None
             square = running
-            if training and (z.shape[0] or group is not None):  # no batch, no statistics, as in torch's batch norm
+            if training and (
+                z.shape[0] or group is not None
+            ):  # an empty batch has no statistics, as in torch's batch norm
                 square = _mean_square(z, group)
                 with torch.no_grad():
                     running.lerp_(square.to(running.dtype), share)
@@ -226,7 +237,7 @@ class SpinNorm(Normalisation, _Pointwise):
 
 
 def _mean_square(z: Tensor, group: Any) -> Tensor:
-    """Mean square moduli ``[C]`` of ``z [B,C,V]``, over the processes of ``group`` unless it is None."""
+    """Return the mean square moduli ``[C]`` of ``z [B,C,V]``, over the processes of ``group`` unless it is None."""
     square = z.real**2 + z.imag**2
     if group is None:
         return square.mean((0, 2))
@@ -235,13 +246,13 @@ def _mean_square(z: Tensor, group: Any) -> Tensor:
 
 
 def length(z: Tensor) -> Tensor:
-    """Modulus, at least a tiny positive number, with gradient zero at zero."""
+    """Return the modulus, at least a tiny positive number, with gradient zero at zero."""
     tiny = torch.finfo(z.real.dtype).tiny
     return (z.real**2 + z.imag**2).clamp_min(tiny).sqrt()
 
 
 def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
-    """Values at N angles from the reference direction, ``[B,C,Or,V]``: ``sum_k Re(z_k e^(-i k theta))``."""
+    """Return values at N angles from the reference direction, ``[B,C,Or,V]``: ``sum_k Re(z_k e^(-i k theta))``."""
     total: Any = 0
     for spin, z in fields.items():
         real = z.real.dtype if z.is_complex() else z.dtype
@@ -253,6 +264,6 @@ def to_directions(fields: Mapping[int, Tensor], count: int) -> Tensor:
 
 
 def from_directions(u: Tensor, spins: list[int]) -> Features:
-    """Fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,Or,V]`` best."""
+    """Return fields of the given spins (each below N/2) whose values at N angles fit ``u [B,C,Or,V]`` best."""
     spectrum = _fft.apply(fft.ifft, u, dim=2)  # (1/N) sum_i u_i e^(+i k theta_i)
     return {k: 2 * spectrum[:, :, k] if k else spectrum[:, :, 0].real for k in spins}

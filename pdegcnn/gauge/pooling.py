@@ -16,21 +16,22 @@ from pdegcnn.spaces import Mesh
 
 
 class MeshPool(nn.Module):
-    """Take a signal to ``mesh.coarsen(factor)``: means over the vertices around each that stays, transported to it.
+    """Average a signal over the neighbourhoods of the vertices of ``mesh.coarsen(factor)``, transported to them.
 
-    The mean is the adjoint of :class:`MeshUnpool` by vertex areas: constants stay, and the sum weighted by the coarse
-    vertices' shares of the area (``Pool.areas``) is kept exactly. Directions of the bundle are interpolated linearly.
+    The mean is the adjoint of :class:`MeshUnpool` in the inner product by vertex areas. Constants are kept. So is the
+    sum weighted by the coarse vertices' shares of the area (:meth:`areas`). Directions of the bundle are interpolated
+    linearly.
 
     Args:
-        factor: how many times fewer vertices, above 1.
-        mode: ``"mean"``, or ``"max"`` over the vertices to which each is nearest (spin 0 and the bundle only).
+        factor: ratio of the numbers of vertices, above 1.
+        mode: ``"mean"``, or ``"max"`` over the vertices nearest to each coarse one (spin 0 and the bundle only).
 
     Shape:
         ``forward(signal, mesh)``: features (a dictionary from spin to ``[B,C,V]``) or a signal on the bundle
-        ``[B,C,Or,V]`` -> the same with the W vertices of ``mesh.coarsen(factor)``.
+        ``[B,C,Or,V]``; returns the same with the W vertices of ``mesh.coarsen(factor)``.
 
     Raises:
-        ValueError: for shapes that do not fit the mesh; a maximum of spins above 0.
+        ValueError: for shapes that do not fit the mesh, or for a maximum of spins above 0.
     """
 
     def __init__(self, factor: float = 4.0, mode: str = "mean") -> None:
@@ -39,7 +40,7 @@ class MeshPool(nn.Module):
         self.mode = _checks.choice("mode", mode, ("mean", "max"))
 
     def forward(self, signal: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Features | Tensor:
-        """Pool from ``mesh``."""
+        """Pool a signal from ``mesh`` to its coarse mesh."""
         fields = _checked(signal, mesh, mesh)
         if isinstance(fields, Tensor):
             return pool(fields, mesh, self.factor, self.mode)
@@ -51,7 +52,7 @@ class MeshPool(nn.Module):
         return {k: self._field(u, k, count, mesh) for k, u in fields.items()}
 
     def areas(self, mesh: Mesh) -> Tensor:
-        """Return the area of ``mesh`` that each coarse vertex takes, ``[W]``, square units of ``mesh``, float64."""
+        """Return the area of ``mesh`` that belongs to each coarse vertex, ``[W]``, in its square units, float64."""
         double = torch.empty(0, dtype=torch.float64, device=mesh.areas.device)
         pairs, count = mesh.interpolation(self.factor, double), mesh.coarsen(self.factor).vertex_count
         return double.new_zeros(count).index_add(0, pairs.coarse, pairs.weight * mesh.areas[pairs.fine])
@@ -63,22 +64,22 @@ class MeshPool(nn.Module):
         return add_up(wide.index_select(2, pairs.fine) * factor, pairs.coarse, count).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Factor and mode."""
+        """Return the factor and mode."""
         return f"{self.factor}, mode={self.mode!r}"
 
 
 class MeshUnpool(nn.Module):
-    """Take a signal from ``mesh.coarsen(factor)`` to ``mesh``: interpolated linearly and transported.
+    """Interpolate a signal from ``mesh.coarsen(factor)`` to ``mesh``: linearly, with transport.
 
-    Constants stay, values stay within their bounds (lengths below the greatest), and the vertices that the two meshes
-    share keep theirs.
+    Constants are kept, values stay within their bounds (lengths below the greatest), and vertices that belong to both
+    meshes keep their values.
 
     Args:
-        factor: as of :class:`MeshPool`.
+        factor: as in :class:`MeshPool`.
 
     Shape:
-        ``forward(signal, mesh)``: features or a signal on the bundle over the coarse mesh -> the same over ``mesh``,
-        the fine one.
+        ``forward(signal, mesh)``: features or a signal on the bundle over the coarse mesh; returns the same over
+        ``mesh``, the fine one.
 
     Raises:
         ValueError: for shapes that do not fit the coarse mesh.
@@ -89,7 +90,7 @@ class MeshUnpool(nn.Module):
         self.factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
 
     def forward(self, signal: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Features | Tensor:
-        """Interpolate to ``mesh``."""
+        """Interpolate a signal to ``mesh``."""
         check_mesh(mesh)
         fields = _checked(signal, mesh.coarsen(self.factor), mesh)
         if isinstance(fields, Tensor):
@@ -103,12 +104,12 @@ class MeshUnpool(nn.Module):
         return add_up(wide.index_select(2, pairs.coarse) * factor, pairs.fine, mesh.vertex_count).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Factor."""
+        """Return the factor."""
         return f"{self.factor}"
 
 
 def _checked(signal: Mapping[int, Tensor] | Tensor, where: Mesh, mesh: Mesh) -> Features | Tensor:
-    """Features or a signal on the bundle that fit the mesh ``where``, else an error."""
+    """Return features or a signal on the bundle that fit the mesh ``where``, else raise."""
     check_mesh(mesh)
     if isinstance(signal, Tensor):
         return where.check_signal("signal", signal)

@@ -1,7 +1,7 @@
-"""Irreps of e3nn and harmonic coefficients of spherical signals.
+"""Conversion between irreps of e3nn and harmonic coefficients of spherical signals.
 
-``C`` channels of coefficients up to degree L are the irreps ``Cx0e + Cx1o + Cx2e + ...`` there: blocks by degree, in
-each the channels one after another. Its vectors are (y, z, x) of ours, because its polar axis is the second one; see
+``C`` channels of coefficients up to degree L become the irreps ``Cx0e + Cx1o + Cx2e + ...``: blocks by degree, and in
+each block channel after channel. Vectors of e3nn are (y, z, x) of ours, because its polar axis is the second one. See
 :func:`pdegcnn.sphere.to_e3nn` for one channel and ``docs/conventions.md``.
 """
 
@@ -22,7 +22,12 @@ __all__ = ["from_irreps", "irreps", "rotation_to_e3nn", "to_irreps"]
 
 
 def irreps(channels: int, lmax: int) -> o3.Irreps:
-    """``Cx0e + Cx1o + Cx2e + ...`` up to degree ``lmax``: what :func:`to_irreps` gives."""
+    """Return the irreps ``Cx0e + Cx1o + Cx2e + ...`` of the output of :func:`to_irreps`.
+
+    Args:
+        channels: number of channels C.
+        lmax: largest degree.
+    """
     _checks.positive_int("channels", channels)
     if isinstance(lmax, bool) or not isinstance(lmax, int) or lmax < 0:
         raise ValueError(f"lmax: expected an int >= 0, got {lmax!r}")
@@ -33,10 +38,13 @@ def irreps(channels: int, lmax: int) -> o3.Irreps:
 
 
 def to_irreps(coefficients: Tensor) -> Tensor:
-    """Orthonormal coefficients ``[B,C,lmax+1,lmax+1]`` as a tensor ``[B, C (lmax+1)^2]`` of ``irreps(C, lmax)``.
+    """Convert orthonormal coefficients to a tensor ``[B, C (lmax+1)^2]`` of ``irreps(C, lmax)``.
+
+    Args:
+        coefficients: ``[B,C,lmax+1,lmax+1]``, complex.
 
     Raises:
-        TypeError: for anything but a complex tensor.
+        TypeError: if the coefficients are not complex.
         ValueError: for another shape.
     """
     check_coefficients("coefficients", coefficients)
@@ -48,11 +56,18 @@ def to_irreps(coefficients: Tensor) -> Tensor:
 
 
 def from_irreps(x: Tensor, channels: int) -> Tensor:
-    """Return a tensor ``[B, C (lmax+1)^2]`` of ``irreps(C, lmax)`` as coefficients: the inverse of :func:`to_irreps`.
+    """Convert ``[B, C (lmax+1)^2]`` of ``irreps(C, lmax)`` to coefficients: the inverse of :func:`to_irreps`.
+
+    Args:
+        x: tensor ``[B, C (lmax+1)^2]``.
+        channels: number of channels C.
+
+    Returns:
+        Orthonormal coefficients ``[B,C,lmax+1,lmax+1]``.
 
     Raises:
-        TypeError: for anything but a floating tensor.
-        ValueError: for a width that is not ``C (lmax+1)^2``.
+        TypeError: if ``x`` is not a floating tensor.
+        ValueError: if its width is not ``C (lmax+1)^2``.
     """
     _checks.tensor("x", x, 2, "[B, C*(lmax+1)^2]")
     _checks.positive_int("channels", channels)
@@ -64,6 +79,10 @@ def from_irreps(x: Tensor, channels: int) -> Tensor:
 
 
 def rotation_to_e3nn(rotation: Tensor) -> Tensor:
-    """Return the matrix ``[..., 3, 3]`` by which e3nn knows a rotation of (x, y, z): the same acting on (y, z, x)."""
+    """Return the matrix of a rotation of (x, y, z) in e3nn's coordinates (y, z, x).
+
+    Args:
+        rotation: rotation matrices ``[..., 3, 3]``.
+    """
     order = torch.tensor([1, 2, 0], device=check_rotation("rotation", rotation).device)
     return rotation[..., order, :][..., order]

@@ -1,10 +1,9 @@
-"""Regular fields of the rotation group C_N (escnn, e2cnn) and signals on SE(2).
+"""Conversion between regular fields of the rotation group C_N (escnn, e2cnn) and signals on SE(2).
 
-There a field of C channels is ``[B, C N, H, W]``: N responses side by side, rotation g by ``2 pi g / N`` against
-the clock as one sees the image. Here it is ``[B, C, N, H, W]`` with angles from +x to +y, which points down: with the
-clock. So response g there is orientation ``-g mod N`` here. Source: Weiler & Cesa, *General E(2)-equivariant steerable
-CNNs*
-(arXiv 1911.08251).
+In escnn a field of C channels is ``[B, C N, H, W]``: N responses side by side, where element g rotates by
+``2 pi g / N`` counter-clockwise as displayed. Here it is ``[B, C, N, H, W]`` with angles from +x to +y, which points
+down: clockwise as displayed. Response g there is therefore orientation ``-g mod N`` here. Source: Weiler & Cesa,
+*General E(2)-equivariant steerable CNNs* (arXiv 1911.08251).
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ __all__ = ["convolution_kernel", "from_regular", "to_geometric", "to_regular"]
 
 
 def _reversed(u: Tensor, dim: int) -> Tensor:
-    """Orientations in the other sense, the first staying first."""
+    """Reverse the order of orientations, except the first."""
     return u.flip(dim).roll(1, dim)
 
 
 def from_regular(field: Any, orientations: int) -> Tensor:
-    """Return a regular field ``[B, C N, H, W]`` of C_N as a signal ``[B,C,N,H,W]`` on ``SE2(N)``.
+    """Convert a regular field ``[B, C N, H, W]`` of C_N to a signal ``[B,C,N,H,W]`` on ``SE2(N)``.
 
     Args:
         field: a tensor, or an escnn ``GeometricTensor`` whose fields are all regular.
         orientations: N.
 
     Raises:
-        ValueError: for channels that N does not divide, or fields that are not regular.
-        TypeError: for anything but a floating tensor or a ``GeometricTensor``.
+        ValueError: if N does not divide the channels, or fields are not regular.
+        TypeError: if ``field`` is neither a floating tensor nor a ``GeometricTensor``.
     """
     count = _checks.positive_int("orientations", orientations)
     kind = getattr(field, "type", None)
@@ -48,16 +47,23 @@ def from_regular(field: Any, orientations: int) -> Tensor:
 
 
 def to_regular(u: Tensor) -> Tensor:
-    """Convert a signal ``[B,C,N,H,W]`` to a regular field ``[B, C N, H, W]``: inverse of :func:`from_regular`."""
+    """Convert a signal ``[B,C,N,H,W]`` to a regular field ``[B, C N, H, W]``: the inverse of :func:`from_regular`.
+
+    Args:
+        u: a signal on ``SE2(N)``.
+    """
     _checks.signal("u", u, 5, "[B,C,Or,H,W]")
     return _reversed(u, 2).flatten(1, 2)
 
 
 def to_geometric(u: Tensor) -> Any:
-    """Return a signal ``[B,C,N,H,W]`` as an escnn ``GeometricTensor`` over ``rot2dOnR2(N)``.
+    """Convert a signal ``[B,C,N,H,W]`` to an escnn ``GeometricTensor`` over ``rot2dOnR2(N)``.
+
+    Args:
+        u: a signal on ``SE2(N)``.
 
     Raises:
-        ImportError: if escnn is not installed; see :mod:`pdegcnn.interop` for how.
+        ImportError: if escnn is not installed; :mod:`pdegcnn.interop` says how to install it.
     """
     field = to_regular(u)
     try:
@@ -69,11 +75,11 @@ def to_geometric(u: Tensor) -> Any:
 
 
 def convolution_kernel(convolution: Any) -> Tensor:
-    """Return the kernel ``[C',C,N,KO,K,K]`` that makes :func:`pdegcnn.functional.group_convolution` equal escnn's.
+    """Return the kernel ``[C',C,N,KO,K,K]`` that makes :func:`pdegcnn.functional.group_convolution` equal to escnn's.
 
-    That is the correlation of escnn's ``R2Conv`` between regular fields (without its bias), with zeros outside:
-    ``from_regular(convolution(x)) == group_convolution(from_regular(x), kernel)`` where its padding is ``K // 2``, K is
-    odd, and stride, dilation and groups are one.
+    The kernel reproduces the correlation of ``R2Conv`` between regular fields, without its bias and with zeros outside:
+    ``from_regular(convolution(x)) == group_convolution(from_regular(x), kernel)``. This holds for odd K, padding
+    ``K // 2``, and stride, dilation and groups of one.
 
     Args:
         convolution: an escnn ``R2Conv`` between regular fields of one C_N.
@@ -98,7 +104,7 @@ def convolution_kernel(convolution: Any) -> Tensor:
     there = (torch.arange(count, device=filters.device)[:, None] + steps) % count
     index = there[None, None, :, :, None, None].expand(*filters.shape[:3], taps, width, width)
     kernel = filters.gather(3, index)
-    if taps > count:  # the orientation opposite is met from both sides: once is enough
+    if taps > count:  # the opposite orientation is reached from both sides: count it once
         kernel = kernel.index_fill(3, torch.tensor([taps - 1], device=kernel.device), 0.0)
     return kernel
 

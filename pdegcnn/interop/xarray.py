@@ -1,6 +1,6 @@
-"""Fields of xarray on latitudes and longitudes: to signals on a grid of the sphere and back.
+"""Conversion between fields of xarray on latitudes and longitudes and signals on a grid of the sphere.
 
-Whatever the order of the dimensions, of the latitudes and of the longitudes; missing values become a mask.
+Dimensions, latitudes and longitudes may have any order; missing values become a mask.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ WORDS = {
 
 
 class Field(NamedTuple):
-    """A field on a grid.
+    """A field on a grid with its mask.
 
-    Args:
+    Attributes:
         values: ``[..., *grid.shape]``, zero where the field is missing.
         mask: bool, the same shape: False where the field is missing.
-        grid: where the values lie.
+        grid: the grid of the values.
     """
 
     values: Tensor
@@ -47,21 +47,21 @@ def from_xarray(
     device: Device = None,
     dtype: DType = None,
 ) -> Field:
-    """Return a field of an ``xarray.DataArray`` as values on a grid and a mask.
+    """Convert an ``xarray.DataArray`` to values on a grid and a mask.
 
     Args:
-        array: with one-dimensional coordinates of latitudes and longitudes in degrees, in any order and from any
-            origin; a repeated meridian is left out. All other dimensions come first, in their order.
-        grid: where to interpolate to, as :func:`pdegcnn.sphere.regrid` does; None: the grid that the field lies on
-            (:func:`pdegcnn.sphere.grid_of`), whose values are only put in order.
-        latitude: name of the dimension of latitudes; None: the one called so, or whose units are degrees_north.
-        longitude: the same for longitudes, degrees_east.
+        array: a field with one-dimensional coordinates of latitudes and longitudes in degrees, in any order and from
+            any origin; a repeated meridian is left out. All other dimensions come first, in their order.
+        grid: grid to interpolate to, as :func:`pdegcnn.sphere.regrid` does; None: the field's own grid
+            (:func:`pdegcnn.sphere.grid_of`), on which values are only reordered.
+        latitude: name of the dimension of latitudes; None: ``"latitude"`` or a dimension with units degrees_north.
+        longitude: name of the dimension of longitudes; None: likewise with degrees_east.
         device: of the result.
-        dtype: of the values, floating-point; torch's default dtype if None.
+        dtype: floating-point dtype of the values; None: torch's default.
 
     Raises:
         TypeError: if ``array`` is not a DataArray of real numbers.
-        ValueError: for dimensions that do not exist, or angles that are not those of a field around the sphere.
+        ValueError: for unknown dimensions, or angles that do not cover the sphere.
 
     Example:
         >>> import numpy as np, xarray as xr, pdegcnn as pg
@@ -101,21 +101,21 @@ def to_xarray(
     longitude: str | None = None,
     method: str = "bilinear",
 ) -> Any:
-    """Values on a grid as a DataArray like the one they came from: the way back from :func:`from_xarray`.
+    """Convert values on a grid to a DataArray like the one they came from: the inverse of :func:`from_xarray`.
 
     Args:
         signal: ``[..., *grid.shape]``; the axes in front are the other dimensions of ``like``, in their order.
         grid: a grid of rings of equal length.
-        like: the DataArray whose coordinates, order of dimensions, name, attributes and dtype the result has (integers
-            are rounded; they become floats where values are missing or too large for them).
-        mask: bool, broadcastable to ``signal``: what is False takes no part and is missing in the result.
+        like: the DataArray that provides coordinates, order of dimensions, name, attributes and dtype of the result
+            (integers are rounded; missing or too large values turn them into floats).
+        mask: bool, broadcastable to ``signal``; False marks a value as missing.
         latitude: as in :func:`from_xarray`.
         longitude: as in :func:`from_xarray`.
-        method: as in :func:`pdegcnn.sphere.to_latlon`, where ``like`` does not lie on ``grid``; where it does, values
-            are only put in order.
+        method: as in :func:`pdegcnn.sphere.to_latlon`, if ``like`` is not on ``grid``; otherwise values are only
+            reordered.
 
     Raises:
-        TypeError: if ``like`` is not a DataArray, or ``signal`` not a real tensor.
+        TypeError: if ``like`` is not a DataArray, or ``signal`` is not a real tensor.
         ValueError: for shapes that do not fit.
     """
     north, east = _dimensions("like", like, latitude, longitude)
@@ -162,7 +162,7 @@ def _dimensions(name: str, array: Any, latitude: str | None, longitude: str | No
 
 
 def _is(array: Any, dimension: Any, what: str) -> bool:
-    """Whether a dimension is that of latitudes or of longitudes, by its name or attributes."""
+    """Return whether a dimension is that of latitudes or of longitudes, by its name or attributes."""
     attributes = array.coords[dimension].attrs if dimension in array.coords else {}
     said = (dimension, attributes.get("standard_name"), attributes.get("units"))
     return any(str(word).lower() in WORDS[what] for word in said)
@@ -176,13 +176,13 @@ def _degrees(name: str, array: Any, dimension: str) -> Floats:
 
 
 def _once_around(longitudes: Floats) -> Ints:
-    """Places of the longitudes once around, eastwards from the first one at or after zero, none repeated."""
+    """Return indices of the longitudes once around, eastwards from the first one at or after zero."""
     turned = np.round(longitudes % 360, 6) % 360
     return np.unique(turned, return_index=True)[1].astype(np.int64)
 
 
 def _places(grid: SphereGrid, latitudes: Floats, longitudes: Floats) -> tuple[Ints, Ints] | None:
-    """Row and column of the grid at each latitude and longitude; None where one lies between them."""
+    """Return the row and column of the grid at each latitude and longitude; None where one lies between them."""
     if len(grid.shape) != 2:
         return None
     rings, step = 90 - np.rad2deg(np.asarray(grid.theta)), 360 / grid.nlon

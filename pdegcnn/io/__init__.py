@@ -1,4 +1,4 @@
-"""Files: networks as safetensors with the call that builds them, where nothing is ever unpickled; volumes as NIfTI."""
+"""Networks in safetensors files, with the call that builds them and without pickle, and volumes in NIfTI files."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ KEY = "pdegcnn"
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
-    """Write a network of :mod:`pdegcnn.models` to one file, which appears whole or not at all.
+    """Write a network of :mod:`pdegcnn.models` to one safetensors file. Needs ``safetensors``.
 
-    The file is safetensors: parameters and batch-norm statistics, and in its header, as JSON, the builder with its
-    arguments, so that :func:`load` needs nothing else. Needs ``safetensors``.
+    The file holds parameters and batch-norm statistics, and in its header, as JSON, the builder with its arguments, so
+    :func:`load` needs nothing else. An interrupted call leaves no partial file.
 
     Args:
-        model: a network from a builder in ``MODELS``; its parameters may have changed, its structure may not.
-        path: of the file, in a folder that exists.
+        model: a network from a builder in ``MODELS``; its parameters may have changed, its structure must not.
+        path: the file, in an existing folder.
+
+    Returns:
+        The path.
 
     Raises:
-        TypeError: for a network that is not ours, or was built from what a file cannot hold (a grid of points, a mesh).
+        TypeError: if the network does not come from this library, or was built from objects that a file cannot hold (a
+            grid of points, a mesh).
         FileNotFoundError: if the folder does not exist.
         ImportError: if ``safetensors`` is not installed.
     """
@@ -55,17 +59,17 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
 
 def load(path: str | Path, device: Any = None) -> nn.Module:
-    """Build the network of a file of :func:`save` again, with its parameters, in evaluation mode.
+    """Load a network that :func:`save` wrote: build it again with its parameters, in evaluation mode.
 
-    Nothing in the file is executed: it names one of our builders, plain arguments and numbers.
+    Loading executes no code from the file, which holds only the name of a builder, plain arguments and numbers.
 
     Args:
-        path: of the file.
-        device: where the parameters shall live.
+        path: the file.
+        device: where the parameters live.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: for a damaged file, one of another kind or of a newer version, or parameters that do not fit.
+        ValueError: if the file is damaged, of another kind or of a newer version, or its parameters do not fit.
         ImportError: if ``safetensors`` is not installed.
     """
     path = _checks.path(path)
@@ -97,7 +101,7 @@ def _safetensors() -> Any:
         import safetensors
         import safetensors.torch
     except ImportError as error:
-        raise ImportError(f"saving and loading needs safetensors: pip install 'pdegcnn[save]' ({error})") from error
+        raise ImportError(f"saving and loading need safetensors: pip install 'pdegcnn[save]' ({error})") from error
     return safetensors
 
 

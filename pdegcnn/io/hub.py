@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from pdegcnn._typing import Device
 from pdegcnn.io import load, save
 
 try:
@@ -27,7 +28,7 @@ class HubModel(nn.Module, ModelHubMixin, library_name="pdegcnn"):
         model: the network.
 
     Raises:
-        TypeError: for anything but an ``nn.Module``.
+        TypeError: if ``model`` is not an ``nn.Module``.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -44,7 +45,7 @@ class HubModel(nn.Module, ModelHubMixin, library_name="pdegcnn"):
         save(self.model, Path(save_directory) / FILE)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, map_location: Any = None, **options: Any) -> HubModel:
+    def _from_pretrained(cls, *, model_id: str, map_location: Device = None, **options: Any) -> HubModel:
         folder = Path(model_id)
         if folder.is_dir():
             return cls(load(folder / FILE, map_location))

@@ -1,4 +1,4 @@
-"""Volumes in NIfTI files, with the size of their voxels and their place in the scanner."""
+"""Volumes in NIfTI files, with the size of their voxels and their position in the scanner."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LARGER = {"u2": "i4", "u4": "i8"}
 
 
 class Volume(NamedTuple):
-    """What a NIfTI file holds.
+    """The content of a NIfTI file.
 
     Attributes:
-        values: ``[C,D,H,W]``; the axes are those of the file in reverse, so that its first axis is W.
+        values: ``[C,D,H,W]``: the axes of the file in reverse order, so its first axis is W.
         spacing: size of a voxel along (slices, rows, columns), in the units of the file, mostly millimetres.
         affine: ``[4,4]``, float64: from (column, row, slice, 1) to (x, y, z, 1) in the scanner.
     """
@@ -39,22 +39,21 @@ class Volume(NamedTuple):
 
     @property
     def space(self) -> R3:
-        """The space of these volumes."""
+        """The space of the volume, with its spacing."""
         return R3(self.spacing)
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a NIfTI file.
+    """Read a NIfTI file. Needs ``nibabel``.
 
-    Whole numbers, such as labels, stay whole; numbers that the file scales become floating-point ones. Needs
-    ``nibabel``.
+    Integers, such as labels, stay integers; numbers with a scale factor in the file become floats.
 
     Args:
-        path: of a file ``.nii`` or ``.nii.gz`` with three axes, or four, of which the last holds channels or times.
+        path: a file ``.nii`` or ``.nii.gz`` with three axes, or four, of which the last holds channels or times.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: for a damaged file, or one of another kind or with other axes.
+        ValueError: if the file is damaged, of another kind, or has other axes.
         ImportError: if ``nibabel`` is not installed.
     """
     path = _checks.path(path)
@@ -86,22 +85,22 @@ def write_volume(
     affine: Tensor | None = None,
     spacing: float | tuple[float, float, float] | None = None,
 ) -> Path:
-    """Write a volume to a NIfTI file, which appears whole or not at all.
+    """Write a volume to a NIfTI file. Needs ``nibabel``.
 
-    :func:`read_volume` gives back the same numbers, affine and spacing, but for the precision of affines in such files,
-    which is float32. Needs ``nibabel``.
+    :func:`read_volume` returns the same numbers, affine and spacing, up to float32, the precision of affines in such
+    files. An interrupted call leaves no partial file.
 
     Args:
-        path: of the file, ``.nii`` or ``.nii.gz``, in a folder that exists.
-        values: ``[D,H,W]`` or ``[C,D,H,W]``, real; whole numbers stay whole, bool becomes uint8, halves float32.
+        path: the file, ``.nii`` or ``.nii.gz``, in an existing folder.
+        values: ``[D,H,W]`` or ``[C,D,H,W]``, real; integers stay integers, bool becomes uint8, half precision float32.
         affine: ``[4,4]``, as :func:`read_volume` returns it.
-        spacing: size of a voxel where there is no affine: along (slices, rows, columns), or one number; 1 if not given.
+        spacing: size of a voxel, if there is no affine: along (slices, rows, columns), or one number; None: 1.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: for another suffix, shape, or numbers that cannot be an affine or a spacing; both of them.
+        ValueError: for another suffix or shape, an invalid affine or spacing, or if both are given.
         TypeError: if ``values`` or ``affine`` is not a tensor.
         FileNotFoundError: if the folder does not exist.
         ImportError: if ``nibabel`` is not installed.
@@ -113,7 +112,7 @@ def write_volume(
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
     numbers = _array_of(values)
     if affine is not None and spacing is not None:
-        raise ValueError(f"spacing: expected None beside an affine, which holds it, got {spacing!r}")
+        raise ValueError(f"spacing: expected None together with an affine, which holds it, got {spacing!r}")
     if affine is None:
         matrix = np.diag([*R3(1.0 if spacing is None else spacing).grid_steps[::-1], 1.0])
     else:
@@ -146,7 +145,7 @@ def _array_of(values: object) -> np.ndarray[Any, Any]:
 
 
 def _spacing_of(name: str, affine: Sequence[Any] | np.ndarray[Any, Any]) -> tuple[float, float, float]:
-    """Size of a voxel along slices, rows and columns: lengths of the columns of an affine ``[4,4]``."""
+    """Return the size of a voxel along slices, rows and columns: lengths of the columns of an affine ``[4,4]``."""
     matrix = np.asarray(affine)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
         raise ValueError(f"{name}: expected an affine [4,4] of finite numbers with the last row (0, 0, 0, 1)")

@@ -1,4 +1,4 @@
-"""Analytic mathematics: metrics, distance approximations, morphological and diffusion kernels."""
+"""Metrics, approximations of distances, and the kernels of dilation, erosion and diffusion."""
 
 from pdegcnn.kernels.diffusion import diffusion_profile
 from pdegcnn.kernels.distance import DISTANCES

@@ -17,7 +17,7 @@ Nodes = tuple[Tensor, Tensor, Tensor]
 
 
 def _nodes(angles: int, rates: int) -> Nodes:
-    """Quadrature of the stable law in its two variables: Gauss-Legendre in u, trapezoidal in log e."""
+    """Return the quadrature of the stable law in its two variables: Gauss-Legendre in u, trapezoidal in log e."""
     x, w = np.polynomial.legendre.leggauss(angles)
     grid = np.linspace(-12.0, 3.5, rates)
     weight = np.outer(w / 2, np.exp(grid - np.exp(grid)) * (grid[1] - grid[0]))
@@ -36,21 +36,21 @@ SMALLEST_ALPHA = 0.1
 
 
 def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: float = 1.0) -> Tensor:
-    """Kernel of ``exp(-t (-Laplacian)^alpha)`` up to a factor that does not depend on the distance.
+    r"""Return the kernel of :math:`\exp(-t (-\Delta)^\alpha)` up to a factor that does not depend on the distance.
 
-    alpha = 1: ``exp(-d^2/4t)``; alpha = 1/2: ``(t^2 + d^2)^(-(n+1)/2)``; else the Gaussians mixed over time by the
-    one-sided stable law (subordination; the law through Kanter's representation, *Ann. Probab.* 3 (1975), by
-    quadrature). Half precision is computed in float32.
+    It is :math:`\exp(-d^2/4t)` for :math:`\alpha = 1` and :math:`(t^2 + d^2)^{-(n+1)/2}` for :math:`\alpha = 1/2`.
+    Other powers integrate Gaussians over time with the one-sided stable law (subordination), by quadrature of Kanter's
+    representation (*Ann. Probab.* 3, 1975). Half precision is computed in float32.
 
     Args:
-        squared_distance: any shape.
+        squared_distance: squared distances, any shape.
         alpha: power, in (0, 1]; may be a learned tensor of one number.
         dim: dimension n of the space.
         time: length of the step, positive.
 
     Raises:
         TypeError: if ``squared_distance`` is not a floating-point tensor.
-        ValueError: for ``alpha`` or ``time`` out of range, or ``alpha`` of several numbers.
+        ValueError: if ``alpha`` or ``time`` is out of range, or ``alpha`` has several numbers.
     """
     _checks.tensor("squared_distance", squared_distance)
     _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
@@ -80,8 +80,8 @@ def profile(squared_distance: Tensor, alpha: float | Tensor, dim: int, time: flo
 
 
 def time_scales(like: Tensor, alpha: float | Tensor, time: float) -> tuple[Tensor, Tensor]:
-    """Logarithms of the times s at which heat kernels are mixed, and of their weights, ``[nodes]`` each."""
-    hidden = isinstance(alpha, Tensor) and (alpha.is_cuda or not _checks.has_values(alpha))  # a learned one is above
+    """Return logarithms of the times s at which heat kernels are mixed, and of their weights, ``[nodes]`` each."""
+    hidden = isinstance(alpha, Tensor) and (alpha.is_cuda or not _checks.has_values(alpha))  # a learned power is larger
     power = alpha.detach() if isinstance(alpha, Tensor) else alpha
     nodes = COARSE if hidden or float(power) >= FINE_BELOW else FINE
     u, log_e, weight = nodes[0].to(like), nodes[1].to(like), nodes[2].to(like)
@@ -123,7 +123,7 @@ Scales = tuple[Tensor, Tensor]
 
 
 def mass_of_cell(half: Tensor, alpha: float | Tensor, time: float, scales: Scales | None = None) -> Tensor:
-    """Integral ``[C]`` of the density over a box about the unit element, of half sides ``half [C,dim]``.
+    """Return the integral ``[C]`` of the density over a box about the unit element, of half sides ``half [C,dim]``.
 
     ``scales`` are those of :func:`time_scales`, if they are known.
     """
@@ -135,7 +135,7 @@ def mass_of_cell(half: Tensor, alpha: float | Tensor, time: float, scales: Scale
 
 
 def radius_of_mass(alpha: float, dim: int, time: float = 1.0, tolerance: float = 1e-4) -> float:
-    """Distance at which the profile has fallen to ``tolerance`` of its peak (Gaussian core or power-law tail)."""
+    """Return the distance at which the profile falls to ``tolerance`` of its peak (Gaussian core, power-law tail)."""
     core = 2 * math.sqrt(-time * math.log(tolerance))
     if alpha == 1.0:
         return core

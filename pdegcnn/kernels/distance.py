@@ -1,6 +1,6 @@
-"""Approximations of the left-invariant distance from the unit element, on a list; all return **squared** distances.
+"""Approximations of the left-invariant distance from the unit element; all return **squared** distances.
 
-Squared, because kernels are smooth functions of the square also at the unit element. Sources: Smets et al. (arXiv
+Kernels are smooth functions of the square also at the unit element. Sources: Smets et al. (arXiv
 2001.09046) for the logarithmic norm; Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs* (2023) for the others.
 On the plane and on volumes, where coordinates are the element itself, the logarithmic and half-angle ones are exact.
 """
@@ -23,7 +23,7 @@ NU = 1.6
 
 @dataclass(frozen=True)
 class Distance:
-    """A squared distance in two steps, so that what depends on no metric is computed once.
+    """A squared distance in two steps; the first one does not depend on the metric and is computed once.
 
     Calling it does both: ``distance(space, metric, g [..., dim]) -> [C, ...]``.
 
@@ -61,13 +61,13 @@ def norm(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
 
 
 def sub_riemannian(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
-    """``sqrt((nu w1 w3 b2)^2 + ((w1 b1)^2 + (w3 b3)^2)^2)``: sideways motion only through turning."""
+    """Return ``sqrt((nu w1 w3 b2)^2 + ((w1 b1)^2 + (w3 b3)^2)^2)``: sideways motion only through turning."""
     w1, _, w3 = _columns(_weights(space, metric), b)
     return safe_sqrt((NU * w1 * w3 * b[..., 1]) ** 2 + ((w1 * b[..., 0]) ** 2 + (w3 * b[..., 2]) ** 2) ** 2)
 
 
 def combined(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
-    """Half-angle coordinates where the expensive direction in the plane is also reached by turning and the cheap one.
+    """Return half-angle coordinates, where turning also reaches the expensive direction in the plane.
 
     With the cheaper of the two weights ``w_c``, the larger ``w_d``, half-angle coordinates b and
     ``r^2 = (w_c b_c)^2 + (w_3 b_3)^2``:
@@ -75,12 +75,12 @@ def combined(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:
     ``w_c^2 (b_1^2 + b_2^2) + (w_3 b_3)^2 + 1 / (1/D + 1/Q)``, ``D = (w_d^2 - w_c^2) b_d^2``,
     ``Q = 12 z^2 / (r^2 + 3/pi |z|)``, ``z = w_c w_3 b_d``.
 
-    D is what the direct way costs more, Q what the way round costs: in the Heisenberg group an area z costs
-    ``4 pi |z|`` alone and ``12 z^2 / r^2`` beside a way r. So the distance is exact where the plane's weights are
-    equal; at ratios of two to ten it is 1 % less than the exact one on average, at worst 14 %. Never less than
-    ``w_c^2 (b_1^2 + b_2^2) + (w_3 b_3)^2``, never more than the half-angle norm. Metrics that are not diagonal, and
-    spaces without orientations, have the half-angle norm. Its slopes in the weights are continuous. Its curvatures jump
-    where the plane's weights are equal.
+    D is the extra cost of the direct path, Q the cost of a detour: in the Heisenberg group an area z costs
+    ``4 pi |z|`` alone and ``12 z^2 / r^2`` along a path of length r. The distance is exact where the plane's weights
+    are equal; at ratios of two to ten it is 1 % less than the exact one on average, at worst 14 %. It is at least
+    ``w_c^2 (b_1^2 + b_2^2) + (w_3 b_3)^2`` and at most the half-angle norm. Metrics that are not diagonal, and spaces
+    without orientations, have the half-angle norm. Its first derivatives in the weights are continuous; the second
+    ones jump where the plane's weights are equal.
     """
     if not isinstance(metric, Diagonal) or not space.has_orientations:
         return metric.squared_norm(b)
@@ -114,7 +114,7 @@ def distance_of(name: str) -> Distance:
 
 
 def ball_reach(metric: Metric, radius: Tensor, distance: str) -> Tensor:
-    """Greatest image distance and turn (or depth) ``[C, 2]`` inside the ball of ``radius [C]`` by ``distance``."""
+    """Return the greatest image distance and turn (or depth) ``[C,2]`` in the ball of ``radius [C]``."""
     reach = metric.reach(radius)
     if distance == "sub_riemannian" and isinstance(metric, Diagonal):
         w1, w3 = metric.weights[:, 0], metric.weights[:, 2]

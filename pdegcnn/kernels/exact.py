@@ -1,10 +1,10 @@
-"""The exact left-invariant Riemannian distance on SE(2), by geodesic shooting: slow and reliable, for tests and docs.
+r"""The exact left-invariant Riemannian distance on SE(2), by geodesic shooting: slow and reliable, for tests and plots.
 
-Geodesics are the flow of ``H = p G^-1 p / 2``, where p is the momentum in the left-invariant frame A1 (forward), A2
-(lateral), A3 (turn), which obeys [A3,A1] = A2, [A3,A2] = -A1, [A1,A2] = 0. The plane part of p keeps its direction in
-space, ``(p1, p2) = R(-theta) P`` with P constant, and ``p3' = v2 p1 - v1 p2`` with ``v = G^-1 p`` (Euler-Poincare).
-For every point a fan of geodesics is shot in all directions; the best few are bent to end in the point by a damped
-Newton iteration, and the shortest that arrives gives the distance.
+Geodesics are the flow of :math:`H = \tfrac12 p\, G^{-1} p`, where p is the momentum in the left-invariant frame A1
+(forward), A2 (lateral), A3 (turn), with [A3,A1] = A2, [A3,A2] = -A1, [A1,A2] = 0. The part of p in the plane keeps its
+direction in space, :math:`(p_1, p_2) = R(-\theta) P` with constant P, and :math:`\dot p_3 = v_2 p_1 - v_1 p_2` with
+:math:`v = G^{-1} p` (Euler-Poincare equations). For every point a fan of geodesics is shot in all directions. A damped
+Newton iteration makes the best few end in the point, and the shortest that arrives gives the distance.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ ARRIVED = 1e-9  # largest miss of a geodesic that counts as arrived, relative to
 
 
 def _wrap(theta: Reals) -> Reals:
-    """Angle in [-pi, pi)."""
+    """Return the angle in [-pi, pi)."""
     return (theta + np.pi) % (2 * np.pi) - np.pi
 
 
 def _speed(state: Reals, plane: Reals, inverse: Reals) -> Reals:
-    """Time derivative of states [4,N] = (x, y, theta, p3); ``plane`` [2,N] is the momentum P, ``inverse`` is G^-1."""
+    """Return the time derivative of states [4,N] = (x, y, theta, p3).
+
+    ``plane`` [2,N] is the momentum P, ``inverse`` is G^-1.
+    """
     c, s = np.cos(state[2]), np.sin(state[2])
     p1, p2 = c * plane[0] + s * plane[1], c * plane[1] - s * plane[0]
     v1, v2, v3 = (row[0] * p1 + row[1] * p2 + row[2] * state[3] for row in inverse)
@@ -60,7 +63,7 @@ def _shoot(momentum: Reals, inverse: Reals, steps: int, keep: bool = False) -> R
 
 
 def _log(points: Reals) -> Reals:
-    """Logarithmic coordinates [3,N] of points [3,N]."""
+    """Return logarithmic coordinates [3,N] of points [3,N]."""
     half = points[2] / 2
     scale = 1 / np.sinc(half / np.pi)
     c, s = np.cos(half), np.sin(half)
@@ -68,7 +71,7 @@ def _log(points: Reals) -> Reals:
 
 
 def _norm(vectors: Reals, metric: Reals) -> Reals:
-    """Length [...] of vectors [3,...] in the metric [3,3]."""
+    """Return the length [...] of vectors [3,...] in the metric [3,3]."""
     return np.sqrt(np.maximum(np.einsum("i...,ij,j...->...", vectors, metric, vectors), 0))
 
 
@@ -85,7 +88,7 @@ def _reach(points: Reals, metric: Reals) -> Reals:
 
 
 def _sphere(count: int) -> Reals:
-    """``count`` directions [3,count], denser at small lateral momentum, which near sub-Riemannian geodesics have."""
+    """Return ``count`` directions [3,count], denser at small lateral momentum, as near sub-Riemannian geodesics."""
     index = np.arange(count) + 0.5
     z, angle = (1 - 2 * index / count) ** 3, np.pi * (1 + 5**0.5) * index
     radius = np.sqrt(1 - z * z)
@@ -93,7 +96,7 @@ def _sphere(count: int) -> Reals:
 
 
 def _starts(points: Reals, metric: Reals, root: Reals) -> Reals:
-    """Whitened initial momenta [3,N,tries]: the members of a fan that pass each point best, and the logarithm.
+    """Return whitened initial momenta [3,N,tries]: the members of a fan that pass each point best, and the logarithm.
 
     The best of every sector is among them, lest one family of geodesics crowd out a shorter one.
     """
@@ -131,7 +134,7 @@ def _miss(q: Reals, points: Reals, root: Reals, inverse: Reals, steps: int) -> R
 
 
 def _bend(q: Reals, points: Reals, root: Reals, steps: int, rounds: int) -> tuple[Reals, Reals]:
-    """Levenberg-Marquardt from whitened momenta q [3,N] towards points [3,N]; returns momenta and misses [N]."""
+    """Run Levenberg-Marquardt from whitened momenta q [3,N] to points [3,N]; return momenta and misses [N]."""
     inverse = np.linalg.inv(root @ np.transpose(root))
     q, damping = np.copy(q, order="C"), np.full(q.shape[1], 1e-3)
     goal = (1e-11 * np.linalg.norm(points, axis=0)) ** 2
@@ -200,7 +203,7 @@ def _metric_matrix(metric: Any) -> Reals:
 
 
 def _turned(points: Reals, metric: Reals) -> tuple[Reals, Reals]:
-    """Points [3,N] and metric in plane axes turned so that moving forward is cheapest (distances stay the same)."""
+    """Return points [3,N] and metric in turned axes in which moving forward is cheapest, with equal distances."""
     axes = np.eye(3)
     axes[:2, :2] = np.linalg.eigh(metric[:2, :2])[1]
     if np.linalg.det(axes) < 0:
@@ -211,26 +214,27 @@ def _turned(points: Reals, metric: Reals) -> tuple[Reals, Reals]:
 
 
 def exact_distance(points: Any, metric: Any) -> Any:
-    """Exact Riemannian distance on SE(2) from the unit element.
+    r"""Return the exact Riemannian distance on SE(2) from the unit element.
+
+    Many geodesics are tried, but not all. If the metric is nearly sub-Riemannian and the point is far on the scale of
+    turning (say w2/w1 = 8 and w1 abs(x) / w3 near 10), the result may be the length of a geodesic that is not the
+    shortest. Up to w1 abs(x) / w3 = 6, finer searches found no such case.
+
+    Sources: Bellaard, Bon, Pai, Smets, Duits, *Analysis of (sub-)Riemannian PDE-G-CNNs* (JMIV 2023) for the metric; the
+    geodesic equations are the Euler-Poincare equations on se(2).
 
     Args:
-        points: [..., 3] = (x, y, theta) in pixels, pixels and radians; a torch tensor or an array.
-        metric: [3] weights (w1, w2, w3) of forward, lateral and turning motion, meaning ``G = diag(w**2)``, or a
-            symmetric positive definite matrix G [3, 3] in the frame (A1 forward, A2 lateral, A3 turn).
+        points: ``[..., 3]`` = (x, y, theta) in pixels, pixels and radians; a torch tensor or an array.
+        metric: weights ``[3]`` of forward, lateral and turning motion, :math:`G = \operatorname{diag}(w^2)`, or a
+            symmetric positive definite matrix G ``[3,3]`` in the frame (A1 forward, A2 lateral, A3 turn).
 
     Returns:
-        Distances [...] in float64, a torch tensor (on the CPU, without gradient) if ``points`` is one, else an array.
+        Distances ``[...]`` in float64: a torch tensor (on the CPU, without gradient) if ``points`` is one, else an
+        array.
 
     Raises:
         ValueError: for a wrong shape, a value that is not finite, or a metric that is not positive definite.
         RuntimeError: if no geodesic to a point was found (points far beyond the scale of the metric).
-
-    The geodesics tried are many but not all. Where metrics are nearly sub-Riemannian and points far on the scale of
-    turning (w2/w1 = 8 and w1 |x| / w3 near 10, say) a longer geodesic can be taken for the shortest; up to
-    w1 |x| / w3 = 6 comparison with finer searches found none.
-
-    Source: Bellaard, Bon, Pai, Smets, Duits, "Analysis of (sub-)Riemannian PDE-G-CNNs" (JMIV 2023) for the metric;
-    the geodesic equations are the Euler-Poincare equations on se(2).
 
     Example:
         >>> from pdegcnn.kernels.exact import exact_distance

@@ -1,7 +1,7 @@
 """Filters for lifting an image to orientations: trainable rotated bases, and cake wavelets.
 
 A basis is a fixed tensor ``[Or, N, K, K]``: basis function n turned to each orientation and sampled on the pixel grid.
-A new basis is a function and a line in ``BASES``.
+To add a basis, write a function and enter it in ``BASES``.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pdegcnn.spaces.grid import rotation
 
 
 def _rotated_grid(space: PlanarSpace, size: int) -> Tensor:
-    """Pixel positions seen from each orientation's frame, ``[Or,K,K,2]``, float64."""
+    """Return the pixel positions seen from each orientation's frame, ``[Or,K,K,2]``, float64."""
     image = space.offsets((1, size, size), torch.empty(()))[1]
     return rotation(-space.angles[:, None, None], image)
 
 
 def _quadratic_spline(x: Tensor) -> Tensor:
-    """Cardinal B-spline of order two."""
+    """Return the cardinal B-spline of order two."""
     x = x.abs()
     return torch.where(x < 0.5, 0.75 - x**2, torch.where(x < 1.5, (1.5 - x) ** 2 / 2, torch.zeros_like(x)))
 
 
 def bspline(space: PlanarSpace, size: int) -> Tensor:
-    """Quadratic B-splines on the pixels of the disk of diameter ``size``; as many functions as pixels in it.
+    """Return the quadratic B-splines on the pixels of the disk of diameter ``size``; as many functions as pixels in it.
 
     Source: Bekkers, *B-spline CNNs on Lie groups* (ICLR 2020).
     """
@@ -43,7 +43,9 @@ def bspline(space: PlanarSpace, size: int) -> Tensor:
 
 
 def steerable(space: PlanarSpace, size: int) -> Tensor:
-    """Gaussian rings times circular harmonics, band-limited by the ring's circumference: filters that turn smoothly.
+    """Return Gaussian rings times circular harmonics, band-limited by the ring's circumference.
+
+    These filters turn smoothly.
 
     Source: Weiler, Hamprecht & Storath, *Learning steerable filters* (CVPR 2018).
     """
@@ -65,7 +67,7 @@ def steerable(space: PlanarSpace, size: int) -> Tensor:
 
 
 def smooth(space: PlanarSpace, size: int) -> Tensor:
-    """``r^n exp(-r^2 / 2 s^2)`` times circular harmonics of order n: what pixels and orientations both carry.
+    """Return ``r^n exp(-r^2 / 2 s^2)`` times circular harmonics of order n: what pixels and orientations both carry.
 
     A quarter of the pixels' band is left when the filter is turned, and orders stop at half of what the orientations
     resolve: a maximum makes higher ones. Gaussian derivatives up to that order are sums of these, as in Freeman &
@@ -82,7 +84,7 @@ def smooth(space: PlanarSpace, size: int) -> Tensor:
 
 
 def smooth_orders(space: PlanarSpace) -> int:
-    """Highest angular order of smooth filters."""
+    """Return the highest angular order of smooth filters."""
     if not space.has_orientations:
         return 2
     return min(max(1, space.orientations // 4), (space.orientations - 1) // 2)
@@ -103,7 +105,7 @@ def _without_moments(functions: Tensor, grid: Tensor, window: Tensor, degree: in
 
 
 def _taper(radius: Tensor, size: int) -> Tensor:
-    """One inside, falling smoothly to zero over the last pixel and a quarter of the disk of diameter ``size``.
+    """Return one inside the disk of diameter ``size``, falling smoothly to zero over its last 1.25 pixels.
 
     A sharp edge would cut different pixels at different orientations, which is most of the error of a turned filter.
     """
@@ -124,7 +126,7 @@ def lifting_basis(space: PlanarSpace, size: int, basis: str) -> Tensor:
 
 @_transforms.constants()
 def cake_windows(orientations: int, height: int, width: int) -> Tensor:
-    """Cake wavelets in the Fourier domain, ``[Or,H,W]`` float64 in fft order: wedges that sum to one everywhere.
+    """Return cake wavelets in the Fourier domain, ``[Or,H,W]`` float64 in fft order: wedges that sum to one everywhere.
 
     Wedge i is a quadratic B-spline in the polar angle around the angle of orientation i; towards the origin, where
     angles lose their meaning, all wedges merge into equal shares. Mirror images of a signless Nyquist frequency share

@@ -35,7 +35,7 @@ WAY, SHARE = (from_numpy(x) for x in np.polynomial.legendre.leggauss(NODES))
 
 
 class HeatTaps(NamedTuple):
-    """What heat kernels are a function of, for cells that are taps of a window.
+    """The arguments of heat kernels for the taps of a window.
 
     Attributes:
         places: :func:`features` of their middles ``[paths,KO,Or,KH,KW,5]``.
@@ -51,18 +51,18 @@ class HeatTaps(NamedTuple):
 
 
 def features(b: Tensor) -> Tensor:
-    """Squares, product and entries, ``[..., 5]``, of half-angle coordinates; exponents are linear in them."""
+    """Return squares, product and entries, ``[..., 5]``, of half-angle coordinates; exponents are linear in them."""
     x, y = b[..., 0], b[..., 1]
     return torch.stack((x * x, y * y, x * y, x, y), dim=-1)
 
 
 def cosines(turn: Tensor) -> Tensor:
-    """``cos((2r - 1) theta)`` at the points r on the way, times their weights, ``[..., NODES]``."""
+    """Return ``cos((2r - 1) theta)`` at the points r on the way, times their weights, ``[..., NODES]``."""
     return torch.cos(turn[..., None] * WAY.to(turn)) * SHARE.to(turn) / 2
 
 
 def mixture(scales: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Fewer times ``[J]`` and weights ``[J]`` of sum one than those of ``time_scales``, for the kernel of a power."""
+    """Return fewer times and weights ``[J]`` of sum one than ``time_scales``, for the kernel of a power."""
     log_s, log_weight = scales
     log_s = log_s.clamp(*RANGE)
     first, last = log_s.amin(), log_s.amax()
@@ -75,7 +75,7 @@ def mixture(scales: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _bounded(d: Tensor) -> Tensor:
-    """Diffusivities ``[C,dim,dim]`` whose products with a time do not overflow: beyond, kernels are flat."""
+    """Return diffusivities ``[C,dim,dim]`` whose products with a time do not overflow: beyond, kernels are flat."""
     most = torch.finfo(d.dtype).max ** 0.25
     d = d.clamp(-(most**2), most**2)
     diagonal = torch.diagonal(d, dim1=-2, dim2=-1)
@@ -86,7 +86,7 @@ def _bounded(d: Tensor) -> Tensor:
 def heat_mass(
     metric: Metric, taps: HeatTaps, half: Tensor, alpha: float | Tensor, time: float
 ) -> tuple[Tensor, Tensor]:
-    """Mass of the kernel in cells, ``[C, paths*KO, Or*KH*KW]``, and in that of the unit element, ``[C]``.
+    """Return the mass of the kernel in cells, ``[C, paths*KO, Or*KH*KW]``, and in that of the unit element, ``[C]``.
 
     The former is right for all cells but that of the unit element.
 

@@ -1,8 +1,8 @@
 """Left-invariant metrics: diagonal, symmetric positive definite, and asymmetric (Finsler, Randers) ones.
 
 Every form maps unconstrained real parameters to a valid metric (``from_raw``), measures Lie algebra vectors
-(``squared_norm``) and says how far a ball of given radius reaches (``reach``). A new form is a class here and a line in
-``METRICS``.
+(``squared_norm``) and says how far a ball of given radius reaches (``reach``). To add a form, write a class and
+enter it in ``METRICS``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pdegcnn._typing import linalg, tensordot, tolist
 
 
 class Metric(Protocol):
-    """What every metric form offers. ``C`` is the number of channels (one entry serves all channels)."""
+    """The methods that every form of a metric has. ``C`` is the number of channels (one entry serves all channels)."""
 
     form: ClassVar[str]
     dims: ClassVar[tuple[int, ...]]
@@ -28,38 +28,38 @@ class Metric(Protocol):
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Shape of the unconstrained parameters of one channel."""
+        """Return the shape of the unconstrained parameters of one channel."""
         ...
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Metric:
-        """Return the valid metric of unconstrained parameters ``[C, *raw_shape]``."""
+        """Return the metric of unconstrained parameters ``[C, *raw_shape]``."""
         ...
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Unconstrained parameters whose metric equals the diagonal one with weights ``exp(log_weights) [C, dim]``."""
+        """Return the parameters of the diagonal metric with weights ``exp(log_weights) [C, dim]``."""
         ...
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """Squared length ``[C, ...]`` of vectors ``v [..., dim]``."""
+        """Return the squared length ``[C, ...]`` of vectors ``v [..., dim]``."""
         ...
 
     def gram(self) -> Tensor:
-        """Matrix ``G [C, dim, dim]``; raises ``ValueError`` for asymmetric forms."""
+        """Return the matrix ``G [C, dim, dim]``; raise ``ValueError`` if the metric is asymmetric."""
         ...
 
     def cometric(self) -> Tensor:
-        """Inverse matrix ``[C, dim, dim]``, the diffusivity; raises ``ValueError`` for asymmetric forms."""
+        """Return the inverse matrix ``[C, dim, dim]``, the diffusivity; raise ``ValueError`` if it is asymmetric."""
         ...
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Greatest distance along the first two frame vectors and the third ``[C, 2]`` in a ball of ``radius [C]``."""
+        """Return the greatest distances ``[C,2]`` along frame vectors 1-2 and 3 in a ball of ``radius [C]``."""
         ...
 
 
 def _lower(raw: Tensor) -> Tensor:
-    """Cholesky factor from logarithms of its diagonal, then the entries below it; half precision as float32."""
+    """Return the Cholesky factor of logarithms of its diagonal and the entries below; float32 for half precision."""
     raw = widen(raw)
     dim = round((math.sqrt(8 * raw.shape[-1] + 1) - 1) / 2)
     row, column = torch.tril_indices(dim, dim, offset=-1)
@@ -69,7 +69,7 @@ def _lower(raw: Tensor) -> Tensor:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    """Inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
+    """Return the inverse, in float32 for half precision (which has none); ``ValueError`` where rounding leaves none."""
     try:
         return linalg.inv(widen(matrix))
     except linalg.LinAlgError as error:
@@ -85,10 +85,10 @@ def _quadratic_reach(cometric: Tensor, radius: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Diagonal:
-    """``G = diag(w^2)``: weights ``w [C, dim] > 0``, the cost of a unit step along each frame vector.
+    r"""The metric :math:`G = \operatorname{diag}(w^2)`; a unit step along frame vector i costs :math:`w_i`.
 
     Args:
-        weights: ``[C,dim]``, positive.
+        weights: ``w [C,dim]``, positive.
     """
 
     weights: Tensor
@@ -97,12 +97,12 @@ class Diagonal:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """One logarithm per frame vector."""
+        """Return the shape of one logarithm for each frame vector."""
         return (dim,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Diagonal:
-        """Weights are the exponentials."""
+        """Return the metric whose weights are the exponentials."""
         return cls(raw.exp())
 
     @staticmethod
@@ -111,25 +111,25 @@ class Diagonal:
         return log_weights
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """``sum_i (w_i v_i)^2``."""
+        r"""Return :math:`\sum_i (w_i v_i)^2`."""
         return torch.einsum("ci,...i->c...", self.weights**2, v**2)
 
     def gram(self) -> Tensor:
-        """``diag(w^2)``."""
+        r"""Return :math:`\operatorname{diag}(w^2)`."""
         return torch.diag_embed(self.weights**2)
 
     def cometric(self) -> Tensor:
-        """``diag(w^-2)``."""
+        r"""Return :math:`\operatorname{diag}(w^{-2})`."""
         return torch.diag_embed(self.weights**-2)
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Radius over the smallest spatial weight, and over the turning weight."""
+        """Return the radius divided by the smallest spatial weight, and by the angular weight."""
         return _quadratic_reach(self.cometric(), radius)
 
 
 @dataclass(frozen=True)
 class Axisymmetric(Diagonal):
-    """A diagonal metric in three dimensions whose first two weights are equal: turns of the fibre are isometries.
+    """A diagonal metric in 3D whose first two weights are equal, so that turns of the fibre are isometries.
 
     Args:
         weights: ``[C,3]``, positive; the first two are equal.
@@ -140,12 +140,12 @@ class Axisymmetric(Diagonal):
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Two logarithms."""
+        """Return the shape of two logarithms."""
         return (2,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Axisymmetric:
-        """Weights are the exponentials, the first one twice."""
+        """Return the metric whose weights are the exponentials, the first one used twice."""
         return cls(raw.exp()[..., [0, 0, 1]])
 
     @staticmethod
@@ -156,7 +156,9 @@ class Axisymmetric(Diagonal):
 
 @dataclass(frozen=True)
 class SPD:
-    """Any symmetric positive definite ``G [C, dim, dim]`` in the left-invariant frame; parametrised by log-Cholesky.
+    """Any symmetric positive definite :math:`G` ``[C, dim, dim]`` in the left-invariant frame.
+
+    Its parameters are the log-Cholesky factor.
 
     Args:
         matrix: ``[C,dim,dim]``, symmetric and positive definite.
@@ -168,47 +170,48 @@ class SPD:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Return the lower triangle: ``dim`` logarithms of the diagonal, then the entries below it."""
+        """Return the size of the lower triangle: ``dim`` logarithms of the diagonal, then the entries below it."""
         return (dim * (dim + 1) // 2,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> SPD:
-        """``G = L L^T``, L lower triangular with diagonal ``exp(raw[:dim])``; in float32 for half precision."""
+        """Return :math:`G = L L^T` for lower triangular L with diagonal ``exp(raw[:dim])``; float32 for halves."""
         lower = _lower(raw)
         return cls(lower @ lower.mT)
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Logarithms, and zeros below the diagonal."""
+        """Return the logarithms, with zeros below the diagonal."""
         dim = log_weights.shape[-1]
         return torch.cat((log_weights, log_weights.new_zeros(*log_weights.shape[:-1], dim * (dim - 1) // 2)), dim=-1)
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """``v^T G v``."""
+        """Return :math:`v^T G v`."""
         return torch.einsum("...i,cij,...j->c...", v, self.matrix, v)
 
     def gram(self) -> Tensor:
-        """``G`` itself."""
+        """Return :math:`G` itself."""
         return self.matrix
 
     def cometric(self) -> Tensor:
-        """``G^-1``."""
+        """Return :math:`G^{-1}`."""
         return _inverse(self.matrix)
 
     def reach(self, radius: Tensor) -> Tensor:
-        """From the extent of the ellipsoid along the plane and along the turn."""
+        """Return the extents of the ellipsoid in the plane of the first two frame vectors and along the third."""
         return _quadratic_reach(self.cometric(), radius)
 
 
 @dataclass(frozen=True)
 class Finsler:
-    """Asymmetric norm on the plane, ``F(v) = |v| exp(-sum_k p_k B_k(arg v))`` with coefficients ``p [C, 2m+1]``.
+    r"""Asymmetric norm on the plane, :math:`F(v) = |v| \exp(-\sum_k p_k B_k(\arg v))`.
 
-    ``B_0 = 1/sqrt(2 pi)``, then ``cos(k phi)/sqrt(pi)`` and ``sin(k phi)/sqrt(pi)`` for k = 1..m. Every real
-    coefficient gives a positive F. Source: the plane of the original PDE-G-CNN implementation (arXiv 2001.09046).
+    The basis is :math:`B_0 = 1/\sqrt{2 \pi}`, then :math:`\cos(k \varphi)/\sqrt{\pi}` and
+    :math:`\sin(k \varphi)/\sqrt{\pi}` for k = 1..m. F is positive for all real coefficients. Source: the original
+    implementation of PDE-G-CNNs (arXiv 2001.09046).
 
     Args:
-        coefficients: ``[C, 2m+1]``, finite: constant, cosines, sines.
+        coefficients: ``p [C, 2m+1]``, finite: constant, cosines, sines.
     """
 
     coefficients: Tensor
@@ -217,24 +220,24 @@ class Finsler:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Five coefficients: constant, two harmonics."""
+        """Return the shape of five coefficients: a constant and two harmonics."""
         return (5,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Finsler:
-        """Return the coefficients themselves."""
+        """Return the metric with the given coefficients."""
         return cls(raw)
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Return the isotropic norm of the mean weight, with a second harmonic for the ratio of the weights."""
+        """Return the isotropic norm of the mean weight with a second harmonic for the ratio of the weights."""
         raw = log_weights.new_zeros(*log_weights.shape[:-1], 5)
         raw[..., 0] = -log_weights.mean(-1) * math.sqrt(2 * math.pi)
         raw[..., 3] = (log_weights[..., 1] - log_weights[..., 0]) / 2 * math.sqrt(math.pi)
         return raw
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """``F(v)^2``."""
+        """Return :math:`F(v)^2`."""
         square = (v**2).sum(-1)
         phi = torch.atan2(v[..., 1], torch.where(square > 0, v[..., 0], 1.0))
         return square * torch.exp(-2 * tensordot(self.coefficients, self._basis(phi), dims=1))
@@ -246,13 +249,13 @@ class Finsler:
         return torch.stack(waves)
 
     def cometric(self) -> Tensor:
-        """Not defined: diffusion needs a symmetric metric."""
+        """Raise ``ValueError``: diffusion needs a symmetric metric."""
         raise ValueError("metric: expected a symmetric metric ('diagonal' or 'spd') for diffusion, got 'finsler'")
 
     gram = cometric
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Return a safe bound from the sum of the harmonics' greatest values."""
+        """Return an upper bound from the sum of the harmonics' amplitudes."""
         p = self.coefficients
         least = p[:, 0] / math.sqrt(2 * math.pi) + p[:, 1:].abs().sum(-1) / math.sqrt(math.pi)
         return torch.stack((radius * least.exp(), torch.zeros_like(radius)), dim=-1)
@@ -260,13 +263,13 @@ class Finsler:
 
 @dataclass(frozen=True)
 class Randers:
-    """Asymmetric norm on the plane, ``F(v) = sqrt(v^T G v) + <b, v>``, with G ``[C,2,2]`` and drift b ``[C,2]``.
+    r"""Asymmetric norm on the plane, :math:`F(v) = \sqrt{v^T G v} + \langle b, v \rangle`.
 
-    Positive when ``b^T G^-1 b < 1``. Source: Randers metrics of *Geometric Adaptations of PDE-G-CNNs* (2023).
+    It is positive if :math:`b^T G^{-1} b < 1`. Source: Randers metrics of *Geometric Adaptations of PDE-G-CNNs* (2023).
 
     Args:
         matrix: G, ``[C,2,2]``, symmetric and positive definite.
-        drift: b, ``[C,2]``, with ``b^T G^-1 b < 1``.
+        drift: b, ``[C,2]``, with :math:`b^T G^{-1} b < 1`.
     """
 
     matrix: Tensor
@@ -276,12 +279,15 @@ class Randers:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Three numbers for G by log-Cholesky, two for the drift."""
+        """Return the shape of five numbers: three for G by log-Cholesky, two for the drift."""
         return (5,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Randers:
-        """Bound the drift: it is ``L d / sqrt(1 + |d|^2)`` for ``G = L L^T``, so F stays positive; half as float32."""
+        r"""Return the metric with the drift :math:`L d / \sqrt{1 + |d|^2}`, :math:`G = L L^T`, so that F is positive.
+
+        Half precision becomes float32.
+        """
         raw = widen(raw)
         lower, d = _lower(raw[..., :3]), raw[..., 3:]
         inside = d / (1 + (d**2).sum(-1, keepdim=True)).sqrt()
@@ -289,30 +295,30 @@ class Randers:
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """No drift."""
+        """Return the parameters of the diagonal metric, with zero drift."""
         return torch.cat((SPD.raw_of_diagonal(log_weights), torch.zeros_like(log_weights)), dim=-1)
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """``F(v)^2``."""
+        """Return :math:`F(v)^2`."""
         return (safe_sqrt(SPD(self.matrix).squared_norm(v)) + torch.einsum("ci,...i->c...", self.drift, v)) ** 2
 
     def cometric(self) -> Tensor:
-        """Not defined: diffusion needs a symmetric metric."""
+        """Raise ``ValueError``: diffusion needs a symmetric metric."""
         raise ValueError("metric: expected a symmetric metric ('diagonal' or 'spd') for diffusion, got 'randers'")
 
     gram = cometric
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Return the symmetric reach over one minus the drift's length."""
+        """Return the reach of the symmetric part divided by one minus the length of the drift."""
         inverse = _inverse(self.matrix)
         drift = self.drift.to(inverse.dtype)
         length = safe_sqrt(torch.einsum("ci,cij,cj->c", drift, inverse, drift))
-        least = torch.finfo(length.dtype).eps  # rounding may leave less of the norm, or less than nothing
+        least = torch.finfo(length.dtype).eps  # rounding may make it smaller, even negative
         return _quadratic_reach(inverse, radius) / (1 - length).clamp_min(least)[:, None]
 
 
 def cell_of(metric: Metric) -> tuple[Tensor, Tensor]:
-    """Width ``[C,dim]`` and volume ``[C]``, in the metric's units, of the cell with unit sides along the frame vectors.
+    """Return width ``[C,dim]`` and volume ``[C]``, in the metric's units, of the cell with unit frame vectors.
 
     The width along a frame vector is the distance between the two faces across it. Both are kept within a range whose
     products neither overflow nor vanish. Their derivatives exist to every order, also where weights are equal.
@@ -340,24 +346,28 @@ PLANE_ONLY = tuple(name for name, form in METRICS.items() if form.dims == (2,))
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
-    """Square root with gradient zero at zero; NaN stays NaN."""
+    """Return the square root with gradient zero at zero; NaN stays NaN."""
     zero = x <= 0
     return torch.where(zero, torch.zeros_like(x), torch.where(zero, torch.ones_like(x), x).sqrt())
 
 
 def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "metric") -> Metric:
-    """Return a metric object of weights ``[dim]`` or ``[C,dim]``, of a matrix ``[C,dim,dim]``, or as it is given.
+    """Return a metric object for weights or matrices; return a metric object unchanged.
 
-    Errors call it ``name``.
+    Args:
+        metric: weights ``[dim]`` or ``[C,dim]``, matrices ``[C,dim,dim]``, or a metric object.
+        dim: dimension of the space.
+        channels: number of channels C.
+        name: name of the argument in errors.
 
     Raises:
-        ValueError: for wrong shape, channels, or values that are not finite and positive (definite).
-        TypeError: for anything but a floating-point tensor or a metric.
+        ValueError: for a wrong shape or number of channels, or values that are not finite and positive (definite).
+        TypeError: if ``metric`` is neither a floating-point tensor nor a metric.
     """
     if isinstance(metric, (Finsler, Randers)):
         if dim != 2:
             raise ValueError(
-                f"{name}: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which lives on the plane"
+                f"{name}: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which exists on the plane only"
             )
         return metric
     if not isinstance(metric, Tensor):
@@ -396,7 +406,7 @@ def _check_values(metric: Tensor, matrix: bool, name: str) -> None:
 
 
 def half_sides(metric: Metric, spacing: Tensor) -> Tensor:
-    """Half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume where the metric leans."""
+    """Return half the sides ``[C,dim]`` of a cell in the metric's units, scaled to its volume if it is oblique."""
     widths, volume = cell_of(metric)
     sides = spacing * widths / 2
     return sides * (volume * spacing.prod() / (2 * sides).prod(-1))[:, None] ** (1 / len(spacing))

@@ -1,4 +1,4 @@
-"""Kernels of dilation and erosion, and how far they reach."""
+"""Kernels of dilation and erosion, and their radii."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MILD = 20.0
 
 
 def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float | Tensor, float | Tensor]:
-    """Factor, unit and power of the kernel ``factor * (d^2 / unit)^power`` for alpha > 1/2, without overflow.
+    """Return factor, unit and power of the kernel ``factor * (d^2 / unit)^power`` for alpha > 1/2, without overflow.
 
     The unit is one, or ``t^2`` where ``t^(-1/(2a-1))`` is far from one: as the power is ``a/(2a-1)``, the factor then
     has t instead. A learned alpha in half precision gives float32.
@@ -40,14 +40,17 @@ def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float 
 
 
 def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
-    """``(2a-1)/(2a)^(2a/(2a-1)) t^(-1/(2a-1)) d^(2a/(2a-1))`` for 1/2 < alpha <= 1.
+    r"""Return the kernel of dilation and erosion, the Legendre transform of :math:`t\,|p|^{2\alpha}`.
 
-    At alpha = 1/2 it is flat: zero where d <= t, infinite elsewhere. The Legendre transform of
-    ``|p|^(2 alpha)``. Costs near the largest number of the dtype are infinite, without gradient. Half precision is
-    computed in float32. Source: Smets et al. (arXiv 2001.09046), section 5.
+    .. math:: k(d) = \frac{2\alpha-1}{(2\alpha)^{2\alpha/(2\alpha-1)}}\, t^{-1/(2\alpha-1)}\, d^{2\alpha/(2\alpha-1)}
+        \quad\text{for } \tfrac12 < \alpha \le 1
+
+    For :math:`\alpha = 1/2` it is zero where :math:`d \le t` and infinite elsewhere. Costs near the largest number of
+    the dtype become infinite, without gradient. Half precision is computed in float32. Source: Smets et al.
+    (arXiv 2001.09046), section 5.
 
     Args:
-        squared_distance: squared distances from the unit element, any shape; below zero (by rounding) counts as zero.
+        squared_distance: squared distances from the unit element, any shape; negative ones (by rounding) count as zero.
         alpha: half the power of the gradient, in [1/2, 1]; a tensor in (1/2, 1] when learned.
         time: length of the step, positive.
 
@@ -91,7 +94,7 @@ def _bounded(base: Tensor, power: float | Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float = 1.0) -> tuple[Tensor, Tensor]:
-    """First and second derivative of :func:`morphological_kernel` in the squared distance, for alpha > 1/2.
+    """Return the first and second derivative of :func:`morphological_kernel` in the squared distance, for alpha > 1/2.
 
     At the unit element the second one is taken as zero: there it multiplies a slope that vanishes. Both are at most
     the dtype's largest number to the power ``MOST_COST``.
@@ -106,7 +109,7 @@ def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float =
 
 
 def radius_of_cost(cost: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
-    """Distance at which the morphological kernel equals ``cost``: taps further away cost more."""
+    """Return the distance at which the morphological kernel equals ``cost``: taps further away cost more."""
     cost = widen(cost)
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         return torch.full_like(cost, time * (1 + FLAT_SLACK))

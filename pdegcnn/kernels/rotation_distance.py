@@ -37,7 +37,7 @@ _SAMPLES = 600
 
 
 def geodesics(tilt: float, ratio: float) -> tuple[Floats, Floats, Floats]:
-    """All geodesics from the unit rotation to ``tilt`` in (0, pi]: end twist (unwrapped), and their two energies.
+    """Return end twist (unwrapped) and two energies of all geodesics from the unit rotation to ``tilt`` in (0, pi].
 
     With squared weights a (tilt) and c (twist) and ``ratio = a/c``, the squared length is ``a A + c B``. A geodesic is
     ``exp(tau n) exp(sigma e_z)`` in unit quaternions with n at the angle phi from the axis and
@@ -60,7 +60,7 @@ def geodesics(tilt: float, ratio: float) -> tuple[Floats, Floats, Floats]:
 
 
 def energies(tilt: float, twists: Floats, ratio: float) -> tuple[Floats, Floats]:
-    """Energies (A, B) of the shortest geodesics to ``tilt`` in [0, pi] and each twist in [0, pi]."""
+    """Return energies (A, B) of the shortest geodesics to ``tilt`` in [0, pi] and each twist in [0, pi]."""
     if tilt == 0:
         return _energies_of_twists(twists, ratio)
     twist, first, second = geodesics(tilt, ratio)
@@ -76,7 +76,7 @@ def energies(tilt: float, twists: Floats, ratio: float) -> tuple[Floats, Floats]
         step = twist[row, left + 1] - twist[row, left]
         share = (wanted[where, turn] - twist[row, left]) / step
         values = [(1 - share) * e[row, left] + share * e[row, left + 1] for e in (cost, first, second)]
-        order = np.argsort(-values[0], kind="stable")  # the last one written to a place is the shortest
+        order = np.argsort(-values[0], kind="stable")  # the last value written to an entry is that of the shortest
         order = order[values[0][order] < best[where[order]]]
         best[where[order]] = values[0][order]
         result[:, where[order]] = [values[1][order], values[2][order]]
@@ -99,7 +99,7 @@ def _energies_of_twists(twists: Floats, ratio: float) -> tuple[Floats, Floats]:
 
 @lru_cache(maxsize=1)
 def energy_table() -> Floats:
-    """How (A, B) differ from (tilt^2, twist^2), over tilt^2 + twist^2, ``[2, tilt, twist, log ratio]``; about a second.
+    """Return ((A, B) - (tilt^2, twist^2)) / (tilt^2 + twist^2), ``[2, tilt, twist, log ratio]``; takes a second.
 
     At the unit element the difference is of fourth order, so the table is zero there.
     """
@@ -118,7 +118,7 @@ def energy_table() -> Floats:
 def exact_squared_distance(
     table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Tensor, twist: Tensor
 ) -> Tensor:
-    """Squared exact distances ``[C,S]`` of axisymmetric metrics, by trilinear interpolation of :func:`energy_table`.
+    """Return squared exact distances ``[C,S]`` of axisymmetric metrics by interpolating :func:`energy_table`.
 
     ``d^2 = a A + c B`` with the energies of the shortest geodesic, whose change with a and c is of second order (it is
     shortest), so the gradient in the squared weights is (A, B). Within half a percent of the solver for ratios in
@@ -171,7 +171,7 @@ class _Energy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *given, first, second = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a derivative of the gradient must know what they depend on
+        if torch.is_grad_enabled():  # second derivatives need these dependencies
             first, second = _energies_at(*given)
         return None, (grads[0] * first).sum(1), (grads[0] * second).sum(1), None, None
 
@@ -187,7 +187,7 @@ def _expanded(table: Tensor, tilt_square: Tensor, twist_square: Tensor, tilt: Te
 
 
 def _node(share: Tensor) -> tuple[Tensor, Tensor]:
-    """Table node below a position in [0, 1], and how far it is to the next."""
+    """Return the table node below a position in [0, 1], and how far it is to the next."""
     position = (share.clamp(0, 1) * (NODES - 1)).clamp(max=NODES - 1)
     node = position.floor().clamp(max=NODES - 2)
     return node.long(), position - node

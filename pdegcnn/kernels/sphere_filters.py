@@ -13,7 +13,7 @@ from pdegcnn.sphere._legendre import legendre_block
 
 
 def localised_basis(lmax: int, orders: int, knots: int, spacing: float) -> Floats:
-    """Coefficients of Gaussian rings around the pole with angular orders n = 0..orders, ``[knots,orders+1,lmax+1]``.
+    """Return coefficients of Gaussian rings around the pole with orders n, ``[knots,orders+1,lmax+1]``.
 
     Ring k lies at colatitude ``k * spacing`` and has standard deviation ``spacing / 2``; ring 0, a spot, has order 0
     only. Each function ``g(theta) cos(n phi)`` has the norm that a filter of unit norm on a grid of that spacing has.
@@ -33,7 +33,7 @@ def localised_basis(lmax: int, orders: int, knots: int, spacing: float) -> Float
 
 
 def degree_profiles(lmax: int, knots: int) -> Floats:
-    """Piecewise linear functions of the degree that are one at one knot and zero at the others, ``[knots,lmax+1]``."""
+    """Return piecewise linear functions of the degree, one at one knot and zero at others, ``[knots,lmax+1]``."""
     if knots == 1:
         return np.ones((1, lmax + 1))
     at = np.linspace(0, lmax, knots)
@@ -41,7 +41,7 @@ def degree_profiles(lmax: int, knots: int) -> Floats:
 
 
 def spectral_basis(lmax: int, orders: int, knots: int) -> Floats:
-    """Piecewise linear profiles over the degree, each with all orders it can carry, ``[knots,orders+1,lmax+1]``.
+    """Return piecewise linear profiles over the degree, each with all orders it can carry, ``[knots,orders+1,lmax+1]``.
 
     The coefficients ``sqrt((2l+1)/4pi)`` of a unit profile are those of a point: it passes degree l unchanged.
     """
@@ -52,7 +52,9 @@ def spectral_basis(lmax: int, orders: int, knots: int) -> Floats:
 
 
 def cake_orders(orders: int, fibre: int) -> tuple[Floats, Floats]:
-    """Coefficients over n = 0..orders of cake wavelets, even (lines) and odd (edges) ones: ``sinc(n / fibre)^4``.
+    """Return coefficients over n = 0..orders of cake wavelets, even (lines) and odd (edges) ones.
+
+    They are ``sinc(n / fibre)^4``.
 
     Transforms of a cubic B-spline wedge of one fibre step along the frame's first vector; order 0 is one, so that the
     mean over the fibre is the signal itself. Source: Duits et al., *Invertible orientation scores* (2007), carried over
@@ -64,11 +66,14 @@ def cake_orders(orders: int, fibre: int) -> tuple[Floats, Floats]:
 
 
 def cake_basis(lmax: int, orders: int, fibre: int) -> Floats:
-    """Coefficients of the even and the odd cake wavelet, ``[2,orders+1,lmax+1]``."""
+    """Return coefficients of the even and the odd cake wavelet, ``[2,orders+1,lmax+1]``."""
     return np.stack(cake_orders(orders, fibre))[:, :, None] * spectral_basis(lmax, orders, 1)
 
 
 def full_orders(half: Tensor) -> Tensor:
-    """Coefficients for n = 0..N of a real function to n = -N..N: ``psi_-n = (-1)^n conj(psi_n)``, on the last axis."""
+    """Extend coefficients for n = 0..N of a real function to n = -N..N.
+
+    They satisfy ``psi_-n = (-1)^n conj(psi_n)``, on the last axis.
+    """
     sign = 1 - 2 * (torch.arange(1, half.shape[-1], device=half.device) % 2)
     return torch.cat(((half[..., 1:].conj() * sign).flip(-1), half), dim=-1)

@@ -1,4 +1,4 @@
-"""Ready networks, each a short builder. A new one is a function and a line in ``MODELS``."""
+"""Ready-made networks: builder functions and their table ``MODELS``, to which new builders are added."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ rotated_digits = recorded(rotated_digits)
 vessel_segmentation = recorded(vessel_segmentation)
 hyperbolic_classifier = recorded(hyperbolic_classifier)
 hyperbolic_segmenter = recorded(hyperbolic_segmenter)
-video_segmenter = recorded(video_segmenter, hyperbolic_segmenter)
+video_segmenter = recorded(video_segmenter)
 equivariant_hyperbolic_segmenter = recorded(equivariant_hyperbolic_segmenter)
 spherical_classifier = recorded(spherical_classifier)
 spherical_segmenter = recorded(spherical_segmenter)

@@ -1,4 +1,4 @@
-"""What detectors on the sphere and in images share: the loss of their heat, and the precision of what they find."""
+"""The focal loss of heat maps and the average precision, for detectors on the sphere and in images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pdegcnn.models.spherical_boxes import SphericalBoxes, box_iou
 __all__ = ["average_precision"]
 
 PRIOR = -4.0
-"""Logit of the heat before training: almost everywhere there is nothing."""
+"""Logit of the heat before training: almost every position is background."""
 
 
 def heat_loss(logits: Tensor, heat: Tensor, area: Tensor | float = 1.0) -> Tensor:
@@ -42,29 +42,28 @@ Found = TypeVar("Found", SphericalBoxes, Mapping[str, Tensor])
 def average_precision(
     found: Sequence[Found], truth: Sequence[Found], *, overlap: float = 0.5, labelled: bool = True
 ) -> float:
-    """Return the area under the curve of precision over recall, the mean over the classes in ``truth``.
+    """Return the area under the curve of precision over recall, averaged over the classes in ``truth``.
 
-    Precision is made monotone first.
-
-    Found boxes of all signals, best first, each take the true box of their signal and class that they overlap most;
-    they are right if the intersection over union is at least ``overlap`` and nobody took it before. Source: Everingham
-    et al., *The PASCAL Visual Object Classes Challenge* (2010), section 4.2, without its eleven points.
+    All boxes that were found, best first, are matched with the true box of their signal and class that they overlap
+    most. A match counts if the intersection over union is at least ``overlap`` and the true box is still free.
+    Precision is made monotone first. Source: Everingham et al., *The PASCAL Visual Object Classes Challenge* (2010),
+    section 4.2, without its eleven points.
 
     Args:
         found: boxes found in every signal: :class:`SphericalBoxes` on the sphere; in images the dictionaries of a
             :class:`Detector`, with ``boxes [N,5]``, ``scores [N]`` and ``labels [N]``.
-        truth: boxes that are there, of the same kind; their scores do not matter and may be left out in dictionaries.
+        truth: true boxes of the same kind; their scores are ignored and may be missing in dictionaries.
         overlap: least intersection over union, in (0, 1].
         labelled: whether labels must agree; if not, all boxes are of one class.
 
     Raises:
-        ValueError: for another number of lists than in truth, or without a true box.
-        TypeError: for boxes of another kind than in truth.
-        KeyError: where a dictionary lacks an entry.
+        ValueError: if the lists differ in length, or ``truth`` has no box.
+        TypeError: if the two kinds of boxes differ.
+        KeyError: if a dictionary lacks an entry.
     """
     if len(found) != len(truth) or not any(len(_labels(boxes)) for boxes in truth):
         raise ValueError(
-            f"found: expected boxes of the {len(truth)} signals of truth, which has one box at least, got {len(found)}"
+            f"found: expected boxes of all {len(truth)} signals of truth, which must hold a box, got {len(found)}"
         )
     _checks.interval("overlap", overlap, 0.0, 1.0, open_low=True)
     labels = [[_labels(boxes) * int(labelled) for boxes in both] for both in (found, truth)]

@@ -1,4 +1,4 @@
-"""Fully hyperbolic networks: an opening, one reversible stack with its coarsenings, a closing."""
+"""Fully hyperbolic networks: an opening layer, one reversible stack with its coarsenings, and a closing layer."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class HyperbolicNetwork(nn.Module):
-    """``closing(stack(opening(x)))`` with space padded to what the coarsenings can split, and cropped again.
+    """Network ``closing(stack(opening(x)))`` on inputs padded to sizes that the coarsenings can halve.
 
     Args:
-        opening: module from the image to the first state.
+        opening: module from the input to the first state.
         stack: a `ReversibleStack`.
-        closing: module from the last state to the answer.
+        closing: module from the last state to the output.
         multiple: space sizes are padded (nearest pixel) to a multiple of it.
         dims: number of space axes.
-        dense: whether the answer has the image's space axes (then it is cropped).
+        dense: whether the output has the space axes of the input (then it is cropped to its size).
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class HyperbolicNetwork(nn.Module):
         return f"multiple={self.multiple}, dims={self.dims}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B,C,*space] to [B,classes,*space] or, for a classifier, [B,classes]."""
+        """Map ``[B,C,*space]`` to ``[B,classes,*space]`` or, for a classifier, to ``[B,classes]``."""
         check.signal("x", x, self.dims + 2, "[B,C,*space]")
         if isinstance(wanted := getattr(self.opening, "in_channels", None), int):
             check.channels("x", x, wanted, "[B,C,*space]")
@@ -90,7 +90,7 @@ class HyperbolicNetwork(nn.Module):
 
 
 def _halo(module: nn.Module) -> int | None:
-    """How many pixels around an output pixel a module looks at, for the modules of ready networks."""
+    """Return how many pixels around an output pixel a module looks at, for the modules of ready networks."""
     match module:
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if type(module) in CONV.values():
             alone = {*module.kernel_size, *module.stride} == {1} and not any(module.padding)
@@ -107,7 +107,7 @@ def _halo(module: nn.Module) -> int | None:
 
 
 def _in_strips(module: nn.Module, x: Tensor, dims: int) -> tuple[Tensor, bool]:
-    """``module(x)``, without gradients strip by strip if it may be cut, and whether the result is a fresh tensor."""
+    """Return ``module(x)``, without gradients by strips if possible, and whether the result is a new tensor."""
     quiet = values_can_be_read(x) and not torch.is_grad_enabled() and forward_ad._current_level < 0
     if not quiet or hooked(module) or any("forward" in vars(part) for part in module.modules()):
         return module(x), False
@@ -133,7 +133,7 @@ class _Pooled(nn.Module):
 def _levels(
     width: int, depth: int, levels: int, dims: int, rank: int | None, h: float, batch_norm: bool, up: bool, **kind
 ) -> list:
-    """Layers going down ``levels`` coarsenings and, with ``up``, back again."""
+    """Return layers going down ``levels`` coarsenings and, with ``up``, back again."""
     one = NormalizedSymmetricConv if check.flag("batch_norm", batch_norm) else SymmetricConv
 
     def layers(channels: int) -> list[nn.Module]:
@@ -176,22 +176,28 @@ def hyperbolic_classifier(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> HyperbolicNetwork:
-    """Build a fully hyperbolic classifier, [B,in_channels,*space] to [B,classes].
+    """Build a fully hyperbolic classifier: ``[B,in_channels,*space] -> [B,classes]``.
 
-    ``depth`` symmetric layers per level (``rank``: block-low-rank), Haar coarsening between ``levels`` + 1 levels,
-    channels times 2^dims each. ``batch_norm``: layers with batch norm inside, which learn much faster from images.
-    Source: arXiv 1905.10484, figure 2. Raises ValueError or TypeError for sizes < 1.
+    Each of ``levels + 1`` levels has ``depth`` symmetric layers; Haar coarsening between them multiplies channels by
+    ``2**dims``. Source: arXiv 1905.10484, figure 2.
 
     Args:
-        in_channels, classes: channels of the input, number of logits.
+        in_channels: channels of the input.
+        classes: number of logits.
         width: channels of the finest level.
         depth: layers of each level.
         levels: number of coarsenings.
         dims: axes of the input, 1 to 3.
-        rank: rank of block-low-rank layers; full kernels by default.
+        rank: rank of block-low-rank layers; None: full kernels.
         h: step of the telegraph equation.
-        batch_norm: put batch norm into each layer.
+        batch_norm: put batch norm into each layer, which learns much faster from images.
         exact: rebuild states to the bit in backward.
+        device: where the parameters live.
+        dtype: their dtype.
+
+    Raises:
+        ValueError: if a size is below 1.
+        TypeError: if a size is not an int.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
@@ -217,10 +223,11 @@ def hyperbolic_segmenter(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> HyperbolicNetwork:
-    """Build a fully hyperbolic U shape without concatenation, [B,in_channels,*space] to [B,classes,*space].
+    """Build a fully hyperbolic U shape without concatenation: ``[B,in_channels,*space] -> [B,classes,*space]``.
 
-    Down by Haar, up by its inverse, all in one reversible stack: nothing in between is stored. Arguments and errors
-    as in `hyperbolic_classifier`; ``classes=1`` gives a regressor (depth). Source: arXiv 1905.10484, section 4.
+    Haar coarsenings and their inverses are in one reversible stack, so no state in between is stored. Arguments and
+    errors are as in :func:`hyperbolic_classifier`; ``classes=1`` is a regression, such as depth. Source: arXiv
+    1905.10484, section 4.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -236,22 +243,35 @@ def hyperbolic_segmenter(
 
 
 def video_segmenter(
-    in_channels: int, classes: int, width: int = 4, depth: int = 2, levels: int = 2, rank: int = 8, **options
+    in_channels: int,
+    classes: int,
+    width: int = 4,
+    depth: int = 2,
+    levels: int = 2,
+    rank: int = 8,
+    *,
+    h: float = 0.5,
+    batch_norm: bool = False,
+    exact: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> HyperbolicNetwork:
-    """Build a video network, [B,in_channels,T,H,W] to [B,classes,T,H,W], with symmetric block-low-rank layers.
+    """Build a network for videos with symmetric block-low-rank layers: ``[B,in_channels,T,H,W] -> [B,classes,T,H,W]``.
 
-    `hyperbolic_segmenter` with ``dims=3`` and ``rank``. Source: Peters, Haber, Lensink, arXiv 1912.12137.
+    It is :func:`hyperbolic_segmenter` with ``dims=3`` and ``rank``. Source: Peters, Haber, Lensink, arXiv 1912.12137.
 
     Args:
-        in_channels, classes: channels of the video, number of logits.
+        in_channels: channels of the video.
+        classes: number of logits at each pixel.
         width: channels of the finest level.
         depth: layers of each level.
         levels: number of coarsenings.
         rank: rank of the block-low-rank layers.
-        options: further arguments of `hyperbolic_segmenter`.
+        h, batch_norm, exact, device, dtype: as in :func:`hyperbolic_segmenter`.
     """
     _sizes(rank=rank)
-    return hyperbolic_segmenter(in_channels, classes, width, depth, levels, dims=3, rank=rank, **options)
+    own: dict[str, Any] = {"h": h, "batch_norm": batch_norm, "exact": exact, "device": device, "dtype": dtype}
+    return hyperbolic_segmenter(in_channels, classes, width, depth, levels, dims=3, rank=rank, **own)
 
 
 def equivariant_hyperbolic_segmenter(
@@ -274,25 +294,33 @@ def equivariant_hyperbolic_segmenter(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> HyperbolicNetwork:
-    """Build a reversible segmenter on SE(2), equivariant to quarter turns: [B,Cin,H,W] to [B,classes,H,W].
+    """Build a reversible segmenter on SE(2), equivariant to quarter turns: ``[B,Cin,H,W] -> [B,classes,H,W]``.
 
-    Lift, a stack of PDE layers or symmetric group convolutions with cyclic space-to-depth down and up, maximum over
-    orientations, mixing. Quarter turns are exact when H and W are multiples of 2^levels.
-    Sources: Smets et al., arXiv 2001.09046; Lensink, Peters, Haber, arXiv 1905.10484.
+    A lift, a stack of PDE layers or symmetric group convolutions with cyclic space-to-depth down and up, the maximum
+    over orientations, and mixing. Quarter turns are exact if H and W are multiples of ``2**levels``. Sources: Smets et
+    al., arXiv 2001.09046; Lensink, Peters, Haber, arXiv 1905.10484.
 
     Args:
-        in_channels, classes, depth, levels, h, exact, device, dtype: as in `hyperbolic_segmenter`.
+        in_channels: channels of the image.
+        classes: number of logits at each pixel.
         width: channels at the finest level; four times as many at each coarser one.
-        orientations: of SE(2), a multiple of 4.
+        depth: layers of each level.
+        levels: number of coarsenings.
+        orientations: orientations of SE(2), a multiple of 4.
         layer: ``"pde"``: :class:`~pdegcnn.nn.PDELayer`; ``"symmetric"``: `SymmetricGroupConv`.
-        terms: of the PDE layers.
-        kernel_size: of the layers in pixels, odd.
-        alpha, metric: of the PDE layers.
-        rank: channels inside the symmetric layers; as many as outside unless told.
+        terms: terms of the PDE layers.
+        kernel_size: size of the layers in pixels, odd.
+        alpha: power of the PDE layers.
+        metric: form of the metrics of the PDE layers.
+        rank: channels inside the symmetric layers; None: as many as outside.
+        h: step of the telegraph equation.
+        exact: rebuild states to the bit in backward.
+        device: where the parameters live.
+        dtype: their dtype.
         options: further options of the PDE layers, by default those of the published networks.
 
     Raises:
-        ValueError: for a size < 1, orientations that 4 does not divide, a rank or options that the layer does not know.
+        ValueError: for a size below 1, orientations that 4 does not divide, or a rank or option that the layer lacks.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)

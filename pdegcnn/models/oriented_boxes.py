@@ -1,4 +1,4 @@
-"""Oriented boxes in images: rectangles that may be turned, how much they overlap, and which of them to keep.
+"""Oriented boxes in images: rotated rectangles, their overlap and non-maximum suppression.
 
 A box is a row ``(x, y, length, width, angle)``. Its centre ``(x, y)`` is in pixels from the outer corner of the first
 pixel: an image covers ``[0, W] x [0, H]``, and the centre of its first pixel is ``(0.5, 0.5)``. x increases along the
@@ -46,13 +46,14 @@ def known_boxes(name: str, boxes: Any) -> Tensor:
 
 
 def canonical_boxes(boxes: Tensor) -> Tensor:
-    """Return the same boxes ``[N,5]``, written so that ``length >= width`` and the angle is in ``[-pi/2, pi/2)``.
+    """Return the same boxes in a unique form: ``length >= width`` and the angle in ``[-pi/2, pi/2)``.
 
     Args:
         boxes: ``[N,5]`` of (x, y, length, width, angle), in pixels and radians.
 
     Raises:
-        TypeError, ValueError: for another kind of tensor, or numbers that make no box.
+        TypeError: if ``boxes`` is not a floating tensor.
+        ValueError: if its shape or values are not those of boxes.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -74,8 +75,8 @@ def written(boxes: Tensor) -> Tensor:
 def turn_boxes(boxes: Tensor, angle: float, size: Sequence[int]) -> Tensor:
     """Return the boxes of the image turned by ``angle`` degrees about its centre.
 
-    So :meth:`pdegcnn.SE2.transform` turns a square image. Odd multiples of 90 degrees swap height and width, as
-    ``torch.rot90`` does: centres are then in the image of the swapped size.
+    :meth:`pdegcnn.SE2.transform` turns a square image in the same way. Odd multiples of 90 degrees exchange height and
+    width, as ``torch.rot90`` does: centres are then in the image with exchanged sides.
 
     Args:
         boxes: ``[N,5]`` of (x, y, length, width, angle), in pixels and radians.
@@ -83,7 +84,8 @@ def turn_boxes(boxes: Tensor, angle: float, size: Sequence[int]) -> Tensor:
         size: height and width of the image before it is turned.
 
     Raises:
-        TypeError, ValueError: for another kind of tensor, numbers that make no box, or a size that is not two ints.
+        TypeError: if ``boxes`` is not a floating tensor.
+        ValueError: if its values are not those of boxes, or ``size`` is not two ints.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -112,15 +114,16 @@ def image_size(name: str, value: Any) -> tuple[int, int]:
 def oriented_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the intersection over union ``[N,M]`` of boxes ``[N,5]`` with others ``[M,5]``.
 
-    Exact to rounding: one box is clipped by the four sides of the other, one after another (Sutherland and Hodgman
-    1974), and the area of the polygon that is left is its shoelace sum. Without gradient; float64 inside.
+    Exact to rounding: one box is clipped by the four sides of the other in turn (Sutherland and Hodgman 1974), and the
+    area of the remaining polygon is its shoelace sum. Without gradient; computed in float64.
 
     Args:
         boxes: rows (x, y, length, width, angle), in pixels and radians.
-        others: such rows.
+        others: rows of the same form.
 
     Raises:
-        TypeError, ValueError: for another kind of tensor, or numbers that make no box.
+        TypeError: if an argument is not a floating tensor.
+        ValueError: if shapes or values are not those of boxes.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -173,18 +176,19 @@ def _clip(polygon: Tensor, height: Tensor) -> Tensor:
 
 
 def oriented_nms(boxes: Tensor, scores: Tensor, overlap: float = 0.3, labels: Tensor | None = None) -> Tensor:
-    """Return the places ``[K]`` of the boxes that non-maximum suppression keeps, best first.
+    """Return the indices ``[K]`` of the boxes that non-maximum suppression keeps, best first.
 
-    The best box is kept, all that overlap it too much are dropped, then the best of the others is kept, and so on.
+    The best box is kept and boxes that overlap it too much are dropped; this is repeated with the remaining boxes.
 
     Args:
         boxes: rows (x, y, length, width, angle) ``[N,5]``, in pixels and radians.
-        scores: ``[N]``; of equal ones the first is the better.
+        scores: ``[N]``; among equal ones the first is taken first.
         overlap: a box is dropped if its intersection over union with a better one is greater, in [0, 1].
-        labels: classes ``[N]``, int64; boxes drop others of their own class only. All are of one class if None.
+        labels: classes ``[N]``, int64; boxes drop only boxes of their own class. None: one class.
 
     Raises:
-        TypeError, ValueError: for another kind of tensor, numbers that make no box, or an overlap out of range.
+        TypeError: if an argument has the wrong type.
+        ValueError: if shapes or values are not those of boxes, or ``overlap`` is out of range.
 
     Example:
         >>> import torch, pdegcnn as pg

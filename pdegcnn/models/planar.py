@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.models.pretrained import read_pretrained
 from pdegcnn.nn import BatchNorm, ChannelLinear, Lift, PDELayer, Project, Resample
 from pdegcnn.spaces import SE2, PlanarSpace
@@ -56,35 +57,38 @@ def rotated_digits(
 ) -> nn.Sequential:
     """Build the rotated-digit PDE-G-CNN of Smets et al. (arXiv 2001.09046), invariant to rotations by construction.
 
-    Lift 5x5, PDE layers, resampling to ``size`` and to 5x5, maximum over orientations. The published head reads
-    the 5x5 features in a fixed frame, which loses the invariance that the layers kept; this one correlates them with
-    the same number of 5x5 class templates **turned to every orientation** and takes the maximum.
+    A 5x5 lift, PDE layers, resampling to ``size`` and to 5x5, and the maximum over orientations. The published head
+    reads the 5x5 features in a fixed frame, which loses the invariance. This head correlates them with as many 5x5
+    class templates, **turned to every orientation**, and takes the maximum.
 
     Args:
         classes: number of logits.
-        space: SE(2) with 8 orientations if None.
+        space: SE(2); None: 8 orientations.
         in_channels: channels of the image.
         channels: after the lift and after each PDE layer.
         size: height and width at which the PDE layers work: one for all, or one for each.
-        template: odd height and width of the class templates. 9 turn better between the grid's angles than 5.
-        filters: of the lift: ``"steerable"`` of 5x5 pixels, or ``"smooth"`` of 9x9, which turn between angles too.
+        template: odd height and width of the class templates; 9 is more accurate between the grid's angles than 5.
+        filters: filters of the lift: ``"steerable"`` of 5x5 pixels, or ``"smooth"`` of 9x9, accurate between angles
+            too.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         alpha, metric: power of the terms and form of their metrics.
         dropout: probability before the head.
-        pretrained: name of weights that come with the package, ``"small"`` or ``"large"``: they bring their own
-            arguments, all but ``device`` and ``dtype`` must be left out. Images are digits of 28x28, white on black, in
-            [0, 1]. What they were trained on, and its licence: ``pdegcnn/models/weights/*.json``.
+        pretrained: name of weights in the package, ``"small"`` or ``"large"``. They have their own arguments; pass only
+            ``device`` and ``dtype`` with them. Images are digits of 28x28, white on black, in [0, 1]. Training data and
+            licence: ``pdegcnn/models/weights/*.json``.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`, by default those of ``PUBLISHED``.
+        alpha: power of the terms.
+        metric: form of the metrics.
 
     Shape:
         ``[B,in_channels,H,W] -> [B,classes]``, H, W >= 5, 28 in the publication.
 
     Raises:
-        ImportError: if ``pretrained`` is asked without safetensors.
-        ValueError: for unknown or damaged weights, other arguments beside them, or arguments out of range.
+        ImportError: if ``pretrained`` is given and ``safetensors`` is not installed.
+        ValueError: for unknown or damaged weights, other arguments together with them, or arguments out of range.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -107,11 +111,14 @@ def _digit_network(
     size: int | Sequence[int],
     template: int,
     filters: str,
+    terms: Sequence[str],
+    kernel_size: int | Sequence[int],
+    alpha: float,
+    metric: str,
     dropout: float,
-    device: Any,
-    dtype: Any,
+    device: Device,
+    dtype: DType,
     options: LayerOptions,
-    **layer: Any,
 ) -> nn.Sequential:
     """Build the layers of :func:`rotated_digits`."""
     space = SE2(8) if space is None else space
@@ -124,30 +131,30 @@ def _digit_network(
     sizes = [size] * (len(channels) - 1) if isinstance(size, int) else list(size)
     if len(sizes) != len(channels) - 1:
         raise ValueError(f"size: expected one number, or one for each of {len(channels) - 1} PDE layers, got {size}")
-    factory = {"device": device, "dtype": dtype}
+    factory: Factory = {"device": device, "dtype": dtype}
+    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **as_published(options)}
     _checks.choice("filters", filters, ("steerable", "smooth"))
-    wide: dict[str, Any] = {"kernel_size": 9, "padding": "same"}
-    lift = wide if filters == "smooth" else {"kernel_size": 5, "padding": 0}
-    layers: list[nn.Module] = [
-        Lift(space, in_channels, channels[0], filters=filters, **lift, **factory),
-        BatchNorm(channels[0], **factory),
-    ]
+    taps, padding = (9, "same") if filters == "smooth" else (5, 0)
+    lift = Lift(space, in_channels, channels[0], kernel_size=taps, padding=padding, filters=filters, **factory)
+    layers: list[nn.Module] = [lift, BatchNorm(channels[0], **factory)]
     for i, (before, after) in enumerate(zip(channels, channels[1:])):
         if i == 0 or sizes[i] != sizes[i - 1]:
             layers.append(Resample(sizes[i]))
-        layers.append(PDELayer(space, before, after, **layer, **factory, **as_published(options)))
+        layers.append(PDELayer(space, before, after, terms, **own, **factory))
     layers += [Resample(template), Project(space, mode="max"), nn.Dropout(dropout)]
     layers.append(Lift(space, channels[-1], classes, kernel_size=template, padding=0, **factory))
     return nn.Sequential(*layers, Project(space, mode="max"), nn.Flatten())
 
 
-def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dtype: Any) -> nn.Sequential:
+def _pretrained(
+    builder: Callable[..., nn.Sequential], name: str, chosen: dict[str, Any], device: Device, dtype: DType
+) -> nn.Sequential:
     """Build the network that weights of this package were trained for, with them, in eval mode."""
     parameters = inspect.signature(builder).parameters
     given = [k for k, value in chosen.items() if k not in parameters or value != parameters[k].default]
     if given:
         free = "device and dtype" if "logits" not in parameters else "logits, device and dtype"
-        raise ValueError(f"pretrained: expected no arguments beside it but {free}, got {', '.join(given)}")
+        raise ValueError(f"pretrained: expected no other arguments with it than {free}, got {', '.join(given)}")
     description, state = read_pretrained(builder.__name__, name)
     arguments = dict(description["arguments"])
     if "logits" in parameters:
@@ -159,20 +166,20 @@ def _pretrained(builder: Any, name: str, chosen: dict[str, Any], device: Any, dt
 
 
 class TwoScales(nn.Module):
-    """PDE layers on means of 2x2 pixels; what they give, enlarged, joins the input for PDE layers at full size.
+    """PDE layers at half size, whose enlarged output joins the input of PDE layers at full size.
 
-    Wide vessels and their surroundings cost a quarter there.
+    The image is shrunk by means of 2x2 pixels. Wide vessels and their surroundings cost a quarter at half size.
 
     Args:
         coarse: layers ``[B,C,Or,h,w] -> [B,C',Or,h,w]`` at half size.
         fine: layers ``[B,C+C',Or,H,W] -> [B,C'',Or,H,W]``.
 
     Shape:
-        ``[B,C,Or,H,W] -> [B,C'',Or,H,W]``; an odd height or width is repeated at its end for the means.
+        ``[B,C,Or,H,W] -> [B,C'',Or,H,W]``; an odd height or width is padded by its last row or column.
 
     Raises:
-        TypeError: if ``coarse`` or ``fine`` is not a module, or ``u`` not a floating-point tensor.
-        ValueError: if ``u`` does not have that rank.
+        TypeError: if ``coarse`` or ``fine`` is not a module, or ``u`` is not a floating tensor.
+        ValueError: if ``u`` does not have this rank.
     """
 
     def __init__(self, coarse: nn.Module, fine: nn.Module) -> None:
@@ -181,7 +188,7 @@ class TwoScales(nn.Module):
         self.fine = _checks.kind("fine", fine, nn.Module, "a torch.nn.Module")
 
     def forward(self, u: Tensor) -> Tensor:
-        """Run both scales."""
+        """Run the layers at half size, then those at full size."""
         _checks.signal("u", u, 5, "[B,C,Or,H,W]")
         orientations, height, width = u.shape[-3:]
         planes = u.flatten(1, 2)
@@ -210,28 +217,28 @@ def vessel_segmentation(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """Build the vessel segmentation PDE-G-CNN6 and PDE-G-CNN12 of Smets et al. (arXiv 2001.09046).
+    """Build the vessel segmentation networks PDE-G-CNN6 and PDE-G-CNN12 of Smets et al. (arXiv 2001.09046).
 
-    Lift 7x7, ``layers - 2`` PDE layers of equal width, dropout, maximum over orientations, 1x1 convolution, sigmoid.
-    With ``scales=2`` the first half of the PDE layers (rounded up) sees means of 2x2 pixels and the second half both
-    sizes (:class:`TwoScales`).
+    A 7x7 lift, ``layers - 2`` PDE layers of equal width, dropout, the maximum over orientations, a 1x1 convolution and
+    a sigmoid. With ``scales=2`` the first half of the PDE layers (rounded up) works on means of 2x2 pixels and the
+    second half on both sizes (:class:`TwoScales`).
 
     Args:
         in_channels: channels of the image: 3 for colour, 1 for grey.
         out_channels: segmentation maps.
-        space: SE(2) with 8 orientations if None.
+        space: SE(2); None: 8 orientations.
         layers: depth, counting lift and projection: 6 or 12 in the publication, at least 3 (4 for two scales).
         scales: 1 as published, or 2.
-        channels: width; 16 up to 6 layers, else 10, if None.
+        channels: width; None: 16 up to 6 layers, else 10.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         alpha: their power.
         metric: form of their metrics.
         dropout: probability before the projection.
-        logits: leave the sigmoid out.
-        pretrained: ``"drive"`` gives a network in eval mode with weights trained on photographs of the retina, for use
-            with :func:`pdegcnn.vessels.segment`; all but ``logits``, ``device`` and ``dtype`` is then as in that
-            training. Figures, provenance and licence are in ``pdegcnn/models/weights/vessel_segmentation_drive.json``.
+        logits: return logits, without the sigmoid.
+        pretrained: ``"drive"``: a network in evaluation mode with weights trained on photographs of the retina, for
+            :func:`pdegcnn.vessels.segment`. Pass only ``logits``, ``device`` and ``dtype`` with it. Figures, provenance
+            and licence are in ``pdegcnn/models/weights/vessel_segmentation_drive.json``.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`, by default those of ``PUBLISHED``.
@@ -262,12 +269,14 @@ def _vessel_network(
     scales: int,
     channels: int | None,
     terms: Sequence[str],
+    kernel_size: int | Sequence[int],
+    alpha: float,
+    metric: str,
     dropout: float,
     bias: bool,
-    device: Any,
-    dtype: Any,
+    device: Device,
+    dtype: DType,
     options: LayerOptions,
-    **layer: Any,
 ) -> nn.Sequential:
     """Build the layers of :func:`vessel_segmentation` up to its logits."""
     space = SE2(8) if space is None else space
@@ -278,8 +287,9 @@ def _vessel_network(
     channels = (16 if layers <= 6 else 10) if channels is None else channels
     _checks.positive_int("channels", channels)
     _checks.number("dropout", dropout, 0.0, 1.0)
-    factory = {"device": device, "dtype": dtype}
-    own: dict[str, Any] = {**layer, **factory, **as_published(options)}
+    factory: Factory = {"device": device, "dtype": dtype}
+    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **as_published(options)}
+    own |= factory
     stack: list[nn.Module] = [Lift(space, in_channels, channels, kernel_size=7, **factory)]
     stack.append(BatchNorm(channels, **factory))
     half = (layers - 1) // 2 if scales == 2 else 0

@@ -1,7 +1,7 @@
-"""Detection of objects in images: a network whose heat lives on SE(2), and oriented boxes.
+"""Detection of objects in images by heat maps on SE(2) and oriented boxes.
 
-At every position and orientation the network says how sure it is that an object lies there along this direction, and
-its box as seen from there. So a turned image gives turned boxes. What boxes are, and how they are compared, is in
+At every position and orientation the network predicts the probability of an object in this direction, and its box
+relative to them. A turned image therefore gives turned boxes. Definition and comparison of boxes are in
 :mod:`pdegcnn.models.oriented_boxes`.
 """
 
@@ -43,40 +43,42 @@ SPREAD = 12.0
 
 
 class Detector(nn.Module):
-    """Find objects in images by maps on SE(2), and learn from true boxes; the calls are those of torchvision.
+    """Detector of oriented boxes in images by maps on SE(2), called like the detectors of torchvision.
 
-    ``detector(images)`` in evaluation mode gives, for each image, a dictionary of ``boxes [N,5]`` (x, y, length, width,
-    angle), ``scores [N]`` in [0, 1], best first, and ``labels [N]`` (int64). ``detector(images, targets)`` gives a
-    dictionary of losses, ``"heat"`` and ``"boxes"``, whose sum is to be made small. See
-    :mod:`pdegcnn.models.oriented_boxes` for the units of boxes.
+    ``detector(images)`` in evaluation mode returns a dictionary for each image: ``boxes [N,5]`` (x, y, length, width,
+    angle), ``scores [N]`` in [0, 1], best first, and ``labels [N]`` (int64). ``detector(images, targets)`` returns a
+    dictionary of the losses ``"heat"`` and ``"boxes"``, whose sum is to be minimised. Units of boxes are in
+    :mod:`pdegcnn.models.oriented_boxes`.
 
-    The heat of a class is its greatest chance among neighbouring positions and orientations: such peaks become boxes,
-    and of boxes that overlap the best is kept. The bells that teach the heat are as narrow as the samples allow, wider
-    for large boxes and, over orientations, for round ones. A box looks the same from behind, so both of its directions
-    are taught, and either finds it. What makes ``boxes`` small is the distance of Hellinger between the Gaussians that
-    have the boxes' means and variances: it knows no jump of the angle, and does not ask for the direction of a square.
-    Sources: Zhou et al., *Objects as points* (arXiv 1904.07850); Llerena et al., *Gaussian bounding boxes and
-    probabilistic intersection-over-union* (arXiv 2106.06072).
+    The heat of a class is its probability at each position and orientation. Local maxima become boxes, and of
+    overlapping boxes the best is kept. The target of the heat is a bell for each box, as narrow as the samples allow,
+    wider for large boxes and, over orientations, for nearly square ones. A box is the same from behind, so both of its
+    directions are trained, and either one finds it. ``"boxes"`` is the Hellinger distance between the Gaussians with
+    the means and variances of the boxes. It is continuous in the angle and does not depend on the direction of a
+    square.
+
+    Sources: Zhou et al., *Objects as points* (arXiv 1904.07850); Llerena et al.,
+    *Gaussian bounding boxes and probabilistic intersection-over-union* (arXiv 2106.06072).
 
     Args:
-        network: ``[B,C,H,W] -> [B,classes+5,Or,h,w]``: logits of the heat of each class; then place along and across
-            the orientation in units of ``stride``, logarithms of length and width over ``size``, and the turn in steps
-            of orientation.
+        network: ``[B,C,H,W] -> [B,classes+5,Or,h,w]``: logits of the heat of each class; then the position along and
+            across the orientation in units of ``stride``, logarithms of length and width over ``size``, and the angle
+            in orientation steps.
         space: SE(2), the space of these maps.
-        classes: kinds of objects.
+        classes: number of classes.
         stride: pixels from one sample of the maps to the next.
-        size: side of a common object, in pixels.
+        size: side of a typical object, in pixels.
         threshold: least score of a box.
         overlap: a box is dropped if its intersection over union with a better one of its class is greater.
-        most: at most so many boxes of each image, the best.
+        most: greatest number of boxes of an image.
 
     Shape:
         Images ``[B,C,H,W]``. Boxes and scores have their dtype, or float32 for half precision.
 
     Raises:
-        TypeError, ValueError: for arguments out of range; for images that the network refuses, or maps of another
-            shape; for targets that are not a list of dictionaries with ``boxes`` and ``labels``, one for each image;
-            for a call in training mode without targets.
+        TypeError: if an argument, an image or a target has the wrong type.
+        ValueError: if an argument is out of range, shapes do not fit, targets do not have ``boxes`` and ``labels`` for
+            each image, or targets are missing in training mode.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -114,7 +116,7 @@ class Detector(nn.Module):
     def forward(
         self, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Give the losses if there are targets, else what is found."""
+        """Return the losses if there are targets, else the boxes that were found."""
         if targets is None and self.training:
             raise ValueError("targets: expected a dictionary of boxes and labels for each image in training, got None")
         if targets is not None:
@@ -125,7 +127,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def found(self, maps: Tensor, size: Sequence[int]) -> list[dict[str, Tensor]]:
-        """Read boxes, scores and labels of each image from the maps of images of ``size`` (height, width)."""
+        """Return boxes, scores and labels of each image from the maps of images of ``size`` (height, width)."""
         self._check_maps(maps)
         wide = widened(maps)
         boxes = self._boxes(wide, image_size("size", size))
@@ -273,37 +275,37 @@ def detector(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> Detector:
-    """Build a detector of oriented boxes: a turned image gives turned boxes, to rounding for quarter turns.
+    """Build a detector of oriented boxes: its boxes turn with the image, to rounding for quarter turns.
 
-    Lift to half the size, PDE layers on ever coarser grids (:class:`pdegcnn.nn.Downsample`), a linear group convolution
-    of their features, which compares them with templates in every orientation. From its responses at each position and
-    orientation the heat of every class and the numbers of a box are read.
+    A lift to half the size, PDE layers on coarser and coarser grids (:class:`pdegcnn.nn.Downsample`), and a linear
+    group convolution of their features, which compares them with templates in every orientation. Its responses at each
+    position and orientation are the heat of every class and the parameters of a box.
 
     Args:
-        classes: kinds of objects.
+        classes: number of classes.
         in_channels: channels of the image.
-        space: SE(2) with 8 orientations if None. Multiples of four make quarter turns exact.
+        space: SE(2); None: 8 orientations. Multiples of four make quarter turns exact.
         channels: channels of each level, from the finest grid to the coarsest. Samples of the maps are
             ``2 ** len(channels)`` pixels apart; objects should be at least as far apart.
-        layers: PDE layers of each level.
+        layers: number of PDE layers of each level.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
         metric: form of their metrics.
         alpha: their power.
-        size: side of a common object, in pixels.
+        size: side of a typical object, in pixels.
         threshold: least score of a box.
         overlap: a box is dropped if its intersection over union with a better one of its class is greater.
-        most: at most so many boxes of each image, the best.
+        most: greatest number of boxes of an image.
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`, by default those of the published networks.
 
     Returns:
-        A :class:`Detector`, which says how it is called. Its attribute ``network`` is the part that computes maps and
-        that can be compiled and exported.
+        A :class:`Detector`. Its attribute ``network`` computes the maps and can be compiled and exported.
 
     Raises:
-        TypeError, ValueError: for arguments out of range.
+        TypeError: if an argument has the wrong type.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import torch, pdegcnn as pg

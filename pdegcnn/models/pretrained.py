@@ -1,4 +1,4 @@
-"""Weights that come with the package: ``weights/NAME.safetensors``; ``weights/NAME.json`` says what they are."""
+"""Weights in the package: ``weights/NAME.safetensors``, described by ``weights/NAME.json``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).with_name("weights")
 
 
 def pretrained_names(builder: str) -> tuple[str, ...]:
-    """Names of the weights that ``builder`` takes as ``pretrained=``."""
+    """Return names of the weights that ``builder`` takes as ``pretrained=``."""
     prefix = f"{builder}_"
     return tuple(sorted(p.stem.removeprefix(prefix) for p in FOLDER.glob(f"{prefix}*.json")))
 
@@ -43,7 +43,5 @@ def read_pretrained(builder: str, name: str) -> tuple[dict[str, Any], dict[str, 
     try:
         load = importlib.import_module("safetensors.torch").load
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "pretrained: weights are read with safetensors, which is not installed: pip install 'pdegcnn[save]'"
-        ) from error
+        raise ImportError("pretrained: reading weights needs safetensors: pip install 'pdegcnn[save]'") from error
     return description, load(content)

@@ -1,4 +1,4 @@
-"""Networks for signals on the sphere, on SO(3) inside."""
+"""Networks for signals on the sphere, with hidden layers on SO(3)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def _pyramid(grid: SphereGrid, fibre: int, levels: int) -> list[SO3]:
-    """SO(3) over Gauss-Legendre grids of band-limit L, L/2, L/4, ..., the finest as fine as ``grid``."""
+    """Return SO(3) over Gauss-Legendre grids of band-limit L, L/2, L/4, ..., the finest as fine as ``grid``."""
     _checks.kind("grid", grid, SphereGrid, "a pdegcnn.sphere.SphereGrid").require_rings()
     _checks.positive_int("fibre", fibre)
     finest = grid.band + 1
@@ -57,18 +57,18 @@ def spherical_classifier(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """Build a PDE-G-CNN on SO(3) whose logits do not change when the signal is rotated (up to sampling).
+    """Build a PDE-G-CNN on SO(3) whose logits are invariant to rotations of the signal, up to sampling.
 
-    Lift, one PDE layer at the band of the grid, spectral pooling to half of it, one PDE layer for every further entry
-    of ``channels``, maximum over the fibre; then the features are correlated with class templates in **every** rotation
-    and the best match of each is its logit.
+    A lift, one PDE layer at the band of the grid, spectral pooling to half of it, one PDE layer for every further entry
+    of ``channels``, and the maximum over the fibre. The features are then correlated with class templates in **every**
+    rotation, and the best match of each template is its logit.
 
     Args:
         grid: where signals are sampled.
         classes: number of logits.
         in_channels: channels of the signal.
-        channels: after the lift and after each PDE layer, at least two.
-        fibre: directions per point.
+        channels: channels after the lift and after each PDE layer, at least two.
+        fibre: number of directions at each point.
         terms: terms of the PDE layers.
         metric: form of their metrics.
         kernel_size: their windows in grid steps.
@@ -118,18 +118,18 @@ def spherical_segmenter(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """Build a U-shaped PDE-G-CNN on SO(3): its maps turn with the signal.
+    """Build a U-shaped PDE-G-CNN on SO(3) whose maps rotate with the signal.
 
-    Lift, PDE layers on grids of band L, L/2, L/4, ... with spectral pooling and unpooling between them (both exact),
-    maximum over the fibre, pointwise mixing to logits on ``grid``.
+    A lift, PDE layers on grids of band L, L/2, L/4, ... with spectral pooling and unpooling between them (both exact),
+    the maximum over the fibre, and pointwise mixing to logits on ``grid``.
 
     Args:
         grid: where signals are sampled.
         in_channels: channels of the signal.
-        out_channels: maps of logits.
+        out_channels: number of maps of logits.
         width: channels at every level.
         levels: number of grids.
-        fibre: directions per point.
+        fibre: number of directions at each point.
         terms: terms of the PDE layers.
         metric: form of their metrics.
         kernel_size: their windows in grid steps.

@@ -1,7 +1,8 @@
-"""Boxes on the sphere between great circles: their areas and intersections.
+r"""Boxes on the sphere with sides on great circles: areas and intersections.
 
-A box is a rotation R (its centre is ``R e_z``, its axes point along ``R e_x`` and ``R e_y``) and two half-angles (a, b)
-in (0, pi/2): the points q = R^T p with ``|q_x| <= tan(a) q_z`` and ``|q_y| <= tan(b) q_z``.
+A box is a rotation R (its centre is :math:`R e_z`, its axes point along :math:`R e_x` and :math:`R e_y`) and two
+half-angles (a, b) in (0, pi/2): the points :math:`q = R^T p` with :math:`|q_x| \le \tan(a)\, q_z` and
+:math:`|q_y| \le \tan(b)\, q_z`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ __all__ = ["SphericalBoxes", "box_area", "box_iou"]
 
 
 class SphericalBoxes(NamedTuple):
-    """``rotations [N,3,3]``, ``half_angles [N,2]`` in radians, ``labels [N]``, ``scores [N]`` in [0,1], best first."""
+    """Boxes on the sphere, best first.
+
+    Attributes:
+        rotations: frames of the boxes, ``[N,3,3]``.
+        half_angles: half of width and height, ``[N,2]`` radians.
+        labels: classes, ``[N]``.
+        scores: in [0,1], ``[N]``.
+    """
 
     rotations: Tensor
     half_angles: Tensor
@@ -29,7 +37,10 @@ class SphericalBoxes(NamedTuple):
 
 
 def box_area(half_angles: Tensor) -> Tensor:
-    """Area in steradians of boxes with half-angles ``[..., 2]``: ``4 asin(sin a sin b)``, a pyramid's solid angle.
+    r"""Return the area of boxes in steradians, :math:`4 \arcsin(\sin a \sin b)`: the solid angle of a pyramid.
+
+    Args:
+        half_angles: (a, b) of each box, ``[..., 2]`` radians.
 
     Raises:
         ValueError: for another shape.
@@ -40,10 +51,10 @@ def box_area(half_angles: Tensor) -> Tensor:
 
 
 def box_iou(rotations: Tensor, half_angles: Tensor, other_rotations: Tensor, other_half_angles: Tensor) -> Tensor:
-    """Intersection over union ``[N,M]`` of boxes ``([N,3,3], [N,2])`` with others ``([M,3,3], [M,2])``.
+    """Return the intersection over union ``[N,M]`` of boxes ``([N,3,3], [N,2])`` and ``([M,3,3], [M,2])``.
 
-    Exact to rounding: the four corners of one box are clipped by the four half-spaces of the other, and the area of
-    what is left is summed over triangles (Van Oosterom and Strackee 1983). Without gradient; float64 inside.
+    Exact to rounding: the four corners of one box are clipped by the four half-spaces of the other, and the area of the
+    remaining polygon is summed over triangles (Van Oosterom and Strackee 1983). Without gradient; computed in float64.
 
     Args:
         rotations: frames of the boxes, ``[N,3,3]``.
@@ -70,7 +81,7 @@ def check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, T
     _checks.tensor(f"{prefix}half_angles", half)
     if rotations.ndim != 3 or tuple(half.shape) != (len(rotations), 2):
         raise ValueError(
-            f"{prefix}half_angles: expected [N,2] beside rotations [N,3,3], got {tuple(half.shape)} beside "
+            f"{prefix}half_angles: expected [N,2] for rotations [N,3,3], got {tuple(half.shape)} for "
             f"{tuple(rotations.shape)}"
         )
     half = half.detach().cpu().double()
@@ -80,7 +91,7 @@ def check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, T
 
 
 def _polygons(rotations: Tensor, half: Tensor) -> np.ndarray:
-    """Corners [N,4,3], counter-clockwise from outside."""
+    """Return corners [N,4,3], counter-clockwise from outside."""
     signs = torch.tensor([[1.0, 1], [-1, 1], [-1, -1], [1, -1]], dtype=torch.float64)
     flat = nn.functional.pad(half.tan()[:, None] * signs, (0, 1), value=1.0)
     return (nn.functional.normalize(flat, dim=-1) @ rotations.mT).numpy()
@@ -101,7 +112,7 @@ def _clip(polygon: np.ndarray, planes: np.ndarray) -> np.ndarray:
 
 
 def _area(polygon: np.ndarray) -> float:
-    """Area of a convex spherical polygon in steradians."""
+    """Return the area of a convex spherical polygon in steradians."""
     total = 0.0
     for b, c in zip(polygon[1:-1], polygon[2:]):
         a = polygon[0]

@@ -1,6 +1,6 @@
-"""Detection of objects on the sphere: a network whose heat lives on SO(3), and boxes made of great circles.
+"""Detection of objects on the sphere by heat maps on SO(3) and boxes with sides on great circles.
 
-What boxes are, and how they are compared, is in :mod:`pdegcnn.models.spherical_boxes`.
+Definition and comparison of boxes are in :mod:`pdegcnn.models.spherical_boxes`.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ def spherical_detector(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Sequential:
-    """Build a network whose maps on SO(3) :func:`find_boxes` reads: they turn with the signal, up to sampling.
+    """Build a network whose maps on SO(3) rotate with the signal, up to sampling; :func:`find_boxes` reads them.
 
-    Lift, PDE layers, then every class and half-angle is a linear convolution of their features: a template that is
-    compared in every rotation.
+    A lift and PDE layers, followed by a linear convolution of their features for every class and half-angle: a template
+    that is compared in every rotation.
 
     Args:
         grid: where signals are sampled, a grid of rings.
-        classes: kinds of objects.
+        classes: number of classes.
         in_channels: channels of the signal.
-        width: channels inside.
-        layers: PDE layers.
-        fibre: directions per point.
+        width: channels of the hidden layers.
+        layers: number of PDE layers.
+        fibre: number of directions at each point.
         terms: terms of the PDE layers.
         metric: form of their metrics.
         kernel_size: their windows in grid steps.
@@ -67,7 +67,7 @@ def spherical_detector(
 
     Shape:
         ``[B,in_channels,*grid.shape] -> [B,classes+2,fibre,*grid.shape]``: logits of each class, and of the half-angles
-        over pi/2.
+        divided by pi/2.
     """
     space, factory = SO3(grid, _checks.positive_int("fibre", fibre)), {"device": device, "dtype": dtype}
     own: dict[str, Any] = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory}
@@ -86,20 +86,20 @@ def spherical_detector(
 def find_boxes(
     maps: Tensor, space: SO3, *, radius: float = 0.3, threshold: float = 0.5, most: int = 100
 ) -> list[SphericalBoxes]:
-    """Boxes of every signal: peaks of the heat, that is where a dilation by a geodesic disc changes nothing.
+    """Return the boxes of every signal at the peaks of the heat, where dilation by a geodesic disc changes nothing.
 
-    The heat at a point is the best chance over classes and directions; class, direction and half-angles of the box are
-    those at the best one. Centres are grid points, directions fibre samples. Of equal neighbours all are found.
+    The heat at a point is the greatest probability over classes and directions. Class, direction and half-angles of the
+    box are read there. Centres are grid points, directions fibre samples. Equal neighbours are all returned.
 
     Args:
         maps: ``[B,classes+2,fibre,*grid.shape]`` of :func:`spherical_detector`.
         space: the space of the maps.
-        radius: of the disc in which one peak suppresses lower ones, in radians: from the grid's spacing to pi.
-        threshold: least chance of a box, in [0, 1].
-        most: at most so many boxes of each signal, the best.
+        radius: radius of the disc in which a peak suppresses lower ones, in radians: from the grid's spacing to pi.
+        threshold: least probability of a box, in [0, 1].
+        most: greatest number of boxes of a signal.
 
     Raises:
-        ValueError: for maps of another shape, numbers out of range.
+        ValueError: if the shape of the maps does not fit, or a number is out of range.
     """
     _check_maps(maps, space)
     _checks.interval("radius", radius, point_spacing(space.grid), math.pi)
@@ -146,22 +146,22 @@ NEAR = 0.5
 
 
 def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) -> Tensor:
-    """Compute the loss of a detector: a focal loss of the heat and the mean error of half-angles near true boxes.
+    """Return the loss of a spherical detector: a focal loss of the heat, and the error of half-angles near true boxes.
 
-    The target of a class is a bell around each of its boxes on SO(3), whose greatest sample is set to 1. A penalty for
-    heat falls with the fourth power of its distance from 1. Source: Zhou et al., *Objects as points* (1904.07850),
-    equation 1, here on the rotation group, where it also teaches the direction.
+    The target of a class is a bell around each of its boxes on SO(3), whose greatest sample is set to 1. The penalty
+    for heat falls with the fourth power of the distance of the target from 1. Source: Zhou et al., *Objects as points*
+    (arXiv 1904.07850), equation 1, here on the rotation group, where it also trains the direction.
 
     Args:
         maps: ``[B,classes+2,fibre,*grid.shape]`` of :func:`spherical_detector`.
         space: the space of the maps.
-        truth: boxes of each of the B signals, labels below ``classes``; their scores do not matter.
+        truth: boxes of each of the B signals, labels below ``classes``; their scores are ignored.
 
     Returns:
-        A scalar: the sum of both parts per true box.
+        A scalar: the sum of both parts, divided by the number of true boxes.
 
     Raises:
-        ValueError: for maps or boxes of other shapes or numbers.
+        ValueError: if shapes or values of maps or boxes do not fit.
     """
     _check_maps(maps, space)
     if len(truth) != len(maps):
@@ -190,7 +190,7 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
 
 
 def _bell(space: SO3, rotation: Tensor) -> Tensor:
-    """``exp(-(tilt^2 + twist^2)/2)`` ``[fibre*P]`` in units of the target's widths, 1 at the greatest sample."""
+    """Return ``exp(-(tilt^2 + twist^2)/2)`` ``[fibre*P]`` in units of the target's widths, 1 at the greatest sample."""
     x, y, z = (rotation.detach().cpu().double().mT @ _all_frames(space)).unflatten(1, (3, -1))  # of R^T S, S a sample
     tilt, twist = torch.atan2(torch.hypot(x[2], y[2]), z[2]), torch.atan2(y[0] - x[1], x[0] + y[1])
     steps = tilt / (TILT * point_spacing(space.grid)), twist / (TWIST * 2 * math.pi / space.orientations)

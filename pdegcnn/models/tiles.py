@@ -14,17 +14,16 @@ from pdegcnn import _checks
 def tiled(
     model: Callable[[Tensor], Tensor], image: Tensor, tile: int = 320, margin: int = 64, stride: int = 2
 ) -> Tensor:
-    """Apply ``model`` to the whole ``image``, on tiles that overlap by ``margin``.
+    """Apply ``model`` to ``image`` in tiles that overlap by ``margin``, which limits memory to that of one tile.
 
-    Equal to ``model(image)`` where the network sees no further than ``margin`` (minus ``stride``), to rounding. Memory
-    is that of one tile.
+    The result equals ``model(image)`` to rounding if the receptive field reaches at most ``margin - stride`` pixels.
 
     Args:
-        model: images ``[B,C,H,W] -> [B,C',H,W]``; in eval mode.
+        model: function or module in evaluation mode, ``[B,C,H,W] -> [B,C',H,W]``.
         image: ``[B,C,H,W]``.
-        tile: height and width of the part of the result that one tile gives.
-        margin: pixels that a tile sees around it.
-        stride: tiles begin at multiples of it: the coarsest pixel of the network.
+        tile: height and width of the part of the result that one tile computes.
+        margin: width of the surrounding pixels that a tile also reads.
+        stride: tiles start at multiples of it: the size of the network's coarsest pixel.
     """
     _checks.signal("image", image, 4, "[B,C,H,W]")
     if _checks.positive_int("tile", tile) % _checks.positive_int("stride", stride):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn.nn import BatchNorm, ChannelLinear, Downsample, FieldDropout, Lift, PDELayer, Project, Residual, Upsample
 from pdegcnn.nn.residual import on_mesh
-from pdegcnn.spaces import GridSpace, Mesh, Space
+from pdegcnn.spaces import Mesh, Space
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -28,7 +28,7 @@ class Level(nn.Module):
         before: layers of the level.
         below: the next level, if any.
         down: the way to its grid.
-        up: the way back.
+        up: layers from the coarse level to this one.
         after: layers for the channels of both.
     """
 
@@ -49,7 +49,8 @@ class Level(nn.Module):
         if self.below is None or self.down is None or self.up is None or self.after is None:
             return u
         coarse = on_mesh(self.below, self.down(u, mesh), None if mesh is None else self.down.coarser(mesh))
-        size = u.shape[-self.up.out_space.base_ndim :] if isinstance(self.up.out_space, GridSpace) else None
+        fine = self.up.out_space
+        size = u.shape[-fine.base_ndim :] if fine.base_shape is None else None
         return on_mesh(self.after, torch.cat((u, self.up(coarse, mesh, size=size)), dim=1), mesh)
 
 
@@ -80,21 +81,21 @@ def unet(
     dtype: torch.dtype | None = None,
     **options: Unpack[LayerOptions],
 ) -> nn.Module:
-    """Build a U-Net of PDE layers: maps of logits that turn with the input, on images, spheres and meshes.
+    """Build a U-Net of PDE layers whose logits turn with the input, on images, volumes, spheres and meshes.
 
-    Lift, PDE layers on ever coarser grids (:class:`pdegcnn.nn.Downsample`), the way back with the signals of each grid
-    joined (:class:`pdegcnn.nn.Upsample`), maximum over orientations, mixing at each point. Source of the shape:
+    A lift, PDE layers on coarser and coarser grids (:class:`pdegcnn.nn.Downsample`), the way up with skip connections
+    (:class:`pdegcnn.nn.Upsample`), the maximum over orientations, and mixing at each point. Source of the shape:
     Ronneberger et al. (arXiv 1505.04597).
 
     Args:
         space: R2, R3, SE2, S2, SO3 or a Mesh.
         in_channels: channels of the input.
-        out_channels: maps of logits.
-        channels: channels of each level, from the finest grid to the coarsest; the number of levels follows.
+        out_channels: number of maps of logits.
+        channels: channels of each level, from the finest grid to the coarsest; their number is the number of levels.
         blocks: PDE layers on each side of a level.
-        residual: a path around each PDE layer (:class:`pdegcnn.nn.Residual`).
-        terms: terms of the PDE layers; convection, dilation and erosion, where they exist, if None.
-        kernel_size: their windows; the solver's default if None.
+        residual: add a skip connection to each PDE layer (:class:`pdegcnn.nn.Residual`).
+        terms: terms of the PDE layers; None: convection, dilation and erosion, if the space has them.
+        kernel_size: their windows; None: the solver's default.
         metric: form of their metrics.
         alpha: their power.
         dropout: probability of :class:`pdegcnn.nn.FieldDropout` before the projection.
@@ -103,11 +104,12 @@ def unet(
         options: further options of :class:`~pdegcnn.nn.PDELayer`.
 
     Shape:
-        ``[B,in_channels,H,W] -> [B,out_channels,H,W]`` of any size, volumes likewise; ``[B,C,*grid.shape]`` on
-        spheres; ``[B,C,V]`` on meshes, where ``model(u, mesh)`` takes another mesh than the one it was made for.
+        ``[B,in_channels,H,W] -> [B,out_channels,H,W]`` of any size, volumes likewise; ``[B,C,*grid.shape]`` on spheres;
+        ``[B,C,V]`` on meshes, where ``model(u, mesh)`` accepts any mesh.
 
     Raises:
-        TypeError, ValueError: arguments out of range.
+        TypeError: if an argument has the wrong type.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import torch, pdegcnn as pg

@@ -1,4 +1,4 @@
-"""Modules: lifting, PDE layers, projection, group convolution, normalisation, coarser and finer grids, blocks."""
+"""Modules: lifts, PDE layers, projections, group convolutions, normalisation, resampling and blocks."""
 
 from pdegcnn.nn.convolution import GroupConv, SphereConv
 from pdegcnn.nn.diffusion_shock import DiffusionShock

@@ -1,4 +1,4 @@
-"""Filters on the sphere and SO(3) by their harmonic coefficients: the functions they are made of."""
+"""Filters on the sphere and SO(3) by their harmonic coefficients: the basis functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pdegcnn.sphere._tables import Array, Tables
 
 
 class HarmonicBasis(Tables):
-    """The functions that filters are made of, a table over the degree (and orders) of the given shape."""
+    """The basis functions of filters, a table over the degree (and orders) of the given shape."""
 
     def __init__(self, make: Callable[[], Array], shape: tuple[int, ...], like: Tensor) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ def resolved_frequency(space: RotationSpace, max_frequency: object) -> int:
         raise ValueError(f"max_frequency: expected an int >= 0, got {max_frequency!r}")
     if max_frequency > most:
         raise ValueError(
-            f"max_frequency: expected at most {most} on {space}, for frequencies up to N need at least 2 N + 1 "
+            f"max_frequency: expected at most {most} on {space}, because frequencies up to N need at least 2 N + 1 "
             f"orientations and a band of N; got {max_frequency}"
         )
     return max_frequency

@@ -1,4 +1,4 @@
-"""What layers do inside ``torch.autocast``."""
+"""Precision of layers inside ``torch.autocast``."""
 
 from __future__ import annotations
 

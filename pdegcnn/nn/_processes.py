@@ -1,4 +1,4 @@
-"""Normalisations as torch's tools for batch norm see them, and sums over the processes of a training."""
+"""Support of normalisations by torch's tools for batch norm, and sums over the processes of a training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ASKED = (*MISSING, "eps", "momentum", "weight", "bias", "running_mean", "running
 
 
 class StandIn(_BatchNorm):
-    """What torch's tools find in the place of a normalisation when they look for batch norms; it is never called.
+    """Stand-in for a normalisation, found by torch's tools that search for batch norms; it is never called.
 
     Its attributes are those of its owner, so ``update_bn``, ``replace_all_batch_norm_modules_`` and loops over batch
     norms act on the owner. Put into evaluation mode, it keeps the owner from taking statistics.
@@ -66,8 +66,8 @@ class StandIn(_BatchNorm):
 class Normalisation(nn.Module):
     """A module that normalises by statistics, of all processes after ``SyncBatchNorm.convert_sync_batchnorm``.
 
-    That function would replace a subclass of torch's batch norm by one that knows neither areas nor spins. Here it
-    finds a :class:`StandIn`, and what it puts there tells which processes to ask.
+    That function would replace a subclass of torch's batch norm by one without areas and spins. Here it
+    finds a :class:`StandIn` and replaces it by a layer that holds the group of processes.
     """
 
     stand_in: StandIn

@@ -31,7 +31,7 @@ class GroupConv(Derived):
         kernel_size: odd taps, one number or (orientations, image).
         filters: ``"steerable"`` or ``"bspline"`` basis of the image axes; each relative orientation has its own
             weights.
-        bias: whether a constant is added per channel.
+        bias: add a learned constant to each channel.
         boundary: outside the image ``"zeros"`` (the default), ``"replicate"`` or ``"periodic"``.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
         device: where the parameters live.
@@ -82,7 +82,7 @@ class GroupConv(Derived):
         return [("basis", None, lambda: lifting_basis(self.space, self.taps, self.filters))]
 
     def reset_parameters(self) -> None:
-        """Uniform, of a variance that keeps the scale of white noise; bias zero."""
+        """Draw weights uniformly with a variance that keeps the scale of white noise; set the bias to zero."""
         bound = math.sqrt(3 / math.prod(self.weight.shape[1:]))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -99,17 +99,17 @@ class GroupConv(Derived):
         return self.space.from_grid(out)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         sizes = f"{self.in_channels}, {self.out_channels}, orientation taps={self.weight.shape[2]}"
         return f"{self.space}, {sizes}, filters={self.filters!r}"
 
 
 class SphereConv(Derived):
-    """Group convolution that mixes channels, for spherical networks in the classical sense.
+    """Group convolution that mixes channels: the layer of classical spherical networks.
 
-    By Schur's lemma a linear map commutes with rotations exactly if it acts on each degree alone and leaves the order m
-    as it is: on the sphere by one number per degree and pair of channels, on SO(3) by a matrix over the fibre orders.
-    Here these are piecewise linear functions of the degree. Source: Cohen et al., *Spherical CNNs* (arXiv 1801.10130);
+    By Schur's lemma a linear map commutes with rotations exactly if it acts on each degree separately and keeps the
+    order m: on the sphere by one number per degree and pair of channels, on SO(3) by a matrix over the fibre orders.
+    Here these are piecewise linear functions of the degree. Sources: Cohen et al., *Spherical CNNs* (arXiv 1801.10130);
     Gerken et al. (arXiv 2105.13926), section 4.
 
     Args:
@@ -117,9 +117,9 @@ class SphereConv(Derived):
         in_channels: channels C of the input.
         out_channels: channels C' of the output.
         num_radial: number of knots over the degree, at least one.
-        max_frequency: highest angular frequency N of the map; higher ones are dropped. All that the orientations
-            resolve by default.
-        bias: whether a constant is added per channel.
+        max_frequency: highest angular frequency N of the map; higher ones are dropped. None: all that the orientations
+            resolve.
+        bias: add a learned constant to each channel.
         device: where the parameters live.
         dtype: their dtype.
 
@@ -127,7 +127,7 @@ class SphereConv(Derived):
         ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
 
     Raises:
-        ValueError: for more orders than the fibre resolves, or a grid without rings.
+        ValueError: if ``max_frequency`` exceeds what the fibre resolves, or the grid has no rings.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -167,7 +167,7 @@ class SphereConv(Derived):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform, of a variance that keeps the scale of white noise; no bias."""
+        """Draw weights uniformly with a variance that keeps the scale of white noise; set the bias to zero."""
         bound = math.sqrt(3 / (self.in_channels * self.weight.shape[-1]))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -189,6 +189,6 @@ class SphereConv(Derived):
         return value if self.bias is None else value + self.bias.view(-1, *(1,) * (value.ndim - 2))
 
     def extra_repr(self) -> str:
-        """Space, channels and resolution."""
+        """Return the space, channels and resolution."""
         channels = f"{self.in_channels}, {self.out_channels}"
         return f"{self.space}, {channels}, num_radial={self.num_radial}, max_frequency={self.max_frequency}"

@@ -22,13 +22,12 @@ CONTRAST, SHARPNESS = 4.0, 0.5
 class DiffusionShock(MetricTerm):
     """Diffusion where a signal is flat, dilation and erosion at edges; see :func:`pdegcnn.functional.diffusion_shock`.
 
-    Each channel learns a metric of the diffusion, one of the shocks, the contrast and the sharpness.
+    Each channel learns the metric of the diffusion, the metric of the shocks, the contrast and the sharpness.
 
     Args:
         space: the space.
         channels: number of channels C.
-        alpha: power of dilation and erosion in [1/2, 1], or a learned
-            :class:`~pdegcnn.nn.parameters.LearnableAlpha`.
+        alpha: power of dilation and erosion in [1/2, 1], or a learned :class:`~pdegcnn.nn.parameters.LearnableAlpha`.
         metric: form of both metrics, ``"diagonal"`` or ``"spd"``.
         smoothing: as in the function.
         kernel_size: as in the function.
@@ -56,7 +55,7 @@ class DiffusionShock(MetricTerm):
         boundary: str | None = None,
         padding_mode: str | None = None,
         subgrid: str | None = None,
-        oversample: int | tuple[int, int] | None = None,
+        oversample: int | tuple[int, int | None] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -76,12 +75,12 @@ class DiffusionShock(MetricTerm):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Contrast and sharpness for signals of variance one on this grid; the metrics have their own."""
+        """Set contrast and sharpness for signals of variance one on this grid; leave the metrics unchanged."""
         nn.init.constant_(self.log_contrast, math.log(CONTRAST))
         nn.init.constant_(self.log_sharpness, math.log(SHARPNESS / grid_step(self.space)))
 
     def parameters_of_shock(self) -> ShockParameters:
-        """Return both metrics, the contrast and the sharpness; ``metric`` is that of the shocks."""
+        """Return both metrics, the contrast and the sharpness; ``metric`` belongs to the shocks."""
         return ShockParameters(
             self.diffusion_metric(), self.metric(), self.log_contrast.exp(), self.log_sharpness.exp()
         )

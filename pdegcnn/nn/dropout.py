@@ -10,20 +10,21 @@ from pdegcnn.spaces import Space
 
 
 class FieldDropout(nn.Module):
-    """Set whole fibres to zero while training: at each point each channel keeps all its orientations, or loses all.
+    """Set whole fibres to zero in training: at each point a channel keeps all orientations or loses all.
 
-    ``torch.nn.Dropout`` would leave some orientations out, so that a pattern looks like a turned one; ``Dropout2d``
-    leaves whole channels out, and is safe too. The name is that of ``escnn.nn.FieldDropout``, which does the same.
+    ``torch.nn.Dropout`` would drop single orientations, which makes a pattern look like a turned one. ``Dropout2d``
+    drops whole channels and is equivariant too. ``escnn.nn.FieldDropout`` does the same.
 
     Args:
-        space: where the signals live. On the plane and on S2 every value is a fibre of its own.
-        p: probability of zero; what stays is divided by ``1 - p``.
+        space: where the signals live. On the plane and on S2 every value is its own fibre.
+        p: probability of zero; remaining values are divided by ``1 - p``.
 
     Shape:
         ``[B,C,(Or,) ...] -> [B,C,(Or,) ...]``
 
     Raises:
-        TypeError, ValueError: ``space`` is not a space, ``p`` is not in [0, 1], or a signal does not fit.
+        TypeError: if ``space`` is not a space, or ``p`` is not a number.
+        ValueError: if ``p`` is not in [0, 1], or a signal does not fit.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -39,7 +40,7 @@ class FieldDropout(nn.Module):
         self.p = _checks.plain_number("p", p, 0.0, 1.0)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Drop fibres of ``u``."""
+        """Drop fibres of ``u`` in training; return ``u`` in evaluation."""
         _checks.signal("u", u, self.space.signal_ndim, self.space.layout)
         if not self.training:
             return u
@@ -47,5 +48,5 @@ class FieldDropout(nn.Module):
         return u * F.dropout(one.new_ones(()).expand(one.shape), self.p)
 
     def extra_repr(self) -> str:
-        """Space and probability."""
+        """Return the space and probability."""
         return f"{self.space}, p={self.p}"

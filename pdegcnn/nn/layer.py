@@ -36,7 +36,7 @@ class LayerOptions(TypedDict, total=False):
     boundary: str | None
     padding_mode: str | None
     subgrid: str | None
-    oversample: int | tuple[int, int] | None
+    oversample: int | tuple[int, int | None] | None
     inner_orientations: int | None
     semifield: str
     temperature: float | None
@@ -48,42 +48,44 @@ class LayerOptions(TypedDict, total=False):
 
 
 class PDELayer(nn.Module):
-    """Solver of ``u_t = -c u - (-Delta)^a u + |grad u|^(2a) - |grad u|^(2a)`` up to t = 1, by operator splitting.
+    r"""Solve :math:`\partial_t u = -cu - (-\Delta)^\alpha u + |\nabla u|^{2\alpha} - |\nabla u|^{2\alpha}` up to t = 1.
 
-    Every channel has its own left-invariant vector and metrics: these are the weights. Then channels are mixed and
-    normalised. The layer commutes with the space's group (up to sampling). Source: Smets et al. (arXiv 2001.09046).
+    The terms are convection, fractional diffusion, dilation and erosion; their steps are combined by operator
+    splitting. The weights of the layer are a left-invariant vector and metrics for every channel. After the last step
+    channels are mixed and normalised. The layer commutes with the group of the space, up to sampling. Source: Smets et
+    al. (arXiv 2001.09046).
 
     Args:
         space: the space.
         in_channels: channels C of the input.
         out_channels: channels C' of the output.
-        terms: which terms, in the order of their steps: of ``"convection"``, ``"diffusion"``, ``"dilation"``,
-            ``"erosion"``, ``"diffusion_shock"`` (see :func:`pdegcnn.functional.diffusion_shock`); on SO(3) also
-            ``"convection_diffusion"``, both at once.
-        kernel_size: samples across the kernels: odd, one for all axes or one per axis, or ``"auto"``; the solver's
-            default if None. See :func:`pdegcnn.functional.dilation`.
+        terms: terms in the order of their steps: ``"convection"``, ``"diffusion"``, ``"dilation"``, ``"erosion"``,
+            ``"diffusion_shock"`` (see :func:`pdegcnn.functional.diffusion_shock`); on SO(3) also
+            ``"convection_diffusion"``, which applies both together.
+        kernel_size: samples across the kernels: odd, one for all axes or one per axis, or ``"auto"``; None: the
+            solver's default. See :func:`pdegcnn.functional.dilation`.
         radius: radius of the kernels in physical units, in place of ``kernel_size``.
         alpha: half the power of the gradient and the power of the Laplacian; [1/2, 1] with dilation or erosion, (0, 1]
             otherwise.
         learn_alpha: learn one alpha for the layer, starting from ``alpha``.
-        metric: form of the metrics: ``"diagonal"``, ``"spd"``; on the plane also ``"finsler"``, ``"randers"`` (which
-            leave diffusion and diffusion-shock to ``"spd"``, because they need a symmetric one).
-        distance: approximation of the distance that kernels are functions of; solver's default if None.
+        metric: form of the metrics: ``"diagonal"`` or ``"spd"``; on the plane also ``"finsler"`` or ``"randers"``
+            (diffusion and diffusion-shock then use ``"spd"``, because they need a symmetric metric).
+        distance: approximation of the distance in the kernels; None: the solver's default.
         convection: method of the convection solver, ``"cubic"``, ``"linear"`` or ``"spectral"`` on grids,
             ``"spectral"`` or ``"galerkin"`` on SO(3).
         diffusion: method of the diffusion solver, ``"kernel"`` or ``"spectral"`` on grids.
-        boundary: outside the domain: ``"replicate"``, ``"zeros"``, ``"periodic"`` on grids.
+        boundary: outside the domain of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"``.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
-        subgrid: on S2 and SO(3) ``"newton"`` lets dilation and erosion look between samples, which makes them commute
-            with rotations better, at several times the cost.
-        oversample: how many times finer dilation and erosion read their input, one factor or (orientations, space):
-            what makes them commute with rotations; see :func:`pdegcnn.functional.dilation`.
-        inner_orientations: on SE(2) on how many orientations, more than the space's, the terms are solved: with
-            ``oversample`` what makes outputs turn with the input between the grid's angles; see
+        subgrid: on S2 and SO(3) ``"newton"`` reads dilation and erosion between samples, which lowers the equivariance
+            error of one layer, at several times the cost.
+        oversample: how many times more finely dilation and erosion read their input, one factor or
+            (orientations, space): lowers the equivariance error; see :func:`pdegcnn.functional.dilation`.
+        inner_orientations: on SE(2) the number of orientations, more than the space's, on which the terms are solved:
+            with ``oversample`` lowers the equivariance error at angles between the grid's; see
             :func:`pdegcnn.functional.convection`.
-        semifield: ``"max_plus"``, or on grids ``"log_plus"``: dilation and erosion take a soft maximum; see
+        semifield: ``"max_plus"`` or ``"log_plus"``: dilation and erosion take a soft maximum; see
             :func:`pdegcnn.functional.dilation`.
-        temperature: how soft it is, positive, in units of the signal.
+        temperature: softness of log-plus, positive, in units of the signal.
         learn_temperature: learn a temperature for each channel of each term, starting from ``temperature``.
         smoothing: standard deviation of the Gaussian before the derivatives of diffusion-shock; see
             :func:`pdegcnn.functional.gradient_norm`.
@@ -97,7 +99,7 @@ class PDELayer(nn.Module):
         ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
 
     Raises:
-        ValueError: for unknown or repeated terms, options out of range, or a term that cannot exist on the space.
+        ValueError: for unknown or repeated terms, options out of range, or a term that the space does not support.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -127,7 +129,7 @@ class PDELayer(nn.Module):
         boundary: str | None = None,
         padding_mode: str | None = None,
         subgrid: str | None = None,
-        oversample: int | tuple[int, int] | None = None,
+        oversample: int | tuple[int, int | None] | None = None,
         inner_orientations: int | None = None,
         semifield: str = "max_plus",
         temperature: float | None = None,
@@ -199,14 +201,14 @@ class PDELayer(nn.Module):
         return term
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew."""
+        """Draw all parameters again."""
         for module in self.modules():
             reset = getattr(module, "reset_parameters", None)
             if module is not self and reset is not None:
                 reset()
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Solve the equation from ``u``, mix and normalise; on ``mesh`` in place of the constructor's mesh if given."""
+        """Solve the equation from ``u``, mix channels and normalise; ``mesh`` replaces the constructor's mesh."""
         (mesh if isinstance(self.space, Mesh) and isinstance(mesh, Mesh) else self.space).check_signal("u", u)
         if u.shape[1] != self.in_channels:
             _checks.channels("u", u, self.in_channels, self.space.layout)
@@ -217,7 +219,7 @@ class PDELayer(nn.Module):
         return u if self.norm is None else self.norm(u)
 
     def extra_repr(self) -> str:
-        """Space, channels and splitting."""
+        """Return the space, channels and splitting."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, {self.splitting!r}, iterations={self.iterations}"
         )

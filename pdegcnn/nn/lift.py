@@ -43,11 +43,12 @@ class LiftLayer(nn.Module):
     """Where the result lives: ``space``, or with a stride the coarser one of :class:`pdegcnn.nn.Downsample`."""
 
     def _stride(self, stride: int) -> Downsample | None:
-        """Take a stride, and return the layer that makes the result so many times coarser, if it must be."""
+        """Take a stride, and return the layer that coarsens the result, if it is needed."""
         self.stride = _checks.positive_int("stride", stride)
-        if isinstance(self.space, RotationSpace) and not 1 <= stride <= max((self.space.grid.band + 1) // 2, 1):
-            raise ValueError(f"stride: expected one that leaves two rings or more of {self.space}, got {stride}")
-        down = Downsample(self.space, stride) if stride > 1 else None
+        try:
+            down = Downsample(self.space, stride) if stride > 1 else None
+        except ValueError as error:
+            raise ValueError(f"stride: expected one that leaves two rings of {self.space}, got {stride}") from error
         self.out_space = self.space if down is None else down.out_space
         return down
 
@@ -56,28 +57,29 @@ class LiftLayer(nn.Module):
 
 
 class GridLift(Derived, LiftLayer):
-    """Correlate an image with a trainable filter turned to each orientation, or with fixed cake wavelets.
+    """Lift an image to orientations: correlate it with a trainable filter turned to each, or with cake wavelets.
 
     Args:
-        space: SE(2), or the plane (then it is a convolution).
+        space: SE(2), or the plane, where the lift is a convolution.
         in_channels: channels of the image.
         out_channels: channels of the lifted signal.
         kernel_size: odd width of the filters in pixels (unused by cake wavelets); 9 for smooth filters, else 5.
-        filters: ``"smooth"`` (Gaussians times the harmonics that half the orientations' band holds: they turn with the
-            image between the grid's angles, too), ``"steerable"`` (rings times circular harmonics: more of them),
-            ``"bspline"``, or ``"cake"``: fixed wavelets that lose nothing,
-            whose real and imaginary parts are then mixed to ``out_channels`` by trainable weights. By default
-            ``"smooth"`` on SE(2) where no ``kernel_size`` is given, else ``"steerable"``.
+        filters: ``"smooth"`` (Gaussians times the harmonics up to half the band of the orientations: accurate also for
+            angles between the orientations), ``"steerable"`` (rings times circular harmonics: more filters),
+            ``"bspline"``, or ``"cake"``: fixed invertible wavelets, whose real and imaginary parts are mixed to
+            ``out_channels`` by trainable weights. Default: ``"smooth"`` on SE(2) without ``kernel_size``, else
+            ``"steerable"``.
         padding: ``"same"``, or 0 for the valid part only.
         boundary: outside the image ``"replicate"`` (nearest pixel, the default), ``"zeros"`` or ``"periodic"`` (cake
             wavelets are always periodic).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
-        stride: how many times coarser the result is, without aliasing: :class:`pdegcnn.nn.Downsample` follows.
+        stride: factor by which the result is coarser, without aliasing (by :class:`pdegcnn.nn.Downsample`).
         device: where the parameters live.
         dtype: their dtype.
 
     Shape:
-        ``[B,C,H,W] -> [B,C',Or,H,W]`` (``[B,C',H,W]`` on the plane), ``ceil(H / stride)`` and ``ceil(W / stride)``.
+        ``[B,C,H,W] -> [B,C',Or,h,w]`` (``[B,C',h,w]`` on the plane), ``h = ceil(H / stride)``,
+        ``w = ceil(W / stride)``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -132,7 +134,7 @@ class GridLift(Derived, LiftLayer):
         return [("basis", None, lambda: lifting_basis(self.space, self.kernel_size, self.filters))]
 
     def reset_parameters(self) -> None:
-        """Uniform, of a variance that keeps the scale of white noise."""
+        """Draw weights uniformly with a variance that keeps the scale of white noise."""
         bound = math.sqrt(3 / (self.in_channels * self.weight.shape[2]))
         nn.init.uniform_(self.weight, -bound, bound)
 
@@ -166,7 +168,7 @@ class GridLift(Derived, LiftLayer):
         return lifted if self.down is None else self.down(lifted)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"filters={self.filters!r}, padding={self.padding!r}, boundary={self.boundary!r}{self._extra_stride()}"
@@ -174,7 +176,7 @@ class GridLift(Derived, LiftLayer):
 
 
 class VolumeLift(LiftLayer):
-    """Convolve a volume with trainable filters. Volumes have no orientations to lift to: it opens networks.
+    """Convolve a volume with trainable filters: the first layer of networks on volumes, which have no orientations.
 
     Args:
         space: R3.
@@ -184,12 +186,12 @@ class VolumeLift(LiftLayer):
         padding: ``"same"``, or 0 for the valid part only.
         boundary: outside the volume ``"replicate"`` (nearest voxel, the default), ``"zeros"`` or ``"periodic"``.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
-        stride: how many times coarser the result is, without aliasing: :class:`pdegcnn.nn.Downsample` follows.
+        stride: factor by which the result is coarser, without aliasing (by :class:`pdegcnn.nn.Downsample`).
         device: where the parameters live.
         dtype: their dtype.
 
     Shape:
-        ``[B,C,D,H,W] -> [B,C',D,H,W]``.
+        ``[B,C,D,H,W] -> [B,C',d,h,w]``, each axis ``ceil(size / stride)``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -225,7 +227,7 @@ class VolumeLift(LiftLayer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform, of a variance that keeps the scale of white noise."""
+        """Draw weights uniformly with a variance that keeps the scale of white noise."""
         bound = math.sqrt(3 / math.prod(self.weight.shape[1:]))
         nn.init.uniform_(self.weight, -bound, bound)
 
@@ -239,12 +241,14 @@ class VolumeLift(LiftLayer):
             slices, rows, columns = (size // 2 for size in self.kernel_size)
             volume = pad(volume, rows, columns, self.boundary, slices)
         elif any(n < size for n, size in zip(volume.shape[2:], self.kernel_size)):
-            raise ValueError(f"volume: expected {self.kernel_size} voxels or more, got shape {tuple(volume.shape)}")
+            raise ValueError(
+                f"volume: expected at least {self.kernel_size} voxels per axis, got shape {tuple(volume.shape)}"
+            )
         out = F.conv3d(volume, self.weight)
         return out if self.down is None else self.down(out)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"padding={self.padding!r}, boundary={self.boundary!r}{self._extra_stride()}"
@@ -252,11 +256,11 @@ class VolumeLift(LiftLayer):
 
 
 class SphereLift(Derived, LiftLayer):
-    """Correlate a spherical signal with trainable filters in every rotation: ``int f(x) psi(R^-1 x) dx``.
+    r"""Lift a spherical signal to rotations with trainable filters: :math:`\int f(x)\, \psi(R^{-1} x)\, dx`.
 
-    In the harmonic domain this is ``W^l_mn = sqrt(4 pi/(2l+1)) f_lm conj(psi_ln)``: exact for band-limited signals, and
-    it commutes with rotations exactly. On S2 filters are zonal (n = 0), and the result lives on the sphere again.
-    Source: Cohen et al., *Spherical CNNs* (arXiv 1801.10130); Kostelec & Rockmore (2008).
+    In the harmonic domain this is :math:`W^l_{mn} = \sqrt{4 \pi/(2l+1)}\; f_{lm}\, \overline{\psi_{ln}}`: exact for
+    band-limited signals, and it commutes with rotations exactly. On S2 filters are zonal (n = 0), and the result lives
+    on the sphere. Sources: Cohen et al., *Spherical CNNs* (arXiv 1801.10130); Kostelec & Rockmore (2008).
 
     Args:
         space: SO(3) or the sphere.
@@ -264,18 +268,17 @@ class SphereLift(Derived, LiftLayer):
         out_channels: channels of the result.
         kernel_size: odd number of grid steps across a steerable filter.
         filters: ``"steerable"`` (localised rings times angular harmonics), ``"spectral"`` (piecewise linear profiles
-            over the degree, not localised) or ``"cake"``: fixed wavelets that lose nothing (the mean over orientations
-            of their even part is the signal), whose even and odd parts are mixed by trainable weights.
-        num_radial: number of radial profiles of spectral filters: knots over the degree.
-        max_frequency: highest angular frequency N of the filters; all that the orientations resolve by default.
-        stride: how many times coarser the result's grid is: its coefficients are cut off as by
-            :class:`pdegcnn.nn.Downsample`, before they are computed. ``out_space`` is the space of the result.
+            over the degree, not localised) or ``"cake"``: fixed invertible wavelets (the mean over orientations of
+            their even part is the signal), whose even and odd parts are mixed by trainable weights.
+        num_radial: number of knots over the degree of the radial profiles of spectral filters.
+        max_frequency: highest angular frequency N of the filters; None: all that the orientations resolve.
+        stride: factor by which the grid of the result, ``out_space.grid``, is coarser; coefficients beyond its band are
+            not computed.
         device: where the parameters live.
         dtype: their dtype.
 
     Shape:
-        ``[B,C,*grid.shape] -> [B,C',Or,*grid.shape]`` (``[B,C',*grid.shape]`` on the sphere), the grid that of
-        ``out_space``.
+        ``[B,C,*grid.shape] -> [B,C',Or,*out_space.grid.shape]`` (``[B,C',*out_space.grid.shape]`` on the sphere).
 
     Raises:
         ValueError: for sizes that do not fit, or more frequencies than the orientations resolve (``2 N + 1 > Or``).
@@ -346,12 +349,12 @@ class SphereLift(Derived, LiftLayer):
         return (shape[0],) if self.filters == "cake" else (shape[0], 2 * self.max_frequency + 1)
 
     def reset_parameters(self) -> None:
-        """Uniform, of a variance that keeps the scale of white noise."""
+        """Draw weights uniformly with a variance that keeps the scale of white noise."""
         bound = math.sqrt(3 / math.prod(self.weight.shape[1:]))
         nn.init.uniform_(self.weight, -bound, bound)
 
     def filter_coefficients(self) -> Tensor:
-        """Harmonic coefficients ``psi_ln`` of the filters, complex ``[C',C,lmax+1,2N+1]``."""
+        r"""Return the harmonic coefficients :math:`\psi_{ln}` of the filters, complex ``[C',C,lmax+1,2N+1]``."""
         functions = self.basis.get_buffer("functions")
         weight = self.weight.to(functions.dtype)
         if self.filters == "cake":
@@ -381,7 +384,7 @@ class SphereLift(Derived, LiftLayer):
         return self.synthesis(lifted if self.space.has_orientations else lifted[..., 0]).to(signal.dtype)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"filters={self.filters!r}, max_frequency={self.max_frequency}{self._extra_stride()}"
@@ -400,10 +403,10 @@ def _checked_frequency(max_frequency: object, orientations: int) -> int:
 
 
 class MeshLift(LiftLayer):
-    """Correlate a function on a mesh with trainable filters turned to each direction of each tangent plane.
+    r"""Lift a function to directions: correlate it with trainable filters turned to each direction at each vertex.
 
-    Filters are steerable, ``sum_k R_k(r) e^(i k theta)``, so that the lift commutes with every change of gauge by
-    multiples of ``2 pi / Or`` and the responses in between are trigonometric polynomials.
+    Filters are steerable, :math:`\sum_k R_k(r)\, e^{i k \theta}`. The lift therefore commutes with changes of gauge by
+    multiples of ``2 pi / Or``, and responses between directions are trigonometric polynomials.
 
     Args:
         space: the mesh.
@@ -411,13 +414,13 @@ class MeshLift(LiftLayer):
         out_channels: channels of the lifted signal.
         radius: radius of the filters in units of the mesh.
         num_radial: number of radial profiles.
-        max_frequency: highest angular frequency k, below Or/2; by default the highest up to 3.
-        stride: how many times longer the edges of the result's mesh are: :class:`pdegcnn.nn.Downsample` follows.
+        max_frequency: highest angular frequency k, below Or/2; None: as high as possible up to 3.
+        stride: factor by which the mean edge of the result's mesh is longer (by :class:`pdegcnn.nn.Downsample`).
         device: where the parameters live.
         dtype: their dtype.
 
     Shape:
-        ``[B,C,V] -> [B,C',Or,V]``, V that of ``out_space``.
+        ``[B,C,V] -> [B,C',Or,W]``, where W is the number of vertices of ``out_space``.
     """
 
     space: Mesh
@@ -450,14 +453,14 @@ class MeshLift(LiftLayer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform, of a variance that keeps the scale of smooth functions."""
+        """Draw weights uniformly with a variance that keeps the scale of smooth functions."""
         inputs = self.in_channels * (1 + self.num_radial * (self.max_frequency + 1))
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -math.sqrt(3 / inputs), math.sqrt(3 / inputs))
 
     @run_in_parameter_dtype
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Lift the function ``u``; on ``mesh`` in place of the constructor's mesh if given."""
+        """Lift the function ``u``; ``mesh`` replaces the constructor's mesh if given."""
         space = self.space if mesh is None else _checks.kind("mesh", mesh, Mesh, "a Mesh")
         if space.orientations != self.space.orientations:
             raise ValueError(f"mesh: expected {self.space.orientations} orientations, got {space.orientations}")
@@ -481,7 +484,7 @@ class MeshLift(LiftLayer):
         return lifted if self.down is None else self.down(lifted, mesh)
 
     def extra_repr(self) -> str:
-        """Space, channels and filters."""
+        """Return the space, channels and filters."""
         return (
             f"{self.space}, {self.in_channels}, {self.out_channels}, radius={self.radius}, "
             f"max_frequency={self.max_frequency}{self._extra_stride()}"
@@ -514,16 +517,16 @@ def Lift(  # noqa: N802 - reads as the class that it makes
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> LiftLayer:
-    """Return the layer that lifts signals from the base of ``space`` to ``space``.
+    """Build the layer that lifts signals from the base of ``space`` to ``space``.
 
-    It is a :class:`GridLift`, a :class:`VolumeLift`, a :class:`SphereLift` or a :class:`MeshLift`; these say what
-    the options are by default.
+    It is a :class:`GridLift`, a :class:`VolumeLift`, a :class:`SphereLift` or a :class:`MeshLift`, which document the
+    default values of the options.
 
     Args:
         space: the space.
         in_channels: channels of the signal on the base.
         out_channels: channels of the lifted signal.
-        kernel_size: odd number of taps across the filters, on grids and spheres; on volumes also three of them.
+        kernel_size: odd number of taps across the filters, on grids and spheres; on volumes also three numbers.
         filters: family of filters, on grids and spheres.
         padding: ``"same"``, or 0 for the valid part only, on grids.
         boundary: what lies outside the image, on grids.
@@ -531,13 +534,16 @@ def Lift(  # noqa: N802 - reads as the class that it makes
         radius: radius of the filters in units of the mesh.
         num_radial: number of radial profiles, on meshes and for spectral filters on spheres.
         max_frequency: highest angular frequency of the filters, on spheres and meshes.
-        stride: how many times coarser the result is, without aliasing; ``out_space`` of the layer is where it lives.
+        stride: factor by which the result is coarser, without aliasing; it lives on the layer's ``out_space``.
         device: where the parameters live.
         dtype: their dtype.
 
+    Returns:
+        The layer.
+
     Raises:
-        TypeError: if there is no lift to ``space``.
-        ValueError: if an option is out of range, or if the space has no such option.
+        TypeError: if ``space`` has no lift.
+        ValueError: if an option is out of range, or the space does not have it.
 
     Example:
         >>> import torch, pdegcnn as pg

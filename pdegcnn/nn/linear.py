@@ -17,7 +17,7 @@ class ChannelLinear(nn.Module):
     Args:
         in_channels: C.
         out_channels: C'.
-        bias: whether a constant is added per channel.
+        bias: add a learned constant to each channel.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -34,7 +34,7 @@ class ChannelLinear(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform within ``1/sqrt(C)``, as in ``torch.nn.Linear``."""
+        r"""Draw weights uniformly within :math:`1/\sqrt{C}`, as in ``torch.nn.Linear``."""
         bound = 1 / math.sqrt(self.in_channels)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
@@ -47,5 +47,5 @@ class ChannelLinear(nn.Module):
         return mixed if self.bias is None else mixed + self.bias.view(-1, *(1,) * (u.ndim - 2))
 
     def extra_repr(self) -> str:
-        """Channels and bias."""
+        """Return channels and bias."""
         return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"

@@ -1,4 +1,4 @@
-"""Losses that count every point by its area."""
+"""Losses that weight every point by its area."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from pdegcnn.spaces import Space
 
 
 class AreaWeightedLoss(nn.Module):
-    """Mean of a loss over a space, each point weighted by its area; points that a mask leaves out do not count.
+    """Mean of a loss over a space, each point weighted by its area; masked points are left out.
 
-    On a grid of latitudes and longitudes a plain mean counts the poles most: at 60 degrees twice as much as at the
-    equator. On meshes points count by the area of their triangles. Where all points are alike it is the plain mean.
+    On a grid of latitudes and longitudes a plain mean overweights the poles: at 60 degrees by a factor of two relative
+    to the equator. On meshes points are weighted by the area of their triangles. On spaces with equal weights it is the
+    plain mean.
 
     Args:
         space: where the signals live, or whose base they live on.
-        loss: gives the loss of every entry, with ``reduction="none"``; squares of differences if None.
+        loss: a module with ``reduction="none"`` that returns the loss of every entry; None: squared differences.
 
     Shape:
-        ``forward(input, target, mask=None)``: two signals of one shape ``[B,C,...]``, and a bool tensor that is
-        broadcastable to them, True where the target is known. The result is one number; zero if no point counts.
+        ``forward(input, target, mask=None)``: two signals of one shape ``[B,C,...]``, and a bool tensor broadcastable
+        to them, True where the target is known. Returns one number; zero if the mask is False everywhere.
 
     Raises:
-        TypeError, ValueError: if ``space`` is not a space, shapes do not fit, or the loss does not return a value for
-            every entry.
+        TypeError: if ``space`` is not a space.
+        ValueError: if shapes do not fit, or the loss does not return a value for every entry.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -42,7 +43,7 @@ class AreaWeightedLoss(nn.Module):
         self.loss = default if loss is None else _checks.kind("loss", loss, nn.Module, "a torch.nn.Module")
 
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - torch's name
-        """Weigh the loss of ``input``."""
+        """Return the weighted mean of the loss between ``input`` and ``target`` where ``mask`` is True."""
         if _checks.tensor("target", target).shape != _checks.tensor("input", input).shape:
             raise ValueError(f"target: expected shape {tuple(input.shape)} as input, got {tuple(target.shape)}")
         areas = self.space.areas
@@ -50,13 +51,15 @@ class AreaWeightedLoss(nn.Module):
         if base is not None and tuple(input.shape[-len(base) :]) != base:
             raise ValueError(f"input: expected last axes {base} of {self.space}, got shape {tuple(input.shape)}")
         known = input.new_ones(input.shape, dtype=torch.bool) if mask is None else _checks.mask(mask, input.shape)
-        filled = torch.where(known, target, input.detach())  # what is missing may be NaN
+        filled = torch.where(known, target, input.detach())  # missing values may be NaN
         found = self.loss(input, filled)
         if found.shape != input.shape:
-            raise ValueError(f"loss: expected one of every entry, reduction='none', got shape {tuple(found.shape)}")
+            raise ValueError(
+                f"loss: expected the loss of every entry (reduction='none'), got shape {tuple(found.shape)}"
+            )
         weights = known.to(found.dtype) if areas is None else known * areas.to(found)
         return torch.where(known, found * weights, 0.0).sum() / weights.sum().clamp_min(torch.finfo(found.dtype).tiny)
 
     def extra_repr(self) -> str:
-        """Space."""
+        """Return the space."""
         return f"{self.space}"

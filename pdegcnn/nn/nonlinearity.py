@@ -21,16 +21,16 @@ SMALLEST = 1e-6
 
 
 class SphereActivation(nn.Module):
-    """A pointwise function between finer samples: sample ``oversample`` times finer, apply, return by truncation.
+    """Apply a pointwise function to finer samples: interpolate ``oversample`` times finer, apply, truncate to the band.
 
-    Pointwise functions create degrees beyond the band; on a finer grid less of them folds back. A polynomial of degree
-    d is exact with ``oversample >= (d + 1)/2``, so ``torch.square`` with 2 commutes with rotations to
-    rounding; for ReLU the error falls with the oversampling. The function may join channels: one that
-    returns ``torch.nn.functional.glu(u, dim=1)`` gates the first half of them by the second.
+    Pointwise functions create degrees beyond the band, which alias less on a finer grid. A polynomial of degree d is
+    exact with ``oversample >= (d + 1)/2``: ``torch.square`` with 2 commutes with rotations to rounding. For ReLU the
+    error falls with ``oversample``. The function may combine channels: ``torch.nn.functional.glu(u, dim=1)`` gates the
+    first half of them by the second.
 
     Args:
         space: S2 or SO(3) on a Gauss-Legendre grid.
-        function: function of a tensor that acts at each place alone, for example ``torch.relu``.
+        function: function of a tensor that acts on each point separately, for example ``torch.relu``.
         oversample: factor for the band and the fibre.
         device: where the tables live.
         dtype: dtype of the signals.
@@ -53,12 +53,12 @@ class SphereActivation(nn.Module):
         self.finer = Finer(space, (oversample, oversample), device=device, dtype=dtype)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Apply the function."""
+        """Apply the function to ``u`` on the finer grid and truncate the result."""
         self.space.check_signal("u", u)
         return self.finer.down(self.function(self.finer.up(u))).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Space, function and oversampling."""
+        """Return the space, function and oversampling."""
         return f"{self.space}, {getattr(self.function, '__name__', self.function)}, oversample={self.oversample}"
 
 
@@ -90,7 +90,7 @@ class _DegreeGain(Derived):
         raise NotImplementedError
 
     def _gain(self, lengths: Tensor, means: Tensor) -> Tensor:
-        """Gain ``[B,C,l,n]`` of lengths ``[B,C,l,n]`` and of means ``[B,C]`` over the space."""
+        """Return the gain ``[B,C,l,n]`` of lengths ``[B,C,l,n]`` and of means ``[B,C]`` over the space."""
         raise NotImplementedError
 
     @run_in_parameter_dtype
@@ -107,12 +107,15 @@ class _DegreeGain(Derived):
         return self.synthesis(z if on_group else z[..., 0]).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Space and channels."""
+        """Return the space and channels."""
         return f"{self.space}, {self.channels}"
 
 
 def coefficient_lengths(z: Tensor) -> Tensor:
-    """Root mean square over the orders m of coefficients ``[...,l,m >= 0,n]`` of a real signal: ``[...,l,n]``."""
+    """Return the root mean square over the orders m of coefficients ``[...,l,m >= 0,n]``.
+
+    They belong to a real signal; the result is ``[...,l,n]``.
+    """
     size = z.real.square() + z.imag.square()
     # order -m of n is the conjugate of m of -n, up to a sign
     total = size[..., 0, :] + (size + size.flip(-1))[..., 1:, :].sum(-2)
@@ -121,12 +124,13 @@ def coefficient_lengths(z: Tensor) -> Tensor:
 
 
 class SphereNormReLU(_DegreeGain):
-    """ReLU of lengths of coefficients: ``z -> z max(|z| + b, 0)/|z|`` with a bias for each channel and degree.
+    r"""ReLU of the length of coefficients, :math:`z \mapsto z \max(|z| + b, 0)/|z|`, with a learned bias b.
 
-    A rotation mixes the 2l + 1 coefficients z of one degree l (and one order n along the fibre) among themselves and
-    keeps their root mean square ``|z|``; so this commutes with all rotations to rounding, without oversampling. It acts
-    on the whole sphere at once: use :class:`SphereActivation` for what acts at each place. Source: the norm
-    nonlinearity of Thomas et al., *Tensor field networks* (arXiv 1802.08219); harmonic networks (arXiv 1612.04642).
+    A rotation mixes the 2l + 1 coefficients z of one degree l (and one order n along the fibre) and keeps their root
+    mean square :math:`|z|`. The layer therefore commutes with all rotations to rounding, without oversampling. Each
+    channel and degree has its bias. The layer acts on the whole sphere at once; :class:`SphereActivation` acts
+    pointwise. Sources: the norm nonlinearity of Thomas et al., *Tensor field networks* (arXiv 1802.08219); harmonic
+    networks (arXiv 1612.04642).
 
     Args:
         space: S2 or SO(3) over a grid of rings.
@@ -135,7 +139,7 @@ class SphereNormReLU(_DegreeGain):
         dtype: their dtype.
 
     Shape:
-        ``[B,C,...] -> [B,C,...]`` laid out as ``space.layout``; what the grid does not resolve is dropped.
+        ``[B,C,...] -> [B,C,...]`` laid out as ``space.layout``; degrees that the grid does not resolve are dropped.
 
     Raises:
         TypeError: if ``space`` is neither S2 nor SO(3).
@@ -143,7 +147,7 @@ class SphereNormReLU(_DegreeGain):
     """
 
     def reset_parameters(self) -> None:
-        """Set a small threshold."""
+        """Set the bias to a small threshold."""
         nn.init.constant_(self.bias, -0.01)
 
     def _gain(self, lengths: Tensor, means: Tensor) -> Tensor:
@@ -151,12 +155,14 @@ class SphereNormReLU(_DegreeGain):
 
 
 class SphereGated(_DegreeGain):
-    """Every degree of every channel, times the sigmoid of a combination of the lengths of all channels at that degree.
+    r"""Multiply every degree of every channel by a sigmoid of the lengths of all channels at that degree.
 
-    ``z_cl -> z_cl sigmoid(sum_k A_ck |z_kl| + sum_k B_ck mean(u_k) + b_cl)``, with ``|z|`` as in
-    :class:`SphereNormReLU` (on SO(3) for every order n along the fibre by itself) and the mean over the space: channels
-    open and close each other. It commutes with all rotations to rounding, without oversampling, and acts on the whole
-    sphere at once. Source: the gated nonlinearity of Weiler et al., *3D steerable CNNs* (arXiv 1807.02547).
+    .. math:: z_{cl} \mapsto z_{cl}\, \sigma\Big(\sum_k A_{ck} |z_{kl}| + \sum_k B_{ck} \bar u_k + b_{cl}\Big)
+
+    Lengths :math:`|z|` are as in :class:`SphereNormReLU` (on SO(3) for every order n along the fibre separately);
+    :math:`\bar u_k` is the mean of channel k over the space. The layer commutes with all rotations to rounding, without
+    oversampling, and acts on the whole sphere at once. Source: the gated nonlinearity of Weiler et al., *3D steerable
+    CNNs* (arXiv 1807.02547).
 
     Args:
         space: S2 or SO(3) over a grid of rings.
@@ -165,7 +171,7 @@ class SphereGated(_DegreeGain):
         dtype: their dtype.
 
     Shape:
-        ``[B,C,...] -> [B,C,...]`` laid out as ``space.layout``; what the grid does not resolve is dropped.
+        ``[B,C,...] -> [B,C,...]`` laid out as ``space.layout``; degrees that the grid does not resolve are dropped.
 
     Raises:
         TypeError: if ``space`` is neither S2 nor SO(3).
@@ -176,7 +182,7 @@ class SphereGated(_DegreeGain):
     weight: nn.Parameter
 
     def reset_parameters(self) -> None:
-        """Weights uniform as in a linear layer of so many inputs, no bias."""
+        """Draw weights uniformly as in a linear layer with as many inputs; set the bias to zero."""
         bound = 1 / math.sqrt(self.weight.shape[1])
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.bias)

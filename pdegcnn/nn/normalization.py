@@ -27,7 +27,7 @@ def _per_channel(value: Tensor, u: Tensor) -> Tensor:
 
 
 def _moments(u: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means ``[C]`` of ``u [B,C,...,*base]`` by ``weights [*base]`` of mean 1, u minus them, and its variances."""
+    """Return means ``[C]`` of ``u [B,C,...,*base]`` by ``weights [*base]`` of mean 1, centred u, and variances."""
     line = weights.expand(u.shape[2:]).flatten()
     mean = (u.flatten(2) @ line).mean(0) / len(line)
     centred = u - _per_channel(mean, u)
@@ -60,7 +60,7 @@ class _WeightedNorm(Function):
         grad = grads[0]
         _transforms.refuse_batches("BatchNorm(space=...)", grad)
         u, weights, scale, mean, variance = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a derivative of the gradient must know what they depend on
+        if torch.is_grad_enabled():  # second derivatives need these dependencies
             _, centred, variance = _moments(u, weights)
         else:
             centred = u - _per_channel(mean, u)
@@ -76,7 +76,7 @@ class _WeightedNorm(Function):
 def _between_processes(
     u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float, group: dist.ProcessGroup
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `_WeightedNorm`, over the signals of all processes of ``group``; and how many numbers a channel has there."""
+    """Return what `_WeightedNorm` does over all processes of ``group``, and the count of numbers per channel."""
     line = weights.expand(u.shape[2:]).flatten()
     count = u.new_tensor([u.shape[0] * len(line)])
     sums = sum_over(group, torch.cat(((u.flatten(2) @ line).sum(0), count)))
@@ -91,22 +91,21 @@ def _between_processes(
 class BatchNorm(Derived, Normalisation, _NormBase):
     """``torch.nn.BatchNorm2d`` for signals ``[B,C,...]`` of any rank: one mean and variance per channel.
 
-    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` leaves it in its place and has it take means and variances over
-    all processes.
+    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` keeps this module and makes it average over all processes.
 
     Args:
         num_features: channels C.
-        space: where the signals live; if its points stand for different areas, as on the sphere, means and variances
-            are integrals, so that they do not change when a signal is rotated.
+        space: where the signals live; if the areas of its points differ, as on the sphere, means and variances are
+            integrals, so that rotating a signal does not change them.
         eps: added to variances.
-        momentum: share of a batch in the running statistics; None: they are the mean of those of all batches.
+        momentum: weight of a batch in the running statistics; None: the mean over all batches.
         affine: learn a scale and a shift.
         track_running_stats: keep statistics for evaluation.
         device: where parameters and statistics live.
         dtype: their dtype.
 
     Raises:
-        TypeError: if ``space`` is not a space, or a number is not a number.
+        TypeError: if ``space`` is not a space, or ``eps`` or ``momentum`` is not a number.
         ValueError: if ``eps`` is not positive, or ``momentum`` is not in [0, 1].
     """
 
@@ -151,7 +150,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         return [("point_weights", None, lambda: cast(Tensor, space.point_weights))]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Normalise ``input``."""
+        """Normalise ``input`` by the statistics of the batch (training) or the running ones (evaluation)."""
         like = self.weight if self.running_mean is None else self.running_mean
         if like is None or getattr(input, "dtype", None) in HALF and input.device == like.device:
             _checks.channels("input", _checks.tensor("input", input), self.num_features)
@@ -165,7 +164,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         if group is None and (self.point_weights is None or not training or not input.shape[0]):
             return self._evenly(input, training, takes)
         if _checks.autocasts(input.device):
-            with torch.autocast(input.device.type, enabled=False):  # as torch's, which half precision would spoil
+            with torch.autocast(input.device.type, enabled=False):  # as in torch; half precision would be inaccurate
                 return self._by_area(input, group)
         return self._by_area(input, group)
 
@@ -188,7 +187,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         return normal.to(input.dtype)
 
     def _evenly(self, u: Tensor, training: bool, takes: bool) -> Tensor:
-        """Torch's batch norm, where all points count alike or the statistics are given."""
+        """Apply torch's batch norm: points have equal weights or statistics are given."""
         kept = (self.running_mean, self.running_var) if not takes or self.track_running_stats else (None, None)
         share = self._share() if takes and self.track_running_stats else 0.0
         return F.batch_norm(u, *kept, self.weight, self.bias, training, share, self.eps)
@@ -209,7 +208,7 @@ class BatchNorm(Derived, Normalisation, _NormBase):
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
         if input.ndim < 3:
-            raise ValueError(f"u: expected a signal [B,C,...] of rank three or more, got shape {tuple(input.shape)}")
+            raise ValueError(f"u: expected a signal [B,C,...] of rank at least three, got shape {tuple(input.shape)}")
         if input.shape[1] != self.num_features:
             raise ValueError(f"u: expected {self.num_features} channels, got shape {tuple(input.shape)}")
 

@@ -17,13 +17,13 @@ LOWEST, HIGHEST = 0.51, 0.99
 
 
 class MetricParameter(nn.Module):
-    """A learnable left-invariant metric per channel; calling it gives the metric.
+    """A learnable left-invariant metric per channel; calling it returns the metric.
 
     Args:
         space: the space.
         channels: number of channels C.
-        form: ``"diagonal"``, ``"spd"``; in three dimensions also ``"axisymmetric"`` (the first two weights are one),
-            on the plane ``"finsler"`` and ``"randers"``.
+        form: ``"diagonal"`` or ``"spd"``; in three dimensions also ``"axisymmetric"`` (the first two weights are
+            equal), on the plane also ``"finsler"`` and ``"randers"``.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -41,7 +41,7 @@ class MetricParameter(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Weights log-uniform between 1/2 and 3/2 over the space's units, so that balls hold a few grid points."""
+        """Draw weights log-uniformly between 1/2 and 3/2 over the space's units: balls hold a few grid points."""
         units = self.space.metric_scale.to(self.raw)
         with torch.no_grad():
             weights = torch.empty(self.channels, len(units), device=self.raw.device, dtype=self.raw.dtype)
@@ -53,15 +53,15 @@ class MetricParameter(nn.Module):
         return METRICS[self.form].from_raw(self.raw)
 
     def extra_repr(self) -> str:
-        """Channels and form."""
+        """Return channels and form."""
         return f"{self.space}, {self.channels}, form={self.form!r}"
 
 
 class LearnableAlpha(nn.Module):
-    """A learnable power alpha in (0.51, 0.99), one number; calling it gives alpha.
+    """A learnable power alpha in (0.51, 0.99), shared by all channels; calling it returns alpha.
 
     Args:
-        initial: where learning starts, in that range.
+        initial: initial value, in that range.
         device: where the parameter lives.
         dtype: its dtype.
     """
@@ -76,26 +76,26 @@ class LearnableAlpha(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Back to the initial power."""
+        """Return to the initial power."""
         share = (self.initial - LOWEST) / (HIGHEST - LOWEST)
         with torch.no_grad():
             self.raw.fill_(math.log(share / (1 - share)))
 
     def forward(self) -> Tensor:
-        """Alpha, a scalar tensor."""
+        """Return alpha, a scalar tensor."""
         return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.raw)
 
     def extra_repr(self) -> str:
-        """Where learning starts."""
+        """Return the initial power."""
         return f"initial={self.initial}"
 
 
 class LearnableTemperature(nn.Module):
-    """A learnable temperature per channel, the exponential of its parameter; calling it gives the temperatures ``[C]``.
+    """A learnable temperature per channel, the exponential of its parameter; calling it returns them, ``[C]``.
 
     Args:
         channels: number of channels C.
-        initial: where learning starts, positive, in units of the signal.
+        initial: initial value, positive, in units of the signal.
         device: where the parameter lives.
         dtype: its dtype.
     """
@@ -108,7 +108,7 @@ class LearnableTemperature(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Back to the initial temperature."""
+        """Return to the initial temperature."""
         with torch.no_grad():
             self.raw.fill_(math.log(self.initial))
 
@@ -117,5 +117,5 @@ class LearnableTemperature(nn.Module):
         return self.raw.exp()
 
     def extra_repr(self) -> str:
-        """Channels and where learning starts."""
+        """Return channels and the initial temperature."""
         return f"{self.channels}, initial={self.initial}"

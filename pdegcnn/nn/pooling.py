@@ -14,11 +14,13 @@ from pdegcnn.spaces import S2, RotationSpace
 
 
 class MaxPool(nn.Module):
-    """Maximum over windows of the image axes of ``[B,...,H,W]``, refused where it would lose rotations by 90 degrees.
+    """Maximum over windows of the image axes of ``[B,...,H,W]``.
+
+    Sizes for which it would not commute with rotations by 90 degrees raise ``ValueError``.
 
     Args:
         kernel_size: width of the windows.
-        stride: step from window to window; ``kernel_size`` if None.
+        stride: step from window to window; None: ``kernel_size``.
         dims: number of axes that are pooled: 2 for images, 3 for volumes ``[B,...,D,H,W]``.
 
     Example:
@@ -34,7 +36,7 @@ class MaxPool(nn.Module):
         self.stride = _checks.positive_int("stride", kernel_size if stride is None else stride)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Pool ``u``."""
+        """Pool ``u`` over its last axes."""
         layout = "[B,...,H,W]" if self.dims == 2 else "[B,...,D,H,W]"
         if _checks.tensor("u", u).ndim < 1 + self.dims:
             raise ValueError(f"u: expected a tensor {layout}, got shape {tuple(u.shape)}")
@@ -50,18 +52,18 @@ class MaxPool(nn.Module):
         return pooled.reshape(*u.shape[: -self.dims], *pooled.shape[-self.dims :])
 
     def extra_repr(self) -> str:
-        """Window and stride."""
+        """Return the window and stride."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, dims={self.dims}"
 
 
 class GlobalPool(nn.Module):
-    """Invariants ``[B,C]`` of signals: the area-weighted mean, or the maximum, over the sphere (and the fibre).
+    """Reduce signals to invariants ``[B,C]``: the area-weighted mean or the maximum over the sphere and the fibre.
 
     Args:
         space: S2 or SO(3).
         mode: ``"mean"`` (exactly invariant for band-limited signals) or ``"max"`` (invariant up to sampling).
-        oversample: for the maximum, by how much finer sphere and fibre are sampled first, by their coefficients: the
-            maximum of the samples then comes nearer to that of the function, which does not change with rotations.
+        oversample: for the maximum, factor by which sphere and fibre are interpolated first by their coefficients: the
+            maximum of the samples is then nearer to that of the function, which rotations do not change.
         device: where the tables of ``oversample`` live.
         dtype: dtype of the signals, for ``oversample``.
     """
@@ -86,7 +88,7 @@ class GlobalPool(nn.Module):
             self.finer = Finer(space, (oversample, oversample), device=device, dtype=dtype, back=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Reduce ``u``, also (but for ``oversample``) a spherical signal ``[B,C,*grid.shape]`` of an SO(3) space."""
+        """Reduce ``u``, on SO(3) (unless ``oversample > 1``) also a spherical signal ``[B,C,*grid.shape]``."""
         if self.finer is not None:
             self.space.check_signal("u", u)
             return self.finer.up(u).to(u.dtype).flatten(2).amax(2)
@@ -101,5 +103,5 @@ class GlobalPool(nn.Module):
         return mean if mean.ndim == 2 else mean.mean(2)
 
     def extra_repr(self) -> str:
-        """Space, mode and oversampling."""
+        """Return the space, mode and oversampling."""
         return f"{self.space}, mode={self.mode!r}, oversample={self.oversample}"

@@ -47,7 +47,7 @@ class Project(nn.Module):
         self.longitudinal, self.lateral, self.alpha = longitudinal, lateral, alpha
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Project ``u``; from ``mesh`` in place of the constructor's mesh if given."""
+        """Project ``u``; ``mesh`` replaces the constructor's mesh if given."""
         return functional.project(
             u,
             self.space if mesh is None else _checks.kind("mesh", mesh, Mesh, "a Mesh"),
@@ -59,6 +59,6 @@ class Project(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Space and mode."""
+        """Return the space and mode."""
         finer = f", oversample={self.oversample}" if self.oversample > 1 else ""
         return f"{self.space}, mode={self.mode!r}{finer}"

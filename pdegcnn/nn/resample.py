@@ -1,19 +1,20 @@
-"""Take signals to finer and coarser grids, without aliasing."""
+"""Move signals to finer and coarser grids, without aliasing."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
 
-from pdegcnn import _checks, functional, sphere
+from pdegcnn import _checks, functional
 from pdegcnn._typing import Device, DType
 from pdegcnn.ops.resample import FILTERS, resample_axes
 from pdegcnn.pde.mesh_levels import pool, unpool
 from pdegcnn.pde.sphere_oversample import transforms
-from pdegcnn.spaces import R3, GridSpace, Mesh, RotationSpace, Space
+from pdegcnn.spaces import Mesh, RotationSpace, Space
 
 ROUNDING = 1e-9
 """Slack in sizes times a factor, so that rounding does not decide on a pixel."""
@@ -25,7 +26,7 @@ class Resample(nn.Module):
     Args:
         size: height and width of the result, or one number for both; three numbers for volumes ``[..., D, H, W]``.
         filter: ``"linear"`` or ``"lanczos"``, as in the function.
-        scale_factor: in place of ``size``: what height and width are multiplied by (both, or each), rounded down; three
+        scale_factor: in place of ``size``: factor for height and width (one for both, or one each), rounded down; three
             numbers for volumes.
 
     Example:
@@ -55,12 +56,12 @@ class Resample(nn.Module):
             return functional.resample(u, cast("int | tuple[int, ...]", self.size), self.filter)
         count = len(self.scale_factor)
         if _checks.tensor("u", u).ndim < count:
-            raise ValueError(f"u: expected a tensor of {count} axes or more, got shape {tuple(u.shape)}")
+            raise ValueError(f"u: expected a tensor with at least {count} axes, got shape {tuple(u.shape)}")
         sizes = (_enlarged(n, factor) for n, factor in zip(u.shape[-count:], self.scale_factor))
         return functional.resample(u, tuple(sizes), self.filter)
 
     def extra_repr(self) -> str:
-        """Size and filter."""
+        """Return the size and filter."""
         size = f"{self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
         return f"{size}, filter={self.filter!r}"
 
@@ -75,7 +76,7 @@ def _check_size(size: object) -> None:
 
 
 def _factors(name: str, value: object) -> tuple[float, ...]:
-    """Return two or three positive numbers, given as so many or as one for height and width."""
+    """Return two or three positive numbers, given as such or as one for height and width."""
     given = cast("Sequence[object]", value if isinstance(value, (tuple, list)) else (value, value))
     if len(given) not in (2, 3):
         raise ValueError(f"{name}: expected a positive number, or two or three of them, got {value!r}")
@@ -100,9 +101,9 @@ def _counted(size: int) -> int:
 
 
 class SpectralResample(nn.Module):
-    """Carry signals to another grid by their coefficients: truncation shrinks, zero padding enlarges.
+    """Move signals to another grid by their coefficients: truncation coarsens, zero padding refines.
 
-    Spectral pooling and unpooling commute with rotations exactly (Rippel et al. 2015, on the sphere).
+    It commutes with rotations exactly (spectral pooling of Rippel et al. 2015, on the sphere).
 
     Args:
         source: S2 or SO(3) space of the input.
@@ -133,12 +134,12 @@ class SpectralResample(nn.Module):
         return self.synthesis(self.analysis(u)).to(u.dtype)
 
     def extra_repr(self) -> str:
-        """Both spaces."""
+        """Return both spaces."""
         return f"{self.source} -> {self.target}"
 
 
-class _BetweenGrids(nn.Module):
-    """What :class:`Downsample` and :class:`Upsample` share: a space, the coarser one, and how many times coarser it is.
+class _BetweenGrids(nn.Module, ABC):
+    """Base class of :class:`Downsample` and :class:`Upsample`: a space, the coarser one, and the factor between them.
 
     ``fine``: the finer of the two spaces. ``coarse``: the other; on images the same, whose unit is
     the pixel, on volumes one of larger voxels.
@@ -147,17 +148,18 @@ class _BetweenGrids(nn.Module):
     def __init__(
         self,
         space: Space,
-        factor: float | None,
-        size: int | tuple[int, ...] | None,
-        filter: str | None,
+        factor: float | None = None,
+        *,
+        size: int | tuple[int, ...] | None = None,
+        filter: str | None = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.fine = _checks.kind("space", space, Space, "a space")
         if factor is not None and size is not None:
             raise ValueError(f"size: expected either factor or size, got {factor!r} and {size!r}")
-        if not isinstance(space, (GridSpace, RotationSpace, Mesh)):
-            raise TypeError(f"space: expected one of GridSpace, RotationSpace, Mesh, got {type(space).__name__}")
-        if filter is not None and not isinstance(space, GridSpace):
+        if filter is not None and space.base_shape is not None:
             raise ValueError(f"filter: expected None on {space}, which is resampled without one, got {filter!r}")
         self.filter = _checks.choice("filter", "lanczos" if filter is None else filter, FILTERS)
         self.factor: float = 2
@@ -165,38 +167,35 @@ class _BetweenGrids(nn.Module):
             number = _checks.plain_number("factor", factor, 1.0, _checks.LIMIT, open_low=True)
             self.factor = int(number) if number == int(number) else number
         self.size = None if size is None else self._sizes(size)
-        self.coarse: Space = self._coarser()
+        self.coarse = space.coarser(self.factor, self.size)
+        self.spectral = None
+        if isinstance(self.in_space, RotationSpace) and isinstance(self.out_space, RotationSpace):
+            self.spectral = SpectralResample(self.in_space, self.out_space, device=device, dtype=dtype)
+
+    @property
+    @abstractmethod
+    def in_space(self) -> Space:
+        """The space of the input."""
+
+    @property
+    @abstractmethod
+    def out_space(self) -> Space:
+        """The space of the result."""
 
     def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
         """Return one size for each axis of the base of a grid, else one alone."""
-        count = self.fine.base_ndim if isinstance(self.fine, GridSpace) else 1
+        count = self.fine.base_ndim if self.fine.base_shape is None else 1
         sizes: Any = (size,) * count if isinstance(size, int) else size
         if not isinstance(sizes, (tuple, list)) or len(cast("Sequence[object]", sizes)) != count:
             raise TypeError(f"size: expected a positive int{f' or {count} of them' * (count > 1)}, got {size!r}")
         return tuple(_checks.positive_int("size", n) for n in cast("Sequence[object]", sizes))
-
-    def _coarser(self) -> Space:
-        space = self.fine
-        if isinstance(space, RotationSpace):
-            space.grid.require_rings("space.grid")
-            finest = space.grid.band + 1
-            rings = int(finest // self.factor) if self.size is None else self.size[0]
-            if not 2 <= rings <= finest:
-                name, got = ("factor", self.factor) if self.size is None else ("size", rings)
-                raise ValueError(f"{name}: expected a coarser grid of 2 to {finest} rings for {space}, got {got}")
-            return space.over(sphere.SphereGrid.gauss_legendre(rings))
-        if isinstance(space, R3) and self.size is None:
-            return space.coarsen(self.factor)
-        if isinstance(space, Mesh):
-            return space.coarsen(self.vertex_factor)
-        return space.coarser(self.factor) if self.size is None and isinstance(space, GridSpace) else space
 
     @property
     def vertex_factor(self) -> float:
         """How many times fewer vertices a mesh has after it, as ``Mesh.coarsen`` takes it: the square of ``factor``."""
         if self.size is None:
             return float(self.factor) ** 2
-        return self.fine.vertex_count / self.size[0] if isinstance(self.fine, Mesh) else math.nan
+        return math.nan if self.fine.base_shape is None else self.fine.base_shape[0] / self.size[0]
 
     def coarser(self, mesh: Mesh) -> Mesh:
         """Return the coarser mesh of another fine one."""
@@ -211,28 +210,31 @@ class _BetweenGrids(nn.Module):
         return None
 
     def extra_repr(self) -> str:
-        """Spaces, factor or size, and filter."""
+        """Return spaces, factor or size, and filter."""
         size = f"factor={self.factor}" if self.size is None else f"size={self.size}"
-        return f"{self.fine}, {size}" + (f", filter={self.filter!r}" if isinstance(self.fine, GridSpace) else "")
+        return f"{self.fine}, {size}" + ("" if self.fine.base_shape else f", filter={self.filter!r}")
 
 
 class Downsample(_BetweenGrids):
-    """Take signals to a coarser grid of their space without aliasing: what a stride is for, but equivariant.
+    """Move signals to a coarser grid of their space without aliasing: the equivariant counterpart of a stride.
 
-    On images the band is cut by a filter that is centred, so that it commutes with quarter turns and reflections
-    exactly, whatever the size; a stride of two does not on images of even size. On S2 and SO(3) coefficients are cut
-    off, which commutes with every rotation exactly. On meshes it is the mean over the vertices around each that stays,
-    transported to it (:class:`pdegcnn.gauge.MeshPool`).
+    On images a centred filter removes the band that the coarser grid does not resolve. It commutes with quarter turns
+    and reflections exactly for all sizes, unlike a stride of two on images of even size. On S2 and SO(3) coefficients
+    are truncated, which commutes with all rotations exactly. On meshes signals are averaged over the neighbourhood of
+    each remaining vertex, with transport (:class:`pdegcnn.gauge.MeshPool`).
+
+    Sources: Zhang, *Making convolutional networks shift-invariant again* (arXiv 1904.11486); Rippel et al.
+    (arXiv 1506.03767) for truncation.
 
     Args:
-        space: where the signals live: ``out_space`` is the coarser one. The layers after it need that one.
-        factor: how many times larger the steps become, 2 by default. Images and volumes get
-            ``ceil(size / factor)`` pixels along each axis, spheres a Gauss-Legendre grid of
-            ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2`` times fewer vertices.
+        space: where the signals live; ``out_space`` is the coarser space, on which later layers must be built.
+        factor: factor by which steps grow, 2 by default. Images and volumes get ``ceil(size / factor)`` pixels along
+            each axis, spheres a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, meshes ``factor ** 2``
+            times fewer vertices.
         size: in place of ``factor``: pixels of the result, one number or one for each axis (``out_space`` of volumes is
-            then ``space``, as the ratio is not known); rings on spheres; vertices of ``space`` on meshes (the same
-            share of others).
-        filter: on images ``"lanczos"`` (the default, which keeps the band) or ``"linear"`` (no overshoots).
+            then ``space``, as the ratio is not known); rings on spheres; vertices of ``space`` on meshes (for other
+            meshes the same ratio).
+        filter: on images ``"lanczos"`` (the default, which keeps the band) or ``"linear"`` (without overshoot).
         device: where the tables of spheres live.
         dtype: dtype of the signals on spheres.
 
@@ -241,10 +243,8 @@ class Downsample(_BetweenGrids):
         ``[B,C,Or,V] -> [B,C,Or,W]``.
 
     Raises:
-        TypeError, ValueError: arguments out of range, or signals that do not fit.
-
-    Sources: Zhang, *Making convolutional networks shift-invariant again* (arXiv 1904.11486); Rippel et al. (arXiv
-    1506.03767) for the cut of coefficients.
+        TypeError: if ``space`` is not a space, or an argument has the wrong type.
+        ValueError: if an argument is out of range, or a signal does not fit.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -254,21 +254,6 @@ class Downsample(_BetweenGrids):
         >>> pg.nn.Downsample(sphere, 2).out_space.grid.shape
         (36, 72)
     """
-
-    def __init__(
-        self,
-        space: Space,
-        factor: float | None = None,
-        *,
-        size: int | tuple[int, ...] | None = None,
-        filter: str | None = None,
-        device: Device = None,
-        dtype: DType = None,
-    ) -> None:
-        super().__init__(space, factor, size, filter)
-        self.cut = None
-        if isinstance(space, RotationSpace) and isinstance(self.coarse, RotationSpace):
-            self.cut = SpectralResample(space, self.coarse, device=device, dtype=dtype)
 
     @property
     def in_space(self) -> Space:
@@ -281,12 +266,12 @@ class Downsample(_BetweenGrids):
         return self.coarse
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Make ``u`` coarser; on ``mesh`` in place of the constructor's mesh if given."""
+        """Coarsen ``u``; ``mesh`` replaces the constructor's mesh if given."""
         where = self._mesh(mesh)
         if where is not None:
             return pool(where.check_signal("u", u), where, self.vertex_factor)
-        if self.cut is not None:
-            return self.cut(u)
+        if self.spectral is not None:
+            return self.spectral(u)
         self.fine.check_signal("u", u)
         sizes: Sequence[int] | None = self.size
         if sizes is None:
@@ -295,46 +280,32 @@ class Downsample(_BetweenGrids):
 
 
 class Upsample(_BetweenGrids):
-    """The way back from :class:`Downsample`: take signals from the coarser grid to that of ``space``.
+    """Move signals from the coarser grid of :class:`Downsample` back to that of ``space``.
 
-    By the same filter on images, by coefficients on S2 and SO(3) (exact), linearly on meshes
+    Images use the same filter, S2 and SO(3) coefficients (exact), meshes linear interpolation
     (:class:`pdegcnn.gauge.MeshUnpool`).
 
     Args:
-        space: where the result lives: the finer space. ``in_space`` is the coarser one.
-        factor: as of :class:`Downsample`, 2 by default.
-        size: in place of ``factor``: on images pixels of the result; on spheres and meshes as of :class:`Downsample`.
+        space: where the result lives, the finer space; ``in_space`` is the coarser one.
+        factor: as in :class:`Downsample`, 2 by default.
+        size: in place of ``factor``: on images pixels of the result; on spheres and meshes as in :class:`Downsample`.
         filter: on images ``"lanczos"`` or ``"linear"``.
         device: where the tables of spheres live.
         dtype: dtype of the signals on spheres.
 
     Shape:
-        That of :class:`Downsample` in reverse. Images become ``factor`` times as large; ``layer(u, size=(H, W))`` says
-        another size, for example that of a skip connection.
+        Those of :class:`Downsample` in reverse. Images grow by ``factor``; ``layer(u, size=(H, W))`` asks for another
+        size, for example that of a skip connection.
 
     Raises:
-        TypeError, ValueError: arguments out of range, or signals that do not fit.
+        TypeError: if ``space`` is not a space, or an argument has the wrong type.
+        ValueError: if an argument is out of range, or a signal does not fit.
 
     Example:
         >>> import torch, pdegcnn as pg
         >>> pg.nn.Upsample(pg.SE2(8))(torch.rand(1, 4, 8, 16, 16)).shape
         torch.Size([1, 4, 8, 32, 32])
     """
-
-    def __init__(
-        self,
-        space: Space,
-        factor: float | None = None,
-        *,
-        size: int | tuple[int, ...] | None = None,
-        filter: str | None = None,
-        device: Device = None,
-        dtype: DType = None,
-    ) -> None:
-        super().__init__(space, factor, size, filter)
-        self.padded = None
-        if isinstance(space, RotationSpace) and isinstance(self.coarse, RotationSpace):
-            self.padded = SpectralResample(self.coarse, space, device=device, dtype=dtype)
 
     @property
     def in_space(self) -> Space:
@@ -347,14 +318,14 @@ class Upsample(_BetweenGrids):
         return self.fine
 
     def forward(self, u: Tensor, mesh: Mesh | None = None, *, size: Sequence[int] | None = None) -> Tensor:
-        """Make ``u`` finer; to ``mesh`` in place of the constructor's mesh, or on images to ``size``, if given."""
+        """Refine ``u``; ``mesh`` replaces the constructor's mesh if given, ``size`` sets the pixels of images."""
         where = self._mesh(mesh)
-        if size is not None and not isinstance(self.fine, GridSpace):
+        if size is not None and self.fine.base_shape is not None:
             raise ValueError(f"size: expected None on {self.fine}, got {size!r}")
         if where is not None:
             return unpool(self.coarser(where).check_signal("u", u), where, self.vertex_factor)
-        if self.padded is not None:
-            return self.padded(u)
+        if self.spectral is not None:
+            return self.spectral(u)
         self.fine.check_signal("u", u)
         sizes = size if size is not None else self.size
         if sizes is None:

@@ -1,4 +1,4 @@
-"""Blocks with a path around them."""
+"""Residual blocks."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ from pdegcnn.spaces import Mesh
 
 
 class Residual(nn.Module):
-    """``skip(u) + layer(u)``: any layer with a path around it, which lets deep networks train.
+    """Residual block ``skip(u) + layer(u)``, which makes deep networks trainable.
 
-    The path leaves the signal as it is, or mixes its channels at every point where their number changes. So the block
-    commutes with whatever its layer commutes with.
+    The skip connection is the identity, or mixes channels at every point if their number changes. The block is
+    equivariant whenever its layer is. Source: He et al. (arXiv 1512.03385).
 
     Args:
         layer: any module that keeps the size of its signals: a PDE layer, or several in ``nn.Sequential``.
-        in_channels: channels of the input; those that the layer names as its own if None.
-        out_channels: channels of the output; those that the layer names if None.
-        device: where the parameters of the path live.
+        in_channels: channels of the input; None: the layer's own ``in_channels``.
+        out_channels: channels of the output; None: the layer's own ``out_channels``.
+        device: where the parameters of the skip connection live.
         dtype: their dtype.
 
     Shape:
         ``[B,C,...] -> [B,C',...]``, on any space.
 
     Raises:
-        TypeError: if ``layer`` is not a module, or a number of channels not an int.
+        TypeError: if ``layer`` is not a module, or a number of channels is not an int.
         ValueError: if only one number of channels is given, or the layer changes the size of its signals.
-
-    Source: He et al. (arXiv 1512.03385).
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -64,12 +62,12 @@ class Residual(nn.Module):
             self.skip = ChannelLinear(before, after, bias=False, device=device, dtype=dtype)
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Add the layer's output to what goes around it; ``mesh`` is passed on to the layer if given."""
+        """Return the sum of skip connection and layer; ``mesh`` is passed on to the layer if given."""
         inside = on_mesh(self.layer, u, mesh)
         around = self.skip(u)
         if inside.shape != around.shape:
             raise ValueError(
-                f"layer: expected one that returns shape {tuple(around.shape)}, as the path around it, "
+                f"layer: expected a layer that returns shape {tuple(around.shape)} like the skip connection, "
                 f"got {tuple(inside.shape)}"
             )
         return around + inside

@@ -1,4 +1,4 @@
-"""The PDE terms as modules. A new term is a file with a class and a line in ``TERMS``."""
+"""The PDE terms as modules. To add a term, write a class and enter it in ``TERMS``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pdegcnn._derived import Derived
 from pdegcnn._modules import parameter
 from pdegcnn.nn.parameters import LearnableAlpha, LearnableTemperature, MetricParameter
 from pdegcnn.pde import KernelSize, Options, Radius, Solver, solver_for
-from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import Mesh, Space
 
@@ -26,7 +25,7 @@ Step = tuple[Tensor, Callable[..., Tensor], tuple[Any, ...]]
 
 
 class Term(Derived, ABC):
-    """What terms share: a solver, checks of the signal, and steps of large signals a few channels at a time.
+    """Base class of terms: a solver, checks of the signal, and steps of large signals a few channels at a time.
 
     A subclass says in `_step` which method of the solver takes which parameters.
 
@@ -70,7 +69,7 @@ class Term(Derived, ABC):
         if time != 1.0:
             solver.check_time(time)
         if torch.is_grad_enabled() or not (solver.channels_are_independent and _checks.has_values(u)):
-            return step(u, *given)  # decided first: a trace must not learn sizes
+            return step(u, *given)  # first, so that a trace does not record sizes
         return _in_parts(solver, step, u, given) if u.numel() * solver.expansion > STREAM_ABOVE else step(u, *given)
 
     @abstractmethod
@@ -83,7 +82,7 @@ class Term(Derived, ABC):
         return self.solver.on(_checks.kind("mesh", mesh, Mesh, "a Mesh"))
 
     def extra_repr(self) -> str:
-        """Space and channels; the solver says the rest."""
+        """Return the space and channels; the solver shows its options."""
         return f"{self.space}, {self.channels}"
 
 
@@ -120,7 +119,7 @@ class Convection(Term):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Vectors uniform within a grid step along each frame vector."""
+        """Draw vectors uniformly within one grid step along each frame vector."""
         _within_a_grid_step(self.vector, self.space)
 
     def _step(self, solver: Solver, time: float) -> Step:
@@ -152,7 +151,7 @@ class MetricTerm(Term):
         return self.alpha() if isinstance(self.alpha, LearnableAlpha) else self.alpha
 
     def extra_repr(self) -> str:
-        """Space, channels and power."""
+        """Return the space, channels and power."""
         alpha = "learned" if isinstance(self.alpha, LearnableAlpha) else self.alpha
         return f"{super().extra_repr()}, alpha={alpha}"
 
@@ -209,7 +208,7 @@ class Diffusion(MetricTerm):
 
 
 class ConvectionDiffusion(MetricTerm):
-    """Convection and diffusion at once, on SO(3); see :func:`pdegcnn.functional.convection_diffusion`.
+    """Convection and diffusion together, on SO(3); see :func:`pdegcnn.functional.convection_diffusion`.
 
     Args:
         space: the space.
@@ -238,7 +237,7 @@ class ConvectionDiffusion(MetricTerm):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Vectors uniform within a grid step along each frame vector; the metric has its own."""
+        """Draw vectors uniformly within one grid step along each frame vector; leave the metric unchanged."""
         _within_a_grid_step(self.vector, self.space)
 
     def _step(self, solver: Solver, time: float) -> Step:
@@ -280,7 +279,7 @@ class Morphology(MetricTerm):
         radius: Radius | None = None,
         distance: str | None = None,
         subgrid: str | None = None,
-        oversample: int | tuple[int, int] | None = None,
+        oversample: int | tuple[int, int | None] | None = None,
         semifield: str = "max_plus",
         inner_orientations: int | None = None,
         temperature: float | None = None,
@@ -308,12 +307,11 @@ class Morphology(MetricTerm):
         given = self.metric(), self.power(), time, self.sign
         if self.temperature is None:
             return self.metric.raw, solver.morphology, given
-        assert isinstance(solver, GridSolver)
         temperatures = self.temperature() if isinstance(self.temperature, LearnableTemperature) else self.temperature
         return self.metric.raw, solver.soft_morphology, (*given, temperatures)
 
     def extra_repr(self) -> str:
-        """Space, channels, power and, where it is not learned, the temperature."""
+        """Return the space, channels, power and, where it is not learned, the temperature."""
         fixed = f", temperature={self.temperature}" if isinstance(self.temperature, float) else ""
         return f"{super().extra_repr()}{fixed}"
 

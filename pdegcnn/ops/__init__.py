@@ -1,1 +1,1 @@
-"""The numerics that must be fast: stateless functions on plain tensors, one folder per operator."""
+"""Performance-critical operators: stateless functions on plain tensors, one folder per operator."""

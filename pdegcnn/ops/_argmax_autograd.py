@@ -1,7 +1,7 @@
-"""The derivative of max-plus operators, on grids, spheres and meshes: the gradient goes to the tap that won.
+"""The derivative of max-plus operators, on grids, spheres and meshes: the gradient goes to the winning tap.
 
-Such an operator returns values and, for each, the tap that won. With the winners fixed, a value is a smooth function of
-what was read there, and this function alone decides on derivatives of any order.
+The winning tap is the one that attains the maximum; an operator returns it with each value. With the winners fixed, a
+value is a smooth function of the samples that it reads, and this function defines derivatives of any order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pdegcnn import _transforms
 
 
 class Part(NamedTuple):
-    """What the backward pass of one output needs.
+    """The arguments of the backward pass of one output.
 
     Args:
         places: positions of the operator's inputs that get the gradients.

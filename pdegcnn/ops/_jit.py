@@ -33,7 +33,7 @@ _POOL: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def cache_dir() -> Path:
-    """Folder of compiled code: ``PDEGCNN_CACHE_DIR``, else the user's cache folder, else a temporary one."""
+    """Return the folder of compiled code: ``PDEGCNN_CACHE_DIR``, else the user's cache folder, else a temporary one."""
     given = os.environ.get("PDEGCNN_CACHE_DIR")
     base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pdegcnn"
     try:
@@ -49,7 +49,7 @@ def cache_dir() -> Path:
 def specialise(source: str, rows: Callable[[int], str] | None, width: int) -> ModuleType:
     """Import the loop module in file ``source`` with its generic row functions, if any, replaced by ``rows(width)``.
 
-    The new source is a file of its own in :func:`cache_dir`, named by the hash of its text, and Numba keeps the
+    The new source is a separate file in :func:`cache_dir`, named by the hash of its text, and Numba keeps the
     machine code next to it: a later process loads it instead of compiling (2 to 6 seconds per width and dtype).
     """
     text = Path(source).read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def specialise(source: str, rows: Callable[[int], str] | None, width: int) -> Mo
 
 
 def import_text(name: str, text: str) -> ModuleType:
-    """Import ``text`` as a module, from a file of its own in :func:`cache_dir` named by ``name`` and the text's hash.
+    """Import ``text`` as a module, from a separate file in :func:`cache_dir` named by ``name`` and the text's hash.
 
     Compilers read the source of a function from its file, and debuggers show it.
     """
@@ -93,14 +93,14 @@ def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:
         function(*args, 0, items)
         return
     pool = _POOL.get((os.getpid(), threads))
-    if pool is None:  # threads do not survive a fork, hence one pool per process
+    if pool is None:  # threads do not survive a fork: one pool per process
         pool = _POOL.setdefault((os.getpid(), threads), ThreadPoolExecutor(threads - 1, "pdegcnn"))
     pieces = min(items, 4 * threads)
     bounds = [items * piece // pieces for piece in range(pieces + 1)]
     queue = iter(list(zip(bounds, bounds[1:])))
 
     def work() -> None:
-        for start, stop in queue:  # a list iterator hands out each piece once, also to several threads
+        for start, stop in queue:  # a list iterator yields each piece once, also with several threads
             function(*args, start, stop)
 
     others = [pool.submit(work) for _ in range(threads - 1)]
@@ -110,5 +110,5 @@ def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:
 
 
 def array(tensor: Tensor) -> Any:
-    """Contiguous NumPy view of a tensor for the loops; half precision becomes float32."""
+    """Return a contiguous NumPy view of a tensor for the loops; half precision becomes float32."""
     return (widen(tensor) if tensor.dtype in HALF else tensor).detach().contiguous().numpy()

@@ -4,8 +4,8 @@ With a the least value of a signal, ``K = exp(-k / t)`` and ``N = sum of K`` ove
 is ``t log N`` plus a mean over the taps, ``a + t log(1 + Q)`` with ``Q = sum of K (exp((u - a) / t) - 1) / N``. No term
 of Q is negative, so neither a temperature far above the range of u nor a constant u loses digits.
 
-Exponentials have a limited range. Where the signal's range fits, float32 is taken; else float64; beyond that, and where
-code is traced and values cannot be looked at, the max-plus convolution fills in what the sums cannot hold.
+Exponentials have a limited range. Where the signal's range fits, float32 is taken; else float64; beyond that, and in
+traced code, whose values cannot be read, the max-plus convolution replaces sums that underflow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pdegcnn._typing import Function
 
 
 class Scale(NamedTuple):
-    """How exponentials are scaled in a dtype, so that the sums hold all terms that count.
+    """Scaling of exponentials in a dtype, so that sums hold all relevant terms.
 
     Attributes:
         dtype: the type in which the sums are computed.
@@ -51,12 +51,20 @@ COLDEST = 1e-100
 """Lower temperatures are taken as this one, whose square float64 holds."""
 
 
-class Taps(ABC):
-    """A linear convolution of signals ``[B,C,...]`` with weights ``[C,lists,...]``, and its max-plus counterpart."""
+class Sums(ABC):
+    """A linear convolution of signals ``[B,C,...]`` with weights."""
 
     @abstractmethod
     def add(self, u: Tensor, weights: Tensor) -> Tensor:
         """Return the sum of u times the weights over the taps; nothing outside counts."""
+
+    def least(self, u: Tensor) -> Tensor:
+        """Return the least value of what the outputs depend on, to be broadcast: of every channel, [B,C,1,...]."""
+        return u.flatten(2).amin(2).reshape(*u.shape[:2], *(1 for _ in u.shape[2:]))
+
+
+class Taps(Sums):
+    """The same with weights ``[C,lists,...]``, and its max-plus counterpart."""
 
     @abstractmethod
     def pull(self, grad: Tensor, u: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,8 +83,8 @@ class Taps(ABC):
         """Return :meth:`largest` of one signal of zeros like those of u, ``[C,...]``."""
 
     @abstractmethod
-    def dearer(self, costs: Tensor) -> Tensor:
-        """Return how much dearer than the cheapest tap is what every output has for certain, ``[C]``."""
+    def extra_cost(self, costs: Tensor) -> Tensor:
+        """Return by how much the taps that every output has exceed the least cost, ``[C]``."""
 
 
 def soft_extremum(
@@ -84,7 +92,7 @@ def soft_extremum(
 ) -> Tensor:
     """Return the log-plus convolution with sign +1, or with -1 that of -u, reversed; see :func:`_log_plus`."""
     if _checks.autocasts(u.device):
-        with torch.autocast(u.device.type, enabled=False):  # half precision would spoil the sums
+        with torch.autocast(u.device.type, enabled=False):  # sums in half precision would be inaccurate
             return soft_extremum(u, costs, temperature, sign, taps, mean=mean)
     if sign == -1:
         return -_log_plus(-u, costs, temperature, taps, mean)
@@ -92,11 +100,14 @@ def soft_extremum(
 
 
 def _log_plus(u: Tensor, costs: Tensor, temperature: Tensor | float, taps: Taps, mean: bool) -> Tensor:
-    """``t log sum exp((u - k) / t)`` over the taps; with ``mean`` the sum is divided by that of ``exp(-k / t)``."""
+    """Return ``t log sum exp((u - k) / t)`` over the taps.
+
+    With ``mean`` the sum is divided by that of ``exp(-k / t)``.
+    """
     given = temperature if isinstance(temperature, Tensor) else u.new_tensor(temperature, dtype=torch.float64)
     t = given.reshape(-1, *(1 for _ in u.shape[2:]))
     known = _transforms.differentiated(u, costs, t)  # by transforms that need a formula
-    scale = _fitting(widen(u.detach()), widen(costs.detach()), t.detach(), taps, known)
+    scale = fitting(u, t, taps.extra_cost(widen(costs.detach())), known)
     complete = scale is None
     scale = SCALES[-1] if scale is None else scale
     signal, prices, t = (x.to(scale.dtype) for x in (u, costs, t))
@@ -109,26 +120,30 @@ def _log_plus(u: Tensor, costs: Tensor, temperature: Tensor | float, taps: Taps,
     norm = t * (inside.log() - scale.raised) - least
     if not complete:
         arguments = signal, weights, inside, t, scale, taps
-        value = _mean(*arguments, complete=False)[0] if known else _Mean.apply(*arguments)
+        value = soft_mean(*arguments, complete=False)[0] if known else _Mean.apply(*arguments)
         return (value if mean else torch.where(total > 0, value + norm, -torch.inf)).to(u.dtype)
-    value, _, ratio = _mean(signal, weights, inside, t, scale, taps, complete=True)
+    value, _, ratio = soft_mean(signal, weights, inside, t, scale, taps, complete=True)
     floor = taps.cheapest(u, costs).to(norm.dtype)
     norm = torch.where(total > smallest, torch.maximum(norm, floor), floor)
     bound = taps.largest(u, costs).to(norm.dtype)
     value, bound = (value, bound - norm) if mean else (value + norm, bound)
-    return torch.where(_held(ratio, scale), torch.maximum(value, bound), bound).to(u.dtype)
+    return torch.where(held(ratio, scale), torch.maximum(value, bound), bound).to(u.dtype)
 
 
-def _fitting(u: Tensor, costs: Tensor, t: Tensor, taps: Taps, plain: bool) -> Scale | None:
-    """Return the first scale that loses nothing, None where none is known; with ``plain`` one that lowers nothing."""
-    if not all(map(_checks.has_values, (u, costs, t))):
+def fitting(u: Tensor, t: Tensor, extra_cost: Tensor, plain: bool) -> Scale | None:
+    """Return the first scale that loses nothing, None where none is known; with ``plain`` one that lowers nothing.
+
+    ``extra_cost [C]``: see :class:`Taps`.
+    """
+    if not all(map(_checks.has_values, (u, t, extra_cost))):
         return None
+    u, t = widen(u.detach()), t.detach()
     if u.is_cuda and torch.cuda.is_current_stream_capturing():
         return None
     if not u.numel():
         return SCALES[-1]
     low, high = u.flatten(2).amin(2), u.flatten(2).amax(2)
-    ranges = ((high - low).double() + taps.dearer(costs).double()) / t.view(-1)
+    ranges = ((high - low).double() + extra_cost.double()) / t.view(-1)
     needed, coldest, hottest = torch.stack((ranges.max(), t.min().double(), t.max().double())).tolist()
     for scale in SCALES:
         moderate = scale.dtype != torch.float32 or MODERATE[0] <= coldest <= hottest <= MODERATE[1]
@@ -139,7 +154,7 @@ def _fitting(u: Tensor, costs: Tensor, t: Tensor, taps: Taps, plain: bool) -> Sc
 
 
 def _weights(costs: Tensor, t: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
-    """``exp((least - k) / t + raised)``, zero at absent taps, and the least finite cost of each list, [C,lists]."""
+    """Return ``exp((least - k) / t + raised)``, zero at absent taps, and the least finite costs [C,lists]."""
     flat = costs.flatten(2)
     finite = flat.detach().isfinite()
     least = torch.where(finite, flat.detach(), torch.inf).amin(2, keepdim=True)
@@ -149,11 +164,11 @@ def _weights(costs: Tensor, t: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
 
 
 class _Mean(Function):
-    """``t log(sum K exp(u / t) / sum K)`` where the sums hold everything, with its gradient in closed form."""
+    """``t log(sum K exp(u / t) / sum K)`` where sums do not underflow, with its gradient in closed form."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        value, *kept = _mean(*arguments, complete=False)
+        value, *kept = soft_mean(*arguments, complete=False)
         *tensors, ctx.scale, ctx.taps = arguments
         ctx.save_for_backward(*tensors, *kept)
         return value
@@ -163,11 +178,11 @@ class _Mean(Function):
         (grad,), (u, weights, total, t, excess, ratio) = grads, ctx.saved_tensors
         needs = ctx.needs_input_grad[:4]
         graph = torch.is_grad_enabled()
-        if graph or _transforms.is_batched(grad):  # what differentiates it needs a formula
+        if graph or _transforms.is_batched(grad):  # further derivatives need a formula
             with torch.enable_grad():
                 fresh = [x.view_as(x) if graph else x.detach().requires_grad_() for x in (u, weights, total, t)]
                 first, second, third, fourth = (x.to(SCALES[-1].dtype) for x in fresh)
-                value, *_ = _mean(first, second, third, fourth, SCALES[-1], ctx.taps, complete=False)
+                value, *_ = soft_mean(first, second, third, fourth, SCALES[-1], ctx.taps, complete=False)
                 value = value.to(grad.dtype)
             wanted = [x for x, need in zip(fresh, needs) if need]
             found = iter(torch.autograd.grad(value, wanted, grad, create_graph=graph))
@@ -179,15 +194,15 @@ class _Mean(Function):
         to_u = torch.addcmul(lowered * to_excess, to_excess, excess).div_(t)
         to_t = None
         if needs[3]:
-            to_t = grad * _logarithm(ratio, ctx.scale) - (u - _least(u)).mul_(to_u).div_(t)
+            to_t = grad * _logarithm(ratio, ctx.scale) - (u - ctx.taps.least(u)).mul_(to_u).div_(t)
             to_t = to_t.sum_to_size(t.shape)
         return to_u, to_weights, to_total, to_t, None, None
 
 
-def _mean(
-    u: Tensor, weights: Tensor, total: Tensor, t: Tensor, scale: Scale, taps: Taps, complete: bool
+def soft_mean(
+    u: Tensor, weights: Tensor, total: Tensor, t: Tensor, scale: Scale, taps: Sums, complete: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``t log(sum K exp(u / t) / sum K)``, and what it is computed from: ``exp((u - a) / t) - 1`` and its mean Q.
+    """Return ``t log(sum K exp(u / t) / sum K)``, ``exp((u - a) / t) - 1`` and the mean Q of the latter.
 
     Both are divided by the exponential of ``scale.lowered``. With ``complete`` the signal may have any range, also
     infinite or NaN values, which are left out; where the sums do not hold the value, it is what belongs to Q = 0.
@@ -195,10 +210,10 @@ def _mean(
     plain, lowered = u.detach(), math.exp(-scale.lowered)
     finite = plain.isfinite() if complete else None
     if finite is None:
-        low = _least(plain)
+        low = taps.least(plain)
     else:
-        low = _least(torch.where(finite, plain, torch.inf))
-        high = -_least(torch.where(finite, -plain, torch.inf))
+        low = taps.least(torch.where(finite, plain, torch.inf))
+        high = -taps.least(torch.where(finite, -plain, torch.inf))
         low = torch.where(low.isfinite(), torch.maximum(low, high - scale.room * t.detach()), 0)
         u = torch.where(finite, u, low)
     if scale.lowered:  # expm1(x) is half (half + 2), where half alone does not overflow
@@ -209,22 +224,17 @@ def _mean(
     if finite is not None:
         excess = torch.where(finite, excess, -lowered)
     ratio = taps.add(excess, weights) / total
-    held = torch.where(_held(ratio, scale), ratio, 0) if complete else ratio
-    return low + t * _logarithm(held, scale), excess, ratio
+    known = torch.where(held(ratio, scale), ratio, 0) if complete else ratio
+    return low + t * _logarithm(known, scale), excess, ratio
 
 
-def _least(u: Tensor) -> Tensor:
-    """Return the least value of every channel, [B,C,1,...]."""
-    return u.flatten(2).amin(2).reshape(*u.shape[:2], *(1 for _ in u.shape[2:]))
-
-
-def _held(ratio: Tensor, scale: Scale) -> Tensor:
-    """Where the sums hold the value: elsewhere most of what was added lies below the range of the exponentials."""
+def held(ratio: Tensor, scale: Scale) -> Tensor:
+    """Return where the sums are accurate; elsewhere most terms are below the range of exponentials."""
     return ratio > -0.5 * math.exp(-scale.lowered)
 
 
 def _logarithm(ratio: Tensor, scale: Scale) -> Tensor:
-    """``log(1 + Q)`` for ``ratio = Q exp(-lowered)``."""
+    """Return ``log(1 + Q)`` for ``ratio = Q exp(-lowered)``."""
     if not scale.lowered:
         return torch.log1p(ratio)
     large, lowered = ratio > 1, math.exp(-scale.lowered)

@@ -1,4 +1,4 @@
-"""How operators are registered with torch: all by one function, so that none can lose a derivative silently."""
+"""Registration of operators with torch by one function, which ensures that no derivative is lost silently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEYS = ("AutogradCPU", "AutogradCUDA", "AutogradXPU", "AutogradMPS", "AutogradM
 
 
 def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
-    """As ``torch.library.custom_op(name, mutates_args=())``, with what torch leaves out.
+    """Register an operator as ``torch.library.custom_op(name, mutates_args=())`` does, and add what it leaves out.
 
     ``torch.vmap`` calls the operator once for each entry, unless the operator registers a better rule. Derivatives by
     ``torch.func`` and by dual numbers, which torch would drop, raise ``NotImplementedError``: the functions of
@@ -31,10 +31,10 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
         made.register_vmap(lambda info, axes, *args: _transforms.loop(made, info.batch_size, axes, args))
         differentiate = make_autograd_impl(made._opoverload, made)
 
-        def guarded(keys: Any, *args: Any, **options: Any) -> Any:
+        def guarded(keys: torch.DispatchKeySet, *args: object, **options: object) -> Any:
             if _transforms.needs_rule(*args):
                 raise NotImplementedError(
-                    f"{name}: expected a derivative by torch.autograd, the only kind this operator has; got one by "
+                    f"{name}: expected a derivative by torch.autograd, the only kind it supports; got one by "
                     "torch.func or by dual numbers. Call the functions of pdegcnn.functional, uncompiled, or use "
                     "torch.autograd.grad"
                 )
@@ -54,5 +54,5 @@ def implementation(name: str, backend: str) -> ModuleType:
 
 
 def index_dtype(count: int) -> torch.dtype:
-    """Smallest integer type that holds the numbers below ``count``."""
+    """Return the smallest integer type that holds the numbers below ``count``."""
     return torch.uint8 if count <= 256 else torch.int16 if count <= 2**15 else torch.int32

@@ -1,4 +1,4 @@
-"""Text that kernels share which hold some rows of a column in registers (``triton_strips.py`` runs them)."""
+"""Common source text of kernels that hold some rows of a column in registers (``triton_strips.py`` runs them)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LANES = """\
 
 
 def head(title: str, author: str, name: str, arguments: str) -> str:
-    """Beginning of a module: docstring, imports, and the first lines of the kernel ``name``.
+    """Return the beginning of a module: docstring, imports, and the first lines of the kernel ``name``.
 
     Args:
         title: what the kernel computes.

@@ -1,4 +1,4 @@
-"""Which version of an operator runs: chosen by device and dtype, with a reason for each refusal.
+"""Choice of the version of an operator by device and dtype, with a reason for each refusal.
 
 ``PDEGCNN_BACKEND`` or the argument ``backend=`` of an operator forces one.
 """
@@ -42,18 +42,18 @@ def operators() -> dict[str, tuple[str, ...]]:
 
 
 def _import_problem(name: str) -> str:
-    """Why a package cannot be used; while torch.compile traces, only what is known already."""
+    """Return why a package cannot be used; while torch.compile traces, only what is known already."""
     if name not in _TRIED and not _checks.is_compiling() and not _PROBLEMS[name]:
         _TRIED.add(name)
         try:
             importlib.import_module(name)
-        except Exception as error:  # a broken install must fail as softly as an absent one
+        except Exception as error:  # treat a broken installation like a missing one
             _PROBLEMS[name] = f"{name} cannot be imported ({type(error).__name__}: {error})"
     return _PROBLEMS[name]
 
 
 def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None = None) -> str:
-    """Reason why ``backend`` cannot run ``operator`` there, or an empty string."""
+    """Return the reason why ``backend`` cannot run ``operator`` there, or an empty string."""
     if backend == "torch":
         return ""
     if operator not in _DECLARED:
@@ -74,7 +74,7 @@ def refusal(operator: str, backend: str, device: str, dtype: torch.dtype | None 
 
 
 def available(operator: str, device: str = "cpu") -> list[str]:
-    """Names of the backends that can run ``operator`` on ``device``."""
+    """Return names of the backends that can run ``operator`` on ``device``."""
     return [name for name in BACKENDS if not refusal(operator, name, device)]
 
 
@@ -93,8 +93,8 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
             return asked
         problem = refusal(operator, asked, device, u.dtype)
         if problem:
-            raise ValueError(f"backend: expected one that runs {operator} here, got {asked!r}: {problem}")
-    if not u.numel():  # loops look at a first number, and a grid of no programs cannot start
+            raise ValueError(f"backend: expected a backend that runs {operator} here, got {asked!r}: {problem}")
+    if not u.numel():  # loops read a first number, and an empty grid of programs cannot start
         return "torch"
     if asked is not None:
         return asked
@@ -115,7 +115,7 @@ def _warn_of(problem: str) -> None:
 
 
 def backends(show: bool = True) -> str:
-    """Print (unless ``show`` is false) and return a table: operator, device, backend, available or why not.
+    """Print (if ``show`` is set) and return a table: operator, device, backend, and whether it is available or why not.
 
     Example:
         >>> import pdegcnn as pg

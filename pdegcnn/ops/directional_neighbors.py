@@ -1,4 +1,4 @@
-"""Neighbour lists on the bundle of directions of a mesh: what gathers over positions and directions share.
+"""Neighbour lists on the bundle of directions of a mesh, shared by all gathers over positions and directions.
 
 A tap of the point (v, i) is a pair (v, w) of the list and a step s of directions; it reads the point (w, j) with
 ``j = i + s - steps``. Seen from (v, i) it lies at the half-angle coordinates ``y = (forward, sideways, turn)``: the log
@@ -37,25 +37,25 @@ class DirectionalNeighbors(NamedTuple):
 
 
 def directions(count: int) -> str:
-    """Source of the constants that the compiled loops have for the number of directions."""
+    """Return the source of the constants that the compiled loops have for the number of directions."""
     return f"COUNT, HALF = {count}, {count // 2}\n\n\n"
 
 
 def half_steps(count: int, taps: int, dtype: torch.dtype) -> Tensor:
-    """Cosine and sine of ``(2 i + s - taps // 2)`` half steps of directions, ``[2N+taps,2]``, by ``2 i + s``."""
+    """Return cosine and sine of ``(2 i + s - taps // 2)`` half steps of directions, ``[2N+taps,2]``, by ``2 i + s``."""
     angle = (torch.arange(2 * count + taps, dtype=torch.float64) - taps // 2) * (math.pi / count)
     return torch.stack((angle.cos(), angle.sin()), dim=1).to(dtype)
 
 
 def padded(lists: DirectionalNeighbors) -> tuple[Tensor, Tensor]:
-    """Pairs of each vertex side by side, ``[V,most]``, and which of them exist."""
+    """Return pairs of each vertex side by side, ``[V,most]``, and which of them exist."""
     slot = torch.arange(lists.most, device=lists.start.device)
     exists = slot < lists.start.diff()[:, None]
     return torch.where(exists, lists.start[:-1, None] + slot, lists.start[:-1, None]), exists
 
 
 def coordinates(lists: DirectionalNeighbors, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
-    """Half-angle coordinates ``[...,3]`` of the taps (pair, step) seen from ``direction``, of ``count`` directions."""
+    """Return half-angle coordinates ``[...,3]`` of taps (pair, step) from ``direction`` among ``count``."""
     grid = 2 * math.pi / count
     x, y = lists.offset[pair].unbind(-1)
     angle = (2 * direction + step).to(x) * (-grid / 2)
@@ -65,10 +65,10 @@ def coordinates(lists: DirectionalNeighbors, pair: Tensor, direction: Tensor, st
 
 
 def source(lists: DirectionalNeighbors, pair: Tensor, direction: Tensor, step: Tensor, count: int) -> Tensor:
-    """Flat position in [N*V] that the taps read."""
+    """Return the flat position in [N*V] that the taps read."""
     return (direction + step - lists.steps[pair]) % count * (lists.start.numel() - 1) + lists.columns[pair]
 
 
 def squared_norm(matrix: Tensor, y: Tensor) -> Tensor:
-    """``y^T G y`` for matrices ``[C,3,3]`` and coordinates ``[...,3]``: ``[C,...]``."""
+    """Return ``y^T G y`` for matrices ``[C,3,3]`` and coordinates ``[...,3]``: ``[C,...]``."""
     return torch.einsum("...i,cij,...j->c...", y, matrix, y)

@@ -1,4 +1,4 @@
-"""What lies outside an image, and images extended by it."""
+"""Continuation of images beyond their border."""
 
 from __future__ import annotations
 

@@ -19,17 +19,17 @@ FILTERS = ("linear", "lanczos")
 
 
 def resample(u: Tensor, size: int | tuple[int, ...], filter: str = "linear") -> Tensor:
-    """Resize the last axes of any ``[..., H, W]``, centred, anti-aliased when shrinking.
+    """Resize the last axes of any ``[..., H, W]``, centred, with anti-aliasing when it shrinks.
 
-    Sample points lie symmetrically about the image centre whatever the sizes (even or odd, in or out), so that resizing
-    commutes with rotations by 90 degrees; taking every n-th pixel does not. A signal of that size comes back as it is.
+    Sample points are symmetric about the image centre for all sizes, even or odd, so resizing commutes with rotations
+    by 90 degrees; taking every n-th pixel does not. A signal that has the size already is returned as it is.
 
     Args:
         u: any floating tensor of rank two or more.
         size: height and width of the result, or one number for both; three numbers resize volumes ``[..., D, H, W]``.
-        filter: ``"linear"`` (a triangle: never leaves the range of ``u``, but lets 40 % of a wave at the edge of the
-            new band alias and blurs below it) or ``"lanczos"`` (a sinc windowed by another over three samples of the
-            coarser grid: keeps the band, overshoots at edges).
+        filter: ``"linear"`` (a triangle: stays within the range of ``u``, but lets 40 % of a wave at the edge of the
+            new band alias, and blurs below it) or ``"lanczos"`` (a windowed sinc over three samples of the coarser
+            grid: keeps the band, overshoots at edges).
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -62,7 +62,7 @@ def resample_axes(u: Tensor, sizes: Sequence[int], filter: str) -> Tensor:
 def _times_axis(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
     """Multiply ``axis`` of ``u``, one before the last, by ``matrix``.
 
-    By ``bmm``, for ``matmul`` compares sizes, and a program that is traced for every size may not.
+    By ``bmm``, because ``matmul`` compares sizes, which a program that is traced for every size cannot do.
     """
     if u.ndim == 2:
         return matrix @ u
@@ -72,7 +72,7 @@ def _times_axis(matrix: Tensor, u: Tensor, axis: int) -> Tensor:
 
 
 def _resampling_matrix(size: int, target: int, filter: str, like: Tensor) -> Tensor:
-    """Rows of weights of sum one, ``[target, size]``."""
+    """Return rows of weights of sum one, ``[target, size]``."""
     # torch.jit.trace makes tensors of sizes
     size, target = (int(n) if isinstance(n, Tensor) else n for n in (size, target))
     scale = size / target

@@ -1,6 +1,6 @@
 # pyright: reportArgumentType=false, reportMissingImports=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # (kernels declare tl.constexpr and are launched with plain numbers; Triton has no wheels for some systems)
-"""What Triton kernels share that hold some rows of a column in registers: padded copies of signals, and their grid."""
+"""Padded copies of signals and launch grids for Triton kernels that hold some rows of a column in registers."""
 
 from __future__ import annotations
 
@@ -56,27 +56,27 @@ def _fill_frame(
 
 
 def wide(dtype: torch.dtype) -> tl.dtype:
-    """Type to compute in."""
+    """Return the dtype of the computation."""
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
 def strip(height: int) -> int:
-    """Rows of a strip: at most ROWS, and such that the strips cover little more than the image."""
+    """Return rows of a strip: at most ROWS, and such that the strips cover little more than the image."""
     return -(-height // -(-height // ROWS))
 
 
 def lanes(count: int) -> int:
-    """Numbers that a program works on side by side, of ``count``."""
+    """Return how many of ``count`` numbers a program processes in parallel."""
     return min(LANES, max(32, 1 << (count - 1).bit_length()))
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """float32 for ``torch.float32``."""
+    """Return the name of a dtype: float32 for ``torch.float32``."""
     return str(dtype).removeprefix("torch.")
 
 
 def programs(shape: Sequence[int], block: int) -> tuple[int, int, int]:
-    """Programs of the kernels that hold strips of rows: kernels, strips, blocks of columns of the batch."""
+    """Return the grid of kernels over strips of rows: kernels, strips, blocks of columns of the batch."""
     batch, channels, orientations, height, width = shape
     return channels * orientations, -(-height // strip(height)), -(-batch * width // block)
 
@@ -90,7 +90,7 @@ def frame(
     empty: float,
     special: Tensor | None = None,
 ) -> Tensor:
-    """Planes [B,C,Or,H,W] in frames of ``empty``, as high as whole strips: no load of a kernel needs a mask.
+    """Put planes [B,C,Or,H,W] into frames of ``empty``, as high as whole strips: no load of a kernel needs a mask.
 
     Args:
         x: signal.

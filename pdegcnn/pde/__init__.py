@@ -1,7 +1,7 @@
 """Solvers of the PDE terms on every space, and operator splitting.
 
-Each family of spaces has one subclass of :class:`~pdegcnn.pde.solver.Solver`. A new family is a new file and a line in
-``SOLVERS``. A term that is made of other terms has a table of its own in ``COMPOSED``.
+Each family of spaces has one subclass of :class:`~pdegcnn.pde.solver.Solver`. To add a family, write a file and enter
+it in ``SOLVERS``. Terms that combine other terms are in ``COMPOSED``.
 """
 
 from __future__ import annotations

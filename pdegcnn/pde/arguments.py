@@ -14,7 +14,7 @@ from pdegcnn.kernels.metric import Metric, as_metric
 
 
 def check_vector(vector: object, dim: int, u: Tensor) -> Tensor:
-    """Vectors ``[dim]`` or ``[C,dim]`` of the kind of the signal u, as ``[C,dim]``; raises for any others."""
+    """Return vectors ``[dim]`` or ``[C,dim]`` of the kind of the signal u, as ``[C,dim]``; raise for any others."""
     vector = _checks.tensor("vector", vector)
     if vector.ndim == 1:
         vector = vector[None]
@@ -54,23 +54,23 @@ def diffusivity(metric: Metric, name: str = "metric") -> Tensor:
     inverse = metric.cometric()
     if _checks.has_values(inverse) and not bool(inverse.detach().isfinite().all()):
         got = tolist(metric.gram().detach().flatten()[:9])
-        raise ValueError(f"{name}: expected one whose inverse is finite in {inverse.dtype}, got matrices of {got}")
+        raise ValueError(f"{name}: expected a metric whose inverse is finite in {inverse.dtype}, got matrices of {got}")
     return inverse
 
 
 def check_may_look(*values: object) -> None:
-    """Raise where ``kernel_size="auto"`` cannot look at the values, numbers or tensors, that it depends on."""
+    """Raise where ``kernel_size="auto"`` cannot read the values, numbers or tensors, that it depends on."""
     if _transforms.hides_values(*(x for x in values if isinstance(x, Tensor))):
         raise RuntimeError(
             "kernel_size: expected odd sizes inside torch.jit.trace, make_fx, torch.func.linearize and torch.vmap, got "
-            "'auto', which looks at values"
+            "'auto', which depends on values"
         )
 
 
 def spread(u: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
-    """Greatest minus least value of each channel within any one member of the batch, ``[C]``, without gradient.
+    """Return the range of values of each channel within any one member of the batch, ``[C]``, without gradient.
 
-    Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a member of its own: so many
+    Members with NaN do not count beside others. With ``sizes``, every mesh of a union is a separate member: as many
     points on the last axis. Zero for an empty batch.
     """
     u = u.detach()

@@ -1,4 +1,4 @@
-"""Derivatives of smoothed signals along the frame of a space, and what follows from them on every space.
+"""Derivatives of smoothed signals along the frame of a space, and quantities computed from them on every space.
 
 Each family of spaces has one subclass of :class:`Derivatives`. Sources: left-invariant derivatives, Smets et al. (arXiv
 2001.09046), section 2; Gaussian derivatives, Koenderink (1984).
@@ -79,8 +79,12 @@ class Derivatives(Derived, ABC):
         elif smoothing is not None:
             length = cast("float", smoothing)
         _checks.number("smoothing", turn, 0.0, math.pi)
-        _checks.number("smoothing", length, 0.0, self.LARGEST, open_low=True)
+        _checks.number("smoothing", length, 0.0, self._largest(), open_low=True)
         return float(turn), float(length)
+
+    def _largest(self) -> float:
+        """Return the greatest standard deviation in units of length."""
+        return self.LARGEST
 
     def extra_repr(self) -> str:
         """Return the standard deviations."""

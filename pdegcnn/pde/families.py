@@ -1,4 +1,4 @@
-"""Which class solves a term on a space."""
+"""Choice of the class that solves a term on a space."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ COMPOSED: dict[str, dict[type[Space], type[Solver]]] = {NAME: {**SHOCKS}}
 def solver_class(space: Space, term: str) -> type[Solver]:
     """Return the class that solves ``term`` on ``space``.
 
+    Args:
+        space: the space.
+        term: name of the term, such as ``"diffusion"``.
+
     Raises:
         TypeError: if ``space`` is not a space.
-        ValueError: if the space does not have this term; the message says which it has, or why it cannot exist.
+        ValueError: if the space does not have this term; the message lists the terms it has, or says why it cannot
+            exist.
     """
     _checks.kind("space", space, Space, "a space such as pdegcnn.SE2(8)")
     if term in space.unsupported_terms:
@@ -45,5 +50,5 @@ def solver_for(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Solver:
-    """Return a solver of ``term`` on ``space``; arguments and errors as in :class:`~pdegcnn.pde.solver.Solver`."""
+    """Build a solver of ``term`` on ``space``; arguments and errors are as in :class:`~pdegcnn.pde.solver.Solver`."""
     return solver_class(space, term)(space, term, options, device=device, dtype=dtype)

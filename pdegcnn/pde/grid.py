@@ -31,7 +31,7 @@ from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.grid_interpolation import coarser_matrix, finer_matrix, shifted, shifted_slices, turned
 from pdegcnn.pde.grid_lattice import SAMPLES, Pass, Reach, all_quarters, passes
 from pdegcnn.pde.kernel_cache import KernelCache
-from pdegcnn.pde.solver import Alpha, Options, Solver
+from pdegcnn.pde.solver import NEGLIGIBLE, Alpha, Options, Solver
 from pdegcnn.spaces import GridSpace
 
 METHODS = {"convection": ("cubic", "linear", "spectral"), "diffusion": ("kernel", "sampled", "spectral")}
@@ -49,8 +49,6 @@ DIFFUSION_DISTANCE = "half_angle"
 """Nearer to the heat kernel than the exact distance is: volumes grow as this one shrinks."""
 SLICES = 2
 """Voxels to each side of the window on volumes, of any term, unless the caller says otherwise."""
-NEGLIGIBLE = 40.0
-"""Taps of log-plus that cost so many temperatures more than the range of the signal weigh less than rounding."""
 OVERSAMPLED_TURN = math.pi
 """Radians of the window where ``oversample`` asks for more than the default."""
 
@@ -70,7 +68,7 @@ class GridSolver(Solver):
     HAS_TABLES: ClassVar = True
     space: GridSpace
     inner: GridSolver | None
-    """Solver on more orientations, where the result is to be that of these."""
+    """Solver on ``inner_orientations``, if given."""
 
     def _set_up(self, options: Options, like: Tensor) -> None:
         self.inner = None
@@ -146,7 +144,7 @@ class GridSolver(Solver):
 
     @property
     def expansion(self) -> float:
-        """How many samples are solved for at once for each sample of a signal."""
+        """Number of samples that the solver works on for each sample of a signal."""
         return 1.0 if self.inner is None else self.inner.space.orientations / self.space.orientations
 
     @property
@@ -163,7 +161,7 @@ class GridSolver(Solver):
         return super().train(mode)
 
     def _inside(self, u: Tensor, solve: Callable[..., Tensor], *given: Any) -> Tensor:
-        """Return what a method of the inner solver gives, between the orientations of u and back to their orders."""
+        """Apply a method of the inner solver to u at more orientations and truncate to the orders of u."""
         fine = self.get_buffer("finer") @ widen(u).flatten(3)
         solved = solve(torch.unflatten(fine, 3, u.shape[3:]).to(u.dtype), *given)
         return (self.get_buffer("coarser") @ widen(solved).flatten(3)).view(u.shape).to(u.dtype)
@@ -195,7 +193,7 @@ class GridSolver(Solver):
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.diffusion, u, space, metric.cometric(), alpha, time))
         if metric.form in PLANE_ONLY:
-            metric.cometric()  # says why it cannot be
+            metric.cometric()  # raises the reason
         reach = self.reach or _reach_of_mass(u, space, metric, alpha, time)
         build = sampled_diffusion_kernel if self.method == "sampled" else diffusion_kernel
         build = heat_kernel if self.is_heat else build
@@ -203,7 +201,7 @@ class GridSolver(Solver):
         out = group_convolution(u, kernel, boundary=self.boundary, periodic=space.is_periodic)
         if self.method == "kernel" and self.boundary != "zeros":
             whole = widen(kernel) if u.dtype in HALF else kernel
-            lost = 1 - whole.sum((-3, -2, -1)).mean(1)  # what the kernel holds outside of its window
+            lost = 1 - whole.sum((-3, -2, -1)).mean(1)  # the kernel's mass outside its window
             out = out + lost[:, None, None, None].to(u.dtype) * u.mean((2, 3, 4), keepdim=True)
         return space.from_grid(out)
 
@@ -250,7 +248,7 @@ class GridSolver(Solver):
         return space.from_grid(soft.to(u.dtype))
 
     def _read(self, u: Tensor, which: int, sign: int) -> Tensor:
-        """Return the planes that a pass reads; points outside the image get a value that never wins."""
+        """Return the planes that a pass reads; points outside the image get the least value of the signal."""
         planes = self.passes[which]
         if planes == SAMPLES[0]:
             return u
@@ -415,7 +413,8 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
         if not space.is_periodic:
             first, second, third = (SLICES * step for step in space.grid_steps)
             return Reach(pixels, pixels, pixels) if radius else Reach(first, second, third)
-        if radius is None and options.oversample not in (None, 1):
+        given = options.oversample
+        if radius is None and given not in (None, 1) and not (isinstance(given, tuple) and given[1] is None):
             turn = OVERSAMPLED_TURN
         return Reach(min(turn, math.pi), pixels, pixels)
     if isinstance(kernel_size, str):
@@ -427,7 +426,7 @@ def _fixed_reach(space: GridSpace, options: Options, term: str) -> Reach | None:
 
 
 def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor, distance: str) -> Reach:
-    """Half the sides of the box around the ball of ``radius [C]``, at most around the circle and across the image."""
+    """Return half the sides of the box around the ball of ``radius [C]``, limited by circle and image."""
     if not bool(radius.isfinite().all()):
         raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
     reach = ball_reach(metric, radius, distance)
@@ -437,7 +436,7 @@ def _enclosing_reach(u: Tensor, space: GridSpace, metric: Metric, radius: Tensor
 
 
 def _cubic_convection(u: Tensor, space: GridSpace, vector: Tensor, time: float, boundary: str) -> Tensor:
-    """``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
+    """Return ``u(g exp(-time c))``: the whole turn by trigonometric interpolation, then a cubic shift by the chord."""
     first, rows, columns = space.chord(-time * vector)
     if space.has_orientations:
         u = turned(u, first)

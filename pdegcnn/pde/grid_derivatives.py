@@ -45,7 +45,7 @@ class GridDerivatives(Derivatives):
     def _tables(self) -> list[Table]:
         count, angles = self.space.orientations, self.space.angles
         return [
-            ("kernels", (3, 2 * _reach(self.length) + 1), partial(gaussian_kernels, self.length)),
+            ("kernels", (3, 2 * reach_of(self.length) + 1), partial(gaussian_kernels, self.length)),
             ("fibre", (3, count, count), partial(_fibre, count, self.turn)),
             ("turned", (2, count, 1, 1), lambda: torch.stack((angles.cos(), angles.sin()))[..., None, None]),
         ]
@@ -108,8 +108,8 @@ class GridDerivatives(Derivatives):
         reach = kernels.shape[-1] // 2
         planes = pad(u, reach, reach, self.boundary).flatten(1, 2)
         count = planes.shape[1]
-        along_x = {x: _correlated(planes, kernels[x].expand(count, 1, 1, -1)) for x in {x for _, x in wanted}}
-        found = [_correlated(along_x[x], kernels[y][:, None].expand(count, 1, -1, 1)) for y, x in wanted]
+        along_x = {x: correlated(planes, kernels[x].expand(count, 1, 1, -1)) for x in {x for _, x in wanted}}
+        found = [correlated(along_x[x], kernels[y][:, None].expand(count, 1, -1, 1)) for y, x in wanted]
         return [image.reshape(u.shape) for image in found]
 
     def _turned(self, u: Tensor, order: int) -> Tensor:
@@ -117,11 +117,13 @@ class GridDerivatives(Derivatives):
         return torch.einsum("oq,bcqhw->bcohw", self.get_buffer("fibre")[order], u)
 
 
-def _reach(deviation: float) -> int:
+def reach_of(deviation: float) -> int:
+    """Return how many pixels a kernel holds to each side."""
     return max(1, math.ceil(REACH * deviation))
 
 
-def _correlated(planes: Tensor, kernel: Tensor) -> Tensor:
+def correlated(planes: Tensor, kernel: Tensor) -> Tensor:
+    """Return planes ``[B,P,H,W]``, each correlated with its own kernel ``[P,1,KH,KW]``, where these fit in."""
     return F.conv2d(planes, kernel, groups=planes.shape[1])
 
 
@@ -130,7 +132,7 @@ def gaussian_kernels(deviation: float) -> Tensor:
 
     They are samples of a Gaussian's derivatives, scaled and shifted so that they are exact for quadratic polynomials.
     """
-    at = torch.arange(-_reach(deviation), _reach(deviation) + 1, dtype=torch.float64)
+    at = torch.arange(-reach_of(deviation), reach_of(deviation) + 1, dtype=torch.float64)
     mean = torch.exp(-(at**2) / (2 * max(deviation, LEAST) ** 2))
     mean = mean / mean.sum()
     slope, bend = mean * at, mean * (at**2 - (mean * at**2).sum())

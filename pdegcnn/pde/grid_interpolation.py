@@ -16,7 +16,7 @@ MARGIN = 2
 
 
 def turning_matrix(count: int, steps: Tensor) -> Tensor:
-    """Matrices ``[..., Or, Or]`` that read a signal ``steps [...]`` orientations further.
+    """Return matrices ``[..., Or, Or]`` that read a signal ``steps [...]`` orientations further.
 
     By trigonometric interpolation. The Nyquist mode of an even number has no sign; it is multiplied by the cosine of
     its phase.
@@ -31,14 +31,14 @@ def turning_matrix(count: int, steps: Tensor) -> Tensor:
 
 
 def finer_matrix(count: int, finer: int) -> Tensor:
-    """Matrix ``[finer, count]`` that reads a signal of ``count`` orientations at ``finer`` of them, float64."""
+    """Return the float64 matrix ``[finer, count]`` that reads ``count`` orientations at ``finer`` of them."""
     return turning_matrix(count, torch.arange(finer, dtype=torch.float64) * (count / finer))[:, 0]
 
 
 def coarser_matrix(count: int, finer: int) -> Tensor:
-    """Matrix ``[count, finer]`` that reads ``finer`` orientations at ``count`` of them, float64.
+    """Return the float64 matrix ``[count, finer]`` that reads ``finer`` orientations at ``count`` of them.
 
-    It leaves out the orders above ``(count - 1) // 2``, which ``count`` orientations cannot tell from lower ones.
+    It leaves out the orders above ``(count - 1) // 2``, which alias to lower ones on ``count`` orientations.
     """
     angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
     apart = angle[:, None] - 2 * math.pi * torch.arange(finer, dtype=torch.float64) / finer
@@ -47,13 +47,13 @@ def coarser_matrix(count: int, finer: int) -> Tensor:
 
 
 def turned(u: Tensor, steps: Tensor) -> Tensor:
-    """u [B,C,Or,H,W] at ``steps [C]`` (or one number for all) orientations further."""
+    """Return u [B,C,Or,H,W] at ``steps [C]`` (or one number for all) orientations further."""
     matrix = turning_matrix(u.shape[2], steps)
     return (matrix @ u.flatten(3)).view(u.shape)
 
 
 def shifted(u: Tensor, rows: Tensor, columns: Tensor, padding_mode: str) -> Tensor:
-    """u [B,C,Or,H,W] at ``(h + rows, w + columns)``, shifts ``[C,Or]`` in pixels, by cubic convolution.
+    """Return u [B,C,Or,H,W] at ``(h + rows, w + columns)``, shifts ``[C,Or]`` in pixels, by cubic convolution.
 
     Cubic convolution is linear interpolation of a sharpened signal, ``u - f (1 - f) / 2 * u''`` with the second
     difference ``u''`` and the fraction f of the shift, along each axis. It is exact for polynomials of degree two, and
@@ -71,7 +71,7 @@ def shifted(u: Tensor, rows: Tensor, columns: Tensor, padding_mode: str) -> Tens
 
 
 def shifted_slices(u: Tensor, slices: Tensor, padding_mode: str, method: str = "cubic") -> Tensor:
-    """Volumes u [B,C,D,H,W] at ``d + slices [C]``, by cubic convolution or by linear interpolation."""
+    """Return volumes u [B,C,D,H,W] at ``d + slices [C]``, by cubic convolution or by linear interpolation."""
     lines, along = u.flatten(3).unsqueeze(2), slices[:, None]
     still = torch.zeros_like(along)
     if method == "linear":
@@ -82,6 +82,6 @@ def shifted_slices(u: Tensor, slices: Tensor, padding_mode: str, method: str = "
 
 
 def _sharpening(f: Tensor) -> Tensor:
-    """Weights ``[...,3]`` that undo what linear interpolation at fractions f damps."""
+    """Return weights ``[...,3]`` that undo what linear interpolation at fractions f damps."""
     bend = f * (1 - f) / 2
     return torch.stack((-bend, 1 + 2 * bend, -bend), dim=-1)

@@ -1,4 +1,4 @@
-"""Where dilation and erosion on grids read a signal: at its samples, and between them.
+"""Positions at which dilation and erosion on grids read a signal: its samples, and points between them.
 
 The supremum over a function is more than the largest of its samples. Values between samples come from interpolation:
 planes of a turned and shifted signal stand beside the planes of its samples, and one morphological convolution takes
@@ -22,20 +22,22 @@ from pdegcnn.kernels.heat import HeatTaps, cosines, features
 from pdegcnn.pde.grid_interpolation import turning_matrix
 from pdegcnn.spaces import SE2, GridSpace
 
-Oversample = int | tuple[int, int]
-"""How many times as many points are read as there are samples, along every axis or (orientations, space)."""
+Oversample = int | tuple[int, int | None]
+"""How many times as many points are read as there are samples, along every axis or (orientations, space).
+
+With None for space the middle of every cell of the finer orientations is read, as by default."""
 Shift = tuple[float, float, float]
 """Slices, rows and columns."""
 CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
 """By what planes are shifted so that every cell of an image is read in its middle too."""
 QUARTERS = 4
-"""Quarter turns of the circle, which pixels follow exactly."""
+"""Quarter turns of the circle, which map pixels to pixels."""
 ROUNDING = 1e-6
-"""What a tap may lie outside of its window by rounding."""
+"""What a tap may lie outside its window by rounding."""
 
 
 class Reach(NamedTuple):
-    """How far a window goes to each side, in units of the space: radians or slices, rows, columns."""
+    """The extent of a window to each side, in units of the space: radians or slices, rows, columns."""
 
     first: float
     rows: float
@@ -55,13 +57,14 @@ SAMPLES = (Pass(((0.0, 0.0, 0.0),)),)
 """The samples alone."""
 
 
-def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
-    """Factors along orientations and space, else raise."""
+def check_oversample(value: object, space: GridSpace) -> tuple[int, int | None]:
+    """Return factors along orientations and space, else raise."""
     if isinstance(value, (tuple, list)):
         factors = cast("Sequence[object]", value)
         if len(factors) != 2:
             raise ValueError(f"oversample: expected an int or two of them (orientations, space), got {value!r}")
-        turns, cells = (_checks.positive_int("oversample", factor) for factor in factors)
+        turns = _checks.positive_int("oversample", factors[0])
+        cells = None if factors[1] is None else _checks.positive_int("oversample", factors[1])
         if not space.has_orientations and turns != 1:
             raise ValueError(f"oversample: expected (1, factor) on {space}, which has no orientations, got {factors}")
         return turns, cells
@@ -70,7 +73,7 @@ def check_oversample(value: object, space: GridSpace) -> tuple[int, int]:
 
 
 def with_orientations(space: GridSpace, count: object) -> GridSpace:
-    """Return SE(2) with ``count`` orientations, more than ``space`` has and no fewer exact turns, else raise."""
+    """Return SE(2) with ``count`` orientations, more than ``space`` has; raise if exact turns would be lost."""
     if not isinstance(space, SE2):
         raise ValueError(f"inner_orientations: expected None on {space}, got {count!r}")
     exact, wanted = math.gcd(space.orientations, QUARTERS), _checks.positive_int("inner_orientations", count)
@@ -95,7 +98,7 @@ def heat_taps(space: GridSpace, reach: Reach) -> HeatTaps:
 
 
 def _first_quarter(space: GridSpace) -> int:
-    """How many orientations make a quarter turn, or all of them if none do."""
+    """Return how many orientations make a quarter turn, or all of them if none do."""
     step = space.grid_steps[0]
     quarter = round(math.pi / 2 / step)
     turns_exactly = space.has_orientations and abs(quarter * step - math.pi / 2) < ROUNDING
@@ -104,11 +107,11 @@ def _first_quarter(space: GridSpace) -> int:
 
 def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
     """Return what dilation reads: with None on SE(2) samples and the middle of every cell, elsewhere the samples."""
-    if oversample is None:
+    turns, cells = (1, None) if oversample is None else check_oversample(oversample, space)
+    if cells is None:
         if space.orientations > 1:
-            return (Pass(CENTRED),)
+            return (Pass(CENTRED * turns),)
         return tuple(Pass((shift,)) for shift in CENTRED) if space.has_orientations else SAMPLES
-    turns, cells = check_oversample(oversample, space)
     turns = turns if space.orientations > 1 else 1
     parts = [i / cells for i in range(cells)]
     shifts = product((0.0,) if space.is_periodic else parts, parts, parts)
@@ -116,7 +119,7 @@ def passes(space: GridSpace, oversample: Oversample | None) -> tuple[Pass, ...]:
 
 
 def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, int]:
-    """Odd tap numbers of the box that holds every tap within reach."""
+    """Return odd tap numbers of the box that holds every tap within reach."""
     finer = len(planes.planes)
     first, *image = (
         math.floor(length / step * count + max(shift[i] for shift in planes.planes) + ROUNDING)
@@ -128,7 +131,7 @@ def sizes_of(space: GridSpace, reach: Reach, planes: Pass) -> tuple[int, int, in
 
 
 def taps(space: GridSpace, reach: Reach, planes: Pass, orientations: int | None = None) -> Tensor:
-    """Elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64.
+    """Return elements ``h^-1 g`` from the taps h of each orientation to its centre g, ``[Or,KO,KH,KW,dim]``, float64.
 
     Of the first ``orientations``, a whole number of quarter turns, if that is given. What is a quarter turn away is the
     same to the bit.
@@ -172,13 +175,13 @@ def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
 
 
 def own_orientations(space: GridSpace, reach: Reach, planes: Pass) -> int:
-    """How many orientations have costs of their own: those of the first quarter where the others are turns of them."""
+    """Return the number of orientations with their own costs: those of the first quarter if the others are turned."""
     turns = all(row == column for _, row, column in planes.planes) and reach.rows == reach.columns
     return _first_quarter(space) if turns else space.orientations
 
 
 def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
-    """Where the cost of each tap of the box is, ``[Or,KO,KH,KW]``, among those of :func:`taps` and infinity after them.
+    """Return the index ``[Or,KO,KH,KW]`` of each tap's cost among those of :func:`taps`, followed by infinity.
 
     A tap out of reach costs infinity. One of a later quarter costs what the tap that it is a turn of costs.
     """
@@ -203,13 +206,13 @@ def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
 
 
 def turns(space: GridSpace, planes: Pass) -> Tensor:
-    """Matrix ``[(n-1)*Or,Or]`` that reads the planes p = 1 to n - 1 between the samples, those of each p together."""
+    """Return the matrix ``[(n-1)*Or,Or]`` that reads the planes p = 1 to n - 1 between samples, ordered by p."""
     steps = torch.arange(1, len(planes.planes), dtype=torch.float64) / len(planes.planes)
     return turning_matrix(space.orientations, steps).reshape(-1, space.orientations)
 
 
 def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each tap, in grid steps: place on the first axis [KO], rows [KO,KH,1] and columns [KO,1,KW], float64."""
+    """Return the offset of each tap in grid steps: first axis [KO], rows [KO,KH,1] and columns [KO,1,KW], float64."""
     ko, kh, kw = (torch.arange(n, dtype=torch.float64) - n // 2 for n in sizes_of(space, reach, planes))
     count = len(planes.planes)
     shift = torch.tensor(planes.planes, dtype=torch.float64)[torch.remainder(ko, count).long()]

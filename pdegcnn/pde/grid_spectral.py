@@ -24,7 +24,7 @@ from pdegcnn.spaces import GridSpace, PlanarSpace
 
 @_transforms.constants()
 def _frequencies(u: Tensor, steps: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
-    """Angular frequencies along x, y (and z) on the half space of rfftn, and with the signless Nyquist modes zeroed.
+    """Return angular frequencies along x, y (and z) on the half space of rfftn, also with Nyquist modes zeroed.
 
     ``steps`` are lengths of a step along the last axes of u; the frequencies broadcast against these axes.
     """
@@ -44,13 +44,13 @@ def _frequencies(u: Tensor, steps: Sequence[float]) -> tuple[list[Tensor], list[
 
 
 def _steps(space: GridSpace) -> tuple[float, ...]:
-    """Lengths of steps along the axes that are transformed."""
+    """Return lengths of steps along the axes that are transformed."""
     return space.grid_steps[1:] if space.is_periodic else space.grid_steps
 
 
 @_transforms.constants()
 def fibre_derivative(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrices [Or,Or] of d/dtheta and of -d^2/dtheta^2 for trigonometric interpolation over orientations."""
+    """Return matrices [Or,Or] of d/dtheta and of -d^2/dtheta^2 for trigonometric interpolation over orientations."""
     n = fft.fftfreq(count, d=1 / count, dtype=like.dtype, device=like.device)
     odd = n.clone()
     if count % 2 == 0:
@@ -63,7 +63,7 @@ def fibre_derivative(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def diffusion_generator(u: Tensor, space: GridSpace, diffusivity: Tensor) -> Tensor:
-    """``-sum_ij D_ij A_i A_j`` at each frequency: ``[C,...,H,W//2+1,Or,Or]``, Hermitian, positive semi-definite.
+    """Return ``-sum_ij D_ij A_i A_j`` at each frequency: ``[C,...,H,W//2+1,Or,Or]``, Hermitian, positive semi-definite.
 
     Args:
         u: signal [B,C,P,H,W], for sizes, dtype and device.
@@ -95,7 +95,7 @@ def diffusion_generator(u: Tensor, space: GridSpace, diffusivity: Tensor) -> Ten
 
 
 def diffusion(u: Tensor, space: GridSpace, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
-    """``exp(-time (-Delta)^alpha) u`` for u [B,C,P,H,W], exact for band-limited periodic signals.
+    """Return ``exp(-time (-Delta)^alpha) u`` for u [B,C,P,H,W], exact for band-limited periodic signals.
 
     Over orientations slow modes stand beside fast ones, whose rounding in float32 would be larger than their rates. So
     generators and their exponentials are in float64.
@@ -114,21 +114,21 @@ def diffusion(u: Tensor, space: GridSpace, diffusivity: Tensor, alpha: float | T
 
 
 def _phase(frequency: Tensor, odd: Tensor, shift: Tensor) -> Tensor:
-    """``exp(i frequency shift)``, its real part at the Nyquist mode, where ``odd`` alone is zero."""
+    """Return ``exp(i frequency shift)``, its real part at the Nyquist mode, where ``odd`` alone is zero."""
     angle = frequency * shift
     return torch.complex(torch.cos(angle), torch.sin(angle) * (odd == frequency))
 
 
 def convection(u: Tensor, space: GridSpace, vector: Tensor, time: float) -> Tensor:
-    """``u(g exp(-time c))`` for u [B,C,P,H,W] and c ``[C,dim]``, exact for what the samples resolve.
+    """Return ``u(g exp(-time c))`` for u [B,C,P,H,W] and c ``[C,dim]``, exact for what the samples resolve.
 
     The whole turn, then a shift by the chord: turning first meets only the orders that u has, while a shift makes new
-    ones. So the step along -c undoes the step only up to what the shift made; the exact inverse is the adjoint.
+    ones. The step along -c therefore undoes the step only up to these orders; the exact inverse is the adjoint.
     """
     first, rows, columns = space.chord(-time * vector)
     if space.has_orientations:
         u = turned(u, first)
-    steps = (1.0,) * len(_steps(space))  # chords count in grid steps
+    steps = (1.0,) * len(_steps(space))  # chords are in grid steps
     modes, odd = _frequencies(u, steps)
     shifts = (columns, rows, first[:, None])[: len(steps)]
     shape = (len(vector), -1, *(1,) * 2) if space.is_periodic else (len(vector), *(1,) * 3)

@@ -1,4 +1,4 @@
-"""Kernels computed once for as long as nothing they depend on changes: for networks in use, not in training."""
+"""Kernels that are kept until something they depend on changes: for evaluation, not for training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pdegcnn import _checks
 
 
 class KernelCache:
-    """The last kernel and what it was computed from.
+    """The last kernel and the parameters it was computed from.
 
     The parameters are compared by value, so every way to change them is seen (also ``parameter.data``, which no version
     counter notices); they are a few numbers per channel. Nothing is kept while gradients are recorded, while a graph is

@@ -20,8 +20,9 @@ from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.ops.gather_morphology import gather_morphology
 from pdegcnn.ops.geodesic_flow import geodesic_flow
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
+from pdegcnn.pde.mesh_log_plus import soft_dilation
 from pdegcnn.pde.mesh_neighbors import directional_neighbors, half_edges
-from pdegcnn.pde.solver import Alpha, Options, Solver
+from pdegcnn.pde.solver import NEGLIGIBLE, Alpha, Options, Solver
 from pdegcnn.spaces import SE2, Mesh
 
 METHODS = {"convection": ("linear",), "diffusion": ("kernel", "sampled")}
@@ -29,11 +30,11 @@ DISTANCES = ("half_angle",)
 NEAR_FLAT = 0.501
 """Below this power rounding it to float32 would change the kernel."""
 STEPS = 5
-"""The default window is at least so many directions wide,"""
+"""The default window is at least this many directions wide,"""
 LEAST_ANGLE = 2 * math.pi / 3
-"""reaches so many radians to each side (all the way round for diffusion)"""
+"""reaches this many radians to each side (all the way round for diffusion)"""
 RADIUS = {"diffusion": 3.5, "dilation": 2.5, "erosion": 2.5}
-"""and so many units of length: diffusion loses what is beyond."""
+"""and this many units of length: diffusion loses what is beyond."""
 SAMPLES = 4096
 """Samples of the diffusion kernel's profile; between them it is linear."""
 FAINT = 1e-15
@@ -43,13 +44,13 @@ WHOLE = 1e6
 
 
 class MeshSolver(Solver):
-    """Solver of one term on a mesh; the mesh itself keeps the tables, so that other meshes can be solved on too."""
+    """Solver of one term on a mesh; the mesh keeps the tables, so other meshes can be used too."""
 
     OPTIONS: ClassVar = {
         "convection": ("method", "boundary"),
         "diffusion": ("method", "kernel_size", "radius", "distance", "boundary"),
-        "dilation": ("kernel_size", "radius", "distance"),
-        "erosion": ("kernel_size", "radius", "distance"),
+        "dilation": ("kernel_size", "radius", "distance", "semifield"),
+        "erosion": ("kernel_size", "radius", "distance", "semifield"),
     }
     space: Mesh
 
@@ -126,21 +127,57 @@ class MeshSolver(Solver):
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
+        matrix = _matrix(metric, u)
+        return self._extremum(u, matrix, alpha, time, sign, self._reach(u, matrix, alpha, time))
+
+    def soft_morphology(
+        self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
+    ) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants.
+
+        Points count by their areas, so that denser meshes give the same.
+        """
         space, matrix = self.space, _matrix(metric, u)
-        if self.reach is None:
-            check_may_look(u, alpha, matrix)
-            radius_of_balls = radius_of_cost(spread(u, space.sizes).double(), _number(alpha), time)
-            taps, radius = enclosing_reach(space, matrix, radius_of_balls)
-        else:
-            taps, radius = self.reach
+        t = widen(temperature) if isinstance(temperature, Tensor) else temperature
+        window = self._reach(u, matrix, alpha, time, NEGLIGIBLE * torch.as_tensor(t))
+
+        def lowest(x: Tensor) -> Tensor:
+            return side_by_side([part.amin(-1, keepdim=True) for part in parts(x, space)], space)
+
+        found = soft_dilation(
+            *(sign * u, matrix, alpha, time, t, window[0]),
+            partial(directional_neighbors, space, window[1]),
+            lowest,
+            lambda x: self._extremum(x, matrix, alpha, time, +1, window),
+        )
+        return sign * found
+
+    def _reach(
+        self, u: Tensor, matrix: Tensor, alpha: Alpha, time: float, beyond: Tensor | None = None
+    ) -> tuple[int, float]:
+        """Return steps and radius of the window; ``"auto"`` holds costs up to the range of u and ``beyond`` (0)."""
+        if self.reach is not None:
+            return self.reach
+        check_may_look(u, alpha, matrix, beyond)
+        highest = spread(u, self.space.sizes).double()
+        highest = highest if beyond is None else highest + beyond.to(highest)
+        return enclosing_reach(self.space, matrix, radius_of_cost(highest, _number(alpha), time))
+
+    def _extremum(
+        self, u: Tensor, matrix: Tensor, alpha: Alpha, time: float, sign: int, window: tuple[int, float]
+    ) -> Tensor:
+        """Return the greatest (sign +1) or least (-1) value in the window."""
         law, unit = _law(alpha, time, matrix)
-        return gather_morphology(u, directional_neighbors(space, radius, u), matrix / unit, law, taps, sign)
+        pairs = directional_neighbors(self.space, window[1], u)
+        return gather_morphology(u, pairs, matrix / unit, law, window[0], sign)
 
 
 def masses(
     areas: Tensor, space: Mesh, matrix: Tensor, reach: tuple[int, float], alpha: Alpha, time: float
 ) -> tuple[Tensor, Tensor]:
-    """Mass ``[C]`` of the diffusion kernel at a point itself, and in positions of the window; ``areas`` of one mesh.
+    """Return the mass ``[C]`` of the diffusion kernel at a point itself, and in positions of the window.
+
+    ``areas`` are those of one mesh.
 
     The former is the share of the point among the samples of a Gaussian, mixed over time for powers below one. A window
     as large as the mesh holds all positions. Turns that it does not hold are made up for by those that it does.
@@ -170,7 +207,7 @@ def masses(
 
 
 def _theta(rate: Tensor) -> Tensor:
-    """``sum_n exp(-rate n^2)`` over all integers, by the series, this one or Poisson's, that converges at once."""
+    """Return ``sum_n exp(-rate n^2)`` over all integers, by this series or Poisson's, whichever converges faster."""
     narrow, wide = rate.clamp_min(1.0), rate.clamp(torch.finfo(rate.dtype).tiny ** 0.5, 1.0)
     by_terms = 1 + 2 * torch.exp(-narrow) + 2 * torch.exp(-4 * narrow) + 2 * torch.exp(-9 * narrow)
     far = math.pi**2 / wide
@@ -179,7 +216,7 @@ def _theta(rate: Tensor) -> Tensor:
 
 
 def dimension(space: Mesh) -> int:
-    """Dimension of what signals are functions of: positions alone, or positions and directions."""
+    """Return the dimension of the domain of signals: positions, or positions and directions."""
     return space.dim if space.orientations > 1 else space.dim - 1
 
 
@@ -189,14 +226,14 @@ def parts(x: Tensor, space: Mesh) -> Sequence[Tensor]:
 
 
 def side_by_side(values: Sequence[Tensor], space: Mesh) -> Tensor:
-    """Values ``[...,1]`` of each mesh, given to its vertices: ``[...,V]``; of a single mesh ``[...,1]``."""
+    """Return values ``[...,1]`` of each mesh, given to its vertices: ``[...,V]``; of a single mesh ``[...,1]``."""
     if len(values) == 1:
         return values[0]
     return torch.cat([x.expand(*x.shape[:-1], n) for x, n in zip(values, space.sizes)], -1)
 
 
 def mean_of_each(u: Tensor, space: Mesh) -> Tensor:
-    """Mean over area and directions ``[B,C,1,1]``; for a union that of the mesh a vertex is of, ``[B,C,1,V]``."""
+    """Return the mean over area and directions ``[B,C,1,1]``; for a union that of each vertex's mesh, ``[B,C,1,V]``."""
     pairs = zip(parts(u.mean(2, keepdim=True), space), parts(space.areas.to(u), space))
     return side_by_side([(part * area).sum(-1, keepdim=True) / area.sum() for part, area in pairs], space)
 
@@ -235,7 +272,7 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
     turn = min(float((radius * inverse[:, 2, 2].sqrt()).max()), 2 * math.pi)
     if not math.isfinite(reach):
         raise ValueError(
-            f"metric: expected one whose balls have a finite radius, got {reach} for radii {tolist(radius)}"
+            f"metric: expected a metric whose balls have a finite radius, got {reach} for radii {tolist(radius)}"
         )
     steps = int(
         turn * space.orientations / (2 * math.pi) + 0.5 + 1e-6
@@ -244,12 +281,12 @@ def enclosing_reach(space: Mesh, matrix: Tensor, radius: Tensor) -> tuple[int, f
 
 
 def _farthest(matrix: Tensor, square: float) -> Tensor:
-    """Greatest distance, in any of the metrics ``[C,3,3]``, of an element whose Euclidean one has this square."""
+    """Return the greatest distance in any metric ``[C,3,3]`` of elements with this squared Euclidean distance."""
     return (linalg.eigvalsh(matrix)[:, -1].max() * square).sqrt()
 
 
 def _law(alpha: Alpha, time: float, like: Tensor) -> tuple[Tensor, float | Tensor]:
-    """Factor and power of the morphological kernel as a function of the squared distance in units, and the unit."""
+    """Return factor and power of the morphological kernel in the squared distance in units, and the unit."""
     if not isinstance(alpha, Tensor) and alpha == 0.5:
         flat = (time * (1 + FLAT_SLACK)) ** 2, math.inf
         return torch.tensor(flat, dtype=like.dtype, device=like.device), 1.0

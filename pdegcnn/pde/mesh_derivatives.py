@@ -86,7 +86,9 @@ class MeshDerivatives(Derivatives):
         if self.space.orientations == 1:  # functions of position have no direction: across is along the gradient
             p, q = unit_scale(torch.stack((x, y)))
             square = self._gathered((p**2 + q**2)[:, :, 0], 0, "mean")
-            turned = self._gathered(torch.complex(p**2 - q**2, -2 * p * q)[:, :, 0], 2, "mean")  # as modes turn
+            turned = self._gathered(
+                torch.complex(p**2 - q**2, -2 * p * q)[:, :, 0], 2, "mean"
+            )  # modes are multiplied by this
             twofold = turned.real[:, :, None], -turned.imag[:, :, None]
             second = torch.stack(((trace + even) / 2, (trace - even) / 2, odd / 2))
             return first, along_gradient(second, square[:, :, None], twofold)

@@ -1,4 +1,4 @@
-"""Signals on the bundle of directions of a mesh, to the mesh of ``Mesh.coarsen`` and back."""
+"""Transfer of signals on the bundle of directions of a mesh to the mesh of ``Mesh.coarsen`` and back."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class LevelPairs(NamedTuple):
 
 
 def level_pairs(mesh: Mesh, factor: float, like: Tensor) -> LevelPairs:
-    """How the vertices of a mesh and those of ``mesh.coarsen(factor)`` belong together; kept by the mesh."""
+    """Return how the vertices of a mesh and those of ``mesh.coarsen(factor)`` belong together; kept by the mesh."""
     return mesh.cached(_pairs, like.real if like.is_complex() else like, factor)
 
 
 def pool(u: Tensor, mesh: Mesh, factor: float, mode: str = "mean") -> Tensor:
-    """Means (or maxima) ``[B,C,Or,W]`` of a signal ``[B,C,Or,V]`` on ``mesh``, around the vertices that stay."""
+    """Return means (or maxima) ``[B,C,Or,W]`` of a signal ``[B,C,Or,V]`` on ``mesh``, around the vertices that stay."""
     wide, count = widen(u), mesh.coarsen(factor).vertex_count
     pairs = level_pairs(mesh, factor, wide)
     if mode == "mean":
@@ -53,7 +53,7 @@ def pool(u: Tensor, mesh: Mesh, factor: float, mode: str = "mean") -> Tensor:
 
 
 def unpool(u: Tensor, mesh: Mesh, factor: float) -> Tensor:
-    """Signal ``[B,C,Or,V]`` on ``mesh``, interpolated linearly from ``[B,C,Or,W]`` on ``mesh.coarsen(factor)``."""
+    """Interpolate ``[B,C,Or,W]`` on ``mesh.coarsen(factor)`` linearly to ``[B,C,Or,V]`` on ``mesh``."""
     wide = widen(u)
     pairs = level_pairs(mesh, factor, wide)
     return add_up(_turned(wide, pairs, pairs.coarse, +1) * pairs.weight, pairs.fine, mesh.vertex_count).to(u.dtype)
@@ -72,7 +72,7 @@ def _pairs(mesh: Mesh, like: Tensor, factor: float) -> LevelPairs:
     total = double.new_zeros(mesh.coarsen(factor).vertex_count).index_add(0, coarse, amount)
     greatest = double.new_zeros(mesh.vertex_count).scatter_reduce(0, fine, weight, "amax")
     place = -transport.angle() * (mesh.orientations / (2 * math.pi))
-    if mesh.orientations == 1:  # functions of position: there is nothing to turn
+    if mesh.orientations == 1:  # functions of position have no angles
         place = torch.zeros_like(place)
     steps = (place + TIE).floor()
     rest = (place - steps).clamp_min(0)
@@ -83,7 +83,7 @@ def _pairs(mesh: Mesh, like: Tensor, factor: float) -> LevelPairs:
 
 
 def _turned(u: Tensor, pairs: LevelPairs, source: Tensor, way: int) -> Tensor:
-    """Values ``[B,C,N,E]`` of u at the vertices ``source`` and the directions ``i + way * (steps + rest)``."""
+    """Return values ``[B,C,N,E]`` of u at the vertices ``source`` and the directions ``i + way * (steps + rest)``."""
     count, vertices = u.shape[2:]
     direction = torch.arange(count, device=u.device)[:, None]
     flat, steps = u.flatten(2), way * pairs.steps
@@ -91,4 +91,4 @@ def _turned(u: Tensor, pairs: LevelPairs, source: Tensor, way: int) -> Tensor:
     if not pairs.between:
         return near
     between = torch.lerp(near, flat[:, :, (direction + steps + way) % count * vertices + source], pairs.rest)
-    return torch.where(pairs.rest > 0, between, near)  # what is not finite stays where it is, beside whatever mesh
+    return torch.where(pairs.rest > 0, between, near)  # infinite coordinates stay unchanged, next to any mesh

@@ -29,7 +29,7 @@ def _directional_neighbors(mesh: Mesh, like: Tensor, radius: float) -> Direction
     angle = torch.where(
         pairs.reverse_index < torch.arange(angle.numel(), device=like.device), -angle[pairs.reverse_index], angle
     )
-    if mesh.orientations == 1:  # functions of position: there is nothing to turn
+    if mesh.orientations == 1:  # functions of position have no angles
         angle = torch.zeros_like(angle)
     steps = (angle / step * (1 - TIE)).round()  # rounding must not decide between two directions
     turn = angle - steps * step

@@ -17,7 +17,7 @@ def intertwiner_count(source: int, target: int) -> int:
 
 
 def radial_profiles(distance: Tensor, radius: float | None, radial: int) -> Tensor:
-    """Functions of the distance ``[E,R]``: constant for one, else Gaussians with centres up to the radius."""
+    """Return functions of the distance ``[E,R]``: constant for one, else Gaussians with centres up to the radius."""
     if radial == 1:
         return torch.ones_like(distance)[:, None]
     low, high = (0.5, 1.5) if radius is None else (radius / (2 * radial), radius * (1 - 1 / (2 * radial)))
@@ -27,7 +27,7 @@ def radial_profiles(distance: Tensor, radius: float | None, radial: int) -> Tens
 
 
 def filter_stencil(mesh: Mesh, source: int, target: int, radius: float | None, radial: int, like: Tensor) -> Stencil:
-    """Factors ``R(r) e^(i (n-m) theta) rho^m`` and, for the conjugate field, ``R(r) e^(i (n+m) theta) rho^-m``.
+    """Return factors ``R(r) e^(i (n-m) theta) rho^m`` and, for the conjugate field, ``R(r) e^(i (n+m) theta) rho^-m``.
 
     A neighbour counts by its share in the area of all neighbours; the vertex itself does not. Kinds are ordered (field
     or conjugate, radial profile). Source: gauge equivariant mesh CNNs (arXiv 2003.05425), the kernel constraint of
@@ -55,7 +55,7 @@ def _filter_stencil(mesh: Mesh, like: Tensor, source: int, target: int, radius: 
 
 
 def laplacian_stencil(mesh: Mesh, spin: int, like: Tensor) -> tuple[Stencil, Tensor]:
-    """``M^-1/2 L_k M^-1/2`` as a stencil, and the square roots of the vertex areas ``[V]``."""
+    """Return ``M^-1/2 L_k M^-1/2`` as a stencil, and the square roots of the vertex areas ``[V]``."""
 
     return mesh.cached(_laplacian_stencil, like, spin)
 

@@ -1,4 +1,4 @@
-"""Solvers that functions keep for later calls."""
+"""Solvers kept by functions for later calls."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def checked_derivatives(u: Tensor, space: Space, smoothing: object, boundary: st
     _checks.kind("space", space, Space, "a space such as pdegcnn.SE2(8)")
     family = by_family(space, SHOCKS)
     if family is None:
-        raise ValueError(f"space: expected one with derivatives, got {space}")
+        raise ValueError(f"space: expected a space with derivatives, got {space}")
     space.check_signal("u", u)
     given: object = tuple(cast("list[float]", smoothing)) if isinstance(smoothing, list) else smoothing
     if family.HAS_TABLES and _hashable(given) and _hashable(boundary):

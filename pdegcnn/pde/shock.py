@@ -23,7 +23,8 @@ from pdegcnn.pde.mesh_derivatives import MeshDerivatives
 from pdegcnn.pde.solver import Alpha, Options, Solver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.pde.sphere_derivatives import SphereDerivatives
-from pdegcnn.spaces import Mesh, PlanarSpace, RotationSpace, Space
+from pdegcnn.pde.volume_derivatives import VolumeDerivatives
+from pdegcnn.spaces import R3, Mesh, PlanarSpace, RotationSpace, Space
 
 NAME = "diffusion_shock"
 IMAGES = 8.0
@@ -34,7 +35,7 @@ LEAST_SHARPNESS = 1e-6
 
 @dataclass(frozen=True)
 class ShockParameters:
-    """What drives the equation.
+    """The parameters of the equation.
 
     Attributes:
         diffusion_metric: metric of the diffusion.
@@ -123,7 +124,7 @@ class ShockSolver(Solver):
         return diffused
 
     def _reads_between_samples(self) -> bool:
-        """Whether dilation and erosion read values between samples, which can leave the range of the samples."""
+        """Return whether dilation and erosion read values between samples, which can leave the range of the samples."""
         return False
 
 
@@ -139,6 +140,12 @@ class GridShock(ShockSolver):
 
     def _reads_between_samples(self) -> bool:
         return self.shocking.passes != SAMPLES
+
+
+class VolumeShock(GridShock):
+    """Diffusion-shock on volumes."""
+
+    DERIVATIVES: ClassVar = VolumeDerivatives
 
 
 class SphereShock(ShockSolver):
@@ -168,7 +175,12 @@ class MeshShock(ShockSolver):
     DIFFUSION: ClassVar = "sampled"  # as on grids
 
 
-SHOCKS: dict[type[Space], type[ShockSolver]] = {PlanarSpace: GridShock, RotationSpace: SphereShock, Mesh: MeshShock}
+SHOCKS: dict[type[Space], type[ShockSolver]] = {
+    PlanarSpace: GridShock,
+    R3: VolumeShock,
+    RotationSpace: SphereShock,
+    Mesh: MeshShock,
+}
 """Solvers of diffusion-shock by family of spaces."""
 
 

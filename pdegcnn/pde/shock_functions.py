@@ -1,4 +1,4 @@
-"""Public functions: diffusion-shock, and the derivatives that its switches look at."""
+"""Public functions: diffusion-shock, and the derivatives that control it."""
 
 from __future__ import annotations
 
@@ -32,44 +32,44 @@ def diffusion_shock(
     boundary: str | None = None,
     padding_mode: str | None = None,
     subgrid: str | None = None,
-    oversample: int | tuple[int, int] | None = None,
+    oversample: int | tuple[int, int | None] | None = None,
 ) -> Tensor:
-    """One step of ``u_t = g Lap u - (1 - g) S |grad u|^(2 alpha)``: diffusion where flat, shocks at edges.
+    r"""Take one step of diffusion where a signal is flat, and of dilation or erosion (shocks) at edges.
 
-    ``g = 1 / (1 + contrast |grad v|^2)`` says how flat the smoothed signal v is, by the metric of the shocks.
-    ``S = (2/pi) atan(Lap_perp v / sharpness^2)`` says which side of an edge this is: bright (S < 0) and dilated, or
-    dark and eroded. Lap_perp is :func:`lateral_laplacian`. The step is ``g`` times the diffused signal plus
-    ``(1 - g)(|S| (dilated or eroded) + (1 - |S|) u)``, a convex mean.
+    .. math:: \partial_t u = g\, \Delta u - (1 - g)\, S\, |\nabla u|^{2\alpha}
 
-    Source: Sherry, Schaefer & Duits, *Diffusion-Shock PDEs for Deep Learning on Position-Orientation Space* (arXiv
-    2509.06405); Schaefer & Weickert, *Regularised Diffusion-Shock Inpainting* (2024).
+    Here v is the smoothed signal. The factor :math:`g = 1 / (1 + \lambda |\nabla v|^2)`, in the metric of the shocks,
+    is near one where v is flat. The sign :math:`S = \tfrac{2}{\pi} \arctan(\Delta_\perp v / \varepsilon^2)`, with
+    :math:`\Delta_\perp` from :func:`lateral_laplacian`, selects dilation on the bright side of an edge (S < 0) and
+    erosion on the dark side. The step is a convex combination: g times the diffused signal, :math:`(1 - g)|S|` times
+    the dilated or eroded one, :math:`(1 - g)(1 - |S|)` times u. Source: Sherry, Schaefer & Duits,
+    *Diffusion-Shock PDEs for Deep Learning on Position-Orientation Space* (arXiv 2509.06405); Schaefer & Weickert,
+    *Regularised Diffusion-Shock Inpainting* (2024).
 
     Args:
         u: signal laid out as ``space.layout``.
         space: the space.
         diffusion_metric: metric of the diffusion; see :func:`diffusion`.
-        shock_metric: metric of dilation, erosion and the slope in g; weights, matrices or a symmetric metric object.
-        contrast: lambda > 0, a number or one for each channel ``[C]``; near zero there is diffusion alone.
-        sharpness: eps > 0, a number or ``[C]``; near zero S is -1 or 1 wherever the signal bends.
+        shock_metric: metric of dilation, erosion and the gradient in g; weights, matrices or a symmetric metric object.
+        contrast: :math:`\lambda > 0`, a number or one for each channel ``[C]``; near zero only diffusion remains.
+        sharpness: :math:`\varepsilon > 0`, a number or ``[C]``; near zero S is -1 or 1 wherever the signal is curved.
         time: length of the step, positive.
         alpha: power of dilation and erosion, in [1/2, 1].
         smoothing: standard deviation of the Gaussian before derivatives, as in :func:`gradient_norm`.
-        kernel_size: of diffusion, dilation and erosion; see :func:`dilation`.
+        kernel_size: size of all kernels; see :func:`dilation`.
         radius: in place of ``kernel_size``.
-        distance: of all kernels; see :func:`dilation`.
-        boundary: what lies outside an image for diffusion and derivatives: ``"replicate"``, ``"zeros"``,
-            ``"periodic"``.
+        distance: distance of all kernels; see :func:`dilation`.
+        boundary: outside an image, for diffusion and derivatives: ``"replicate"``, ``"zeros"``, ``"periodic"``.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
         subgrid: see :func:`dilation`.
         oversample: see :func:`dilation`.
 
     Returns:
-        A signal like ``u``, between ``min u`` and ``max u`` (but for zero padding and what ``oversample`` and
-        ``subgrid`` add). Differentiable in ``u``, metrics, contrast and sharpness.
+        A signal like ``u``, within its range (except with zero padding, ``oversample`` or ``subgrid``), differentiable.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or a parameter has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -110,10 +110,11 @@ def gradient_norm(
     boundary: str | None = None,
     padding_mode: str | None = None,
 ) -> Tensor:
-    """Length of the gradient of a smoothed signal in a left-invariant metric, ``sqrt(sum_ij D_ij A_i u A_j u)``.
+    r"""Return the length of the gradient of a smoothed signal in a left-invariant metric.
 
-    D is the inverse metric, A_i are the derivatives along the frame vectors (on the sphere, along any two perpendicular
-    ones): by Gaussian kernels on grids, in the harmonic domain on S2 and SO(3), by polynomials fitted to neighbours on
+    It is :math:`(\sum_{ij} D_{ij}\, A_i u\, A_j u)^{1/2}`, where D is the inverse metric and :math:`A_i` are the
+    derivatives along the frame vectors (on the sphere along any two perpendicular ones). Derivatives are taken by
+    Gaussian kernels on grids, in the harmonic domain on S2 and SO(3), and by polynomials fitted to neighbours on
     meshes.
 
     Args:
@@ -121,18 +122,18 @@ def gradient_norm(
         space: the space.
         metric: weights ``[C,dim]`` or ``[dim]`` (a unit step along frame vector i costs w_i, so ``D_ii = w_i^-2``),
             matrices ``[C,dim,dim]``, or a symmetric metric object.
-        smoothing: standard deviation of the Gaussian in pixels, radians or units of a mesh, or (radians of orientation,
-            that); by default one grid step and half a step of orientations. Grids resolve a quarter of a pixel, meshes
-            half a unit; smaller ones act as these.
-        boundary: what lies outside an image: ``"replicate"`` (default), ``"zeros"``, ``"periodic"``.
+        smoothing: standard deviation of the Gaussian in pixels, radians or units of a mesh, or
+            (radians of orientation, that). Default: one grid step and half an orientation step. The least effective
+            values are a quarter of a pixel on grids and half a unit on meshes.
+        boundary: outside an image: ``"replicate"`` (default), ``"zeros"``, ``"periodic"``.
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.
 
     Returns:
-        A signal like ``u``, not negative; its derivative where the gradient vanishes is zero.
+        A nonnegative signal like ``u``; where the gradient vanishes, its derivative is defined as zero.
 
     Raises:
         ValueError: for wrong shapes, values out of range, or a boundary that the space does not have.
-        TypeError: for anything but a floating tensor of the dtype of ``u``.
+        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -154,12 +155,12 @@ def laplacian(
     boundary: str | None = None,
     padding_mode: str | None = None,
 ) -> Tensor:
-    """Laplacian of a smoothed signal in a left-invariant metric, ``sum_ij D_ij A_i A_j u``.
+    r"""Return the Laplacian of a smoothed signal in a left-invariant metric, :math:`\sum_{ij} D_{ij}\, A_i A_j u`.
 
-    Arguments and errors as in :func:`gradient_norm`.
+    Arguments and errors are as in :func:`gradient_norm`.
 
     Returns:
-        A signal like ``u``: the rate at which :func:`diffusion` with the same metric changes the smoothed signal.
+        A signal like ``u``: the rate at which :func:`diffusion` with this metric changes the smoothed signal.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -180,13 +181,13 @@ def lateral_laplacian(
     boundary: str | None = None,
     padding_mode: str | None = None,
 ) -> Tensor:
-    """Second derivative of a smoothed signal across lines: negative on bright lines, positive on dark ones.
+    """Return the second derivative of a smoothed signal across lines: negative on bright lines, positive on dark ones.
 
-    On spaces with orientations it is taken sideways of the direction (``A_2 A_2`` on SE(2) and meshes). On the plane,
-    on the sphere and on meshes with one orientation it is taken along the gradient. There it is the mean over nearby
-    gradients, weighted by their squares, because the gradient vanishes on the crest of a line.
+    On spaces with orientations it is :math:`A_2 A_2 u`, perpendicular to the orientation. On the plane, on the sphere
+    and on meshes with one orientation it is taken along the gradient. There it is averaged over nearby gradients,
+    weighted by their squares, because the gradient vanishes on the crest of a line.
 
-    Arguments and errors as in :func:`gradient_norm`.
+    Arguments and errors are as in :func:`gradient_norm`.
 
     Example:
         >>> import torch, pdegcnn as pg

@@ -1,4 +1,4 @@
-"""What all solvers share: one term on one space, with options that are checked once."""
+"""Base class of solvers: one term on one space, with options that are checked once."""
 
 from __future__ import annotations
 
@@ -23,22 +23,26 @@ KernelSize = int | Sequence[int] | str
 Radius = float | Sequence[float]
 """Radius of the window in units of length of the space, or (radians of orientation, units of length)."""
 
+NEGLIGIBLE = 40.0
+"""Taps of log-plus whose costs exceed the range of the signal by this many temperatures weigh less than rounding."""
+
 
 @dataclass(frozen=True)
 class Options:
-    """What an equation leaves open; None leaves the choice to the solver.
+    """Options of a solver; None: the solver's default.
 
     Attributes:
         method: how the term is solved.
         kernel_size: number of samples across the kernel.
         radius: extent of the kernel in physical units, in place of ``kernel_size``.
-        distance: approximation of the distance that the kernel is a function of.
-        boundary: what lies outside the domain.
-        subgrid: how dilation and erosion look between samples.
-        oversample: by how much finer dilation and erosion read their input, everywhere or as (orientations, space).
-        semifield: ``"log_plus"`` where dilation and erosion take a soft maximum.
-        smoothing: standard deviation of what derivatives are taken of, in units of length, or (radians, that).
-        inner_orientations: on how many orientations a term on SE(2) is solved.
+        distance: approximation of the distance in the kernel.
+        boundary: continuation of the signal outside its domain.
+        subgrid: how dilation and erosion read values between samples.
+        oversample: how many times more finely dilation and erosion read their input, one number or
+            (orientations, space).
+        semifield: ``"max_plus"`` or ``"log_plus"`` (soft maximum).
+        smoothing: standard deviation of the Gaussian before derivatives, in units of length, or (radians, that).
+        inner_orientations: number of orientations on which a term on SE(2) is solved.
     """
 
     method: str | None = None
@@ -47,25 +51,27 @@ class Options:
     distance: str | None = None
     boundary: str | None = None
     subgrid: str | None = None
-    oversample: int | tuple[int, int] | None = None
+    oversample: int | tuple[int, int | None] | None = None
     semifield: str | None = None
     smoothing: Radius | None = None
     inner_orientations: int | None = None
 
     def __post_init__(self) -> None:
         if self.semifield is not None and _checks.choice("semifield", self.semifield, _checks.SEMIFIELDS) == "max_plus":
-            object.__setattr__(self, "semifield", None)  # the usual one, which every space has
+            object.__setattr__(self, "semifield", None)  # the default, which every space supports
         for name in ("kernel_size", "radius", "oversample", "smoothing"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.radius is not None and self.kernel_size is not None:
-            raise ValueError(f"radius: expected None beside kernel_size={self.kernel_size!r}, got {self.radius!r}")
+            raise ValueError(
+                f"radius: expected None together with kernel_size={self.kernel_size!r}, got {self.radius!r}"
+            )
 
     def reach(self, angle: float) -> tuple[float, float] | None:
         """Return ``radius`` as (radians, units of length), or None if it is not given.
 
         Args:
-            angle: radians for a radius that is one number.
+            angle: radians to use if the radius is one number.
         """
         if self.radius is None:
             return None
@@ -92,7 +98,7 @@ class Options:
         return repr((self.kernel_size, self.radius, self.oversample, self.smoothing))
 
     def hashable(self) -> bool:
-        """Return whether solvers can be found by these options; wrong ones may hold anything."""
+        """Return whether the options can be the key of a table; wrong ones may hold anything."""
         try:
             hash(self)
         except TypeError:
@@ -109,21 +115,21 @@ def refuse_unknown(options: Options, known: Collection[str], terms: str, space: 
 
 
 class Solver(Derived, ABC):
-    """Solver of one term on one space.
+    """Base class of the solvers of one term on one space.
 
-    A term of a layer holds its solver. Options are checked and tables are made at construction; the methods that solve
-    take checked arguments: signals and parameters of one device and precision, metrics as objects.
+    A term of a layer holds its solver. The constructor checks options and computes tables. The methods that solve
+    expect checked arguments: signals and parameters of one device and precision, metrics as objects.
 
     Args:
         space: the space.
         term: name of the term.
         options: choices of the solver.
         device: where its tables live.
-        dtype: their dtype; torch's default if None.
+        dtype: their dtype; None: torch's default.
 
     Raises:
-        ValueError: if an option is out of range, or the term has no such option.
-        TypeError: if an option is of another type.
+        ValueError: if an option is out of range, or the term does not have it.
+        TypeError: if an option has the wrong type.
     """
 
     OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -155,39 +161,45 @@ class Solver(Derived, ABC):
 
     @property
     def channels_are_independent(self) -> bool:
-        """Whether some channels of a signal, solved alone, give what they give beside the others."""
+        """Whether channels solved separately give the same result as together."""
         return False
 
     @property
     def expansion(self) -> float:
-        """How many samples are compared for each sample of a signal."""
+        """The number of samples that are read for each sample of a signal."""
         return 1.0
 
     @property
     def power_range(self) -> tuple[float, float, bool]:
-        """Range of the power alpha, and whether it leaves out its lower end."""
+        """The range of the power alpha, and whether its lower end is excluded."""
         return (0.5, 1.0, False) if self.term in ("dilation", "erosion") else (0.0, 1.0, True)
 
     def check_power(self, alpha: Alpha) -> None:
-        """Raise unless the term exists for this power; a learned one stays inside the range by itself."""
+        """Raise ``ValueError`` unless the term exists for this power; learned powers are always in the range."""
         low, high, open_low = self.power_range
         _checks.interval("alpha", alpha, low, high, open_low=open_low or (isinstance(alpha, Tensor) and low == 0.5))
 
     def check_time(self, time: float) -> None:
-        """Raise unless a step of length ``time`` exists: not negative, and positive for all but convection."""
+        """Raise ``ValueError`` if ``time`` is negative, or zero for a term other than convection."""
         if not (isinstance(time, float) and 0.0 < time < math.inf):
             _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
-        """Return ``u(g exp(-time c))`` for vectors c ``[C,dim]``."""
+        r"""Return :math:`u(g \exp(-t c))` for vectors c ``[C,dim]``."""
         raise NotImplementedError(f"{type(self).__name__} does not solve convection")
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
-        """Return ``exp(-time (-Delta)^alpha) u``."""
+        r"""Return :math:`\exp(-t (-\Delta)^\alpha)\, u`."""
         raise NotImplementedError(f"{type(self).__name__} does not solve diffusion")
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
-        """Return the dilation (sign +1) or erosion (-1) of u."""
+        """Return the dilation (sign +1) or erosion (sign -1) of u."""
+        raise NotImplementedError(f"{type(self).__name__} does not solve dilation")
+
+    def soft_morphology(
+        self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
+    ) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants."""
         raise NotImplementedError(f"{type(self).__name__} does not solve dilation")
 
     def extra_repr(self) -> str:

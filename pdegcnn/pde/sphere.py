@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import ClassVar, cast
 
@@ -18,7 +18,7 @@ from pdegcnn.kernels.metric import Metric
 from pdegcnn.kernels.morphological import cost, radius_of_cost
 from pdegcnn.kernels.rotation_distance import DEFAULT_ROTATION_DISTANCE, ROTATION_DISTANCES
 from pdegcnn.pde.arguments import check_may_look, diffusivity, spread, wide_metric
-from pdegcnn.pde.solver import Alpha, Options, Solver
+from pdegcnn.pde.solver import NEGLIGIBLE, Alpha, Options, Solver
 from pdegcnn.pde.sphere_oversample import Finer, factors_of
 from pdegcnn.pde.sphere_spectral import GroupHarmonics, SphereHarmonics
 from pdegcnn.pde.sphere_subpixel import NewtonStep
@@ -27,11 +27,11 @@ from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 
 STEPS = 5
-"""The default window is so many steps wide,"""
+"""Width of the default window in steps."""
 LEAST_ANGLE = 5 * math.pi / 8
-"""but turns no less than with eight orientations,"""
+"""Least default radius in angle: that of eight orientations."""
 LEAST_REACH = (5 * math.pi / 16, 5 * math.pi / 32)
-"""and reaches no less far than on eight rings of the sphere or sixteen of SO(3): else finer grids cut more off."""
+"""Least default radius in space on S2 and SO(3): that of eight and of sixteen rings. A smaller one cuts more off."""
 LINEAR = ("convection", "diffusion", "convection_diffusion")
 
 
@@ -45,8 +45,8 @@ class SphereSolver(Solver):
         "convection": ("method",),
         "diffusion": ("method",),
         "convection_diffusion": ("method",),
-        "dilation": ("kernel_size", "radius", "distance", "subgrid", "oversample"),
-        "erosion": ("kernel_size", "radius", "distance", "subgrid", "oversample"),
+        "dilation": ("kernel_size", "radius", "distance", "subgrid", "oversample", "semifield"),
+        "erosion": ("kernel_size", "radius", "distance", "subgrid", "oversample", "semifield"),
     }
     HAS_TABLES = True
     space: S2 | SO3
@@ -58,6 +58,8 @@ class SphereSolver(Solver):
         distance = DEFAULT_ROTATION_DISTANCE if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, ROTATION_DISTANCES)
         self.subgrid = _checks.choice("subgrid", options.subgrid, (None, "newton"))
+        if options.semifield is not None:
+            _checks.choice("subgrid", options.subgrid, (None,))
         if self.subgrid and self.distance == "exact" and space.has_orientations:
             raise ValueError("distance: expected 'logarithmic' or 'tilt_twist' for subgrid='newton', got 'exact'")
         self.harmonics = self.window = self.finer = None
@@ -120,13 +122,41 @@ class SphereSolver(Solver):
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
-        signal, metric, window = widen(u), wide_metric(metric), self.window
+        metric = wide_metric(metric)
+        return self._in_window(u, metric, alpha, time, lambda window, x: window(x, metric, alpha, time, sign))
+
+    def soft_morphology(
+        self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
+    ) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants.
+
+        Points count by their areas, so that grids which are denser near the poles give the same.
+        """
+        metric, t = wide_metric(metric), widen(temperature) if isinstance(temperature, Tensor) else temperature
+        beyond = NEGLIGIBLE * torch.as_tensor(t)
+
+        def run(window: Window, x: Tensor) -> Tensor:
+            return window.soft(x, metric, alpha, time, sign, t)
+
+        return self._in_window(u, metric, alpha, time, run, beyond)
+
+    def _in_window(
+        self,
+        u: Tensor,
+        metric: Metric,
+        alpha: Alpha,
+        time: float,
+        run: Callable[[Window, Tensor], Tensor],
+        beyond: Tensor | None = None,
+    ) -> Tensor:
+        """Return ``run(window, u)``, on finer samples where these are asked for; for ``beyond`` see the window."""
+        signal, window = widen(u), self.window
         if self.finer is not None:
             signal = self.finer.up(signal)
         if window is None:
-            sizes = _enclosing_sizes(signal, self.compared, metric, alpha, time)
+            sizes = _enclosing_sizes(signal, self.compared, metric, alpha, time, beyond)
             window = _window(self.compared, sizes, self.distance, self.subgrid, signal.dtype, signal.device)
-        value = window(signal, metric, alpha, time, sign)
+        value = run(window, signal)
         return (value if self.finer is None else self.finer.down(value)).to(u.dtype)
 
     def _group(self) -> GroupHarmonics:
@@ -140,7 +170,7 @@ class SphereSolver(Solver):
 
 
 class Window(nn.Module):
-    """What dilation and erosion derive from space and options: the taps, and the Newton step if asked for."""
+    """Tables of dilation and erosion for a space and options: the taps, and the Newton step if chosen."""
 
     def __init__(
         self, space: S2 | SO3, sizes: tuple[float, float], distance: str, subgrid: str | None, like: Tensor
@@ -149,10 +179,18 @@ class Window(nn.Module):
         self.neighbours = Neighbours(space, sizes, distance, like)
         self.newton = NewtonStep(self.neighbours, like) if subgrid else None
 
-    def forward(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
-        """Dilation (sign +1) or erosion (-1) of u."""
+    def soft(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield."""
+        return self.neighbours.soft(u, cost(self._squared(u, metric), alpha, time), temperature, sign)
+
+    def _squared(self, u: Tensor, metric: Metric) -> Tensor:
+        """Return squared distances for every channel of u."""
         squared = self.neighbours.squared_distance(metric)
-        squared = squared.expand(u.shape[1], *squared.shape[1:])
+        return squared.expand(u.shape[1], *squared.shape[1:])
+
+    def forward(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
+        """Return the dilation (sign +1) or erosion (-1) of u."""
+        squared = self._squared(u, metric)
         kernel = cost(squared, alpha, time)
         value = self.neighbours(u, kernel, sign)
         if self.newton is None:
@@ -177,7 +215,7 @@ def _window(
 
 def _at_least(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
     """Return steps that do not make the window smaller than ``LEAST_ANGLE`` and ``LEAST_REACH``."""
-    if not space.grid.has_rings:  # every point has a list of its own, and wider ones take seconds to make
+    if not space.grid.has_rings:  # every point has its own list, and wide ones take seconds to build
         return sizes
     least = window_steps(space, LEAST_ANGLE, LEAST_REACH[space.has_orientations])
     return max(sizes[0], least[0]), max(sizes[1], least[1])
@@ -207,11 +245,16 @@ def window_steps(space: S2 | SO3, angle: float, length: float) -> tuple[float, f
     return angle * space.orientations / math.pi, 2 * length / point_spacing(space.grid)
 
 
-def _enclosing_sizes(u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float) -> tuple[int, int]:
-    """Return the smallest window that holds every neighbour that could win: whose cost is below the range of u."""
-    check_may_look(u, alpha, *vars(metric).values())
+def _enclosing_sizes(
+    u: Tensor, space: S2 | SO3, metric: Metric, alpha: Alpha, time: float, beyond: Tensor | None
+) -> tuple[int, int]:
+    """Return the smallest window that holds every neighbour whose cost is below the range of u.
+
+    ``beyond``: what may be added to it for every channel.
+    """
+    check_may_look(u, alpha, beyond, *vars(metric).values())
     with torch.no_grad():
-        radius = radius_of_cost(spread(u), alpha, time)
+        radius = radius_of_cost(spread(u) + (0.0 if beyond is None else beyond.to(u)), alpha, time)
         if not bool(radius.isfinite().all()):
             raise ValueError("u: expected finite values to choose kernel_size='auto', got NaN or infinity")
         # no distance is below the least weight times the rotation angle, which bounds tilt and twist

@@ -1,7 +1,7 @@
 """Signals between the samples of S2 and SO(3): on a finer grid and fibre by their coefficients, and back to the band.
 
-What a maximum creates beyond the band folds back where the samples are few, and turns differently there. Between finer
-samples less of it does. Exact both ways for band-limited signals.
+A maximum creates degrees beyond the band, which alias and break equivariance; on finer samples they alias less. Both
+directions are exact for band-limited signals.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.spaces import S2, SO3, RotationSpace
 
 
-def factors_of(space: RotationSpace, oversample: int | tuple[int, int] | None) -> tuple[int, int]:
+def factors_of(space: RotationSpace, oversample: int | tuple[int, int | None] | None) -> tuple[int, int]:
     """Return the factors of the orientations and of the grid; raise unless ``oversample`` says them."""
     if oversample is None:
         return 1, 1
@@ -48,7 +48,7 @@ def transforms(
     device: Device = None,
     dtype: DType = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """Analysis of signals on ``source``, and synthesis on ``target``: a space of the same kind, ``source`` unless told.
+    """Return the analysis of signals on ``source`` and the synthesis on ``target`` (None: ``source``).
 
     Args:
         source: S2 or SO(3) over a grid of rings.
@@ -71,14 +71,14 @@ def _samples(space: RotationSpace) -> int:
 
 
 class Finer(nn.Module):
-    """A finer space with the ways there and back; all derived, nothing to save.
+    """A finer space with the transforms in both directions; all tables are derived, none is saved.
 
     Args:
         space: S2 or SO(3) over a grid of rings.
         factors: how many times as many orientations and rings.
         device: where the tables live.
         dtype: dtype of the signals.
-        back: whether the way back is needed.
+        back: whether the inverse is needed.
     """
 
     def __init__(

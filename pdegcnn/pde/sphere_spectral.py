@@ -1,10 +1,10 @@
 """Exact linear solvers on the sphere and on SO(3), in the harmonic domain.
 
 Left rotations act on the order m of the coefficients ``W^l_mn`` of :class:`pdegcnn.sphere.SO3FFT`, the left-invariant
-frame on the fibre order n. So every linear term is one small matrix per degree over n, and commutes exactly with
-rotations. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is that of all orders,
-cut. The other terms, and convection by ``method="galerkin"``, restrict the generators to the resolved orders, which
-keeps convection unitary, diffusion a contraction and both semigroups.
+frame on the fibre order n. Every linear term is therefore one small matrix over n per degree and commutes with
+rotations exactly. A fibre of few samples holds few orders. Convection is then exact on those: its matrix is a block of
+that of all orders. The other terms, and convection by ``method="galerkin"``, restrict the generators to the resolved
+orders, which keeps convection unitary, diffusion a contraction and both semigroups.
 
 Source: Gerken et al. (arXiv 2105.13926), section 4; Chirikjian & Kyatkin, *Harmonic Analysis for Engineers*, ch. 9.
 """
@@ -46,20 +46,20 @@ class FrameGenerators(TableModule):
         return np.stack(pairs)[:, :, 1:-1, 1:-1]
 
     def velocity(self, vector: Tensor) -> Tensor:
-        """``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``."""
+        """Return ``sum_i c_i Z_i`` for vectors ``[C,3]``: anti-Hermitian ``[C,lmax+1,N,N]``."""
         x, y, z = self.get_buffer("first")
         c = vector[:, :, None, None, None]
         return torch.complex(-c[:, 1] * y, c[:, 0] * x + c[:, 2] * z)
 
     def laplacian(self, diffusivity: Tensor) -> Tensor:
-        """``-sum_ij D_ij Z_i Z_j`` for diffusivities ``[C,3,3]``: Hermitian, positive, ``[C,lmax+1,N,N]``."""
+        """Return ``-sum_ij D_ij Z_i Z_j`` for diffusivities ``[C,3,3]``: Hermitian, positive, ``[C,lmax+1,N,N]``."""
         xx, yy, zz, xz, xy, yz = self.get_buffer("second")
         d = diffusivity[:, :, :, None, None, None]
         real = d[:, 0, 0] * xx + d[:, 1, 1] * yy + d[:, 2, 2] * zz + d[:, 0, 2] * xz
         return torch.complex(real, d[:, 0, 1] * xy + d[:, 1, 2] * yz)
 
     def frame(self) -> tuple[Tensor, Tensor]:
-        """Matrices of the derivatives ``X_i = Z_i`` along the frame, ``[3,lmax+1,N,N]``, and of their products.
+        """Return matrices of the derivatives ``X_i = Z_i`` along the frame, ``[3,lmax+1,N,N]``, and of their products.
 
         The products ``(X_i X_j + X_j X_i)/2`` come in the order (00, 11, 22, 01, 02, 12), ``[6,lmax+1,N,N]``.
         """
@@ -73,7 +73,7 @@ class FrameGenerators(TableModule):
 
 
 class GroupHarmonics(nn.Module):
-    """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all derived, nothing to save.
+    """Transforms and generators of SO(3) signals ``[B,C,Or,*grid.shape]``; all tables are derived, none is saved.
 
 
     Args:
@@ -96,19 +96,19 @@ class GroupHarmonics(nn.Module):
         return self.synthesis(torch.einsum("clkn,bclmn->bclmk", matrix.to(columns.dtype), columns))
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
-        """``u(R exp(-time c))`` for vectors ``[C,3]``."""
+        """Return ``u(R exp(-time c))`` for vectors ``[C,3]``."""
         if self.turns is not None:
             return self._step(u, self.turns(-time * vector))
         return self._step(u, linalg.matrix_exp(-time * self.generators.velocity(vector)))
 
     def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
-        """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,3,3]``."""
+        """Return ``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,3,3]``."""
         return self._step(u, fractional_exponential(self.generators.laplacian(diffusivity), alpha, time))
 
     def convection_diffusion(
         self, u: Tensor, vector: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float
     ) -> Tensor:
-        """``exp(-time (c + (-Delta)^alpha)) u`` for vectors ``[C,3]`` and diffusivities ``[C,3,3]``.
+        """Return ``exp(-time (c + (-Delta)^alpha)) u`` for vectors ``[C,3]`` and diffusivities ``[C,3,3]``.
 
         The exponential, of a matrix that is not normal and may be large, is taken in float64.
         """
@@ -118,7 +118,7 @@ class GroupHarmonics(nn.Module):
 
 
 class SphereHarmonics(nn.Module):
-    """Transforms of S2 signals ``[B,C,*grid.shape]``; all derived, nothing to save."""
+    """Transforms of S2 signals ``[B,C,*grid.shape]``; all tables are derived, none is saved."""
 
     def __init__(self, space: S2, like: Tensor) -> None:
         super().__init__()
@@ -127,7 +127,10 @@ class SphereHarmonics(nn.Module):
         self.synthesis = sphere.InverseRealSHT(space.grid, **kind)
 
     def diffusion(self, u: Tensor, diffusivity: Tensor, alpha: float | Tensor, time: float) -> Tensor:
-        """``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,1,1]``: factors ``exp(-time (D l(l+1))^alpha)``."""
+        """Return ``exp(-time (-Delta)^alpha) u`` for diffusivities ``[C,1,1]``.
+
+        The factors are ``exp(-time (D l(l+1))^alpha)``.
+        """
         degree = torch.arange(self.analysis.lmax + 1, dtype=u.dtype, device=u.device)
         values = diffusivity[:, 0] * (degree * (degree + 1))  # [C,l]
         safe = torch.where(values > 0, values, torch.ones_like(values))

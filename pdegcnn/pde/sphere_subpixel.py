@@ -1,7 +1,7 @@
 """One Newton step from the best sample: dilation and erosion between the points of a grid.
 
-On a grid the supremum of ``f(h) - k(h^-1 g)`` is taken over samples h, and this is what breaks the symmetry of dilation
-under rotations. Both terms are smooth, so from the winning sample one step of Newton's method towards the maximum, with
+On a grid the supremum of ``f(h) - k(h^-1 g)`` is taken over samples h, which breaks the symmetry of dilation
+under rotations. Both terms are smooth, so from the best sample one step of Newton's method towards the maximum, with
 exact derivatives of the band-limited f and of the kernel, recovers most of what lies between samples.
 """
 
@@ -27,7 +27,7 @@ from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
 CAP = 0.75
-"""Greatest step in units of the grid's steps: the maximum is nearer, or another sample would have won."""
+"""Greatest step in units of the grid's steps: the maximum is nearer, or another sample would be greater."""
 LENGTHS = (0.25, 0.5, 0.75, 1.0)
 """Parts of the step that are tried: where the kernel steepens on the way, a shorter one gains more."""
 SCALES = 45
@@ -39,7 +39,7 @@ NEAR = 1e-6
 
 
 class NewtonStep(Tables):
-    """Derivatives of the taps' squared distances, and transforms for those of the signal; nothing to save.
+    """Derivatives of the taps' squared distances, and transforms for those of the signal; no table is saved.
 
     Args:
         neighbours: the lists of taps.
@@ -101,7 +101,7 @@ class NewtonStep(Tables):
         return slope.numpy(), torch.stack([curvature[..., i, j] for i, j in self.pairs], -1).numpy()
 
     def signal_jets(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Frame derivatives of the band-limited u, ``[B,C,dims,F,*grid]`` and ``[B,C,pairs,F,*grid]`` (F = 1 on S2)."""
+        """Return frame derivatives of the band-limited u, ``[B,C,dims,F,*grid]`` and ``[B,C,pairs,F,*grid]``."""
         columns = self.analysis(u)
         if not self.space.has_orientations:
             nmax = self.generators.nmax
@@ -153,7 +153,7 @@ class NewtonStep(Tables):
         return sign * gain.view(rings.shape).reshape(u.shape)
 
     def _distance_jets(self, squared: Tensor, entries: Tensor, entry: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Squared distance ``[B,C,N]`` of the winning taps and its first and second derivatives as they move."""
+        """Return the squared distance ``[B,C,N]`` of the winning taps and its first two derivatives."""
         channels, batch = squared.shape[0], entry.shape[0]
         entries = entries.expand(channels, squared.shape[1], 6)
         p = torch.unflatten(entries @ self.get_buffer("slopes"), -1, (-1, self.dims)).flatten(1, 2).mT
@@ -192,7 +192,7 @@ class NewtonStep(Tables):
         return torch.stack(gains).amax(0)
 
     def _reach(self, u: Tensor) -> Tensor:
-        """Greatest step along each frame vector."""
+        """Return the greatest step along each frame vector."""
         if self.space.has_orientations:
             return CAP * self.space.grid_spacing.to(u)
         return torch.full((2,), CAP * point_spacing(self.space.grid), dtype=u.dtype, device=u.device)
@@ -245,7 +245,7 @@ def _newton_step(slope: Tensor, bowl: Tensor, reach: Tensor) -> Tensor:
 
 
 def _balance(bowl: Tensor) -> tuple[Tensor, Tensor]:
-    """Forms ``[B,C,pairs,N]`` in units of powers of two, so without rounding, and the units ``[B,C,dims,N]``.
+    """Return forms ``[B,C,pairs,N]`` in units of powers of two, so without rounding, and the units ``[B,C,dims,N]``.
 
     A definite one then has a diagonal near one, and no entry above two; the entries of others are cut there.
     """
@@ -258,7 +258,7 @@ def _balance(bowl: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _quadratic(form: Tensor, step: Tensor) -> Tensor:
-    """Value ``[B,C,N]`` of quadratic forms ``[B,C,pairs,N]`` at steps ``[B,C,dims,N]``."""
+    """Return the value ``[B,C,N]`` of quadratic forms ``[B,C,pairs,N]`` at steps ``[B,C,dims,N]``."""
     pairs = [p for p in ENTRIES if max(p) < step.shape[2]]
     parts = [(1 if i == j else 2) * form[:, :, k] * step[:, :, i] * step[:, :, j] for k, (i, j) in enumerate(pairs)]
     return torch.stack(parts).sum(0)

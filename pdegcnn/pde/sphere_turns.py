@@ -1,9 +1,9 @@
-"""Matrices of turns of SO(3) on the orders that a fibre holds, from series in the tilt.
+"""Wigner matrices of rotations on the orders that a fibre holds, from series in the tilt.
 
-What a turn does to the orders n of one degree is the Wigner matrix ``exp(i n a) d^l_nk(b) exp(i k c)`` of its Euler
+A rotation acts on the orders n of one degree by the Wigner matrix ``exp(i n a) d^l_nk(b) exp(i k c)`` of its Euler
 angles. ``d^l_nk(b)`` is a series in ``cos(j b)`` or ``sin(j b)``, ``j = 0..l``, whose coefficients are products of its
-values at a quarter turn. So the rows and columns of the held orders come from one product with a table; the orders
-beyond are not needed.
+values at a quarter turn. The rows and columns of the held orders are therefore one product with a table, without the
+orders beyond.
 
 Source: Risbo, *J. Geodesy* 70 (1996); McEwen & Wiaux (arXiv 1110.6298), eq. 8.
 """
@@ -26,7 +26,7 @@ from pdegcnn.sphere._wigner import euler_zyz
 
 
 def angular_momenta(lmax: int, nmax: int) -> tuple[Floats, Floats, Floats]:
-    """Real matrices ``(J_x, i J_y, J_z)`` over orders n = -nmax..nmax for each degree, ``[lmax+1, N, N]``.
+    """Return real matrices ``(J_x, i J_y, J_z)`` over orders n = -nmax..nmax for each degree, ``[lmax+1, N, N]``.
 
     Entries beyond the degree are zero.
     """
@@ -43,9 +43,9 @@ def angular_momenta(lmax: int, nmax: int) -> tuple[Floats, Floats, Floats]:
 
 
 def tilt_series(lmax: int, rows: int, columns: int) -> Floats:
-    """Coefficients of ``d^l_nk(b)`` in ``cos(j b)`` (n - k even) or ``sin(j b)`` (odd), ``[lmax+1, lmax+1, N, K]``.
+    """Return coefficients of ``d^l_nk(b)`` in ``cos(j b)`` (n - k even) or ``sin(j b)`` (odd).
 
-    The axes are j, l, n = -rows..rows and k = -columns..columns.
+    The axes of ``[lmax+1, lmax+1, N, K]`` are j, l, n = -rows..rows and k = -columns..columns.
     """
     size, j = lmax + 1, np.arange(lmax + 1)[:, None]
     quarter = np.zeros((size, size, 2 * columns + 1))  # of j, l and k
@@ -61,7 +61,7 @@ def tilt_series(lmax: int, rows: int, columns: int) -> Floats:
 
 
 class Turns(TableModule):
-    """Matrices of turns over the orders up to ``nmax``.
+    """Wigner matrices of rotations over the orders up to ``nmax``.
 
     Args:
         grid: a grid with rings, for its band.
@@ -85,7 +85,7 @@ class Turns(TableModule):
         return np.stack(angular_momenta(self.lmax, self.nmax + beyond))
 
     def tables(self, beyond: int) -> tuple[Tensor, Tensor]:
-        """Series and angular momenta with so many orders ``beyond`` the held ones in the columns."""
+        """Return series and angular momenta; their columns have ``beyond`` more orders than held."""
         series, momenta = self.get_buffer("series"), self.get_buffer("momenta")
         if beyond == 1:
             return series, momenta
@@ -96,18 +96,18 @@ class Turns(TableModule):
             return lasting(_tensors, wider, series)
 
     def matrix(self, rotation: Tensor, beyond: int = 0) -> Tensor:
-        """Matrices of rotations ``[C,3,3]`` (float64), complex ``[C,lmax+1,N,N]``; more columns if ``beyond``."""
+        """Return complex matrices ``[C,lmax+1,N,N]`` of rotations ``[C,3,3]``, float64; more columns if ``beyond``."""
         if not rotation.requires_grad and not _transforms.has_tangent(rotation):
             return self.values(rotation, beyond)
         chosen = _InEveryMode if _transforms.levels() or _transforms.in_forward_mode() else _Turn
         return cast("Tensor", chosen.apply(rotation, self, beyond))  # pyright: ignore[reportUnknownMemberType]
 
     def forward(self, vector: Tensor) -> Tensor:
-        """Matrices of the turns ``exp(c)`` by vectors ``[C,3]``, complex ``[C,lmax+1,N,N]``."""
+        """Return the complex matrices ``[C,lmax+1,N,N]`` of the rotations ``exp(c)`` by vectors ``[C,3]``."""
         return self.matrix(linalg.matrix_exp(_hat(vector.double())))
 
     def values(self, rotation: Tensor, beyond: int) -> Tensor:
-        """Compute the matrices from Euler angles, which derivatives must not pass."""
+        """Compute the matrices from Euler angles; without derivatives, which are singular there."""
         series, _ = self.tables(beyond)
         size, rows, columns = series.shape[1:]
         first, tilt, last = euler_zyz(rotation)
@@ -125,8 +125,8 @@ class Turns(TableModule):
 class _Turn(torch.autograd.Function):
     """The matrices, differentiated as ``M(R exp(w)) = M(R) (1 + w . Z)``.
 
-    So the gradient has no singularity where Euler angles have; it is the one tangent to the rotations. Derivatives of
-    any order follow, because the rules are made of the same matrices with an order more.
+    This gradient, tangent to the rotations, has no singularity where Euler angles do. Derivatives of any order exist,
+    because the rules use the same matrices with one more order.
     """
 
     generate_vmap_rule = True
@@ -153,7 +153,7 @@ class _Turn(torch.autograd.Function):
 
 
 class _InEveryMode(_Turn):
-    """The same where a derivative in forward mode may pass, which a compiler refuses to look at."""
+    """The same with derivatives in forward mode, which a compiler does not support."""
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -171,7 +171,7 @@ def _tensors(arrays: tuple[Floats, ...], like: Tensor) -> tuple[Tensor, ...]:
 
 
 def _hat(vector: Tensor) -> Tensor:
-    """Antisymmetric matrices ``[...,3,3]`` of vectors ``[...,3]``."""
+    """Return antisymmetric matrices ``[...,3,3]`` of vectors ``[...,3]``."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).reshape(*vector.shape, 3)

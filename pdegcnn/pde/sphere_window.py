@@ -1,7 +1,7 @@
-"""Which grid points dilation and erosion compare on the sphere and on SO(3), and at what cost.
+"""Grid points that dilation and erosion compare on the sphere and on SO(3), and their costs.
 
 The kernel depends on the position of one point relative to another only. On rings of equal length this is the same
-along a ring, so neighbours are listed once per ring; on other grids every point is a ring of its own.
+along a ring, so neighbours are listed once per ring; on other grids every point is a separate ring.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from pdegcnn._typing import Floats, Ints, from_numpy
 from pdegcnn.kernels.metric import Axisymmetric, Diagonal, Metric
 from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, exact_squared_distance
+from pdegcnn.ops.ring_convolution.log_plus import RingTaps, log_plus_mean
 from pdegcnn.ops.ring_morphology import ring_morphology
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
@@ -32,7 +33,7 @@ CHUNK = 2**18
 
 
 def window(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
-    """Greatest distance on the sphere and greatest twist (radians) of a window of ``sizes`` = (fibre, sphere) steps."""
+    """Return the greatest distance and twist (radians) in a window of ``sizes`` = (fibre, sphere) steps."""
     reach = min(sizes[1] / 2 * point_spacing(space.grid), math.pi)
     if not space.has_orientations:
         return reach, 0.0
@@ -40,7 +41,7 @@ def window(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[float, float]:
 
 
 def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[Ints, Ints, Floats]:
-    """Taps (ring, fibre shift, ring shift) ``[S,3]``, where each ring's list starts ``[G+1]``, and elements ``[S,4]``.
+    """Return taps (ring, fibre shift, ring shift) ``[S,3]``, starts of rings ``[G+1]``, elements ``[S,4]``.
 
     The element of a tap h of the centre g (first fibre sample) is the quaternion ``h^-1 g``. The centre comes first,
     then the taps in the order of points and fibre samples. Decisions have a slack, so rounding makes none.
@@ -78,7 +79,9 @@ def neighbour_lists(space: S2 | SO3, sizes: tuple[float, float]) -> tuple[Ints, 
 
 
 def _pairs(points: Floats, centres: Ints, reach: float) -> tuple[Ints, Ints]:
-    """All points within the chord ``reach`` of each centre: numbers of centre and point, itself first, then by number.
+    """Return all points within the chord ``reach`` of each centre.
+
+    These are indices of centre and point, the centre itself first, then in ascending order.
 
     The pairs come in blocks, because a tree keeps them in thrice the memory.
     """
@@ -95,7 +98,7 @@ def _pairs(points: Floats, centres: Ints, reach: float) -> tuple[Ints, Ints]:
 
 
 def _frames(points: Floats) -> Floats:
-    """Quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``; at the poles phi is zero."""
+    """Return quaternions of ``Rz(phi) Ry(theta)`` at unit vectors ``[P,3]``; at the poles phi is zero."""
     across = np.hypot(points[:, 0], points[:, 1])
     theta = np.arctan2(across, points[:, 2]) / 2
     phi = np.where(across > EDGE, np.arctan2(points[:, 1], points[:, 0]), 0) / 2
@@ -104,7 +107,7 @@ def _frames(points: Floats) -> Floats:
 
 
 class Neighbours(Tables):
-    """Lists of taps and what their costs are computed from; all derived, nothing to save.
+    """Lists of taps and tables of their costs; all tables are derived, none is saved.
 
     Args:
         space: S2 or SO3.
@@ -132,6 +135,10 @@ class Neighbours(Tables):
 
     def _tables(self) -> list[tuple[str, tuple[int, ...], Callable[[], Floats]]]:
         count = len(self.elements)
+        return [("measure", (count,), self._measure), *self._places(count)]
+
+    def _places(self, count: int) -> list[tuple[str, tuple[int, ...], Callable[[], Floats]]]:
+        """Return what distances are computed from."""
         if not self.space.has_orientations:
             return [("position", (1, count), lambda: self._coordinates("tilt_twist")[:1])]
         if self.exact:
@@ -139,18 +146,23 @@ class Neighbours(Tables):
             return [("position", (2, count), lambda: self._coordinates("tilt_twist")), table]
         return [("position", (6, count), self._monomials)]
 
+    def _measure(self) -> Floats:
+        """Logarithm of the area of each tap's point over that of the centre, ``[S]``."""
+        areas: Floats = np.log(np.reshape(self.space.grid.weights.numpy(), (len(self._start) - 1, -1))[:, 0])
+        return areas[self._taps[:, 0]] - np.repeat(areas, np.diff(self._start))
+
     def _coordinates(self, name: str) -> Floats:
-        """Tilt and absolute twist, ``[2,S]``."""
+        """Return tilt and absolute twist, ``[2,S]``."""
         v = COORDINATES[name](self.space, from_numpy(self.elements)).numpy()
         return np.stack((np.hypot(v[:, 0], v[:, 1]), np.abs(v[:, 2])))
 
     def _monomials(self) -> Floats:
-        """Products of coordinates that squared norms are linear in, ``[6,S]``."""
+        """Return products of coordinates that squared norms are linear in, ``[6,S]``."""
         x, y, z = np.transpose(COORDINATES[self.distance](self.space, from_numpy(self.elements)).numpy())
         return np.stack((x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z))
 
     def squared_distance(self, metric: Metric) -> Tensor:
-        """Squared distances of the taps, ``[C,fibre,S]``, or of fewer fibre samples after which they repeat."""
+        """Return squared distances of the taps, ``[C,fibre,S]``, or of fewer fibre samples after which they repeat."""
         position = self.get_buffer("position")
         gram = metric.gram()
         if not self.space.has_orientations:
@@ -163,7 +175,9 @@ class Neighbours(Tables):
         return self.entries(metric) @ position
 
     def entries(self, metric: Metric) -> Tensor:
-        """Entries of the metric in the frame of each fibre sample, ``[C,fibre,6]``; ``[C,1,6]`` if all are alike.
+        """Return entries of the metric in the frame of each fibre sample, ``[C,fibre,6]``.
+
+        The result is ``[C,1,6]`` if all are equal.
 
         A half turn of the fibre leaves diagonal metrics alone: then those of the first half, ``[C,fibre/2,6]``.
         """
@@ -187,8 +201,20 @@ class Neighbours(Tables):
             u = u.unsqueeze(2)
         return u.unsqueeze(-1) if len(self.space.grid.shape) == 1 else u
 
+    def _repeated(self, kernel: Tensor) -> Tensor:
+        """Return costs of all fibre samples, or of one that stands for all."""
+        if kernel.shape[1] == 1:
+            return kernel
+        return kernel.repeat(1, self.space.orientations // kernel.shape[1], 1)
+
     def forward(self, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
-        """Dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,F,S]`` of F fibre samples, which repeat."""
-        if kernel.shape[1] > 1:
-            kernel = kernel.repeat(1, self.space.orientations // kernel.shape[1], 1)
+        """Return the dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,F,S]``, periodic in F."""
+        kernel = self._repeated(kernel)
         return ring_morphology(self.as_rings(u), kernel, self.taps, self.start, self.longest, sign).view(u.shape)
+
+    def soft(self, u: Tensor, kernel: Tensor, temperature: Tensor | float, sign: int) -> Tensor:
+        """Do the same in the log-plus semifield, where a tap counts by the area of its point."""
+        t = temperature.reshape(-1, 1, 1) if isinstance(temperature, Tensor) else temperature
+        costs = self._repeated(kernel) - t * self.get_buffer("measure")
+        taps = RingTaps(self.taps, self.start, self.longest)
+        return log_plus_mean(self.as_rings(u), costs, temperature, taps, sign).view(u.shape)

@@ -11,12 +11,12 @@ Step = Callable[[Tensor, float], Tensor]
 
 
 def lie(steps: Sequence[Step], time: float) -> list[tuple[Step, float]]:
-    """One term after the other (first order in time)."""
+    """Apply one term after the other (first order in time)."""
     return list(zip(steps, [time] * len(steps)))
 
 
 def strang(steps: Sequence[Step], time: float) -> list[tuple[Step, float]]:
-    """Half steps there, a whole step of the last term, half steps back (second order in time)."""
+    """Apply half steps, a whole step of the last term, and half steps in reverse order (second order in time)."""
     there = [(step, time / 2) for step in steps[:-1]]
     return [*there, *((step, time) for step in steps[-1:]), *reversed(there)]
 
@@ -26,7 +26,15 @@ SPLITTINGS: dict[str, Callable[[Sequence[Step], float], list[tuple[Step, float]]
 
 
 def evolve(u: Tensor, steps: Sequence[Step], splitting: str, iterations: int, time: float = 1.0) -> Tensor:
-    """Solve up to ``time`` in ``iterations`` equal steps of the chosen splitting."""
+    """Solve an evolution equation by operator splitting.
+
+    Args:
+        u: signal at time zero.
+        steps: for each term a function ``(u, time) -> u`` that solves it.
+        splitting: ``"lie"`` or ``"strang"``, a key of ``SPLITTINGS``.
+        iterations: number of equal steps.
+        time: the final time.
+    """
     order = SPLITTINGS[splitting](steps, time / iterations)
     for _ in range(iterations):
         for step, length in order:

@@ -1,4 +1,4 @@
-"""Constant-memory stacks, invertible coarsening, symmetric block-low-rank layers, memory estimates."""
+"""Reversible stacks of constant memory, invertible coarsening, symmetric block-low-rank layers, memory estimates."""
 
 from pdegcnn.reversible.coarsen import CyclicSpaceToDepth, LearnableOrthogonal, Wavelet
 from pdegcnn.reversible.memory import MemoryEstimate, memory_estimate

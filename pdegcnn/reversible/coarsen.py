@@ -32,21 +32,22 @@ def _merge_check(x: Tensor, dims: int) -> None:
 
 
 class Wavelet(Derived, Transition):
-    """The periodic discrete wavelet transform: [B,C,*space] to [B,2^dims C,*space/2], and back.
+    """The periodic discrete wavelet transform, ``[B,C,*space]`` to ``[B,2^dims C,*space/2]``, and its inverse.
 
-    Output channels are ordered by band first: the first C are the low-pass ones; bit ``i`` of the band number (the
-    highest for the first space axis) says whether axis i is high-pass. ``"haar"`` is orthonormal and commutes with
-    quarter turns up to the representation: with LH high-pass along the last axis, a turn takes LL->LL, LH->-HL, HL->LH,
-    HH->-HH. So the bands are not four scalars, and a pointwise nonlinearity on them breaks the symmetry. ``bior1.*``,
-    ``bior3.*`` and their reverses behave alike but are not orthogonal; Daubechies' filters, symlets, coiflets and
-    ``bior2.*`` commute with no turn. Source: arXiv 1905.10484, section 3; Mallat, theorem 7.10.
+    Output channels are ordered by band first: the first C are low-pass. Bit ``i`` of the band number (the highest for
+    the first space axis) says whether axis i is high-pass. ``"haar"`` is orthonormal and commutes with quarter turns up
+    to a representation: with LH high-pass along the last axis, a turn maps LL->LL, LH->-HL, HL->LH, HH->-HH. The bands
+    are therefore not four scalars, and a pointwise nonlinearity on them breaks the symmetry. ``bior1.*``, ``bior3.*``
+    and their reverses behave alike but are not orthogonal. Daubechies filters, symlets, coiflets and ``bior2.*`` do not
+    commute with turns. Sources: arXiv 1905.10484, section 3; Mallat, theorem 7.10.
 
     Args:
         name: ``"haar"``, or any discrete wavelet of PyWavelets (``"db2"``, ``"bior1.3"``): extra ``wavelets``.
         dims: number of space axes, the last ones.
+        device: where the filters live.
 
     Raises:
-        ValueError: if a size is odd or, on the way back, the number of channels is not a multiple of 2^dims.
+        ValueError: if a size is odd or, in the inverse, the number of channels is not a multiple of ``2**dims``.
         ImportError: if PyWavelets is not installed and the wavelet is not Haar.
 
     Example:
@@ -79,7 +80,7 @@ class Wavelet(Derived, Transition):
         return f"{self.name!r}, dims={self.dims}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Split [B,C,*space] into [B,2^dims C,*space/2]."""
+        """Split ``[B,C,*space]`` into ``[B,2^dims C,*space/2]``."""
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
             if self._shares_products():
@@ -91,30 +92,30 @@ class Wavelet(Derived, Transition):
 
     @property
     def bands(self) -> int:  # pyright: ignore
-        """Channels made of one."""
+        """The number of channels made of each channel."""
         return 2**self.dims
 
     @property
     def orthogonal(self) -> bool:  # pyright: ignore
-        """Whether both filter banks are the same."""
+        """Whether analysis and synthesis use the same filters."""
         return self._same
 
     def _shares_products(self) -> bool:
-        """Whether the shorter way of the Haar transform serves: the same bits; its gradients are rounded otherwise."""
+        """Return whether the shorter Haar transform can be used: the same bits, but differently rounded gradients."""
         return self.bit_exact and not torch.is_grad_enabled()
 
     def _stack(self, low: Tensor, high: Tensor, axis: int) -> Tensor:
-        """Two of [B,done*C,...] to [B,done*2*C,...] with the newest band bit lowest among the bands."""
+        """Merge two of [B,done*C,...] to [B,done*2*C,...] with the newest band bit lowest among the bands."""
         done = 2 ** (self.dims - axis)
         return torch.stack((low.unflatten(1, (done, -1)), high.unflatten(1, (done, -1))), 2).flatten(1, 3)
 
     def _unstack(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        """Return the way back of `_stack`, to two of [B,done,C,...]."""
+        """Invert `_stack`, to two of [B,done,C,...]."""
         low, high = x.unflatten(1, (2 ** (self.dims - axis), 2, -1)).unbind(2)
         return low, high
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Merge [B,2^dims C,*space] into [B,C,2*space]."""
+        """Merge ``[B,2^dims C,*space]`` into ``[B,C,2*space]``."""
         _merge_check(x, self.dims)
         for axis in range(1, self.dims + 1):
             if self._shares_products():
@@ -125,7 +126,7 @@ class Wavelet(Derived, Transition):
         return x
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
-        """Haar by three shears rounded to the grid per axis: orthonormal up to the rounding, bit-exactly invertible."""
+        """Apply Haar as three shears per axis rounded to the grid: orthonormal up to rounding, invertible exactly."""
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
             even, odd = x.unflatten(-axis, (-1, 2)).unbind(-axis)
@@ -148,7 +149,7 @@ def _centred(x: Tensor, filters: Tensor, sign: int, axis: int) -> Tensor:
 
 
 def _shears(a: Tensor, b: Tensor, grid: float, sign: float) -> tuple[Tensor, Tensor]:
-    """(a+b)/sqrt2 and (a-b)/sqrt2 from (a, b) with ``sign=-1``, the way back with ``sign=1``, rounded to the grid."""
+    """Return (a+b)/sqrt2 and (a-b)/sqrt2 from (a, b) with ``sign=-1``, the inverse with ``sign=1``, on the grid."""
     p, u = math.tan(math.pi / 8), -math.sin(math.pi / 4)
     if sign < 0:
         a = a + round_to(p * b, grid)
@@ -162,7 +163,7 @@ def _shears(a: Tensor, b: Tensor, grid: float, sign: float) -> tuple[Tensor, Ten
 
 
 def _filters(name: str) -> tuple[Tensor, Tensor]:
-    """Analysis and synthesis filters [2,L] in correlation form, float64."""
+    """Return analysis and synthesis filters [2,L] in correlation form, float64."""
     if name in ("haar", "db1"):
         haar = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / math.sqrt(2)
         return haar, haar.clone()
@@ -177,14 +178,16 @@ def _filters(name: str) -> tuple[Tensor, Tensor]:
 
 
 class LearnableOrthogonal(Derived, Transition):
-    """Space to depth followed by a learnable orthogonal mixing of the 2^dims pixels of a block.
+    r"""Space to depth, then a learnable orthogonal mixing of the ``2**dims`` pixels of a block.
 
-    The mixing is ``Q = Haar expm(A - A^T)``, orthogonal for every A; it starts as the Haar transform. Layout and
-    errors as in `Wavelet`. Source: arXiv 1905.10484, section 3, with the filter learned; Lezcano-Casado,
+    The mixing :math:`Q = H \exp(A - A^T)` is orthogonal for every A and is initially the Haar transform H. Layout and
+    errors are as in `Wavelet`. Sources: arXiv 1905.10484, section 3, with a learned filter; Lezcano-Casado,
     Martinez-Rubio, arXiv 1901.08428, for the exponential.
 
     Args:
         dims: number of axes that are halved.
+        device: where the parameters live.
+        dtype: their dtype.
     """
 
     haar: Tensor
@@ -202,7 +205,7 @@ class LearnableOrthogonal(Derived, Transition):
         return [("haar", None, lambda: reduce(torch.kron, [_filters("haar")[0]] * self.dims))]
 
     def reset_parameters(self) -> None:
-        """Start as the Haar transform."""
+        """Set A to zero, so that the mixing is the Haar transform."""
         nn.init.zeros_(self.skew)
 
     def extra_repr(self) -> str:
@@ -210,18 +213,18 @@ class LearnableOrthogonal(Derived, Transition):
         return f"dims={self.dims}"
 
     def matrix(self) -> Tensor:
-        """Return the orthogonal matrix Q [2^dims, 2^dims]."""
+        """Return the orthogonal matrix Q, ``[2^dims, 2^dims]``."""
         skew = self.skew.to(torch.promote_types(self.skew.dtype, torch.float32))  # gradients are NaN in half precision
         return (self.haar.to(skew.dtype) @ torch.linalg.matrix_exp(skew - skew.T)).to(self.skew.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Split [B,C,*space] into [B,2^dims C,*space/2]."""
+        """Split ``[B,C,*space]`` into ``[B,2^dims C,*space/2]``."""
         _split_check(x, self.dims)
         pixels = torch.stack([x[_corner(x, c, self.dims)] for c in product((0, 1), repeat=self.dims)], 1)
         return torch.einsum("qp,bp...->bq...", self.matrix().to(x.dtype), pixels).flatten(1, 2)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Merge [B,2^dims C,*space] into [B,C,2*space]."""
+        """Merge ``[B,2^dims C,*space]`` into ``[B,C,2*space]``."""
         _merge_check(x, self.dims)
         pixels = torch.einsum("qp,bq...->bp...", self.matrix().to(x.dtype), x.unflatten(1, (2**self.dims, -1)))
         for axis in range(1, self.dims + 1):
@@ -236,17 +239,17 @@ def _corner(x: Tensor, corner: tuple[int, ...], dims: int) -> tuple:
 
 
 class CyclicSpaceToDepth(Transition):
-    """Space to depth for regular fields: [B,C,Or,H,W] to [B,4C,Or,H/2,W/2], a regular field again.
+    """Space to depth for regular fields: ``[B,C,Or,H,W]`` to ``[B,4C,Or,H/2,W/2]``, again a regular field.
 
-    The four pixels of a block are numbered around it, from x towards y as the orientations of `SE2`, and regrouped by
-    (pixel - quarter turn of the orientation) mod 4, so that a quarter turn permutes orientations only. It is a
-    permutation: bit-exact, and it composes with every layer on SE(2).
+    The four pixels of a block are numbered around it, from x towards y like the orientations of `SE2`, and regrouped by
+    (pixel - quarter turn of the orientation) mod 4. A quarter turn then permutes orientations only. The map is a
+    permutation, so it is bit-exact and composes with every layer on SE(2).
 
     Args:
-        orientations: Or, a multiple of 4.
+        orientations: number of orientations Or, a multiple of 4.
 
     Raises:
-        ValueError: for odd sizes, other orientations, channels that 4 does not divide on the way back.
+        ValueError: for odd sizes, other orientations, or, in the inverse, channels that 4 does not divide.
     """
 
     bit_exact, bands, orthogonal = True, 4, True
@@ -268,14 +271,14 @@ class CyclicSpaceToDepth(Transition):
             raise ValueError(f"x: expected {self.orientations} orientations, got shape {tuple(x.shape)}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Split [B,C,Or,H,W] into [B,4C,Or,H/2,W/2]."""
+        """Split ``[B,C,Or,H,W]`` into ``[B,4C,Or,H/2,W/2]``."""
         self._check(x)
         _split_check(x, 2)
         pixels = torch.stack([x[..., i::2, j::2] for i, j in self.PIXELS], 1).unflatten(3, (4, -1))
         return torch.stack([pixels[:, :, :, q].roll(-q, 1) for q in range(4)], 3).flatten(3, 4).flatten(1, 2)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Merge [B,4C,Or,H,W] into [B,C,Or,2H,2W]."""
+        """Merge ``[B,4C,Or,H,W]`` into ``[B,C,Or,2H,2W]``."""
         self._check(x)
         _merge_check(x, 2)
         groups = x.unflatten(1, (4, -1)).unflatten(3, (4, -1))

@@ -1,4 +1,4 @@
-"""What a recomputed layer owes to hooks and subclasses: the calls and gradients that plain autograd would show."""
+"""Hooks and subclasses in recomputed layers: they receive the calls and gradients of plain autograd."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def _any(holder: object, names: tuple[str, ...], word: str) -> bool:
 
 
 def hooked(layer: nn.Module, word: str = "hooks", everywhere: bool = True) -> bool:
-    """Whether a hook whose kind contains ``word`` acts on ``layer``, a module inside it or (``everywhere``) all."""
+    """Return whether a hook of a kind with ``word`` acts on ``layer``, a module in it or (``everywhere``) all."""
     if everywhere and _any(torch_module, GLOBAL_HOOKS, word):
         return True
     return any(_any(module, MODULE_HOOKS, word) for module in layer.modules())
 
 
 def describes_forward(layer: nn.Module, name: str) -> bool:
-    """Whether what the class of ``layer`` says by its attribute ``name`` surely belongs to what the layer computes.
+    """Return whether the attribute ``name`` of the class of ``layer`` certainly describes what the layer computes.
 
     It does not when a subclass or the object itself overrides something that the class with ``name`` has, or when hooks
     see or change what happens inside.
@@ -70,23 +70,23 @@ class _Kept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, name: str) -> Tensor:  # pyright: ignore
         ctx.name = name
-        return y.data  # its own version: that the state is overwritten later is not the error to report
+        return y.data  # its own version, because overwriting the state later is not the error to report
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
         raise RuntimeError(
-            f"{ctx.name}: expected tensors taken out of a layer of a reversible stack to be used for their values, "
-            "got a gradient for one; return it through the stack, or use memory='plain'"
+            f"{ctx.name}: expected no gradient for a tensor taken out of a layer of a reversible stack, "
+            "got one; return the tensor through the stack, or use memory='plain'"
         )
 
 
 def refuse_gradients(y: Tensor, name: str) -> Tensor:
-    """``y`` as a tensor that asks for gradients and raises, naming the layer, when one comes."""
+    """Return ``y`` as a tensor that asks for gradients and raises, naming the layer, when one comes."""
     return _Kept.apply(y.detach().requires_grad_(), name)  # pyright: ignore
 
 
 class _SeparateNode(torch.autograd.Function):
-    """An output as a node of its own."""
+    """An output as a separate node."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # pyright: ignore
@@ -98,10 +98,10 @@ class _SeparateNode(torch.autograd.Function):
 
 
 def separate_node(x: Tensor) -> Tensor:
-    """One output of several as a node of its own: its hooks are not called when only the others get gradients."""
+    """Return one output as a separate node, whose hooks are not called if only other outputs get gradients."""
     return _SeparateNode.apply(x)  # pyright: ignore
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors agree bit for bit, NaN with NaN."""
+    """Return whether two tensors agree bit for bit, NaN with NaN."""
     return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, 0.0, 0.0, equal_nan=True)

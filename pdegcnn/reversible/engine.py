@@ -37,17 +37,17 @@ class Rule:
 
 
 def transformed(x: Tensor) -> bool:
-    """Whether ``x`` is inside a transform of torch.func."""
+    """Return whether ``x`` is inside a transform of torch.func."""
     return torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore
 
 
 def traced() -> bool:
-    """Whether operations are being recorded by torch.compile, torch.export or torch.jit.trace."""
+    """Return whether operations are being recorded by torch.compile, torch.export or torch.jit.trace."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
 
 
 def values_can_be_read(x: Tensor) -> bool:
-    """Whether the values of ``x`` can be looked at."""
+    """Return whether the values of ``x`` can be read."""
     return not (traced() or x.is_meta or transformed(x))
 
 
@@ -62,16 +62,16 @@ def evaluate(
     values: dict[str, Tensor] | None = None,
     inner: torch.dtype | None = None,
 ) -> Tensor:
-    """``f(state)`` in the dtype of the state, computed in the dtype ``inner``; checks what the layer returned."""
+    """Return ``f(state)`` in the dtype of the state, computed in the dtype ``inner``; check the output."""
     y = state if inner is None else state.to(inner)
-    counted = values_can_be_read(y) and not y.is_inference()  # neither a trace nor inference mode knows versions
+    counted = values_can_be_read(y) and not y.is_inference()  # traces and inference mode have no versions
     version = y._version if counted else None
     out = layer(y) if values is None else functional_call(layer, values, (y,))
     name = _name(layer, index)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: expected it to return one torch.Tensor, got {type(out).__name__}")
     if version is not None and y._version != version:
-        raise ValueError(f"{name}: expected a layer that leaves its input as it is, got one that changes it in place")
+        raise ValueError(f"{name}: expected a layer that does not change its input, got one that changes it in place")
     if out.shape != y.shape:
         raise ValueError(
             f"{name}: expected an output of the shape of its input {tuple(y.shape)}, got {tuple(out.shape)}"
@@ -80,7 +80,7 @@ def evaluate(
 
 
 def add_increment(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bool = False) -> Tensor:
-    """``v + sign h^2 out``, the increment rounded in exact mode; written over ``v`` when it is one's own."""
+    """Return ``v + sign h^2 out``, the increment rounded in exact mode; written over ``v`` if the caller owns it."""
     scale = sign * rule.h2
     if rule.grid is not None and torch.is_grad_enabled():
         out, scale = round_to(out, rule.grid, rule.h2), sign
@@ -90,7 +90,7 @@ def add_increment(v: Tensor, out: Tensor, rule: Rule, sign: float = 1.0, own: bo
 
 
 def piecewise(module: Transition, x: Tensor) -> bool:
-    """Whether `apply_transition` goes by a few channels at a time; then its result is a tensor of one's own."""
+    """Return whether `apply_transition` processes a few channels at a time; its result is then a new tensor."""
     noted = torch.is_grad_enabled() or traced() or transformed(x)
     return not noted and x.numel() > 0 and describes_forward(module, "bands") and bool(module.bands)
 
@@ -105,7 +105,7 @@ def apply_transition(module: Transition, x: Tensor, rule: Rule, inverse: bool = 
 
 
 def step(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-    """One element of the stack under plain autograd."""
+    """Apply one element of the stack under plain autograd."""
     if isinstance(layer, Transition):
         return apply_transition(layer, y, rule), apply_transition(layer, v, rule)
     v = add_increment(v if rule.keep == 1.0 else v * rule.keep, evaluate(layer, index, y, inner=rule.inner), rule)
@@ -137,7 +137,7 @@ class Plan:
 
 
 def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[dict[str, int]]]:
-    """All parameters, each once, and for every layer the place of each of its parameters."""
+    """Return all parameters, each once, and for every layer the place of each of its parameters."""
     params: list[Tensor] = []
     places: dict[int, int] = {}
     names = []
@@ -166,7 +166,7 @@ def peak(y: Tensor, v: Tensor) -> Tensor:
 
 
 def _same_parameters(layer: nn.Module, values: dict[str, Tensor]) -> bool:
-    """Whether the module itself holds these very tensors: then it can be called as it is."""
+    """Return whether the module itself holds these tensors and can be called unchanged."""
     return all(p is values[name] for name, p in named_parameters(layer))
 
 
@@ -186,7 +186,7 @@ def _run(plan: Plan, index: int, layer: nn.Module, y: Tensor, values: dict[str, 
 
 
 def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: bool) -> tuple[Tensor, Tensor]:
-    """Both states through a transition in forward; its hooks may look at them but not change them."""
+    """Move both states through a transition in forward; hooks may read but not change them."""
     states = []
     for x, flow in zip((y, v), plan.flows[-1]):
         if not (plan.record and hooked(layer)):
@@ -197,8 +197,8 @@ def _move(plan: Plan, index: int, layer: Transition, y: Tensor, v: Tensor, own: 
             out = apply_transition(layer, seen, plan.rule).detach()
         if plan.rule.grid is None and values_can_be_read(x) and not same_values(out, layer.forward(x)):
             raise ValueError(
-                f"{_name(layer, index)}: expected hooks that leave the input and output of a transition as they are, "
-                "got one that changes them; its inverse would not undo that (memory='plain' needs no inverse)"
+                f"{_name(layer, index)}: expected hooks that do not change the input or output of a transition, "
+                "got one that does; the inverse would not undo that (memory='plain' needs no inverse)"
             )
         states.append(out)
     wants = any(p.requires_grad for _, p in named_parameters(layer))
@@ -226,7 +226,7 @@ def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[
 
 
 def _add_increment(layer: nn.Module, index: int, y: Tensor, v: Tensor, rule: Rule) -> None:
-    """``v <- v + h^2 f(y)``, piece by piece where the layer says how."""
+    """Apply ``v <- v + h^2 f(y)``, piece by piece if the layer supports it."""
     if not describes_forward(layer, "pieces"):
         add_increment(v, evaluate(layer, index, y, inner=rule.inner), rule, own=True)
         return
@@ -263,7 +263,7 @@ class StackFunction(torch.autograd.Function):
                         v = v.mul_(rule.keep) if own else v * rule.keep
                     v = add_increment(v, out, rule, own=own)
                     del out
-                    seen = plan.record and not plan.flows[index][0]  # what the layer shows to others stays usable
+                    seen = plan.record and not plan.flows[index][0]  # tensors that the layer exposes stay usable
                     y = y.add_(v) if own and not seen else y + v
                     own = True
             replay.finish(layer)
@@ -315,8 +315,7 @@ class _Handle(torch.autograd.Function):
 class Backwards:
     """The backward walk through a stack: rebuilds the states (y, v) and pulls the gradients (gy, gv) back.
 
-    A gradient that is None is zero, and known to be. ``own`` says that these tensors are the walk's own, so that they
-    may be overwritten.
+    A gradient of None is zero. ``own`` says that the walk owns these tensors and may overwrite them.
     """
 
     def __init__(
@@ -358,7 +357,7 @@ class Backwards:
             raise RuntimeError(
                 "ReversibleStack(exact=True): the states rebuilt in the backward pass are not those of the forward "
                 "pass. Expected layers that return the same bits for the same input; got one that does not "
-                "(a random number generator of its own, or a non-deterministic kernel)"
+                "(a private random number generator, or a non-deterministic kernel)"
             )
         return self.gy, self.gv, self.grads
 
@@ -460,7 +459,7 @@ class Backwards:
         self.own = False
 
     def _transition_in_pieces(self, layer: Transition, index: int) -> None:
-        """As `_transition`, over the states; the transpose of an orthogonal map is its inverse."""
+        """Do the same as `_transition` in place; the transpose of an orthogonal map is its inverse."""
         rule = self.plan.rule
         turn = rule.grid is None and layer.orthogonal and describes_forward(layer, "orthogonal")
         for state, name, flow in zip("vy", ("gv", "gy"), reversed(self.plan.flows[index])):

@@ -1,4 +1,4 @@
-"""How much memory a training step needs, found by running it on the meta device."""
+"""Memory of a training step, measured by running it on the meta device."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Loss = Callable[[Any], Tensor]
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes of one training step (forward, sum, backward) of a model, by way of storing its activations.
+    """Bytes of one training step (forward, sum, backward) of a model, for each way of storing its activations.
 
     Attributes:
         parameters: bytes of parameters and buffers.
         gradients: bytes of the parameters' gradients.
         states: bytes of the largest pair of states (y, v) of its reversible stacks; 0 without one.
-        temporaries: what is left of the reversible peak beyond gradients and states.
-        plain: peak beyond the parameters when all activations are stored.
-        checkpoint: the same with a checkpoint per layer.
-        checkpoint_sqrt: the same with checkpoints every square root of the depth.
-        reversible: the same with states rebuilt.
+        temporaries: part of the reversible peak that is neither gradients nor states.
+        plain: peak beyond the parameters if all activations are stored.
+        checkpoint: peak with a checkpoint per layer.
+        checkpoint_sqrt: peak with checkpoints every square root of the depth.
+        reversible: peak if states are rebuilt.
     """
 
     parameters: int
@@ -77,7 +77,7 @@ class _Live(TorchDispatchMode):
 def _peak(
     model: nn.Module, shape: Sequence[int], dtype: torch.dtype, memory: str, workspace: bool, loss: Loss
 ) -> tuple[int, int]:
-    """Peak bytes beyond the parameters, and the largest pair of states."""
+    """Return the peak bytes beyond the parameters, and the largest pair of states."""
     states = [0]
 
     def note(_module, _inputs, output) -> None:
@@ -100,20 +100,20 @@ def _total(out: object) -> Tensor:
 def memory_estimate(
     model: nn.Module, input_shape: Sequence[int], dtype: torch.dtype | None = None, loss: Loss | None = None
 ) -> MemoryEstimate:
-    """Estimate the memory of one training step on an input of ``input_shape``, without running it on real data.
+    """Estimate the memory of one training step on an input of ``input_shape``, without allocating it.
 
-    The step runs on the meta device and the bytes of all live tensors are counted, for the model as it would be with
-    each way of storing activations (``memory`` of `ReversibleStack`). For a model on the CPU what a convolution holds
-    while it runs is added (`workspace`); workspaces of other operators and devices, the allocator's own losses (some
-    megabytes) and the optimiser's state are not seen. Operators with compiled versions (the PDE terms) are counted as
-    their portable versions, which hold up to three times as much: an upper bound.
+    The step runs on the meta device and counts the bytes of all live tensors, for each way of storing activations
+    (``memory`` of `ReversibleStack`). For a model on the CPU the workspace of convolutions is added (`workspace`).
+    Workspaces of other operators and devices, losses of the allocator (some megabytes) and the state of the optimiser
+    are not included. Compiled operators (the PDE terms) are counted as their portable versions, which need up to three
+    times as much: an upper bound.
 
     Args:
         model: any model of one tensor; its stacks may be in any mode. It is not changed.
         input_shape: the input's shape, with the batch.
-        dtype: the input's dtype; that of the first parameter unless told.
-        loss: function of the model's output, without data of its own, to the scalar that is differentiated; the sum
-            unless told, which is the leanest: a mean of squares holds two more states.
+        dtype: the input's dtype; None: that of the first parameter.
+        loss: function of the model's output, without its own data, to the scalar that is differentiated; None: the
+            sum, which needs least: a mean of squares holds two more states.
 
     Raises:
         TypeError: if ``model`` is not a module.

@@ -23,22 +23,29 @@ from pdegcnn.reversible.symmetric import (
 
 
 class NormalizedSymmetricConv(SymmetricConv):
-    """The symmetric layer ``f(y) = -K^T act(N(K y))`` on signals [B,channels,*space], N being batch norm.
+    r"""The symmetric layer :math:`f(y) = -K^T \sigma(N(K y))` on signals ``[B,channels,*space]`` with batch norm N.
 
-    Without N, f and its derivative by K are small where K is small, and a stack learns slowly; with N the size of
-    ``K y`` does not matter. In eval mode N is an affine map for each channel, and goes into the first kernel: the layer
-    then runs piece by piece as `SymmetricConv` does. In training mode the Jacobian is not symmetric: N mixes samples.
-    Each process takes the statistics of its own part of the batch.
-    Sources: as `SymmetricConv`; Ioffe, Szegedy, *Batch Normalization*, arXiv 1502.03167.
+    Without N, f and its derivative with respect to K are small if K is small, and a stack learns slowly; with N the
+    scale of ``K y`` does not matter. In evaluation mode N is an affine map of each channel and is merged into the first
+    kernel, so the layer runs piece by piece like `SymmetricConv`. In training mode the Jacobian is not symmetric,
+    because N mixes samples. Each process takes the statistics of its own part of the batch. Sources: as for
+    `SymmetricConv`; Ioffe, Szegedy, *Batch Normalization*, arXiv 1502.03167.
 
     Args:
-        channels, kernel_size, dims, rank, activation, init_norm, device, dtype: as in `SymmetricConv`.
-        momentum: weight of the newest batch in the running statistics, in [0, 1].
+        channels: as in `SymmetricConv`.
+        kernel_size: as in `SymmetricConv`.
+        dims: as in `SymmetricConv`.
+        rank: as in `SymmetricConv`.
+        activation: as in `SymmetricConv`.
+        init_norm: as in `SymmetricConv`.
+        momentum: weight of the latest batch in the running statistics, in [0, 1].
         eps: added to the variance, positive.
+        device: where the parameters live.
+        dtype: their dtype.
 
     Raises:
-        ValueError: for a size out of range, an input of other channels or rank, or one value a channel in training.
-        TypeError: for an argument of another type.
+        ValueError: for a size out of range, an input of other channels or rank, or one value per channel in training.
+        TypeError: if an argument has the wrong type.
     """
 
     running_mean: Tensor
@@ -66,15 +73,15 @@ class NormalizedSymmetricConv(SymmetricConv):
         self.register_buffer("running_var", torch.ones_like(self.bias))
 
     def reset_parameters(self) -> None:
-        """Random K of spectral norm at most ``init_norm``; N begins as the standard one."""
+        """Draw K with a spectral norm of at most ``init_norm``; reset N to the standard normalisation."""
         super().reset_parameters()
-        if hasattr(self, "scale"):  # not yet while `SymmetricConv` is made
+        if hasattr(self, "scale"):  # missing while `SymmetricConv` is constructed
             nn.init.ones_(self.scale)
             nn.init.zeros_(self.running_mean)
             nn.init.ones_(self.running_var)
 
     def _folded(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """K and b that ``N(K y)`` has in eval mode."""
+        """Return K and b that ``N(K y)`` has in eval mode."""
         factor = self.scale.to(weight.dtype) / (self.running_var.to(weight.dtype) + self.eps).sqrt()
         kernel = weight * factor.view(-1, *[1] * (weight.ndim - 1))
         return kernel, bias - self.running_mean.to(weight.dtype) * factor
@@ -83,7 +90,9 @@ class NormalizedSymmetricConv(SymmetricConv):
         pad = self._padding()
         if self.training:
             z = CONV[self.dims](y, weight, padding=pad)
-            wide = torch.promote_types(z.dtype, self.scale.dtype) != self.scale.dtype  # torch wants it the other way
+            wide = (
+                torch.promote_types(z.dtype, self.scale.dtype) != self.scale.dtype
+            )  # torch uses the opposite convention
             own = z.to(self.scale.dtype) if wide else z
             moments = self.running_mean, self.running_var
             own = F.batch_norm(own, *moments, self.scale, self.bias, True, self.momentum, self.eps)
@@ -95,7 +104,7 @@ class NormalizedSymmetricConv(SymmetricConv):
         return -adjoint(ACTIVATIONS[self.activation](z), weight, pad)
 
     def pieces(self, y: Tensor) -> Iterator[Piece]:
-        """`forward` without gradients: piece by piece in eval mode, as a whole in training mode."""
+        """Compute `forward` without gradients: piece by piece in evaluation mode, as a whole in training mode."""
         if self.training or needs_float32(y, self.kernel_size):
             yield Piece(1, 0, self.channels, self(y))
             return

@@ -1,4 +1,4 @@
-"""What a recomputation must find again: random numbers, buffers, autocast."""
+"""State that a recomputation restores: random numbers, buffers, autocast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RandomState:
             torch.cuda.set_rng_state(self.cuda, self.device)
 
     def same(self, other: RandomState) -> bool:
-        """Whether no random number was drawn between the two."""
+        """Return whether no random number was drawn between the two."""
         if not torch.equal(self.cpu, other.cpu):
             return False
         return self.cuda is None or other.cuda is None or torch.equal(self.cuda, other.cuda)
@@ -63,7 +63,7 @@ class Autocast:
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    """Whether two buffers are known to hold the same values (batch norm writes without raising the version)."""
+    """Return whether two buffers are known to hold the same values (batch norm writes without raising the version)."""
     if a.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(a):  # pyright: ignore
         return False
     return torch.equal(a, b)
@@ -98,9 +98,7 @@ def _kept(value: Any) -> Any:
 
 
 class LayerReplay:
-    """What one layer found when it ran forward: its settings, old values of the buffers that it changed, the random
-    state that it used.
-    """
+    """The state of one layer before its forward pass: settings, old values of changed buffers, random numbers."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.settings = Settings(layer)

@@ -19,17 +19,14 @@ from pdegcnn.reversible.transition import Transition
 
 @dataclass(frozen=True)
 class StabilityReport:
-    """What `stability_report` found.
+    r"""The results of `stability_report`.
 
     Attributes:
-        step_norms: for each layer, an estimate of ``h^2 ||J_f||`` at the given state. A leapfrog step with a symmetric
-            negative Jacobian is stable only if it is at most 4; with kernels that vary in depth this is not enough.
+        step_norms: for each layer, an estimate of :math:`h^2 \|J_f\|` at the given state. A leapfrog step with a
+            symmetric negative Jacobian is stable only if it is at most 4; with kernels that vary in depth this is not
+            sufficient.
         growths: for each layer (and transition), the factor by which it changed the norm of a random perturbation of
             (y, v) that went through all layers before it.
-        growth: largest factor by which the norm of that perturbation grew up to any depth.
-        growth_per_layer: its geometric mean over all layers; ``growth_per_layer ** depth`` is what a deeper stack of
-            the same kind is to be expected to do.
-        bounded: whether every step norm is at most 4.
     """
 
     step_norms: tuple[float, ...]
@@ -37,37 +34,38 @@ class StabilityReport:
 
     @property
     def growth(self) -> float:
-        """The largest product of the first growths, at least 1."""
+        """The largest growth of the perturbation up to any depth, at least 1."""
         return max(1.0, *accumulate(self.growths, mul))
 
     @property
     def growth_per_layer(self) -> float:
-        """The geometric mean of the growths."""
+        """The geometric mean of the growths; its ``depth``-th power estimates the growth of a deeper stack."""
         return math.prod(self.growths) ** (1 / len(self.growths))
 
     @property
     def bounded(self) -> bool:
-        """Whether the necessary condition ``h^2 ||J_f|| <= 4`` holds for every layer."""
+        r"""Whether the necessary condition :math:`h^2 \|J_f\| \le 4` holds for every layer."""
         return all(n <= 4.0 for n in self.step_norms)
 
 
 def stability_report(
     stack: ReversibleStack, y: Tensor, v: Tensor | None = None, *, iterations: int = 8
 ) -> StabilityReport:
-    """Measure how a stack treats the state ``y`` [B,C,...] and a small perturbation of it.
+    """Measure how a stack changes a small perturbation of the state ``y [B,C,...]``.
 
-    Norms of Jacobians come from ``iterations`` steps of power iteration on ``J^T J``, so they are lower bounds that
-    converge from below. Source: arXiv 1905.10484, section 3.1; Haber, Ruthotto, arXiv 1705.03341, section 3.
+    Norms of Jacobians come from power iteration on :math:`J^T J`, so they are lower bounds. Sources: arXiv 1905.10484,
+    section 3.1; Haber, Ruthotto, arXiv 1705.03341, section 3.
 
     Args:
-        stack: the stack, in any mode; put it in eval mode when it holds dropout or batch norm.
+        stack: the stack, in any mode; use evaluation mode if it holds dropout or batch norm.
         y: state.
-        v: velocity; zero unless given.
+        v: velocity; None: zero.
         iterations: steps of power iteration.
 
     Raises:
-        TypeError: if ``stack`` is not a `ReversibleStack`, ``iterations`` not an int, or a state not dense and real.
-        ValueError: for zero iterations, an empty state, states of two shapes, or a state that is not finite.
+        TypeError: if ``stack`` is not a `ReversibleStack`, ``iterations`` is not an int, or a state is not dense and
+            real.
+        ValueError: for zero iterations, an empty state, states of different shapes, or a state that is not finite.
     """
     check.kind("stack", stack, ReversibleStack, "a ReversibleStack")
     check.positive_int("iterations", iterations)
@@ -109,10 +107,10 @@ def _jacobian_norm(layer: torch.nn.Module, y: Tensor, iterations: int) -> float:
 
 
 def depth_smoothness(stack: ReversibleStack | Sequence[torch.nn.Module]) -> Tensor:
-    """``sum over j and parameters of ||theta_{j+1} - theta_j||^2``, to be added to a loss: smooth kernels in depth.
+    r"""Return :math:`\sum_j \|\theta_{j+1} - \theta_j\|^2` over layers j: a penalty for kernels rough in depth.
 
-    Neighbours are compared when they are of the same type with parameters of the same shapes. Source: Haber,
-    Ruthotto, *Stable Architectures for Deep Neural Networks*, arXiv 1705.03341, eq. 4.2.
+    Neighbours are compared if they have the same type and parameters of the same shapes. Source: Haber, Ruthotto,
+    *Stable Architectures for Deep Neural Networks*, arXiv 1705.03341, eq. 4.2.
 
     Args:
         stack: a `ReversibleStack`, or its layers in order.
@@ -132,12 +130,16 @@ def depth_smoothness(stack: ReversibleStack | Sequence[torch.nn.Module]) -> Tens
 
 
 def safe_initialise(stack: ReversibleStack, h2_norm2: float = 0.05) -> None:
-    """Scale every layer with ``cap_norm`` (the symmetric ones) so that ``h^2 ||K||^2 <= h2_norm2``.
+    r"""Scale every layer that has ``cap_norm`` (the symmetric ones) so that :math:`h^2 \|K\|^2 \le` ``h2_norm2``.
 
-    With kernels that vary independently in depth the condition ``<= 4`` does not prevent growth; 0.05 does in practice.
+    If kernels vary independently in depth, the condition :math:`\le 4` does not prevent growth; 0.05 does in practice.
+
+    Args:
+        stack: the stack.
+        h2_norm2: the bound, positive.
 
     Raises:
-        TypeError: if ``stack`` is not a `ReversibleStack`, or ``h2_norm2`` not a number.
+        TypeError: if ``stack`` is not a `ReversibleStack`, or ``h2_norm2`` is not a number.
         ValueError: if ``h2_norm2`` is not positive and finite.
     """
     check.kind("stack", stack, ReversibleStack, "a ReversibleStack")

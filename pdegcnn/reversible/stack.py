@@ -41,7 +41,7 @@ MANTISSA = {torch.float32: 24, torch.float64: 53}
 
 
 def _fit_to_run(layer: nn.Module, index: int, exact: bool) -> None:
-    """Raise when a layer's parameters (lazy ones, shards of its own) or its hooks would not be there to be used."""
+    """Raise when a layer's parameters (lazy ones, its own shards) or its hooks would not be there to be used."""
     if exact and isinstance(layer, Transition) and hooked(layer, everywhere=False):
         raise ValueError(
             f"layers[{index}] ({type(layer).__name__}): expected no hooks on a transition with exact=True, which uses "
@@ -57,37 +57,37 @@ def _fit_to_run(layer: nn.Module, index: int, exact: bool) -> None:
 
 
 class ReversibleStack(nn.Module):
-    """A telegraph-equation network over any modules, trained without storing its activations.
+    r"""A telegraph-equation network over any modules, trained without storing its activations.
 
-    Each layer: ``v <- (1 - damping) v + h^2 f(y)``, then ``y <- y + v``: leapfrog in velocity form (Lensink, Peters,
-    Haber, arXiv 1905.10484, eq. 4, there as ``y+ = 2y - y- + h^2 f(y)``). Only the last pair of states is kept; the
-    backward pass rebuilds the others. An element that is a `Transition` (a coarsening) acts on both states instead.
+    Each layer f maps the state (y, v) to :math:`v' = (1 - d)\, v + h^2 f(y)`, :math:`y' = y + v'` with damping d:
+    leapfrog in velocity form (Lensink, Peters, Haber, arXiv 1905.10484, eq. 4, there
+    :math:`y_{n+1} = 2 y_n - y_{n-1} + h^2 f(y_n)`). Only the last pair of states is kept; the backward pass rebuilds
+    the others. A `Transition` (a coarsening) acts on both states.
 
     Args:
-        layers: modules with one tensor in and one tensor of the same shape out, or transitions. A layer must not
-            change its input in place. Gradients reach parameters only, not other tensors that a layer closes over.
+        layers: modules with one tensor in and one tensor of the same shape out, or transitions. A layer must not change
+            its input in place. Gradients reach parameters only, not other tensors that a layer refers to.
         h: step size. ``h^2 ||K||^2 <= 4`` is necessary for stability but not sufficient: see `stability_report`.
-        exact: keep states on the grid ``grid`` (increments are rounded, with derivative one), so that the reversal
-            is bit-exact. States must be float32 or float64; leaving the range of exact addition raises.
-        grid: spacing of the grid of ``exact``; 2^-14 unless told, which bounds float32 states by 1024.
-        damping: part of the velocity lost per layer, in [0, 1). Its reverse divides by ``1 - damping`` and amplifies
+        exact: keep states on the grid ``grid`` (increments are rounded, with derivative one), so that the reversal is
+            bit-exact. States must be float32 or float64; values outside the range of exact addition raise an error.
+        grid: spacing of the grid of ``exact``; the default 2^-14 bounds float32 states by 1024.
+        damping: part of the velocity lost per layer, in [0, 1). The reverse divides by ``1 - damping`` and amplifies
             rounding by ``(1 - damping)^-depth``: keep it 0, or the product ``damping * depth`` below about 5.
-        memory: ``"reversible"``, ``"plain"`` (autograd stores everything: faster, and no larger under five or six
+        memory: ``"reversible"``, ``"plain"`` (autograd stores everything: faster, and no larger below five or six
             layers), ``"checkpoint"`` (per layer) or ``"checkpoint_sqrt"``. The map is the same.
-        check_finite: raise when the last states hold a NaN or an infinity.
-        output: ``"states"`` gives both of the last states, ``"state"`` the first alone, as parts of an `nn.Sequential`
-            do.
+        check_finite: raise an error if the last states hold a NaN or an infinity.
+        output: ``"states"`` returns both of the last states, ``"state"`` only y, as modules in `nn.Sequential` do.
 
-    Random numbers are replayed, buffers (batch norm) are updated once a step, autocast and the training mode are
-    entered again. Hooks of layers see what they would under plain autograd; forward hooks run in both passes. A tensor
-    that a layer shows to others, by a hook or an attribute, has values but no gradient. ``torch.func`` transforms and
-    ``create_graph=True`` are right, but store the graph of the whole walk; forward-mode derivatives need
-    ``memory="plain"``. Under ``torch.compile`` a stack is one graph break while gradients are recorded, and part of the
-    graph otherwise. With FSDP, shard the stack as a whole.
+    The backward pass repeats the layers: random numbers are replayed, buffers (batch norm) are updated once a step,
+    autocast and the training mode are restored. Hooks of layers receive what they would under plain autograd; forward
+    hooks run in both passes. A tensor that a layer exposes by a hook or an attribute has values but no gradient.
+    ``torch.func`` transforms and ``create_graph=True`` are supported, but store the graph of all layers; forward-mode
+    derivatives need ``memory="plain"``. Under ``torch.compile`` a stack is one graph break while gradients are
+    recorded, and part of the graph otherwise. With FSDP, shard the stack as a whole.
 
-    States of half precision are kept in float32 inside the stack, whatever ``memory`` is, and layers see them rounded;
-    under autocast the outputs are float32, otherwise they are rounded to the input's dtype. `inverse` of such rounded
-    outputs is refused after more than 64 layers (bfloat16) or 512 (float16); gradients and `drift` do not need it.
+    States of half precision are kept in float32 inside the stack, for all values of ``memory``, and layers receive them
+    rounded. Under autocast outputs are float32, otherwise they are rounded to the input's dtype. `inverse` refuses such
+    rounded outputs after more than 64 layers (bfloat16) or 512 (float16); gradients and `drift` do not depend on it.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -151,26 +151,27 @@ class ReversibleStack(nn.Module):
 
     @property
     def rule(self) -> Rule:
-        """The numbers of a step."""
+        """The step size, damping and grid of a step."""
         return Rule(self.h * self.h, 1.0 - self.damping, self.grid if self.exact else None)
 
     def forward(self, y: Tensor, v: Tensor | None = None, *, overwrite: bool = False) -> Any:
-        """Map states ``y`` [B,C,...] and ``v`` (same shape; zero unless given) to the states after the last layer.
+        """Map states ``y [B,C,...]`` and ``v`` (the same shape) to the states after the last layer.
 
-        Gives a tuple of both, or the first alone with ``output="state"``.
-
-        Without gradients the states are updated in place, coarsenings included, and layers that say how
-        (`SymmetricConv.pieces`) run piece by piece: beyond the two states little memory is held.
+        Without gradients the states are updated in place, coarsenings included, and layers with a method ``pieces``
+        (`SymmetricConv.pieces`) run piece by piece, so little memory is needed beyond the two states.
 
         Args:
             y: state.
-            v: velocity.
-            overwrite: the caller needs ``y`` and ``v`` no more: without gradients they are written over, not copied.
+            v: velocity; None: zero.
+            overwrite: without gradients, overwrite ``y`` and ``v`` instead of copying them.
+
+        Returns:
+            A tuple of both states, or y alone with ``output="state"``.
 
         Raises:
             TypeError: if a state is not a floating tensor (float32 or float64 with ``exact``).
             ValueError: if shapes differ, a layer changes shape or input, or a state is not finite or out of range.
-            RuntimeError: in backward, with ``exact``: a layer was not deterministic.
+            RuntimeError: in backward, with ``exact``, if a layer was not deterministic.
         """
         always = torch.compiler.is_exporting() or torch.jit.is_tracing()  # pyright: ignore
         if always or (traced() and not torch.is_grad_enabled()):
@@ -197,15 +198,16 @@ class ReversibleStack(nn.Module):
         """Map the states after the last layer to those before the first; differentiable by plain autograd.
 
         Raises:
-            RuntimeError: if a layer draws random numbers (its draw of the forward pass is not known here).
-            TypeError: for states of half precision after more layers than `INVERTIBLE` says: their rounding would grow.
+            RuntimeError: if a layer draws random numbers, because those of the forward pass are not known here.
+            TypeError: for states of half precision after more layers than `INVERTIBLE` allows: their rounding would
+                grow.
         """
         deepest = INVERTIBLE.get(y.dtype, math.inf) if isinstance(y, Tensor) else math.inf
         y, v, rule = self._states(y, v)
         if rule.inner is not None and len(self.sequence()) > deepest:
             raise TypeError(
-                f"y: expected states of float32 for the inverse of more than {deepest} layers, got {rule.inner}: what "
-                "they were rounded by would be multiplied by the number of layers"
+                f"y: expected states of float32 for the inverse of more than {deepest} layers, got {rule.inner}, "
+                "whose rounding errors would grow with the number of layers"
             )
         back = self._inverse(y, v, rule)
         return back if rule.inner is None else (back[0].to(rule.inner), back[1].to(rule.inner))
@@ -232,7 +234,7 @@ class ReversibleStack(nn.Module):
 
     @torch.no_grad()
     def drift(self, y: Tensor, v: Tensor | None = None) -> float:
-        """Largest absolute error of ``inverse(forward(y, v))``, relative to the largest input value."""
+        """Return the largest absolute error of ``inverse(forward(y, v))``, relative to the largest input value."""
         y, v, rule = self._states(y, v)
         copies = [(b, b.clone()) for b in self.buffers()]
         out = self._run(y.clone(), v.clone(), rule)
@@ -270,11 +272,11 @@ class ReversibleStack(nn.Module):
             _fit_to_run(layer, index, self.exact)
         params, names = unique_parameters(layers)
         tensors = (y, v, *params)
-        inside = any(transformed(t) for t in tensors)  # what wants a gradient of an outer level is not known
+        inside = any(transformed(t) for t in tensors)  # gradients of outer levels are unknown here
         record = not inside and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         flows = [(inside or y.requires_grad, inside or v.requires_grad)]
         plan = Plan(layers, rule, Autocast(y.device), names, record, flows)
-        forward_mode = _transforms.in_forward_mode()  # it has no backward pass that would need states
+        forward_mode = _transforms.in_forward_mode()  # it has no backward pass, so it needs no states
         if self.memory != "plain" and not (inside or record or forward_mode):
             y, v = run_without_gradients(plan, y, v, own or self.exact)  # exact states are rounded copies
             peaks = plan.peaks
@@ -284,7 +286,7 @@ class ReversibleStack(nn.Module):
                 y, v = separate_node(y), separate_node(v)
             peaks = plan.peaks
         else:
-            plain = forward_mode or _transforms.differentiated(y, v)  # torch.func knows no checkpoints
+            plain = forward_mode or _transforms.differentiated(y, v)  # torch.func does not support checkpoints
             y, v, peaks = self._stored(layers, y, v, rule, "plain" if plain else self.memory)
         if not (values_can_be_read(y) and values_can_be_read(v)):
             return y, v
@@ -341,14 +343,14 @@ class ReversibleStack(nn.Module):
 class Telegraph(ReversibleStack):
     """The telegraph flow of one module: the same ``layer`` applied ``steps`` times with shared parameters.
 
+    Source: arXiv 1905.10484, eq. 3, with a velocity field constant in time.
+
     Args:
         layer: the module f, same shape in and out.
         steps: number of steps.
         h: step size.
         exact: bit-exact reversal.
-        **options: the other arguments of `ReversibleStack`.
-
-    Source: arXiv 1905.10484, eq. 3, with a velocity field constant in time.
+        options: the other arguments of `ReversibleStack`.
     """
 
     def __init__(self, layer: nn.Module, steps: int, h: float = 0.1, exact: bool = False, **options) -> None:
@@ -356,7 +358,7 @@ class Telegraph(ReversibleStack):
         self.steps = check.positive_int("steps", steps)
 
     def sequence(self) -> Sequence[nn.Module]:
-        """Return the module, ``steps`` times."""
+        """Return the module ``steps`` times."""
         return [self.layers[0]] * self.steps
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Modules evaluated piece by piece: without gradients their temporaries need not be as large as the image."""
+"""Evaluation of modules strip by strip, which keeps temporaries small if there are no gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ONEDNN_FROM = 20480
 
 
 class Piece(NamedTuple):
-    """``part`` is what a module gives for the entries ``first`` to ``last`` of ``axis`` of its output."""
+    """The entries ``first`` to ``last`` of a module's output along ``axis``: ``part``."""
 
     axis: int
     first: int
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
 
 def least_rows(shape: Sequence[int], channels: int, dims: int) -> int:
-    """Rows of the first of ``dims`` space axes from which a convolution of [B,channels,*space] is given to oneDNN."""
+    """Return the least number of rows with which a convolution of [B,channels,*space] uses oneDNN."""
     if shape[0] != 1:
         return 1
     return ONEDNN_FROM // max(1, channels * (shape[1 - dims] if dims > 1 else 1)) + 1
@@ -34,10 +34,10 @@ def least_rows(shape: Sequence[int], channels: int, dims: int) -> int:
 def in_strips(
     function: Callable[[Tensor], Tensor], x: Tensor, axis: int, halo: int, least: int = 1, rows: int = 20
 ) -> Iterator[Piece]:
-    """``function(x)``, strip by strip of about ``rows`` rows (for each one of the halo) along ``axis`` (negative).
+    """Return ``function(x)`` by strips of about ``rows`` rows (for each row of the halo) along ``axis`` (negative).
 
     An output row depends on ``halo`` rows on each side of it, and on where the border is only within them. An input of
-    fewer than ``least`` rows is not worth a run of its own.
+    fewer than ``least`` rows is not worth a separate run.
     """
     size = x.shape[axis]
     count = 1 + size // (rows * max(1, halo))

@@ -44,11 +44,11 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 SMALL_BELOW = 4
 """K y counts as small when it has this many times fewer channels than y."""
 LANES = 16
-"""Pieces of K^T are multiples of so many channels: the vectors of a processor."""
+"""Pieces of K^T are multiples of this many channels: the vectors of a processor."""
 
 
 def needs_float32(y: Tensor, sizes: Sequence[int]) -> bool:
-    """Whether a convolution of y is to run in float32 on the CPU though bfloat16 was asked for.
+    """Return whether a convolution of y is to run in float32 on the CPU though bfloat16 was asked for.
 
     In torch 2.13 the gradient of a kernel longer than the volume on some axis holds memory that nobody wrote.
     """
@@ -59,11 +59,13 @@ def needs_float32(y: Tensor, sizes: Sequence[int]) -> bool:
 
 
 def adjoint(z: Tensor, kernel: Tensor, padding: tuple[int, ...]) -> Tensor:
-    """``K^T z``. A single volume of few channels gets empty ones on the CPU: columns would be 27 times the result."""
+    """Return ``K^T z``; on the CPU a single volume is padded by empty channels, which avoids unfolding to columns."""
     dims = kernel.ndim - 2
     if dims == 3 and z.shape[0] == 1 and z.dtype == torch.float32 and z.device.type in ("cpu", "meta"):
         empty = ONEDNN_FROM // (z.shape[2] * z.shape[3]) + 1 - z.shape[1]
-        worth = 4 * (z.shape[1] + empty) <= math.prod(z.shape[2:])  # on tiny volumes the kernel would outweigh columns
+        worth = 4 * (z.shape[1] + empty) <= math.prod(
+            z.shape[2:]
+        )  # on tiny volumes the kernel is larger than the columns
         if worth and 0 < empty <= 9 * kernel.shape[1]:
             z, kernel = F.pad(z, (*(0, 0) * 3, 0, empty)), F.pad(kernel, (*(0, 0) * 4, 0, empty))
     return TRANSPOSED[dims](z, kernel, padding=padding)
@@ -73,7 +75,7 @@ def adjoint(z: Tensor, kernel: Tensor, padding: tuple[int, ...]) -> Tensor:
 def symmetric_vjp(
     y: Tensor, g: Tensor, kernel: Tensor, bias: Tensor, activation: str, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """``f(y)`` and ``J_f(y)^T g`` of ``f(y) = -K^T act(K y + b)``, gradients of the kernel and of b, by hand.
+    """Return ``f(y)`` and ``J_f(y)^T g`` of ``f(y) = -K^T act(K y + b)``, gradients of the kernel and of b, by hand.
 
     With ``s = act'(Ky + b) * Kg``: ``J_f^T g = -K^T s``, ``db = -sum s``, ``dK = -(act(Ky + b) (x) g + s (x) y)``
     (Lensink, Peters, Haber, arXiv 1905.10484, section 4). At most three tensors of the size of y or K y are held.
@@ -109,7 +111,9 @@ def symmetric_vjp(
 
 @torch.no_grad()
 def symmetric_value(y: Tensor, kernel: Tensor, bias: Tensor, activation: str, first: Tensor | None = None) -> Tensor:
-    """``-K^T act(K y + b)`` on [B,C,*space]; nothing is kept for a backward pass: three tensors less at the peak.
+    """Return ``-K^T act(K y + b)`` on [B,C,*space]; nothing is kept for a backward pass.
+
+    This saves three tensors at the peak.
 
     The kernel ``first``, if given, takes the place of K in front of the activation.
     """
@@ -125,7 +129,7 @@ def _inner(y: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
 def symmetric_pieces(
     y: Tensor, kernel: Tensor, bias: Tensor, activation: str, unit: int = 1, first: Tensor | None = None
 ) -> Iterator[Piece]:
-    """`symmetric_value` piece by piece.
+    """Compute `symmetric_value` piece by piece.
 
     Where K y is small, K runs strip by strip and K^T for an eighth of the channels at a time, a multiple of ``unit``;
     else both run on strips.
@@ -166,28 +170,28 @@ def unfolding_bound(kernel: Tensor) -> Tensor:
 
 
 class SymmetricConv(nn.Module):
-    """The symmetric layer ``f(y) = -K^T act(K y + b)`` on signals [B,channels,*space], zero outside the image.
+    r"""The symmetric layer :math:`f(y) = -K^T \sigma(K y + b)` on signals ``[B,channels,*space]``.
 
-    K is a convolution from ``channels`` to ``rank`` channels. With ``rank < channels``, ``K^T K`` is a block matrix of
-    channels x channels convolutions of rank at most ``rank``: block-low-rank, with ``channels * rank * k^dims``
-    numbers instead of ``channels^2 * k^dims``. Its Jacobian ``-K^T diag(act') K`` is symmetric, and negative
-    semi-definite for a monotone ``act``.
+    K is a convolution from ``channels`` to ``rank`` channels, with zeros outside the image. For ``rank < channels``,
+    :math:`K^T K` is a block matrix of channels x channels convolutions of rank at most ``rank`` (block-low-rank), with
+    ``channels * rank * k^dims`` parameters instead of ``channels^2 * k^dims``. The Jacobian
+    :math:`-K^T \operatorname{diag}(\sigma') K` is symmetric, and negative semidefinite if :math:`\sigma` is monotone.
     Sources: arXiv 1905.10484, eq. 7; Peters, Haber, Lensink, arXiv 1912.12137, eqs. 9-11.
 
     Args:
         channels: channels of y.
         kernel_size: odd size, or one odd size per axis.
         dims: number of space axes, 1 to 3.
-        rank: channels of K y; ``channels`` unless told.
+        rank: channels of K y; None: ``channels``.
         activation: ``"relu"``, ``"tanh"``, ``"silu"``, ``"softplus"`` or ``"identity"``.
-        init_norm: spectral norm of K after `reset_parameters`, at most. A stack of depth-varying layers starts stably
-            when ``h^2 init_norm^2 <= 0.05``.
+        init_norm: upper bound of the spectral norm of K after `reset_parameters`. A stack of layers that vary in depth
+            starts stably if ``h^2 init_norm^2 <= 0.05``.
         device: where the parameters live.
         dtype: their dtype.
 
     Raises:
         ValueError: for a size out of range, or an input with other channels or rank.
-        TypeError: for an argument of another type.
+        TypeError: if an argument has the wrong type.
     """
 
     def __init__(
@@ -214,7 +218,7 @@ class SymmetricConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Random K of spectral norm at most ``init_norm``; b = 0."""
+        """Draw K with a spectral norm of at most ``init_norm``; set b to zero."""
         nn.init.normal_(self.weight)
         nn.init.zeros_(self.bias)
         with torch.no_grad():
@@ -226,12 +230,12 @@ class SymmetricConv(nn.Module):
         return f"{self.channels}, kernel_size={self.kernel_size}, rank={self.rank}, activation={self.activation!r}"
 
     def norm_bound(self) -> Tensor:
-        """Return an upper bound of the spectral norm of K, see `unfolding_bound`."""
+        """Return an upper bound of the spectral norm of K (`unfolding_bound`)."""
         return unfolding_bound(self.weight)
 
     @torch.no_grad()
     def cap_norm(self, limit: float) -> None:
-        """Scale K down, if needed, so that `norm_bound` is at most ``limit`` (call it after an optimiser's step)."""
+        """Scale K down if `norm_bound` exceeds ``limit``; call it after a step of the optimiser."""
         self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
 
     def _padding(self) -> tuple[int, ...]:
@@ -243,7 +247,7 @@ class SymmetricConv(nn.Module):
         check.for_weights("y", y, self.weight)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Map [B,channels,*space] to the same shape."""
+        """Map ``[B,channels,*space]`` to the same shape."""
         self._check(y)
         if needs_float32(y, self.kernel_size):
             with torch.autocast("cpu", enabled=False):
@@ -257,7 +261,7 @@ class SymmetricConv(nn.Module):
         return -adjoint(ACTIVATIONS[self.activation](z), weight, self._padding())
 
     def pieces(self, y: Tensor) -> Iterator[Piece]:
-        """`forward` without gradients, piece by piece: temporaries are small beside y."""
+        """Compute `forward` without gradients piece by piece, with temporaries that are small beside y."""
         if needs_float32(y, self.kernel_size):
             yield Piece(1, 0, self.channels, self(y))
             return
@@ -267,10 +271,10 @@ class SymmetricConv(nn.Module):
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """``f(y)``, ``J_f(y)^T g`` and the parameters' gradients, see `symmetric_vjp`; all fresh tensors.
+        """Return :math:`f(y)`, :math:`J_f(y)^T g` and the gradients of parameters (`symmetric_vjp`), all new tensors.
 
         Args:
-            y: state [B,channels,*space].
+            y: state ``[B,channels,*space]``.
             g: cotangent, of the same shape.
             values: parameters ``weight`` and ``bias``.
             wanted: for each of them, whether its gradient is wanted.

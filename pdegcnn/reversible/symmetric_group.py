@@ -22,7 +22,7 @@ from pdegcnn.reversible.symmetric import (
 
 
 def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or``, from +x towards +y (rows run downwards).
+    """Return matrices [Or, k*k, k*k] that turn a k x k kernel by ``2 pi o / Or``, from +x to +y (downwards).
 
     Bilinear interpolation, zero outside the disc of radius k/2; quarter turns permute the taps exactly.
     """
@@ -46,20 +46,20 @@ def turning(orientations: int, size: int, dtype: torch.dtype = torch.float64) ->
 
 
 class SymmetricGroupConv(Derived):
-    """``f(u) = -K^T act(K u + b)`` on signals [B,channels,Or,H,W], with K a group convolution on SE(2).
+    r"""The symmetric layer :math:`f(u) = -K^T \sigma(K u + b)` with a group convolution K, on ``[B,channels,Or,H,W]``.
 
-    K maps ``channels`` to ``rank`` regular fields with a kernel [rank,channels,Or,k,k] that is turned with the
-    orientation it is applied at; K^T is its exact adjoint, a group convolution again, so f commutes with the
-    rotations of the grid. Zero outside the image. Sources: arXiv 1912.12137, eq. 9; Cohen, Welling, *Group Equivariant
-    Convolutional Networks*, arXiv 1602.07576, eq. 11.
+    K maps ``channels`` to ``rank`` regular fields with a kernel ``[rank,channels,Or,k,k]`` that is turned to each
+    orientation. Its exact adjoint :math:`K^T` is a group convolution too, so f commutes with the rotations of the grid.
+    Zero outside the image. Sources: arXiv 1912.12137, eq. 9; Cohen, Welling,
+    *Group Equivariant Convolutional Networks*, arXiv 1602.07576, eq. 11.
 
     Args:
         channels: channels C.
-        orientations: number Or of orientations; equivariance to quarter turns is exact when 4 divides it.
+        orientations: number Or of orientations; equivariance to quarter turns is exact if 4 divides it.
         kernel_size: odd spatial size.
-        rank: channels of K u; ``channels`` unless told.
+        rank: channels of K u; None: ``channels``.
         activation: as in `SymmetricConv`.
-        init_norm: bound of the spectral norm of K after `reset_parameters`.
+        init_norm: upper bound of the spectral norm of K after `reset_parameters`.
         device: where the parameters live.
         dtype: their dtype.
     """
@@ -96,7 +96,7 @@ class SymmetricGroupConv(Derived):
         return [("turn", None, lambda: turning(self.orientations, self.kernel_size))]
 
     def reset_parameters(self) -> None:
-        """Random K of spectral norm at most ``init_norm``; b = 0."""
+        """Draw K with a spectral norm of at most ``init_norm``; set b to zero."""
         nn.init.normal_(self.weight)
         nn.init.zeros_(self.bias)
         if not self.weight.is_meta:
@@ -108,21 +108,21 @@ class SymmetricGroupConv(Derived):
         return f"{self.channels}, orientations={self.orientations}, kernel_size={self.kernel_size}, rank={self.rank}"
 
     def norm_bound(self) -> Tensor:
-        """Return an upper bound of the spectral norm of K, see `unfolding_bound`."""
+        """Return an upper bound of the spectral norm of K (`unfolding_bound`)."""
         return unfolding_bound(self.kernel())
 
     @torch.no_grad()
     def cap_norm(self, limit: float) -> None:
-        """Scale K down, if needed, so that `norm_bound` is at most ``limit`` (call it after an optimiser's step)."""
+        """Scale K down if `norm_bound` exceeds ``limit``; call it after a step of the optimiser."""
         self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
 
     def turned(self, weight: Tensor | None = None) -> Tensor:
-        """Return the kernel at every orientation, [rank,channels,Or,Or,k,k]: axis 2 the place, axis 3 the offset."""
+        """Return the kernel at every orientation, ``[rank,channels,Or,Or,k,k]``: axes 2 orientation, 3 offset."""
         weight, k = self.weight if weight is None else weight, self.kernel_size
         return torch.einsum("opq,rcdq->rcodp", self.turn, weight.flatten(3)).unflatten(-1, (k, k))
 
     def kernel(self, weight: Tensor | None = None) -> Tensor:
-        """K as one planar kernel [rank*Or, channels*Or, k, k], of ``weight`` or of the layer's own."""
+        """Return K as one planar kernel ``[rank*Or, channels*Or, k, k]``, of ``weight`` or the layer's own."""
         n, k = self.orientations, self.kernel_size
         place = torch.arange(n, device=self.weight.device)
         offset = (place[None] - place[:, None]) % n
@@ -130,7 +130,7 @@ class SymmetricGroupConv(Derived):
         return full.transpose(1, 2).reshape(self.rank * n, self.channels * n, k, k)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Map [B,channels,Or,H,W] to the same shape."""
+        """Map ``[B,channels,Or,H,W]`` to the same shape."""
         self._check(u)
         kernel, pad = self.kernel(), self.kernel_size // 2
         bias = self.bias.repeat_interleave(self.orientations)
@@ -148,7 +148,7 @@ class SymmetricGroupConv(Derived):
         check.for_weights("u", u, self.weight)
 
     def pieces(self, u: Tensor) -> Iterator[Piece]:
-        """`forward` without gradients, piece by piece: temporaries are small beside u."""
+        """Compute `forward` without gradients piece by piece, with temporaries that are small beside u."""
         self._check(u)
         n, bias = self.orientations, self.bias.repeat_interleave(self.orientations)
         for piece in symmetric_pieces(u.flatten(1, 2), self.kernel(), bias, self.activation, n):
@@ -159,7 +159,7 @@ class SymmetricGroupConv(Derived):
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """``f(y)``, ``J_f(y)^T g`` and the parameters' gradients, as `SymmetricConv.value_and_vjp`, on [B,C,Or,H,W]."""
+        """Return :math:`f(y)`, :math:`J_f(y)^T g` and gradients of parameters, as `SymmetricConv.value_and_vjp`."""
         asked = wanted.get("weight", False), wanted.get("bias", False)
         with torch.enable_grad():
             weight = values["weight"].detach().requires_grad_(asked[0])

@@ -14,13 +14,15 @@ GROUP = 1 << 17
 class Transition(nn.Module):
     """An invertible map that a `ReversibleStack` applies to both of its states, y and v.
 
-    Subclasses give ``forward`` and ``inverse``; both must be linear in their argument and differentiable.
-    ``bit_exact`` says that ``inverse_on_grid(on_grid(x))`` equals ``x`` bit for bit, which ``exact=True`` needs;
-    ``headroom`` is the factor by which numbers on the way of ``on_grid`` may exceed the largest entry of ``x``.
-    ``bands`` is a number n when ``forward`` makes of every channel by itself n channels, in the order [n,C]; then the
-    map is applied to a few channels at a time, in the place of the state. ``orthogonal`` says that the inverse is also
-    the transpose, which the backward pass then uses.
-    Source: Lensink, Peters, Haber, *Fully Hyperbolic Convolutional Neural Networks*, arXiv 1905.10484, section 3.
+    Subclasses define ``forward`` and ``inverse``; both must be linear in their argument and differentiable. Source:
+    Lensink, Peters, Haber, *Fully Hyperbolic Convolutional Neural Networks*, arXiv 1905.10484, section 3.
+
+    Attributes:
+        bit_exact: ``inverse_on_grid(on_grid(x))`` equals ``x`` bit for bit, which ``exact=True`` needs.
+        headroom: factor by which numbers inside ``on_grid`` may exceed the largest entry of ``x``.
+        bands: number n if ``forward`` maps every channel separately to n channels, in the order [n,C]; the map is then
+            applied to a few channels at a time, in place.
+        orthogonal: the inverse is the transpose, which the backward pass then uses.
     """
 
     bit_exact: bool = False
@@ -37,7 +39,7 @@ class Transition(nn.Module):
         raise NotImplementedError
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
-        """Map a state whose entries are multiples of ``grid`` to such a state, invertibly bit for bit."""
+        """Map a state whose entries are multiples of ``grid`` to such a state, bit-exactly invertibly."""
         return self.forward(x)
 
     def inverse_on_grid(self, x: Tensor, grid: float) -> Tensor:
@@ -54,18 +56,18 @@ def apply_to_channels(module: Transition, x: Tensor, grid: float | None, inverse
 
 
 def _groups(x: Tensor, channels: int) -> list[tuple[int, int]]:
-    """First and last channel of groups that the processor's cache holds."""
+    """Return the first and last channel of groups that the processor's cache holds."""
     size = max(1, GROUP * channels // max(1, x.numel()))
     return [(first, min(first + size, channels)) for first in range(0, channels, size)]
 
 
 def _order(groups: list[tuple[int, int]], bands: int) -> list[int]:
-    """Where in the order (group, band, channel of the group) the blocks of the order (band, channel) are."""
+    """Return where in the order (group, band, channel of the group) the blocks of the order (band, channel) are."""
     return [bands * a + band * (b - a) + c for band in range(bands) for a, b in groups for c in range(b - a)]
 
 
 def _reorder(blocks: Tensor, order: list[int]) -> None:
-    """``blocks[:, i] <- blocks[:, order[i]]`` on [B,blocks,size], a slab of the blocks at a time."""
+    """Apply ``blocks[:, i] <- blocks[:, order[i]]`` on [B,blocks,size], a slab of the blocks at a time."""
     places = torch.tensor(order, device=blocks.device)
     slab = max(1, GROUP // max(1, blocks.shape[0] * blocks.shape[1]))
     for part in blocks.split(slab, 2):
@@ -119,7 +121,7 @@ class Inverse(Transition):
     """The inverse of a transition: refinement is ``Inverse(coarsening)``, with the same parameters.
 
     Args:
-        transition: the `Transition` to run backwards. It is a submodule: parameters are shared, not copied.
+        transition: the `Transition` to invert. It is a submodule: parameters are shared, not copied.
     """
 
     def __init__(self, transition: Transition) -> None:
@@ -131,12 +133,12 @@ class Inverse(Transition):
 
     @property
     def bands(self) -> int | None:  # pyright: ignore
-        """Those of the transition, of which this is the way back."""
+        """The number of bands of the transition that this one inverts."""
         return self.transition.bands if describes_forward(self.transition, "bands") else None
 
     @property
     def orthogonal(self) -> bool:  # pyright: ignore
-        """Whether the transition is, and so its inverse."""
+        """Whether the transition is orthogonal, and so its inverse."""
         return self.transition.orthogonal and describes_forward(self.transition, "orthogonal")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +147,7 @@ class Inverse(Transition):
 
     def inverse(self, x: Tensor) -> Tensor:
         """Map a fine state back to the coarse level."""
-        return self.transition.forward(x)  # not a call: hooks belong to the way that goes forward
+        return self.transition.forward(x)  # not a call: hooks belong to the forward direction
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
         """Refine bit-exactly on the grid."""

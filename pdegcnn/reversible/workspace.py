@@ -1,4 +1,4 @@
-"""What a convolution on the CPU holds while it runs, beyond its operands: blocked copies, or columns."""
+"""Memory of a convolution on the CPU beyond its operands: blocked copies, or columns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def _bytes(t: Tensor) -> int:
 
 
 def _blocked(t: Tensor) -> int:
-    """Bytes of a copy whose channels are padded to whole vectors."""
+    """Return bytes of a copy whose channels are padded to whole vectors."""
     lanes = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
     return _bytes(t) // max(1, t.shape[1]) * (-(-t.shape[1] // lanes) * lanes)
 
 
 def _slow(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Sequence) -> bool:
-    """Whether torch unfolds the input into columns, because oneDNN does not serve this dtype or size."""
+    """Return whether torch unfolds the input into columns, because oneDNN does not serve this dtype or size."""
 
     def dummy(t: Tensor | None) -> Tensor | None:
         return None if t is None else torch.empty(1, dtype=t.dtype).expand(t.shape)
@@ -34,13 +34,13 @@ def _slow(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Sequence) ->
 
 
 def _image(x: Tensor, out: Tensor, transposed: bool, weight: Tensor) -> int:
-    """Bytes for computing ``out`` from ``x``, with the result itself."""
+    """Return the bytes needed to compute ``out`` from ``x``, including the result."""
     copy = 0 if not transposed and x.shape[1] < PLAIN_BELOW else _blocked(x)
     return _bytes(weight) + max(copy + _blocked(out), _blocked(out) + _bytes(out))
 
 
 def convolution_peak(func: torch._ops.OpOverload, args: Sequence, out: Tensor | Sequence[Tensor | None]) -> int:
-    """Bytes at the peak of a convolution or of its backward pass, beyond its operands, results included.
+    """Return bytes at the peak of a convolution or of its backward pass, beyond its operands, results included.
 
     Measured on x86 processors with torch 2.13 for one to three axes; float64 and small volumes go by columns. Other
     operators give 0.

@@ -1,4 +1,7 @@
-"""What a signal lives on. One file per space; a new space is a new file and a line in ``SPACES``."""
+"""Spaces on which signals live: the plane, volumes, SE(2), the sphere, SO(3) and meshes.
+
+A space holds its layout, its group or gauge, and how signals move. To add one, write a file and enter it in ``SPACES``.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,12 @@ Entry = TypeVar("Entry")
 
 
 def by_family(space: Space, table: Mapping[type[Space], Entry]) -> Entry | None:
-    """Return what a table by families of spaces holds for ``space``, or None."""
+    """Return the entry for ``space`` in a table whose keys are classes of spaces, or None.
+
+    Args:
+        space: a space; the class nearest to its own in the order of inheritance is taken.
+        table: classes of spaces with an entry each.
+    """
     return next((entry for family, entry in table.items() if isinstance(space, family)), None)
 
 

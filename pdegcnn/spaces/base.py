@@ -1,29 +1,54 @@
-"""What every space offers: a tensor layout and motions of signals; homogeneous spaces also a group law."""
+"""Base classes of spaces: a tensor layout and motions of signals; homogeneous spaces also have a group law."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import Numbers
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SMALL = 1e-3
 """Below this angle (radians) :func:`sinc` is its series, whose next term no float sees."""
 
 
 def sinc(angle: Tensor) -> Tensor:
-    """``sin(angle) / angle``, with derivatives of any order also at zero, where :func:`torch.sinc` has one only."""
+    """Return ``sin(angle) / angle`` with derivatives of any order at zero, where :func:`torch.sinc` has one."""
     small = angle.abs() < SMALL
     square = torch.where(small, angle, 0.0) ** 2
     return torch.where(small, 1 - square / 6 + square**2 / 120, torch.sinc(torch.where(small, 1.0, angle) / math.pi))
 
 
+class MotionOptions(TypedDict, total=False):
+    """What a motion of signals is named by; each space knows some of these.
+
+    Attributes:
+        angle: degrees, counter-clockwise: about the centre of images; of volumes about ``axis``.
+        axis: direction (x, y, z) that volumes turn about by ``angle``; z by default.
+        shift: whole pixels (rows, columns) or voxels (slices, rows, columns), periodically.
+        rotation: matrix ``[3,3]`` of a rotation of the sphere, or of an orthogonal map of volumes.
+        exact: on spheres, whether a rotation that maps the grid to itself moves samples; True by default.
+        symmetry: image of each vertex under an isometry of a mesh onto itself.
+    """
+
+    angle: float
+    axis: Sequence[float]
+    shift: Sequence[int]
+    rotation: Tensor
+    exact: bool
+    symmetry: Numbers
+
+
 class Space(ABC):
-    """What signals live on. Signals are plain tensors laid out as ``layout`` says.
+    """The domain of signals, with the motions that act on it. Signals are plain tensors laid out as ``layout`` says.
 
     Vectors are tensors ``[..., dim]`` in the space's frame.
     """
@@ -38,7 +63,7 @@ class Space(ABC):
     @property
     @abstractmethod
     def layout(self) -> str:
-        """Axes of a signal, for example ``[B,C,Or,H,W]``."""
+        """The axes of a signal, for example ``[B,C,Or,H,W]``."""
 
     orientations: int = 1
     """Number of samples of the axis of orientations; 1 for spaces without such an axis."""
@@ -47,61 +72,84 @@ class Space(ABC):
 
     @property
     def base_ndim(self) -> int:
-        """Number of axes of a signal after the batch, the channels and the orientations."""
+        """The number of axes of a signal after batch, channels and orientations."""
         return self.signal_ndim - 2 - self.has_orientations
 
     @property
     def metric_dim(self) -> int:
-        """Dimension that invariant metrics have: that of the group, unless the space admits fewer."""
+        """The dimension of invariant metrics: that of the group, unless the space admits fewer."""
         return self.dim
 
     @property
     def grid_spacing(self) -> Tensor:
-        """Length of a grid step along each frame vector, ``[dim]``, float64: how far a new layer convects."""
+        """The length of a grid step along each frame vector, ``[dim]``, float64: how far new layers convect."""
         return torch.ones(self.dim, dtype=torch.float64)
 
     @property
     def metric_scale(self) -> Tensor:
-        """Length along each frame vector that a new layer's metric takes as about one, ``[metric_dim]``, float64."""
+        """The length along each frame vector that costs about one in a new metric, ``[metric_dim]``, float64."""
         return torch.ones(self.metric_dim, dtype=torch.float64)
 
     @property
     def signal_ndim(self) -> int:
-        """Rank of a signal tensor."""
+        """The number of axes of a signal."""
         return self.layout.count(",") + 1
 
     @abstractmethod
-    def transform(self, signal: Tensor, **motion: object) -> Tensor:
-        """Move a signal of this space, or of its base, or leave an invariant ``[B,K]`` as it is."""
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Move a signal of this space or of its base; return an invariant ``[B,K]`` unchanged.
+
+        Raises:
+            ValueError: for a motion that the space does not know.
+        """
 
     @abstractmethod
-    def comparison_weights(self, signal: Tensor, **motion: object) -> Tensor:
-        """Weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Return weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
 
-    def band_limit(self, signal: Tensor, **motion: object) -> Tensor:
+    def band_limit(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return the part of a signal that a motion can move exactly: by default the signal itself."""
         return signal
 
     @property
+    def base_shape(self) -> tuple[int, ...] | None:
+        """Samples along the axes of the base; None on grids, which take signals of any size."""
+        return None
+
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> Space:
+        """Return the space whose grid steps are ``factor`` times as long, or that ``size`` samples make.
+
+        Raises:
+            TypeError: if signals of this space cannot be made coarser.
+            ValueError: if there is no such coarser grid.
+        """
+        raise TypeError(f"space: expected one with coarser grids, got {self}")
+
+    @property
     def areas(self) -> Tensor | None:
-        """Area of each base point, float64; None if all are equal."""
+        """The area of each base point, float64; None if all are equal."""
         return None
 
     @property
     def point_weights(self) -> Tensor | None:
-        """Share of each base point in an integral, of mean one, broadcastable to signals; None if all are equal."""
+        """The share of each base point in an integral, of mean one, broadcastable to signals; None if all are equal."""
         return None
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if it is a signal on this space, else raise ``TypeError`` or ``ValueError`` naming ``name``."""
+        """Return ``u`` if it is a signal on this space, else raise an error that calls it ``name``.
+
+        Raises:
+            TypeError: if ``u`` is not a floating tensor.
+            ValueError: if its shape does not fit.
+        """
         layout = self.layout
         return _checks.signal(name, u, layout.count(",") + 1, layout)
 
 
 class HomogeneousSpace(Space):
-    """A space with the group that moves it.
+    """A space on which a group acts transitively.
 
-    Group elements are tensors ``[..., n]`` in the coordinates the space documents; Lie algebra vectors are tensors
+    Group elements are tensors ``[..., n]`` in the coordinates that the space documents. Lie algebra vectors are tensors
     ``[..., dim]`` in its left-invariant frame.
     """
 
@@ -123,4 +171,4 @@ class HomogeneousSpace(Space):
 
     @abstractmethod
     def log(self, g: Tensor) -> Tensor:
-        """Logarithmic coordinates of elements ``[..., dim]``, the inverse of :meth:`exp` near the unit element."""
+        """Return logarithmic coordinates of elements, ``[..., dim]``: the inverse of :meth:`exp` near the unit."""

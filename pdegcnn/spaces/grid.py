@@ -1,11 +1,11 @@
-"""Spaces sampled on a regular grid: what images and volumes share, and what the plane and SE(2) share besides."""
+"""Base classes of spaces sampled on a regular grid: for images and volumes, and for the plane and SE(2)."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor
 
 from pdegcnn import _checks, _fft
 from pdegcnn._typing import Factory, Floats, fft, from_numpy
-from pdegcnn.spaces.base import HomogeneousSpace
+from pdegcnn.spaces.base import HomogeneousSpace, MotionOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def rotation(angle: Tensor, v: Tensor) -> Tensor:
@@ -24,10 +27,10 @@ def rotation(angle: Tensor, v: Tensor) -> Tensor:
 
 
 class GridSpace(HomogeneousSpace):
-    """A space sampled on a regular grid of three axes, ``[B,C,P,H,W]``: one solver serves all of them.
+    """A space sampled on a regular grid of three axes, ``[B,C,P,H,W]``.
 
-    The first axis P counts the orientations of images (one on the plane) or the slices of volumes. x is the last axis,
-    y the second-last (downwards).
+    The first axis P holds the orientations of images (one on the plane) or the slices of volumes. x runs along the last
+    axis, y along the second-last (downwards). One solver serves all these spaces.
     """
 
     is_periodic: ClassVar[bool]
@@ -35,11 +38,11 @@ class GridSpace(HomogeneousSpace):
 
     @property
     def grid_steps(self) -> tuple[float, float, float]:
-        """Length of a step along the first axis, the rows and the columns, in the units of the space."""
+        """The length of a step along the first axis, the rows and the columns, in the units of the space."""
         return 1.0, 1.0, 1.0
 
-    def coarser(self, factor: float) -> GridSpace:
-        """Return the space whose steps are ``factor`` times as long: itself, where the unit of length is the step."""
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> GridSpace:
+        """Return the space with steps ``factor`` times as long; a space measured in steps returns itself."""
         return self
 
     @abstractmethod
@@ -52,29 +55,32 @@ class GridSpace(HomogeneousSpace):
 
     @abstractmethod
     def half_angle(self, g: Tensor) -> Tensor:
-        """Half-angle coordinates of elements ``[..., dim]``: they carry the reflection symmetries of the distance."""
+        """Return half-angle coordinates of elements ``[..., dim]``.
+
+        Reflections that keep the distance change only signs of these coordinates.
+        """
 
     @abstractmethod
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Return the number of taps ``(KP, KH, KW)``; raise ``ValueError`` unless all are odd."""
+        """Return the numbers of taps ``(KP, KH, KW)``; raise ``ValueError`` unless all are odd."""
 
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """Element ``h^-1 g`` from each tap h to the kernel's centre g: ``[Or,KP,KH,KW,dim]``."""
+        """Return the element :math:`h^{-1} g` from each tap h to the kernel's centre g, ``[Or,KP,KH,KW,dim]``."""
         return self.taps_at(*self.offsets(sizes, like)).to(like.dtype)
 
     @abstractmethod
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """Return the same for taps at ``steps [KP]`` of the first axis and (x, y) = ``image [KH,KW,2]``.
+        """Return :math:`h^{-1} g` for taps at ``steps [KP]`` of the first axis and (x, y) = ``image [KH,KW,2]``.
 
-        All in grid steps. Positions may differ along the first axis, ``[KP,KH,KW,2]``. Float64 as the arguments are.
+        Positions are in grid steps, float64. They may differ along the first axis, ``[KP,KH,KW,2]``.
         """
 
     def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """How much of a grid cell each tap stands for, ``[KP,1,1]``."""
+        """Return the share of a grid cell that each tap stands for, ``[KP,1,1]``."""
         return torch.ones(1, 1, 1, dtype=like.dtype, device=like.device)
 
     def offsets(self, sizes: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
-        """Tap positions: steps of the first axis ``[KP]`` and image offsets (x, y) ``[KH,KW,2]``, in float64."""
+        """Return positions of taps: steps of the first axis ``[KP]``, image offsets (x, y) ``[KH,KW,2]``; float64."""
         kind: Factory = {"device": like.device, "dtype": torch.float64}
         steps, rows, columns = [torch.arange(n, **kind) - n // 2 for n in sizes]
         y, x = torch.meshgrid(rows, columns, indexing="ij")
@@ -82,14 +88,14 @@ class GridSpace(HomogeneousSpace):
 
     @abstractmethod
     def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Grid steps along the first axis ``[C]``, rows and columns ``[C,Or]`` from each element to ``exp(c)`` further.
+        """Return the grid steps from each element g to g exp(c): first axis ``[C]``, rows and columns ``[C,Or]``.
 
         ``c [C,dim]`` are vectors in the frame.
         """
 
 
 class PlanarSpace(GridSpace):
-    """A space whose signals are images, one per orientation; the unit of length is the pixel.
+    """A space whose signals are images, one for each orientation; the unit of length is the pixel.
 
     Angles turn from +x to +y.
     """
@@ -100,40 +106,42 @@ class PlanarSpace(GridSpace):
     @property
     @abstractmethod
     def angles(self) -> Tensor:
-        """Angle of each orientation, ``[Or]`` radians, float64."""
+        """The angle of each orientation, ``[Or]`` radians, float64."""
 
     @property
     def angle_step(self) -> float:
-        """Radians from one orientation to the next."""
+        """The angle from one orientation to the next, in radians."""
         return 2 * math.pi / self.orientations
 
     @property
     def grid_steps(self) -> tuple[float, float, float]:
-        """Radians from one orientation to the next, a pixel and a pixel."""
+        """The angle from one orientation to the next in radians, one pixel and one pixel."""
         return self.angle_step, 1.0, 1.0
 
     def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Orientation steps, rows and columns in pixels."""
+        """Return the orientation steps, and the rows and columns in pixels, from each element g to g exp(c)."""
         x, y = self.exp(c)[..., :2, None].unbind(-2)
         angles = self.angles.to(c)
         cosine, sine = torch.cos(angles), torch.sin(angles)
         turn = c[:, 2] * (self.orientations / (2 * math.pi)) if self.has_orientations else torch.zeros_like(c[:, 0])
         return turn, x * sine + y * cosine, x * cosine - y * sine
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
-        """Rotate by ``angle`` degrees about the image centre, or translate by ``shift`` = (rows, columns),
-        periodically.
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Move signals on the space or images ``[B,C,H,W]``; leave invariants ``[B,K]`` unchanged.
 
-        Takes signals on the space, images ``[B,C,H,W]`` and invariants ``[B,K]``. Multiples of 90 degrees on square
-        images are exact; others use cubic splines in the image and Fourier interpolation over orientations, without
-        gradient.
+        Multiples of 90 degrees are exact on square images. Other angles use cubic splines in the image and Fourier
+        interpolation over orientations, without gradient.
+
+        Args:
+            signal: signals, images or invariants.
+            motion: ``angle=`` degrees about the image centre, or ``shift=(rows, columns)`` in pixels, periodically.
         """
         dense("signal", signal)
         if signal.ndim > 4 + self.has_orientations:
             raise ValueError(f"signal: expected {self.layout}, an image or [B,K], got shape {tuple(signal.shape)}")
-        if set(motion) == {"angle"}:
+        if "angle" in motion and len(motion) == 1:
             return self._rotate(signal, _checks.plain_number("angle", motion["angle"], -math.inf, math.inf))
-        if set(motion) == {"shift"}:
+        if "shift" in motion and len(motion) == 1:
             steps = whole_steps(motion["shift"], ("rows", "columns"))
             return signal if signal.ndim < 4 else signal.roll(steps, dims=(-2, -1))
         raise ValueError(f"motion: expected angle=degrees or shift=(rows, columns), got {motion}")
@@ -149,10 +157,11 @@ class PlanarSpace(GridSpace):
         points = pixel_positions(turned.shape[-2:])
         return sample_image(turned, rotation(torch.tensor(-math.radians(angle), dtype=torch.float64), points))
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
-        """One on the disk that a rotation keeps inside the image, zero outside; all ones for exact motions."""
-        exact = "angle" not in motion or (motion["angle"] % 90 == 0 and signal.shape[-1] == signal.shape[-2])
-        if signal.ndim < 4 or exact or motion["angle"] % 180 == 0:
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Return one inside the disk that rotations keep in the image, zero outside; all ones for exact motions."""
+        angle = motion.get("angle", 0)
+        exact = angle % 180 == 0 or (angle % 90 == 0 and signal.shape[-1] == signal.shape[-2])
+        if signal.ndim < 4 or exact:
             return torch.ones((), dtype=signal.dtype, device=signal.device)
         height, width = signal.shape[-2:]
         y = torch.arange(height, device=signal.device, dtype=signal.dtype) - (height - 1) / 2
@@ -177,13 +186,13 @@ def turn_orientations(u: Tensor, angle: float) -> Tensor:
 
 
 def pixel_positions(size: Sequence[int]) -> Tensor:
-    """Positions of pixels from the centre, (x, y) ``[H,W,2]`` or (x, y, z) ``[D,H,W,3]``, float64."""
+    """Return positions of pixels from the centre, (x, y) ``[H,W,2]`` or (x, y, z) ``[D,H,W,3]``, float64."""
     lines = [torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size]
     return torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], dim=-1)
 
 
 def sample_image(u: Tensor, points: Tensor) -> Tensor:
-    """Cubic splines through the last axes of ``u``, at ``points [*size,n]``, (x, y) or (x, y, z) from the centre."""
+    """Evaluate cubic splines through the last axes of ``u`` at ``points [*size,n]`` relative to the centre."""
     count = points.shape[-1]
     size = u.shape[-count:]
     where = np.stack([points[..., count - 1 - i] + (n - 1) / 2 for i, n in enumerate(size)])
@@ -209,14 +218,14 @@ def dense(name: str, signal: object) -> Tensor:
 
 def whole_steps(shift: object, axes: Sequence[str]) -> tuple[int, ...]:
     """Return how many pixels or voxels a shift goes along each axis, else raise."""
-    steps = tuple(map(_checks.plain, cast("Sequence[Any]", shift))) if isinstance(shift, (tuple, list)) else ()
+    steps = tuple(map(_checks.plain, cast("Sequence[object]", shift))) if isinstance(shift, (tuple, list)) else ()
     if len(steps) != len(axes) or any(isinstance(n, bool) or not isinstance(n, int) for n in steps):
         raise ValueError(f"shift: expected {len(axes)} ints ({', '.join(axes)}), got {shift!r}")
     return steps
 
 
 def normalise_sizes(kernel_size: object, count: int, names: str) -> tuple[int, ...]:
-    """``count`` odd tap numbers from one number or a sequence; raises ``ValueError`` or ``TypeError`` otherwise."""
+    """Return ``count`` odd tap numbers from one number or a sequence, else raise."""
     if isinstance(kernel_size, bool) or not isinstance(kernel_size, (int, Sequence)) or isinstance(kernel_size, str):
         raise TypeError(f"kernel_size: expected an odd int or {count} of them {names}, got {kernel_size!r}")
     sizes = (kernel_size,) * count if isinstance(kernel_size, int) else tuple(cast("Sequence[int]", kernel_size))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,7 +18,7 @@ from pdegcnn import _checks
 from pdegcnn._files import write_file
 from pdegcnn._typing import Ints, Numbers, block_diag, from_numpy
 from pdegcnn.spaces import mesh_building
-from pdegcnn.spaces.base import Space
+from pdegcnn.spaces.base import MotionOptions, Space
 from pdegcnn.spaces.mesh_arguments import as_count, as_radius, as_several, as_spin, check_unit, each
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
@@ -44,22 +44,30 @@ from pdegcnn.surface.files import pyvista_surface, read_surface, trimesh_surface
 from pdegcnn.surface.repair import cut_edges, repaired
 from pdegcnn.surface.surface import JoinedSurface, Surface
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 class Mesh(Space):
-    """A surface given by triangles; signals ``[B,C,Or,V]`` over Or directions in the tangent planes of V vertices.
+    """A triangulated surface; signals ``[B,C,Or,V]`` over Or directions in the tangent planes of V vertices.
 
-    Each vertex has a reference direction; direction ``i`` is turned from there by ``2 pi i / Or``, counter-clockwise
-    seen from outside. The choice of reference directions is the **gauge**. The frame of vectors and metrics is
-    (forward, sideways, turn) as on SE(2); the unit of length is the mean edge length unless ``unit`` says otherwise, so
-    layers do not notice the scale of the mesh. Frames, connection and log maps are intrinsic: they come from edge
-    lengths, and rigid motions change nothing. See ``docs/mesh.md``.
+    Each vertex has a reference direction. Direction ``i`` is turned from it by ``2 pi i / Or``, counter-clockwise seen
+    from outside. The choice of reference directions is the **gauge**. The frame of vectors and metrics is
+    (forward, sideways, turn) as on SE(2). The unit of length is the mean edge length unless ``unit`` says otherwise, so
+    layers do not depend on the scale of the mesh. All geometry is computed from edge lengths, so rigid motions leave it
+    unchanged.
 
-    Build one with :meth:`from_arrays`, :meth:`from_file`, :meth:`from_lengths`, :meth:`union` or :meth:`load`. A mesh
-    is immutable: its positions, faces, areas and frames are given out as copies. Operators are computed when first
+    Build a mesh with :meth:`from_arrays`, :meth:`from_file`, :meth:`from_lengths`, :meth:`union` or :meth:`load`. It is
+    immutable: positions, faces, areas and frames are returned as copies. Operators are computed when first
     needed, kept, and moved to the device of the signal.
 
     Sources: vector heat method (Sharp, Soliman & Crane 2019) for frames and transport; Smets et al. (arXiv 2001.09046)
     for the PDEs, here on the unit tangent bundle.
+
+    Args:
+        surface: the geometry, a :class:`pdegcnn.surface.Surface`.
+        orientations: number Or of directions in each tangent plane.
+        gauge: angle of each vertex's reference direction from that of ``surface``, ``[V]`` radians; None: zero.
 
     Example:
         >>> import pdegcnn as pg
@@ -88,7 +96,7 @@ class Mesh(Space):
 
     @property
     def grid_spacing(self) -> Tensor:
-        """The unit of length twice, and a step of directions."""
+        """The unit of length for the first two frame vectors, and the angle between directions in radians."""
         return torch.tensor([1.0, 1.0, 2 * math.pi / self.orientations], dtype=torch.float64)
 
     @classmethod
@@ -106,11 +114,11 @@ class Mesh(Space):
         Args:
             vertices: positions, a tensor or array.
             faces: vertex indices.
-            orientations: number N of directions in each tangent plane; 1 for functions of position alone (whose metrics
+            orientations: number of directions in each tangent plane; 1 for functions of position alone (whose metrics
                 should then be isotropic, because the only direction is that of the gauge).
-            unit: length that vectors, metrics and radii are measured in; None: the mean edge length.
-            repair: make vertices at one place one (nearer than 1e-6 of the surface's diameter and 0.01 of its shortest
-                side), drop degenerate and repeated faces and isolated vertices, orient faces alike.
+            unit: length in which vectors, metrics and radii are measured; None: the mean edge length.
+            repair: merge vertices at the same position (nearer than 1e-6 of the surface's diameter and 0.01 of its
+                shortest side), drop degenerate and repeated faces and isolated vertices, orient faces consistently.
                 :attr:`vertex_map` says what became of each vertex.
 
         Raises:
@@ -119,8 +127,8 @@ class Mesh(Space):
                 message names the defect and the vertices, edges or faces.
 
         Warns:
-            UserWarning: edges of the boundary lie on each other, but have vertices of their own, as in a list of
-                separate triangles: the surface is cut there. ``repair=True`` joins them.
+            UserWarning: if edges of the boundary coincide without sharing vertices, as in a list of separate triangles:
+                the surface is cut there. ``repair=True`` joins them.
         """
         return cls._placed(vertices, faces, None, repair, orientations, unit)
 
@@ -156,7 +164,7 @@ class Mesh(Space):
         """Make a surface without positions: ``faces [F,3]`` and ``lengths [F,3]`` of the sides 01, 12, 20.
 
         Raises:
-            ValueError: as :meth:`from_arrays`, or sides of neighbouring faces that differ in length.
+            ValueError: as in :meth:`from_arrays`, or if neighbouring faces disagree about their common side.
         """
         faces = as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
         lengths = as_rows("lengths", lengths, "[F,3] numbers", "fiu").astype(np.float64)
@@ -182,46 +190,43 @@ class Mesh(Space):
 
     @classmethod
     def from_trimesh(cls, mesh: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False) -> Mesh:
-        """Convert a ``trimesh.Trimesh``; leave out vertices without a face. Options as in :meth:`from_arrays`."""
+        """Convert a ``trimesh.Trimesh``, without isolated vertices. Options are as in :meth:`from_arrays`."""
         return cls._placed(*trimesh_surface(mesh), repair, orientations, unit)
 
     @classmethod
     def from_pyvista(cls, mesh: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False) -> Mesh:
-        """Convert a ``pyvista.PolyData``, or the surface of another data set of pyvista; polygons are cut into
-        triangles. ``mesh.point_data[name][result.source_vertices]`` are the values at its vertices.
-        """
+        """Convert a ``pyvista.PolyData``, or the surface of another data set, with polygons cut into triangles."""
         return cls._placed(*pyvista_surface(mesh), repair, orientations, unit)
 
     @classmethod
     def from_file(
         cls, path: str | Path, *, orientations: int = 8, unit: float | None = None, repair: bool = False
     ) -> Mesh:
-        """Read a mesh from a file: OBJ, with ``trimesh`` PLY, STL, OFF, GLB, ..., with ``pyvista`` VTK and VTP, with
-        ``nibabel`` GIFTI (``.gii``, ``.gii.gz``). Options as in :meth:`from_arrays`.
+        """Read a mesh from a file. Options are as in :meth:`from_arrays`.
 
-        The faces of all objects, groups and materials are one surface, connected where they share positions. Normals
-        and texture coordinates do not cut it. Where a format repeats positions for each face (STL) or texture (glTF),
-        those at one place are one vertex; the distance is relative to the surface, so the unit does not matter.
-        Positions without a face are left out; :attr:`vertex_map` and :attr:`source_vertices` connect the vertices with
-        those of the file. Polygons are cut into triangles.
+        OBJ needs no other package; ``trimesh`` adds PLY, STL, OFF, GLB and others, ``pyvista`` VTK and VTP, ``nibabel``
+        GIFTI (``.gii``, ``.gii.gz``). All objects, groups and materials form one surface, connected where they share
+        positions; normals and texture coordinates do not cut it. Positions that a format repeats for each face (STL) or
+        texture (glTF) are merged, up to a distance relative to the surface. Isolated positions are left out, polygons
+        cut into triangles. :attr:`vertex_map` and :attr:`source_vertices` relate the vertices to those of the file.
 
         Raises:
             ImportError: if the package that reads the format is not installed.
             FileNotFoundError: if the file does not exist.
-            ValueError: as :meth:`from_arrays`, or a file without faces.
+            ValueError: as in :meth:`from_arrays`, or if the file has no faces.
 
         Warns:
-            UserWarning: as :meth:`from_arrays`.
+            UserWarning: as in :meth:`from_arrays`.
         """
         return cls._placed(*read_surface(path), repair, orientations, unit)
 
     @classmethod
     def union(cls, meshes: Sequence[Mesh]) -> Mesh:
-        """Several meshes as one batch: vertices side by side, each mesh in its own unit; ``sizes`` says how many each.
+        """Join meshes into one batch: vertices side by side, each mesh in its own unit, ``sizes`` vertices each.
 
-        Signals are joined along the last axis, so a few lines are the ``collate_fn`` of a ``DataLoader``: see
-        ``docs/mesh.md``. Every layer gives each mesh what it gives the mesh alone, with the geometry that was computed
-        for the mesh; global heads give one row for each.
+        Signals are concatenated along the last axis, so a ``collate_fn`` for ``DataLoader`` takes a few lines: see
+        ``docs/mesh.md``. Every layer gives each mesh the result that it gives the mesh alone, from geometry that was
+        computed for the mesh. Global heads give one row for each mesh.
         """
         meshes = as_several(meshes, cls)
         if len({m.orientations for m in meshes}) > 1:
@@ -230,15 +235,13 @@ class Mesh(Space):
         return cls(surface, meshes[0].orientations, torch.cat([m.gauge for m in meshes])).to(meshes[0]._device)
 
     def save(self, path: str | Path) -> None:
-        """Write the mesh and all that was computed of it to a NumPy archive (``.npz`` is added to names without it),
-        whole or not at all; :meth:`load` reads it.
-        """
+        """Write the mesh and the operators it holds to a NumPy archive (``.npz``), completely or not at all."""
         store = {"gauge": self.gauge.numpy(), "directions": self.orientations, "sizes": np.array(self.sizes)}
         write_file(_archive(path), lambda fresh: np.savez(fresh, **store, **to_arrays(self.surface)))
 
     @classmethod
     def load(cls, path: str | Path) -> Mesh:
-        """Read a mesh from the archive of :meth:`save`, by the name given there.
+        """Read a mesh from an archive of :meth:`save`, under the same name.
 
         Raises:
             FileNotFoundError: if the file does not exist.
@@ -251,7 +254,7 @@ class Mesh(Space):
             with np.load(found, allow_pickle=False) as file:
                 store = dict(file)
             gauge, directions, sizes = (store.pop(name) for name in ("gauge", "directions", "sizes"))
-            joined = sizes.size > 1 and "faces" in store  # as unions were once written
+            joined = sizes.size > 1 and "faces" in store  # the former format of unions
             surface = cut(store, sizes) if joined else from_arrays(store)
             return cls(surface, int(directions), from_numpy(gauge))
         except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, BadZipFile, zlib.error) as error:
@@ -261,34 +264,34 @@ class Mesh(Space):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of vertices of each mesh of a union; of this one if it is none."""
+        """The number of vertices of each mesh of a union; for a single mesh its own."""
         return tuple(part.areas.size for part in self.surface.parts)
 
     @property
     def vertex_count(self) -> int:
-        """Number V of vertices."""
+        """The number V of vertices."""
         return self.surface.triangulation.vertex_count
 
     @property
     def angles(self) -> Tensor:
-        """Angle of each direction from the reference, ``[N]`` radians, float64."""
+        """The angle of each direction from the reference, ``[Or]`` radians, float64."""
         return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
 
     @property
     def unit(self) -> float:
-        """The unit of length, in the units of the vertices."""
+        """The unit of length, measured in the units of the vertices."""
         return self.surface.unit
 
     @property
     def vertices(self) -> Tensor:
-        """Positions ``[V,3]``, float64; raises ``ValueError`` for a surface given by lengths."""
+        """The positions ``[V,3]``, float64; raises ``ValueError`` for a surface given by lengths."""
         if self.surface.vertices is None:
-            raise ValueError("vertices: expected a mesh in space, got one that is given by its edge lengths")
+            raise ValueError("vertices: expected a mesh with positions, got one given by its edge lengths")
         return from_numpy(np.array(self.surface.vertices)).to(self._device)
 
     @property
     def faces(self) -> Tensor:
-        """Vertices of each face, ``[F,3]``, long."""
+        """The vertices of each face, ``[F,3]``, long."""
         return from_numpy(np.array(self.surface.triangulation.faces)).to(self._device)
 
     @property
@@ -299,9 +302,9 @@ class Mesh(Space):
 
     @property
     def source_vertices(self) -> Tensor:
-        """The vertex of the file or arrays that each vertex was, the first of those merged, ``[V]`` long.
+        """For each vertex, the first vertex of the file or arrays from which it was made, ``[V]`` long.
 
-        ``values[mesh.source_vertices]`` takes values for each vertex of the file to the vertices of the mesh.
+        ``values[mesh.source_vertices]`` turns values at vertices of the file into values at vertices of the mesh.
         """
         known = self.vertex_map
         first = torch.full((self.vertex_count,), known.numel(), device=known.device)
@@ -311,30 +314,30 @@ class Mesh(Space):
 
     @property
     def gauge(self) -> Tensor:
-        """Angle of each reference direction from that of the surface, ``[V]`` radians, float64, on the CPU."""
+        """The angle of each reference direction from that of the surface, ``[V]`` radians, float64, on the CPU."""
         return self._gauge.clone()
 
     @property
     def areas(self) -> Tensor:
-        """Area of each vertex, ``[V]``, in square units, float64."""
+        """The area of each vertex, ``[V]``, in square units, float64."""
         return from_numpy(np.array(self.surface.areas)).to(self._device)
 
     def to(self, device: torch.device | str) -> Mesh:
-        """Return the same mesh with its tensors on ``device``; operators follow the signals anyhow."""
+        """Return the same mesh with its tensors on ``device``; operators follow the device of the signals."""
         moved = self._alike(self.orientations, self.gauge)
         moved._device = torch.device(device)
         moved._operators, moved._coarse = self._operators, self._coarse
         return moved
 
     def with_orientations(self, orientations: int) -> Mesh:
-        """Return the same surface and gauge with another number of directions; geometry is shared."""
+        """Return the same surface and gauge with another number of directions; the geometry is shared."""
         return self._alike(orientations, self.gauge)
 
     def with_gauge(self, angles: Numbers) -> Mesh:
-        """Return the same surface, the reference direction of each vertex turned by ``+angles [V]`` radians.
+        r"""Return the same surface with the reference direction of each vertex turned by ``+angles [V]`` radians.
 
-        A fixed vector's polar angle then decreases by the angle: a spin-k component is multiplied by
-        ``exp(-i k angle)``, as :func:`pdegcnn.gauge.transform` does.
+        The angle of a fixed vector decreases: its spin-k component is multiplied by :math:`\exp(-i k \alpha)`, as
+        :func:`pdegcnn.gauge.transform` does.
         """
         angles = _checks.real_numbers("angles", angles, torch.float64)
         if tuple(angles.shape) != (self.vertex_count,):
@@ -357,20 +360,20 @@ class Mesh(Space):
         factors: Sequence[float] = (),
         progress: bool = False,
     ) -> Mesh:
-        """Compute geometry now that layers would else compute when first run, for example before :meth:`save`.
+        """Compute geometry now that layers would otherwise compute on first use, for example before :meth:`save`.
 
         Args:
-            radii: of geodesic balls, in units (``kernel_size / 2`` of a PDE layer); None: the edges.
-            spins: of Laplacians.
+            radii: radii of geodesic balls, in units (``kernel_size / 2`` of a PDE layer); None: the edges.
+            spins: spins of Laplacians.
             bases: number of eigenfunctions for each spin, as :meth:`modes` counts them.
-            factors: of :meth:`coarsen`.
+            factors: factors of :meth:`coarsen`.
             progress: show a bar on standard error, if ``tqdm`` is installed.
 
         Returns:
             This mesh.
 
         Raises:
-            TypeError: for anything but sequences, and a mapping for ``bases``.
+            TypeError: if an argument is not a sequence, or ``bases`` not a mapping.
             ValueError: for a radius, number or factor out of range.
         """
         surface = self.surface
@@ -385,20 +388,29 @@ class Mesh(Space):
             spin, count = as_spin(spin), as_count(number)
             steps.append((f"{count} eigenfunctions", lambda k=spin, n=count: surface.modes(k, n)))
         steps += [(f"coarser by {f}", lambda f=f: self.coarsen(f)) for f in each("factors", factors)]
-        for _, step in _with_bar(steps) if _checks.flag("progress", progress) else steps:
+        for _, step in mesh_building.with_bar(steps) if _checks.flag("progress", progress) else steps:
             step()
         return self
 
-    def coarsen(self, factor: float = 4.0) -> Mesh:
-        """Return the same surface with about one of ``factor`` vertices; computed once and kept (also by :meth:`save`).
+    @property
+    def base_shape(self) -> tuple[int]:
+        """Number of vertices."""
+        return (self.vertex_count,)
 
-        Vertices are removed within the surface, those of least area first, and the rest joined by geodesic edges: flat
-        surfaces stay flat, the boundary keeps its corners. The rest keeps its positions and reference directions. Its
-        unit is its own mean edge, as larger pixels are those of a coarser image. The meshes of a union are coarsened
-        each for itself. :class:`pdegcnn.gauge.MeshPool` and ``MeshUnpool`` take signals there and back.
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> Mesh:
+        """Return the mesh whose edges are about ``factor`` times as long, or that has about ``size[0]`` vertices."""
+        return self.coarsen(float(factor) ** 2 if size is None else self.vertex_count / size[0])
+
+    def coarsen(self, factor: float = 4.0) -> Mesh:
+        """Return the same surface with about ``1 / factor`` of the vertices, computed once and kept.
+
+        Vertices are removed within the surface, those of least area first, and the others joined by geodesic edges.
+        Flat surfaces stay flat, and the boundary keeps its corners. The other vertices keep positions and reference
+        directions. The unit of the result is its own mean edge, as a coarser image has larger pixels. Meshes of a union
+        are coarsened separately. :class:`pdegcnn.gauge.MeshPool` and ``MeshUnpool`` move signals between levels.
 
         Raises:
-            ValueError: for a factor that is not above 1.
+            ValueError: if ``factor`` is not above 1.
         """
         factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
         if factor not in self._coarse:
@@ -408,13 +420,13 @@ class Mesh(Space):
         return self._coarse[factor].to(self._device)
 
     def interpolation(self, factor: float, like: Tensor) -> Interpolation:
-        """How the vertices lie between those of :meth:`coarsen`, in the gauges of the two meshes."""
+        """Return the interpolation from the vertices of :meth:`coarsen` to these, in the gauges of the two meshes."""
         return self.cached(
             mesh_building.interpolation, like, _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
         )
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if it is laid out ``[B,C,Or,V]`` with this mesh's directions and vertices, else raise."""
+        """Return ``u`` if its layout is ``[B,C,Or,V]`` with this mesh's directions and vertices, else raise."""
         super().check_signal(name, u)
         if tuple(u.shape[2:]) != (self.orientations, self.vertex_count):
             raise ValueError(
@@ -424,30 +436,31 @@ class Mesh(Space):
         return u
 
     def neighbours(self, radius: float | None, like: Tensor) -> Neighbours:
-        """Pairs nearer than ``radius`` units (None: the edges), in this gauge, on the device and in the dtype of a
-        real or complex tensor.
-        """
+        """Return the pairs nearer than ``radius`` units (None: the edges), in this gauge; ``like`` may be complex."""
         return self.cached(mesh_building.neighbours, like, as_radius(radius))
 
     def laplacian(self, spin: int, like: Tensor) -> tuple[SparseRows, Tensor]:
-        """Weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, both of the intrinsic
-        Delaunay triangulation, in this gauge.
+        """Return the weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, in this gauge.
+
+        Both belong to the intrinsic Delaunay triangulation.
         """
         return self.cached(mesh_building.laplacian, like, as_spin(spin))
 
     def modes(self, spin: int, count: int, like: Tensor) -> tuple[Eigenmodes, ...]:
-        """Return the ``count`` lowest eigenvalues and complex eigenfunctions of the spin-k Laplacian on each connected
-        piece of the surface, in this gauge; orthonormal for the vertex areas of :meth:`laplacian`.
+        """Return the ``count`` lowest eigenvalues and eigenfunctions (complex) of the spin-k Laplacian, in this gauge.
 
-        A multiple eigenvalue is never cut: where the last one has others next to it, nearer than 1e-5 of its size,
-        these are added. So what is computed with all functions of a piece depends neither on the numbers of the
-        vertices nor on rounding. A piece of fewer vertices has as many functions as vertices.
+        They are computed on each connected component and are orthonormal for the vertex areas of :meth:`laplacian`.
+        Multiple eigenvalues are never split: those within a relative distance of 1e-5 of the last one are added. A
+        result that uses all of them therefore depends neither on the numbering of vertices nor on rounding. A component
+        has at most as many functions as vertices.
         """
         return self.cached(mesh_building.modes, like, as_spin(spin), as_count(count))
 
     def eigenbasis(self, spin: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the :meth:`modes` of all pieces in one matrix: ascending eigenvalues ``[K]``, eigenfunctions ``[V,K]``
-        (complex), zero outside of their pieces. K exceeds ``count`` where there are several pieces.
+        """Return the :meth:`modes` of all components in one matrix: eigenvalues ``[K]``, eigenfunctions ``[V,K]``.
+
+        Eigenvalues ascend; eigenfunctions are complex and zero outside their component. K exceeds ``count`` if there
+        are several components.
         """
         modes = self.modes(spin, count, like)
         if len(modes) == 1:
@@ -467,34 +480,33 @@ class Mesh(Space):
         """Return ``build(self, like, *args, **options)``: an operator that the mesh keeps for the device and precision.
 
         Args:
-            build: a function of a module, which is the key together with its arguments.
-            like: tensor whose device and precision count; half precision works with float32. The builder gets an empty
-                one of them.
+            build: a function defined in a module; it is the key together with its arguments.
+            like: tensor that sets device and precision; half precision works in float32. The builder gets an empty
+                tensor like it.
             args: further arguments of the builder, hashable.
-            options: the same, by name.
+            options: further arguments by name, hashable.
         """
         return self._operators.get(build, self, like, *args, **options)
 
     def frames_in_space(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return reference direction, the direction a quarter turn on, and normal of every vertex, ``[V,3]`` each."""
+        """Return the reference direction, the direction a quarter turn on, and the normal, ``[V,3]`` each."""
         x, y, z = self.cached(mesh_building.frames, torch.empty(0, dtype=torch.float64, device=self._device))
         return x.clone(), y.clone(), z.clone()
 
     def to_tangent(self, vectors: Numbers) -> Tensor:
-        """Vectors in space as features of spin 1 (complex): their parts along the two directions of each frame.
+        """Convert vectors in space to features of spin 1: complex numbers of their components in each tangent frame.
 
-        The part along the normal is left out: ``(vectors * mesh.frames_in_space()[2]).sum(-1)`` is it, of spin 0.
+        The component along the normal is dropped: ``(vectors * mesh.frames_in_space()[2]).sum(-1)``, of spin 0.
 
         Args:
-            vectors: ``[..., V, 3]``, real. A tensor keeps its precision; an array gets torch's default one.
+            vectors: ``[..., V, 3]``, real. A tensor keeps its precision; an array gets torch's default.
 
         Returns:
-            ``[..., V]``, complex: for vectors ``[B,C,V,3]`` a field of spin 1 as the layers of :mod:`pdegcnn.gauge`
-            take it.
+            ``[..., V]``, complex: for vectors ``[B,C,V,3]`` a field of spin 1 for the layers of :mod:`pdegcnn.gauge`.
 
         Raises:
             TypeError: if the vectors are not floating-point numbers.
-            ValueError: for another shape, or a mesh that lies nowhere in space.
+            ValueError: for another shape, or for a mesh without positions in space.
         """
         kind = torch.get_default_dtype()
         given = vectors if isinstance(vectors, Tensor) else _checks.real_numbers("vectors", vectors, kind)
@@ -506,32 +518,35 @@ class Mesh(Space):
         return torch.complex((wide * x).sum(-1), (wide * y).sum(-1))
 
     def from_tangent(self, features: Tensor) -> Tensor:
-        """Features of spin 1, complex ``[..., V]``, as vectors in space, ``[..., V, 3]``: the way back.
+        """Convert features of spin 1, complex ``[..., V]``, to tangent vectors in space ``[..., V, 3]``.
 
         Raises:
             TypeError: if the features are not complex.
-            ValueError: for another number of vertices, or a mesh that lies nowhere in space.
+            ValueError: for another number of vertices, or for a mesh without positions in space.
         """
         given: Any = features
         if not (isinstance(given, Tensor) and given.is_complex() and given.layout is torch.strided):
-            raise TypeError(f"features: expected a complex tensor, which spin 1 is, got {_checks.described(given)}")
+            raise TypeError(f"features: expected a complex tensor for spin 1, got {_checks.described(given)}")
         if features.ndim < 1 or features.shape[-1] != self.vertex_count:
             raise ValueError(f"features: expected shape [..., {self.vertex_count}], got {tuple(features.shape)}")
         x, y, _ = self.cached(mesh_building.frames, features)
         return features.real.unsqueeze(-1) * x + features.imag.unsqueeze(-1) * y
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
-        """Move a signal by an isometry of the mesh onto itself: ``symmetry=`` image of each vertex, ``[V]`` long.
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Move a signal by an isometry of the mesh onto itself.
 
-        Takes lifted signals ``[B,C,Or,V]``, functions ``[B,C,V]`` and invariants ``[B,K]``. Turns between directions
-        that are not multiples of ``2 pi / N`` use Fourier interpolation.
+        Turns that are not multiples of ``2 pi / Or`` use Fourier interpolation between directions.
+
+        Args:
+            signal: lifted signals ``[B,C,Or,V]``, functions ``[B,C,V]`` or invariants ``[B,K]``.
+            motion: ``symmetry=`` the image of each vertex, ``[V]`` long.
 
         Raises:
-            ValueError: for another motion, a signal of another shape, or a map that does not keep edges, lengths and
-                orientation.
+            ValueError: for another motion, a signal of another shape, or a map that does not preserve edges, lengths
+                and orientation.
             TypeError: for a signal that is not a floating tensor, or a map that is not of whole numbers.
         """
-        if set(motion) != {"symmetry"}:
+        if "symmetry" not in motion or len(motion) > 1:
             raise ValueError(f"motion: expected symmetry=image of each vertex, got {motion}")
         image, turn = self._symmetry(motion["symmetry"])
         _checks.tensor("signal", signal)
@@ -546,7 +561,7 @@ class Mesh(Space):
         return torch.empty_like(signal).index_copy_(-1, image.to(signal.device), signal)
 
     def _symmetry(self, image: Numbers) -> tuple[Tensor, Tensor]:
-        """Image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
+        """Return the image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
         to = as_whole("symmetry", image)
         t, n = self.surface.triangulation, self.vertex_count
         if to.shape != (n,) or not np.array_equal(np.sort(to), np.arange(n)):
@@ -556,13 +571,13 @@ class Mesh(Space):
         place = order[np.minimum(np.searchsorted(key, wanted, sorter=order), key.size - 1)]
         lengths = t.lengths.ravel()
         if not np.array_equal(key[place], wanted) or not np.allclose(lengths[place], lengths, rtol=1e-6):
-            raise ValueError("symmetry: expected a map that keeps faces, orientation and edge lengths")
+            raise ValueError("symmetry: expected a map that preserves faces, orientation and edge lengths")
         frames, gauge = self.surface.frames, self.gauge.numpy()
         turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
         return from_numpy(to), from_numpy(turn)
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
-        """One: an isometry moves the whole mesh."""
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Return ones: an isometry moves the whole mesh."""
         return torch.ones((), dtype=signal.dtype, device=signal.device)
 
     def __repr__(self) -> str:
@@ -574,19 +589,6 @@ class Mesh(Space):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_operators": OperatorCache(), "_coarse": {}}
-
-
-def _with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Take the steps one by one, with a bar that names them if ``tqdm`` is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield from steps
-        return
-    with tqdm(steps) as bar:
-        for step in bar:
-            bar.set_description(step[0])
-            yield step
 
 
 def _archive(path: str | Path) -> Path:

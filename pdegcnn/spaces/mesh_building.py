@@ -1,7 +1,8 @@
-"""What a mesh computes when it is first needed: operators in its gauge, on the device and in the dtype of a tensor."""
+"""Operators that a mesh computes on first use, in its gauge, for the device and dtype of a tensor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -76,3 +77,16 @@ def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     y = linalg.cross(normals, x)
     c, s = torch.cos(mesh.gauge)[:, None], torch.sin(mesh.gauge)[:, None]
     return (c * x + s * y).to(like), (c * y - s * x).to(like), normals.to(like)
+
+
+def with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Take the steps one by one, with a bar that names them if ``tqdm`` is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield from steps
+        return
+    with tqdm(steps) as bar:
+        for step in bar:
+            bar.set_description(step[0])
+            yield step

@@ -19,7 +19,7 @@ Options = ParamSpec("Options")
 
 
 class OperatorCache:
-    """What builder functions made of one object, each result by builder, arguments, device and precision."""
+    """Results of builder functions on one object, by builder, arguments, device and precision."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[Any, ...], Any] = {}
@@ -69,7 +69,7 @@ class SparseRows(NamedTuple):
 
 
 class Eigenmodes(NamedTuple):
-    """Eigenfunctions of one connected piece: its ``vertices [n]``, ``values [K]``, ascending, ``functions [n,K]``."""
+    """Eigenfunctions of one component: its ``vertices [n]``, ``values [K]``, ascending, ``functions [n,K]``."""
 
     vertices: Tensor
     values: Tensor

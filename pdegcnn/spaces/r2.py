@@ -15,10 +15,10 @@ from pdegcnn.spaces.translations import Translations
 
 @dataclass(frozen=True)
 class R2(Translations, PlanarSpace):
-    """The plane R2, moved by translations; signals are images ``[B,C,H,W]``.
+    r"""The plane :math:`\R^2`, moved by translations; signals are images ``[B,C,H,W]``.
 
-    Elements and vectors are ``(x, y)`` in pixels. Layers commute with translations; with rotations only when the
-    metric is isotropic and nothing is convected. Source: *PDE-CNNs: Axiomatic Derivations* (arXiv 2403.15182).
+    Elements and vectors are ``(x, y)`` in pixels. Layers commute with translations. They commute with rotations only if
+    the metric is isotropic and there is no convection. Source: *PDE-CNNs: Axiomatic Derivations* (arXiv 2403.15182).
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -37,7 +37,7 @@ class R2(Translations, PlanarSpace):
 
     @property
     def angles(self) -> Tensor:
-        """The one frame direction, ``[1]`` = 0."""
+        """The angle of the only frame, ``[1]``: zero."""
         return torch.zeros(1, dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
@@ -49,10 +49,10 @@ class R2(Translations, PlanarSpace):
         return u.squeeze(2)
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Taps ``(1, KH, KW)``."""
+        """Return the numbers of taps ``(1, KH, KW)``."""
         kh, kw = normalise_sizes(kernel_size, 2, "(KH, KW)")
         return 1, kh, kw
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """Offset of the centre from taps at ``image [(1,)KH,KW,2]``, ``[1,1,KH,KW,2]``."""
+        """Return the offset of the kernel's centre from taps at ``image [(1,)KH,KW,2]``, as ``[1,1,KH,KW,2]``."""
         return -image.expand(1, 1, *image.shape[-3:])

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._typing import linalg, tolist
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.grid import GridSpace, dense, normalise_sizes, pixel_positions, sample_image, whole_steps
 from pdegcnn.spaces.translations import Translations
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 ORTHOGONAL = 1e-5
 """Greatest entry of ``R R^T - 1`` of a matrix that counts as orthogonal."""
@@ -23,18 +27,18 @@ WHOLE = 1e-9
 
 @dataclass(frozen=True)
 class R3(Translations, GridSpace):
-    """Space R3, moved by translations; signals are volumes ``[B,C,D,H,W]``.
+    r"""The space :math:`\R^3`, moved by translations; signals are volumes ``[B,C,D,H,W]``.
 
-    Elements and vectors are ``(x, y, z)`` along the columns, the rows and the slices, in the units of ``spacing``. So
-    are metrics: one that is isotropic stays so whatever the shape of a voxel. Layers commute with translations; with
-    rotations only when the metric is isotropic and nothing is convected. Volumes need no lift. Source: *PDE-CNNs:
-    Axiomatic Derivations* (arXiv 2403.15182).
+    Elements and vectors are ``(x, y, z)`` along columns, rows and slices, in the units of ``spacing``. Metrics use the
+    same units, so an isotropic metric is isotropic for voxels of any shape. Layers commute with translations. They
+    commute with rotations only if the metric is isotropic and there is no convection. Volumes need no lift. Source:
+    *PDE-CNNs: Axiomatic Derivations* (arXiv 2403.15182).
 
     Args:
         spacing: size of a voxel along (slices, rows, columns), or one number for all three.
 
     Raises:
-        ValueError: for a size that is not positive and finite, or another number of sizes.
+        ValueError: if a size is not positive and finite, or there are not one or three sizes.
         TypeError: if a size is not a number.
 
     Example:
@@ -47,6 +51,7 @@ class R3(Translations, GridSpace):
     dim: ClassVar[int] = 3
     orientations: ClassVar[int] = 1  # pyright: ignore[reportIncompatibleVariableOverride]
     is_periodic: ClassVar[bool] = False
+    supported_terms: ClassVar[tuple[str, ...]] = (*GridSpace.supported_terms, "diffusion_shock")
 
     def __post_init__(self) -> None:
         given: object = self.spacing
@@ -59,10 +64,16 @@ class R3(Translations, GridSpace):
         numbers = tuple(_checks.plain_number("spacing", size, 0.0, math.inf, open_low=True) for size in sizes)
         object.__setattr__(self, "spacing", numbers)
 
-    def coarser(self, factor: float) -> R3:
-        """Return the same space with voxels ``factor`` times as large; lengths keep their units."""
-        slices, rows, columns = cast("tuple[float, float, float]", self.spacing)
-        return R3((factor * slices, factor * rows, factor * columns))
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> R3:
+        """Return the same space with voxels ``factor`` times as large; lengths keep their units.
+
+        With ``size`` it is this space, for the ratio of the sizes is not known.
+        """
+        if size is not None:
+            return self
+        number = _checks.plain_number("factor", factor, 0.0, math.inf, open_low=True)
+        slices, rows, columns = self.grid_steps
+        return R3((number * slices, number * rows, number * columns))
 
     @property
     def layout(self) -> str:
@@ -71,23 +82,18 @@ class R3(Translations, GridSpace):
 
     @property
     def grid_steps(self) -> tuple[float, float, float]:
-        """Size of a voxel along the slices, the rows and the columns."""
+        """The size of a voxel along slices, rows and columns."""
         return cast("tuple[float, float, float]", self.spacing)
 
     @property
     def grid_spacing(self) -> Tensor:
-        """Size of a voxel along x, y and z."""
+        """The size of a voxel along x, y and z."""
         return torch.tensor(self.grid_steps[::-1], dtype=torch.float64)
 
     @property
     def metric_scale(self) -> Tensor:
-        """The side of a cube as large as a voxel, along every axis."""
+        """The side of a cube with the volume of a voxel, along every axis."""
         return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64)
-
-    def coarsen(self, factor: float) -> R3:
-        """Return the space of volumes whose voxels are ``factor`` times as long along every axis."""
-        number = _checks.plain_number("factor", factor, 0.0, math.inf, open_low=True)
-        return R3(cast("tuple[float, float, float]", tuple(number * step for step in self.grid_steps)))
 
     def to_grid(self, u: Tensor) -> Tensor:
         """Return the signal itself."""
@@ -98,32 +104,36 @@ class R3(Translations, GridSpace):
         return u
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Taps ``(KD, KH, KW)``."""
+        """Return the numbers of taps ``(KD, KH, KW)``."""
         kd, kh, kw = normalise_sizes(kernel_size, 3, "(KD, KH, KW)")
         return kd, kh, kw
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """Offset of the centre from taps at ``steps [KD]`` and ``image [(KD,)KH,KW,2]`` voxels, ``[1,KD,KH,KW,3]``."""
+        """Return the offset of the centre from taps at ``steps [KD]``, ``image [(KD,)KH,KW,2]``: ``[1,KD,KH,KW,3]``."""
         depth, row, column = self.grid_steps
         x, y = image.unbind(-1)
         z = steps[:, None, None].expand(len(steps), *x.shape[-2:])
         return -torch.stack((x.expand_as(z) * column, y.expand_as(z) * row, z * depth), dim=-1)[None]
 
     def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Slices ``[C]``, rows and columns ``[C,1]``, in voxels, that vectors ``c [C,3]`` span."""
+        """Return the slices ``[C]``, rows and columns ``[C,1]``, in voxels, that vectors ``c [C,3]`` span."""
         x, y, z = (c / self.grid_spacing.to(c)).unbind(-1)
         return z, y[:, None], x[:, None]
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
-        """Move volumes ``[B,C,D,H,W]``; invariants ``[B,K]`` stay.
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Move volumes ``[B,C,D,H,W]``; leave invariants ``[B,K]`` unchanged.
 
-        ``rotation`` = R ``[3,3]``, an orthogonal matrix that acts on (x, y, z) about the centre; it may reflect.
-        ``angle`` = degrees is a turn about z from +x to +y, or about ``axis`` = (x, y, z). ``shift`` = (slices, rows,
-        columns) moves by whole voxels, periodically. The 48 symmetries of the cube are exact where the axes that they
-        swap are sampled alike; other matrices use cubic splines, without gradient.
+        The 48 symmetries of the cube are exact if the axes that they exchange have the same spacing. Other matrices use
+        cubic splines, without gradient.
+
+        Args:
+            signal: volumes or invariants.
+            motion: ``rotation=`` an orthogonal matrix ``[3,3]`` that acts on (x, y, z) about the centre and may
+                reflect; or ``angle=`` degrees about z from +x to +y, or about ``axis=(x, y, z)``; or
+                ``shift=(slices, rows, columns)`` in whole voxels, periodically.
         """
         dense("signal", signal)
-        if set(motion) == {"shift"}:
+        if "shift" in motion and len(motion) == 1:
             steps = whole_steps(motion["shift"], ("slices", "rows", "columns"))
             return signal.roll(steps, dims=(-3, -2, -1)) if signal.ndim == 5 else signal
         matrix = _matrix_of(motion)
@@ -137,8 +147,8 @@ class R3(Translations, GridSpace):
         points = pixel_positions(signal.shape[-3:]) * size
         return sample_image(signal, points @ matrix / size)  # R^-1 x, as rows
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
-        """One in the ball that a rotation keeps inside the volume, zero outside; all ones for exact motions."""
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Return one inside the ball that rotations keep in the volume, zero outside; all ones for exact motions."""
         exact = signal.ndim != 5 or set(motion) == {"shift"} or self._swapped_axes(_matrix_of(motion), signal)
         if exact:
             return torch.ones((), dtype=signal.dtype, device=signal.device)
@@ -147,7 +157,7 @@ class R3(Translations, GridSpace):
         return ((points**2).sum(-1) <= radius**2).to(signal)
 
     def _swapped_axes(self, matrix: Tensor, signal: Tensor) -> tuple[list[int], list[int]] | None:
-        """Which axis each axis of the moved volume is, and which are mirrored; None if voxels fall between voxels."""
+        """Return the source of each axis of the moved volume and which are mirrored; None if voxels do not match."""
         whole = matrix.round()
         if not bool(((matrix - whole).abs() <= WHOLE).all()):
             return None
@@ -159,9 +169,9 @@ class R3(Translations, GridSpace):
         return order, [i for i in range(3) if by_axis[i, order[i]] < 0]
 
 
-def _matrix_of(motion: dict[str, Any]) -> Tensor:
+def _matrix_of(motion: MotionOptions) -> Tensor:
     """Return the orthogonal matrix, float64, that a motion names."""
-    if set(motion) == {"rotation"}:
+    if "rotation" in motion and len(motion) == 1:
         matrix = _checks.real_numbers("rotation", motion["rotation"], torch.float64)
         if matrix.shape != (3, 3):
             raise ValueError(f"rotation: expected an orthogonal matrix [3,3], got shape {tuple(matrix.shape)}")
@@ -169,7 +179,7 @@ def _matrix_of(motion: dict[str, Any]) -> Tensor:
         if not error < ORTHOGONAL:
             raise ValueError(f"rotation: expected an orthogonal matrix, got one with R R^T - 1 of {error:.2g}")
         return matrix
-    if set(motion) in ({"angle"}, {"angle", "axis"}):
+    if "angle" in motion and set(motion) <= {"angle", "axis"}:
         angle = _checks.plain_number("angle", motion["angle"], -math.inf, math.inf)
         return _turn_about(motion.get("axis", (0.0, 0.0, 1.0)), angle)
     raise ValueError(f"motion: expected rotation=R, angle=degrees or shift=(slices, rows, columns), got {motion}")

@@ -1,31 +1,36 @@
-"""Spaces moved by rotations of R3: what the sphere and SO(3) share."""
+"""Spaces moved by rotations of R3: the common base of the sphere and SO(3)."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._typing import broadcast_tensors, linalg, tolist
-from pdegcnn.spaces.base import HomogeneousSpace
+from pdegcnn.spaces.base import HomogeneousSpace, MotionOptions
 from pdegcnn.sphere import SphereGrid
 from pdegcnn.sphere.rotation import check_rotation
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SMALL = 1e-4
 """Below this half-angle (radians) series replace quotients; their error is of its fourth power."""
 
 
 class RotationSpace(HomogeneousSpace):
-    """A space over a sphere grid, moved by SO(3).
+    r"""A space over a grid on the sphere, moved by SO(3).
 
-    Elements are unit quaternions ``[..., 4]`` (others are refused), real part first; q and -q are the same rotation.
-    Lie algebra vectors ``[..., 3]`` are rotation vectors in the moving frame (radians). At the rotation R with
-    ``R e_z = p`` the frame vectors (tilt about ``R e_x``, tilt about ``R e_y``, spin about ``R e_z = p``) are the
-    velocities of ``R exp(t e_i)``; the second moves p along ``R e_x``, the first along ``-R e_y``.
+    Elements are unit quaternions ``[..., 4]``, real part first; q and -q are the same rotation. Other quaternions raise
+    ``ValueError``. Lie algebra vectors ``[..., 3]`` are rotation vectors in the moving frame, in radians. At the
+    rotation R with :math:`R e_z = p`, the frame vectors (tilt about :math:`R e_x`, tilt about :math:`R e_y`, spin about
+    p) are the velocities of :math:`R \exp(t e_i)`. The second moves p along :math:`R e_x`, the first along
+    :math:`-R e_y`.
     """
 
     grid: SphereGrid
@@ -33,14 +38,29 @@ class RotationSpace(HomogeneousSpace):
 
     @abstractmethod
     def over(self, grid: SphereGrid) -> RotationSpace:
-        """Return the same space over another grid."""
+        """Return the same space on another grid."""
+
+    @property
+    def base_shape(self) -> tuple[int, ...]:
+        """Shape of the grid."""
+        return self.grid.shape
+
+    def coarser(self, factor: float, size: Sequence[int] | None = None) -> RotationSpace:
+        """Return the space over a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, or of ``size[0]``."""
+        self.grid.require_rings("space.grid")
+        finest = self.grid.band + 1
+        rings = int(finest // factor) if size is None else size[0]
+        if not 2 <= rings <= finest:
+            name, got = ("factor", factor) if size is None else ("size", rings)
+            raise ValueError(f"{name}: expected a coarser grid of 2 to {finest} rings for {self}, got {got}")
+        return self.over(SphereGrid.gauss_legendre(rings))
 
     def identity(self) -> Tensor:
         """Return the unit quaternion (1, 0, 0, 0)."""
         return torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """Return the quaternion product, that is first ``h``, then ``g``."""
+        """Return the quaternion product of the rotation by ``h`` followed by ``g``."""
         check_quaternion("g", g)
         check_quaternion("h", h)
         a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
@@ -53,7 +73,7 @@ class RotationSpace(HomogeneousSpace):
         return torch.cat((g[..., :1], -g[..., 1:]), dim=-1)
 
     def exp(self, c: Tensor) -> Tensor:
-        """Return the rotation by ``|c|`` radians about ``c``."""
+        """Return the rotation by :math:`|c|` radians about ``c``."""
         _checks.tensor("c", c)
         if c.ndim < 1 or c.shape[-1] != 3:
             raise ValueError(f"c: expected rotation vectors [..., 3], got shape {tuple(c.shape)}")
@@ -65,14 +85,16 @@ class RotationSpace(HomogeneousSpace):
         return torch.cat((cosine, torch.where(small, 1 - square / 24, torch.sinc(half / math.pi)) * c / 2), dim=-1)
 
     def log(self, g: Tensor) -> Tensor:
-        """Return the rotation vector of least length, ``|c| <= pi``."""
+        r"""Return the shortest rotation vector, :math:`|c| \le \pi`."""
         real, vector = _upper(check_quaternion("g", g))
         return vector * _angle_over_sine(vector, real)
 
     def half_angle(self, g: Tensor) -> Tensor:
-        """Tilt-twist coordinates (b cos e, b sin e, psi) of ``Rz(psi/2) T Rz(psi/2)``, T a tilt by b about (e, z=0).
+        r"""Return tilt-twist coordinates :math:`(b \cos\varepsilon, b \sin\varepsilon, \psi)` of the rotation.
 
-        b in [0, pi] and psi in (-pi, pi]: they carry the reflection symmetries of the distance.
+        The rotation is :math:`R_z(\psi/2)\, T\, R_z(\psi/2)`, where T tilts by b in [0, pi] about the horizontal axis
+        at the angle :math:`\varepsilon`, and :math:`\psi` is in (-pi, pi]. Reflections that keep the distance change
+        only signs.
         """
         real, vector = _upper(check_quaternion("g", g))
         along = torch.cat((real, vector[..., 2:]), dim=-1)
@@ -82,18 +104,21 @@ class RotationSpace(HomogeneousSpace):
         return torch.cat((tilt, 2 * torch.atan2(vector[..., 2:], torch.where(opposite, 1.0, real))), dim=-1)
 
     def to_matrix(self, g: Tensor) -> Tensor:
-        """Rotation matrices ``[..., 3, 3]`` of unit quaternions; raises ``ValueError`` for others."""
+        """Return rotation matrices ``[..., 3, 3]`` of unit quaternions; raise ``ValueError`` for others."""
         return quaternion_to_matrix(check_quaternion("g", g))
 
     def from_matrix(self, rotation: Tensor) -> Tensor:
-        """Convert rotation matrices ``[..., 3, 3]`` to unit quaternions with real part >= 0, or raise ``ValueError``.
+        """Convert rotation matrices ``[..., 3, 3]`` to unit quaternions with real part >= 0.
 
-        The largest of four equivalent formulas is used, so no cancellation occurs (Shepperd 1978).
+        The largest of four equivalent formulas is used, which avoids cancellation (Shepperd 1978).
+
+        Raises:
+            ValueError: if a matrix is not a rotation.
         """
         return matrix_to_quaternion(check_rotation("rotation", rotation))
 
-    def comparison_weights(self, signal: Tensor, **motion: Any) -> Tensor:
-        """Return the root of each point's share of the sphere, so that norms are integrals; ones for invariants."""
+    def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Return the square root of each point's share of the sphere: norms are integrals; ones for invariants."""
         base = len(self.grid.shape)
         if tuple(signal.shape[-base:]) != self.grid.shape or signal.ndim < 2 + base:
             return torch.ones((), dtype=signal.dtype, device=signal.device)
@@ -101,24 +126,24 @@ class RotationSpace(HomogeneousSpace):
 
     @property
     def areas(self) -> Tensor:
-        """Area of each grid point in steradians, ``[*grid.shape]``, float64."""
+        """The area of each grid point in steradians, ``[*grid.shape]``, float64."""
         return self.grid.weights
 
     @property
     def point_weights(self) -> Tensor:
-        """Area of each grid point over the mean area, ``[*grid.shape]``, float64."""
+        """The area of each grid point divided by the mean area, ``[*grid.shape]``, float64."""
         weights = self.grid.weights
         return weights / weights.mean()
 
-    def band_limit(self, signal: Tensor, **motion: Any) -> Tensor:
-        """Return the band-limited function that the samples stand for; the signal itself where the motion is exact."""
+    def band_limit(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Return the band-limited function that the samples represent; the signal itself if the motion is exact."""
         rotation = self._rotation_of(motion)
         if grid_turn(rotation, self.grid) is not None:
             return signal
         return self.transform(signal, rotation=torch.eye(3, dtype=rotation.dtype, device=rotation.device), exact=False)
 
-    def _rotation_of(self, motion: dict[str, Any]) -> Tensor:
-        if set(motion) - {"exact"} != {"rotation"}:
+    def _rotation_of(self, motion: MotionOptions) -> Tensor:
+        if "rotation" not in motion or set(motion) - {"exact", "rotation"}:
             raise ValueError(f"motion: expected rotation=R [3,3] on {self}, got {motion}")
         rotation = motion["rotation"]
         _checks.tensor("rotation", rotation, 2, "[3,3]")
@@ -128,7 +153,7 @@ class RotationSpace(HomogeneousSpace):
 
 
 def grid_turn(rotation: Tensor, grid: SphereGrid) -> int | None:
-    """By how many steps of every ring a rotation about the pole shifts it, or None if it does not fit the grid."""
+    """Return the number of steps by which a rotation about the pole shifts each ring, or None if it is not whole."""
     if len(grid.shape) != 2:
         return None
     r = rotation.double()
@@ -151,7 +176,7 @@ def check_quaternion(name: str, q: Tensor) -> Tensor:
 
 
 def quaternion_to_matrix(q: Tensor) -> Tensor:
-    """Rotation matrices ``[..., 3, 3]`` of unit quaternions ``[..., 4]``."""
+    """Return the rotation matrices ``[..., 3, 3]`` of unit quaternions ``[..., 4]``."""
     a, x, y, z = q.unbind(-1)
     rows = [
         torch.stack((1 - 2 * (y * y + z * z), 2 * (x * y - a * z), 2 * (x * z + a * y)), dim=-1),
@@ -181,24 +206,24 @@ def matrix_to_quaternion(rotation: Tensor) -> Tensor:
 
 
 def _upper(g: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and vector part of the quaternion with real part >= 0."""
+    """Return the real and vector part of the quaternion with real part >= 0."""
     g = torch.where(g[..., :1] < 0, -g, g)
     return g[..., :1], g[..., 1:]
 
 
 def _square(vector: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared length of vectors, and whether the length is below ``SMALL``."""
+    """Return the squared length of vectors, and whether the length is below ``SMALL``."""
     square = (vector * vector).sum(-1, keepdim=True)
     return square, square < SMALL**2
 
 
 def _safe_norm(vector: Tensor, small: Tensor) -> Tensor:
-    """Length of vectors that are not ``small``, of others that of (1, 1, ...): no length has derivatives at zero."""
+    """Return lengths of vectors, for ``small`` ones that of (1, 1, ...), because lengths have no derivative at zero."""
     return linalg.vector_norm(torch.where(small, 1.0, vector), dim=-1, keepdim=True)
 
 
 def _angle_over_sine(vector: Tensor, cosine: Tensor) -> Tensor:
-    """``2 atan2(sine, cosine) / sine`` for the length ``sine`` of vectors, smooth at zero."""
+    """Return ``2 atan2(sine, cosine) / sine`` for the length ``sine`` of vectors, smooth at zero."""
     square, small = _square(vector)
     sine = _safe_norm(vector, small)
     return torch.where(small, 2 + square / 3, 2 * torch.atan2(sine, cosine) / sine)

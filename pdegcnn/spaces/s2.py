@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, sphere
 from pdegcnn._typing import Factory
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.rotations import RotationSpace, grid_turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
 class S2(RotationSpace):
-    """The sphere S2 = SO(3)/SO(2); signals ``[B,C,*grid.shape]`` over the points of a grid.
+    """The sphere :math:`S^2 = SO(3)/SO(2)`; signals ``[B,C,*grid.shape]`` over the points of a grid.
 
-    There is one invariant metric up to scale (so metrics have a single weight, the cost of one radian) and no
-    invariant vector field: a vector at the pole would have to equal all its turned copies. So there is diffusion,
-    dilation and erosion, but no convection; lift to SO(3) for that.
+    The invariant metric is unique up to scale, so metrics have one weight, the cost of one radian. An invariant vector
+    field does not exist, because a vector at the pole would have to equal all its rotated copies. The space therefore
+    supports diffusion, dilation and erosion, but not convection; lift to SO(3) for that.
 
     Source: Gerken et al., *Geometric deep learning and equivariant neural networks* (arXiv 2105.13926), section 4.
 
@@ -44,7 +48,7 @@ class S2(RotationSpace):
         check_grid(self.grid)
 
     def over(self, grid: sphere.SphereGrid) -> S2:
-        """Return the same space over another grid."""
+        """Return the same space on another grid."""
         return replace(self, grid=grid)
 
     @property
@@ -54,7 +58,7 @@ class S2(RotationSpace):
 
     @property
     def metric_dim(self) -> int:
-        """One."""
+        """One: the metric has a single weight."""
         return 1
 
     @property
@@ -63,16 +67,20 @@ class S2(RotationSpace):
         return torch.tensor([point_spacing(self.grid)], dtype=torch.float64)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if its last axes are the grid's, else raise."""
+        """Return ``u`` if its last axes are those of the grid, else raise ``TypeError`` or ``ValueError``."""
         super().check_signal(name, u)
         check_base(name, u, self.grid)
         return u
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
-        """Rotate by ``rotation=R [3,3]``: ``f(R^T p)``, exact for signals band-limited to the grid's band.
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Rotate signals ``[B,C,*grid.shape]`` to :math:`f(R^T p)`; leave invariants ``[B,K]`` unchanged.
 
-        Rotations about the pole that map the grid to itself move samples, so they are exact for all signals (unless
-        ``exact=False``). Takes signals ``[B,C,*grid.shape]``, leaves invariants ``[B,K]`` alone. Without gradient.
+        Rotations are exact for signals band-limited to the grid's band. Rotations about the pole that map the grid to
+        itself permute samples, so they are exact for all signals (unless ``exact=False``). Without gradient.
+
+        Args:
+            signal: signals or invariants.
+            motion: ``rotation=`` the matrix R ``[3,3]``.
         """
         return turn_base(signal, self._rotation_of(motion), self.grid, bool(motion.get("exact", True)))
 
@@ -94,12 +102,12 @@ def check_base(name: str, u: Tensor, grid: sphere.SphereGrid) -> None:
 
 
 def point_spacing(grid: sphere.SphereGrid) -> float:
-    """Typical distance of neighbouring points in radians: of rings, or the root of a point's share of the sphere."""
+    """Return the typical distance of neighbours in radians: of rings, or the square root of a point's area."""
     return torch.pi / grid.shape[0] if len(grid.shape) == 2 else float((4 * torch.pi / grid.shape[0]) ** 0.5)
 
 
 def turn_base(signal: Tensor, rotation: Tensor, grid: sphere.SphereGrid, exact: bool = True) -> Tensor:
-    """``f(R^T p)`` of signals ``[..., *grid.shape]`` by exact transforms; invariants ``[B,K]`` stay."""
+    """Return ``f(R^T p)`` of signals ``[..., *grid.shape]`` by exact transforms; invariants ``[B,K]`` stay."""
     if _checks.tensor("signal", signal).ndim < 2 + len(grid.shape):
         return signal
     check_base("signal", signal, grid)

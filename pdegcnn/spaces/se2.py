@@ -19,16 +19,17 @@ LAYOUT = "[B,C,Or,H,W]"
 
 @dataclass(frozen=True)
 class SE2(PlanarSpace):
-    """The group SE(2) of roto-translations; signals ``[B,C,Or,H,W]`` over positions and orientations.
+    r"""The group SE(2) of roto-translations; signals ``[B,C,Or,H,W]`` over positions and orientations.
 
-    Elements are ``(x, y, theta)`` in pixels and radians, with product ``(x,R)(x',R') = (x + R x', R R')``. The
-    left-invariant frame is (forward, lateral, turn): ``A1 = cos d_x + sin d_y``, ``A2 = -sin d_x + cos d_y``,
-    ``A3 = d_theta``. Orientation ``i`` has angle ``2 pi i / orientations``.
+    Elements are ``(x, y, theta)`` in pixels and radians, with the product :math:`(x,R)(x',R') = (x + R x', R R')`. The
+    left-invariant frame is (forward, lateral, turn): :math:`A_1 = \cos\theta\,\partial_x + \sin\theta\,\partial_y`,
+    :math:`A_2 = -\sin\theta\,\partial_x + \cos\theta\,\partial_y`, :math:`A_3 = \partial_\theta`. Orientation ``i`` has
+    the angle ``2 pi i / orientations``.
 
     Source: Smets et al., *PDE-based Group Equivariant CNNs* (arXiv 2001.09046), section 2.
 
     Args:
-        orientations: number of sampled orientations, at least one. Multiples of four make rotations by 90 degrees
+        orientations: number of sampled orientations, at least one. With a multiple of four, rotations by 90 degrees are
             exact.
 
     Example:
@@ -57,12 +58,12 @@ class SE2(PlanarSpace):
         return torch.zeros(3, dtype=torch.float64)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """Return the product ``g h``, the angle brought to (-pi, pi]."""
+        """Return the product ``g h``, with its angle in (-pi, pi]."""
         position = g[..., :2] + rotation(g[..., 2], h[..., :2])
         return torch.cat((position, _wrap(g[..., 2] + h[..., 2])[..., None]), dim=-1)
 
     def inverse(self, g: Tensor) -> Tensor:
-        """Return the inverse ``(-R^-1 x, R^-1)``."""
+        """Return the inverse :math:`(-R^{-1} x, R^{-1})`."""
         return torch.cat((-rotation(-g[..., 2], g[..., :2]), _wrap(-g[..., 2])[..., None]), dim=-1)
 
     def exp(self, c: Tensor) -> Tensor:
@@ -72,22 +73,25 @@ class SE2(PlanarSpace):
         return torch.cat((rotation(half, chord), _wrap(c[..., 2])[..., None]), dim=-1)
 
     def log(self, g: Tensor) -> Tensor:
-        """Logarithmic coordinates, the angle in (-pi, pi]: the inverse of :meth:`exp` there."""
+        """Return logarithmic coordinates, with the angle in (-pi, pi]: the inverse of :meth:`exp` there."""
         b = self.half_angle(g)
         return torch.cat((b[..., :2] / sinc(b[..., 2] / 2)[..., None], b[..., 2:]), dim=-1)
 
     def half_angle(self, g: Tensor) -> Tensor:
-        """``(R(-theta/2) (x, y), theta)``; see Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs*, 2023."""
+        r"""Return the half-angle coordinates :math:`(R(-\theta/2)\,(x, y), \theta)`.
+
+        Source: Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs*, 2023.
+        """
         return torch.cat((rotation(-g[..., 2] / 2, g[..., :2]), g[..., 2:]), dim=-1)
 
     @property
     def angles(self) -> Tensor:
-        """Angle of each orientation, ``[Or]`` radians, float64."""
+        """The angle of each orientation, ``[Or]`` radians, float64."""
         return torch.arange(self.orientations, dtype=torch.float64) * self.angle_step
 
     @property
     def grid_spacing(self) -> Tensor:
-        """A pixel, a pixel and an orientation step."""
+        """One pixel, one pixel and one orientation step in radians."""
         return torch.tensor([1.0, 1.0, self.angle_step], dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
@@ -99,7 +103,7 @@ class SE2(PlanarSpace):
         return u
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if it is laid out ``[B,C,Or,H,W]`` with this space's number of orientations, else raise."""
+        """Return ``u`` if its layout is ``[B,C,Or,H,W]`` with this space's number of orientations, else raise."""
         _checks.signal(name, u, 5, LAYOUT)
         if u.shape[2] != self.orientations:
             raise ValueError(
@@ -109,22 +113,22 @@ class SE2(PlanarSpace):
         return u
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Taps ``(KO, KH, KW)``; more orientation taps than go once around the circle are left out."""
+        """Return the numbers of taps ``(KO, KH, KW)``; KO is limited to one turn around the circle."""
         ko, kh, kw = normalise_sizes(kernel_size, 3, "(KO, KH, KW)")
         around = self.orientations + 1 - self.orientations % 2
         return min(ko, around), kh, kw
 
     def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """How much of a grid cell each tap stands for, ``[KO,1,1]``: a tap met twice around the circle counts half."""
+        """Return the share of a grid cell that each tap stands for, ``[KO,1,1]``: one half for a tap met twice."""
         weights = [1.0] * sizes[0]
         if sizes[0] == self.orientations + 1:
             weights[0] = weights[-1] = 0.5
         return torch.tensor(weights, dtype=like.dtype, device=like.device)[:, None, None]
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """``h^-1 g`` for centre g at each orientation and tap h, ``[Or,KO,KH,KW,3]``, angles in [-pi, pi].
+        """Return :math:`h^{-1} g` for the centre g at each orientation and each tap h, ``[Or,KO,KH,KW,3]``.
 
-        Taps are at orientation ``steps [KO]`` and pixels ``image [(KO,)KH,KW,2]``, float64.
+        Taps are at orientation ``steps [KO]`` and pixels ``image [(KO,)KH,KW,2]``, float64; angles are in [-pi, pi].
         """
         turn = steps * self.angle_step
         angles = self.angles.to(steps.device)[:, None] + turn  # of the taps, [Or,KO]

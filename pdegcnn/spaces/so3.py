@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks, sphere
 from pdegcnn._typing import Factory
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.rotations import RotationSpace, grid_turn
 from pdegcnn.spaces.s2 import check_base, check_grid, point_spacing, turn_base
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
 class SO3(RotationSpace):
-    """The rotation group SO(3); signals ``[B,C,Or,*grid.shape]`` over grid points and tangent directions.
+    r"""The rotation group SO(3); signals ``[B,C,Or,*grid.shape]`` over grid points and tangent directions.
 
-    The sample (k, p) belongs to ``R = Rz(phi) Ry(theta) Rz(2 pi k / Or)``, whose third column is the point p and
-    whose first column is a direction at p. The left-invariant frame is (tilt, tilt, spin), see
-    :class:`~pdegcnn.spaces.RotationSpace`; weights of metrics and vectors are per radian.
+    The sample (k, p) belongs to the rotation :math:`R = R_z(\varphi) R_y(\theta) R_z(2 \pi k / Or)`. Its third column
+    is the point p, its first column a direction at p. The left-invariant frame is (tilt, tilt, spin), see
+    :class:`~pdegcnn.spaces.RotationSpace`. Weights of metrics and vectors are per radian.
 
     Source: Gerken et al., *Geometric deep learning and equivariant neural networks* (arXiv 2105.13926), section 4.
 
@@ -50,7 +54,7 @@ class SO3(RotationSpace):
         _checks.positive_int("orientations", self.orientations)
 
     def over(self, grid: sphere.SphereGrid) -> SO3:
-        """Return the same space over another grid."""
+        """Return the same space on another grid."""
         return replace(self, grid=grid)
 
     @property
@@ -60,18 +64,18 @@ class SO3(RotationSpace):
 
     @property
     def grid_spacing(self) -> Tensor:
-        """The grid's spacing twice, and a step of the fibre, in radians."""
+        """The grid's spacing for both tilts, and the step of the fibre, in radians."""
         spacing = point_spacing(self.grid)
         return torch.tensor([spacing, spacing, 2 * math.pi / self.orientations], dtype=torch.float64)
 
     @property
     def metric_scale(self) -> Tensor:
-        """The grid's spacing twice, and one radian of spin (as on SE(2))."""
+        """The grid's spacing for both tilts, and one radian of spin (as on SE(2))."""
         spacing = point_spacing(self.grid)
         return torch.tensor([spacing, spacing, 1.0], dtype=torch.float64)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if its last axes are the fibre and the grid's, else raise."""
+        """Return ``u`` if its last axes are the fibre and those of the grid, else raise."""
         super().check_signal(name, u)
         check_base(name, u, self.grid)
         if u.shape[2] != self.orientations:
@@ -81,12 +85,16 @@ class SO3(RotationSpace):
             )
         return u
 
-    def transform(self, signal: Tensor, **motion: Any) -> Tensor:
-        """Rotate by ``rotation=Q [3,3]``: ``f(Q^T R)``, exact for band-limited signals.
+    def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
+        """Rotate a signal to :math:`f(Q^T R)`; leave invariants ``[B,K]`` unchanged. Without gradient.
 
-        Rotations about the pole that map the grid to itself move samples, so they are exact for all signals (unless
-        ``exact=False``). Takes signals on the space, signals ``[B,C,*grid.shape]`` on the sphere and invariants
-        ``[B,K]``. Without gradient. Otherwise the Nyquist mode of an even fibre, which has no sign, is dropped.
+        Rotations are exact for band-limited signals. Rotations about the pole that map the grid to itself permute
+        samples, so they are exact for all signals (unless ``exact=False``). All others drop the Nyquist mode of an even
+        fibre, because its sign is undetermined.
+
+        Args:
+            signal: signals on this space, signals ``[B,C,*grid.shape]`` on the sphere, or invariants.
+            motion: ``rotation=`` the matrix Q ``[3,3]``.
         """
         rotation, exact = self._rotation_of(motion), bool(motion.get("exact", True))
         if _checks.tensor("signal", signal).ndim < 3 + len(self.grid.shape):
@@ -107,7 +115,7 @@ class SO3(RotationSpace):
 
 
 def to_real_fibre(columns: Tensor) -> Tensor:
-    """Columns n = -N..N of `SO3FFT` in a unitary basis where each has the symmetry of a real spherical signal.
+    """Return columns n = -N..N of `SO3FFT` in a unitary basis where each has the symmetry of a real spherical signal.
 
     Column N + n holds ``(W_n + (-1)^n W_-n)/sqrt 2`` and column N - n ``(W_n - (-1)^n W_-n)/(i sqrt 2)``, n > 0.
     """

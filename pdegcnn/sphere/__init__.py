@@ -1,4 +1,4 @@
-"""The sphere: grids and exact harmonic transforms."""
+"""Grids on the sphere and exact harmonic transforms of scalar, spin and vector fields and of signals on SO(3)."""
 
 from pdegcnn.sphere.grid import SphereGrid
 from pdegcnn.sphere.latlon import area_mean, grid_of, regrid, to_latlon

@@ -34,22 +34,25 @@ class _RingAnalysis(torch.autograd.Function):
 
 
 def real_analysis(f: Tensor, grid: SphereGrid, size: int) -> Tensor:
-    """sum_j f_j e^{-i m phi_j} along every ring of real f [..., *shape], for m = 0..size-1: [..., nlat, size]."""
+    """Return sum_j f_j e^{-i m phi_j} along every ring of real f [..., *shape], for m = 0..size-1.
+
+    The result is [..., nlat, size].
+    """
     if len(grid.shape) == 2:
-        forward_mode = _transforms.in_forward_mode()  # to which torch's own transform is as good
+        forward_mode = _transforms.in_forward_mode()  # torch's own transform is as fast for these
         return (_RingAnalysis.forward if forward_mode else _RingAnalysis.apply)(f, size)  # type: ignore[return-value]
     return _ragged_analysis(f, grid, size, False)[0]
 
 
 def real_synthesis(waves: Tensor, grid: SphereGrid) -> Tensor:
-    """w_0 + 2 Re sum_{m>0} w_m e^{i m phi} along every ring: [..., nlat, orders] to real [..., *shape]."""
+    """Return w_0 + 2 Re sum_{m>0} w_m e^{i m phi} along every ring: [..., nlat, orders] to real [..., *shape]."""
     if len(grid.shape) == 2:
         return _fft.apply(torch.fft.irfft, waves, n=grid.nlon, norm="forward")
     return _ragged_synthesis(torch.cat([waves[..., :1], 2 * waves[..., 1:]], -1), None, grid).real
 
 
 def complex_analysis(f: Tensor, grid: SphereGrid, size: int) -> list[Tensor]:
-    """sum_j f_j e^{-i m phi_j} for m = 0..size-1 and for m = 0..1-size, each [..., nlat, size]."""
+    """Return sum_j f_j e^{-i m phi_j} for m = 0..size-1 and for m = 0..1-size, each [..., nlat, size]."""
     if len(grid.shape) == 1:
         return _ragged_analysis(f, grid, size, True)
     waves = _fft.apply(torch.fft.fft, f)
@@ -57,7 +60,10 @@ def complex_analysis(f: Tensor, grid: SphereGrid, size: int) -> list[Tensor]:
 
 
 def complex_synthesis(plus: Tensor, minus: Tensor, grid: SphereGrid) -> Tensor:
-    """sum_m w_m e^{i m phi} from orders m = 0..size-1 and m = 0..1-size (whose m = 0 is ignored): [..., *shape]."""
+    """Return sum_m w_m e^{i m phi} from orders m = 0..size-1 and m = 0..1-size (whose m = 0 is ignored).
+
+    The result is [..., *shape].
+    """
     if len(grid.shape) == 1:
         return _ragged_synthesis(plus, minus, grid)
     between = plus.new_zeros(*plus.shape[:-1], grid.nlon - 2 * plus.shape[-1] + 1)
@@ -65,12 +71,12 @@ def complex_synthesis(plus: Tensor, minus: Tensor, grid: SphereGrid) -> Tensor:
 
 
 def _runs(grid: SphereGrid) -> list[tuple[int, int]]:
-    """(length, number) of neighbouring rings of equal length, from north to south."""
+    """Return (length, number) of neighbouring rings of equal length, from north to south."""
     return [(length, len(list(rings))) for length, rings in itertools.groupby(grid.ring_lengths)]
 
 
 def _ragged_analysis(f: Tensor, grid: SphereGrid, size: int, both: bool) -> list[Tensor]:
-    """Orders beyond a ring's length are those of its periodic spectrum: the exact transpose of the synthesis."""
+    """Analyse rings with their periodic spectrum beyond their length: the exact transpose of the synthesis."""
     runs, signs = _runs(grid), ([], [])
     for (length, number), part in zip(runs, f.split([length * number for length, number in runs], -1)):
         waves = _fft.apply(torch.fft.fft, part.unflatten(-1, (number, length)))
@@ -81,7 +87,7 @@ def _ragged_analysis(f: Tensor, grid: SphereGrid, size: int, both: bool) -> list
 
 
 def _ragged_synthesis(plus: Tensor, minus: Tensor | None, grid: SphereGrid) -> Tensor:
-    """Orders are wrapped to the length of each ring, which gives the exact values at its points."""
+    """Synthesise rings with orders wrapped to their length, which is exact at their points."""
     runs, size = _runs(grid), plus.shape[-1]
     lines, start = [], 0
     for length, number in runs:

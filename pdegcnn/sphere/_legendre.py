@@ -1,4 +1,4 @@
-"""Normalised associated Legendre functions and their spin-weighted kin, the Wigner functions d^l_mn."""
+"""Normalised associated Legendre functions and the spin-weighted Wigner functions d^l_mn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Array = NDArray[np.floating]
 
 
 def _first_values(m: Array, spin: int, x: Array) -> Array:
-    """sqrt((2k+1)/4pi) d^k_{m,spin} at k = max(m, spin), through logarithms: [len(m), len(x)]."""
+    """Return sqrt((2k+1)/4pi) d^k_{m,spin} at k = max(m, spin), through logarithms: [len(m), len(x)]."""
     top, low = np.maximum(m, spin), np.minimum(m, spin)
     k = np.arange(1, int(top.max(initial=0)) + 1)
     # 4^-top binomial(2 top, top - low) = prod_{k<=top} (1 - 1/2k) prod_{j<=low} (top - j + 1) / (top + j).
@@ -32,7 +32,7 @@ def legendre_block(lmax: int, orders: range, x: Array, spin: int = 0) -> Array:
     be negative; entries with l < max(m, spin) are zero. Float64 three-term recurrence in l of the orthonormal Jacobi
     functions (Holmes and Featherstone 2002, eq. 11, for spin 0; Kostelec and Rockmore 2008, eq. 4, for any),
     started from values taken through their logarithm. Up to lmax = 512 a start value that underflows
-    belongs to entries far below rounding, so nothing is rescaled later.
+    belongs to entries far below rounding, so no rescaling is needed later.
 
     Shape [len(orders), lmax + 1 - orders.start, len(x)].
     """
@@ -53,7 +53,7 @@ def legendre_block(lmax: int, orders: range, x: Array, spin: int = 0) -> Array:
 
 
 def _coupling(degree: int, m: Array, spin: int) -> Array:
-    """Factor a_l of x p_{l-1} = a_l p_l + b p_{l-1} + a_{l-1} p_{l-2}."""
+    """Return the factor a_l of x p_{l-1} = a_l p_l + b p_{l-1} + a_{l-1} p_{l-2}."""
     if degree <= 0:
         return np.zeros_like(m)
     square = float(degree * degree)

@@ -1,4 +1,4 @@
-"""Points on the sphere that lie on no rings."""
+"""Points on the sphere without rings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pdegcnn.sphere._legendre import Array
 
 
 def icosahedron(subdivisions: int) -> Array:
-    """Vertices [10 4^subdivisions + 2, 3] of the icosahedron after halving all edges, pushed to the unit sphere."""
+    """Return vertices [10 4^n + 2, 3] on the unit sphere of the icosahedron after n halvings of all edges."""
     golden = 0.5 * (1 + 5**0.5)
     corners = [(0, a, b * golden) for a, b in itertools.product((-1, 1), repeat=2)]
     points = np.array([np.roll(p, shift) for p in corners for shift in range(3)], dtype=np.float64)
@@ -30,12 +30,12 @@ def icosahedron(subdivisions: int) -> Array:
 
 
 def voronoi_areas(points: Array) -> Array:
-    """Areas [P], in steradians, of the points nearer to each of ``points`` [P, 3] than to any other."""
+    """Return areas [P], in steradians, of the points nearer to each of ``points`` [P, 3] than to any other."""
     return SphericalVoronoi(points).calculate_areas()
 
 
 def healpix(nside: int, nest: bool) -> Array:
-    """Pixel centres [12 nside^2, 3]. Raises ImportError without healpy."""
+    """Return the pixel centres [12 nside^2, 3]. Raises ImportError without healpy."""
     try:
         import healpy
     except ImportError as error:

@@ -23,7 +23,7 @@ def _next_even_smooth(n: int) -> int:
 
 
 def _log_sizes(lmax: int, x: Array) -> Array:
-    """Logarithm of max over l <= lmax and orders >= m of |Y_lm(x)|, [len(x), lmax + 1]."""
+    """Return the logarithm of max over l <= lmax and orders >= m of |Y_lm(x)|, [len(x), lmax + 1]."""
     largest = np.empty((len(x), lmax + 1))
     for start in range(0, lmax + 1, _BLOCK):
         orders = range(start, min(start + _BLOCK, lmax + 1))
@@ -33,7 +33,7 @@ def _log_sizes(lmax: int, x: Array) -> Array:
 
 
 def _least_lengths(lmax: int, theta: Array, areas: Array, tolerance: float) -> np.ndarray:
-    """Least lengths [(nlat+1)//2] of northern rings without aliasing: see `ring_lengths`.
+    """Return the least lengths [(nlat+1)//2] of northern rings without aliasing: see `ring_lengths`.
 
     On a ring of n points orders m and m' are confused if their sum or difference is a multiple of n; the error this
     brings into the scalar product of two harmonics is at most the ring's area times their sizes there.
@@ -54,13 +54,16 @@ def _least_lengths(lmax: int, theta: Array, areas: Array, tolerance: float) -> n
 
 
 def ring_lengths(lmax: int, theta: Array, areas: Array, tolerance: float) -> np.ndarray:
-    """Lengths [nlat] with aliasing below ``tolerance``: rings at ``theta`` [nlat] of total area ``areas`` [nlat]."""
+    """Return lengths [nlat] with aliasing below ``tolerance``.
+
+    Rings lie at ``theta`` [nlat] and have total area ``areas`` [nlat].
+    """
     north = [_next_even_smooth(int(n)) for n in _least_lengths(lmax, theta, areas, tolerance)]
     return _mirrored(np.minimum(north, 2 * (lmax + 1)), len(theta))
 
 
 def uniform_ring_lengths(theta: Array) -> np.ndarray:
-    """Lengths [nlat] that put the points of a ring about as far apart as the rings are, at least 4."""
+    """Return lengths [nlat] that put the points of a ring about as far apart as the rings are, at least 4."""
     north = [max(_next_even_smooth(round(2 * len(theta) * np.sin(t)) - 1), 4) for t in theta[: (len(theta) + 1) // 2]]
     return _mirrored(np.array(north), len(theta))
 

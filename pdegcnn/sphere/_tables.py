@@ -17,7 +17,7 @@ from pdegcnn.sphere.grid import SphereGrid
 
 
 def _meridian_interpolation(theta: Array, to: Array, odd: bool) -> Array:
-    """Matrix taking values at evenly spaced ``theta`` to ``to``, exact on cosine (or, if odd, sine) series.
+    """Return the matrix taking values at evenly spaced ``theta`` to ``to``, exact on cosine (or, if odd, sine) series.
 
     ``theta`` are midpoints, or begin and end at the poles.
     """
@@ -34,12 +34,12 @@ def _meridian_interpolation(theta: Array, to: Array, odd: bool) -> Array:
 
 
 def synthesis_table(grid: SphereGrid, lmax: int, orders: range, spin: int = 0, rings: int | None = None) -> Array:
-    """Functions sqrt((2l+1)/4pi) d^l_{m,spin}, [m, l - orders.start, ring], at the first ``rings`` rings."""
+    """Return functions sqrt((2l+1)/4pi) d^l_{m,spin}, [m, l - orders.start, ring], at the first ``rings`` rings."""
     return legendre_block(lmax, orders, np.cos(np.asarray(grid.theta)[:rings]), spin)
 
 
 def analysis_table(grid: SphereGrid, lmax: int, orders: range, spin: int = 0, rings: int | None = None) -> Array:
-    """As `synthesis_table`, times the weights that make sums over grid points exact integrals up to ``lmax``, for every
+    """Return `synthesis_table` times the weights that make sums over points exact integrals up to ``lmax``, for every
     signal of the grid's band.
 
     Where the rings carry too little for quadrature (``grid.degree < lmax + grid.band``), the signal is first

@@ -18,7 +18,7 @@ _TABLED = 32
 
 
 def _real_from_complex(degree: int) -> np.ndarray:
-    """Matrix A with S_i = sum_m A_im Y_lm: the real harmonics (no Condon-Shortley phase), orders -l..l."""
+    """Return the matrix A with S_i = sum_m A_im Y_lm: the real harmonics (no Condon-Shortley phase), orders -l..l."""
     a = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=np.complex128)
     a[degree, degree] = 1
     for m in range(1, degree + 1):
@@ -40,7 +40,7 @@ def _quarter_turn(degree: int) -> np.ndarray:
 
 @constant
 def quarter_turn(degree: int) -> np.ndarray:
-    """J [2l+1, 2l+1], float64: the real matrix of the rotation by -pi/2 about x, which takes the z axis to the y axis.
+    """Return J [2l+1, 2l+1], float64: the real matrix of the rotation by -pi/2 about x, which maps z to y.
 
     From the eigenvectors of the tridiagonal angular momentum J_x, so that no recurrence limits the degree.
     """
@@ -58,7 +58,7 @@ def _generators(degree: int) -> Array:
 
 @constant
 def _tilt_table(degree: int) -> Array:
-    """Coefficients [2l+1, 2, l+1, 2l+1] of J Z(b) J^T in cos(kb), k = 0..l, and sin(kb), k = 1..l.
+    """Return coefficients [2l+1, 2, l+1, 2l+1] of J Z(b) J^T in cos(kb), k = 0..l, and sin(kb), k = 1..l.
 
     A rotation about y does not mix cosine and sine harmonics: the two blocks at (|i|, |j|), with columns j = -l..l
     and the signs that `euler_matrix` needs.
@@ -80,7 +80,7 @@ def _tilt_table(degree: int) -> Array:
 
 @constant
 def _phases(degree: int) -> Array:
-    """Factors and shifts [2, 2l+1] of an angle t, after which cosines give cos kt, k = 0..l, and sin kt, k = 1..l."""
+    """Return factors and shifts [2, 2l+1] of an angle t whose cosines are cos kt, k = 0..l, and sin kt, k = 1..l."""
     k = np.arange(degree + 1)
     shift = np.where(np.arange(2 * degree + 1) > degree, 0.5 * np.pi, 0.0)
     return np.stack([np.concatenate([k, k[1:]]).astype(np.float64), shift])
@@ -88,7 +88,7 @@ def _phases(degree: int) -> Array:
 
 @constant
 def _picked(degree: int) -> np.ndarray:
-    """Which of these [2, 2l+1] the columns j = -l..l take: in the cosine block sin for j < 0, in the sine block cos."""
+    """Return which of these [2, 2l+1] the columns j take: for j < 0 sin in the cosine block, cos in the sine block."""
     j = np.arange(-degree, degree + 1)
     return np.stack([np.where(j < 0, degree - j, j), np.where(j < 0, -j, degree + j)])
 
@@ -102,7 +102,9 @@ def turn_about_pole(c: Tensor, angle: Tensor) -> Tensor:
 
 
 def euler_zyz(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Angles (a, b, c), each [...], with rotation [..., 3, 3] = Rz(a) Ry(b) Rz(c); accurate at the poles b = 0, pi.
+    """Return angles (a, b, c), each [...], with rotation [..., 3, 3] = Rz(a) Ry(b) Rz(c).
+
+    They are accurate at the poles b = 0, pi.
 
     The third angle is read after undoing the first, so their sum keeps full accuracy where each alone is undefined.
     """
@@ -121,7 +123,7 @@ def apply_rotation(c: Tensor, angles: tuple[Tensor, Tensor, Tensor]) -> Tensor:
 
 
 def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtype) -> Tensor:
-    """D^l(Rz(a) Ry(b) Rz(c)) = Z(a) J Z(b) J^T Z(c), [..., 2l+1, 2l+1] in ``dtype``, of float64 angles [...]."""
+    """Return D^l(Rz(a) Ry(b) Rz(c)) = Z(a) J Z(b) J^T Z(c), [..., 2l+1, 2l+1] in ``dtype``, of float64 angles."""
     if degree > _TABLED:
         rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=b.device)
         return apply_rotation(rows, (a[..., None], b[..., None], c[..., None])).mT.to(dtype)
@@ -182,7 +184,7 @@ def _around(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def matrix(degree: int, rotation: Tensor, dtype: torch.dtype) -> Tensor:
-    """D^l [..., 2l+1, 2l+1] in ``dtype`` of float64 rotations [..., 3, 3]; real harmonics, polar axis z."""
+    """Return D^l [..., 2l+1, 2l+1] in ``dtype`` of float64 rotations [..., 3, 3]; real harmonics, polar axis z."""
     if _transforms.differentiated(rotation):
         return _around(degree, rotation, dtype)
     if not rotation.requires_grad:

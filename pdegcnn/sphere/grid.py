@@ -17,20 +17,18 @@ from pdegcnn.sphere._legendre import Array
 
 @dataclass(frozen=True)
 class SphereGrid:
-    """A grid of rings, symmetric about the equator; a ring of n points has longitudes phi_j = 2 pi j / n.
+    r"""A grid of rings, symmetric about the equator; a ring of n points has longitudes :math:`\varphi_j = 2 \pi j / n`.
 
-    ``theta`` [nlat] are colatitudes in radians from the north pole, float64; ``ring_weights`` [nlat] is the area (in
-    steradians) of one point of each ring. ``degree``: the quadrature is exact for every spherical polynomial up to
-    this degree; ``band``: the largest lmax that `RealSHT` can analyse exactly. Grids without rings (`icosahedral`,
-    `healpix`) have points and weights only: ``theta`` and ``ring_weights`` are empty and ``band`` is -1.
+    Grids without rings (:meth:`icosahedral`, :meth:`healpix`) have points and weights only: ``theta`` and
+    ``ring_weights`` are empty and ``band`` is -1.
 
     Args:
         name: the name of the kind of grid.
-        theta: colatitude of each ring, radians.
-        ring_weights: area of one point of each ring, steradians.
-        nlon: points of the longest ring.
-        degree: degree to which the quadrature is exact.
-        band: largest lmax that transforms analyse exactly.
+        theta: colatitude of each ring from the north pole, ``[nlat]`` radians.
+        ring_weights: area of one point of each ring, ``[nlat]`` steradians.
+        nlon: number of points of the longest ring.
+        degree: greatest degree of spherical polynomials that the quadrature integrates exactly.
+        band: largest lmax that :class:`RealSHT` analyses exactly.
 
     Example:
         >>> from pdegcnn.sphere import SphereGrid
@@ -48,17 +46,21 @@ class SphereGrid:
 
     @classmethod
     def gauss_legendre(cls, bandlimit: int, nlon: int | None = None) -> SphereGrid:
-        """Grid of ``bandlimit`` Gauss-Legendre rings with ``nlon`` points each (default 2 bandlimit)."""
+        """Build a grid of ``bandlimit`` Gauss-Legendre rings with ``nlon`` points each (default ``2 * bandlimit``)."""
         nlat = _checks.positive_int("bandlimit", bandlimit)
         nlon = 2 * nlat if nlon is None else _checks.positive_int("nlon", nlon)
         return cls._build("gauss_legendre", *_gauss_rings(nlat), nlon, min(2 * nlat - 1, nlon - 1))
 
     @classmethod
     def equiangular(cls, bandlimit: int, kind: str = "driscoll_healy") -> SphereGrid:
-        """Grid of 2 bandlimit ("driscoll_healy") or bandlimit ("full_band") rings at theta_j = pi (j + 1/2) / nlat.
+        r"""Build a grid of rings at :math:`\theta_j = \pi (j + 1/2) / nlat` with Fejer weights (1933, first rule).
 
-        Fejer weights (Fejer 1933, first rule). On the full-band grid the quadrature is exact to degree nlat - 1 only,
-        but `RealSHT` remains exact, by trigonometric interpolation along the meridian.
+        On the full-band grid the quadrature is exact to degree nlat - 1 only, but :class:`RealSHT` remains exact, by
+        trigonometric interpolation along the meridian.
+
+        Args:
+            bandlimit: number of degrees that the grid resolves.
+            kind: ``"driscoll_healy"`` (``2 * bandlimit`` rings) or ``"full_band"`` (``bandlimit`` rings).
         """
         size = _checks.positive_int("bandlimit", bandlimit)
         _checks.choice("kind", kind, ("driscoll_healy", "full_band"))
@@ -70,15 +72,16 @@ class SphereGrid:
 
     @classmethod
     def clenshaw_curtis(cls, nlat: int, nlon: int | None = None) -> SphereGrid:
-        """Grid of ``nlat`` rings at theta_j = pi j / (nlat - 1): the usual latitudes and longitudes, with both poles.
+        r"""Build the usual grid of latitudes and longitudes with both poles: ``nlat`` evenly spaced rings.
 
-        ``clenshaw_curtis(73, 144)`` has a point every 2.5 degrees, ``(721, 1440)`` every quarter. Each pole is a ring
-        of ``nlon`` equal samples. Clenshaw-Curtis weights are exact to degree nlat - 1; `RealSHT` is exact up to
-        ``band`` = nlat - 2 (if the rings are long enough), by trigonometric interpolation along the meridian.
+        Rings lie at :math:`\theta_j = \pi j / (nlat - 1)`. ``clenshaw_curtis(73, 144)`` has a point every 2.5 degrees,
+        ``(721, 1440)`` every quarter. Each pole is a ring of ``nlon`` equal samples. Clenshaw-Curtis weights are exact
+        to degree nlat - 1. :class:`RealSHT` is exact up to ``band`` = nlat - 2 (if the rings are long enough), by
+        trigonometric interpolation along the meridian.
 
         Args:
             nlat: number of rings, at least 3.
-            nlon: points of each ring; 2 (nlat - 1) if None.
+            nlon: points of each ring; None: ``2 * (nlat - 1)``.
         """
         if _checks.positive_int("nlat", nlat) < 3:
             raise ValueError(f"nlat: expected at least 3 rings, both poles among them, got {nlat}")
@@ -94,13 +97,18 @@ class SphereGrid:
 
     @staticmethod
     def reduced_gauss(bandlimit: int, tolerance: float = 1e-14, spacing: str = "exact") -> RaggedGrid:
-        """Gauss-Legendre rings that shorten towards the poles (Hortal and Simmons 1991): a quarter fewer points.
+        """Build Gauss-Legendre rings that shorten towards the poles, with a quarter fewer points.
 
-        ``spacing="exact"``: each ring is the shortest even one (with factors 2, 3, 5) on which no product of two
-        harmonics up to degree bandlimit - 1 aliases by more than ``tolerance``, in (0, 1], so that transforms are
-        exact to that many parts up to ``band`` = bandlimit - 1. ``spacing="even"``: points of a ring are as far apart
-        as the rings, and ``band`` is the degree up to which that holds, which the poles make small. A coarse
-        ``tolerance`` shortens the rings of the first and raises the band of the second.
+        A coarse ``tolerance`` shortens the rings of ``"exact"`` spacing and raises the band of ``"even"`` spacing.
+        Source: Hortal and Simmons (1991).
+
+        Args:
+            bandlimit: number of rings.
+            tolerance: aliasing that is accepted, in (0, 1].
+            spacing: ``"exact"``: each ring is the shortest even one (with factors 2, 3, 5) on which products of two
+                harmonics up to degree ``bandlimit - 1`` alias by at most ``tolerance``, so transforms have this
+                accuracy up to ``band`` = ``bandlimit - 1``. ``"even"``: points of a ring are as far apart as the rings,
+                and ``band`` is the degree up to which that accuracy holds, which the poles make small.
         """
         nlat = _checks.positive_int("bandlimit", bandlimit)
         _checks.number("tolerance", tolerance, 0.0, 1.0, open_low=True)
@@ -117,9 +125,12 @@ class SphereGrid:
 
     @staticmethod
     def icosahedral(subdivisions: int) -> PointGrid:
-        """Build the 10 4^subdivisions + 2 vertices of an icosahedron whose edges were halved ``subdivisions`` times.
+        """Build the ``10 * 4**subdivisions + 2`` vertices of an icosahedron with repeatedly halved edges.
 
-        Weights are spherical Voronoi areas. Such a grid has no rings, so no transform: see `RealSHT`.
+        Weights are spherical Voronoi areas. The grid has no rings, so the transforms do not accept it.
+
+        Args:
+            subdivisions: number of halvings.
         """
         if isinstance(subdivisions, bool) or not isinstance(subdivisions, int):
             raise TypeError(f"subdivisions: expected an int >= 0, got {subdivisions!r}")
@@ -130,10 +141,17 @@ class SphereGrid:
 
     @staticmethod
     def healpix(nside: int, nest: bool = False) -> PointGrid:
-        """Build the 12 nside^2 equal-area pixels of HEALPix in ring (or ``nest``) order; needs the package healpy.
+        """Build the ``12 * nside**2`` equal-area pixels of HEALPix, for exchange with HEALPix maps ``[..., P]``.
 
-        For exchange with HEALPix maps (signals are then [..., P] in that order); it has no transform here.
-        Raises ImportError without healpy, ValueError if ``nest`` is asked and nside is not a power of 2.
+        The grid has no rings, so the transforms do not accept it.
+
+        Args:
+            nside: resolution of the HEALPix grid.
+            nest: order pixels by the nested scheme, not by rings.
+
+        Raises:
+            ImportError: if ``healpy`` is not installed.
+            ValueError: if ``nest`` is set and ``nside`` is not a power of 2.
         """
         size = _checks.positive_int("nside", nside)
         if _checks.flag("nest", nest) and size & (size - 1):
@@ -150,40 +168,40 @@ class SphereGrid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(nlat, nlon), or (P,) for rings of varying length and for points."""
+        """The shape of signals: (nlat, nlon), or (P,) for rings of different lengths and for points."""
         return len(self.theta), self.nlon
 
     @property
     def has_rings(self) -> bool:
-        """Whether the points lie on rings, as the transforms need."""
+        """Whether the points form rings, as the transforms require."""
         return True
 
     def require_rings(self, name: str = "grid") -> None:
-        """Raise ``ValueError``, naming the argument ``name``, unless the points lie on rings."""
+        """Raise ``ValueError`` for the argument ``name`` unless the points form rings."""
         if not self.has_rings:
             raise ValueError(
                 f"{name}: expected a grid of rings (gauss_legendre, equiangular, clenshaw_curtis, reduced_gauss), "
-                f"got {self.name}, whose points carry no exact transform"
+                f"got {self.name}, which has no exact transform"
             )
 
     @property
     def ring_lengths(self) -> tuple[int, ...]:
-        """Number of points of every ring, [nlat]."""
+        """The number of points of every ring, ``[nlat]``."""
         return (self.nlon,) * len(self.theta)
 
     @property
     def ring_offsets(self) -> tuple[int, ...]:
-        """Place of every ring's first point among all points, with the number of points at the end, [nlat + 1]."""
+        """The index of every ring's first point among all points, then the number of points, ``[nlat + 1]``."""
         return tuple(itertools.accumulate(self.ring_lengths, initial=0))
 
     @property
     def weights(self) -> Tensor:
-        """Area weights [*shape] in steradians, float64, summing to 4 pi."""
+        r"""The area of each point in steradians, ``[*shape]``, float64; their sum is :math:`4 \pi`."""
         return torch.from_numpy(np.repeat(self.ring_weights, self.ring_lengths).reshape(self.shape))
 
     @property
     def xyz(self) -> Tensor:
-        """Unit vectors [*shape, 3], float64: (sin theta cos phi, sin theta sin phi, cos theta)."""
+        r"""Unit vectors ``[*shape,3]``, float64: :math:`(\sin\theta\cos\varphi, \sin\theta\sin\varphi, \cos\theta)`."""
         theta = np.repeat(self.theta, self.ring_lengths)
         phi = np.concatenate([2 * math.pi / n * np.arange(n) for n in self.ring_lengths])
         across = np.sin(theta)
@@ -193,7 +211,7 @@ class SphereGrid:
 
 @dataclass(frozen=True)
 class RaggedGrid(SphereGrid):
-    """Rings of varying length, one after the other: signals are [..., P]; ``nlon`` is the longest length."""
+    """Rings of varying length, concatenated: signals are [..., P]; ``nlon`` is the longest length."""
 
     lengths: tuple[int, ...]
 
@@ -242,7 +260,7 @@ class PointGrid(SphereGrid):
 
 
 def _gauss_rings(nlat: int) -> tuple[Array, Array]:
-    """Colatitudes, exactly symmetric about the equator, and weights for the integral over cos theta."""
+    """Return colatitudes, exactly symmetric about the equator, and weights for the integral over cos theta."""
     x, w = np.polynomial.legendre.leggauss(nlat)
     theta = np.arccos(x[::-1])
     return 0.5 * (theta + (math.pi - theta[::-1])), w[::-1]

@@ -1,4 +1,4 @@
-"""Fields on latitudes and longitudes: to the points of a grid and back, with missing values."""
+"""Interpolation of fields on latitudes and longitudes to a grid and back, with missing values."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ def regrid(
 ) -> Tensor:
     """Interpolate a field on latitudes and longitudes to the points of a grid, bilinearly in the two angles.
 
-    Missing values take no part: the others near a point share its weight, and a point with no other is NaN. Use
+    Missing values are left out: the other values around a point share their weight, and a point without any is NaN. Use
     ``torch.isnan`` for a mask of the result and ``torch.nan_to_num`` before a network. Differentiable in ``values``,
     not in the angles.
 
     Args:
         values: ``[..., nlat, nlon]``, real; integers are interpolated as floats. NaN marks a missing value.
-        latitudes: ``[nlat]`` degrees, ascending or descending, in [-90, 90]. Beyond the last one its values hold.
+        latitudes: ``[nlat]`` degrees, ascending or descending, in [-90, 90]. Beyond the last latitude its values are
+            repeated.
         longitudes: ``[nlon]`` degrees, evenly spaced eastwards once around, from any origin. A last meridian that
             repeats the first is left out.
         grid: any grid, for example ``SphereGrid.gauss_legendre(64)``.
@@ -75,19 +76,19 @@ def to_latlon(
     method: str = "bilinear",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Sample a signal on latitudes and longitudes: the way back from :func:`regrid`.
+    """Sample a signal at latitudes and longitudes: the inverse direction of :func:`regrid`.
 
     Args:
         signal: ``[..., nlat, nlon]`` on ``grid``.
         grid: a grid of rings of equal length.
         latitudes: ``[n]`` degrees in [-90, 90], in any order.
         longitudes: ``[m]`` degrees, any.
-        method: ``"bilinear"`` in the two angles, or ``"spectral"``: the band-limited function that the samples stand
-            for, exact, but one missing value is missed everywhere.
-        mask: bool, broadcastable to ``signal``: what is False takes no part, as in :func:`regrid` (bilinear only).
+        method: ``"bilinear"`` in the two angles, or ``"spectral"``: evaluate the band-limited function of the samples,
+            which is exact, but spreads a missing value everywhere.
+        mask: bool, broadcastable to ``signal``; False leaves a value out, as in :func:`regrid` (bilinear only).
 
     Returns:
-        ``[..., n, m]``; NaN where a mask leaves no value.
+        ``[..., n, m]``; NaN where the mask leaves no value.
 
     Raises:
         ValueError: if shapes do not fit, or a latitude lies outside [-90, 90].
@@ -120,14 +121,14 @@ def to_latlon(
 
 
 def grid_of(latitudes: Tensor, longitudes: Tensor) -> SphereGrid:
-    """Return the grid whose points lie on these latitudes and longitudes: there a field is a signal as it is.
+    """Return the grid with these latitudes and longitudes, on which the field is a signal without interpolation.
 
     Args:
         latitudes: ``[nlat]`` degrees from north to south.
         longitudes: ``[nlon]`` degrees: ``360 j / nlon``.
 
     Raises:
-        ValueError: if no grid has these rings; the message says what is off. :func:`regrid` takes any.
+        ValueError: if no grid has these rings; the message says why. :func:`regrid` accepts any.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -161,18 +162,18 @@ def grid_of(latitudes: Tensor, longitudes: Tensor) -> SphereGrid:
 
 
 def area_mean(values: Tensor, grid: SphereGrid, *, mask: Tensor | None = None) -> Tensor:
-    """Return the mean over the sphere, each point weighted by its area: for example of a loss of every point.
+    """Return the mean over the sphere, each point weighted by its area, for example of a pointwise loss.
 
     Args:
         values: ``[..., *grid.shape]``.
         grid: where they are sampled.
-        mask: bool, broadcastable to ``values``; points that are False take no part.
+        mask: bool, broadcastable to ``values``; False leaves a point out.
 
     Returns:
-        ``[...]``; NaN where a mask leaves no point.
+        ``[...]``; NaN where the mask is False everywhere.
 
     Raises:
-        ValueError: if the last axes are not the grid's.
+        ValueError: if the last axes are not those of the grid.
         TypeError: if ``values`` is not a floating tensor, or ``mask`` is not a bool tensor.
     """
     base = len(_checks.kind("grid", grid, SphereGrid, "a SphereGrid").shape)
@@ -203,7 +204,7 @@ def check_field(values: Tensor, latitudes: Tensor, longitudes: Tensor, names: Se
 
 
 def _interpolate(values: Tensor, rings: Array, around: Array, points: Array) -> Tensor:
-    """Values ``[..., *points.shape[:-1]]`` at unit vectors, from the four samples around each."""
+    """Return values ``[..., *points.shape[:-1]]`` at unit vectors, from the four samples around each."""
     x, y, z = np.moveaxis(points.reshape(-1, 3), -1, 0)
     latitude, longitude = np.rad2deg(np.arcsin(z.clip(-1, 1))), np.rad2deg(np.arctan2(y, x))
     count, sign = len(around), 1.0 if rings[-1] > rings[0] else -1.0
@@ -219,7 +220,7 @@ def _interpolate(values: Tensor, rings: Array, around: Array, points: Array) -> 
 
 
 def _interpolate_known(values: Tensor, known: Tensor, rings: Array, around: Array, points: Array) -> Tensor:
-    """As `_interpolate`, from the values that are known: they share the weight of the others; NaN where none is."""
+    """Interpolate known values only: they share the weight of the missing ones; NaN where all are missing."""
     whole = _interpolate(torch.where(known, values, 0.0), rings, around, points)
     share = _interpolate(known.to(values.dtype), rings, around, points)
     there = share > 1e-6
@@ -257,7 +258,7 @@ def _real(name: str, value: Any) -> Tensor:
 
 
 def _angles(name: str, value: Any) -> Array:
-    """Return angles in float64; nothing is differentiable in them."""
+    """Return angles in float64, without derivatives."""
     if not _checks.has_values(_real(name, value)):
         raise TypeError(f"{name}: expected a tensor with values, got one on {value.device} or inside a transform")
     with _transforms.constants():

@@ -21,20 +21,34 @@ MOST = 2**20
 
 
 def irreps(lmax: int) -> o3.Irreps:
-    """Return the irreps 0e + 1o + 2e + ... up to ``lmax`` that `to_e3nn` gives, for e3nn's tensor products."""
+    """Return the irreps 0e + 1o + 2e + ... of the output of :func:`to_e3nn`, for e3nn's tensor products.
+
+    Args:
+        lmax: largest degree.
+    """
     if isinstance(lmax, bool) or not isinstance(lmax, int) or not 0 <= lmax <= MOST:
-        raise ValueError(f"lmax: expected an int >= 0, got {lmax!r} (the most is {MOST})")
+        raise ValueError(f"lmax: expected an int >= 0, got {lmax!r} (the greatest is {MOST})")
     from e3nn import o3  # takes as long to import as torch
 
     return o3.Irreps.spherical_harmonics(lmax)
 
 
 def clebsch_gordan_product(a: Tensor, b: Tensor, lmax: int | None = None) -> Tensor:
-    """Coefficients up to ``lmax`` (default that of ``a``) of the product of two functions, degree by degree.
+    """Multiply two functions on the sphere by their coefficients, degree by degree.
 
-    Orthonormal coefficients [..., l+1, l+1] of ``a`` and ``b``, of any two bands. Every pair of degrees is coupled by
-    e3nn's Wigner 3j symbols, O(lmax^5): the specification of `ExactProduct`, which is O(lmax^3). Raises ValueError
-    for an ``lmax`` above the sum of the two bands, where nothing is.
+    Every pair of degrees is coupled by e3nn's Wigner 3j symbols, in :math:`O(l_{max}^5)`. This is the specification of
+    :class:`ExactProduct`.
+
+    Args:
+        a: orthonormal coefficients ``[..., l+1, l+1]`` of the first factor.
+        b: orthonormal coefficients of the second factor, of any band.
+        lmax: band of the product; None: that of ``a``.
+
+    Returns:
+        Orthonormal coefficients ``[..., lmax+1, lmax+1]``.
+
+    Raises:
+        ValueError: if ``lmax`` exceeds the sum of the two bands, where all coefficients vanish.
     """
     first, second = to_e3nn(check_coefficients("a", a)), to_e3nn(check_coefficients("b", b))
     _checks.same_kind("b", second, "a", first)
@@ -67,16 +81,22 @@ def clebsch_gordan_product(a: Tensor, b: Tensor, lmax: int | None = None) -> Ten
 
 
 class ExactProduct(nn.Module):
-    """Coefficients of the product of two functions of bands ``lmax`` and ``other``, cut at ``out``; exact, O(lmax^3).
+    """Multiply two functions on the sphere by their coefficients: exact, in :math:`O(l_{max}^3)`.
 
-    Orthonormal coefficients [..., lmax+1, lmax+1] and [..., other+1, other+1] to [..., out+1, out+1] (``other`` and
-    ``out`` default to ``lmax``). Multiplied on a Gauss grid whose quadrature is exact to degree lmax + other + out:
-    3/2 times the usual one. This is the scalar Clebsch-Gordan product with Gaunt's weights (arXiv 2401.10216).
+    The functions are multiplied on a Gauss grid whose quadrature is exact to degree ``lmax + other + out``, 3/2 times
+    the usual one, and the result is truncated at ``out``. This is the scalar Clebsch-Gordan product with Gaunt's
+    weights (arXiv 2401.10216).
 
     Args:
         lmax: band of the first factor.
-        other: band of the second factor; ``lmax`` by default.
-        out: band of the product; ``lmax`` by default.
+        other: band of the second factor; None: ``lmax``.
+        out: band of the product; None: ``lmax``.
+        device: where the tables live.
+        dtype: real dtype of the tables.
+
+    Shape:
+        Orthonormal coefficients ``[..., lmax+1, lmax+1]`` and ``[..., other+1, other+1] -> [..., out+1, out+1]``;
+        leading axes broadcast.
     """
 
     def __init__(
@@ -102,5 +122,5 @@ class ExactProduct(nn.Module):
         self.analysis = RealSHT(grid, out, device=device, dtype=dtype)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Multiply ``a`` [..., lmax+1, lmax+1] and ``b`` [..., other+1, other+1]; leading axes broadcast."""
+        """Multiply ``a`` ``[..., lmax+1, lmax+1]`` and ``b`` ``[..., other+1, other+1]``; leading axes broadcast."""
         return self.analysis(self.first(a) * self.second(b))

@@ -43,12 +43,19 @@ def _degree(value: int) -> int:
 
 
 def wigner_D(l: int, R: Tensor) -> Tensor:  # noqa: E741, N802, N803
-    """Real Wigner matrix [..., 2l+1, 2l+1] of rotations ``R`` [..., 3, 3], in e3nn's basis (whose polar axis is y).
+    """Return real Wigner matrices ``[..., 2l+1, 2l+1]`` of rotations, in e3nn's basis (whose polar axis is y).
 
-    Equals `e3nn.o3.Irrep(l, 1).D_from_matrix(R)`; for l = 1 it is ``R`` itself. Z(a) J Z(b) J^T Z(c) for every l, with
-    angles and J in float64 whatever the default dtype, returned in the dtype of ``R``. A float32 ``R`` is orthogonal
-    to 1e-7 only: D is that of the angles read from it. The gradient is tangent to the rotations and finite
-    everywhere. Raises ValueError unless ``R`` holds rotations.
+    They equal ``e3nn.o3.Irrep(l, 1).D_from_matrix(R)``; for l = 1 this is ``R``. They are computed as
+    :math:`Z(a) J Z(b) J^T Z(c)` in float64 whatever the default dtype and returned in the dtype of ``R``. A float32
+    ``R`` is orthogonal to 1e-7 only: D belongs to the angles read from it. The gradient is tangent to the rotations and
+    finite everywhere.
+
+    Args:
+        l: degree.
+        R: rotation matrices ``[..., 3, 3]``.
+
+    Raises:
+        ValueError: if ``R`` is not a rotation.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -63,10 +70,14 @@ def wigner_D(l: int, R: Tensor) -> Tensor:  # noqa: E741, N802, N803
 
 
 def wigner_d(l: int, beta: Tensor) -> Tensor:  # noqa: E741
-    """Real matrix [..., 2l+1, 2l+1] of the rotation by ``beta`` [...] radians about the second Euler axis.
+    r"""Return real Wigner matrices ``[..., 2l+1, 2l+1]`` of rotations about the second Euler axis.
 
-    In e3nn's basis this is the rotation about e3nn's x axis: D of R = Y(a) X(b) Y(c) is D(Y(a)) d(b) D(Y(c)).
-    Computed in float64, returned in the dtype of ``beta``.
+    In e3nn's basis this is its x axis: D of :math:`R = Y(a) X(b) Y(c)` is :math:`D(Y(a))\, d(b)\, D(Y(c))`. Computed in
+    float64 and returned in the dtype of ``beta``.
+
+    Args:
+        l: degree.
+        beta: angles ``[...]`` in radians.
     """
     degree = _degree(l)
     angle = _checks.tensor("beta", beta).double()
@@ -99,14 +110,14 @@ def _places(size: int) -> np.ndarray:
 
 @constant
 def _factors(size: int) -> np.ndarray:
-    """Factor to the irreps' entries, [size^2]."""
+    """Return the factor to the irreps' entries, [size^2]."""
     m, negative, _ = _orders(size)
     return np.where(m == 0, 1.0, (1.0 - 2 * (m % 2)) * (1 - 2 * negative) * math.sqrt(2))
 
 
 @constant
 def _back_places(size: int) -> np.ndarray:
-    """Entry of the irreps for each of (l, m, re/im), [2 size^2]; 0 where there is none."""
+    """Return the entry of the irreps for each of (l, m, re/im), [2 size^2]; 0 where there is none."""
     back = np.zeros(2 * size * size, dtype=np.int64)
     back[_orders(size)[2]] = np.arange(size * size)
     return back
@@ -114,7 +125,7 @@ def _back_places(size: int) -> np.ndarray:
 
 @constant
 def _back_factors(size: int) -> np.ndarray:
-    """Factor to (l, m, re/im), [2 size^2]; 0 where there is no entry."""
+    """Return the factor to (l, m, re/im), [2 size^2]; 0 where there is no entry."""
     m, negative, places = _orders(size)
     back = np.zeros(2 * size * size)
     back[places] = np.where(m == 0, 1.0, (1.0 - 2 * (m % 2)) * (1 - 2 * negative) * math.sqrt(0.5))
@@ -122,10 +133,16 @@ def _back_factors(size: int) -> np.ndarray:
 
 
 def to_e3nn(c: Tensor) -> Tensor:
-    """Orthonormal coefficients [..., lmax+1, lmax+1] to e3nn irreps 0e + 1o + 2e + ..., [..., (lmax+1)^2].
+    """Convert orthonormal coefficients to e3nn irreps 0e + 1o + 2e + ....
 
-    The result multiplies e3nn's spherical harmonics with ``normalization="integral"`` taken at the vector (y, z, x),
-    since e3nn's polar axis is its second one. Imaginary parts at m = 0 are dropped.
+    The result multiplies e3nn's spherical harmonics with ``normalization="integral"`` at the vector (y, z, x), because
+    e3nn's polar axis is its second one. Imaginary parts at m = 0 are dropped.
+
+    Args:
+        c: orthonormal coefficients ``[..., lmax+1, lmax+1]``.
+
+    Returns:
+        ``[..., (lmax+1)^2]``.
     """
     check_coefficients("c", c)
     size, dtype = c.shape[-1], c.real.dtype
@@ -133,7 +150,14 @@ def to_e3nn(c: Tensor) -> Tensor:
 
 
 def from_e3nn(x: Tensor) -> Tensor:
-    """Inverse of `to_e3nn`: [..., (lmax+1)^2] to complex [..., lmax+1, lmax+1]."""
+    """Convert e3nn irreps ``[..., (lmax+1)^2]`` to complex coefficients: the inverse of :func:`to_e3nn`.
+
+    Args:
+        x: irreps 0e + 1o + 2e + ..., ``[..., (lmax+1)^2]``.
+
+    Returns:
+        Orthonormal coefficients ``[..., lmax+1, lmax+1]``.
+    """
     _checks.tensor("x", x)
     size = round(x.shape[-1] ** 0.5) if x.ndim else 0
     if size == 0 or size * size != x.shape[-1]:
@@ -144,16 +168,22 @@ def from_e3nn(x: Tensor) -> Tensor:
 
 
 def rotate_coefficients(c: Tensor, R: Tensor) -> Tensor:  # noqa: N803
-    """Rotate a signal by its coefficients ``c`` [..., lmax+1, lmax+1] (norm orthonormal, 4pi or schmidt).
+    """Rotate a signal by its coefficients: the inverse transform of the result is :math:`f(R^T p)`.
 
-    The inverse transform of the result is f(R^T p), for one rotation ``R`` [3, 3] acting on (x, y, z). O(lmax^3),
-    exact to rounding, computed in float64 and returned in the dtype of ``c``. Raises ValueError unless R is a rotation.
+    Exact to rounding, in :math:`O(l_{max}^3)`; computed in float64 and returned in the dtype of ``c``.
+
+    Args:
+        c: coefficients ``[..., lmax+1, lmax+1]`` with norm orthonormal, 4pi or schmidt.
+        R: one rotation matrix ``[3,3]`` that acts on (x, y, z).
+
+    Raises:
+        ValueError: if R is not a rotation.
     """
     check_coefficients("c", c)
     if not isinstance(R, Tensor) or tuple(R.shape) != (3, 3):
         raise ValueError(f"R: expected a tensor of shape (3, 3), got {getattr(R, 'shape', type(R).__name__)}")
     if R.is_meta or c.is_meta:
-        raise ValueError(f"{'R' if R.is_meta else 'c'}: expected a device that holds values, got meta")
+        raise ValueError(f"{'R' if R.is_meta else 'c'}: expected a device with values, got meta")
     rotation = check_rotation("R", R).double().to(c.device)
     rows = to_e3nn(c.to(torch.complex128)).split([2 * degree + 1 for degree in range(c.shape[-1])], -1)
     if rotation.requires_grad or _transforms.differentiated(rotation):

@@ -21,7 +21,7 @@ NORMS = ("orthonormal", "4pi", "schmidt", "e3nn")
 
 
 def _coefficient_scale(norm: str, lmax: int) -> Array:
-    """Factor [l, m] from orthonormal coefficients with the Condon-Shortley phase to those of ``norm``."""
+    """Return the factor [l, m] from orthonormal coefficients with the Condon-Shortley phase to those of ``norm``."""
     degree, order = np.arange(lmax + 1.0)[:, None], np.arange(lmax + 1)[None]
     one = np.ones((lmax + 1, lmax + 1), dtype=np.float64)
     if norm == "4pi":
@@ -76,20 +76,29 @@ class _Transform(TableModule):
 
 
 class RealSHT(_Transform):
-    """Analysis: real signal [..., *grid.shape] to complex coefficients [..., lmax+1, lmax+1] at (l, m >= 0).
+    r"""Spherical harmonic transform (analysis) of real signals, exact up to the grid's band.
 
-    Exact (to rounding) on signals band-limited to the grid's band, also where lmax is less.
-    f = sum_l c_l0 Y_l0 + 2 Re sum_{m>0} c_lm Y_lm with Y_lm as in
-    `scipy.special.sph_harm_y` for ``norm="orthonormal"``; entries with m > l are zero. float16 and bfloat16 signals are
-    transformed in float32 and give complex64. Raises ValueError on a wrong shape, TypeError on a wrong dtype or device.
+    .. math:: f = \sum_l c_{l0} Y_{l0} + 2 \operatorname{Re} \sum_l \sum_{m > 0} c_{lm} Y_{lm}
 
-    The result is a view of memory ordered (m, l, batch), which `InverseRealSHT` reads without a copy.
-    Folding of the hemispheres as in Schaeffer 2013 (arXiv 1202.6522), section 3.
+    The harmonics are those of ``scipy.special.sph_harm_y`` for ``norm="orthonormal"``. The coefficients are exact to
+    rounding for signals band-limited to the grid's band, also if ``lmax`` is smaller. Entries with m > l are zero.
+    float16 and bfloat16 signals are transformed in float32 and give complex64. The result is a view of memory ordered
+    (m, l, batch), which :class:`InverseRealSHT` reads without a copy. Hemispheres are folded as in Schaeffer 2013
+    (arXiv 1202.6522), section 3.
 
     Args:
         grid: a grid with rings.
-        lmax: largest degree; the band of the grid by default.
+        lmax: largest degree; None: the band of the grid.
         norm: ``"orthonormal"``, ``"4pi"``, ``"schmidt"`` or ``"e3nn"``.
+        device: where the tables live.
+        dtype: real dtype of the signals.
+
+    Shape:
+        Real ``[..., *grid.shape]`` -> complex ``[..., lmax+1, lmax+1]`` at (l, m >= 0).
+
+    Raises:
+        ValueError: for a wrong shape or band.
+        TypeError: for a wrong dtype or device.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -100,7 +109,7 @@ class RealSHT(_Transform):
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform ``f`` [..., *grid.shape]."""
+        """Transform a signal ``f`` ``[..., *grid.shape]`` to coefficients ``[..., lmax+1, lmax+1]``."""
         f = self._signal("f", f, self.grid.shape)
         half, size, batch = (len(self.grid.theta) + 1) // 2, self.lmax + 1, f.shape[: -len(self.grid.shape)]
         waves = real_analysis(f.reshape(-1, *self.grid.shape), self.grid, size).permute(2, 1, 0).contiguous()
@@ -121,21 +130,25 @@ class RealSHT(_Transform):
 
 
 class InverseRealSHT(_Transform):
-    """Synthesis: complex coefficients [..., lmax+1, lmax+1] at (l, m >= 0) to the real signal [..., *grid.shape].
+    """Synthesis of a real signal from its coefficients: the inverse of :class:`RealSHT`.
 
-    The inverse of `RealSHT` (see there for conventions and errors); the imaginary part at m = 0 and entries with
-    m > l are ignored.
+    Conventions and errors are the same. The imaginary part at m = 0 and entries with m > l are ignored.
 
     Args:
         grid: a grid with rings.
-        lmax: largest degree; the band of the grid by default.
-        norm: as in `RealSHT`.
+        lmax: largest degree; None: the band of the grid.
+        norm: as in :class:`RealSHT`.
+        device: where the tables live.
+        dtype: real dtype of the signals.
+
+    Shape:
+        Complex coefficients ``[..., lmax+1, lmax+1]`` at (l, m >= 0) -> real ``[..., *grid.shape]``.
     """
 
     inverse = True
 
     def forward(self, c: Tensor) -> Tensor:
-        """Transform ``c`` [..., lmax+1, lmax+1]."""
+        """Transform coefficients ``c`` ``[..., lmax+1, lmax+1]`` to a signal ``[..., *grid.shape]``."""
         size, nlat = self.lmax + 1, len(self.grid.theta)
         c = self._complex("c", c, (size, size), "indexed (l, m)")
         packed = torch.view_as_real(c.reshape(-1, size, size).permute(2, 1, 0).contiguous()).flatten(2)
@@ -146,7 +159,9 @@ class InverseRealSHT(_Transform):
             table, other = self.get_buffer(f"even{block}"), self.get_buffer(f"odd{block}")
             even.append(table.mT @ upper)
             odd.append(other.mT @ lower[:, : other.shape[1]])
-        orders = self.grid.nlon // 2 + 1 if len(self.grid.shape) == 2 else size  # what the ring transform expects
+        orders = (
+            self.grid.nlon // 2 + 1 if len(self.grid.shape) == 2 else size
+        )  # the layout that the ring transform expects
         beyond = packed.new_zeros(orders - size, *even[0].shape[1:])
         north, sign = torch.cat([*even, beyond]), pad(self.get_buffer("sign"), (0, 0, 0, 0, 0, len(beyond)))
         mirror = torch.cat([*odd, beyond])

@@ -86,35 +86,44 @@ class _FibreTransform(TableModule):
 
 
 class SO3FFT(_FibreTransform):
-    """Analysis: real signal [..., fibre, *grid.shape] to complex W [..., lmax+1, lmax+1, 2 nmax+1] at (l, m >= 0, n).
+    r"""Fourier transform (analysis) of real signals on SO(3), by separation of variables (Kostelec and Rockmore 2008).
 
-    The sample at fibre place k, ring i, longitude j belongs to R = Rz(phi_j) Ry(theta_i) Rz(gamma_k), with
-    gamma_k = 2 pi k / fibre.
-    Column ``nmax + n`` holds the fibre order n = -nmax..nmax, and::
+    The sample at fibre index k, ring i and longitude j belongs to
+    :math:`R = R_z(\varphi_j) R_y(\theta_i) R_z(\gamma_k)` with :math:`\gamma_k = 2 \pi k / \mathrm{fibre}`. The
+    coefficients W satisfy
 
-        f(R) = sum_l sum_{|m| <= l} sum_n W^l_mn sqrt((2l+1)/4pi) conj(D^l_mn(R)),
-        D^l_mn(Rz(a) Ry(b) Rz(c)) = e^{-ima} d^l_mn(b) e^{-inc}  (d^1_10(b) = -sin(b)/sqrt 2),
+    .. math:: f(R) = \sum_l \sum_{|m| \le l} \sum_n W^l_{mn} \sqrt{\tfrac{2l+1}{4\pi}}\, \overline{D^l_{mn}(R)}, \qquad
+        D^l_{mn}(R_z(a) R_y(b) R_z(c)) = e^{-ima}\, d^l_{mn}(b)\, e^{-inc},
 
-    orthonormal for the area of the sphere times the mean over the fibre, so column n = 0 holds the coefficients
-    `RealSHT` gives of the fibre mean, and for a left rotation f(Q^T R) every column turns as a function on the sphere.
-    f is real: W^l_{-m,-n} = (-1)^(m+n) conj(W^l_mn) gives the orders m < 0. Parseval: the integral of f^2 is
-    sum |W_{l,0,n}|^2 + 2 sum_{m>0} |W_lmn|^2. Entries with l < max(m, |n|) are zero.
+    where :math:`d^1_{10}(b) = -\sin(b)/\sqrt 2`. Column ``nmax + n`` holds the fibre order n = -nmax..nmax. The
+    functions are orthonormal for the area of the sphere times the mean over the fibre. Column n = 0 therefore holds the
+    coefficients of :class:`RealSHT` of the fibre mean, and a left rotation :math:`f(Q^T R)` turns every column like a
+    function on the sphere. Since f is real, :math:`W^l_{-m,-n} = (-1)^{m+n}\, \overline{W^l_{mn}}` gives the orders m <
+    0. Parseval: the integral of :math:`f^2` is :math:`\sum |W^l_{0n}|^2 + 2 \sum_{m>0} |W^l_{mn}|^2`. Entries with
+    :math:`l < \max(m, |n|)` are zero.
 
-    Exact to rounding on signals with l <= ``lmax`` (default ``grid.band``) and |n| <= ``nmax`` (default
-    min((fibre-1)//2, lmax)). float16 and bfloat16 signals are transformed in float32 and give complex64.
-    Raises ValueError on a wrong shape or band, TypeError on a wrong dtype or device.
-    The result is a view of memory ordered (m, n, l, batch), which `InverseSO3FFT` reads without a copy.
-    Separation of variables as in Kostelec and Rockmore 2008.
+    The transform is exact to rounding on signals with :math:`l \le` ``lmax`` and :math:`|n| \le` ``nmax``. float16 and
+    bfloat16 signals are transformed in float32 and give complex64. The result is a view of memory ordered
+    (m, n, l, batch), which :class:`InverseSO3FFT` reads without a copy.
 
     Args:
         grid: a grid with rings.
         fibre: number of samples of the fibre.
-        lmax: largest degree; the band of the grid by default.
-        nmax: largest order along the fibre.
+        lmax: largest degree; None: the band of the grid.
+        nmax: largest order along the fibre; None: ``min((fibre - 1) // 2, lmax)``.
+        device: where the tables live.
+        dtype: real dtype of the signals.
+
+    Shape:
+        Real ``[..., fibre, *grid.shape]`` -> complex ``[..., lmax+1, lmax+1, 2 nmax+1]`` at (l, m >= 0, n).
+
+    Raises:
+        ValueError: for a wrong shape or band.
+        TypeError: for a wrong dtype or device.
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform ``f`` [..., fibre, *grid.shape]."""
+        """Transform a signal ``[..., fibre, *grid.shape]`` to coefficients ``[..., lmax+1, lmax+1, 2 nmax+1]``."""
         f = self._signal("f", f, (self.fibre, *self.grid.shape))
         size, count, nlat = self.lmax + 1, 2 * self.nmax + 1, len(self.grid.theta)
         batch = f.shape[: -1 - len(self.grid.shape)]
@@ -130,22 +139,27 @@ class SO3FFT(_FibreTransform):
 
 
 class InverseSO3FFT(_FibreTransform):
-    """Synthesis: complex W [..., lmax+1, lmax+1, 2 nmax+1] to the real signal [..., fibre, *grid.shape].
+    r"""Synthesis of a real signal on SO(3): the inverse of :class:`SO3FFT`, with its conventions and errors.
 
-    The inverse of `SO3FFT` (see there for conventions and errors). Entries with l < max(m, |n|) are ignored, and at
-    m = 0 the part that breaks W^l_{0,-n} = (-1)^n conj(W^l_{0,n}).
+    Entries with :math:`l < \max(m, |n|)` are ignored, and so is the part at m = 0 that violates
+    :math:`W^l_{0,-n} = (-1)^n\, \overline{W^l_{0n}}`.
 
     Args:
         grid: a grid with rings.
         fibre: number of samples of the fibre.
-        lmax: largest degree; the band of the grid by default.
-        nmax: largest order along the fibre.
+        lmax: largest degree; None: the band of the grid.
+        nmax: largest order along the fibre; None: as in :class:`SO3FFT`.
+        device: where the tables live.
+        dtype: real dtype of the signals.
+
+    Shape:
+        Complex ``[..., lmax+1, lmax+1, 2 nmax+1]`` -> real ``[..., fibre, *grid.shape]``.
     """
 
     inverse = True
 
     def forward(self, W: Tensor) -> Tensor:  # noqa: N803
-        """Transform ``W`` [..., lmax+1, lmax+1, 2 nmax+1]."""
+        """Transform coefficients ``[..., lmax+1, lmax+1, 2 nmax+1]`` to a signal ``[..., fibre, *grid.shape]``."""
         size, count = self.lmax + 1, 2 * self.nmax + 1
         W = self._complex("W", W, (size, size, count), "indexed (l, m, n)")  # noqa: N806
         packed = W.reshape(-1, size, size, count).permute(2, 3, 1, 0).contiguous()

@@ -50,7 +50,7 @@ class _SpinTransform(TableModule):
         return [*found, ("sign", (2, size, size), self._signs)]
 
     def _signs(self) -> Array:
-        """Factor [+-m, l, |m|] from the tables, read upside down where `_mirrored`, to the spin-weighted harmonics."""
+        """Return the factor [+-m, l, |m|] from the tables (reversed if `_mirrored`) to spin-weighted harmonics."""
         degree, m = np.arange(self.lmax + 1)[:, None], np.arange(self.lmax + 1)
         if self.spin > 0:
             powers = (degree + m + self.spin, m + 0 * degree)
@@ -69,26 +69,34 @@ class _SpinTransform(TableModule):
 
 
 class SpinSHT(_SpinTransform):
-    """Analysis: complex spin field [..., *grid.shape] to complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m).
+    r"""Spherical harmonic transform (analysis) of fields of integer spin s, in the harmonics of Goldberg et al. 1967.
 
-    f = sum_l sum_{|m| <= l} a_lm sY_lm with the orthonormal harmonics of Goldberg et al. 1967::
+    .. math:: f = \sum_l \sum_{|m| \le l} a_{lm}\, {}_sY_{lm}, \qquad
+        {}_sY_{lm}(\theta, \varphi) = (-1)^s \sqrt{\tfrac{2l+1}{4\pi}}\, e^{im\varphi}\, d^l_{m,-s}(\theta)
 
-        sY_lm(theta, phi) = (-1)^s sqrt((2l+1)/4pi) e^{im phi} d^l_{m,-s}(theta),
-
-    that is sqrt((l-s)!/(l+s)!) eth^s Y_lm with eth f = -(sin theta)^s (d_theta + i/sin theta d_phi) (sin theta)^-s f.
-    A tangent vector field is v_theta + i v_phi of spin 1; the fibre order n of a signal on SO(3) has spin -n (and the
-    factor (-1)^n). Entries with l < max(|m|, |spin|) are zero. Exact to rounding on fields band-limited to ``lmax``.
-
-    Raises ValueError on a wrong shape or band, TypeError on a real input, a wrong dtype or device.
+    These orthonormal harmonics are :math:`\sqrt{(l-s)!/(l+s)!}\; \eth^s Y_{lm}` with
+    :math:`\eth f = -(\sin\theta)^s (\partial_\theta + \tfrac{i}{\sin\theta} \partial_\varphi) (\sin\theta)^{-s} f`. A
+    tangent vector field is :math:`v_\theta + i v_\varphi`, of spin 1. The fibre order n of a signal on SO(3) has spin
+    -n (and the factor :math:`(-1)^n`). Entries with :math:`l < \max(|m|, |s|)` are zero. Exact to rounding on fields
+    band-limited to ``lmax``.
 
     Args:
         grid: a grid with rings.
         spin: the spin of the field, any integer.
-        lmax: largest degree; the band of the grid by default.
+        lmax: largest degree; None: the band of the grid.
+        device: where the tables live.
+        dtype: real dtype of the fields.
+
+    Shape:
+        Complex ``[..., *grid.shape]`` -> complex ``[..., lmax+1, 2 lmax+1]`` at (l, lmax + m).
+
+    Raises:
+        ValueError: for a wrong shape or band.
+        TypeError: for a real input, or a wrong dtype or device.
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform ``f`` [..., *grid.shape]."""
+        """Transform a field ``f`` ``[..., *grid.shape]`` to coefficients ``[..., lmax+1, 2 lmax+1]``."""
         f = self._complex("f", f, self.grid.shape, "of a spin-weighted field")
         size, batch = self.lmax + 1, f.shape[: -len(self.grid.shape)]
         signed = complex_analysis(f.reshape(-1, *self.grid.shape), self.grid, size)
@@ -104,20 +112,25 @@ class SpinSHT(_SpinTransform):
 
 
 class InverseSpinSHT(_SpinTransform):
-    """Synthesis: complex a [..., lmax+1, 2 lmax+1] at (l, lmax + m) to the complex spin field [..., *grid.shape].
+    r"""Synthesis of a spin field: the inverse of :class:`SpinSHT`, with its conventions and errors.
 
-    The inverse of `SpinSHT` (see there for conventions and errors); entries with l < max(|m|, |spin|) are ignored.
+    Entries with :math:`l < \max(|m|, |s|)` are ignored.
 
     Args:
         grid: a grid with rings.
         spin: the spin of the field, any integer.
-        lmax: largest degree; the band of the grid by default.
+        lmax: largest degree; None: the band of the grid.
+        device: where the tables live.
+        dtype: real dtype of the fields.
+
+    Shape:
+        Complex ``[..., lmax+1, 2 lmax+1]`` at (l, lmax + m) -> complex ``[..., *grid.shape]``.
     """
 
     inverse = True
 
     def forward(self, a: Tensor) -> Tensor:
-        """Transform ``a`` [..., lmax+1, 2 lmax+1]."""
+        """Transform coefficients ``a`` ``[..., lmax+1, 2 lmax+1]`` to a field ``[..., *grid.shape]``."""
         size = self.lmax + 1
         a = self._complex("a", a, (size, 2 * size - 1), "indexed (l, m)")
         flat = a.reshape(-1, size, 2 * size - 1)

@@ -13,12 +13,12 @@ from pdegcnn.sphere.spin import InverseSpinSHT, SpinSHT
 
 
 def _alternating(c: Tensor) -> Tensor:
-    """(-1)^m for m = 0..lmax."""
+    """Return (-1)^m for m = 0..lmax."""
     return 1 - 2 * (torch.arange(c.shape[-1], device=c.device) % 2).to(c.real.dtype)
 
 
 def _ladder(c: Tensor) -> Tensor:
-    """sqrt(l (l+1)), [lmax+1, 1]."""
+    """Return sqrt(l (l+1)), [lmax+1, 1]."""
     degree = torch.arange(c.shape[-2], dtype=torch.float64, device=c.device)[:, None]
     return (degree * (degree + 1)).sqrt().to(c.real.dtype)
 
@@ -49,18 +49,25 @@ class _VectorTransform(nn.Module):
 
 
 class VectorSHT(_VectorTransform):
-    """Analysis: real field [..., 2, *grid.shape] of (v_theta, v_phi) to complex [..., 2, lmax+1, lmax+1].
+    r"""Vector spherical harmonic transform (analysis) of real tangent fields :math:`(v_\theta, v_\varphi)`.
 
-    v = grad f + p x grad g, with f and g as `RealSHT` has them (l, m >= 0); the two rows hold sqrt(l (l+1)) times the
-    orthonormal coefficients of f and of g, so that the integral of |v|^2 is the sum of their squares. They turn with
-    `rotate_coefficients` as v does, R v(R^T p). Exact to rounding on fields band-limited to ``lmax`` >= 1.
-
-    float16 and bfloat16 fields are transformed in float32. Raises ValueError on a wrong shape or band, TypeError on a
-    wrong dtype or device.
+    The field is :math:`v = \nabla f + p \times \nabla g`. The two rows of the result are :math:`\sqrt{l (l+1)}` times
+    the orthonormal coefficients of f and g, as in :class:`RealSHT` (l, m >= 0), so the integral of :math:`|v|^2` is the
+    sum of their squares. :func:`rotate_coefficients` rotates them as v rotates, to :math:`R v(R^T p)`. Exact to
+    rounding on fields band-limited to ``lmax``. float16 and bfloat16 fields are transformed in float32.
 
     Args:
         grid: a grid with rings.
-        lmax: largest degree, at least 1; the band of the grid by default.
+        lmax: largest degree, at least 1; None: the band of the grid.
+        device: where the tables live.
+        dtype: real dtype of the fields.
+
+    Shape:
+        Real ``[..., 2, *grid.shape]`` -> complex ``[..., 2, lmax+1, lmax+1]``.
+
+    Raises:
+        ValueError: for a wrong shape or band.
+        TypeError: for a wrong dtype or device.
     """
 
     def __init__(
@@ -74,7 +81,7 @@ class VectorSHT(_VectorTransform):
         super().__init__(SpinSHT(grid, 1, lmax, device=device, dtype=dtype))
 
     def forward(self, v: Tensor) -> Tensor:
-        """Transform ``v`` [..., 2, *grid.shape]."""
+        """Transform a field ``v`` ``[..., 2, *grid.shape]`` to coefficients ``[..., 2, lmax+1, lmax+1]``."""
         _checks.tensor("v", v)
         shape = (2, *self.grid.shape)
         if tuple(v.shape[-len(shape) :]) != shape:
@@ -90,14 +97,18 @@ class VectorSHT(_VectorTransform):
 
 
 class InverseVectorSHT(_VectorTransform):
-    """Synthesis: complex [..., 2, lmax+1, lmax+1] to the real field [..., 2, *grid.shape] of (v_theta, v_phi).
+    r"""Synthesis of a tangent vector field: the inverse of :class:`VectorSHT`, with its conventions and errors.
 
-    The inverse of `VectorSHT` (see there for conventions and errors); degree 0 is ignored, as is the imaginary part at
-    m = 0.
+    Degree 0 and the imaginary part at m = 0 are ignored.
 
     Args:
         grid: a grid with rings.
-        lmax: largest degree, at least 1; the band of the grid by default.
+        lmax: largest degree, at least 1; None: the band of the grid.
+        device: where the tables live.
+        dtype: real dtype of the fields.
+
+    Shape:
+        Complex ``[..., 2, lmax+1, lmax+1]`` -> real ``[..., 2, *grid.shape]`` of :math:`(v_\theta, v_\varphi)`.
     """
 
     def __init__(
@@ -111,7 +122,7 @@ class InverseVectorSHT(_VectorTransform):
         super().__init__(InverseSpinSHT(grid, 1, lmax, device=device, dtype=dtype))
 
     def forward(self, a: Tensor) -> Tensor:
-        """Transform ``a`` [..., 2, lmax+1, lmax+1]."""
+        """Transform coefficients ``a`` ``[..., 2, lmax+1, lmax+1]`` to a field ``[..., 2, *grid.shape]``."""
         if _pair("a", a).shape[-1] != self.lmax + 1:
             raise ValueError(f"a: expected last axes (2, {self.lmax + 1}, {self.lmax + 1}), got shape {tuple(a.shape)}")
         a = torch.cat([a[..., :1].real.to(a.dtype), a[..., 1:]], -1)
@@ -122,23 +133,44 @@ class InverseVectorSHT(_VectorTransform):
 
 
 def gradient(c: Tensor) -> Tensor:
-    """Orthonormal coefficients [..., lmax+1, lmax+1] of f to those of its gradient (`VectorSHT`)."""
+    """Return the coefficients of the gradient (:class:`VectorSHT`) of a function with coefficients ``c``.
+
+    Args:
+        c: orthonormal coefficients ``[..., lmax+1, lmax+1]``.
+
+    Returns:
+        ``[..., 2, lmax+1, lmax+1]``.
+    """
     check_coefficients("c", c)
     return torch.stack([_ladder(c) * c, torch.zeros_like(c)], -3)
 
 
 def divergence(a: Tensor) -> Tensor:
-    """Coefficients [..., 2, lmax+1, lmax+1] of a field (`VectorSHT`) to those of its divergence (`RealSHT`).
+    r"""Return the coefficients of the divergence (:class:`RealSHT`) of a vector field (:class:`VectorSHT`).
 
-    (1/sin theta) (d_theta (sin theta v_theta) + d_phi v_phi); of a gradient: the Laplacian.
+    The divergence is
+    :math:`\tfrac{1}{\sin\theta} (\partial_\theta (\sin\theta\, v_\theta) + \partial_\varphi v_\varphi)`; that of a
+    gradient is the Laplacian.
+
+    Args:
+        a: ``[..., 2, lmax+1, lmax+1]``.
+
+    Returns:
+        ``[..., lmax+1, lmax+1]``.
     """
     return -_ladder(_pair("a", a)) * a[..., 0, :, :]
 
 
 def curl(a: Tensor) -> Tensor:
-    """Coefficients [..., 2, lmax+1, lmax+1] of a field (`VectorSHT`) to those of its radial curl (`RealSHT`).
+    r"""Return the coefficients of the radial curl (:class:`RealSHT`) of a vector field (:class:`VectorSHT`).
 
-    (1/sin theta) (d_theta (sin theta v_phi) - d_phi v_theta): the vorticity, positive when turning counter-clockwise
-    seen from outside.
+    The curl :math:`\tfrac{1}{\sin\theta} (\partial_\theta (\sin\theta\, v_\varphi) - \partial_\varphi v_\theta)` is the
+    vorticity, positive for counter-clockwise rotation seen from outside.
+
+    Args:
+        a: ``[..., 2, lmax+1, lmax+1]``.
+
+    Returns:
+        ``[..., lmax+1, lmax+1]``.
     """
     return -_ladder(_pair("a", a)) * a[..., 1, :, :]

@@ -1,6 +1,7 @@
-"""Geometry of triangle meshes, from edge lengths alone: defects, frames, connection, log maps, Laplacians.
+"""Intrinsic geometry of triangle meshes from edge lengths: frames, connection, log maps, Laplacians, coarser levels.
 
-Everything is NumPy in float64 and knows nothing of signals; :class:`pdegcnn.spaces.Mesh` turns it into operators.
+All functions work on NumPy arrays in float64. :class:`pdegcnn.spaces.Mesh` turns their results into operators on
+signals.
 """
 
 from pdegcnn.surface.checks import check_arrays

@@ -1,4 +1,4 @@
-"""Surfaces as named arrays and back, with everything that was computed of them."""
+"""Conversion of surfaces to named arrays and back, with all computed geometry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MATRIX_FIELDS = ("data", "indices", "indptr")
 
 
 def to_arrays(surface: Surface) -> dict[str, Any]:
-    """Everything computed so far, as named arrays; a slash separates the names of what lies within another."""
+    """Return all geometry computed so far as named arrays; slashes in names separate levels."""
     if isinstance(surface, JoinedSurface):
         return _within("part", dict(enumerate(map(to_arrays, surface.parts))))
     t, (delaunay, angles) = surface.triangulation, surface._delaunay or (None, None)
@@ -75,7 +75,7 @@ def from_arrays(store: dict[str, Any]) -> Surface:
 
 
 def cut(store: dict[str, Any], sizes: Ints) -> Surface:
-    """Surfaces of ``sizes`` vertices out of the faces, lengths and positions of one that joins them."""
+    """Split faces, lengths and positions of a joined surface into surfaces of ``sizes`` vertices."""
     part = np.repeat(np.arange(sizes.size), sizes)[store["faces"][:, 0]]
     first, parts = np.cumsum(sizes) - sizes, []
     for i, (begin, count) in enumerate(zip(first.tolist(), sizes.tolist())):
@@ -101,7 +101,7 @@ def _inside(store: dict[str, Any], group: str) -> dict[str, Any]:
 
 
 def _named(store: dict[str, Any], words: int) -> dict[str, dict[str, Any]]:
-    """Return the members of a group, whose names are so many words, and the arrays of each."""
+    """Return the members of a group, whose names have this many words, and the arrays of each."""
     members: dict[str, dict[str, Any]] = {}
     for name, a in store.items():
         *member, rest = name.split("/", words)
@@ -110,7 +110,7 @@ def _named(store: dict[str, Any], words: int) -> dict[str, dict[str, Any]]:
 
 
 def _modes_to_arrays(modes: tuple[Modes, ...]) -> dict[str, Any]:
-    """All pieces one after another, and how many vertices and eigenvalues each has."""
+    """Return all components one after another, with their numbers of vertices and eigenvalues."""
     columns = {name: np.concatenate([getattr(m, name).ravel() for m in modes]) for name in Modes._fields}
     return {"sizes": np.array([m.functions.shape for m in modes]), **columns}
 

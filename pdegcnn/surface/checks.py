@@ -1,4 +1,4 @@
-"""Defects of meshes, each named with the indices where it occurs."""
+"""Checks of meshes; messages hold the indices of defects."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ def _shown(rows: Any) -> str:
 
 
 def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
-    """Vertices ``[V,3]`` and faces ``[F,3]`` as NumPy arrays, if they are an oriented manifold, else an error.
+    """Return vertices ``[V,3]`` and faces ``[F,3]`` as arrays after checking that they form an oriented manifold.
+
+    Args:
+        vertices: positions, a tensor or array.
+        faces: vertex indices, a tensor or array.
 
     Raises:
-        TypeError: if vertices are not a floating-point array, or faces not an integer array.
+        TypeError: if vertices are not floating-point numbers, or faces are not integers.
         ValueError: for wrong shapes, non-finite vertices, indices out of range, degenerate faces, edges with more than
-            two faces, faces of different orientation, isolated vertices, vertices where two sheets touch; with indices.
+            two faces, faces of different orientation, isolated vertices, or vertices where two sheets touch; the
+            message holds their indices.
     """
     vertices, faces = as_positions(vertices), as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
     check_faces(faces, len(vertices))
@@ -41,7 +46,7 @@ def check_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
 
 
 def as_positions(vertices: Any) -> Floats:
-    """Vertices ``[V,3]`` as a float64 array, if they are finite, else an error."""
+    """Return vertices ``[V,3]`` as a float64 array, if they are finite, else raise."""
     vertices = as_rows("vertices", vertices, "[V,3] float", "f").astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(vertices).all(1))
     if bad.size:
@@ -50,7 +55,7 @@ def as_positions(vertices: Any) -> Floats:
 
 
 def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
-    """Rows of three numbers of one of NumPy's ``kinds`` out of a tensor, an array or lists, else an error."""
+    """Return rows of three numbers of one of NumPy's ``kinds`` of a tensor, an array or lists, else raise."""
     array = _as_array(name, value, wanted, kinds)
     if array.ndim != 2 or array.shape[1] != 3 or array.shape[0] == 0:
         raise ValueError(f"{name}: expected {wanted} with at least one row, got shape {array.shape}")
@@ -58,14 +63,14 @@ def as_rows(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
 
 
 def as_whole(name: str, value: Any) -> Ints:
-    """Whole numbers ``[n]`` out of a tensor, an array or a list, else an error."""
+    """Return whole numbers ``[n]`` of a tensor, an array or a list, else raise."""
     return _as_array(name, value, "[n] long", "iu").astype(np.int64)
 
 
 def _as_array(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
-    """Numbers of one of NumPy's ``kinds``, else an error."""
+    """Return numbers of one of NumPy's ``kinds``, else raise."""
     try:
-        if hasattr(value, "detach"):  # NumPy knows no bfloat16
+        if hasattr(value, "detach"):  # NumPy has no bfloat16
             value = value.detach().cpu()
             value = value.double() if value.is_floating_point() else value
         array: NDArray[Any] = np.asarray(value)
@@ -79,7 +84,7 @@ def _as_array(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
 
 
 def edge_lengths(vertices: Floats, faces: Ints) -> Floats:
-    """Length of the half-edges of each face, ``[F,3]``."""
+    """Return the length of the half-edges of each face, ``[F,3]``."""
     corners = vertices[faces]
     return np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
 
@@ -103,7 +108,7 @@ def check_indices(faces: Ints, vertex_count: int) -> None:
 
 
 def has_area(lengths: Floats) -> NDArray[np.bool_]:
-    """Whether lengths ``[F,3]`` are those of proper triangles."""
+    """Return whether lengths ``[F,3]`` are those of proper triangles."""
     with np.errstate(invalid="ignore"):
         return (lengths > 0).all(1) & (lengths.sum(1) - 2 * lengths.max(1) > FLATNESS * lengths.max(1))
 

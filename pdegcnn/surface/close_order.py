@@ -12,7 +12,7 @@ from pdegcnn._typing import Ints
 
 
 def close_order(start: Ints, columns: Ints, sizes: Sequence[int]) -> Ints:
-    """Vertices of each mesh in turn, by reverse Cuthill-McKee, ``[V]``.
+    """Return vertices of each mesh in turn, by reverse Cuthill-McKee, ``[V]``.
 
     Args:
         start: first neighbour of each vertex, and their number, ``[V+1]``.

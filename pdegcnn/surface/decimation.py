@@ -2,7 +2,7 @@
 
 Edges around a vertex are flipped until three triangles (two at the boundary) are left there, and one takes their place.
 Edge lengths stay geodesic distances, so that flat surfaces keep their geometry; curvature moves to the neighbours.
-Polar angles are carried along, hence transport from a removed vertex to those that stay is known. Source: Liu,
+Polar angles are carried along, so transport from a removed vertex to those that stay is known. Source: Liu,
 Gillespie, Chislett, Sharp, Jacobson & Crane, *Surface simplification using intrinsic error metrics* (2023), with the
 area of a vertex as the error.
 """
@@ -38,16 +38,16 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class Decimation:
-    """A coarser triangulation, and how each vertex of the fine one is interpolated between those that are left.
+    """A coarser triangulation, and the weights that interpolate each fine vertex between the remaining ones.
 
     Args:
-        kept: the fine vertices that are left, ``[W]``.
+        kept: the remaining fine vertices, ``[W]``.
         faces: of the coarse triangulation, ``[G,3]``.
         lengths: of its sides, ``[G,3]``.
         sides: polar angle of each coarse half-edge in the frame of its tail in the fine triangulation, ``[3G]``.
         fine: fine vertex v of each pair, sorted, ``[E]``.
         coarse: coarse vertex c of each pair, ``[E]``.
-        weight: weight of c in v; those of a fine vertex add up to one, ``[E]``.
+        weight: weight of c in v; the weights of a fine vertex sum to one, ``[E]``.
         transport: unit complex number from the frame of c (in the fine triangulation) to that of v, ``[E]``.
     """
 
@@ -62,10 +62,17 @@ class Decimation:
 
 
 def decimate(triangulation: Triangulation, frames: Frames, factor: float, sizes: Sequence[int]) -> Decimation:
-    """About one of ``factor`` vertices of each part; ``sizes`` are the vertex counts of the parts.
+    """Remove vertices until about ``1 / factor`` of them remain in each part.
 
-    The vertex of least area goes first, so that those that stay are spread evenly. Corners of the boundary stay, as do
-    vertices whose removal would leave no surface: there are then more vertices than asked for.
+    The vertex of least area is removed first, so the remaining ones are spread evenly. Corners of the boundary stay, as
+    do vertices that cannot be removed without destroying the surface; more vertices may therefore remain than asked
+    for.
+
+    Args:
+        triangulation: the triangulation.
+        frames: its frames.
+        factor: ratio of the numbers of vertices, above 1.
+        sizes: numbers of vertices of the parts.
     """
     work, ties = _Decimator(triangulation, frames), Ties(AREA_TIE)
     part = np.repeat(np.arange(len(sizes)), sizes).tolist()
@@ -107,12 +114,12 @@ class _Decimator(HalfEdges):
         return min(v, w) * self.count + max(v, w)
 
     def turn(self, h: int) -> float:
-        """Angle to add when a vector moves from the head of a half-edge to its tail."""
+        """Return the angle to add when a vector moves from the head of a half-edge to its tail."""
         back, ahead = self.twin[h], after(h)
         return self.angle[h] - (self.angle[back] if back >= 0 else self.angle[ahead] + self.span(ahead)) - math.pi
 
     def fan(self, v: int) -> list[int]:
-        """Half-edges from v, counter-clockwise; at the boundary from the rightmost."""
+        """Return the half-edges from v, counter-clockwise; at the boundary from the rightmost."""
         start = h = self.out[v]
         found = [h]
         while (h := self.twin[before(h)]) >= 0 and h != start:
@@ -120,16 +127,16 @@ class _Decimator(HalfEdges):
         return found
 
     def cost(self, v: int) -> float:
-        """Logarithm of the area of the triangles around v; of twice that at the boundary, where half are missing."""
+        """Return the logarithm of the area of the triangles around v, doubled at the boundary where half is missing."""
         area = sum(0.5 * self.length[h] * self.length[before(h)] * math.sin(self.corner[h]) for h in self.fan(v))
         return math.log(max(2 * area if self.boundary[v] else area, 1e-300))
 
     def lone(self, v: int) -> bool:
-        """Whether v is inside and has too few triangles to lose one."""
+        """Return whether v is inside and has too few triangles to lose one."""
         return not self.boundary[v] and self.degree[v] <= 3
 
     def may_flip(self, h: int, slack: float = -1e-6) -> bool:
-        """Whether the triangles at h are a convex quadrangle whose other diagonal is not an edge yet.
+        """Return whether the triangles at h are a convex quadrangle whose other diagonal is not an edge yet.
 
         With a positive ``slack`` its corner at the tail may be straight: that gives a triangle without area.
         """
@@ -144,7 +151,7 @@ class _Decimator(HalfEdges):
         return convex and self.edge(c, d) not in self.edges
 
     def flip(self, h: int) -> tuple[int, ...]:
-        """As of :class:`HalfEdges`; keeps degrees, edges and the places of removed vertices up to date."""
+        """Flip an edge as :class:`HalfEdges` does; keep degrees, edges and positions of removed vertices up to date."""
         t = self.twin[h]
         h1, h2, t1, t2 = after(h), before(h), after(t), before(t)
         a, b, c, d = self.tail[h], self.tail[t], self.tail[h2], self.tail[t2]
@@ -181,7 +188,7 @@ class _Decimator(HalfEdges):
     def _thin(self, v: int, fan: list[int], faces: int) -> None:
         """Flip edges at v until ``faces`` triangles are left or none may be flipped, those of least weight first.
 
-        A flip changes the weights of the two edges beside it, which are then looked at anew.
+        A flip changes the weights of the two edges beside it, which are then checked again.
         """
         ties, heap = Ties(WEIGHT_TIE), []
         spokes: dict[int, tuple[float, int]] = {}  # by the vertex at the other end: weight and half-edge
@@ -247,7 +254,7 @@ class _Decimator(HalfEdges):
         self.points.remove(v, places, [h // 3 for h in fan], fan[0] // 3)
 
     def _replace(self, v: int, fan: list[int], sides: list[tuple[int, float, float, int]]) -> None:
-        """One triangle instead of those of ``fan`` around v; of its sides tail, length, polar angle and twin."""
+        """Replace the triangles of ``fan`` around v by one; keep tail, length, polar angle and twin of its sides."""
         for h in fan:
             f = h - h % 3
             for k in range(3):

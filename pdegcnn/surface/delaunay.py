@@ -17,10 +17,14 @@ from pdegcnn.surface.triangulation import Triangulation
 
 
 def intrinsic_delaunay(triangulation: Triangulation, frames: Frames) -> tuple[Triangulation, Frames]:
-    """Return the intrinsic Delaunay triangulation of the same surface, with its edges' angles in the same frames.
+    """Return the intrinsic Delaunay triangulation of the same surface, with the angles of its edges in the same frames.
 
-    An edge is flipped if the angles opposite to it clearly exceed pi, by more than 1e-8 radians. Pairs of triangles on
-    one circle stay as they are.
+    An edge is flipped if the sum of its opposite angles exceeds pi by more than 1e-8 radians. Pairs of triangles with a
+    common circumcircle are left unchanged.
+
+    Args:
+        triangulation: the triangulation.
+        frames: its frames.
     """
     t = triangulation
     opposite = t.corners[t.previous]

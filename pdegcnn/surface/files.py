@@ -1,4 +1,4 @@
-"""Meshes out of files: positions and triangles, each position once.
+"""Reading meshes from files: positions and triangles, each position once.
 
 ``nibabel`` reads GIFTI, ``pyvista`` VTK and VTP, ``trimesh`` all other formats but OBJ. Of an OBJ file it makes one
 vertex for each pair of position and normal or texture coordinate, which cuts the surface along seams. It also drops
@@ -21,11 +21,11 @@ from pdegcnn.surface.repair import weld, without_isolated
 
 GIFTI, VTK = (".gii", ".gii.gz"), (".vtk", ".vtp")
 SHARED = (".obj", ".ply", ".off", ".3mf", *GIFTI, *VTK)
-"""Formats in which faces refer to positions; in others a position is written anew for each face, normal or texture."""
+"""Formats in which faces refer to positions; in others a position is repeated for each face, normal or texture."""
 
 
 def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
-    """Positions ``[V,3]`` and triangles ``[F,3]`` of a file, and the vertex that each position of the file became.
+    """Return positions ``[V,3]`` and triangles ``[F,3]`` of a file, and the vertex of each position of the file.
 
     Positions without a face become none (-1). In formats that repeat positions (STL, glTF, ...) those at one place
     become one vertex; see :func:`pdegcnn.surface.repair.weld`.
@@ -59,7 +59,7 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
 
 
 def _read_by_library(path: Path, kind: str) -> tuple[Floats, Ints]:
-    """Positions and triangles as the library that reads the format gives them."""
+    """Return positions and triangles as the library that reads the format gives them."""
     if kind in GIFTI:
         return _read_gifti(path)
     if kind in VTK:
@@ -68,7 +68,7 @@ def _read_by_library(path: Path, kind: str) -> tuple[Floats, Ints]:
 
 
 def trimesh_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
-    """As :func:`read_surface`, of a ``trimesh.Trimesh``."""
+    """Return a ``trimesh.Trimesh`` in the form of :func:`read_surface`."""
     if not hasattr(mesh, "vertices") or getattr(mesh, "faces", None) is None:
         raise TypeError(f"mesh: expected a trimesh.Trimesh, got {type(mesh).__name__}")
     vertices, faces = np.array(mesh.vertices, dtype=np.float64), np.array(mesh.faces, dtype=np.int64)
@@ -76,27 +76,30 @@ def trimesh_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
 
 
 def pyvista_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
-    """As :func:`read_surface`, of a data set of pyvista."""
+    """Return a data set of pyvista in the form of :func:`read_surface`."""
     if not hasattr(mesh, "points") or not hasattr(mesh, "extract_surface"):
         raise TypeError(f"mesh: expected a pyvista.PolyData, got {type(mesh).__name__}")
     return _used(*_pyvista_arrays(mesh), "in mesh")
 
 
 def _used(vertices: Floats, faces: Ints, where: str, repeats: bool = False) -> tuple[Floats, Ints, Ints]:
-    """Positions that faces use, faces, and what became of each position; those that a format repeats become one."""
+    """Return used positions, with repeated ones merged, faces, and the new index of each position."""
     if not len(faces):
         raise ValueError(f"mesh: expected faces, got none {where}")
     label = np.arange(len(vertices))
     if repeats and np.isfinite(vertices).all():
         vertices, faces, label = weld(vertices, faces)
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError(f"path: expected faces of {len(vertices)} positions, got others {where}")
+        raise ValueError(f"path: expected face indices of {len(vertices)} positions, got others {where}")
     vertices, faces, kept = without_isolated(vertices, faces)
     return vertices, faces, kept[label]
 
 
 def _pyvista_arrays(data: Any) -> tuple[Floats, Ints]:
-    """Positions and triangles of a data set; cells that are not triangles or polygons (lines, points) are left out."""
+    """Return positions and triangles of a data set.
+
+    Cells that are not triangles or polygons (lines, points) are left out.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the default algorithm will change
         surface = data if hasattr(data, "is_all_triangles") else data.extract_surface()
@@ -127,9 +130,9 @@ def _read_by_trimesh(path: Path, kind: str) -> tuple[Floats, Ints]:
 
 
 def _check_counts(path: Path, vertices: int, faces: int) -> None:
-    """Raise unless a PLY file holds as many positions, and no fewer faces, than its header says.
+    """Raise if a PLY file has another number of positions, or fewer faces, than its header says.
 
-    Lines that are missing at the end of a text file are read as if there were none.
+    The library that reads it ignores lines that are missing at the end of a text file.
     """
     with path.open("rb") as file:
         head = file.read(65536).split(b"end_header", 1)[0].decode("ascii", "replace")
@@ -154,7 +157,7 @@ def _import(name: str, task: str) -> Any:
 
 
 def _read_obj(path: Path) -> tuple[Floats, Ints]:
-    """Positions and faces of all objects, groups and materials; polygons are cut into triangles.
+    """Return positions and faces of all objects, groups and materials; polygons are cut into triangles.
 
     Negative indices count back from the position listed last before the face.
     """
@@ -183,7 +186,7 @@ def _read_obj(path: Path) -> tuple[Floats, Ints]:
     vertices = np.array(positions, dtype=np.float64).reshape(-1, 3)
     for corners in polygons.values():
         if np.min(corners) < 0 or np.max(corners) >= len(vertices):
-            raise ValueError(f"path: expected faces of {len(vertices)} positions, got others in {str(path)!r}")
+            raise ValueError(f"path: expected face indices of {len(vertices)} positions, got others in {str(path)!r}")
     triangles = [_triangles(vertices, np.array(p)) for p in polygons.values()]
     if not triangles:
         return vertices, np.empty((0, 3), dtype=np.int64)
@@ -192,7 +195,7 @@ def _read_obj(path: Path) -> tuple[Floats, Ints]:
 
 
 def _triangles(vertices: Floats, polygons: Ints) -> Ints:
-    """Polygons ``[P,n]`` cut into triangles ``[P (n-2), 3]``: fans of the first corner where these do not fold over."""
+    """Cut polygons ``[P,n]`` into triangles ``[P (n-2), 3]``: fans of the first corner unless these fold over."""
     count, size = polygons.shape
     fans = np.stack((np.repeat(polygons[:, :1], size - 2, 1), polygons[:, 1:-1], polygons[:, 2:]), 2)
     if size == 3:
@@ -216,7 +219,7 @@ def _ears(points: Floats, normal: Floats) -> Ints:
         return np.cross(b - a, c - a) @ axis
 
     def shape(k: int) -> float:
-        """Area by the square of the longest side; -inf if another corner lies inside."""
+        """Return the area divided by the square of the longest side; -inf if another corner lies inside."""
         ear = [left[j % len(left)] for j in (k - 1, k, k + 1)]
         a, b, c = points[ear]
         others = points[[x for x in left if x not in ear]]

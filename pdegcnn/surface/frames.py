@@ -16,13 +16,13 @@ from pdegcnn.surface.triangulation import Triangulation
 
 @dataclass(frozen=True)
 class Frames:
-    """Polar angles in the tangent planes. The reference direction of a vertex is that of half-edge ``first``.
+    r"""Polar angles in the tangent planes; the reference direction of a vertex is that of half-edge ``first``.
 
     Args:
-        angle: of each half-edge at its tail, ``[3F]`` radians; they sum to 2 pi around inner vertices.
+        angle: of each half-edge at its tail, ``[3F]`` radians; around inner vertices they fill :math:`2 \pi`.
         back: of the same edge at its head, looking back to the tail, ``[3F]``.
-        scale: polar angle per angle on the surface, ``[V]``: 2 pi over the sum of corners at inner vertices; at the
-            boundary 1, or less where the corners exceed 2 pi.
+        scale: ratio of polar angle to angle on the surface, ``[V]``: :math:`2 \pi` over the sum of corners at inner
+            vertices; at the boundary 1, or less if the corners exceed :math:`2 \pi`.
         first: half-edge whose polar angle is zero, ``[V]``.
     """
 
@@ -33,12 +33,12 @@ class Frames:
 
     @property
     def transport(self) -> Floats:
-        """Angle to add when a vector moves from the head of a half-edge to its tail, ``[3F]`` radians."""
+        """The angle to add when a vector moves from the head of a half-edge to its tail, ``[3F]`` radians."""
         return self.angle - self.back - math.pi
 
 
 def frames(triangulation: Triangulation) -> Frames:
-    """Add up corners counter-clockwise around all vertices at once."""
+    """Return the frames of a triangulation, from sums of corners counter-clockwise around each vertex."""
     t = triangulation
     tail, corners = t.tail, t.corners
     total = np.bincount(tail, corners, t.vertex_count)

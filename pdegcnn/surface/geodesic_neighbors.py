@@ -20,14 +20,14 @@ PIECE = 2_000_000
 
 @dataclass(frozen=True)
 class NeighborPairs:
-    """Pairs (v, w) of vertices nearer to each other than a radius, sorted by v; (v, v) comes first.
+    """Pairs (v, w) of vertices within a radius of each other, sorted by v; (v, v) comes first.
 
     Args:
-        start: where the pairs of each vertex begin, ``[V+1]``.
+        start: index of the first pair of each vertex, ``[V+1]``.
         centre: v, ``[E]``.
         source: w, ``[E]``.
         offset: log map of w at v, ``[E]`` complex: length and polar angle in the frame of v.
-        transport: unit complex number that takes the frame of w to that of v, ``[E]``.
+        transport: unit complex number that maps the frame of w to that of v, ``[E]``.
         reverse_index: position of the pair (w, v), ``[E]``.
     """
 
@@ -40,12 +40,18 @@ class NeighborPairs:
 
 
 def geodesic_pairs(triangulation: Triangulation, frames: Frames, radius: float | None = None) -> NeighborPairs:
-    """All pairs within ``radius``; without one, the edges: neighbours that share a face.
+    r"""Return all pairs of vertices within ``radius``.
 
-    Along an edge, log map and transport are exact. Beyond, the log map is the sum of the edges of a path, each
-    transported to v, averaged over the paths of fewest edges; so is the transport. On flat surfaces all paths agree and
-    the result is exact; on curved ones it tends to the geodesic one as the mesh is refined. Averaging the two
-    directions makes it antisymmetric: ``log_v w = -r_vw log_w v`` and ``r_wv = conj r_vw``.
+    Along an edge, log map and transport are exact. Between other vertices, the log map is the sum of the edges of a
+    path, each transported to v, averaged over the paths of fewest edges; the transport is averaged in the same way. On
+    flat surfaces all paths agree and the result is exact; on curved ones it converges to the geodesic one as the mesh
+    is refined. Averaging the two directions makes it antisymmetric: :math:`\log_v w = -r_{vw} \log_w v` and
+    :math:`r_{wv} = \overline{r_{vw}}`.
+
+    Args:
+        triangulation: the triangulation.
+        frames: its frames.
+        radius: radius in units of the lengths; None: the edges.
     """
     t, n = triangulation, triangulation.vertex_count
     edges = _directed_edges(t, frames)
@@ -80,7 +86,7 @@ class _Seen:
             self.parts[-2:] = [np.sort(np.concatenate(self.parts[-2:]), kind="stable")]
 
     def holds(self, keys: Ints) -> np.ndarray:
-        """Whether each of ``keys`` is in the set."""
+        """Return whether each of ``keys`` is in the set."""
         found = np.zeros(keys.size, dtype=bool)
         for part in self.parts:
             if part.size:
@@ -94,7 +100,7 @@ def _within(level: tuple, radius: float) -> tuple[np.ndarray, ...]:
 
 
 def _directed_edges(t: Triangulation, frames: Frames) -> tuple[np.ndarray, ...]:
-    """Every edge in both directions, sorted by tail: tail, head, log map, transport from head to tail."""
+    """Return every edge in both directions, sorted by tail: tail, head, log map, transport from head to tail."""
     lengths, open_edge = t.lengths.ravel(), t.twin < 0
     turn = np.exp(1j * frames.transport)
     tail = np.concatenate((t.tail, t.head[open_edge]))
@@ -106,7 +112,7 @@ def _directed_edges(t: Triangulation, frames: Frames) -> tuple[np.ndarray, ...]:
 
 
 def _step(level: tuple, edges: tuple, start: Ints, n: int, seen: _Seen) -> tuple[np.ndarray, ...]:
-    """Pairs one edge further away, averaged over the ways to reach them."""
+    """Return pairs one edge further away, averaged over the ways to reach them."""
     sizes = np.diff(start)[level[1]]
     pieces, total = [], np.concatenate(([0], np.cumsum(sizes)))
     cuts = np.searchsorted(total, np.arange(0, total[-1], PIECE))
@@ -134,7 +140,7 @@ def _step(level: tuple, edges: tuple, start: Ints, n: int, seen: _Seen) -> tuple
 
 
 def _average(key: Ints, offset: Complexes, turn: Complexes) -> tuple[np.ndarray, ...]:
-    """One log map (mean) and transport (sum) for each key, over the ways that agree with the shortest by half its
+    """Return one log map (mean) and transport (sum) for each key, over ways that agree with the shortest to half its
     length: a way around a handle is another geodesic.
     """
     order = np.argsort(key, kind="stable")
@@ -169,7 +175,7 @@ def _symmetric(
         length = (np.abs(offset) + np.abs(offset[reverse_index])) / 2
         keep &= (length <= radius * (1 + TIE)) & (
             np.abs(between) >= length / 2 * (1 - TIE)
-        )  # else they go different ways
+        )  # otherwise the paths differ
     centre, source, between, turn = (x[keep] for x in (centre, source, between, turn))
     start = np.searchsorted(centre, np.arange(n + 1))
     return NeighborPairs(start, centre, source, between, turn, _reverse_index(centre, source, n))

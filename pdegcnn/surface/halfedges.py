@@ -1,4 +1,4 @@
-"""Half-edge lists that flips change in place, and the rule for comparing numbers that are equal but for rounding.
+"""Half-edge lists that flips change in place, and the rule for comparing numbers that are equal up to rounding.
 
 Corner angles are stored beside the lengths: computed from the lengths of a triangle that is nearly flat, they would
 lose half of their digits, and rounding would decide what is done next.
@@ -23,7 +23,7 @@ on one circle are left alone."""
 
 
 class Ties:
-    """Gives numbers that differ by less than ``tolerance`` one value: that of the first of them."""
+    """Comparison of numbers: those that differ by less than ``tolerance`` get the value of the first one."""
 
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
@@ -41,7 +41,7 @@ class Ties:
 
 
 def corner(a: float, b: float, opposite: float) -> float:
-    """Angle between the sides a and b of a triangle."""
+    """Return the angle between the sides a and b of a triangle."""
     return math.acos(min(1.0, max(-1.0, (a * a + b * b - opposite * opposite) / (2 * a * b))))
 
 
@@ -68,7 +68,7 @@ class HalfEdges:
         self.angle, self.scale = frames.angle.tolist(), frames.scale.tolist()
 
     def span(self, h: int) -> float:
-        """Polar angle from a half-edge to the next around its tail."""
+        """Return the polar angle from a half-edge to the next around its tail."""
         behind = self.twin[before(h)]
         if behind < 0:
             return self.scale[self.tail[h]] * self.corner[h]
@@ -76,7 +76,9 @@ class HalfEdges:
         return span if span < 2 * math.pi - 1e-9 else 0.0  # rounding below a corner of zero
 
     def weight(self, h: int) -> tuple[float, float]:
-        """Sine of the sum of the angles opposite to an inner edge, and product of their sines; the quotient is the sum
+        """Return the sine of the sum of the angles opposite to an inner edge, and the product of their sines.
+
+        The quotient is the sum
         of the cotangents.
         """
         one, other = self.corner[before(h)], self.corner[before(self.twin[h])]
@@ -87,7 +89,7 @@ class HalfEdges:
         return self.corner[before(h)] + self.corner[before(self.twin[h])]
 
     def may_flip(self, h: int) -> bool:
-        """Whether two different triangles meet at the edge."""
+        """Return whether two different triangles meet at the edge."""
         return self.twin[h] >= 0 and self.twin[h] // 3 != h // 3
 
     def legalise(self, halfedges: Iterable[int]) -> None:

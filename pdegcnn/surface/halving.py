@@ -1,4 +1,4 @@
-"""Which vertices of a triangulation are middles of edges of a coarser one, of which every triangle was cut into four.
+"""Detection of vertices that are midpoints of edges of a coarser triangulation whose triangles were cut into four.
 
 Source: Taubin, *Detecting and reconstructing subdivision connectivity* (2002), reduced to its case of triangles.
 """
@@ -17,7 +17,7 @@ from pdegcnn.surface.triangulation import Triangulation
 
 
 def middles(triangulation: Triangulation) -> NDArray[np.bool_]:
-    """Whether each vertex is such a middle, ``[V]``; False in connected parts that were not cut in this way.
+    """Return whether each vertex is such a middle, ``[V]``; False in connected parts that were not cut in this way.
 
     Connectivity alone decides. A middle has six triangles (three at the boundary), and the straight line over it joins
     two vertices of the coarser triangulation. So these are found from the vertices that have other numbers of

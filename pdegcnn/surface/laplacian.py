@@ -26,7 +26,13 @@ CONVERGED = 1e-12
 
 
 class Modes(NamedTuple):
-    """Eigenfunctions of one connected piece: its ``vertices [n]``, ``values [K]`` and ``functions [n,K]``."""
+    """Eigenvalues and eigenfunctions on one connected component.
+
+    Attributes:
+        vertices: the vertices of the component, ``[n]``.
+        values: eigenvalues, ascending, ``[K]``.
+        functions: eigenfunctions, ``[n,K]``.
+    """
 
     vertices: Ints
     values: Floats
@@ -34,16 +40,28 @@ class Modes(NamedTuple):
 
 
 def vertex_areas(triangulation: Triangulation) -> Floats:
-    """Return a third of the area of the faces around each vertex, ``[V]``: the lumped mass matrix."""
+    """Return a third of the area of the faces around each vertex, ``[V]``: the lumped mass matrix.
+
+    Args:
+        triangulation: the triangulation.
+    """
     third = np.repeat(triangulation.areas / 3, 3)
     return np.bincount(triangulation.tail, third, triangulation.vertex_count).astype(np.float64)
 
 
 def connection_laplacian(triangulation: Triangulation, frames: Frames, spin: int) -> sparse.csr_matrix:
-    """Weak Laplacian of spin-k fields, ``[V,V]``, Hermitian; positive semi-definite on Delaunay triangulations.
+    r"""Return the weak Laplacian of spin-k fields, ``[V,V]``, which is Hermitian.
 
-    ``(L f)_v = sum_w (cot a + cot b)/2 (f_v - r_vw^k f_w)`` with the transport ``r_vw``. Real for spin 0. Source:
-    vector heat method (Sharp, Soliman & Crane 2019), section 5.3.
+    .. math:: (L f)_v = \sum_w \tfrac12 (\cot a_{vw} + \cot b_{vw}) (f_v - r_{vw}^k f_w)
+
+    Here :math:`r_{vw}` is the transport from w to v; a and b are the angles opposite to the edge. L is real for spin 0
+    and positive semidefinite on Delaunay triangulations. Source: vector heat method (Sharp, Soliman & Crane 2019),
+    section 5.3.
+
+    Args:
+        triangulation: the triangulation.
+        frames: its frames.
+        spin: the spin k.
     """
     t = triangulation
     weight = t.cotangents / 2
@@ -55,11 +73,16 @@ def connection_laplacian(triangulation: Triangulation, frames: Frames, spin: int
 
 
 def eigenmodes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Modes, ...]:
-    """Return the ``count`` lowest eigenvalues of each connected piece and their eigenfunctions, orthonormal for areas.
+    """Return the ``count`` lowest eigenvalues and their eigenfunctions, orthonormal for ``areas``, of each component.
 
-    A multiple eigenvalue is never cut: where the last one has others next to it, nearer than ``GAP`` times its size,
-    these are added. So the span of the eigenfunctions depends neither on the numbers of the vertices nor on rounding.
-    A piece of fewer vertices has as many eigenfunctions as vertices.
+    Multiple eigenvalues are never split: those within a relative distance of ``GAP`` of the last one are added. The
+    span of the eigenfunctions therefore depends neither on the numbering of vertices nor on rounding. A component has
+    at most as many eigenfunctions as vertices.
+
+    Args:
+        laplacian: weak Laplacian ``[V,V]``, Hermitian.
+        areas: vertex areas ``[V]``.
+        count: number of eigenvalues.
     """
     pattern = sparse.csr_matrix((np.ones(laplacian.nnz), laplacian.indices, laplacian.indptr), laplacian.shape)
     pieces, piece = connected_components(pattern, directed=False)
@@ -75,7 +98,7 @@ def eigenbasis(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple
 
 
 def side_by_side(modes: tuple[Modes, ...], vertices: int) -> tuple[Floats, np.ndarray]:
-    """All eigenvalues ``[K]``, ascending, and their eigenfunctions ``[V,K]``, zero outside of their pieces."""
+    """Return all eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``, zero outside their component."""
     if len(modes) == 1:
         return modes[0].values, modes[0].functions
     values = np.concatenate([m.values for m in modes])
@@ -88,7 +111,7 @@ def side_by_side(modes: tuple[Modes, ...], vertices: int) -> tuple[Floats, np.nd
 
 
 def _piece_modes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Floats, np.ndarray]:
-    """Lowest eigenvalues and eigenfunctions of one piece.
+    """Return the lowest eigenvalues and eigenfunctions of one component.
 
     Eigenvalues that are rounding are set to zero: a small power of them would not be small.
     """

@@ -1,4 +1,4 @@
-"""Points in the triangles of a triangulation that changes: where they lie, and how their frames are turned."""
+"""Positions and frames of points in the triangles of a changing triangulation."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ class Located:
 
 
 def _mean(one: tuple[float, float], one_way: float, other: tuple[float, float], other_way: float) -> float:
-    """Angle of the transport over two corners, weighted as these; the first where neither has weight."""
+    """Return the weighted mean angle of transports over two corners; the first one if both weights vanish."""
     total = one[0] * cmath.rect(1, one[1] + one_way) + other[0] * cmath.rect(1, other[1] + other_way)
     return cmath.phase(total) if abs(total) > 1e-9 else one[1] + one_way
 
 
 def _barycentric(spot: complex, one: complex, two: complex, three: complex) -> tuple[float, float, float]:
-    """Weights of three corners, none negative, also where they lie on a line."""
+    """Return weights of three corners, none negative, also where they lie on a line."""
     edge = two - one
     size, area = abs(edge) ** 2, (edge.conjugate() * (three - one)).imag
     last = (edge.conjugate() * (spot - one)).imag / area if abs(area) > 1e-9 * size else 0.0

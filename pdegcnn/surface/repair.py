@@ -1,6 +1,4 @@
-"""Repair of meshes: vertices at one place become one, faces without area and vertices without faces go, faces are
-oriented alike.
-"""
+"""Repair of meshes: merge equal vertices, drop empty faces and isolated vertices, orient faces consistently."""
 
 from __future__ import annotations
 
@@ -22,10 +20,15 @@ SHORT = 0.01
 
 
 def repair_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
-    """Vertices and faces as :func:`repaired` gives them, without the map.
+    """Return the vertices and faces of :func:`repaired`, without the map.
+
+    Args:
+        vertices: positions, a tensor or array.
+        faces: vertex indices, a tensor or array.
 
     Raises:
-        TypeError, ValueError: as :func:`repaired`.
+        TypeError: as in :func:`repaired`.
+        ValueError: as in :func:`repaired`.
     """
     return repaired(vertices, faces)[:2]
 
@@ -57,7 +60,7 @@ def repaired(vertices: Any, faces: Any) -> tuple[Floats, Ints, Ints]:
 
 
 def weld(vertices: Floats, faces: Ints) -> tuple[Floats, Ints, Ints]:
-    """One vertex, the first, for all those at one place; vertices, faces, new number of every old vertex."""
+    """Merge vertices at the same place into the first; return vertices, faces and the new index of every vertex."""
     label = places(vertices, same_place(vertices, faces))
     first = np.unique(label, return_index=True)[1]
     return vertices[first], label[faces], label
@@ -101,7 +104,7 @@ def oriented(faces: Ints, vertex_count: int) -> Ints:
     against = (tail[one] == tail[other]).astype(np.int64)
     one, other = one // 3, other // 3
     part = _components(one, other, count)
-    # every face twice, as it is and turned round: what is connected is oriented alike
+    # every face in both orientations: connected ones are oriented alike
     side = _components(
         np.concatenate((2 * one, 2 * one + 1)),
         np.concatenate((2 * other + against, 2 * other + 1 - against)),
@@ -114,7 +117,7 @@ def oriented(faces: Ints, vertex_count: int) -> Ints:
 
 
 def cut_edges(vertices: Floats, faces: Ints, open_edges: NDArray[np.bool_]) -> Ints:
-    """Pairs of vertices ``[N,2]`` of those boundary edges that lie where another boundary edge lies."""
+    """Return pairs of vertices ``[N,2]`` of those boundary edges that lie where another boundary edge lies."""
     ends = np.stack((faces.ravel(), np.roll(faces, -1, axis=1).ravel()), 1)[open_edges]
     used, slot = np.unique(ends, return_inverse=True)
     label = places(vertices[used], same_place(vertices, faces))[slot.reshape(ends.shape)]

@@ -9,7 +9,10 @@ from pdegcnn._typing import Floats, Ints
 
 
 def icosphere(subdivisions: int = 3) -> tuple[Floats, Ints]:
-    """Vertices ``[10 4^n + 2, 3]`` on the unit sphere and faces ``[20 4^n, 3]`` of an icosahedron halved n times.
+    """Return vertices ``[10 4^n + 2, 3]`` on the unit sphere and faces ``[20 4^n, 3]`` of a refined icosahedron.
+
+    Args:
+        subdivisions: how often the edges are halved, n.
 
     Example:
         >>> import pdegcnn as pg
@@ -54,11 +57,11 @@ def _halve(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
 
 
 def flat_torus(rows: int, columns: int, step: float = 1.0) -> tuple[Ints, Floats]:
-    """Faces ``[2 rows columns, 3]`` and edge lengths ``[F,3]`` of a periodic square grid, flat everywhere.
+    """Return faces ``[2 rows columns, 3]`` and edge lengths ``[F,3]`` of a periodic square grid, flat everywhere.
 
-    Vertex ``r columns + c`` lies at row r, column c. It has no isometric embedding in space: use
-    ``Mesh.from_lengths``. The reference direction of every vertex is that of increasing columns, and angles turn from
-    there towards increasing rows, as on the pixels of an image.
+    Vertex ``r * columns + c`` lies at row r, column c. The surface has no isometric embedding in space, so build it by
+    ``Mesh.from_lengths``. The reference direction of every vertex is that of increasing columns, and angles turn
+    towards increasing rows, as in an image.
 
     Args:
         rows: number of rows.

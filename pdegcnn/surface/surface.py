@@ -1,4 +1,4 @@
-"""A surface with everything derived from it, computed once when first asked for."""
+"""A surface with its derived geometry, computed on first use."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ from pdegcnn.surface.triangulation import Triangulation
 
 @dataclass(frozen=True)
 class Level:
-    """A coarser surface and the interpolation from it; fields as in :class:`pdegcnn.surface.decimation.Decimation`.
+    """A coarser surface and the interpolation from it.
 
     Args:
-        surface: the coarse surface, with frames of its own.
-        gauge: polar angle in those frames of the fine surface's reference directions, ``[W]``.
+        surface: the coarse surface, with its own frames.
+        kept: as in :class:`pdegcnn.surface.Decimation`.
+        gauge: polar angle of the fine surface's reference directions in those frames, ``[W]``.
+        fine: as in :class:`pdegcnn.surface.Decimation`.
+        coarse: as in :class:`pdegcnn.surface.Decimation`.
+        weight: as in :class:`pdegcnn.surface.Decimation`.
+        transport: as in :class:`pdegcnn.surface.Decimation`.
     """
 
     surface: Surface
@@ -38,14 +43,15 @@ class Level:
 
 
 class Surface:
-    """Triangulation, frames, neighbour lists, Laplacians and eigenfunctions; lengths in units of ``unit``.
+    """Triangulation, frames, neighbour lists, Laplacians and eigenfunctions; lengths are in multiples of ``unit``.
 
     Args:
-        faces: ``[F,3]``, checked.
-        lengths: ``[F,3]``, checked.
+        faces: vertices of each face, ``[F,3]``, checked.
+        lengths: lengths of its sides, ``[F,3]``, checked.
         vertices: positions ``[V,3]``, or None for a surface given by its lengths.
-        unit: the unit of length; the mean edge length if None.
-        vertex_map: the vertex that each vertex of the file or arrays became, -1 for none; None: each is itself.
+        vertex_count: number of vertices V.
+        unit: the unit of length; None: the mean edge length.
+        vertex_map: the vertex that each vertex of the file or arrays became, -1 for none; None: the identity.
     """
 
     def __init__(
@@ -73,45 +79,46 @@ class Surface:
 
     @property
     def parts(self) -> tuple[Surface, ...]:
-        """The surfaces that this one joins; itself if it joins none."""
+        """The surfaces of which this one consists: itself, unless it joins others."""
         return (self,)
 
     def pairs(self, radius: float | None = None) -> NeighborPairs:
-        """Pairs nearer than ``radius`` units, or the edges."""
+        """Return the pairs nearer than ``radius`` units; None: the edges."""
         if radius not in self._pairs:
             self._pairs[radius] = geodesic_pairs(self.triangulation, self.frames, radius)
         return self._pairs[radius]
 
     def delaunay(self) -> tuple[Triangulation, Frames]:
-        """Return the intrinsic Delaunay triangulation of the surface."""
+        """Return the intrinsic Delaunay triangulation of the surface and its frames."""
         if self._delaunay is None:
             self._delaunay = intrinsic_delaunay(self.triangulation, self.frames)
         return self._delaunay
 
     def delaunay_areas(self) -> Floats:
-        """Vertex areas of the Delaunay triangulation, ``[V]``: the mass matrix of the Laplacians."""
+        """Return the vertex areas of the Delaunay triangulation, ``[V]``: the mass matrix of the Laplacians."""
         return vertex_areas(self.delaunay()[0])
 
     def laplacian(self, spin: int = 0) -> sparse.csr_matrix:
-        """Weak Laplacian of spin-k fields on the Delaunay triangulation."""
+        """Return the weak Laplacian of spin-k fields on the Delaunay triangulation, ``[V,V]``."""
         if spin not in self._laplacians:
             self._laplacians[spin] = connection_laplacian(*self.delaunay(), spin)
         return self._laplacians[spin]
 
     def modes(self, spin: int, count: int) -> tuple[Modes, ...]:
-        """Lowest eigenvalues and eigenfunctions of the spin-k Laplacian on each connected piece of the surface; see
-        :func:`pdegcnn.surface.laplacian.eigenmodes`.
+        """Return the lowest eigenvalues and eigenfunctions of the spin-k Laplacian on each connected component.
+
+        See :func:`pdegcnn.surface.eigenmodes`.
         """
         if (spin, count) not in self._bases:
             self._bases[spin, count] = eigenmodes(self.laplacian(spin), self.delaunay_areas(), count)
         return self._bases[spin, count]
 
     def eigenbasis(self, spin: int, count: int) -> tuple[Floats, np.ndarray]:
-        """Return the :meth:`modes` of all pieces as eigenvalues ``[K]``, ascending, and eigenfunctions ``[V,K]``."""
+        """Return the :meth:`modes` of all components as ascending eigenvalues ``[K]`` and eigenfunctions ``[V,K]``."""
         return side_by_side(self.modes(spin, count), self.areas.size)
 
     def level(self, factor: float) -> Level:
-        """Return a surface of about one of ``factor`` vertices, in a unit of its own (see ``Mesh.coarsen``)."""
+        """Return a surface with about ``1 / factor`` of the vertices, in its own unit (see ``Mesh.coarsen``)."""
         if factor not in self._levels:
             self._levels[factor] = self._decimated(factor)
         return self._levels[factor]
@@ -129,8 +136,8 @@ class Surface:
 class JoinedSurface(Surface):
     """Several surfaces side by side, each in its own unit.
 
-    Whatever is computed is computed by the parts and kept there, so it is what each part gives alone, and what was
-    computed for a part (or read from its file) serves here.
+    All geometry is computed by the parts and kept there. A part therefore has the same geometry alone and in the union,
+    and geometry that was computed for a part (or read from its file) is reused.
 
     Args:
         surfaces: the parts, or surfaces that join parts.
@@ -149,7 +156,7 @@ class JoinedSurface(Surface):
 
     @property
     def parts(self) -> tuple[Surface, ...]:
-        """The surfaces that this one joins."""
+        """The surfaces of which this one consists."""
         return self._parts
 
     def pairs(self, radius: float | None = None) -> NeighborPairs:
@@ -172,7 +179,7 @@ class JoinedSurface(Surface):
         return sparse.block_diag([p.laplacian(spin) for p in self.parts], format="csr")  # pyright: ignore
 
     def modes(self, spin: int, count: int) -> tuple[Modes, ...]:
-        """Return the modes of the parts, as many of each as it has alone."""
+        """Return the modes of all parts, the same as each part has alone."""
         found = [(p.modes(spin, count), v) for p, v in zip(self.parts, _shifts([p.areas.size for p in self.parts]))]
         return tuple(m._replace(vertices=m.vertices + first) for modes, first in found for m in modes)
 
@@ -186,7 +193,7 @@ class JoinedSurface(Surface):
 
 
 def _shifts(sizes: Sequence[int]) -> Ints:
-    """Where each part begins, and the end of the last."""
+    """Return where each part begins, and the end of the last."""
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Triangles glued along their edges, with edge lengths: all that intrinsic geometry needs."""
+"""Triangles joined along edges, with edge lengths: the input of intrinsic geometry."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pdegcnn._typing import Floats, Ints
 
 @dataclass(frozen=True)
 class Triangulation:
-    """An oriented triangulation. Half-edge ``3 f + k`` runs from corner k of face f to the next corner.
+    """An oriented triangulation; half-edge ``3 f + k`` runs from corner k of face f to the next corner.
 
     Args:
         faces: vertices of each face, counter-clockwise seen from outside, ``[F,3]``.
         lengths: length of each half-edge, ``[F,3]``.
         twin: the half-edge of the neighbouring face along the same edge, ``[3F]``; -1 at the boundary.
-        vertex_count: V.
+        vertex_count: number of vertices V.
     """
 
     faces: Ints
@@ -29,7 +29,7 @@ class Triangulation:
 
     @classmethod
     def build(cls, faces: Ints, lengths: Floats, vertex_count: int) -> Triangulation:
-        """Glue faces along edges; each directed edge must occur once."""
+        """Join faces along common edges; each directed edge must occur once."""
         tail, head = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
         key, back = tail * vertex_count + head, head * vertex_count + tail
         order = np.argsort(key)
@@ -39,12 +39,12 @@ class Triangulation:
 
     @cached_property
     def tail(self) -> Ints:
-        """Vertex that each half-edge leaves, ``[3F]``."""
+        """The vertex that each half-edge leaves, ``[3F]``."""
         return self.faces.ravel()
 
     @cached_property
     def head(self) -> Ints:
-        """Vertex that each half-edge reaches, ``[3F]``."""
+        """The vertex that each half-edge reaches, ``[3F]``."""
         return np.roll(self.faces, -1, axis=1).ravel()
 
     @cached_property
@@ -60,20 +60,20 @@ class Triangulation:
 
     @cached_property
     def corners(self) -> Floats:
-        """Angle in the face at the tail of each half-edge, ``[3F]`` radians."""
+        """The angle in the face at the tail of each half-edge, ``[3F]`` radians."""
         a = self.lengths.ravel()
         b, opposite = a[self.previous], a[self.next]
         return np.arccos(np.clip((a**2 + b**2 - opposite**2) / (2 * a * b), -1, 1))
 
     @cached_property
     def areas(self) -> Floats:
-        """Area of each face ``[F]`` (Heron's formula in Kahan's stable order)."""
+        """The area of each face, ``[F]`` (Heron's formula in Kahan's stable order)."""
         c, b, a = np.sort(self.lengths, axis=1).T
         return 0.25 * np.sqrt(np.maximum((a + (b + c)) * (c - (a - b)) * (c + (a - b)) * (a + (b - c)), 0))
 
     @cached_property
     def cotangents(self) -> Floats:
-        """Cotangent of the angle opposite to each half-edge, ``[3F]``."""
+        """The cotangent of the angle opposite to each half-edge, ``[3F]``."""
         squares = self.lengths.ravel() ** 2
         return (squares[self.next] + squares[self.previous] - squares) / (4 * np.repeat(self.areas, 3))
 
@@ -87,5 +87,5 @@ class Triangulation:
 
     @property
     def edge_count(self) -> int:
-        """Number of undirected edges."""
+        """The number of undirected edges."""
         return (self.twin.size + int((self.twin < 0).sum())) // 2

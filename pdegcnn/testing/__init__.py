@@ -1,4 +1,4 @@
-"""Checks that users can run on their own layers and models."""
+"""Tools that check the equivariance of layers and models."""
 
 from pdegcnn.testing.error import equivariance_error
 from pdegcnn.testing.remedies import Remedy

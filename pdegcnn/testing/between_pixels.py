@@ -2,8 +2,8 @@
 
 A spline through the samples of the input is a function that can be sampled anywhere: turned, and shifted by a part of a
 pixel. For the turned input a model that commutes with motions of the plane returns at a pixel p what it returns, for
-the input shifted so that R^-1 p is a pixel, at that pixel. So outputs with creases, such as maxima, are read at pixels
-only. A spline through them would err at the creases, by no fault of the model.
+the input shifted so that R^-1 p is a pixel, at that pixel. Outputs with creases, such as maxima, are therefore read at
+pixels only. A spline through them would be inaccurate at the creases, which is not an error of the model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from pdegcnn.spaces.grid import pixel_positions, rotation, sample_image, turn_orientations
 
 PLACES = 24
-"""At about so many pixels, spread over the disk that the rotation keeps, outputs are compared."""
+"""Outputs are compared at about this many pixels of the disk that the rotation keeps."""
 
 
 class TurnedInput:
@@ -69,7 +69,7 @@ def outputs_between_pixels(model: Callable[[Tensor], Tensor], signal: TurnedInpu
 
 
 def _places(size: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Rows and columns of a few pixels in the disk that a rotation keeps inside the image, on a spiral of even density.
+    """Return rows and columns of a few pixels in the disk that rotations keep, on a spiral of even density.
 
     Not on a lattice: a pattern in the output may have the same period.
     """

@@ -20,7 +20,7 @@ class Call:
         module: the layer, or a function.
         names: keywords of the last arguments.
         args: all arguments.
-        output: what it gave.
+        output: its result.
         motion: what it should commute with.
     """
 
@@ -69,7 +69,7 @@ class Call:
         return [(b * w, a * w) for a, b, w in zip(expected, moved, weights)]
 
     def error(self, motion: Motion | None = None, args: tuple[Any, ...] | None = None) -> float:
-        """Relative error of commuting with a motion (the call's by default); NaN where nobody knows what moves."""
+        """Return the relative error of commuting with a motion (by default the call's); NaN if it is unknown."""
         try:
             pairs = self._pairs(motion or self.motion, self.args if args is None else args)
         except UnknownSignal:
@@ -78,7 +78,7 @@ class Call:
 
 
 def relative(pairs: list[tuple[Tensor, Tensor]]) -> float:
-    """Norm of the differences of what was found and what was wanted, over that of what was wanted."""
+    """Return the norm of the difference between found and expected tensors, relative to the expected ones."""
     square = sum(float((a - b).abs().double().square().sum()) for a, b in pairs)
     scale = sum(float(b.abs().double().square().sum()) for _, b in pairs)
     if square == 0:

@@ -35,7 +35,7 @@ def _numbers(value: Any, count: int) -> tuple[int, ...]:
 
 
 def stride(call: Call) -> str | None:
-    """Windows at a stride that do not end at the last pixel are not centred; on other spaces strides leave the grid."""
+    """Find strides whose windows are not centred; on other spaces all strides, which leave the grid."""
     m, x = call.module, call.x
     if not isinstance(m, (_ConvNd, _MaxPoolNd, _AvgPoolNd)) or isinstance(m, _ConvTransposeNd) or x is None:
         return None
@@ -63,7 +63,7 @@ def stride(call: Call) -> str | None:
 
 
 def padding(call: Call) -> str | None:
-    """More padding on one side than on the other; on SE(2) also orientations that are not padded periodically."""
+    """Find unequal padding on two sides; on SE(2) also orientations without periodic padding."""
     m, x = call.module, call.x
     if isinstance(m, PADS):
         pads = tuple(m.padding)
@@ -80,7 +80,7 @@ def padding(call: Call) -> str | None:
 
 
 def _vanishes_inside(call: Call) -> bool:
-    """Whether the error is one of the border: it is gone for a signal that is zero near it."""
+    """Return whether the error comes from the border: it vanishes for a signal that is zero near it."""
     assert call.x is not None
     inside = torch.zeros(call.x.shape[-2:], dtype=call.x.dtype, device=call.x.device)
     height, width = inside.shape
@@ -119,7 +119,7 @@ def plain_convolution(call: Call) -> str | None:
 
 
 def normalisation(call: Call) -> str | None:
-    """Normalisation with numbers for each place or each orientation, or with means that disregard areas."""
+    """Find normalisation with statistics for each place or orientation, or with means without area weights."""
     m, x, space = call.module, call.x, call.motion.spaces[0]
     if isinstance(m, nn.LayerNorm) and x is not None:
         axes = len(m.normalized_shape)
@@ -133,10 +133,10 @@ def normalisation(call: Call) -> str | None:
     orientations = space.orientations
     if space.point_weights is None and x.shape[1] % orientations == 0 and orientations > 1:
         return (
-            f"batch norm over channels times {orientations} orientations: statistics and scales of their own for each; "
+            f"batch norm over channels times {orientations} orientations: separate statistics and scales for each; "
             "use pdegcnn.nn.BatchNorm on [B,C,Or,H,W]"
         )
-    return "batch norm over an axis of the grid: statistics and scales of their own for each place"
+    return "batch norm over an axis of the grid: separate statistics and scales for each place"
 
 
 def with_random_statistics(model: Any) -> Any:
@@ -174,7 +174,7 @@ def plain_mean(call: Call) -> str | None:
 
 
 def flattening(call: Call) -> str | None:
-    """Places become features, which a later layer tells apart."""
+    """Find layers that turn positions into features, which a later layer distinguishes."""
     x, out = call.x, call.output
     if x is None or not isinstance(out, Tensor) or out.ndim > 2 or x.ndim < 3:
         return None
@@ -202,7 +202,7 @@ def wrong_axis(call: Call) -> str | None:
 
 
 def _touched_axes(call: Call) -> list[int]:
-    """Axes along which the output changes away from a changed entry, almost everywhere along them."""
+    """Return axes along which the output changes away from a changed entry, almost everywhere along them."""
     assert call.x is not None
     x = call.x
     place = tuple(n // 2 for n in x.shape)
@@ -222,7 +222,7 @@ def _touched_axes(call: Call) -> list[int]:
 
 
 def resizing(call: Call) -> str | None:
-    """Resizing whose sample points are not symmetric about the centre."""
+    """Find resizing whose sample points are not symmetric about the centre."""
     m, x = call.module, call.x
     if not isinstance(m, nn.Upsample) or m.mode != "nearest" or x is None or not isinstance(call.output, Tensor):
         return None
@@ -233,7 +233,7 @@ def resizing(call: Call) -> str | None:
 
 
 def unsampled_angle(call: Call) -> str | None:
-    """Orientations or pixels between the samples: confirmed at an angle that both sample."""
+    """Find errors of interpolation: they vanish at an angle that maps samples to samples."""
     motion = call.motion
     if not isinstance(motion, GridMotion) or "angle" not in motion.options or motion.exact:
         return None
@@ -260,7 +260,7 @@ def _like(motion: GridMotion) -> Tensor:
 
 
 def gauge_dependence(call: Call) -> str | None:
-    """Whatever reads components in the reference directions."""
+    """Find layers that read components in the reference directions."""
     if isinstance(call.motion, RelabelMotion):
         return "depends on the numbers of the vertices, which mean nothing: reads places one by one"
     if not isinstance(call.motion, GaugeMotion):
@@ -283,7 +283,7 @@ def sampling(call: Call) -> str | None:
 
 
 def unknown(call: Call) -> str:
-    """Nothing known: what two experiments say about the place dependence."""
+    """Report an unknown cause, with the result of two experiments on the dependence on position."""
     x = call.x
     if x is not None and x.ndim >= 3 and isinstance(call.output, Tensor) and call.output.ndim == x.ndim:
         flat = call.run((torch.ones_like(x), *call.args[1:]))
@@ -301,7 +301,7 @@ def _varies(u: Tensor, axes: Any) -> bool:
 
 
 def merged_orientations(call: Call) -> str | None:
-    """Orientations told apart, because they were joined with the channels."""
+    """Find orientations that were merged with the channels and are treated differently."""
     if isinstance(call.motion, GridMotion) and call.motion.folded:
         count = call.motion.folded
         return f"channels and {count} orientations were joined to one axis and told apart; keep [B,C,Or,H,W]"

@@ -1,17 +1,21 @@
-"""How far a model is from commuting with one motion."""
+"""The error with which a model commutes with a motion."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._modules import eval_mode
-from pdegcnn.spaces import PlanarSpace, RotationSpace, Space
+from pdegcnn.spaces import RotationSpace, Space
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.testing.between_pixels import TurnedInput, outputs_between_pixels
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Formula = Callable[[Tensor], Tensor]
 
@@ -22,34 +26,35 @@ def equivariance_error(
     space: Space,
     *,
     size: tuple[int, int] | None = None,
-    **motion: Any,
+    **motion: Unpack[MotionOptions],
 ) -> float:
-    """How far ``model`` is from commuting with a motion: ``|model(L x) - L model(x)| / |L model(x)|``.
+    """Return how far ``model`` is from commuting with a motion L: ``|model(L x) - L model(x)| / |L model(x)|``.
 
-    Input and output may be signals on the space, signals on its base (images) or invariants ``[B,K]``. Modules are put
-    in eval mode for the check and left as they were. Norms are Euclidean, over the part that the motion keeps inside.
+    Input and output may be signals on the space, signals on its base (images) or invariants ``[B,K]``. Modules are
+    switched to evaluation mode for the check and then restored. Norms are Euclidean, over the part that the motion
+    keeps inside.
 
     Args:
         model: a module or function.
-        x: its input; or a formula, which is then sampled in both positions: a function from positions ``[H,W,2]``,
-            (x, y) in pixels from the centre, to images ``[B,C,H,W]``, or from unit vectors ``[*grid.shape,3]`` to
-            signals ``[B,C,*grid.shape]``.
+        x: its input; or a formula, which is sampled in both positions: a function from positions ``[H,W,2]``, (x, y) in
+            pixels from the centre, to images ``[B,C,H,W]``, or from unit vectors ``[*grid.shape,3]`` to signals
+            ``[B,C,*grid.shape]``.
         space: the space whose group moves input and output.
         size: height and width of the images, for a formula.
         **motion: on images ``angle=degrees`` about the image centre or ``shift=(rows, columns)`` (periodic). Multiples
-            of 90 degrees on square images are exact. For other angles the cubic spline through the input is sampled
-            turned and shifted by parts of a pixel, and outputs are compared at 24 pixels of the inscribed disk, each
-            by a run of the model: no output is interpolated in the image: a spline errs at the creases of maxima.
-            On volumes ``rotation=R [3,3]`` or ``angle``, see :meth:`pdegcnn.R3.transform`, or ``shift=(slices, rows,
-            columns)``.
-            On S2 and SO(3) ``rotation=R [3,3]``: input and output are taken as the band-limited functions that their
-            samples stand for, except for turns about the pole that map the grid to itself.
+            of 90 degrees on square images are exact. For other angles the input is interpolated by a cubic spline,
+            rotated and shifted by fractions of a pixel, and outputs are compared at 24 pixels of the inscribed disk,
+            with one run of the model for each. Outputs are thus never interpolated in the image, because splines are
+            inaccurate at the creases of maxima. On volumes ``rotation=R [3,3]`` or ``angle``, see
+            :meth:`pdegcnn.R3.transform`, or ``shift=(slices, rows, columns)``. On S2 and SO(3) ``rotation=R [3,3]``:
+            samples represent band-limited functions, except for rotations about the pole that map the grid to itself.
+            On a mesh ``symmetry=`` the image of each vertex.
 
     Returns:
-        The relative error; rounding for an equivariant model and an exact motion.
+        The relative error; of the order of rounding for an equivariant model and an exact motion.
 
     Raises:
-        ValueError: for a motion that the space does not know, or a zero output, whose relative error means nothing.
+        ValueError: for a motion that the space does not support, or a zero output, which has no relative error.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -60,7 +65,7 @@ def equivariance_error(
         False
     """
     with eval_mode(model), torch.no_grad():
-        if isinstance(space, PlanarSpace) and set(motion) == {"angle"}:
+        if space.base_shape is None and space.base_ndim == 2 and "angle" in motion and len(motion) == 1:
             signal = TurnedInput(x, _size_of(x, size), float(motion["angle"]))
             if not signal.on_pixels:
                 return _relative(*outputs_between_pixels(model, signal))
@@ -78,7 +83,7 @@ def equivariance_error(
 
 
 def _size_of(x: Tensor | Formula, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Height and width of the input."""
+    """Return the height and width of the input."""
     if isinstance(x, Tensor):
         _checks.tensor("x", x)
         if x.ndim < 4:
@@ -89,9 +94,9 @@ def _size_of(x: Tensor | Formula, size: tuple[int, int] | None) -> tuple[int, in
     return size
 
 
-def _in_both_positions(formula: Formula, space: Space, motion: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _in_both_positions(formula: Formula, space: Space, motion: MotionOptions) -> tuple[Tensor, Tensor]:
     """Return samples of a formula on the sphere, still and rotated."""
-    if not isinstance(space, RotationSpace) or set(motion) != {"rotation"}:
+    if not isinstance(space, RotationSpace) or "rotation" not in motion or len(motion) > 1:
         raise TypeError(f"x: expected a tensor for {space} and {motion}, got {type(formula).__name__}")
     points = space.grid.xyz
     return formula(points), formula(points @ motion["rotation"].to(points))

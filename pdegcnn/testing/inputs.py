@@ -1,4 +1,4 @@
-"""What is right by the rules and yet seldom meant: hints about the inputs of a model."""
+"""Hints about inputs of a model that are valid but probably unintended."""
 
 from __future__ import annotations
 

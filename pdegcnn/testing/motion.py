@@ -12,11 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import gauge
+from pdegcnn._typing import Numbers
 from pdegcnn.spaces import R3, GridSpace, Mesh, PlanarSpace, RotationSpace, Space, by_family
+from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.mesh_operators import turn_fibre
 
 EXACT_TOLERANCE, SAMPLED_TOLERANCE = 1e-3, 0.15
 """Greatest error of an equivariant layer where samples move to samples, and where they are interpolated."""
+
+
+class ReportedMotion(MotionOptions, total=False):
+    """A motion of signals, or other reference directions of a mesh.
+
+    Attributes:
+        gauge: radians by which the reference direction of each vertex turns.
+    """
+
+    gauge: Numbers
 
 
 class UnknownSignal(Exception):
@@ -24,12 +36,12 @@ class UnknownSignal(Exception):
 
 
 class Motion(ABC):
-    """One motion of all that a model handles; the spaces of the model are ``spaces``, the one meant first."""
+    """One motion of all objects of a model; ``spaces`` are the spaces of the model, the main one first."""
 
     exact = True
     """Whether samples move to samples, so that only rounding remains."""
 
-    def __init__(self, spaces: list[Space], options: dict[str, Any]) -> None:
+    def __init__(self, spaces: list[Space], options: MotionOptions) -> None:
         self.spaces, self.options = spaces, options
 
     @abstractmethod
@@ -41,7 +53,7 @@ class Motion(ABC):
         return u
 
     def weight(self, u: Tensor) -> Tensor:
-        """Weights of the comparison, broadcastable to ``u``."""
+        """Return weights of the comparison, broadcastable to ``u``."""
         return u.new_ones(())
 
     def module(self, module: nn.Module) -> nn.Module:
@@ -49,7 +61,7 @@ class Motion(ABC):
         return module
 
     def other(self, value: Any) -> Any:
-        """Anything that is not a tensor, for example a mesh among the arguments."""
+        """Return the moved form of an argument that is not a tensor, for example a mesh."""
         return value
 
     def of_folded(self) -> Motion:
@@ -62,14 +74,14 @@ class Motion(ABC):
         return EXACT_TOLERANCE if self.exact else SAMPLED_TOLERANCE
 
     def of_pointwise(self) -> Motion | None:
-        """Return what pointwise layers, which know nothing of the space, should commute with besides."""
+        """Return further motions that pointwise layers, which do not depend on the space, should commute with."""
         return None
 
     def __str__(self) -> str:
         return ", ".join(f"{k}={_short(v)}" for k, v in self.options.items())
 
     def move(self, value: Any, act: Callable[[Tensor], Tensor] | None = None) -> Any:
-        """``act`` (by default the motion) on every tensor in nested lists, tuples and dictionaries."""
+        """Apply ``act`` (by default the motion) to every tensor in nested lists, tuples and dictionaries."""
         if isinstance(value, Tensor):
             act = act or self.tensor
             return act(value) if value.is_floating_point() or value.is_complex() else value
@@ -86,7 +98,7 @@ class GridMotion(Motion):
     folded = 0
     """Number of orientations that were joined with the channels of a signal, 0 if none were."""
 
-    def __init__(self, spaces: list[Space], options: dict[str, Any], like: Tensor) -> None:
+    def __init__(self, spaces: list[Space], options: MotionOptions, like: Tensor) -> None:
         super().__init__(spaces, options)
         self.size = tuple(like.shape[-2:])
         self.turn = float(options["angle"]) if "angle" in options else 0.0
@@ -106,11 +118,11 @@ class GridMotion(Motion):
         return EXACT_TOLERANCE if self.on_pixels else SAMPLED_TOLERANCE
 
     def sampled(self, orientations: int) -> bool:
-        """Whether the rotation maps orientation samples to orientation samples."""
+        """Return whether the rotation maps orientation samples to orientation samples."""
         steps = self.turn * orientations / 360
         return orientations == 1 or abs(steps - round(steps)) < 1e-9
 
-    def _options(self, u: Tensor) -> dict[str, Any]:
+    def _options(self, u: Tensor) -> MotionOptions:
         """Scale the options: a shift counts in pixels of the first image, fewer in one shrunk by a whole factor."""
         if "shift" not in self.options or u.ndim < 4:
             return self.options
@@ -128,14 +140,14 @@ class GridMotion(Motion):
         return self.spaces[0].transform(u, **self._options(u))
 
     def weight(self, u: Tensor) -> Tensor:
-        """One where the motion keeps the image."""
+        """Return one where the motion keeps the image."""
         return self.spaces[0].comparison_weights(u, **self._options(u))
 
 
 class VolumeMotion(Motion):
     """A symmetry, a rotation or a ``shift`` of volumes."""
 
-    def __init__(self, spaces: list[Space], options: dict[str, Any], like: Tensor) -> None:
+    def __init__(self, spaces: list[Space], options: MotionOptions, like: Tensor) -> None:
         super().__init__(spaces, options)
         self.exact = spaces[0].comparison_weights(like, **options).ndim == 0
 
@@ -144,7 +156,7 @@ class VolumeMotion(Motion):
         return self.spaces[0].transform(u, **self.options)
 
     def weight(self, u: Tensor) -> Tensor:
-        """One where the motion keeps the volume."""
+        """Return one where the motion keeps the volume."""
         return self.spaces[0].comparison_weights(u, **self.options)
 
 
@@ -175,7 +187,7 @@ class RotationMotion(Motion):
         return u if space is None else space.band_limit(u, **self.options)
 
     def weight(self, u: Tensor) -> Tensor:
-        """Roots of areas."""
+        """Return square roots of areas."""
         space = self._space(u)
         return u.new_ones(()) if space is None else space.comparison_weights(u, **self.options)
 
@@ -183,9 +195,9 @@ class RotationMotion(Motion):
 class GaugeMotion(Motion):
     """Other reference directions, ``gauge`` radians further at each vertex: the mesh changes, functions stay."""
 
-    def __init__(self, spaces: list[Space], options: dict[str, Any]) -> None:
-        super().__init__(spaces, options)
-        self.angles = torch.as_tensor(options["gauge"], dtype=torch.float64)
+    def __init__(self, spaces: list[Space], angles: Numbers) -> None:
+        super().__init__(spaces, {})
+        self.angles = torch.as_tensor(angles, dtype=torch.float64)
         self.meshes = {id(s): s.with_gauge(self.angles) for s in spaces if isinstance(s, Mesh) and self._fits(s)}
 
     def _fits(self, space: Any) -> bool:
@@ -198,7 +210,7 @@ class GaugeMotion(Motion):
         return turn_fibre(u, -self.angles.to(u.device))
 
     def move(self, value: Any, act: Callable[[Tensor], Tensor] | None = None) -> Any:
-        """Features (dictionaries by spin) turn by their spin."""
+        """Turn features (dictionaries by spin) according to their spin."""
         spins = isinstance(value, Mapping) and value and all(isinstance(k, int) for k in value)
         if act is None and spins and all(isinstance(v, Tensor) and v.ndim == 3 for v in value.values()):
             return gauge.transform(value, self.angles)
@@ -211,8 +223,8 @@ class GaugeMotion(Motion):
         return self.meshes.setdefault(id(value), value.with_gauge(self.angles))
 
     def of_pointwise(self) -> Motion:
-        """Another numbering of the vertices."""
-        return RelabelMotion(self.spaces, {"vertices": torch.arange(len(self.angles)).flip(0).roll(3)})
+        """Return the motion that renumbers the vertices."""
+        return RelabelMotion(self.spaces, torch.arange(len(self.angles)).flip(0).roll(3))
 
     def module(self, module: nn.Module) -> nn.Module:
         """Return a copy over the mesh with the new reference directions."""
@@ -228,11 +240,15 @@ class GaugeMotion(Motion):
 
 
 class RelabelMotion(Motion):
-    """Another numbering of the points, ``vertices`` = old number of each new one."""
+    """Another numbering of the points, ``vertices``: the old number of each new one."""
+
+    def __init__(self, spaces: list[Space], vertices: Tensor) -> None:
+        super().__init__(spaces, {})
+        self.vertices = vertices
 
     def tensor(self, u: Tensor) -> Tensor:
         """Return the signal in the new numbering."""
-        order = self.options["vertices"].to(u.device)
+        order = self.vertices.to(u.device)
         return u[..., order] if u.ndim > 2 and u.shape[-1] == len(order) else u
 
     def __str__(self) -> str:
@@ -247,38 +263,42 @@ class SymmetryMotion(Motion):
         return self.spaces[0].transform(u, **self.options)
 
 
-def choose_motion(space: Space, spaces: list[Space], x: Any, options: dict[str, Any]) -> Motion:
-    """Return the motion that ``options`` name, or the one that the space is checked by unless told otherwise."""
+def choose_motion(space: Space, spaces: list[Space], x: Any, options: ReportedMotion) -> Motion:
+    """Return the motion that ``options`` name, or the default motion of the space."""
     choose = by_family(space, MOTIONS)
     if choose is None:
         raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
     return choose(spaces, options, x)
 
 
-def _on_grid(spaces: list[Space], options: dict[str, Any], x: Any) -> Motion:
+def _on_grid(spaces: list[Space], options: ReportedMotion, x: Any) -> Motion:
     like = first_tensor(x)
     square = like.shape[-1] == like.shape[-2]
     return GridMotion(spaces, options or {"angle": 90 if square else 180}, like)
 
 
-def _in_volume(spaces: list[Space], options: dict[str, Any], x: Any) -> Motion:
-    like, given = first_tensor(x), options or {"angle": 90}
-    if not options and VolumeMotion(spaces, given, like).exact is False:
-        given = {"angle": 180}
-    return VolumeMotion(spaces, given, like)
+def _in_volume(spaces: list[Space], options: ReportedMotion, x: Any) -> Motion:
+    like = first_tensor(x)
+    if options:
+        return VolumeMotion(spaces, options, like)
+    quarter = VolumeMotion(spaces, {"angle": 90}, like)
+    return quarter if quarter.exact else VolumeMotion(spaces, {"angle": 180}, like)
 
 
-def _on_sphere(spaces: list[Space], options: dict[str, Any], _: Any) -> Motion:
+def _on_sphere(spaces: list[Space], options: ReportedMotion, _: Any) -> Motion:
     return RotationMotion(spaces, options or {"rotation": _some_rotation()})
 
 
-def _on_mesh(spaces: list[Space], options: dict[str, Any], _: Any) -> Motion:
-    if "symmetry" in options:
+def _on_mesh(spaces: list[Space], options: ReportedMotion, _: Any) -> Motion:
+    if set(options) == {"symmetry"}:
         return SymmetryMotion(spaces, options)
-    return GaugeMotion(spaces, options or {"gauge": _some_gauge(cast(Mesh, spaces[0]))})
+    if set(options) - {"gauge"}:
+        raise ValueError(f"motion: expected symmetry=image of each vertex or gauge=angles, got {options}")
+    gauge = options.get("gauge")
+    return GaugeMotion(spaces, _some_gauge(cast(Mesh, spaces[0])) if gauge is None else gauge)
 
 
-MOTIONS: dict[type[Space], Callable[[list[Space], dict[str, Any], Any], Motion]] = {
+MOTIONS: dict[type[Space], Callable[[list[Space], ReportedMotion, Any], Motion]] = {
     PlanarSpace: _on_grid,
     R3: _in_volume,
     RotationSpace: _on_sphere,
@@ -288,7 +308,7 @@ MOTIONS: dict[type[Space], Callable[[list[Space], dict[str, Any], Any], Motion]]
 
 
 def spaces_of(model: Any, space: Space) -> list[Space]:
-    """``space``, then every other space that a module of the model holds."""
+    """Return ``space``, then every other space that a module of the model holds."""
     found: list[Space] = [space]
     for m in model.modules() if isinstance(model, nn.Module) else ():
         for value in vars(m).values():
@@ -306,7 +326,7 @@ def first_tensor(value: Any) -> Tensor:
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """All floating tensors in nested lists, tuples and dictionaries, in order."""
+    """Return all floating tensors in nested lists, tuples and dictionaries, in order."""
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():
             yield value

@@ -1,4 +1,4 @@
-"""How much of a model's error arises after each of its layers: the model runs with outputs put in their place."""
+"""The part of a model's error that arises after each of its layers, found by replacing outputs of layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pdegcnn.testing.motion import GaugeMotion, UnknownSignal, tensors
 
 
 def remaining_error(whole: Call, part: Call, number: int) -> float:
-    """Error of the model ``whole`` if the layer of ``part``, in its call of that ``number``, gave its moved output.
+    """Return the error of the model ``whole`` if call ``number`` of the layer of ``part`` gave its moved output.
 
     So it and all before it would be exact. NaN where nobody knows what moves.
     """
@@ -32,7 +32,7 @@ def remaining_error(whole: Call, part: Call, number: int) -> float:
 
 @contextmanager
 def _answering(module: nn.Module, number: int, output: Any) -> Iterator[None]:
-    """Have one call of a module return ``output``."""
+    """Make one call of a module return ``output``."""
     seen = [0]
 
     def answer(_: nn.Module, __: Any, usual: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What lowers the error of a layer: arguments that are tried on it, each with the error and the time that it gives."""
+"""Search for arguments that lower the error of a layer, with the error and the time of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pdegcnn.spaces import SE2
 from pdegcnn.testing.call import Call
 
 GAIN = 0.8
-"""An argument is told if it lowers the error to this part of it or less."""
+"""An argument is reported if it lowers the error to this part of it or less."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Remedy:
     """An argument that lowers the error of a layer.
 
     Attributes:
-        argument: as it is written in the call of the layer, or of the ``PDELayer`` that the term is part of.
+        argument: as written in the call of the layer, or of the ``PDELayer`` that contains the term.
         error: relative error of the layer with it.
-        cost: how many times as long the layer takes.
+        cost: time of the layer with it, relative to the time without.
     """
 
     argument: str
@@ -40,7 +40,7 @@ class Remedy:
 
 
 def remedies(call: Call) -> tuple[Remedy, ...]:
-    """Arguments that lower the error of the layer of a call, in the order of their cost."""
+    """Return arguments that lower the error of the layer of a call, in the order of their cost."""
     before, found = call.error(), []
     if not before > 0:
         return ()
@@ -49,7 +49,7 @@ def remedies(call: Call) -> tuple[Remedy, ...]:
         changed = replace(call, module=module)
         try:
             error = changed.error()
-        except (ValueError, RuntimeError):  # this input has not what the argument needs
+        except (ValueError, RuntimeError):  # this input does not support the argument
             continue
         if error <= GAIN * before:
             found.append(Remedy(argument, error, _seconds(changed) / usual))
@@ -81,7 +81,10 @@ def variants(module: Any) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _more_orientations(module: Morphology | Convection) -> list[dict[str, Any]]:
-    return [{"inner_orientations": 2 * module.space.orientations}] if isinstance(module.space, SE2) else []
+    if not isinstance(module.space, SE2):
+        return []
+    closer = [{"oversample": (2, None)}] if isinstance(module, Morphology) else []
+    return [*closer, {"inner_orientations": 2 * module.space.orientations}]
 
 
 def _terms(module: Morphology | Convection, changes: list[dict[str, Any]]) -> Iterator[tuple[str, nn.Module]]:
@@ -93,7 +96,7 @@ def _terms(module: Morphology | Convection, changes: list[dict[str, Any]]) -> It
             other = type(solver)(
                 solver.space, solver.term, replace(solver.options, **change), device=like.device, dtype=like.dtype
             )
-        except (ValueError, TypeError):  # the space has no such option
+        except (ValueError, TypeError):  # the space does not have the option
             continue
         twin = copy.copy(module)
         twin._modules = dict(module._modules) | {"solver": other.train(module.training)}
@@ -102,7 +105,7 @@ def _terms(module: Morphology | Convection, changes: list[dict[str, Any]]) -> It
 
 
 def _seconds(call: Call) -> float:
-    """Processor time of a run."""
+    """Return the processor time of a run."""
     start = time.process_time()
     call.run(call.args)
     return max(time.process_time() - start, 1e-9)

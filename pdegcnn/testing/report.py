@@ -1,4 +1,4 @@
-"""Which layer of a model breaks equivariance, and why."""
+"""Search for the layer of a model that breaks equivariance, and the cause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,27 @@ from torch import Tensor, nn
 from pdegcnn import _checks
 from pdegcnn._modules import eval_mode
 from pdegcnn.nn.layer import PDELayer
-from pdegcnn.spaces import SE2, Mesh, Space
+from pdegcnn.spaces import Mesh, Space
 from pdegcnn.testing.call import Call
 from pdegcnn.testing.diagnostics import NORMS, UNKNOWN, diagnose, plain_mean, with_random_statistics
 from pdegcnn.testing.inputs import positions_among
-from pdegcnn.testing.motion import Motion, RotationMotion, choose_motion, first_tensor, spaces_of, tensors
+from pdegcnn.testing.motion import (
+    Motion,
+    ReportedMotion,
+    RotationMotion,
+    choose_motion,
+    first_tensor,
+    spaces_of,
+    tensors,
+)
 from pdegcnn.testing.remaining import remaining_error
 from pdegcnn.testing.remedies import Remedy, remedies
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 WORST = 3
-"""For so many layers, those that contribute most, arguments are tried that may lower their error."""
+"""Number of layers, those that contribute most, for which arguments with a lower error are searched."""
 ADDS_UP = "sampling: the errors of its parts add up; see what remains after each"
 STATISTICS = 1e-3
 """Greatest error of a normalisation in training, whose means are exact for band-limited signals."""
@@ -32,20 +43,20 @@ STATISTICS = 1e-3
 
 @dataclass(frozen=True)
 class Finding:
-    """One call of one layer.
+    """One call of one layer in a :class:`Report`.
 
     Attributes:
         name: the layer's name in the model, ``"(model)"`` for the model itself.
         kind: its class.
-        error: relative error of the layer alone, on the input that it saw; NaN where it cannot be measured.
-        breaks: whether it is to blame.
-        cause: short name of the cause, empty unless it is to blame; the keys of ``pdegcnn.testing.diagnostics.CAUSES``.
+        error: relative error of the layer alone, on the input that it received; NaN if it cannot be measured.
+        breaks: whether this layer breaks the symmetry.
+        cause: short name of the cause, a key of ``pdegcnn.testing.diagnostics.CAUSES``; empty unless ``breaks``.
         advice: the cause in words, and what to use instead.
-        remaining: error of the model if this layer and all before it were exact: what is less than at the layer before
-            is what this one contributes. NaN where it is not measured: in layers whose parts are, on meshes, and in
+        remaining: error of the model if this layer and all before it were exact; the decrease from the layer before is
+            this layer's contribution. NaN if it is not measured: in layers whose parts are measured, on meshes, and in
             models that commute.
-        remedies: of the three layers that contribute most: arguments that lower the layer's error, with its error and
-            time with each.
+        remedies: for the three layers that contribute most, arguments that lower the layer's error, with error and
+            time.
     """
 
     name: str
@@ -60,14 +71,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """The table that :func:`report` returns: ``print(report)`` shows it.
+    """The table that :func:`report` returns; ``print(report)`` shows it.
 
     Attributes:
         error: relative error of the whole model.
-        tolerance: greatest error of a layer that is not blamed.
-        motion: what the model was moved by.
-        findings: one for each call of each layer, in the order they were called; a layer comes after its parts.
-        warnings: what is unusual about the input or the space, in words.
+        tolerance: greatest error of a layer that counts as equivariant.
+        motion: the motion of the check.
+        findings: one for each call of each layer, in the order of the calls; a layer comes after its parts.
+        warnings: unusual properties of the input or the space, in words.
     """
 
     error: float
@@ -78,12 +89,12 @@ class Report:
 
     @property
     def culprits(self) -> tuple[Finding, ...]:
-        """The layers to blame."""
+        """The layers that break the symmetry."""
         return tuple(f for f in self.findings if f.breaks)
 
     @property
     def ok(self) -> bool:
-        """Whether the model commutes with the motion and no layer is to blame."""
+        """Whether the model commutes with the motion and no layer breaks the symmetry."""
         return self.error <= self.tolerance and not self.culprits
 
     def __str__(self) -> str:
@@ -93,7 +104,7 @@ class Report:
         lines = [f"{verdict} under {self.motion}: error {self.error:.1e}, tolerance {self.tolerance:g}"]
         lines.append(f"  {'layer':{width}}  {'kind':{kinds}}  {'error':>7}  {'remains':>7}  cause")
         for f in self.findings:
-            if f.error != f.error and not f.breaks:  # not a signal on a known space, and nothing to say about it
+            if f.error != f.error and not f.breaks:  # not a signal on a known space
                 continue
             mark = "!" if f.breaks else " "
             error = "      ?" if f.error != f.error else f"{f.error:7.1e}"
@@ -104,36 +115,42 @@ class Report:
         return "\n".join(lines)
 
 
-def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float | None = None, **motion: Any) -> Report:
-    """Name the layers that break equivariance, and the causes.
+def report(
+    model: Callable[..., Any],
+    x: Any,
+    space: Space,
+    *,
+    tolerance: float | None = None,
+    **motion: Unpack[ReportedMotion],
+) -> Report:
+    """Find the layers that break equivariance, and the causes.
 
-    The model runs once; then every layer runs alone on the input it saw, moved, and its output is compared with the
-    moved output. A layer is to blame if its own error is too large, no part of it is to blame, and the error reaches
-    the model's output. Normalisations are also checked with training statistics and random scales, because a fault of
-    theirs shows only once they are trained. Where the model does not commute to a thousandth, the report also says how
-    much of its error remains after each layer, and which arguments would lower that of the three that
-    contribute most, at which time.
+    The model runs once. Then every layer runs alone on the input it received, moved, and its output is compared with
+    the moved output. A layer is reported if its own error is too large, no part of it is reported, and the error
+    reaches the model's output. Normalisations are also checked with training statistics and random scales, because
+    their faults show only after training. If the model's error exceeds a thousandth, the report also says how much of
+    it remains after each layer, and which arguments would lower the error of the three largest contributors, at which
+    cost.
 
     Args:
-        model: a module, or a function (then there is only one line). It is left as it was.
+        model: a module, or a function (then the report has one line). It is left unchanged.
         x: its input; a tuple for several arguments, such as ``(features, mesh)``.
-        space: the space whose motions should commute with the model; layers may hold further ones, such as coarser
+        space: the space whose motions should commute with the model; layers may have other spaces, such as coarser
             grids.
-        tolerance: greatest error of a good layer; by default 1e-3 where samples move to samples and 0.15 where they
-            are interpolated (the sphere, angles between pixels).
-        **motion: as in :func:`equivariance_error`; on a mesh ``symmetry=`` image of each vertex, or ``gauge=`` angles
-            by which reference directions turn. By default 90 degrees (180 on images that are not square), a rotation in
-            general position, and random reference directions.
+        tolerance: greatest error of an equivariant layer; None: 1e-3 if samples move to samples and 0.15 if they are
+            interpolated (the sphere, angles between pixels).
+        **motion: as in :func:`equivariance_error`; on a mesh ``symmetry=`` the image of each vertex, or ``gauge=``
+            angles by which reference directions turn. Default: 90 degrees (180 on images that are not square), a
+            rotation in general position, and random reference directions.
 
     Returns:
         A :class:`Report`; ``print`` it.
 
     Raises:
-        TypeError: for anything but a space, or inputs without a tensor.
-        ValueError: for a motion that the space does not know, or an input that does not fit the model.
+        TypeError: if ``space`` is not a space, or the inputs have no tensor.
+        ValueError: for a motion that the space does not support, or an input that does not fit the model.
     """
-    if not isinstance(space, Space):
-        raise TypeError(f"space: expected a space such as pdegcnn.SE2(8), got {type(space).__name__}")
+    _checks.kind("space", space, Space, "a space such as pdegcnn.SE2(8)")
     if tolerance is not None:
         _checks.interval("tolerance", tolerance, 0.0, float("inf"))
     args = x if isinstance(x, tuple) else (x,)
@@ -153,10 +170,10 @@ def report(model: Callable[..., Any], x: Any, space: Space, *, tolerance: float 
 
 
 def _unusual(x: Tensor, space: Space) -> Iterator[str]:
-    """Find what is allowed and yet seldom meant."""
+    """Find what is valid but rarely intended."""
     if x.numel() and float(x.min()) >= 0 and 32 < float(x.max()) <= 255:
         yield f"the input has values from {float(x.min()):g} to {float(x.max()):g}, as images of 8 bits: x / 255"
-    if isinstance(space, SE2) and space.orientations % 4:
+    if space.has_orientations and space.base_shape is None and space.orientations % 4:
         yield (
             f"a quarter turn does not map the {space.orientations} orientations of {space} to themselves; multiples of "
             "4 commute with it exactly"
@@ -207,7 +224,7 @@ def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
     handles = []
     try:
         for name, m in model.named_modules():
-            if type(m).__module__.startswith("pdegcnn.pde."):  # parts of a term, which is told as a whole
+            if type(m).__module__.startswith("pdegcnn.pde."):  # parts of a term, which is reported as a whole
                 continue
             handles.append(m.register_forward_pre_hook(before, with_kwargs=True))
             handles.append(m.register_forward_hook(after(name or "(model)"), with_kwargs=True))
@@ -239,13 +256,13 @@ def _call_of(record: _Record, motion: Motion) -> Call:
 
 
 def _judge(records: list[_Record], motion: Motion, limit: float) -> list[Finding]:
-    """Errors of all calls, and the cause: a call whose error reaches the output and does not come from its parts."""
+    """Return errors of all calls, and the cause: a call whose error reaches the output and is not that of its parts."""
     calls = [_call_of(r, motion) for r in records]
     errors = [c.error() for c in calls]
     blamed: dict[int, tuple[float, str, str]] = {}
 
     def visit(i: int, small: float, large: float) -> bool:
-        """Blame call i or parts of it, given the least errors of all it is part of; whether any is to blame.
+        """Blame call i or its parts, given the least errors of all that contain it; return whether any is to blame.
 
         A known fault counts however little of it is left in the output, an unknown one only if too much is.
         """
@@ -320,7 +337,7 @@ def _number(error: float) -> float:
 
 
 def _latent_error(call: Call) -> tuple[float, Motion]:
-    """Error that the model's output does not show yet, and the motion it is one of.
+    """Return the error that the model's output does not show yet, and the motion it is one of.
 
     That of a normalisation in training, whose statistics are those of the batch; on a mesh that of a layer which knows
     nothing of the mesh, under another numbering of the vertices.

@@ -1,4 +1,4 @@
-"""Vessels in photographs of the retina: reading, preparing, finding, showing. ``pdegcnn vessels`` is its command."""
+"""Vessels in photographs of the retina: reading, preparation, segmentation, overlays; used by ``pdegcnn vessels``."""
 
 from pdegcnn.vessels.field import Field, find_field
 from pdegcnn.vessels.photograph import Prepared, prepare, read, restore

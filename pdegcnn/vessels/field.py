@@ -12,7 +12,13 @@ LONGEST = 1200
 
 
 class Field(NamedTuple):
-    """A field of view: mask (H,W) bool, centre (row, column) and diameter of its circle in pixels."""
+    """The field of view of a photograph.
+
+    Attributes:
+        mask: ``(H,W)`` bool.
+        centre: (row, column) of its circle in pixels.
+        diameter: of its circle in pixels.
+    """
 
     mask: np.ndarray
     centre: tuple[float, float]
@@ -20,13 +26,14 @@ class Field(NamedTuple):
 
 
 def find_field(image: np.ndarray) -> Field:
-    """Return the field of view of a photograph: the lit part before a dark surround, whatever the camera.
+    """Return the field of view of a photograph: the bright part in front of a dark surround, for any camera.
 
-    Dark vessels, dust and labels outside do not count. The circle is fitted to the part of the border that the frame of
-    the picture does not cut off. A picture without a dark surround is all field, its diameter the longer side.
+    Dark vessels, dust and labels outside are ignored. The circle is fitted to the part of its border that the frame of
+    the picture does not cut off. In a picture without a dark surround the field is the whole picture, and its diameter
+    the longer side.
 
     Args:
-        image: (H,W,3) or (H,W), uint8 or float.
+        image: ``(H,W,3)`` or ``(H,W)``, uint8 or float.
 
     Raises:
         TypeError: if the image is not an array of real numbers.
@@ -50,7 +57,10 @@ def find_field(image: np.ndarray) -> Field:
 
 
 def _means(light: np.ndarray, step: int) -> np.ndarray:
-    """Means [h,w] over blocks of ``step`` x ``step`` pixels; the last row and column of the picture are repeated."""
+    """Return means [h,w] over blocks of ``step`` x ``step`` pixels.
+
+    The last row and column of the picture are repeated.
+    """
     if step == 1:
         return light.astype(np.float64)
     more = [(0, -size % step) for size in light.shape]
@@ -86,7 +96,7 @@ def _lit_part(mask: np.ndarray) -> np.ndarray:
 
 
 def _circle(mask: np.ndarray) -> tuple[tuple[float, float], float]:
-    """Centre and diameter of the circle through the border of ``mask`` inside the frame (Kasa's fit, two rounds)."""
+    """Return centre and diameter of the circle through the border of ``mask`` in the frame (Kasa's fit, twice)."""
     rows, columns = np.nonzero(mask)
     box = rows.min(), rows.max(), columns.min(), columns.max()
     centre = ((box[0] + box[1]) / 2, (box[2] + box[3]) / 2)

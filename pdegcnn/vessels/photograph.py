@@ -1,4 +1,4 @@
-"""From any photograph of a retina to what the networks are trained on, and back: field of view, scale, contrast."""
+"""Preparation of photographs of the retina for the networks, and back: field of view, scale, contrast."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ RIM = 8
 
 
 class Prepared(NamedTuple):
-    """A photograph as networks see it: pixels [3,h,w] (even, square, centred on the field) and field [h,w].
+    """A photograph prepared for networks.
 
-    ``box`` is the part of the photograph (top, left, bottom, right; may reach beyond it) that it was made from,
-    ``diameter`` that of the photograph's field of view in its pixels.
+    Attributes:
+        pixels: ``[3,h,w]``, evenly lit, square, centred on the field of view.
+        field: the field of view, ``[h,w]``.
+        box: the part of the photograph that it shows (top, left, bottom, right), which may reach beyond it.
+        diameter: of the photograph's field of view in its pixels.
     """
 
     pixels: Tensor
@@ -39,13 +42,16 @@ class Prepared(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> Tensor:
-    """Read a photograph as float32 [3,H,W] in [0,1], upright, from any file that Pillow reads.
+    """Read a photograph as float32 ``[3,H,W]`` in [0,1], upright, from any file that Pillow reads.
 
-    Grey pictures, palettes, transparency (on black), 16 bits and EXIF orientations are understood.
+    Greyscale, palettes, transparency (on black), 16 bits and EXIF orientations are supported.
+
+    Args:
+        path: the file.
 
     Raises:
         ImportError: if Pillow is not installed.
-        ValueError: for the file cannot be read as an image.
+        ValueError: if the file cannot be read as an image.
     """
     return torch.from_numpy(read_picture(_checks.path(path))).movedim(-1, 0).float() / 255
 
@@ -63,15 +69,16 @@ def check_image(image: Any) -> Tensor:
 
 
 def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) -> Prepared:
-    """Find the field of view, resize it to ``DIAMETER`` and even out light and contrast.
+    """Find the field of view, resize it to ``DIAMETER`` pixels and equalise light and contrast.
 
     Args:
-        image: photograph [3,H,W] in [0,1].
-        diameter: of the field of view in pixels; found if None.
-        angle: degrees that the camera's field of view spans.
+        image: photograph ``[3,H,W]`` in [0,1].
+        diameter: of the field of view in pixels; None: find it.
+        angle: angle in degrees that the camera's field of view spans.
 
     Raises:
-        TypeError, ValueError: other images, or pictures without a lit field of view.
+        TypeError: if ``image`` is not a floating tensor.
+        ValueError: if its shape or values do not fit, or it has no bright field of view.
     """
     image = check_image(image).detach().float().cpu()
     if diameter is not None:
@@ -96,7 +103,13 @@ def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) 
 
 
 def restore(values: Tensor, prepared: Prepared, shape: tuple[int, int]) -> Tensor:
-    """Values [h,w] of a prepared photograph, resized to the photograph's ``shape``; 0 outside the field of view."""
+    """Resize values of a prepared photograph to the photograph's own pixels; 0 outside the field of view.
+
+    Args:
+        values: ``[h,w]`` on the prepared photograph.
+        prepared: the prepared photograph.
+        shape: height and width of the photograph.
+    """
     top, left, bottom, right = prepared.box
     full = _resize((values * prepared.field)[None], bottom - top)[0]
     out = torch.zeros(shape)
@@ -109,7 +122,7 @@ def even_out(pixels: Tensor, inside: Tensor) -> Tensor:
     """Subtract each channel's local mean and divide by its local deviation; mirror what lies beyond the field.
 
     Both count the field of view without its rim, where light falls off. Deviations below a quarter of the channel's
-    typical one, or below the noise of 8 bits, are not enlarged further. Pixels on the rim and outside of the field take
+    typical one, or below the noise of 8 bits, are not enlarged further. Pixels on the rim and outside the field take
     the values of their mirror images inside, so that filters see no edge there.
     """
     sigma = DIAMETER / 25
@@ -139,7 +152,7 @@ def _core(pixels: np.ndarray, within: np.ndarray) -> np.ndarray:
 
 
 def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
-    """Values [C,h,w] with those outside of ``core`` replaced by their mirror images across its border."""
+    """Replace the values [C,h,w] outside ``core`` by their mirror images across its border."""
     if core.all() or not core.any():
         return values
     outside = np.asarray(ndimage.distance_transform_edt(~core))
@@ -153,7 +166,7 @@ def _mirrored(values: np.ndarray, core: np.ndarray) -> np.ndarray:
     safe = core[rows, columns]
     near = nearest[:, missing]
     place = np.where(safe, place, near)
-    made = values[:, nearest[0], nearest[1]]  # so that no mean of two pixels has one from outside
+    made = values[:, nearest[0], nearest[1]]  # so that no mean of two pixels includes one outside
     for channel in made:
         channel[missing] = ndimage.map_coordinates(channel, place, order=1, mode="nearest")
     return made
@@ -175,7 +188,7 @@ def _extended(image: Tensor, box: tuple[int, int, int, int]) -> Tensor:
 
 
 def _resize(image: Tensor, size: int) -> Tensor:
-    """[C,h,h] to [C,size,size]; means over pixels where it becomes smaller."""
+    """Resize [C,h,h] to [C,size,size]; take means over pixels if it shrinks."""
     if image.shape[-1] == size:
         return image
     return F.interpolate(image[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]

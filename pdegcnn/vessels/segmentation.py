@@ -1,4 +1,4 @@
-"""Vessels of whole photographs, by any network that gives chances of vessels."""
+"""Segmentation of whole photographs by any network that returns probabilities of vessels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ LARGER = 1.2
 
 
 class Vessels(NamedTuple):
-    """Vessels of a photograph [3,H,W], on its own pixels.
+    """The vessels of a photograph ``[3,H,W]``, on its own pixels.
 
-    ``mask`` [H,W] bool; ``probability`` [H,W] in [0,1], 0 outside of the field of view; ``field`` [H,W] bool;
-    ``diameter`` of the field of view in pixels.
+    Attributes:
+        mask: ``[H,W]`` bool.
+        probability: ``[H,W]`` in [0,1], 0 outside the field of view.
+        field: the field of view, ``[H,W]`` bool.
+        diameter: of the field of view in pixels.
     """
 
     mask: Tensor
@@ -41,21 +44,22 @@ def segment(
 ) -> Vessels:
     """Find the vessels in a photograph of the retina, of any size and camera.
 
-    The photograph is prepared (:func:`prepare`), seen in tiles that overlap by more than the network sees, and the
-    result is brought back to the photograph's own pixels. Where these are finer than what the network sees, the mask
-    holds vessels up to half their depth in the photograph's green channel: their width does not depend on the camera.
+    The photograph is prepared (:func:`prepare`) and processed in tiles, which overlap by more than the receptive field.
+    The result is resized to the photograph's own pixels. If these are finer than the network's, the mask holds vessels
+    up to half their depth in the photograph's green channel, so that their width does not depend on the camera.
 
     Args:
-        model: prepared photographs ``[B,3,h,w]`` to probabilities ``[B,1,h,w]``, in eval mode, such as
-            ``pdegcnn.models.vessel_segmentation(pretrained="drive")``.
+        model: network from prepared photographs ``[B,3,h,w]`` to probabilities ``[B,1,h,w]``, in evaluation mode, such
+            as ``pdegcnn.models.vessel_segmentation(pretrained="drive")``.
         image: ``[3,H,W]`` in [0,1]; :func:`read` reads a file.
-        threshold: from this probability on a pixel is a vessel.
-        diameter: of the field of view in pixels; found if None.
-        angle: degrees that the camera's field of view spans.
-        progress: is called with the share that is done, from 0 to 1.
+        threshold: least probability of a vessel pixel.
+        diameter: of the field of view in pixels; None: find it.
+        angle: angle in degrees that the camera's field of view spans.
+        progress: function that is called with the completed share, from 0 to 1.
 
     Raises:
-        TypeError, ValueError: other images, pictures without a lit field of view, or a model that gives no
+        TypeError: if ``image`` is not a floating tensor.
+        ValueError: if ``image`` does not fit or has no bright field of view, or the model does not return
             probabilities.
 
     Example:
@@ -63,7 +67,7 @@ def segment(
         >>> model = pg.models.vessel_segmentation(pretrained="drive")
         >>> y, x = torch.meshgrid(*[torch.linspace(-1, 1, 96)] * 2, indexing="ij")
         >>> image = (x**2 + y**2 < 0.9) * (0.5 - 0.2 * torch.exp(-(((x - y) / 0.05) ** 2))).expand(3, -1, -1)
-        >>> pg.vessels.segment(model, image, diameter=540).mask.shape  # as if it were as large as those in training
+        >>> pg.vessels.segment(model, image, diameter=540).mask.shape  # pretend the size of the training images
         torch.Size([96, 96])
     """
     _checks.number("threshold", threshold, 0.0, 1.0)
@@ -88,17 +92,17 @@ def probability(
     margin: int = 64,
     progress: Callable[[float], object] | None = None,
 ) -> Tensor:
-    """Chances [h,w] of vessels in prepared ``pixels`` [3,h,w]; the model is in eval mode and gives probabilities.
+    """Return the probability of vessels at each pixel of a prepared photograph, ``[h,w]``.
 
-    Vessels have no handedness, but networks that commute with turns may have: logits are means over the photograph and
-    its mirror image, so that a mirrored photograph has the mirrored vessels.
+    Vessels have no handedness, but networks that commute with rotations may have one. Logits are therefore averaged
+    over the photograph and its mirror image.
 
     Args:
-        model: ``[2,3,h,w]`` to probabilities ``[2,1,h,w]``.
-        pixels: of a :class:`Prepared` photograph.
+        model: network from ``[2,3,h,w]`` to probabilities ``[2,1,h,w]``, in evaluation mode.
+        pixels: pixels ``[3,h,w]`` of a :class:`Prepared` photograph.
         tile: height and width of the part that is computed at once.
-        margin: pixels that are seen around it.
-        progress: is called with the share that is done, from 0 to 1.
+        margin: width of the surrounding pixels that the network also sees.
+        progress: function that is called with the completed share, from 0 to 1.
     """
     if model.training:
         raise ValueError("model: expected a network in eval mode, got one in training mode: model.eval()")
@@ -125,7 +129,13 @@ def probability(
 
 
 def overlay(image: Tensor, mask: Tensor, colour: tuple[float, float, float] = (0.1, 1.0, 0.35)) -> Tensor:
-    """Tint the pixels of the mask [H,W] in the photograph [3,H,W] in [0,1] with a colour (red, green, blue)."""
+    """Tint the pixels of a mask in a photograph.
+
+    Args:
+        image: photograph ``[3,H,W]`` in [0,1].
+        mask: ``[H,W]`` bool.
+        colour: (red, green, blue) in [0,1].
+    """
     image = check_image(image)
     tint = torch.tensor(colour, dtype=image.dtype, device=image.device)[:, None, None]
     return torch.where(mask, 0.35 * image + 0.65 * tint, image)

@@ -10,7 +10,7 @@ RIM = 4.0
 
 
 def narrowed(mask: np.ndarray, light: np.ndarray, field: np.ndarray, unit: float) -> np.ndarray:
-    """Vessels up to the pixels where they are half as dark as in their middle: the usual definition of their width.
+    """Narrow vessels to the pixels at least half as dark as their middle: the usual definition of their width.
 
     The network sees a large photograph made smaller, so its mask is wide by a part of the larger pixels. Pixels of the
     mask that are nearer in light to the ground beside the vessel than to its darkest part are left out. Light reflexes
@@ -42,7 +42,7 @@ def _beyond_the_rim(light: np.ndarray, field: np.ndarray, rim: float) -> np.ndar
 
 
 def _mean(values: np.ndarray, chosen: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian means [H,W] of the values at the chosen pixels."""
+    """Return the Gaussian means [H,W] of the values at the chosen pixels."""
     weight = chosen.astype(np.float32)
     total = ndimage.gaussian_filter(weight, sigma)
     return ndimage.gaussian_filter(np.where(chosen, values, 0).astype(np.float32), sigma) / np.maximum(total, 1e-4)

@@ -89,8 +89,8 @@ LAYERS: dict[str, list[Row]] = {
           for t in (-1.0, NAN)),
         ({"space": SOLID, "semifield": "log_plus", "temperature": 0.5, "oversample": 2}, ValueError,
          "oversample: expected one of None, 1"),
-        ({"space": S2, "semifield": "log_plus", "temperature": 0.5}, ValueError,
-         "semifield: expected 'max_plus' for dilation on S2"),
+        ({"space": S2, "semifield": "log_plus", "temperature": 0.5, "subgrid": "newton"}, ValueError,
+         "subgrid: expected one of None"),
     ],
     "nn.Lift": [
         ({"space": "SE2", "filters": None}, TypeError, "space: expected one of PlanarSpace, .*got str"),
@@ -101,7 +101,7 @@ LAYERS: dict[str, list[Row]] = {
         ({"filters": "gabor"}, ValueError, "filters: expected one of"),
         ({"filters": "cake", "space": SOLID}, ValueError, "filters: expected None"),
         ({"filters": "bspline", "space": SO3}, ValueError, "filters: expected one of"),
-        ({"space": S2, "filters": None, "stride": 9}, ValueError, "stride: expected one that leaves two rings"),
+        ({"space": S2, "filters": None, "stride": 9}, ValueError, "stride: expected a stride that leaves at least"),
         ({"image": torch.randn(1, 3, 6, 6)}, ValueError, "image: expected 2 channels"),
         ({"image": LIFTED}, ValueError, "image: expected a tensor of rank 4"),
         ({"image": torch.zeros(1, 2, 8, 8, dtype=torch.uint8)}, TypeError,
@@ -170,7 +170,7 @@ LAYERS: dict[str, list[Row]] = {
     ],
     "nn.Residual": [
         ({"layer": pg.nn.Downsample(SE2), "out_channels": 2, "u": LIFTED}, ValueError,
-         "layer: expected one that returns shape"),
+         "layer: expected a layer that returns shape"),
         ({"layer": torch.nn.Identity(), "out_channels": None}, ValueError, "out_channels: expected both"),
     ],
     "nn.Downsample": [

@@ -1,4 +1,4 @@
-"""Our layers against escnn's own. Needs escnn and numpy<2: ``make escnn`` runs this in an environment of its own."""
+"""Our layers against escnn's own. Needs escnn and numpy<2: ``make escnn`` runs this in a separate environment."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_depth_from_training_to_picture(run, tmp_path):
     picture = tmp_path / "depth.png"
     run("depth.py", "picture", "--smoke", "--count", 1, "--runs", *runs, "--picture", picture)
     assert np.array(Image.open(picture)).std() > 0
-    assert "NET being one of" in run("depth.py", "picture", "--smoke", "--runs", tmp_path, "--picture", picture)
+    assert "NET one of" in run("depth.py", "picture", "--smoke", "--runs", tmp_path, "--picture", picture)
     missing = run("depth.py", "picture", "--smoke", "--runs", tmp_path / "depth-plain", "--picture", picture)
     assert "--runs: expected weights.safetensors" in missing
     assert "--data: folder: expected a folder 'nyu'" in run("depth.py", "train", "--data", tmp_path)

@@ -24,7 +24,7 @@ def test_from_training_to_the_picture(run, tmp_path):
     assert picture.stat().st_size > 10_000
     wrong = tmp_path / "ships-pde-none"
     assert "expected weights" in run("plane_detection.py", "picture", "--smoke", "--runs", wrong, "--picture", picture)
-    assert "names hold one of" in run("plane_detection.py", "picture", "--runs", tmp_path / "a", "--picture", picture)
+    assert "NET one of" in run("plane_detection.py", "picture", "--runs", tmp_path / "a", "--picture", picture)
 
 
 def test_the_rival_has_as_many_parameters_and_the_same_outputs():

@@ -12,7 +12,7 @@ from pdegcnn_examples.networks.volumes import NETS
 
 
 def test_volumes_from_training_to_picture(run, tmp_path, monkeypatch):
-    """The memory of a step is measured once, because it takes a process of its own."""
+    """The memory of a step is measured once, because it takes a separate process."""
     runs = [tmp_path / "volumes-pde", tmp_path / "volumes-unet-0"]
     for folder, net in zip(runs, NETS):
         run("volumes.py", "train", "--smoke", "--epochs", 1, "--net", net, "--out", folder)

@@ -141,11 +141,11 @@ def test_layers_beyond_the_networks(name: str) -> None:
 def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
     x = torch.randn(1, 2, 4, 6, 6)
     layer = pg.nn.PDELayer(pg.SE2(4), 2, 2, ("dilation",), kernel_size="auto")
-    with pytest.raises(ValueError, match="model: expected one that torch.export can trace"):
+    with pytest.raises(ValueError, match="model: expected a model that torch.export can trace"):
         pg.export.to_plain(layer, x)
     with pytest.raises(TypeError, match="model: expected a torch.nn.Module, got function"):
         pg.export.to_plain(lambda x: x, x)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="inputs: expected what the model"):
+    with pytest.raises(TypeError, match="inputs: expected arguments of the model"):
         pg.export.program(layer)
     with pytest.raises(ValueError, match="inputs: expected no empty axis"):
         pg.export.program(layer, x[:0])

@@ -61,7 +61,7 @@ def test_gauss_bonnet_and_flat_surfaces() -> None:
     assert float((ALL["gaussian"](closed)[0, 0] * closed.areas).sum()) == pytest.approx(4 * math.pi, abs=1e-10)
     assert ALL["gaussian"](flat).abs().max() < 1e-12
     assert ALL["gaussian"](plane).abs().max() < 1e-12 and ALL["mean"](plane).abs().max() < 1e-12
-    with pytest.raises(ValueError, match="vertices: expected a mesh in space"):
+    with pytest.raises(ValueError, match="vertices: expected a mesh with positions"):
         gauge.mean_curvature(flat)
 
 

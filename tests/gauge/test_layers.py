@@ -238,7 +238,7 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "widths": (
         lambda: gauge.TensorProduct({0: 2, 1: 3}),
         ValueError,
-        "channels: expected as many channels for every spin",
+        "channels: expected the same number of channels for every spin",
     ),
     "samples": (lambda: gauge.RegularReLU(SPINS, 4), ValueError, "samples: expected more than 4"),
     "gates": (lambda: gauge.GatedNonlinearity({1: 2}), ValueError, "channels: expected spin 0 for the gates"),

@@ -73,7 +73,7 @@ def turned_kernel(kernel: Tensor, orientations: int, absent: float) -> Tensor:
 
     The tap at (dy, dx) of orientation t is the kernel at ``round(R(-2 pi t / Or) (dx, dy))``, angles from +x to +y.
     Taps are taken from the unturned box KH x KW only, and those that fall outside the kernel are ``absent``: +inf for
-    min-plus, 0 for linear. So a 5x5 kernel has 21 taps at 45 degrees, and a 3x5 kernel 9 at 90 degrees.
+    min-plus, 0 for linear. Therefore a 5x5 kernel has 21 taps at 45 degrees, and a 3x5 kernel 9 at 90 degrees.
     """
     height, width = kernel.shape[-2:]
     out = kernel.new_full((kernel.shape[0], orientations, *kernel.shape[1:]), absent)

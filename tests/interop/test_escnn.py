@@ -1,4 +1,4 @@
-"""The exchange with escnn; what needs escnn itself is in ``tests/escnn``, which runs in an environment of its own."""
+"""The exchange with escnn; what needs escnn itself is in ``tests/escnn``, which runs in a separate environment."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ CALLED = {
 
 
 def constructor_arguments(case: Case) -> list[str]:
-    """Names of the constructor's arguments, but for where and in what dtype the parameters live."""
+    """Names of the constructor's arguments, except where and in what dtype the parameters live."""
     parameters = inspect.signature(case.make).parameters.values()
     plain = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     return [n for n in dict.fromkeys([*plain, *case.arguments]) if n not in ("device", "dtype")]

@@ -325,7 +325,7 @@ def test_hooks_see_the_same_modules_on_large_signals(case: Case, monkeypatch: py
         assert seen == small
     near(large, wanted)
     replayed = {m for stack in layer.modules() if isinstance(stack, ReversibleStack) for m in stack.modules()}
-    for module in set(layer.modules()) - replayed:  # layers of a stack have tests of their own
+    for module in set(layer.modules()) - replayed:  # layers of a stack have their own tests
         module.register_full_backward_hook(lambda *_: None)
         module.register_full_backward_pre_hook(lambda *_: None)
     came = layer(*inputs)

@@ -110,7 +110,7 @@ def test_the_distance_of_the_thinnest_boxes_is_finite(dtype: torch.dtype) -> Non
 
 
 def test_maps_learn_the_boxes_they_are_taught() -> None:
-    """With a network that is nothing but its maps: long, round and close boxes of two classes."""
+    """With a network that returns fixed maps: long, round and close boxes of two classes."""
 
     class Maps(nn.Module):
         def __init__(self) -> None:

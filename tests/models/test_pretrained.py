@@ -54,14 +54,16 @@ def test_vessels_as_probabilities_or_logits():
     images = publish_weights.KINDS["drive"].images()
     chances = pg.models.vessel_segmentation(pretrained="drive")(images)
     torch.testing.assert_close(chances, build("vessel_segmentation", "drive")(images).sigmoid())
-    with pytest.raises(ValueError, match="^pretrained: expected no arguments beside it but logits, device and dtype"):
+    with pytest.raises(
+        ValueError, match="^pretrained: expected no other arguments with it than logits, device and dtype"
+    ):
         pg.models.vessel_segmentation(pretrained="drive", layers=7)
 
 
 def test_unknown_names_and_other_arguments():
     with pytest.raises(ValueError, match="^pretrained: expected one of 'large', 'small', got 'huge'"):
         pg.models.rotated_digits(pretrained="huge")
-    with pytest.raises(ValueError, match="^pretrained: expected no arguments beside it .* got classes, size"):
+    with pytest.raises(ValueError, match="^pretrained: expected no other arguments with it .* got classes, size"):
         pg.models.rotated_digits(5, size=20, pretrained="small")
     with pytest.raises(ValueError, match="got splitting"):
         pg.models.rotated_digits(pretrained="small", splitting="strang")

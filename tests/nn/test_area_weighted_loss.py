@@ -56,7 +56,7 @@ def test_errors() -> None:
         (lambda: loss(u, u[:, :, :4]), "target: expected shape"),
         (lambda: loss(u[..., :4], u[..., :4]), r"input: expected last axes \(8, 16\)"),
         (lambda: loss(u, u, torch.ones(3, dtype=torch.bool)), "mask: expected a shape that fits"),
-        (lambda: pg.nn.AreaWeightedLoss(loss.space, nn.MSELoss())(u, u), "loss: expected one of every entry"),
+        (lambda: pg.nn.AreaWeightedLoss(loss.space, nn.MSELoss())(u, u), "loss: expected the loss of every entry"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             call()

@@ -68,7 +68,7 @@ def test_morphology(backend, device, dtype):
             .nan_to_num(0, torch.inf, -torch.inf)
             .to(device, dtype)
         )
-        kernel = torch.rand(*shape[1:3], *size).mul(8).round().div(4) * steep  # steep: most taps can never win
+        kernel = torch.rand(*shape[1:3], *size).mul(8).round().div(4) * steep  # steep: most taps cannot be the maximum
         kernel[torch.rand(kernel.shape) < 0.2] = torch.inf
         kernel = kernel.to(device, dtype)
         compare(
@@ -86,7 +86,7 @@ def test_morphology(backend, device, dtype):
 
 @draws("morphological_convolution")
 def test_planes_between_the_outputs(backend, device, dtype):
-    """A stride gives every so many outputs of the convolution with a kernel on all planes, and its gradients."""
+    """A stride gives every stride-th output of the convolution with a kernel on all planes, and its gradients."""
 
     def test(shape, size, stride, sign, seed):
         torch.manual_seed(seed)
@@ -96,7 +96,7 @@ def test_planes_between_the_outputs(backend, device, dtype):
         whole[torch.rand(whole.shape) < 0.2] = torch.inf
         with torch.no_grad():
             between = torch.arange(planes) % stride > 0
-            u[:, :, between.to(device), -1] = -sign * torch.inf  # may be outside: that never wins
+            u[:, :, between.to(device), -1] = -sign * torch.inf  # may be outside, where no maximum is
         kernel = whole[:, ::stride].contiguous().requires_grad_()
         whole.requires_grad_()
         got = morphological_convolution(u, kernel, sign, backend, stride=stride)

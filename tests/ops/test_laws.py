@@ -146,7 +146,7 @@ def test_without_numba_one_warning_says_what_it_costs(monkeypatch) -> None:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_taps_that_are_too_dear_to_win_are_left_out_and_change_nothing(monkeypatch, full):
-    """The Numba version compares only the part of a wide row that can win; ties still go to the first tap."""
+    """The Numba version compares only the part of a wide row that can be the maximum; ties still go to the first."""
     numba_impl = pytest.importorskip("pdegcnn.ops.morphology.numba_impl")
     monkeypatch.setattr(numba_impl, "FULL", full)
     torch.manual_seed(0)

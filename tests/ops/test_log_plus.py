@@ -164,7 +164,7 @@ def test_absent_taps_infinity_and_nan(backend):
 @pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("t", [1e-4, 0.02, 0.5])
 def test_traced_code_gives_the_same(t, mean):
-    """It cannot look at the range of the signal, so it computes in float64 and takes the maximum in."""
+    """It cannot read the range of the signal, so it computes in float64 and takes the maximum in."""
     u, kernel, _ = inputs(3, torch.float32)
     eager = soft(u, kernel, t, mean=mean)
     compiled = torch.compile(lambda u, k: soft(u, k, t, mean=mean), fullgraph=True, backend="aot_eager")

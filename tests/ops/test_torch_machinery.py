@@ -128,7 +128,7 @@ def test_export(name, backend):
     function, inputs = case(name, backend)
     plain = tuple(x.detach() for x in inputs)
     program = torch.export.export(Wrapped(function), plain)
-    tolerance = 1e-12 if name == "log_plus" else 0.0  # a graph scales exponentials for ranges it cannot look at
+    tolerance = 1e-12 if name == "log_plus" else 0.0  # a graph scales exponentials for ranges it cannot read
     assert torch.allclose(program.module()(*plain), function(*plain), rtol=0, atol=tolerance)
 
 

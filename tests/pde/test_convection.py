@@ -70,7 +70,7 @@ def test_adjoint_of_a_spectral_step_is_its_inverse(space: GridSpace, seed: int) 
 
 @pytest.mark.parametrize("padding", ["replicate", "zeros", "periodic"])
 def test_cubic_steps_are_exact_for_polynomials_of_degree_two(padding: str) -> None:
-    """Away from the border, whatever lies outside of the image."""
+    """Away from the border, whatever lies outside the image."""
     y, x = torch.meshgrid(torch.arange(12.0).double(), torch.arange(13.0).double(), indexing="ij")
 
     def polynomial(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -237,6 +237,7 @@ def test_the_crest_of_a_line_knows_its_direction() -> None:
 def test_gradcheck_and_constants(space: Space) -> None:
     shape = space.grid.shape if hasattr(space, "grid") else (5, 6)
     shape = (space.vertex_count,) if isinstance(space, pg.Mesh) else shape
+    shape = (4, 5, 6) if isinstance(space, pg.R3) else shape
     lifted = (space.orientations,) if space.has_orientations else ()
     u = torch.rand(1, 1, *lifted, *shape, **DOUBLE).requires_grad_()
     w = (0.5 + torch.rand(1, space.metric_dim, **DOUBLE)).requires_grad_()
@@ -251,3 +252,39 @@ def test_gradcheck_and_constants(space: Space) -> None:
         assert value.abs().max() < 1e-8
         (gradient,) = torch.autograd.grad(value.sum(), flat_signal)
         assert gradient.isfinite().all()
+
+
+@settings(max_examples=6)
+@given(seed=st.integers(0, 10**6), smoothing=st.floats(0.2, 0.7))
+def test_quadratic_polynomials_of_volumes_are_exact(seed: int, smoothing: float) -> None:
+    """In units of length, whatever the shape of a voxel."""
+    torch.manual_seed(seed)
+    space, spd = pg.R3(spacing=(2.0, 0.5, 1.0)), leaning(seed)
+    at = [(torch.arange(n, **DOUBLE) - n // 2) * step for n, step in zip((13, 25, 15), space.grid_steps)]
+    z, y, x = torch.meshgrid(*at, indexing="ij")
+    points = torch.stack((x, y, z), -1)
+    slope, hessian = torch.randn(3, **DOUBLE), torch.randn(3, 3, **DOUBLE)
+    hessian = hessian + hessian.mT
+    u = (points @ slope + torch.einsum("...i,ij,...j->...", points, hessian, points) / 2)[None, None]
+    inside = (0, 0, *(slice(5, -5) if n > 20 else slice(4, -4) for n in u.shape[2:]))
+    gradient = slope + points @ hessian
+    inverse = torch.linalg.inv(spd[0])
+    norm = torch.einsum("...i,ij,...j->...", gradient, inverse, gradient).sqrt()
+    options = {"smoothing": smoothing}
+    found = gradient_norm(u, space, spd, **options)
+    torch.testing.assert_close(found[inside], norm[None, None][inside], atol=1e-9, rtol=1e-9)
+    found = laplacian(u, space, spd, **options)[inside]
+    torch.testing.assert_close(found, (inverse * hessian).sum() + 0 * found, atol=1e-8, rtol=1e-8)
+
+
+def test_tubes_and_sheets_know_what_is_across_them() -> None:
+    """On the axis of a tube the gradient vanishes; the gradients around it say that two directions are across."""
+    at = torch.arange(15, **DOUBLE) - 7
+    z, y, x = torch.meshgrid(at, at, at, indexing="ij")
+    turn = torch.linalg.matrix_exp(torch.tensor([[0, -0.4, 0.3], [0.4, 0, -0.7], [-0.3, 0.7, 0]], **DOUBLE))
+    along, first, second = torch.einsum("ij,j...->i...", turn, torch.stack((x, y, z)))
+    for square, across in ((first**2 + second**2, 1), (first**2, 1)):
+        u = torch.exp(-square / 8)[None, None] + 0.01 * along**2  # flat along it, except for a small bend
+        found = lateral_laplacian(u, pg.R3(), smoothing=0.5)[0, 0, 7, 7, 7]
+        bend = -across / 4 / (1 + 0.25 / 4)  # of the Gaussian, smoothed; less than itself
+        assert bend * 1.1 < found < bend * 0.75

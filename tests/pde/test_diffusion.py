@@ -98,7 +98,7 @@ def test_spectral_method_solves_the_heat_equation_of_the_frame() -> None:
 
 @pytest.mark.parametrize("alpha", [0.65, 1.0])
 def test_kernel_method_approaches_the_exact_one_on_the_plane(alpha: float) -> None:
-    """On the plane the kernel is exact but for its box and the sampling; heavy tails wrap around and leave any box."""
+    """On the plane the kernel is exact except for box and sampling; heavy tails wrap around and leave any box."""
     u = bump(pg.R2(), 41, 4.0)
     w = torch.full((1, 2), 0.8, dtype=torch.float64)
     exact = diffusion(u, pg.R2(), w, alpha=alpha, method="spectral")

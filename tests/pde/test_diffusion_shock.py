@@ -29,7 +29,7 @@ FIRM, SOFT = {"contrast": 3.0, "sharpness": 0.3}, {"contrast": 1e-30, "sharpness
 
 
 def noise(space: Space, channels: int = 2) -> Tensor:
-    base = (6, 7)
+    base = (5, 6, 7) if isinstance(space, pg.R3) else (6, 7)
     if isinstance(space, RotationSpace):
         base = space.grid.shape
     if isinstance(space, Mesh):

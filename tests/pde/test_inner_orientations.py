@@ -137,3 +137,26 @@ def test_a_layer_passes_it_to_every_term_and_to_nothing_else() -> None:
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in layer.parameters())
     u = torch.rand(1, 2, 8, 6, 6)
     assert layer(u).shape == plain(u).shape
+
+
+@pytest.mark.parametrize("orientations", [4, 8, 9])
+def test_cells_between_more_orientations_are_those_of_the_default_there(orientations: int) -> None:
+    """``oversample=(2, None)`` reads what the default reads of the same signal on twice as many orientations."""
+    u, space = signal(orientations, 9), pg.SE2(orientations)
+    wide = (finer_matrix(orientations, 2 * orientations) @ u.flatten(3)).view(2, 2, -1, 9, 9)
+    for term in (dilation, erosion):
+        found = term(u, space, W, oversample=(2, None))
+        expected = term(wide, pg.SE2(2 * orientations), W)[:, :, ::2]
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+def test_cells_by_their_names() -> None:
+    u, plane = signal(8), torch.rand(1, 1, 6, 6)
+    torch.testing.assert_close(dilation(u, pg.SE2(8), W, oversample=(1, None)), dilation(u, pg.SE2(8), W))
+    ones = torch.ones(2)
+    torch.testing.assert_close(dilation(plane, pg.R2(), ones, oversample=(1, None)), dilation(plane, pg.R2(), ones))
+    with pytest.raises(ValueError, match="oversample: expected"):
+        dilation(plane, pg.R2(), ones, oversample=(2, None))
+    with pytest.raises(TypeError, match="oversample: expected a positive int, got None"):
+        sphere = pg.S2(pg.sphere.SphereGrid.gauss_legendre(4))
+        dilation(torch.rand(1, 1, 4, 8), sphere, torch.ones(1), oversample=(1, None))

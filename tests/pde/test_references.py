@@ -47,16 +47,16 @@ def test_default_dilation_is_near_the_equation_and_gains_from_orientations(solve
     metric, errors = torch.ones(3, dtype=torch.float64), {}
     for count in (8, 16):
         space, u = pg.SE2(count), wave.sample(count)
-        for options in ({}, {"oversample": 2}, {"oversample": 1}):
-            found = dilation(u[None, None], space, metric, alpha=1.0, **options)[0, 0]
-            errors[count, options.get("oversample")] = error(found, true[:: 32 // count], u)
+        for oversample in (None, (2, None), 2, 1):
+            found = dilation(u[None, None], space, metric, alpha=1.0, oversample=oversample)[0, 0]
+            errors[count, oversample] = error(found, true[:: 32 // count], u)
         negative = erosion(-u[None, None], space, metric, alpha=1.0)[0, 0]
         torch.testing.assert_close(-negative, dilation(u[None, None], space, metric, alpha=1.0)[0, 0])
     assert errors[8, None] < 0.13 and errors[16, None] < 0.11
     assert errors[8, 2] < 0.09 and errors[16, 2] < 0.06
-    assert errors[8, 2] < errors[8, None] < errors[8, 1]
-    assert errors[16, 2] < errors[16, None] < errors[16, 1]
-    assert all(errors[16, o] < errors[8, o] for o in (None, 1, 2))
+    for count in (8, 16):
+        assert errors[count, 2] < errors[count, (2, None)] < errors[count, None] < errors[count, 1]
+    assert all(errors[16, o] < errors[8, o] for o in (None, (2, None), 1, 2))
 
 
 def test_default_dilation_on_the_plane(solved: tuple[Waves, torch.Tensor]) -> None:
@@ -95,7 +95,7 @@ def test_spectral_diffusion_is_the_exponential(alpha: float) -> None:
 @pytest.mark.parametrize("form", ["equal", "leaning"])
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.65, 1.0])
 def test_default_diffusion_is_near_the_exponential(alpha: float, form: str) -> None:
-    """At most 5 %, but for what the kernel's distance costs; mass and mean are exact (``test_diffusion.py``)."""
+    """At most 5 %, except for what the kernel's distance costs; mass and mean are exact (``test_diffusion.py``)."""
     wave, space = Waves(16), pg.SE2(8)
     leaning = torch.tensor([[1.1, 0.2, 0.1], [0.2, 1.3, -0.2], [0.1, -0.2, 0.9]], dtype=torch.float64)
     metric = leaning if form == "leaning" else torch.eye(3, dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_default_diffusion_is_near_the_exponential(alpha: float, form: str) -> N
 
 
 def test_kernel_diffusion_of_small_powers_on_the_plane() -> None:
-    """Most of the mass lies within a pixel and far outside of any window, and both count."""
+    """Most of the mass lies within a pixel and far outside any window, and both count."""
     u = Waves(21, order=0, seed=3).sample()
     for alpha in (0.1, 0.2, 0.3):
         true = diffused(u, torch.eye(2, dtype=torch.float64), alpha)

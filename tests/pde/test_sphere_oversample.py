@@ -34,7 +34,7 @@ def shape_of(space: pg.S2 | pg.SO3) -> tuple[int, ...]:
 
 
 def between(space: pg.S2 | pg.SO3, factors: tuple[int, int]) -> tuple[Any, Any, Any]:
-    """The finer space, the way there and the way back, out of public transforms."""
+    """The finer space, transforms in both directions, from public transforms."""
     grid, lmax = sphere.SphereGrid.gauss_legendre(factors[1] * (space.grid.band + 1)), space.grid.band
     if isinstance(space, pg.S2):
         up = sphere.RealSHT(space.grid, **KIND), sphere.InverseRealSHT(grid, lmax, **KIND)

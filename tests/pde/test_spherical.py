@@ -92,7 +92,7 @@ def test_convection_is_exact_on_the_orders_that_a_small_fibre_holds(seed: int, s
     held=st.sampled_from((0, 2, 6)),
 )
 def test_turns_are_the_exponential_over_every_order_cut(seed: int, size: float, held: int) -> None:
-    """So are their derivatives, also where Euler angles have none."""
+    """Their derivatives are too, also where Euler angles have none."""
     torch.manual_seed(seed)
     like = torch.empty(0, dtype=torch.float64)
     grid = pg.sphere.SphereGrid.gauss_legendre(7)

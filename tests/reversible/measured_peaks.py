@@ -1,4 +1,4 @@
-"""Run by test_memory.py in a process of its own: measured peaks of training steps beside estimates, as JSON lines."""
+"""Run by test_memory.py in a separate process: measured peaks of training steps beside estimates, as JSON lines."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`memory_estimate` beside peaks that were measured in a process of its own."""
+"""`memory_estimate` beside peaks that were measured in a separate process."""
 
 import json
 import os

@@ -25,7 +25,7 @@ def test_five_random_models(tmp_path: Path) -> None:
 
 
 def step(name: str) -> list[torch.Tensor]:
-    """Outputs and gradients of one training step, all drawn anew from the same seed."""
+    """Outputs and gradients of one training step, all drawn again from the same seed."""
     torch.manual_seed(1)
     build, shape = SMALL[name]
     model = of_tensors(build())

@@ -233,7 +233,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         (lambda: pg.Mesh.from_file(obj(tmp_path, *positions())), "path: expected a file with faces"),
         (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0", "f 1 1 1")), "path: expected three numbers in line 1"),
         (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 x")), "path: expected numbers in line 1"),
-        (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 0", "f 1 2 3")), "path: expected faces of 1 positions"),
+        (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 0", "f 1 2 3")), "path: expected face indices of 1 positions"),
         (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 nan", "v 1 0 0", "v 0 1 0", "f 1 2 3")), "expected finite"),
     ):
         with pytest.raises(ValueError, match=message):

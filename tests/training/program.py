@@ -17,7 +17,7 @@ HOW = {"epochs": 6, "batch": 8, "rate": 0.02, "clip": 1.0}
 
 
 class Line:
-    """Learn a parabola. The process hangs at a step if it is told to."""
+    """Learn a parabola. The process hangs at a step if asked to."""
 
     count = 56
 

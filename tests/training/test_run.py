@@ -18,7 +18,7 @@ from pdegcnn_examples.training.settings import SCHEDULES
 
 
 class Line:
-    """Learn a parabola from noisy, dropped-out features; calls ``at_end`` in the loss after so many steps."""
+    """Learn a parabola from noisy, dropped-out features; calls ``at_end`` in the loss after this many steps."""
 
     count = 50
 

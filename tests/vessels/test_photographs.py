@@ -12,7 +12,7 @@ from pdegcnn_examples.datasets import drawn_vessels
 
 
 def test_turned_photographs_prepare_to_turned_ones():
-    """Field of view, box and contrast know no direction: a quarter turn commutes to rounding."""
+    """Field of view, box and contrast have no direction: a quarter turn commutes to rounding."""
     image = drawn_vessels(1, 150).images[0]
     a, b = prepare(image), prepare(image.rot90(1, (1, 2)).contiguous())
     assert a.pixels.shape[-1] % 2 == 0 and a.diameter == pytest.approx(b.diameter, rel=1e-3)
@@ -24,7 +24,7 @@ def test_turned_photographs_prepare_to_turned_ones():
 
 
 def test_mirrored_photographs_have_mirrored_vessels():
-    """A network of convolutions has a handedness; what is told of a photograph has none."""
+    """A network of convolutions has a handedness; what is reported of a photograph has none."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3, padding=1), torch.nn.Sigmoid()).eval()
     pixels = torch.randn(3, 20, 24)

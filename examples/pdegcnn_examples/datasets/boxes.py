@@ -33,7 +33,7 @@ def drawn_ships(count: int, size: int = 64, seed: int = 0, turned: bool = False)
     """Draw ships of one kind on a sea with swell, among buoys and foam.
 
     Ships head east or west, and the swell comes from the side. If ``turned``, each of the same scenes is drawn turned
-    about its centre by an angle of its own. The same arguments give the same images.
+    about its centre by its own angle. The same arguments give the same images.
 
     Args:
         count: number of images.

@@ -70,7 +70,7 @@ def nyu(folder: str | os.PathLike[str] | None = None, limit: int | None = None, 
     Args:
         folder: holds ``train``, ``val`` and ``test``, or a folder ``nyu`` with them; what the environment variable
             ``PDEGCNN_DATA`` names if None.
-        limit: read at most this many images of each part, the first ones by name; all unless told.
+        limit: read at most this many images of each part, the first ones by name; None: all.
         shrink: take the mean of blocks of this many pixels a side (of depths: of the known ones).
 
     Raises:

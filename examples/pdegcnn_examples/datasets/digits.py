@@ -1,4 +1,4 @@
-"""Handwritten digits, each turned by an angle of its own."""
+"""Handwritten digits, each turned by its own angle."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def camvid(folder: str | os.PathLike[str] | None = None, limit: int | None = Non
     Args:
         folder: holds ``train`` and ``val``, or a folder ``camvid`` with them; what the environment variable
             ``PDEGCNN_DATA`` names if None.
-        limit: read at most this many images of each part, evenly spaced; all unless told.
+        limit: read at most this many images of each part, evenly spaced; None: all.
 
     Raises:
         FileNotFoundError: no folder was named, or a folder or label image is missing.
@@ -98,8 +98,8 @@ def davis(
     Args:
         folder: holds ``frames`` and ``masks``, or a folder ``davis`` with them; what the environment variable
             ``PDEGCNN_DATA`` names if None.
-        clips: names of clips; all unless told.
-        frames: read at most this many frames, the first ones; all unless told.
+        clips: names of clips; None: all.
+        frames: read at most this many frames, the first ones; None: all.
         shrink: take the mean of blocks of this many pixels a side (of masks: the majority); borders that fill no block
             are cut.
 

@@ -38,7 +38,7 @@ def textures(count: int, seed: int = 0, *, test: bool = False, angle: float | No
         count: crops of each texture.
         seed: of the places.
         test: from the lower halves.
-        angle: degrees by which the crops are turned, counter-clockwise; each by one of its own if None.
+        angle: degrees by which the crops are turned, counter-clockwise; None: each by its own.
 
     Raises:
         ImportError: scikit-image is not installed.

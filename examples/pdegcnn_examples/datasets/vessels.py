@@ -97,7 +97,7 @@ def _check_labels(paths: list[Path], vessel: np.ndarray, field: np.ndarray) -> N
     share, outside = vessel[field].mean(), vessel[~field].sum() / max(1, vessel.sum())
     if share > MOST_VESSEL or outside > 0.1:
         raise ValueError(
-            f"{paths[1]}: expected vessels in at most {MOST_VESSEL:.0%} of the field of view and not outside of it, "
+            f"{paths[1]}: expected vessels in at most {MOST_VESSEL:.0%} of the field of view and not outside it, "
             f"got {share:.1%} of it and {outside:.1%} of them outside"
         )
 

@@ -100,7 +100,7 @@ class GraphNet(nn.Module):
 class DiffusionNetLike(nn.Module):
     """Blocks of spectral diffusion over learned times, products of gradients, and mixing at each vertex.
 
-    After DiffusionNet (arXiv 2012.00888), written anew: 64 eigenfunctions; the products are ``tanh(Re(conj(grad u) A
+    After DiffusionNet (arXiv 2012.00888), rewritten: 64 eigenfunctions; the products are ``tanh(Re(conj(grad u) A
     grad u))`` with a learned complex matrix A.
     """
 

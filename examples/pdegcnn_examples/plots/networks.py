@@ -30,7 +30,7 @@ def orientation_channels(
     Args:
         stages: name of the stage -> one channel of a signal on SE(2), ``[Or,H,W]``; the same Or for all.
         figure: where to draw; a new figure if None.
-        columns: at most so many orientations are drawn, evenly spaced.
+        columns: greatest number of orientations to draw, evenly spaced.
         title: above everything.
 
     Returns:
@@ -69,8 +69,8 @@ def kernels(
     Args:
         costs: name -> a turned kernel of dilation or erosion, ``[Or,KO,KH,KW]``, non-negative, possibly infinite.
         figure: where to draw; a new figure if None.
-        columns: at most so many orientations are drawn, evenly spaced.
-        used: outline the central box of so many taps a side.
+        columns: greatest number of orientations to draw, evenly spaced.
+        used: outline the central box of this many taps a side.
         title: above everything.
 
     Returns:

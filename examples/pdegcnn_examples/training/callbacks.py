@@ -161,7 +161,7 @@ class Best(Callback):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that are whole or not there, and that hold nothing but tensors and plain values."""
+    """Checkpoints that are written whole or not at all, and hold tensors and plain values only."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a file beside ``path`` and put it in its place."""
@@ -176,7 +176,7 @@ class Resumable(Checkpoint):
     """Writes ``last.ckpt`` at most every ``seconds``, at the end, on errors, and when a signal asks to stop.
 
     Ctrl-C and SIGTERM end the training after the step in progress; a second Ctrl-C does so at once. Within a step, and
-    while scores are computed, nothing is saved: what was saved before stays.
+    while scores are computed, files saved before are kept as they are.
     """
 
     def __init__(self, folder: Path, seconds: float, history: History) -> None:

@@ -90,7 +90,7 @@ class TaskModule(LightningModule):
         return torch.optim.AdamW(groups, self.settings.rate)
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
-        """Set the rate of a step by the part of the training that is done; schedulers of torch know no clock."""
+        """Set the rate of a step by the part of the training that is done; schedulers of torch have no clock."""
         rate = self.settings.rate * SCHEDULES[self.settings.schedule](min(1.0, self.clock.fraction))
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate

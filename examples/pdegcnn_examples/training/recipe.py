@@ -37,7 +37,7 @@ def parser(doc: str | None, *, out: str, data: str, add_help: bool = True) -> ar
     made.add_argument("--seconds", type=float, help="budget of training time, kept by the learning rate too")
     made.add_argument("--batch", type=int, help="samples of a step, over all processes")
     made.add_argument("--rate", type=float, help="highest learning rate")
-    made.add_argument("--patience", type=int, help="stop after so many scores without a better one")
+    made.add_argument("--patience", type=int, help="stop after this many scores without improvement")
     made.add_argument("--precision", choices=tuple(PRECISIONS), help="of autocast")
     made.add_argument("--tensorboard", action="store_true", default=None, help="also write TensorBoard files")
     made.add_argument("--sharded", action="store_true", default=None, help="spread weights over processes (FSDP2)")

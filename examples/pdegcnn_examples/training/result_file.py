@@ -31,7 +31,7 @@ def parameters(model: nn.Module) -> int:
 
 def command() -> str:
     """This program's command line as one would type it in the project's folder: the data folder left open as ``$DATA``,
-    other folders outside of the project by their names."""
+    other folders outside the project by their names."""
     words = [os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]
     for place, word in enumerate(words):
         option, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""Values of signals [B,C,Or,H,W] between their samples, in planes beside those of the samples."""
+"""Interpolated values of signals ``[B,C,Or,H,W]`` between their samples, in additional planes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def between_samples(
     shifts: Sequence[tuple[float, float, float]],
     backend: str | None = None,
 ) -> Tensor:
-    """Return the planes ``[B,C,n*Or,H,W]`` of n readings of u, those of an orientation one after the other.
+    """Return n interpolations of u at shifted positions as planes ``[B,C,n*Or,H,W]``, n in a row per orientation.
 
-    Reading p mixes the orientations by the p-th matrix, the first one leaves them as they are. Then it is shifted by
-    cubic convolution, the nearest sample standing for those outside. Points that leave the grid get ``outside``.
-    Source: Keys, *Cubic convolution interpolation for digital image processing*, IEEE Trans. ASSP 29 (1981).
+    Interpolation p multiplies the orientations by the p-th matrix (the first one keeps them) and then shifts by cubic
+    convolution, with the nearest sample outside. Points outside the grid get ``outside``. Source: Keys,
+    *Cubic convolution interpolation for digital image processing*, IEEE Trans. ASSP 29 (1981).
 
     Args:
-        u: signal [B,C,Or,H,W].
-        matrix: ``[(n-1)*Or,Or]``, the matrices of all readings but the first, without gradient.
+        u: signal ``[B,C,Or,H,W]``.
+        matrix: ``[(n-1)*Or,Or]``, the matrices of all interpolations but the first, without gradient.
         outside: ``[B,C]``, without gradient.
-        shifts: for each reading, (first axis, rows, columns) in steps, from 0 to below 1.
+        shifts: for each interpolation, (first axis, rows, columns) in steps, from 0 to below 1.
         backend: ``"numba"`` (shifts along rows and columns only) or ``"torch"``; by default the fastest that runs here.
 
     Returns:
@@ -54,7 +54,7 @@ def between_samples(
     for shift in shifts:
         along_slices = along_slices or shift[0] != 0
         if not 0 <= min(shift) <= max(shift) < 1:
-            raise ValueError(f"shifts: expected numbers from 0 to below 1, got {shift}")
+            raise ValueError(f"shifts: expected numbers in [0, 1), got {shift}")
     chosen = _backend.choose("between_samples", u, backend)
     if backend == "numba" and along_slices:
         raise ValueError(f"backend: expected 'torch' for shifts along the first axis, got {backend!r}")

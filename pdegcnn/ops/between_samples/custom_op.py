@@ -1,4 +1,4 @@
-"""What is read between samples as torch operators: a linear map and its adjoint, each the derivative of the other."""
+"""Interpolation between samples as torch operators: a linear map and its adjoint, each the derivative of the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _(u: Tensor, matrix: Tensor, outside: Tensor, shifts: list[float], backend: 
 
 @operator("pdegcnn::between_samples_backward")
 def adjoint(grad: Tensor, matrix: Tensor, shifts: list[float], backend: str) -> Tensor:
-    """Gradient [B,C,Or,H,W] in the signal."""
+    """Return the gradient [B,C,Or,H,W] in the signal."""
     return implementation("between_samples", backend).adjoint(grad.contiguous(), matrix, shifts)
 
 

@@ -1,4 +1,4 @@
-"""Fast CPU version of what is read between samples: one pass over the orientations of a channel, and its adjoint."""
+"""Fast CPU version of the interpolation between samples: one pass over orientations, and its adjoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _loops() -> Any:
 
 @cache
 def _taps(shifts: tuple[float, ...], dtype: torch.dtype) -> Any:
-    """Weights ``[n,2,4]`` along rows and columns, NumPy."""
+    """Return weights ``[n,2,4]`` along rows and columns, NumPy."""
     return torch.tensor([weights(x) for x in shifts], dtype=torch.float64).view(-1, 2, 4).to(dtype).numpy()
 
 
@@ -39,7 +39,7 @@ def forward(u: Tensor, matrix: Tensor, outside: Tensor, shifts: Sequence[float])
 
 
 def adjoint(grad: Tensor, matrix: Tensor, shifts: Sequence[float]) -> Tensor:
-    """Gradient [B,C,Or,H,W] in the signal."""
+    """Return the gradient [B,C,Or,H,W] in the signal."""
     signals, wide = grad.flatten(0, 1), wide_dtype(grad.dtype)
     taps = _taps(tuple(shifts), wide)
     out = torch.empty(signals.shape[0], grad.shape[2] // len(taps), *grad.shape[3:], dtype=wide)

@@ -1,4 +1,4 @@
-"""Loops of what is read between samples, compiled by Numba once per dtype (see ``numba_impl.py``)."""
+"""Loops of the interpolation between samples, compiled by Numba once per dtype (see ``numba_impl.py``)."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def forward(u, matrix, outside, taps, out, start, stop):
 
 @njit(**ENTRY)
 def adjoint(grad, matrix, taps, out, start, stop):
-    """Gradients ``out [N,Or,H,W]`` in the signals number ``start`` to ``stop`` from ``grad [N,n*Or,H,W]``."""
+    """Compute gradients ``out [N,Or,H,W]`` in the signals number ``start`` to ``stop`` from ``grad [N,n*Or,H,W]``."""
     _, orientations, height, width = out.shape
     readings = taps.shape[0]
     mixed, line = np.empty((orientations, height, width), grad.dtype), np.zeros(height * width + 3, grad.dtype)

@@ -1,4 +1,4 @@
-"""Specification of what is read between samples."""
+"""Specification of the interpolation between samples."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def between_samples(u: Tensor, matrix: Tensor, outside: Tensor, shifts: Sequence
 
 @cache
 def weights(fraction: float) -> tuple[float, float, float, float]:
-    """Weights of the samples at -1, 0, 1 and 2 for the point at ``fraction``: cubic convolution (Keys 1981)."""
+    """Return weights of the samples at -1, 0, 1 and 2 for the point at ``fraction``: cubic convolution (Keys 1981)."""
     f, bend = fraction, fraction * (1 - fraction) / 2
     return -bend * (1 - f), 1 - f + (2 - 3 * f) * bend, f + (3 * f - 1) * bend, -bend * f
 
 
 def _ahead(u: Tensor, shift: Sequence[float], outside: Tensor) -> Tensor:
-    """u at points ``shift`` further, along its last three axes; ``outside`` where they leave the grid."""
+    """Return u at points ``shift`` further, along its last three axes; ``outside`` where they leave the grid."""
     inside = torch.ones((1, 1, 1), dtype=torch.bool, device=u.device)
     for axis, fraction in enumerate(shift):
         if fraction:

@@ -1,4 +1,4 @@
-"""Sampling of signals [B,C,Or,H,W] at shifts that depend on channel and orientation."""
+"""Interpolation of signals ``[B,C,Or,H,W]`` at shifts that depend on channel and orientation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ BACKENDS = _backend.declare("convection", "numba", "triton", "torch")
 
 
 def convection(u: Tensor, shift: Tensor, boundary: str = "replicate", backend: str | None = None) -> Tensor:
-    """Value of u [B,C,Or,H,W] at ``(o + s0, h + s1, w + s2)``, trilinear; orientations are periodic.
+    """Interpolate u ``[B,C,Or,H,W]`` trilinearly at ``(o + s0, h + s1, w + s2)``; orientations are periodic.
 
     Args:
         u: signal [B,C,Or,H,W].
-        shift: [C,Or,3], the step in orientation indices, rows and columns per channel and output orientation, of
-            the dtype and device of ``u``. Its gradient at whole shifts is that of the cell to the right.
-        boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
+        shift: [C,Or,3], the step in orientation indices, rows and columns per channel and output orientation, of the
+            dtype and device of ``u``. Its gradient at whole shifts is that of the cell to the right.
+        boundary: outside the image ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
         backend: ``"numba"``, ``"triton"`` (in both, second derivatives and ``torch.func`` transforms run the torch
             version) or ``"torch"``; by default the fastest that runs here.
 

@@ -14,7 +14,7 @@ from pdegcnn.ops.padding import BOUNDARIES
 
 @operator("pdegcnn::convection")
 def convection(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
-    """Value of u [B,C,Or,H,W] at shift [C,Or,3]; ``boundary`` counts in BOUNDARIES."""
+    """Return the value of u [B,C,Or,H,W] at shift [C,Or,3]; ``boundary`` counts in BOUNDARIES."""
     return implementation("convection", backend).forward(u.contiguous(), shift.contiguous(), boundary)
 
 
@@ -25,7 +25,7 @@ def _(u: Tensor, shift: Tensor, boundary: int, backend: str) -> Tensor:
 
 @operator("pdegcnn::convection_backward")
 def convection_backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int, backend: str) -> tuple[Tensor, Tensor]:
-    """Gradients in u and shift."""
+    """Return gradients in u and shift."""
     return implementation("convection", backend).backward(
         grad.contiguous(), u.contiguous(), shift.contiguous(), boundary
     )
@@ -54,7 +54,7 @@ def _setup_backward(ctx, inputs, output) -> None:
 
 
 def _double_backward(ctx, along_u, along_shift):
-    """Second derivatives through the specification: rare, so it need not be fast."""
+    """Compute second derivatives through the specification: they are rare, so speed does not matter."""
     grad, *given = ctx.saved_tensors
     specification = partial(reference.convection, boundary=BOUNDARIES[ctx.boundary])
     return *_transforms.pull_again(specification, grad, given, (along_u, along_shift)), None, None

@@ -19,7 +19,7 @@ def _loops() -> Any:
 
 
 def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
-    """Value of u [B,C,Or,H,W] at shift [C,Or,3]."""
+    """Return the value of u [B,C,Or,H,W] at shift [C,Or,3]."""
     planes = _jit.array(u.flatten(0, 1))
     out = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
     _jit.parallel(_loops().forward, out.shape[0], planes, _jit.array(shift), out.numpy(), boundary)
@@ -27,7 +27,7 @@ def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
 
 
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
-    """Gradients in u and shift."""
+    """Return gradients in u and shift."""
     planes = _jit.array(u.flatten(0, 1))
     grad_u = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
     grad_shift = torch.empty(planes.shape[0], shift.shape[1], 3, dtype=torch.float64)

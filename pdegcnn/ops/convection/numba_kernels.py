@@ -22,7 +22,7 @@ LONG = 32
 
 @njit(**PART)
 def source(i, size, boundary):
-    """Index that stands for i on an axis, or -1 where the signal is zero."""
+    """Compute the index that stands for i on an axis, or -1 where the signal is zero."""
     if boundary == 2:
         return i % size
     if 0 <= i < size:
@@ -43,7 +43,7 @@ def sources(whole, size, boundary):
 
 @njit(**PART)
 def lines_together(height, wide):
-    """Rows of a strip, so that all strips of a plane have about as many."""
+    """Compute the number of rows of a strip, about equal for all strips of a plane."""
     strips = max(1, min(height, (height * wide + STRIP - 1) // STRIP))
     return (height + strips - 1) // strips
 
@@ -112,7 +112,7 @@ def spread(strip, plane, weight, rows, columns, first, last):
 
 @njit(**PART, fastmath={"contract", "nsz"})
 def blend(out, one, other, share):
-    """Linear interpolation between two strips."""
+    """Interpolate linearly between two strips."""
     rest = one.dtype.type(1) - share
     for k in range(out.size):
         out[k] = rest * one[k] + share * other[k]
@@ -129,7 +129,7 @@ def blend_columns(plane, low, count, line, share):
 
 @njit(**PART, fastmath=FLAGS)
 def slope(flow, one, other):
-    """Inner product of ``flow`` with the difference of two strips."""
+    """Compute the inner product of ``flow`` with the difference of two strips."""
     total = 0.0
     for low in range(0, flow.size, 256):
         size = np.uint64(min(256, flow.size - low))
@@ -143,7 +143,7 @@ def slope(flow, one, other):
 
 @njit(**PART)
 def mix(strip, one, other, share, rows, columns, first, last):
-    """:func:`sample` of two planes and :func:`blend` of the two strips in one."""
+    """Combine :func:`sample` of two planes and :func:`blend` of the two strips."""
     width, rest = columns.size, strip.dtype.type(1) - share
     begin = columns[first] if last > first else 0
     for h in range(rows.size):
@@ -161,7 +161,7 @@ def mix(strip, one, other, share, rows, columns, first, last):
 
 @njit(**ENTRY)
 def forward(u, shift, out, boundary, start, stop):
-    """Planes ``start`` to ``stop`` of u [B*C,Or,H,W] at shift [C,Or,3]."""
+    """Compute planes ``start`` to ``stop`` of u [B*C,Or,H,W] at shift [C,Or,3]."""
     _, orientations, height, width = u.shape
     wide, most = width + 1, lines_together(height, width + 1)
     strips = np.empty((3, (most + 1) * wide), u.dtype)
@@ -189,7 +189,9 @@ def forward(u, shift, out, boundary, start, stop):
 
 @njit(**PART)
 def adjoint(grad, low, count, f, flow, along, back):
-    """Transposes of the blends: rows of grad as a strip ``flow``, after those of columns ``along`` and rows ``back``.
+    """Compute the transposes of the blends.
+
+    These are rows of grad as a strip ``flow``, after those of columns ``along`` and rows ``back``.
 
     Each strip has a number of zeros before it, so that neighbours can be read there.
     """

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def _shift_axis(u: Tensor, shift: Tensor, dim: int, boundary: str) -> Tensor:
-    """Linear interpolation of u [B,C,Or,H,W] at index + shift along ``dim``; ``shift`` is [C,Or]."""
+    """Interpolate u [B,C,Or,H,W] linearly at index + shift along ``dim``; ``shift`` is [C,Or]."""
     size = u.shape[dim]
     whole = shift.detach().floor()
     fraction = (shift - whole)[None, :, :, None, None]
@@ -24,7 +24,7 @@ def _shift_axis(u: Tensor, shift: Tensor, dim: int, boundary: str) -> Tensor:
 
 
 def convection(u: Tensor, shift: Tensor, boundary: str = "replicate") -> Tensor:
-    """Value of u [B,C,Or,H,W] at ``(o + s0, h + s1, w + s2)``, trilinear.
+    """Return the value of u [B,C,Or,H,W] at ``(o + s0, h + s1, w + s2)``, trilinear.
 
     ``shift`` [C,Or,3] holds, per channel and output orientation, the step in orientation indices (periodic), rows
     and columns. ``boundary`` says what lies outside the image: ``"zeros"``, ``"replicate"`` or ``"periodic"``.

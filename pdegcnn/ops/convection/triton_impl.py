@@ -17,13 +17,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops.triton_strips import wide
+
 LANES, ROWS = 128, 8
 """Columns and rows of a strip."""
 
 
 @triton.jit
 def _split(shift, size, BOUNDARY: tl.constexpr):
-    """Whole steps, brought to a range that samples alike, and the fraction."""
+    """Compute whole steps, brought to a range that samples alike, and the fraction."""
     whole = tl.floor(shift)
     if BOUNDARY == 2:
         step = (whole.to(tl.int64) % size + size) % size  # of a negative number, % is negative on a GPU
@@ -34,7 +36,7 @@ def _split(shift, size, BOUNDARY: tl.constexpr):
 
 @triton.jit
 def _source(i, size, BOUNDARY: tl.constexpr):
-    """Index that stands for i on an axis, where ``-size - 1 <= i < 2 size``, and whether the signal is there."""
+    """Compute the index that replaces i on an axis, ``-size - 1 <= i < 2 size``, and whether a sample exists."""
     if BOUNDARY == 2:
         return tl.where(i >= size, i - size, i), i == i
     if BOUNDARY == 1:
@@ -44,13 +46,32 @@ def _source(i, size, BOUNDARY: tl.constexpr):
 
 @triton.jit
 def _place(channels, orientations, batch, height, width, BLOCK: tl.constexpr):
-    """Orientation of the program, and signal and column of each of its lanes; lanes beyond the last repeat it."""
+    """Compute the orientation of the program, and signal and column of each of its lanes, the last one repeated."""
     entry = tl.program_id(0)
     lane = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
     o = entry % orientations
     b, x = tl.minimum(lane // width, batch - 1), lane % width
     first = (b * (channels * orientations) + (entry - o)).to(tl.int64) * (height * width)
     return entry, o, first, x, lane < batch * width
+
+
+@triton.jit
+def _steps(shift, orientations, height, width, BOUNDARY: tl.constexpr, WIDE: tl.constexpr):
+    """Whole steps of a shift along the three axes, and the three fractions."""
+    s0, f0 = _split(tl.load(shift).to(WIDE), orientations, 2)
+    s1, f1 = _split(tl.load(shift + 1).to(WIDE), height, BOUNDARY)
+    s2, f2 = _split(tl.load(shift + 2).to(WIDE), width, BOUNDARY)
+    return (s0, s1, s2), f0, f1, f2
+
+
+@triton.jit
+def _planes(signal, o, x, step, orientations, height, width, BOUNDARY: tl.constexpr):
+    """Planes below and above orientation o after the step, the two columns beside x, and whether they exist."""
+    lower = signal + (o + step[0]) % orientations * (height * width)
+    upper = signal + (o + step[0] + 1) % orientations * (height * width)
+    c0, m0 = _source(x + step[2], width, BOUNDARY)
+    c1, m1 = _source(c0 + 1 if BOUNDARY == 2 else x + step[2] + 1, width, BOUNDARY)
+    return lower, upper, c0, c1, m0, m1
 
 
 @triton.jit
@@ -73,7 +94,7 @@ def _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE: tl.constexpr, B
 
 @triton.jit
 def _first_row(top, step, height, BOUNDARY: tl.constexpr):
-    """Row that the output row ``top`` reads, not yet brought into the image but where it is periodic."""
+    """Compute the row that the output row ``top`` reads, not yet brought into the image but where it is periodic."""
     return (top + step) % height if BOUNDARY == 2 else top + step
 
 
@@ -93,22 +114,17 @@ def _forward(
     BLOCK: tl.constexpr,
 ):
     entry, o, first, x, real = _place(channels, orientations, batch, height, width, BLOCK)
-    s0, f0 = _split(tl.load(shift + entry * 3).to(WIDE), orientations, 2)
-    s1, f1 = _split(tl.load(shift + entry * 3 + 1).to(WIDE), height, BOUNDARY)
-    s2, f2 = _split(tl.load(shift + entry * 3 + 2).to(WIDE), width, BOUNDARY)
-    lower = u + first + (o + s0) % orientations * (height * width)
-    upper = u + first + (o + s0 + 1) % orientations * (height * width)
-    c0, m0 = _source(x + s2, width, BOUNDARY)
-    c1, m1 = _source(c0 + 1 if BOUNDARY == 2 else x + s2 + 1, width, BOUNDARY)
+    step, f0, f1, f2 = _steps(shift + entry * 3, orientations, height, width, BOUNDARY, WIDE)
+    lower, upper, c0, c1, m0, m1 = _planes(u + first, o, x, step, orientations, height, width, BOUNDARY)
     top = tl.program_id(1) * ROWS
     left = tl.where(real, height - top, 0)  # rows to write
     w00, w01, w10, w11 = (1 - f0) * (1 - f2), (1 - f0) * f2, f0 * (1 - f2), f0 * f2
-    row = _first_row(top, s1, height, BOUNDARY)
+    row = _first_row(top, step[1], height, BOUNDARY)
     x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
     above = w00 * x00 + w01 * x01 + w10 * x10 + w11 * x11
     target = out + first + o * (height * width) + top * width + x
     for r in tl.static_range(ROWS):
-        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + s1 + 1
+        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + step[1] + 1
         x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
         below = w00 * x00 + w01 * x01 + w10 * x10 + w11 * x11
         tl.store(target, ((1 - f1) * above + f1 * below).to(out.dtype.element_ty), mask=left > r)
@@ -133,16 +149,11 @@ def _backward_shift(
     BLOCK: tl.constexpr,
 ):
     entry, o, first, x, real = _place(channels, orientations, batch, height, width, BLOCK)
-    s0, f0 = _split(tl.load(shift + entry * 3).to(WIDE), orientations, 2)
-    s1, f1 = _split(tl.load(shift + entry * 3 + 1).to(WIDE), height, BOUNDARY)
-    s2, f2 = _split(tl.load(shift + entry * 3 + 2).to(WIDE), width, BOUNDARY)
-    lower = u + first + (o + s0) % orientations * (height * width)
-    upper = u + first + (o + s0 + 1) % orientations * (height * width)
-    c0, m0 = _source(x + s2, width, BOUNDARY)
-    c1, m1 = _source(c0 + 1 if BOUNDARY == 2 else x + s2 + 1, width, BOUNDARY)
+    step, f0, f1, f2 = _steps(shift + entry * 3, orientations, height, width, BOUNDARY, WIDE)
+    lower, upper, c0, c1, m0, m1 = _planes(u + first, o, x, step, orientations, height, width, BOUNDARY)
     top = tl.program_id(1) * ROWS
     left = tl.where(real, height - top, 0)
-    row = _first_row(top, s1, height, BOUNDARY)
+    row = _first_row(top, step[1], height, BOUNDARY)
     x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
     low, high = x00 + f2 * (x01 - x00), x10 + f2 * (x11 - x10)
     value, turn = low + f0 * (high - low), high - low
@@ -152,7 +163,7 @@ def _backward_shift(
     total2 = tl.zeros([BLOCK], WIDE)
     p = grad + first + o * (height * width) + top * width + x
     for r in tl.static_range(ROWS):
-        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + s1 + 1
+        row = tl.where(row + 1 < height, row + 1, 0) if BOUNDARY == 2 else top + r + step[1] + 1
         x00, x01, x10, x11 = _row(lower, upper, c0, c1, m0, m1, row, height, width, WIDE, BOUNDARY)
         low, high = x00 + f2 * (x01 - x00), x10 + f2 * (x11 - x10)
         value1, turn1 = low + f0 * (high - low), high - low
@@ -268,20 +279,15 @@ def _transpose_rows(
     tl.store(there[None, :] + (y * width)[:, None], total.to(out.dtype.element_ty), mask=inside)
 
 
-def wide(dtype: torch.dtype) -> tl.dtype:
-    """Type to compute in."""
-    return tl.float64 if dtype == torch.float64 else tl.float32
-
-
 def _programs(shape: Sequence[int], rows: int) -> tuple[tuple[int, int, int], int]:
-    """Programs (channels and orientations, strips of rows, blocks of columns of the batch), and columns of a block."""
+    """Compute the grid (channels and orientations, strips of rows, blocks of columns), and columns of a block."""
     batch, channels, orientations, height, width = shape
     block = min(LANES, max(32, 1 << (batch * width - 1).bit_length()))
     return (channels * orientations, -(-height // rows), -(-batch * width // block)), block
 
 
 def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
-    """Value of u [B,C,Or,H,W] at shift [C,Or,3]."""
+    """Compute the value of u [B,C,Or,H,W] at shift [C,Or,3]."""
     out = torch.empty_like(u)
     grid, block = _programs(u.shape, ROWS)
     with torch.cuda.device_of(u):
@@ -297,7 +303,7 @@ def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
 
 
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
-    """Gradients in u and shift."""
+    """Compute gradients in u and shift."""
     grid, block = _programs(u.shape, ROWS)
     options = {"BOUNDARY": boundary, "WIDE": wide(u.dtype), "BLOCK": block, "num_warps": block // 32}
     sums = torch.empty(grid[1] * grid[2], *shift.shape, dtype=torch.float64, device=u.device)

@@ -1,4 +1,4 @@
-"""Weighted means over geodesic balls in the bundle of directions of a mesh: diffusion by kernels."""
+"""Weighted means over geodesic balls in the bundle of directions of a mesh, for diffusion by kernels."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def gather_mean(
     taps: int,
     backend: str | None = None,
 ) -> Tensor:
-    """Mean of u over the taps of every point, weighted by a profile of the distance and the area of the vertex.
+    r"""Return the mean of u over the taps of every point, weighted by a profile of the distance and by vertex areas.
 
-    ``out_p = sum_q k(d_pq) a_q u_q / sum_q k(d_pq) a_q`` with ``d^2 = y^T G y``. The profile is given at equal
-    distances from 0 to ``reach`` and interpolated linearly; it is zero beyond. Weights are never stored: memory does
-    not grow with the number of taps. Half precision is computed in float32.
+    .. math:: out_p = \sum_q k(d_{pq})\, a_q u_q \Big/ \sum_q k(d_{pq})\, a_q, \qquad d^2 = y^T G y
+
+    The profile is given at equal distances from 0 to ``reach``, interpolated linearly, and zero beyond. Weights are
+    never stored, so memory does not grow with the number of taps. Half precision is computed in float32.
 
     Args:
         u: signal [B,C,Or,V].
@@ -43,7 +44,7 @@ def gather_mean(
             do gradients in the profile for ``"triton"``) or ``"torch"``; by default the fastest that runs here.
 
     Returns:
-        Tensor of the shape and dtype of ``u``: between its least and greatest value.
+        Tensor of the shape and dtype of ``u``, within its range.
 
     Raises:
         ValueError: if a shape or the backend does not fit.

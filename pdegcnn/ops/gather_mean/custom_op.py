@@ -16,7 +16,7 @@ SYMMETRIC = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
 def _rows(u: Tensor) -> Tensor:
-    """``[B,C,Or,V] -> [B,C*V,N]``."""
+    """Rearrange ``[B,C,Or,V] -> [B,C*V,N]``."""
     return u.transpose(2, 3).flatten(1, 2).contiguous()
 
 
@@ -25,7 +25,9 @@ def _back(rows: Tensor, shape: torch.Size) -> Tensor:
 
 
 def tap_table(count: int, taps: int, dtype: torch.dtype) -> Tensor:
-    """``[4, taps*N]``, for every step s and direction i: cosine and sine of the direction half-way between the two,
+    """Return a table ``[4, taps*N]`` for every step s and direction i.
+
+    It holds cosine and sine of the direction half-way between the two,
     the turn of the step, and the share of the tap (a half at the ends of a full circle, which meet).
     """
     step = torch.arange(taps, dtype=torch.float64)[:, None] - taps // 2
@@ -54,7 +56,7 @@ def mean(
     taps: int,
     backend: str = "numba",
 ) -> tuple[Tensor, Tensor]:
-    """Mean [B,C,Or,V] and the sums of weights, [C*V,N] in the order of the version that runs."""
+    """Return the mean [B,C,Or,V] and the sums of weights, [C*V,N] in the order of the version that runs."""
     lists = (start, columns, offset, turn, steps, areas)
     if backend == "triton":
         rows = _rows(u)
@@ -89,7 +91,7 @@ def mean_backward(
     learn: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients in the signal, the metric and (with ``learn``, else zero; by Numba only) the profile."""
+    """Return gradients in the signal, the metric and (with ``learn``, else zero; by Numba only) the profile."""
     most, lists = int(start.diff().max()), (start, columns, offset, turn, steps, areas)
     if backend == "triton":
         from pdegcnn.ops.gather_mean import triton_impl
@@ -108,7 +110,7 @@ def mean_backward(
 
 
 def _symmetric(sums: Tensor, like: Tensor) -> Tensor:
-    """Matrices [C,3,3] whose entries in the order of SYMMETRIC are given, [C,6]."""
+    """Return matrices [C,3,3] whose entries in the order of SYMMETRIC are given, [C,6]."""
     made = torch.zeros_like(like)
     for (i, j), entry in zip(SYMMETRIC, sums.to(like.dtype).unbind(1)):
         made[:, i, j] = made[:, j, i] = entry
@@ -158,7 +160,7 @@ def _setup_backward(ctx, inputs, output) -> None:
 
 
 def _double_backward(ctx, *along):
-    """Second derivatives through the specification: rare, so it need not be fast."""
+    """Compute second derivatives through the specification: they are rare, so speed does not matter."""
     grad, u, matrix, profile, *lists = ctx.saved_tensors
     bundle = DirectionalNeighbors._make((*lists, int(lists[0].diff().max())))
 

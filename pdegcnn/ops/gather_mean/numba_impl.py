@@ -18,12 +18,12 @@ BLOCK = 256
 
 
 def rows(u: Tensor) -> Tensor:
-    """``[B,C,Or,V] -> [B,V,C,N]``."""
+    """Rearrange ``[B,C,Or,V] -> [B,V,C,N]``."""
     return u.permute(0, 3, 1, 2).contiguous()
 
 
 def back(rows: Tensor) -> Tensor:
-    """``[B,V,C,N] -> [B,C,Or,V]``."""
+    """Rearrange ``[B,V,C,N] -> [B,C,Or,V]``."""
     return rows.permute(0, 2, 3, 1).contiguous()
 
 
@@ -38,7 +38,7 @@ def _tables(lists: tuple[Tensor, ...], geometry: tuple[Tensor, ...], reach: floa
 def forward(
     u: Tensor, lists: tuple[Tensor, ...], geometry: tuple[Tensor, ...], reach: float, taps: int, most: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean, and the sums of weights ``[V*C,N]``; ``geometry``: metric, table of taps, profile."""
+    """Return the mean, and the sums of weights ``[V*C,N]``; ``geometry``: metric, table of taps, profile."""
     signal = rows(u)
     out, total = torch.empty_like(signal), torch.empty_like(signal[0])
     loops = _jit.specialise(LOOPS, directions, u.shape[2])
@@ -56,7 +56,7 @@ def backward(
     most: int,
     learn: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients in the signal, in the six entries of the metric and (with ``learn``, else empty) in the profile.
+    """Return gradients in the signal, in the six entries of the metric and (with ``learn``, else empty) in the profile.
 
     ``fields``: gradient, signal, mean, sums of weights.
     """

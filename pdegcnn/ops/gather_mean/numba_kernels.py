@@ -1,5 +1,6 @@
-"""Loops of the gathered mean, compiled by Numba once for each number of directions. The weights are symmetric but for
-the areas, so that the gradient in the signal is a gather over the same taps.
+"""Loops of the gathered mean, compiled by Numba once for each number of directions.
+
+The weights are symmetric except for the areas, so that the gradient in the signal is a gather over the same taps.
 
 The taps of a vertex are worked on together: long loops without branches, which become vector instructions. Where they
 lie serves all channels, and their weights serve all signals. Where no metric couples positions to directions, a half
@@ -24,7 +25,7 @@ COUNT, HALF = 2, 1  # directions, and half of them
 # rows: end
 @njit(**PART, fastmath=FLAGS)
 def locate(lists, v, turned, y):
-    """Half-angle coordinates and shares ``y [4, pairs*taps*N]`` of the taps of vertex v; return their number."""
+    """Compute half-angle coordinates and shares ``y [4, pairs*taps*N]`` of the taps of v; return their number."""
     start, _, offset, turn, _, _ = lists
     t, size = 0, turned.shape[1]
     for e in range(start[v], start[v + 1]):
@@ -40,7 +41,7 @@ def locate(lists, v, turned, y):
 
 @njit(**PART)
 def folded(matrix, turned):
-    """How many times the same weights serve, 2 or 1, and the table of taps of the directions that have their own."""
+    """Return how many times the same weights serve, 2 or 1, and the table of taps of these directions."""
     folds = 1
     if COUNT % 2 == 0:
         folds = 2
@@ -58,9 +59,11 @@ def folded(matrix, turned):
 
 @njit(**PART, fastmath=FLAGS)
 def weigh(y, g, lines, scale, below, place, weight, slope):
-    """Distances of taps in samples of the profile, weights and how much these grow; ``lines [T,2]``: value, rise.
+    """Compute distances of taps in samples of the profile, weights and how much these grow.
 
-    The numbers of samples in ``below`` and the look-up have loops of their own, so that the others become vectors.
+    ``lines [T,2]`` are values and rises.
+
+    The numbers of samples in ``below`` and the look-up have separate loops, so that the others become vectors.
     """
     a, b, c, zero = g[0, 0], g[1, 1], g[2, 2], g.dtype.type(0)
     d, f, h = g[0, 1] + g[1, 0], g[0, 2] + g[2, 0], g[1, 2] + g[2, 1]
@@ -80,7 +83,7 @@ def weigh(y, g, lines, scale, below, place, weight, slope):
 
 @njit(inline="always")
 def unrolled(row, first, line):
-    """``line[k] = row[(first + k) % N]``: what the taps of a pair read, so that no index wraps around."""
+    """Compute ``line[k] = row[(first + k) % N]``: what the taps of a pair read, so that no index wraps around."""
     j = first % COUNT
     for k in range(line.size):
         line[k] = row[j]
@@ -106,7 +109,10 @@ def add_taps(weight, t, taps, folds, factor, line, sums):
 
 @njit(**ENTRY, fastmath=FLAGS)
 def forward(u, lists, matrix, turned, lines, scale, taps, most, out, total, first, last):
-    """Vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N]; up to ``most`` pairs each."""
+    """Compute vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N].
+
+    Each vertex has at most ``most`` pairs.
+    """
     start, columns, _, _, steps, areas = lists
     folds, turned = folded(matrix, turned)
     half, each = taps // 2, turned.shape[1]
@@ -164,7 +170,7 @@ def unfold(gain, other, folds):
 
 @njit(**ENTRY, fastmath=FLAGS)
 def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad_u, sums, samples, block, first, last):
-    """Gradients from ``flow`` = grad / total [B,V,C,N], blocks of vertices ``first`` to ``last``.
+    """Compute gradients from ``flow`` = grad / total [B,V,C,N], blocks of vertices ``first`` to ``last``.
 
     Those in the metric are summed in ``sums [blocks,C,6]``, those in the profile, unless empty, in ``samples``.
     """

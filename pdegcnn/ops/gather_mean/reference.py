@@ -27,7 +27,7 @@ def interpolate(profile: Tensor, distance: Tensor, reach: float | Tensor) -> Ten
 
 
 def _bend(profile: Tensor, place: Tensor, below: Tensor) -> Tensor:
-    """Zero, with the second derivative of the curve that the samples come from; that of the lines between them is zero.
+    """Return zero with the second derivative of the curve behind the samples, because that of lines is zero.
 
     The second difference reaches over several samples, for those of neighbours would be rounding in float32.
     """
@@ -43,7 +43,7 @@ def _bend(profile: Tensor, place: Tensor, below: Tensor) -> Tensor:
 def gather_mean(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, profile: Tensor, reach: float | Tensor, taps: int
 ) -> Tensor:
-    """``sum_q k(d_pq) a_q u_q / sum_q k(d_pq) a_q`` over the taps q of every point p."""
+    """Return ``sum_q k(d_pq) a_q u_q / sum_q k(d_pq) a_q`` over the taps q of every point p."""
     count = u.shape[2]
     pairs, exists = padded(lists)
     direction = torch.arange(count, device=u.device)[:, None]

@@ -3,7 +3,7 @@
 """The gathered mean in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
 One program owns a block of vertices of one channel, with all their orientations, and walks over the taps; weights are
-found anew in each pass and never stored. The weights are symmetric but for the areas, so that the gradient in the
+computed in each pass and never stored. The weights are symmetric except for the areas, so that the gradient in the
 signal is a gather over the same taps: no atomics, the same bits in every run.
 """
 
@@ -16,13 +16,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops.triton_lists import block, orientation, pair
+
 BLOCK = 16
 """Vertices per program."""
 
 
 @triton.jit
 def _tap(at, use, row, zx, zy, rest):
-    """Half-angle coordinates of the taps of one step, by orientation, and what share of a cell each stands for."""
+    """Compute half-angle coordinates of the taps of one step, by orientation, and their shares of a cell."""
     c = tl.load(at, mask=use, other=0.0)[None, :]
     d = tl.load(at + row, mask=use, other=0.0)[None, :]
     y2 = rest + tl.load(at + 2 * row, mask=use, other=0.0)[None, :]
@@ -32,7 +34,7 @@ def _tap(at, use, row, zx, zy, rest):
 
 @triton.jit
 def _store_sums(target, rate, xx, yy, zz, xy, xz, yz):
-    """Six sums over a program, in float64."""
+    """Store six sums over a program, in float64."""
     tl.store(target, tl.sum(tl.sum((rate * xx).to(tl.float64), 1), 0))
     tl.store(target + 1, tl.sum(tl.sum((rate * yy).to(tl.float64), 1), 0))
     tl.store(target + 2, tl.sum(tl.sum((rate * zz).to(tl.float64), 1), 0))
@@ -69,34 +71,23 @@ def _gather(
     LANES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Means and sums of weights; with BACK the gradient in the signal and, summed over the program, in the metric."""
-    blocks = tl.cdiv(vertices, BLOCK)
-    plane = (tl.program_id(0) // blocks).to(tl.int64)
-    v = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    i = tl.arange(0, LANES)
-    real, use = v < vertices, i < count
+    """Compute means and sums of weights; with BACK gradients in the signal and, per program, in the metric."""
+    plane, v, i, real, use, here, first, end = block(start, vertices, count, LANES, BLOCK)
     inside = real[:, None] & use[None, :]
     g = matrix + plane % channels * 9
     g00, g11, g22 = tl.load(g), tl.load(g + 4), tl.load(g + 8)
     g01, g02, g12 = tl.load(g + 1) + tl.load(g + 3), tl.load(g + 2) + tl.load(g + 6), tl.load(g + 5) + tl.load(g + 7)
     grow = tl.load(scale)
-    rows = plane * vertices
-    here = (rows + v)[:, None] * count + i[None, :]
     own = tl.load(u + here, mask=inside, other=0.0)
     result, whole = own * 0, own * 0
     xx, yy, zz, xy, xz, yz = whole, whole, whole, whole, whole, whole
     if BACK:
         gain, centre = tl.load(flow + here, mask=inside, other=0.0), tl.load(mean + here, mask=inside, other=0.0)
-    first, end = tl.load(start + v, mask=real, other=0), tl.load(start + v + 1, mask=real, other=0)
     for slot in range(most):
         e = first + slot
         exists = real & (e < end)
-        w = tl.load(columns + e, mask=exists, other=0)
+        w, zx, zy, rest, back = pair(columns, offset, turn, steps, e, exists)
         area = tl.load(areas + w, mask=exists, other=0.0)[:, None]
-        zx = tl.load(offset + 2 * e, mask=exists, other=0.0)[:, None]
-        zy = tl.load(offset + 2 * e + 1, mask=exists, other=0.0)[:, None]
-        rest = tl.load(turn + e, mask=exists, other=0.0)[:, None]
-        back = tl.load(steps + e, mask=exists, other=0)[:, None]
         lanes = exists[:, None] & use[None, :]
         for s in range(NUMBER):
             y0, y1, y2, share = _tap(table + s * count + i, use, NUMBER * count, zx, zy, rest)
@@ -107,8 +98,7 @@ def _gather(
             low = tl.load(profile + below)
             rise = tl.load(profile + below + 1) - low
             weight = (low + (place - below) * rise) * share
-            j = (i[None, :] + (s - NUMBER // 2) - back) % count
-            there = (rows + w)[:, None] * count + tl.where(j < 0, j + count, j)
+            there = (plane * vertices + w)[:, None] * count + orientation(i, s - NUMBER // 2, back, count)
             value = tl.load(u + there, mask=lanes, other=0.0)
             if BACK:
                 result += weight * tl.load(flow + there, mask=lanes, other=0.0)

@@ -1,4 +1,4 @@
-"""Max-plus and min-plus gathers over geodesic balls in the bundle of directions of a mesh."""
+"""Dilation and erosion over geodesic balls in the bundle of directions of a mesh."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def gather_morphology(
     sign: int = +1,
     backend: str | None = None,
 ) -> Tensor:
-    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of every point of the bundle.
+    r"""Return ``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of every point of the bundle.
 
-    The cost of a tap at coordinates y is ``factor * (y^T G y)^power``, or, for power infinity, zero where ``y^T G y <=
-    factor`` and infinite elsewhere. Costs are computed only where they can matter and never stored: memory does not
-    grow with the number of taps. The gradient goes to the winning tap, the first in the order (pair, step) at ties,
-    except that the point itself comes before all others. NaN in a tap makes the output NaN. Half precision is computed
-    in float32.
+    The cost of a tap at coordinates y is :math:`\mathrm{factor} \cdot (y^T G y)^{\mathrm{power}}`; for an infinite
+    power it is zero where :math:`y^T G y \le \mathrm{factor}` and infinite elsewhere. Costs are computed only where
+    they can matter and never stored, so memory does not grow with the number of taps. The gradient goes to the tap that
+    attains the maximum; among equal taps to the point itself, else to the first in the order (pair, step). NaN in a tap
+    makes the output NaN. Half precision is computed in float32.
 
     Args:
         u: signal [B,C,Or,V].

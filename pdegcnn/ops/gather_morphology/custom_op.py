@@ -30,7 +30,7 @@ def search(
     sign: int,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """Value and winning taps, both [B,C,Or,V]."""
+    """Return the value and winning taps, both [B,C,Or,V]."""
     lists = DirectionalNeighbors(start, columns, offset, turn, steps, areas, most)
     return implementation("gather_morphology", backend).forward(
         u, lists, matrix, law, taps, sign, index_dtype(most * taps)
@@ -60,7 +60,7 @@ def pull(
     metric: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients in u and (with ``metric``, else zero) in the matrix and the law."""
+    """Return gradients in u and (with ``metric``, else zero) in the matrix and the law."""
     lists = DirectionalNeighbors(start, columns, offset, turn, steps, areas, most)
     module = implementation("gather_morphology", "numba" if backend == "numba" else "torch")
     return module.backward(grad, lists, matrix, law, winner, taps, sign, metric)

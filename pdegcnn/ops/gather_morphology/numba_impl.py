@@ -18,7 +18,7 @@ ROUNDING = 1e-5
 def forward(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
+    """Return values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
     rows = u.permute(0, 3, 1, 2).contiguous()
     out, winner = torch.empty_like(rows), torch.empty(rows.shape, dtype=index_dtype)
     tables = tuple(_jit.array(x) for x in lists[:5])
@@ -50,7 +50,7 @@ def backward(
     sign: int,
     metric: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients in u, and with ``metric`` (else zero) in the matrix and the law."""
+    """Return gradients in u, and with ``metric`` (else zero) in the matrix and the law."""
     loops = _jit.specialise(LOOPS, directions, grad.shape[2])
     rows, winners = (x.transpose(2, 3).contiguous() for x in (grad, winner))
     out, sums = torch.empty_like(rows), torch.zeros(grad.shape[1], 11 if metric else 0, dtype=torch.float64)

@@ -1,9 +1,9 @@
 """The search for winning taps, compiled by Numba once for each number of directions.
 
-All directions of a point are looked at together. A bound below the costs of a point's taps is computed by vectors for
-each channel, and serves all signals: a tap can only win if its value less the bound exceeds the best so far. Few do,
-and the costs of these alone are computed. Pairs without a tap that can win are passed over before that: by the
-greatest value of the vertex and a bound that holds for all of its directions.
+All directions of a point are compared together. A lower bound of the costs of a point's taps is computed by vectors
+for each channel, and serves all signals: a tap can be the maximum only if its value less the bound exceeds the best so
+far. Costs are computed for these few taps only. Pairs without such a tap are skipped before that: by the greatest value
+of the vertex and a bound that holds for all of its directions.
 
 What is done for each pair is written into the loops (``inline``): calls would count references to every table.
 """
@@ -28,7 +28,7 @@ COUNT, HALF = 2, 1  # directions, and half of them
 # rows: end
 @njit(inline="always")
 def locate(e, offset, turn, turned, taps, y):
-    """Coordinates ``y [3, taps*N]`` of the taps of pair e, in the order (step, direction)."""
+    """Compute coordinates ``y [3, taps*N]`` of the taps of pair e, in the order (step, direction)."""
     grid, zx, zy = y.dtype.type(2 * np.pi / COUNT), offset[e, 0], offset[e, 1]
     for s in range(taps):
         y2 = turn[e] + (s - taps // 2) * grid
@@ -39,7 +39,7 @@ def locate(e, offset, turn, turned, taps, y):
 
 @njit(inline="always")
 def square(y, g, distance):
-    """Squared distances of taps."""
+    """Compute squared distances of taps."""
     zero = distance.dtype.type(0)
     d, f, h = g[0, 1] + g[0, 1], g[0, 2] + g[0, 2], g[1, 2] + g[1, 2]
     for t in range(distance.size):
@@ -73,7 +73,7 @@ def bound_costs(distance, law, bound):
 
 @njit(inline="always")
 def cost(y, t, y2, g, factor, power):
-    """Cost of tap t with the turn ``y2``, in float64."""
+    """Compute the cost of tap t with the turn ``y2``, in float64."""
     y0, y1 = y[0, t], y[1, t]
     q = np.float64(g[0, 0] * y0 * y0 + g[1, 1] * y1 * y1 + g[2, 2] * y2 * y2)
     q += 2.0 * (g[0, 1] * y0 * y1 + g[0, 2] * y0 * y2 + g[1, 2] * y1 * y2)
@@ -84,7 +84,7 @@ def cost(y, t, y2, g, factor, power):
 
 @njit(inline="always")
 def may_win(line, s, bound, t, near):
-    """Whether a value less the bound of its cost reaches the best so far, or is NaN, in any direction."""
+    """Return whether a value less the bound of its cost reaches the best so far, or is NaN, in any direction."""
     count = np.int32(0)
     for i in range(COUNT):
         count += np.int32(not line[s + i] - bound[t + i] < near[i])
@@ -123,7 +123,9 @@ def least(near):
 
 @njit(**ENTRY)
 def search(u, tops, lists, matrix, stretch, turned, law, taps, sign, most, out, winner, first, last):
-    """Vertices ``first`` to ``last`` of out and winner [B,V,C,N] from u; ``turned [2N+taps,2]``: cosines of half steps.
+    """Compute vertices ``first`` to ``last`` of out and winner [B,V,C,N] from u; ``turned``.
+
+    ``turned [2N+taps,2]`` are cosines of half steps.
 
     ``tops [B,V,C]``: greatest value of all directions, of ``sign`` times u; ``stretch [C]``: what the squared length of
     an offset is multiplied by at least; ``most``: greatest number of pairs of a vertex.

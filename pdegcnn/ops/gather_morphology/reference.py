@@ -9,7 +9,7 @@ from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates,
 
 
 def cost(squared: Tensor, law: Tensor) -> Tensor:
-    """Cost of taps at squared distance: a power, or for power infinity a flat ball."""
+    """Return the cost of taps at squared distance: a power, or for power infinity a flat ball."""
     factor, power = law.unbind()
     if bool(power.isinf()):
         return torch.where(squared <= factor, 0.0, torch.inf).to(squared)
@@ -20,7 +20,7 @@ def cost(squared: Tensor, law: Tensor) -> Tensor:
 def gather_morphology(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int = +1
 ) -> Tensor:
-    """``max(u - k)`` or ``min(u + k)`` over the taps; the point itself first, then in the order (pair, step)."""
+    """Return ``max(u - k)`` or ``min(u + k)`` over the taps; the point itself first, then in the order (pair, step)."""
     if sign == -1:
         return -gather_morphology(-u, lists, matrix, law, taps)
     count = u.shape[2]

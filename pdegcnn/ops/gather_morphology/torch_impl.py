@@ -12,7 +12,7 @@ from pdegcnn.ops.gather_morphology.reference import cost
 def forward(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
+    """Return values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
     count = u.shape[2]
     pairs, exists = padded(lists)
     direction = torch.arange(count, device=u.device)[:, None]
@@ -31,7 +31,7 @@ def forward(
 
 
 def _chosen(lists: DirectionalNeighbors, winner: Tensor, taps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs and steps ``[B,C,Or,V]`` of the winning taps, and the directions they are seen from."""
+    """Return pairs and steps ``[B,C,Or,V]`` of the winning taps, and the directions they are seen from."""
     slot = winner.long()
     pair = lists.start[:-1] + slot.div(taps, rounding_mode="floor")
     return pair, slot % taps - taps // 2, torch.arange(winner.shape[2], device=winner.device)[:, None]
@@ -40,7 +40,7 @@ def _chosen(lists: DirectionalNeighbors, winner: Tensor, taps: int) -> tuple[Ten
 def _law_at(
     lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, pair: Tensor, step: Tensor, direction: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Coordinates of winning taps, squared distances (one for those that cost nothing), which cost; factor, power."""
+    """Return coordinates of winning taps, squared distances (one if free), which are not free, factor, power."""
     y = coordinates(lists, pair, direction, step, pair.shape[2])
     squared = torch.einsum("bcnvi,cij,bcnvj->bcnv", y, matrix, y)
     factor, power = law.unbind()
@@ -70,7 +70,7 @@ def backward(
     sign: int,
     metric: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients in u, and with ``metric`` (else zero) those in the matrix and the law."""
+    """Return gradients in u, and with ``metric`` (else zero) those in the matrix and the law."""
     pair, step, direction = _chosen(lists, winner, taps)
     place = source(lists, pair, direction, step, grad.shape[2]).flatten(2)
     grad_u = torch.zeros_like(grad).flatten(2).scatter_add(2, place, grad.flatten(2)).view(grad.shape)

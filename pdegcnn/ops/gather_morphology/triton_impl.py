@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, half_steps
+from pdegcnn.ops.triton_lists import block, orientation, pair
 
 BLOCK = 16
 """Vertices per program."""
@@ -49,36 +50,24 @@ def _search(
     LANES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    plane = (tl.program_id(0) // tl.cdiv(vertices, BLOCK)).to(tl.int64)
-    v = (tl.program_id(0) % tl.cdiv(vertices, BLOCK)) * BLOCK + tl.arange(0, BLOCK)
-    i = tl.arange(0, LANES)
-    real = v < vertices
-    inside = real[:, None] & (i < count)[None, :]
-    rows = plane * vertices
+    plane, v, i, real, use, here, first, end = block(start, vertices, count, LANES, BLOCK)
+    inside = real[:, None] & use[None, :]
     g = matrix + (plane % channels) * 9
     g00, g11, g22 = tl.load(g), tl.load(g + 4), tl.load(g + 8)
     g01, g02, g12 = tl.load(g + 1), tl.load(g + 2), tl.load(g + 5)
     factor, power, grid_step = tl.load(law), tl.load(law + 1), tl.load(law + 2)
-    here = (rows + v)[:, None] * count + i[None, :]
     best = SIGN * tl.load(u + here, mask=inside, other=0.0)
     index = tl.full([BLOCK, LANES], NUMBER // 2, tl.int32)
-    first = tl.load(start + v, mask=real, other=0)
-    end = tl.load(start + v + 1, mask=real, other=0)
     for slot in range(most):
         e = first + slot
         exists = real & (e < end)
-        w = tl.load(columns + e, mask=exists, other=0)
-        zx = tl.load(offset + 2 * e, mask=exists, other=0.0)[:, None]
-        zy = tl.load(offset + 2 * e + 1, mask=exists, other=0.0)[:, None]
-        rest = tl.load(turn + e, mask=exists, other=0.0)[:, None]
-        back = tl.load(steps + e, mask=exists, other=0)[:, None]
-        lanes = exists[:, None] & (i < count)[None, :]
+        w, zx, zy, rest, back = pair(columns, offset, turn, steps, e, exists)
+        lanes = exists[:, None] & use[None, :]
         for s in range(NUMBER):
-            j = (i[None, :] + (s - NUMBER // 2) - back) % count
-            j = tl.where(j < 0, j + count, j)
-            value = SIGN * tl.load(u + (rows + w)[:, None] * count + j, mask=lanes, other=0.0)
-            c = tl.load(table + 2 * (2 * i + s), mask=i < count, other=0.0)[None, :]
-            d = tl.load(table + 2 * (2 * i + s) + 1, mask=i < count, other=0.0)[None, :]
+            there = u + (plane * vertices + w)[:, None] * count + orientation(i, s - NUMBER // 2, back, count)
+            value = SIGN * tl.load(there, mask=lanes, other=0.0)
+            c = tl.load(table + 2 * (2 * i + s), mask=use, other=0.0)[None, :]
+            d = tl.load(table + 2 * (2 * i + s) + 1, mask=use, other=0.0)[None, :]
             y0, y1, y2 = c * zx + d * zy, c * zy - d * zx, rest + (s - NUMBER // 2) * grid_step
             q = g00 * y0 * y0 + g11 * y1 * y1 + g22 * y2 * y2
             q += 2 * (g01 * y0 * y1 + g02 * y0 * y2 + g12 * y1 * y2)
@@ -93,7 +82,7 @@ def _search(
 def forward(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
+    """Compute values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
     batch, channels, count, vertices = u.shape
     rows = u.transpose(2, 3).contiguous()
     out, winner = torch.empty_like(rows), torch.empty(rows.shape, dtype=index_dtype, device=u.device)

@@ -19,13 +19,13 @@ BACKENDS = _backend.declare("geodesic_flow", "numba", "triton", "torch")
 
 
 def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str | None = None) -> Tensor:
-    """``out(v, i) = u`` at the point reached from v along the geodesic of the given displacement, in its frame.
+    """Return u at the end of the geodesic from each point with a given displacement, in the frame of the start.
 
     The displacement of (v, i) is ``shift`` = (forward, sideways) in units, turned to direction i, then a turn in
-    radians. The geodesic is straight in the unfolded triangles it crosses; the signal is interpolated linearly between
-    the three vertices and the directions of the triangle where it ends, transported along edges. A path that meets the
-    boundary ends there. The path is found again in the backward pass: it is not kept. Source: straightest geodesics
-    (Polthier & Schmies 1998).
+    radians. The geodesic is straight in the unfolded triangles that it crosses. The signal is interpolated linearly
+    between the three vertices and the directions of the triangle where it ends, with transport along edges. A path that
+    meets the boundary ends there. Paths are traced again in the backward pass instead of being stored. Source:
+    straightest geodesics (Polthier & Schmies 1998).
 
     Args:
         u: signal [B,C,Or,V].
@@ -37,7 +37,7 @@ def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str 
         Tensor like ``u``; differentiable in ``u`` and, between the vertices, in ``shift``.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: if shapes do not fit.
     """
     _checks.signal("u", u, 4, "[B,C,Or,V]")
     if u.shape[3] != half_edges.scale.numel():
@@ -49,7 +49,7 @@ def geodesic_flow(u: Tensor, half_edges: HalfEdges, shift: Tensor, backend: str 
     wide, shift = u.to(dtype), shift.to(dtype)
     chosen = _backend.choose("geodesic_flow", u, backend)
     path = _tracing.polar_shift(shift)
-    apart = _transforms.differentiated(u, shift)  # torch.func knows no checkpoints, nor the operator
+    apart = _transforms.differentiated(u, shift)  # torch.func supports neither checkpoints nor the operator
     if chosen == "numba" and not apart and not _transforms.in_trace():  # a graph may fold the paths into constants
         return _op.read(wide, path, list(half_edges)).to(u.dtype)
     recorded = torch.is_grad_enabled() and (u.requires_grad or shift.requires_grad)

@@ -11,7 +11,7 @@ from pdegcnn.ops.geodesic_flow import geodesic_tracing as tracing
 
 @operator("pdegcnn::geodesic_flow")
 def read(u: Tensor, path: Tensor, tables: list[Tensor]) -> Tensor:
-    """Signal [B,C,Or,V] at the ends of the paths (radius, heading, turn) [C,3] in float64; half-edge tables."""
+    """Read u [B,C,Or,V] at the ends of the paths (radius, heading, turn) [C,3] in float64; half-edge tables."""
     return implementation("geodesic_flow", "numba").forward(u, tables, path, tracing.MOST_TRIANGLES)
 
 
@@ -40,7 +40,7 @@ def read_backward(
     scale: Tensor,
     gauge: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in the signal and (with ``learn``, else zero) in the paths."""
+    """Return gradients in the signal and (with ``learn``, else zero) in the paths."""
     tables = keys, fans, tail, following, previous, twin, length, corner, angle, transport, scale, gauge
     return implementation("geodesic_flow", "numba").backward(grad, u, tables, path, tracing.MOST_TRIANGLES, learn)
 
@@ -67,7 +67,7 @@ def _setup_backward(ctx, inputs, output) -> None:
 
 
 def _double_backward(ctx, *along):
-    """Second derivatives through the specification: rare, so it need not be fast."""
+    """Compute second derivatives through the specification: they are rare, so speed does not matter."""
     grad, u, path, *tables = ctx.saved_tensors
 
     def specification(u: Tensor, path: Tensor) -> Tensor:

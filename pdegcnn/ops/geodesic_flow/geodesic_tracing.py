@@ -53,7 +53,7 @@ class HalfEdges(NamedTuple):
 
 
 class GeodesicEndpoint(NamedTuple):
-    """Where paths end, each field ``[M, ...]``.
+    """End points of paths, each field ``[M, ...]``.
 
     ``wedge``: half-edge right of the start, -1 for paths that leave the surface at once; ``vertices [M,3]`` of the last
     triangle, their ``positions [M,3,2]`` unfolded, and ``turn [M,3]``: angle to add to come from there to the start.
@@ -74,7 +74,10 @@ def _polar(radius: Tensor, angle: Tensor) -> Tensor:
 
 
 def _wedges(t: HalfEdges, vertex: Tensor, angle: Tensor) -> Tensor:
-    """Half-edge right of the direction ``angle`` (in the mesh's own gauge) at each vertex; -1 outside the surface."""
+    """Return the half-edge right of the direction ``angle`` (in the mesh's own gauge) at each vertex.
+
+    It is -1 outside the surface.
+    """
     angle = torch.remainder(angle, 2 * math.pi)
     place = torch.searchsorted(t.keys, vertex * 8.0 + angle, right=True) - 1
     wedge = t.fans[place.clamp(min=0)]
@@ -106,7 +109,7 @@ def find(t: HalfEdges, vertex: Tensor, radius: Tensor, angle: Tensor, backend: s
 def geodesic_landing(
     tables: list[Tensor], vertex: Tensor, radius: Tensor, angle: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Wedge, vertices, positions and turn of a :class:`GeodesicEndpoint`, of half-edge tables and paths."""
+    """Return the wedge, vertices, positions and turn of a :class:`GeodesicEndpoint`, of half-edge tables and paths."""
     end = find(HalfEdges._make(tables), vertex, radius, angle, backend)
     return end.wedge, end.vertices, end.positions, end.turn
 
@@ -182,7 +185,10 @@ def _cross_edge(
 
 
 def _weights(end: GeodesicEndpoint, target: Tensor) -> Tensor:
-    """Barycentric weights ``[M,3]`` of the targets, differentiable; beyond the boundary those of the nearest inside."""
+    """Return barycentric weights ``[M,3]`` of the targets, differentiable.
+
+    Beyond the boundary they are those of the nearest point inside.
+    """
     a, b, c = end.positions.to(target.dtype).unbind(1)
     double = _cross(b - a, c - a)
     weights = torch.stack((_cross(b - target, c - target), _cross(c - target, a - target)), dim=1) / double[:, None]
@@ -193,7 +199,7 @@ def _weights(end: GeodesicEndpoint, target: Tensor) -> Tensor:
 
 
 def polar_shift(shift: Tensor) -> Tensor:
-    """Radius, heading and turn [C,3] in float64 of displacements (forward, sideways, turn) [C,3]."""
+    """Return the radius, heading and turn [C,3] in float64 of displacements (forward, sideways, turn) [C,3]."""
     x, y, turn = shift.double().unbind(-1)
     still = (x == 0) & (y == 0)
     radius = torch.where(still, 0, torch.hypot(x, torch.where(still, 1, y)))

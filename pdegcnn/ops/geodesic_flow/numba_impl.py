@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pdegcnn.ops import _jit
@@ -29,11 +30,30 @@ def land(tables: Sequence[Tensor], paths: Sequence[Tensor], end: Sequence[Tensor
     turn.copy_(corners[..., 2])
 
 
-def packed(tables: Sequence[Tensor]) -> list[Any]:
-    """Return what the loops read of half-edges: keys, fans, first key of each vertex, links, edges, scale and gauge.
+class HalfEdgeTables(NamedTuple):
+    """What the loops read of a mesh of V vertices and H half-edges.
 
     Numbers of a half-edge lie side by side, and what paths would compute again and again is computed once.
+
+    Attributes:
+        keys: ``[H]``, 8 times the vertex plus the direction of half-edges, ascending.
+        fans: ``[H]``, half-edges in the order of their keys.
+        links: ``[H,4]``, tail, next, previous and twin.
+        edges: ``[H,6]``, length, foot and height of the third corner beside the head in lengths, angle, greatest angle
+            of a path right of which it lies, transport.
+        points: ``[V+1,3]``, place of the first key of a vertex, angles of its gauge over those of the surface, angle of
+            its gauge. The last row says where keys end.
     """
+
+    keys: NDArray[Any]
+    fans: NDArray[Any]
+    links: NDArray[Any]
+    edges: NDArray[Any]
+    points: NDArray[Any]
+
+
+def packed(tables: Sequence[Tensor]) -> HalfEdgeTables:
+    """Return what the loops read of the half-edge tables of a mesh."""
     keys, fans, tail, following, previous, twin, length, corner, angle, transport, scale, gauge = map(
         _jit.array, tables
     )
@@ -42,7 +62,9 @@ def packed(tables: Sequence[Tensor]) -> list[Any]:
     height = np.sqrt(np.maximum(length[following] ** 2 - foot**2, 0))
     limit = angle + corner * scale[tail] + SLACK
     edges = np.stack((length, foot / length, height / length, angle, limit, transport), axis=1)
-    return [keys, fans, begin, np.stack((tail, following, previous, twin), axis=1), edges, scale, gauge]
+    links = np.stack((tail, following, previous, twin), axis=1)
+    points = np.stack((begin, np.append(scale, 1.0), np.append(gauge, 0.0)), axis=1)
+    return HalfEdgeTables(keys, fans, links, edges, points)
 
 
 def forward(u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int) -> Tensor:
@@ -57,7 +79,7 @@ def forward(u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int) -> Ten
 def backward(
     grad: Tensor, u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int, learn: bool
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in the signal and (with ``learn``, else zero) in the paths."""
+    """Return gradients in the signal and (with ``learn``, else zero) in the paths."""
     signals = [rows(x) for x in (grad, u)]
     out, sums = torch.empty_like(signals[0]), torch.zeros_like(path)
     loops = _jit.specialise(LOOPS, None, 0)

@@ -2,6 +2,7 @@
 one path at a time.
 
 What is done for each path is written into the loops (``inline``): calls would count references to every table.
+``keys``, ``fans``, ``links``, ``edges`` and ``points`` are ``numba_impl.HalfEdgeTables``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from numba import njit
 from pdegcnn.ops._jit import ENTRY
 
 FULL = 2 * np.pi
+FIRST, SCALE, GAUGE = 0, 1, 2
+"""Columns of ``points``."""
 TIE = 1e-9
 """As in ``geodesic_tracing.py``: rounding must not decide on which side of an edge, or of a direction, a path is."""
 
 
 @njit(error_model="numpy", inline="always")
 def find_wedge(keys, fans, key, low, high):
-    """Half-edge right of a direction, by bisection of the keys ``low`` to ``high``."""
+    """Compute the half-edge right of a direction, by bisection of the keys ``low`` to ``high``."""
     while low < high:
         middle = (low + high) // 2
         if keys[middle] <= key:
@@ -29,18 +32,17 @@ def find_wedge(keys, fans, key, low, high):
 
 
 @njit(error_model="numpy", inline="always")
-def follow(keys, fans, links, edges, v, scale, radius, direction, low, high, most, vertices, corners):
+def follow(keys, fans, links, edges, points, v, radius, direction, most, vertices, corners):
     """Follow one path and fill vertices [3] and corners [3,3] (position, turn) of its last triangle.
 
-    ``links [H,4]``: tail, next, previous and twin of half-edges; ``edges [H,6]``: length, foot and height of the third
-    corner beside the head in lengths, angle, greatest angle of a path right of which it lies, transport. The keys of
-    the vertex are among ``low`` to ``high``. Returns the half-edge right of the start, -1 outside the surface, and the
-    end in the plane of the unfolded triangles.
+    Returns the half-edge right of the start, -1 outside the surface, and the end in the plane of the unfolded
+    triangles.
     """
+    low, high = np.int64(points[v, FIRST]), np.int64(points[v + 1, FIRST])
     h = find_wedge(keys, fans, v * 8.0 + direction, low, high)
     inside = direction <= edges[h, 4] and links[h, 0] == v
     alpha = direction - edges[h, 3]
-    alpha = (alpha if alpha >= 0 else alpha + FULL) / scale
+    alpha = (alpha if alpha >= 0 else alpha + FULL) / points[v, SCALE]
     px, py = radius * np.cos(alpha), radius * np.sin(alpha)
     ahead, back, long = links[h, 1], links[h, 2], edges[h, 0]
     rx, ry, lx, ly = long, 0.0, long * (1 - edges[h, 1]), long * edges[h, 2]
@@ -58,7 +60,7 @@ def follow(keys, fans, links, edges, v, scale, radius, direction, low, high, mos
         ax, ay = rx + foot * ex + height * ey, ry + foot * ey - height * ex
         apex_turn = left_turn - edges[two, 5]
         between = right_turn + edges[one, 5] - apex_turn
-        apex_turn += (between - FULL * np.floor(between / FULL + 0.5)) / 2  # half-way between the two ways
+        apex_turn += (between - FULL * np.floor(between / FULL + 0.5)) / 2  # half-way between the two directions
         vertices[0], vertices[1], vertices[2] = links[entry, 0], links[one, 0], links[two, 0]
         corners[0, 0], corners[0, 1], corners[0, 2] = lx, ly, left_turn
         corners[1, 0], corners[1, 1], corners[1, 2] = rx, ry, right_turn
@@ -71,33 +73,25 @@ def follow(keys, fans, links, edges, v, scale, radius, direction, low, high, mos
 
 
 @njit(**ENTRY, error_model="numpy")
-def land(
-    keys, fans, begin, links, edges, scale, gauge, vertex, radius, angle, most, wedge, vertices, corners, first, last
-):
-    """Paths ``first`` to ``last``: right half-edge of the start, and vertices and corners of the last triangle."""
+def land(keys, fans, links, edges, points, vertex, radius, angle, most, wedge, vertices, corners, first, last):
+    """Trace paths ``first`` to ``last``.
+
+    The results are the right half-edge of the start, and vertices and corners of the last triangle.
+    """
     for n in range(first, last):
-        v = vertex[n]
+        direction = angle[n] % FULL
         h, _, _ = follow(
-            keys,
-            fans,
-            links,
-            edges,
-            v,
-            scale[v],
-            radius[n],
-            angle[n] % FULL,
-            begin[v],
-            begin[v + 1],
-            most,
-            vertices[n],
-            corners[n],
+            keys, fans, links, edges, points, vertex[n], radius[n], direction, most, vertices[n], corners[n]
         )
         wedge[n] = h
 
 
 @njit(error_model="numpy", inline="always")
 def weigh(corners, px, py, ends):
-    """Barycentric weights ``ends[1]`` of a point, in ``ends[2]`` before those below zero are lifted; return the sum."""
+    """Compute barycentric weights ``ends[1]`` of a point, in ``ends[2]`` before negative ones are raised.
+
+    Return their sum.
+    """
     ax, ay, bx, by = corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1]
     cx, cy = corners[2, 0], corners[2, 1]
     double = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
@@ -111,67 +105,48 @@ def weigh(corners, px, py, ends):
 
 
 @njit(error_model="numpy", inline="always")
-def arrive(keys, fans, begin, links, edges, scale, gauge, v, i, path, count, most, vertices, below, corners, ends):
-    """End of the path of direction i of vertex v: vertices [3], the directions below [3] and corners [3,3] there.
+def arrive(keys, fans, links, edges, points, v, i, path, count, most, read, corners, ends):
+    """End of the path of direction i of vertex v: ``read [2,3]`` vertices and directions below, corners [3,3] there.
 
     ``ends [3,3]``: places between two directions, weights, and weights before they are lifted. Returns the half-edge
     of the start, the end in the plane and the sum of the lifted weights.
     """
     step = FULL / count
-    angle = path[1] + i * step + gauge[v]
+    angle = path[1] + i * step + points[v, GAUGE]
     angle -= FULL * np.floor(angle / FULL)
     if angle > FULL - TIE or angle < 0:
         angle = 0.0
-    h, px, py = follow(
-        keys, fans, links, edges, v, scale[v], path[0], angle, begin[v], begin[v + 1], most, vertices, corners
-    )
+    h, px, py = follow(keys, fans, links, edges, points, v, path[0], angle, most, read[0], corners)
     total = 1.0
     if h >= 0:
         total = weigh(corners, px, py, ends)
     else:
         ends[1, 0], ends[1, 1], ends[1, 2] = 1.0, 0.0, 0.0
     for k in range(3):
-        place = (i * step + path[2] - corners[k, 2] - (gauge[vertices[k]] - gauge[v])) / step
+        place = (i * step + path[2] - corners[k, 2] - (points[read[0, k], GAUGE] - points[v, GAUGE])) / step
         near = np.floor(place + 0.5)
         if abs(place - near) < TIE:
             place = near
         whole = np.floor(place)
         ends[0, k] = place - whole
-        below[k] = np.int64(whole - count * np.floor(whole / count))
+        read[1, k] = np.int64(whole - count * np.floor(whole / count))
     return h, px, py, total
 
 
 @njit(**ENTRY, error_model="numpy")
-def forward(u, keys, fans, begin, links, edges, scale, gauge, paths, most, out, first, last):
-    """Vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3]."""
+def forward(u, keys, fans, links, edges, points, paths, most, out, first, last):
+    """Compute vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3]."""
     batch, _, channels, count = u.shape
-    vertices, below = np.empty(3, np.int64), np.empty(3, np.int64)
+    read = np.empty((2, 3), np.int64)
     corners, ends, one = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), u.dtype.type(1)
     for v in range(first, last):
         for c in range(channels):
             for i in range(count):
-                arrive(
-                    keys,
-                    fans,
-                    begin,
-                    links,
-                    edges,
-                    scale,
-                    gauge,
-                    v,
-                    i,
-                    paths[c],
-                    count,
-                    most,
-                    vertices,
-                    below,
-                    corners,
-                    ends,
-                )
+                arrive(keys, fans, links, edges, points, v, i, paths[c], count, most, read, corners, ends)
                 for b in range(batch):
                     total = u.dtype.type(0)
                     for k in range(3):
-                        w, j = vertices[k], below[k]
+                        w, j = read[0, k], read[1, k]
                         rest, weight = u.dtype.type(ends[0, k]), u.dtype.type(ends[1, k])
                         total += u[b, w, c, j] * (weight * (one - rest))
                         total += u[b, w, c, j + 1 if j + 1 < count else 0] * (weight * rest)
@@ -179,11 +154,11 @@ def forward(u, keys, fans, begin, links, edges, scale, gauge, paths, most, out, 
 
 
 @njit(error_model="numpy", inline="always")
-def spread(flow, u, b, c, vertices, below, ends, learn, out, gain):
+def spread(flow, u, b, c, read, ends, learn, out, gain):
     """Send the gradient of one signal to the six numbers that were read; add what places [0] and weights [1] gain."""
     count, one = u.shape[3], u.dtype.type(1)
     for k in range(3):
-        w, j = vertices[k], below[k]
+        w, j = read[0, k], read[1, k]
         after = j + 1 if j + 1 < count else 0
         rest, weight = u.dtype.type(ends[0, k]), u.dtype.type(ends[1, k])
         out[b, w, c, j] += flow * (weight * (one - rest))
@@ -212,10 +187,13 @@ def add_end(scale, radius, px, py, lifted, corners, ends, gain, total):
 
 
 @njit(**ENTRY, error_model="numpy")
-def backward(grad, u, keys, fans, begin, links, edges, scale, gauge, paths, most, learn, out, sums, first, last):
-    """Gradients of channels ``first`` to ``last``: out [B,V,C,N] in the signal and, with ``learn``, sums [C,3]."""
+def backward(grad, u, keys, fans, links, edges, points, paths, most, learn, out, sums, first, last):
+    """Compute gradients of channels ``first`` to ``last``.
+
+    ``out [B,V,C,N]`` is the one in the signal; with ``learn``, ``sums [C,3]`` is that in the paths.
+    """
     batch, size, _, count = u.shape
-    vertices, below = np.empty(3, np.int64), np.empty(3, np.int64)
+    read = np.empty((2, 3), np.int64)
     corners, ends, gain = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), np.empty((2, 3), np.float64)
     out[:, :, first:last] = 0
     sums[first:last] = 0
@@ -223,27 +201,12 @@ def backward(grad, u, keys, fans, begin, links, edges, scale, gauge, paths, most
         for c in range(first, last):
             for i in range(count):
                 h, px, py, lifted = arrive(
-                    keys,
-                    fans,
-                    begin,
-                    links,
-                    edges,
-                    scale,
-                    gauge,
-                    v,
-                    i,
-                    paths[c],
-                    count,
-                    most,
-                    vertices,
-                    below,
-                    corners,
-                    ends,
+                    keys, fans, links, edges, points, v, i, paths[c], count, most, read, corners, ends
                 )
                 gain[:] = 0
                 for b in range(batch):
-                    spread(grad[b, v, c, i], u, b, c, vertices, below, ends, learn, out, gain)
+                    spread(grad[b, v, c, i], u, b, c, read, ends, learn, out, gain)
                 if learn:
                     sums[c, 2] += (gain[0, 0] + gain[0, 1] + gain[0, 2]) * count / FULL
                     if h >= 0:
-                        add_end(scale[v], paths[c, 0], px, py, lifted, corners, ends, gain, sums[c])
+                        add_end(points[v, SCALE], paths[c, 0], px, py, lifted, corners, ends, gain, sums[c])

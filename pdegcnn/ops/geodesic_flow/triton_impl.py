@@ -41,7 +41,7 @@ def _between(a, b):
 
 @triton.jit
 def _store(corners, positions, turn, n, real, v0, v1, v2, x0, y0, x1, y1, x2, y2, t0, t1, t2):
-    """Vertices, positions and turns of the corners of the triangle where a path ends."""
+    """Compute vertices, positions and turns of the corners of the triangle where a path ends."""
     tl.store(corners + 3 * n, v0, mask=real)
     tl.store(corners + 3 * n + 1, v1, mask=real)
     tl.store(corners + 3 * n + 2, v2, mask=real)
@@ -54,6 +54,29 @@ def _store(corners, positions, turn, n, real, v0, v1, v2, x0, y0, x1, y1, x2, y2
     tl.store(turn + 3 * n, t0, mask=real)
     tl.store(turn + 3 * n + 1, t1, mask=real)
     tl.store(turn + 3 * n + 2, t2, mask=real)
+
+
+@triton.jit
+def _count_below(keys, key, size, bits, BLOCK: tl.constexpr):
+    """Count how many of the ascending keys are at most ``key``, by bisection."""
+    low, high = tl.zeros([BLOCK], tl.int32), tl.full([BLOCK], 0, tl.int32) + size
+    for _ in range(bits):
+        middle = (low + high) // 2
+        open = low < high
+        less = open & (tl.load(keys + middle, mask=open, other=0.0) <= key)
+        low, high = tl.where(less, middle + 1, low), tl.where(open & ~less, middle, high)
+    return low
+
+
+@triton.jit
+def _apex(length, entry, one, two, rx, ry, ex, ey, going):
+    """Third corner of the triangle of half-edges ``entry``, ``one``, ``two`` beyond the edge (ex, ey) from (rx, ry)."""
+    base, side = tl.load(length + entry, mask=going, other=1.0), tl.load(length + one, mask=going, other=1.0)
+    third = tl.load(length + two, mask=going, other=1.0)
+    along = (base * base + side * side - third * third) / (2 * base)
+    across = tl.sqrt(tl.maximum(side * side - along * along, 0.0))
+    ux, uy = ex / base, ey / base
+    return rx + along * ux + across * uy, ry + along * uy - across * ux
 
 
 @triton.jit(do_not_specialize=["count", "size", "bits", "most"])
@@ -87,13 +110,7 @@ def _land(
     v = tl.load(vertex + n, mask=real, other=0)
     direction = _positive(tl.load(angle + n, mask=real, other=0.0))
     key = v.to(tl.float64) * 8 + direction
-    low, high = tl.zeros([BLOCK], tl.int32), tl.full([BLOCK], 0, tl.int32) + size
-    for _ in range(bits):  # how many keys are at most this one
-        middle = (low + high) // 2
-        open = low < high
-        less = open & (tl.load(keys + middle, mask=open, other=0.0) <= key)
-        low, high = tl.where(less, middle + 1, low), tl.where(open & ~less, middle, high)
-    h = tl.load(fans + tl.maximum(low - 1, 0))
+    h = tl.load(fans + tl.maximum(_count_below(keys, key, size, bits, BLOCK) - 1, 0))
     first, wide = tl.load(angles + h), tl.load(scale + v)
     inside = real & (direction - first <= tl.load(corner + h) * wide + 1e-9) & (tl.load(tail + h) == v)
     alpha = _positive(direction - first) / wide
@@ -113,12 +130,7 @@ def _land(
         entry = tl.load(twin + ahead, mask=going, other=-1)
         going = going & (ex * (py - ry) - ey * (px - rx) < 0) & (entry >= 0)
         one, two = tl.load(following + entry, mask=going, other=0), tl.load(previous + entry, mask=going, other=0)
-        base, side = tl.load(length + entry, mask=going, other=1.0), tl.load(length + one, mask=going, other=1.0)
-        third = tl.load(length + two, mask=going, other=1.0)
-        along = (base * base + side * side - third * third) / (2 * base)
-        across = tl.sqrt(tl.maximum(side * side - along * along, 0.0))
-        ux, uy = ex / base, ey / base
-        ax, ay = rx + along * ux + across * uy, ry + along * uy - across * ux
+        ax, ay = _apex(length, entry, one, two, rx, ry, ex, ey, going)
         a = right_turn + tl.load(transport + one, mask=going, other=0.0)
         apex = _between(a, left_turn - tl.load(transport + two, mask=going, other=0.0))
         v0, v1 = (

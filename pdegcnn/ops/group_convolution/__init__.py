@@ -1,4 +1,4 @@
-"""Linear group convolution of signals [B,C,Or,H,W] with turned kernels."""
+"""Linear group convolution of signals ``[B,C,Or,H,W]`` with kernels turned to each orientation."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ BACKENDS = _backend.declare("group_convolution", "torch", "triton")
 def group_convolution(
     u: Tensor, kernel: Tensor, boundary: str = "zeros", backend: str | None = None, *, periodic: bool = True
 ) -> Tensor:
-    """``out[b,c,o,h,w] = sum over taps of u[b,c,(o+do) mod Or,h+dh,w+dw] * kernel[c,o,do,dh,dw]``.
+    r"""Correlate a signal with a kernel over orientations and image.
+
+    .. math:: out_{b,c,o,h,w} = \sum_{do,dh,dw} u_{b,c,(o+do) \bmod Or,\, h+dh,\, w+dw}\; kernel_{c,o,do,dh,dw}
 
     Args:
         u: signal [B,C,Or,H,W].
         kernel: depthwise [C,Or,KO,KH,KW] or channel-mixing [Cout,C,Or,KO,KH,KW], odd sizes, dtype and device of u.
-        boundary: what lies outside the image: ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
+        boundary: outside the image ``"zeros"``, ``"replicate"`` (nearest pixel) or ``"periodic"``.
         backend: ``"torch"`` (one call of conv2d), ``"triton"``, or None for the default here. Channel-mixing kernels
             and ``torch.func`` transforms always go through conv2d.
-        periodic: whether the first axis is a circle; if not, it holds slices of a volume, which share the kernel
-            [C,1,KO,KH,KW] and end as the image does: one call of conv3d, unless ``backend="triton"`` is asked for,
-            which has zeros outside.
+        periodic: whether the first axis is periodic; otherwise it holds the slices of a volume, which share the kernel
+            ``[C,1,KO,KH,KW]`` and continue beyond the ends like the image. This is one call of conv3d, or with
+            ``backend="triton"`` a kernel with zeros outside.
 
     Returns:
         Tensor [B,C,Or,H,W], or [B,Cout,Or,H,W] for a channel-mixing kernel.
@@ -66,9 +68,16 @@ def group_convolution(
 def pull(
     grad: Tensor, u: Tensor, kernel: Tensor, backend: str | None = None, *, periodic: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in a signal and a depthwise kernel of :func:`group_convolution` with zeros outside, from that of it.
+    """Return the gradients in signal and depthwise kernel of :func:`group_convolution` with zeros outside.
 
-    For backward passes in closed form; they are not recorded.
+    They are not recorded by autograd; backward passes in closed form use them.
+
+    Args:
+        grad: gradient of the result.
+        u: the signal.
+        kernel: the depthwise kernel.
+        backend: as in :func:`group_convolution`.
+        periodic: as in :func:`group_convolution`.
     """
     chosen = _backend.choose("group_convolution", u, backend)
     if chosen == "torch":
@@ -86,5 +95,5 @@ def pull(
 
 
 def _with_empty_slices(u: Tensor, kernel: Tensor) -> Tensor:
-    """Volumes with so many zero slices at the end that they may be taken for a circle."""
+    """Append zero slices to volumes until their first axis can be treated as periodic."""
     return F.pad(u, (0, 0, 0, 0, 0, kernel.shape[2] // 2))

@@ -13,7 +13,7 @@ from pdegcnn.ops._operator import implementation, operator
 
 @operator("pdegcnn::group_correlate")
 def correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str) -> Tensor:
-    """Signal u [B,C,Or,H,W] with kernel [C,Or,KO,KH,KW]; ``padding`` zeros around the image on each side."""
+    """Correlate u [B,C,Or,H,W] with kernel [C,Or,KO,KH,KW], with ``padding`` zeros on each side of the image."""
     return implementation("group_convolution", backend).correlate(u.contiguous(), kernel.contiguous(), padding)
 
 

@@ -22,7 +22,7 @@ def product(a, b):
 
 @njit(cache=True, nogil=True)
 def products(grad, u, out, start, stop):
-    """``out[c,a,i,j] = sum of grad[b,c,d,h,w] u[b,c,d+a,h+i,w+j]`` for some channels.
+    """Compute ``out[c,a,i,j] = sum of grad[b,c,d,h,w] u[b,c,d+a,h+i,w+j]`` for some channels.
 
     u holds the zeros around; rows of grad end with zeros and are as long as those of u, so that blocks of rows are
     lines. Sums over blocks are of the dtype of u, sums of these of that of ``out``, float64.

@@ -11,7 +11,7 @@ from pdegcnn.ops.padding import pad
 
 
 def group_convolution(u: Tensor, kernel: Tensor, boundary: str = "zeros") -> Tensor:
-    """``out[b,c,o,h,w] = sum over taps of u[b,c,(o+do) mod Or,h+dh,w+dw] * kernel[c,o,do,dh,dw]``.
+    """Return ``out[b,c,o,h,w] = sum over taps of u[b,c,(o+do) mod Or,h+dh,w+dw] * kernel[c,o,do,dh,dw]``.
 
     A kernel [Cout,Cin,Or,KO,KH,KW] of rank six mixes the channels. ``boundary`` says what lies outside the
     image: ``"zeros"``, ``"replicate"`` (the nearest pixel) or ``"periodic"``.

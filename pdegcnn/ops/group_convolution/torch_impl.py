@@ -41,7 +41,7 @@ def group_convolution(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
 
 
 def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
-    """Depthwise convolution of volumes [B,C,D,H,W] with one kernel [C,1,KD,KH,KW] for all slices."""
+    """Convolve volumes [B,C,D,H,W] depthwise with one kernel [C,1,KD,KH,KW] for all slices."""
     slices, rows, columns = padding = [n // 2 for n in kernel.shape[2:]]
     if boundary != "zeros":
         u, padding = pad(u, rows, columns, boundary, slices), [0, 0, 0]
@@ -49,7 +49,7 @@ def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
 
 
 def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients in the signal and a depthwise kernel, with zeros outside."""
+    """Return gradients in the signal and a depthwise kernel, with zeros outside."""
     with torch.enable_grad():
         kernel = kernel.detach().requires_grad_()
         weight = expand(kernel).flatten(0, 1)
@@ -65,7 +65,7 @@ def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pull_of_volumes(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of :func:`of_volumes` in the signal and the kernel, with zeros outside."""
+    """Return gradients of :func:`of_volumes` in the signal and the kernel, with zeros outside."""
     padding = [n // 2 for n in kernel.shape[2:]]
     if _has_loops(grad):  # several times as fast as the backward pass of conv3d
         to_u = F.conv3d(grad, kernel.flip(2, 3, 4), padding=padding, groups=u.shape[1])
@@ -77,12 +77,12 @@ def pull_of_volumes(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Te
 
 
 def _has_loops(grad: Tensor) -> bool:
-    """Whether the compiled loops for gradients in kernels run here."""
+    """Return whether the compiled loops for gradients in kernels run here."""
     return grad.device.type == "cpu" and not _backend.refusal("convection", "numba", "cpu")
 
 
 def _products(grad: Tensor, u: Tensor, kernel: Tensor) -> Tensor:
-    """Gradient in the kernel [C,1,KD,KH,KW] of a convolution of volumes, or of single planes."""
+    """Return the gradient in the kernel [C,1,KD,KH,KW] of a convolution of volumes, or of single planes."""
     out = torch.empty(kernel.shape[0], *kernel.shape[2:], dtype=torch.float64)
     slices, rows, columns = (n // 2 for n in kernel.shape[2:])
     around, lines = pad(u, rows, columns, "zeros", slices), F.pad(grad, (0, 2 * columns))

@@ -49,7 +49,7 @@ def _correlate(
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``out[o,h,w] = sum u[o+do,h+i-TOP,w+j-LEFT] k[o,do,i,j]``, or its transpose unless FORWARD."""
+    """Compute ``out[o,h,w] = sum u[o+do,h+i-TOP,w+j-LEFT] k[o,do,i,j]``, or its transpose unless FORWARD."""
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
@@ -98,7 +98,7 @@ def _products(
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``out[c,o,do,i,j] = sum over b,h,w of grad[b,c,o,h,w] u[b,c,o+do,h+i-TOP,w+j-LEFT]``, TAPS entries a program."""
+    """Compute ``out[c,o,do,i,j] = sum over b,h,w of grad[b,c,o,h,w] u[b,c,o+do,h+i-TOP,w+j-LEFT]``."""
     tap = tl.program_id(1) * TAPS + tl.arange(0, TAPS)
     c, o = tl.program_id(0) // orientations, tl.program_id(0) % orientations
     other = (o + tap // (KH * KW) + KO * orientations - KO // 2) % orientations
@@ -132,7 +132,10 @@ def _module(name: str, *arguments: object) -> ModuleType:
 
 
 def written_out(u: Tensor, size: Sequence[int]) -> bool:
-    """Whether the kernels that are written for one size can run; they number the planes of one signal in 32 bits."""
+    """Return whether the kernels that are written for one size can run.
+
+    They number the planes of one signal in 32 bits.
+    """
     room = u.shape[2] * (u.shape[3] + 2 * size[1] + ROWS) * (u.shape[4] + 2 * size[2])
     return size[1] * size[2] <= triton_source.MOST_TAPS and room < 2**31
 
@@ -162,7 +165,7 @@ def _run(u: Tensor, kernel: Tensor, padding: list[int], forward: bool) -> Tensor
 
 
 def correlate(u: Tensor, kernel: Tensor, padding: list[int]) -> Tensor:
-    """Signal [B,C,Or,H,W] with kernel [C,Or,KO,KH,KW]."""
+    """Correlate a signal [B,C,Or,H,W] with a kernel [C,Or,KO,KH,KW]."""
     return _run(u, kernel, padding, True)
 
 

@@ -1,4 +1,4 @@
-"""Fractional powers of batched Hermitian matrices, and their exponentials."""
+"""Fractional powers and their exponentials of batches of Hermitian matrices."""
 
 from pdegcnn.ops.matrix_function.reference import fractional_exponential, fractional_power
 

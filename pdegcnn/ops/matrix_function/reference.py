@@ -18,7 +18,7 @@ NEAR, CLOSE = 1e-5, 1e-4
 
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, exactly zero where they are zero but for rounding, and eigenvectors."""
+    """Return eigenvalues, exactly zero where they are zero up to rounding, and eigenvectors."""
     if matrix.shape[-1] == 1:
         return matrix[..., 0].real.clamp_min(0), torch.ones_like(matrix)
     values, vectors = torch.linalg.eigh(matrix)
@@ -31,7 +31,7 @@ def _at_eigenvalues(values: Tensor, alpha: Tensor, time: float | None) -> Tensor
 
 
 def _slope(values: Tensor, result: Tensor, alpha: Tensor, time: float | None) -> Tensor:
-    """First derivative of the function at the eigenvalues, zero at zero.
+    """Return the first derivative of the function at the eigenvalues, zero at zero.
 
     A null vector of M is one for every parameter (constants do not diffuse), so its own slope never counts.
     """
@@ -42,7 +42,7 @@ def _slope(values: Tensor, result: Tensor, alpha: Tensor, time: float | None) ->
 
 
 def _first_differences(values: Tensor, result: Tensor, slope: Tensor) -> Tensor:
-    """Divided differences ``f[i,j]`` of the function at pairs of eigenvalues, ``[..., n, n]``."""
+    """Return the divided differences ``f[i,j]`` of the function at pairs of eigenvalues, ``[..., n, n]``."""
     gap = values[..., :, None] - values[..., None, :]
     near = gap.abs() <= NEAR * (values[..., :, None] + values[..., None, :])
     middle = (slope[..., :, None] + slope[..., None, :]) / 2
@@ -67,7 +67,7 @@ class _OfEigenvalues(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         matrix, values, vectors, result, alpha = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a derivative of the gradient must know what it depends on
+        if torch.is_grad_enabled():  # second derivatives need these dependencies
             given = [x.view_as(x) for x in (matrix, alpha)]
             wanted = [x for x, needed in zip(given, ctx.needs_input_grad) if needed]
             found = iter(
@@ -110,7 +110,10 @@ def expansion(matrix: Tensor, alpha: Tensor, time: float | None) -> Tensor:
 
 
 def _second_differences(values: Tensor, first: Tensor, alpha: Tensor, time: float | None) -> Tensor:
-    """Divided differences ``f[i,j,k]`` at three eigenvalues (ascending), ``[..., n, n, n]``; zero at three zeros."""
+    """Return the divided differences ``f[i,j,k]`` at three eigenvalues (ascending), ``[..., n, n, n]``.
+
+    They are zero at three zeros.
+    """
     index = torch.arange(values.shape[-1], device=values.device)
     low, middle, high = torch.stack(torch.meshgrid(index, index, index, indexing="ij")).sort(0).values
     a, b, c = (values[..., x] for x in (low, middle, high))
@@ -125,17 +128,26 @@ def _second_differences(values: Tensor, first: Tensor, alpha: Tensor, time: floa
 
 
 def fractional_exponential(matrix: Tensor, alpha: float | Tensor, time: float = 1.0) -> Tensor:
-    """``exp(-time * matrix^alpha)`` for Hermitian positive semi-definite ``[..., n, n]``.
+    r"""Return :math:`\exp(-t M^\alpha)` of Hermitian positive semidefinite matrices M.
 
-    Differentiable twice in ``matrix`` and ``alpha`` (a number or a scalar tensor), also where eigenvalues meet.
+    Twice differentiable in ``matrix`` and ``alpha``, also at multiple eigenvalues.
+
+    Args:
+        matrix: M ``[..., n, n]``.
+        alpha: power in (0, 1], a number or a scalar tensor.
+        time: t.
     """
     return _of_eigenvalues(matrix, alpha, time)
 
 
 def fractional_power(matrix: Tensor, alpha: float | Tensor) -> Tensor:
-    """``matrix^alpha`` for Hermitian positive semi-definite ``[..., n, n]`` and alpha in (0, 1].
+    r"""Return :math:`M^\alpha` of Hermitian positive semidefinite matrices M.
 
-    Differentiable as :func:`fractional_exponential` is, if what is null stays null.
+    Differentiable like :func:`fractional_exponential`, for changes of M that keep its null space.
+
+    Args:
+        matrix: M ``[..., n, n]``.
+        alpha: power in (0, 1], a number or a scalar tensor.
     """
     return _of_eigenvalues(matrix, alpha, None)
 

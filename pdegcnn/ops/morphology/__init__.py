@@ -1,4 +1,4 @@
-"""Max-plus, min-plus and log-plus convolution of signals [B,C,Or,H,W] with turned kernels [C,Or,KO,KH,KW]."""
+"""Max-plus, min-plus and log-plus convolution of signals ``[B,C,Or,H,W]`` with turned kernels ``[C,Or,KO,KH,KW]``."""
 
 from __future__ import annotations
 
@@ -29,18 +29,20 @@ def morphological_convolution(
     semifield: str = "max_plus",
     temperature: Tensor | float | None = None,
 ) -> Tensor:
-    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
+    r"""Return ``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
 
-    ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(stride*o+do) mod planes,h+dh,w+dw] - kernel[c,o,do,dh,dw]``. Planes
-    are periodic unless they are slices of a volume; taps outside the image never win; a kernel entry of +inf means that
-    the tap is absent, and an output that no tap reaches is ``-sign * inf`` without gradient. The gradient goes to the
-    winning tap, the first in the order (do, dh, dw) at ties, in every backend. NaN in a tap that is present makes the
-    output NaN. Half precision is computed in float32.
+    .. math:: out_{b,c,o,h,w} = \max_{do,dh,dw}\;
+        u_{b,c,(stride \cdot o+do) \bmod planes,\, h+dh,\, w+dw} - kernel_{c,o,do,dh,dw}
 
-    With ``semifield="log_plus"`` the maximum is soft: ``t log sum exp((u - k) / t)``, or ``-t log sum exp(-(u + k) /
-    t)`` for sign -1. It lies between the maximum and ``t log N`` above it, for N taps, and its gradient goes to all
-    taps. Exact to rounding while the range of a plane of u is below 680 temperatures; beyond that it may be the
-    maximum where the sum underflows. Source: Bellaard et al. (arXiv 2403.15182).
+    Planes are periodic unless they are slices of a volume. Taps outside the image never count. A kernel entry of +inf
+    marks an absent tap, and an output without taps is ``-sign * inf``, without gradient. In every backend the gradient
+    goes to the tap that attains the maximum, the first in the order (do, dh, dw) among equal ones. NaN in a tap makes
+    the output NaN. Half precision is computed in float32.
+
+    With ``semifield="log_plus"`` the maximum is soft: :math:`t \log \sum e^{(u - k)/t}`, or
+    :math:`-t \log \sum e^{-(u + k)/t}` for sign -1. It exceeds the maximum by at most :math:`t \log N` for N taps, and
+    its gradient reaches all taps. It is exact to rounding if the range of a plane of u is below 680 t; for wider ranges
+    the maximum may replace sums that underflow. Source: Bellaard et al. (arXiv 2403.15182).
 
     Args:
         u: signal [B,C,planes,H,W], where ``planes = stride * Or``.
@@ -48,8 +50,8 @@ def morphological_convolution(
         sign: +1 for dilation, -1 for erosion.
         backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
         stride: planes of u for each orientation of the kernel and of the output; the others lie between. Max-plus only.
-        periodic: whether the first plane follows the last; if not, taps beyond them never win, and log-plus takes one
-            kernel for all planes, [C,1,KO,KH,KW].
+        periodic: whether the first plane follows the last; if not, taps beyond them are left out, and log-plus
+            takes one kernel for all planes, [C,1,KO,KH,KW].
         semifield: ``"max_plus"`` or ``"log_plus"``.
         temperature: t > 0 of log-plus, a number or a tensor [] or [C] of the dtype of ``u``; in units of u.
 
@@ -88,11 +90,11 @@ def log_plus_mean(
     *,
     periodic: bool = True,
 ) -> Tensor:
-    """``t log(sum exp((u - k) / t) / sum exp(-k / t))`` over the taps inside the image: a constant stays constant.
+    r"""Return :math:`t \log(\sum e^{(u - k)/t} / \sum e^{-k/t})` over the taps inside the image, which keeps constants.
 
-    The log-plus convolution of :func:`morphological_convolution` less that of zero (sign -1: with u reversed). It lies
-    between the least and greatest value of the taps, tends to the maximum of ``u - k`` for low temperatures (at most
-    ``t log N`` away, for N taps, if the centre costs nothing) and to the mean of u over the taps for high ones.
+    It is the log-plus convolution of :func:`morphological_convolution` minus that of zero (sign -1: of -u, negated). It
+    lies between the least and greatest value of the taps. For low temperatures it tends to the maximum of ``u - k``
+    (within :math:`t \log N` for N taps, if the centre costs nothing), for high ones to the mean of u over the taps.
 
     Args:
         u: signal [B,C,Or,H,W].
@@ -133,10 +135,11 @@ def _soft(
 def dilation_and_erosion(
     u: Tensor, dilation: Tensor, erosion: Tensor, backend: str | None = None
 ) -> tuple[Tensor, Tensor]:
-    """``max(u - dilation)`` and ``min(u + erosion)`` of one signal, as the morphological gradient needs.
+    """Return ``max(u - dilation)`` and ``min(u + erosion)`` of one signal, for example for a morphological gradient.
 
-    The same as two calls of :func:`morphological_convolution`; the Triton version reads the signal once for both. (The
-    dilation and erosion of a :class:`~pdegcnn.nn.PDELayer` follow one another, so they cannot share their input.)
+    The results equal those of two calls of :func:`morphological_convolution`; the Triton version reads the signal once
+    for both. (The dilation and erosion of a :class:`~pdegcnn.nn.PDELayer` follow one another, so they cannot share
+    their input.)
 
     Args:
         u: signal [B,C,Or,H,W].

@@ -1,7 +1,7 @@
 """The morphological convolution as torch operators.
 
 The forward operator remembers which row of taps holds the winning one, in the smallest integer type that holds the
-number of rows (that number itself says that no tap won). The backward operator finds the column of the winner again.
+number of rows (that number itself stands for no tap). The backward operator finds the column of the winner again.
 On a processor that notes the tap itself as fast, the Numba version remembers taps; no other version reads them.
 """
 
@@ -21,7 +21,7 @@ from pdegcnn.ops.morphology import torch_impl
 def morphology(
     u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str, periodic: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Value [B,C,Or,H,W] and rows of the winning taps of the same shape (empty unless ``keep``).
+    """Return the value [B,C,Or,H,W] and rows of the winning taps of the same shape (empty unless ``keep``).
 
     u may have more planes, a whole number for each orientation of the kernel.
     """
@@ -44,7 +44,7 @@ def _out_shape(u: Tensor, kernel: Tensor) -> tuple[int, ...]:
 def morphology_backward(
     grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in u and kernel, from the rows of the winning taps."""
+    """Return gradients in u and kernel, from the rows of the winning taps."""
     tensors = (x.contiguous() for x in (grad, rows, u, kernel))
     return implementation("morphology", backend).backward(*tensors, sign)
 
@@ -66,7 +66,7 @@ def _reading(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, b
 
 
 def _winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> Tensor:
-    """Numbers of the winning taps, int64, of the winners that the version for ``backend`` kept."""
+    """Return numbers of the winning taps, int64, of the winners that the version for ``backend`` kept."""
     module = implementation("morphology", "numba") if backend == "numba" else torch_impl
     return module.winning_taps(rows, u, kernel, sign)
 
@@ -98,7 +98,7 @@ def _(info, in_dims, u, kernel, sign, keep, backend, periodic=True):
 def morphology_pair(
     u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Dilation by one kernel, the rows of its winning taps, erosion by another of the same size, its rows."""
+    """Return dilation and erosion by kernels of one size, each with the rows of its winning taps."""
     module, u = implementation("morphology", backend), u.contiguous()
     kernels = [dilation.contiguous(), erosion.contiguous()]
     dtype = index_dtype(dilation.shape[2] * dilation.shape[3] + 1)

@@ -49,7 +49,7 @@ class GridTaps(Taps):
         """Return the least cost inside, reversed, ``[C,Or,H,W]``."""
         return self._beside_the_border(u, costs, lambda ones: self.largest(0 * ones, costs))
 
-    def dearer(self, costs: Tensor) -> Tensor:
+    def extra_cost(self, costs: Tensor) -> Tensor:
         """Return zero where the centre, which is never outside, costs least; else twice the range of the costs."""
         finite = torch.where(costs == torch.inf, -torch.inf, costs).flatten(2)
         least, centre = costs.flatten(2).amin(2), finite[..., finite.shape[2] // 2]
@@ -62,8 +62,8 @@ class GridTaps(Taps):
         return self.backend
 
     def _beside_the_border(self, u: Tensor, kernel: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
-        """``run`` of a signal of ones like one of u: of few pixels, for away from the border all are alike."""
-        if _transforms.is_tracing():  # sizes are tensors, of which no smaller one can be taken
+        """Return ``run`` of a signal of ones, on few pixels, because all away from the border are equal."""
+        if _transforms.is_tracing():  # sizes are tensors here and cannot be reduced
             return run(torch.ones_like(u[:1]))[0]
         axes = range(2 if self.periodic else 1, 4)
         sizes, shape = kernel.shape[1:], list(u.shape[1:])

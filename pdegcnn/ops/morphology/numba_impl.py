@@ -18,20 +18,20 @@ from pdegcnn.ops.morphology import torch_impl
 BLOCK, FEW = 2048, 512
 """Outputs of one inner loop, and pixels of a plane up to which it takes several signals."""
 NARROW, WIDE = 5, 15
-"""Rows of more taps than the first, up to the second, are compared at the taps that can win only: with a loop for each
-number of them, which longer rows would take minutes to compile for."""
+"""Rows of more taps than the first, up to the second, are compared only at the taps that can attain the maximum: with a
+loop for each number of them. Compiling these loops for longer rows would take minutes."""
 PARTS = 8
 """Most parts that the signals of a channel are cut into for several threads."""
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 
 
 def vector(width: int) -> int:
-    """Length of the vector that holds a row of taps."""
+    """Return the length of the vector that holds a row of taps."""
     return 1 << (width - 1).bit_length()
 
 
 def has_masks() -> bool:
-    """Whether the processor compares into masks (AVX-512): noting the winning tap then costs no more than its row."""
+    """Return whether the processor compares into masks (AVX-512), so noting the winning tap is as cheap as its row."""
     features = binding.get_host_cpu_features()
     return "NUMBA_CPU_NAME" not in os.environ and bool(features.get("avx512f") and features.get("avx512vl"))
 
@@ -40,14 +40,14 @@ FULL = has_masks()
 
 
 def keeps_taps(kernel: Tensor) -> bool:
-    """Whether winners are kept as taps, for which the backward pass need not look: where that is as fast and as small;
+    """Return whether winning taps are kept, which saves a search in backward: if this is as fast and as small;
     else as rows of taps.
     """
     return FULL and kernel[0, 0].numel() < 256
 
 
 def rows(width: int) -> str:
-    """Source of the row functions for one kernel width: all taps of a row in one expression; rows are noted."""
+    """Return the source of the row functions for one kernel width: a row is one expression; rows are noted."""
     return _source(width, False)
 
 
@@ -63,7 +63,7 @@ def _source(width: int, full: bool) -> str:
     if full:
         winners += "".join(f"    t{j} = index.dtype.type(number + {j})\n" for j in range(width))
     parts = NARROW < width <= WIDE
-    for skip in range(width // 2 + 1 if parts else 1):  # a loop for each part of the row that can win
+    for skip in range(width // 2 + 1 if parts else 1):  # a loop for each part of the row that can attain it
         condition = f"skip == {skip}" if parts else "True"
         branch = f"    if {condition}:\n"
         branch += "        for w in range(np.uint64(best.size)):\n"
@@ -83,7 +83,7 @@ ROW_NOTED = """            index[w] = number if s > b else index[w]
 
 
 def _best_of(taps: range) -> str:
-    """Source of the best of some taps of a row, and of what was best before."""
+    """Return the source of the best of some taps of a row, and of what was best before."""
     lines = f"            s = p[w + s{taps[0]}] - k{taps[0]}\n"
     for j in taps[1:]:
         lines += f"            v = p[w + s{j}] - k{j}\n            s = v if v > s else s\n"
@@ -91,7 +91,7 @@ def _best_of(taps: range) -> str:
 
 
 def _noted(taps: range) -> str:
-    """Source of the comparison tap by tap, which notes the winning one."""
+    """Return the source of the comparison tap by tap, which notes the winning one."""
     lines = "            b, t = best[w], index[w]\n"
     for j in taps:
         lines += f"            v = p[w + s{j}] - k{j}\n"
@@ -106,7 +106,7 @@ def _loops(kernel: Tensor) -> Any:
 def forward(
     u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype, periodic: bool
 ) -> tuple[Tensor, Tensor]:
-    """Values, and the rows of the winning taps, or these taps, where ``keep`` (else an empty tensor)."""
+    """Return values, and the rows of the winning taps, or these taps, where ``keep`` (else an empty tensor)."""
     batch, channels = u.shape[:2]
     together = signals_together(u, kernel)
     out = torch.empty((*u.shape[:2], kernel.shape[1], *u.shape[3:]), dtype=wide_dtype(u.dtype))
@@ -117,18 +117,18 @@ def forward(
 
 
 def winning_taps(winner: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
-    """Numbers of the winning taps, int64, of what :func:`forward` kept."""
+    """Return numbers of the winning taps, int64, of what :func:`forward` kept."""
     return winner.long() if keeps_taps(kernel) else torch_impl.winning_taps(winner, u, kernel, sign)
 
 
 def signals_together(u: Tensor, kernel: Tensor) -> int:
-    """How many signals of a channel are convolved in one loop: planes of few pixels alone do not fill it."""
+    """Return how many signals of a channel are convolved in one loop: planes of few pixels alone do not fill it."""
     pixels = u.shape[3] * (u.shape[4] + kernel.shape[4] // 2)
     return 1 if pixels > FEW else max(1, min(u.shape[0], BLOCK // pixels))
 
 
 def backward(grad: Tensor, winner: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
-    """Gradients in u and kernel, from what :func:`forward` kept."""
+    """Return gradients in u and kernel, from what :func:`forward` kept."""
     batch, channels, orientations = grad.shape[:3]
     parts, width = min(batch, PARTS), kernel.shape[-1]
     wide = widen(kernel)

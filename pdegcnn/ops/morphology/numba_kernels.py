@@ -21,7 +21,7 @@ FLAGS = {"contract", "nsz"}
 # rows: generic
 @njit(**PART)
 def row_value(best, p, k, step, skip):
-    """Improve ``best`` by one row of taps, ``step`` numbers apart, but for ``skip`` taps at either end."""
+    """Improve ``best`` by one row of taps, ``step`` numbers apart, except ``skip`` taps at either end."""
     for w in range(best.size):
         for j in range(skip, k.size - skip):
             value = p[w + j * step] - k[j]
@@ -30,7 +30,7 @@ def row_value(best, p, k, step, skip):
 
 @njit(**PART)
 def row_index(best, index, p, k, step, number, skip):
-    """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it won."""
+    """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it attains the maximum."""
     for w in range(best.size):
         for j in range(k.size):
             value = p[w + j * step] - k[j]
@@ -68,7 +68,7 @@ def first_greatest(typing, p, k, at, tap):
 
 @njit(**PART)
 def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
-    """Send grad [H,W] of one orientation to what won: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
+    """Send grad [H,W] of one orientation to the winning taps: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
     none = np.uint64(offset.size)
     for h in range(grad.shape[0]):
         base = np.uint64(h * columns)
@@ -96,7 +96,7 @@ def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
 
 @njit(**PART)
 def row_nan(best, index, p, k, step, number):
-    """Any tap may give NaN here; a NaN that is met first stays."""
+    """Compare taps that may give NaN; the first NaN stays."""
     for j in range(k.size):
         if k[j] != np.inf:
             for w in range(best.size):
@@ -108,7 +108,7 @@ def row_nan(best, index, p, k, step, number):
 
 @njit(**PART)
 def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
-    """Return the same where a tap may be absent or give NaN; the first NaN of a row wins."""
+    """Return the same where a tap may be absent or give NaN; the first NaN of a row is kept."""
     for h in range(grad.shape[0]):
         for w in range(grad.shape[1]):
             row = np.int64(winner[h, w])
@@ -125,7 +125,7 @@ def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
 
 @njit(**PART, fastmath={"nnan", "nsz", "reassoc"})
 def extremes(u):
-    """Smallest and largest entry where none is NaN."""
+    """Compute the smallest and largest entry where none is NaN."""
     low = high = u[0]
     for w in range(np.uint64(u.size)):
         low = u[w] if u[w] < low else low
@@ -135,7 +135,7 @@ def extremes(u):
 
 @njit(**PART)
 def has_nan(u):
-    """Whether an entry is NaN."""
+    """Return whether an entry is NaN."""
     count = np.int32(0)
     for w in range(np.uint64(u.size)):
         count += np.int32(u[w] != u[w])
@@ -182,16 +182,18 @@ def fill_frame(frame, u, b, c, count, sign, kernel):
 
 @njit(**PART)
 def frame_size(planes, height, width, kernel, count):
-    """Length of the frame for ``count`` signals, with some room for whole vectors at its end."""
+    """Compute the length of the frame for ``count`` signals, with some room for whole vectors at its end."""
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
     return ((planes * (height + top) + top) * (width + left) + 2 * left) * count + VECTOR + LANES
 
 
 @njit(**PART)
 def classify(kind, skip, k, low, high, nans):
-    """Per row of taps: 0 cannot win, 1 ordinary, 2 NaN is possible; how many taps at either end of it cannot win.
+    """Classify rows of taps: 0 cannot attain the maximum, 1 ordinary, 2 NaN is possible.
 
-    A tap whose best case is below the worst case of the centre tap, which is never outside, cannot win.
+    Also count the taps at either end that cannot attain it.
+
+    A tap whose best case is below the worst case of the centre tap, which is never outside, cannot attain it.
     """
     ko, kh, kw = k.shape
     floor = low - k[ko // 2, kh // 2, kw // 2]
@@ -214,7 +216,7 @@ def convolve_rows(frame, k, kind, skip, plane, first, lines, height, line, step,
     """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
 
     ``plane`` is the place of the first pixel, ``line`` the length of a row. Tap rows that lie outside are passed over,
-    but for the rest of a vector, which reads what is outside.
+    except for the rest of a vector, which reads what is outside.
     """
     kh, top, left = k.shape[0], k.shape[0] // 2, k.shape[1] // 2
     for i in range(kh):
@@ -256,7 +258,7 @@ def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop)
             classify(kind, skip, k, low, high, nans)
             for first in range(0, height, block):
                 lines = min(block, height - first)
-                size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; what is too much is not read
+                size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; the surplus is not read
                 best, index = best_buffer[:size], index_buffer[:size]
                 best[:] = -np.inf
                 index[:] = ko * kh * EACH
@@ -298,7 +300,7 @@ def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start
     batch, channels, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = sums.shape[0], kh // 2, kw // 2
-    columns, rows, single = width + left, height + top, np.int64(1)  # a literal would be compiled for again
+    columns, rows, single = width + left, height + top, np.int64(1)  # a literal would cause another compilation
     signal = np.full(frame_size(planes, height, width, kernel, single), -np.inf).astype(u.dtype)
     frame = np.empty(signal.size, grad.dtype)
     offset = np.empty((orientations, ko * kh * EACH), np.uint64)

@@ -12,12 +12,12 @@ from torch import Tensor
 def morphological_convolution(
     u: Tensor, kernel: Tensor, sign: int = +1, stride: int = 1, periodic: bool = True
 ) -> Tensor:
-    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
+    """Return ``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of a turned kernel.
 
     ``out[b,c,o,h,w] = max over (do,dh,dw) of u[b,c,(stride*o+do) mod planes,h+dh,w+dw] - kernel[c,o,do,dh,dw]``; taps
-    outside the image, and without ``periodic`` beyond the first and last plane, never win. Ties go to the first tap in
-    the order (do, dh, dw). A kernel entry of +inf means that the tap is absent; an output that no tap reaches is -inf
-    and has no gradient. A tap that is present and gives NaN makes the output NaN (the first such tap receives the
+    outside the image, and without ``periodic`` beyond the first and last plane, are left out. Ties go to the first tap
+    in the order (do, dh, dw). A kernel entry of +inf means that the tap is absent; an output without taps is -inf and
+    has no gradient. A tap that is present and gives NaN makes the output NaN (the first such tap receives the
     gradient).
     """
     if sign == -1:
@@ -39,7 +39,7 @@ def morphological_convolution(
 def log_plus(
     u: Tensor, kernel: Tensor, temperature: Tensor, sign: int = +1, mean: bool = False, periodic: bool = True
 ) -> Tensor:
-    """``t log sum exp((u - k) / t)`` (sign +1) or ``-t log sum exp(-(u + k) / t)`` (sign -1) over the same taps.
+    """Return ``t log sum exp((u - k) / t)`` (sign +1) or ``-t log sum exp(-(u + k) / t)`` (sign -1) over the same taps.
 
     With ``mean`` the sum is divided by that of ``exp(-k / t)``. The temperature t is [] or [C].
     """

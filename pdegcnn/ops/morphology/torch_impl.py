@@ -18,7 +18,7 @@ CHUNK = 2**17
 def forward(
     u: Tensor, kernel: Tensor, sign: int, keep: bool, index_dtype: torch.dtype, periodic: bool
 ) -> tuple[Tensor, Tensor]:
-    """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
+    """Return values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
     dtype = wide_dtype(u.dtype)
     rows = kernel.shape[2] * kernel.shape[3]
     weights = kernel.to(dtype)
@@ -38,7 +38,7 @@ def forward(
 def _best(
     u: Tensor, weights: Tensor, winner: Tensor | None, absent: list[bool], ordinary: bool, periodic: bool
 ) -> Tensor:
-    """Greatest ``u - k``; writes the rows of the first taps that reach it into ``winner``.
+    """Return the greatest ``u - k``; write the rows of the first taps that attain it into ``winner``.
 
     NaN cannot occur where ``ordinary``.
     """
@@ -66,8 +66,9 @@ def _best(
 
 
 def _places(rows: Tensor, sizes: Sequence[int], planes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Per output: flat position in [planes*H] of the line that a row of taps reads, that of the row in [Or*KO*KH], and
-    whether the row exists and its line is inside.
+    """Return flat indices in [planes*H] of the lines that rows of taps read, and of the rows in [Or*KO*KH].
+
+    The third result says whether the row exists and its line is inside.
     """
     orientations, height, _ = rows.shape[-3:]
     ko, kh = sizes[:2]
@@ -81,7 +82,10 @@ def _places(rows: Tensor, sizes: Sequence[int], planes: int) -> tuple[Tensor, Te
 
 
 def winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
-    """Numbers of the winning taps, int64 like ``rows``, which hold the rows that they are in; none is KO*KH*KW."""
+    """Return numbers of the winning taps, int64 like ``rows``, which hold their rows.
+
+    KO*KH*KW stands for none.
+    """
     ko, kh, kw = kernel.shape[2:]
     width = u.shape[-1]
     line, entry, exists = _places(rows, kernel.shape[2:], u.shape[2])
@@ -102,7 +106,7 @@ def winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
 
 
 def _sources(taps: Tensor, sizes: Sequence[int], planes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Per output: flat source position in [planes*H*W], flat kernel position in [Or*(taps)], and whether a tap won."""
+    """Return flat source positions in [planes*H*W] and kernel positions in [Or*(taps)], and whether a tap won."""
     kw, width = sizes[2], taps.shape[-1]
     line, entry, won = _places(taps // kw, sizes, planes)
     tap = taps % kw
@@ -111,7 +115,7 @@ def _sources(taps: Tensor, sizes: Sequence[int], planes: int) -> tuple[Tensor, T
 
 
 def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
-    """Gradients in u and kernel."""
+    """Return gradients in u and kernel."""
     sizes = kernel.shape[2:]
     source, entry, won = _sources(winning_taps(rows, u, kernel, sign), sizes, u.shape[2])
     flow = torch.where(won, widen(grad), 0)

@@ -2,10 +2,10 @@
 # (kernels declare tl.constexpr and are launched with plain numbers; Triton has no wheels for some systems)
 """Morphological convolution in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
-The signal is copied once into a frame of infinity that never wins; the kernels of ``triton_source.py`` then find values
+The signal is copied once into a frame that is never the maximum; the kernels of ``triton_source.py`` then find values
 and the row of each winning tap without a mask; the backward pass begins by finding its column. Signals that hold NaN
 or infinity, kernels that hold NaN or -inf, and kernels too large to write out are walked over tap by tap. Gradients
-are gathered, never scattered: hence no atomics in sums and the same bits in every run.
+are gathered, never scattered, without atomics, so sums have the same bits in every run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEPS = 32
 
 @triton.jit
 def _difference(p, q, SIGN: tl.constexpr):
-    """Return what a tap gives; an absent one, of weight infinity, never wins."""
+    """Return what a tap gives; -infinity for an absent one, of weight infinity."""
     weight = tl.load(q)
     return tl.where(weight == float("inf"), float("-inf"), SIGN * tl.load(p) - weight)
 
@@ -113,7 +113,7 @@ def _walk(
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Tap by tap, with masks and with NaN and infinity as ``reference.py`` has them: a block of pixels of one plane.
+    """Compute a block of pixels of one plane tap by tap, with NaN and infinity as in ``reference.py``.
 
     Unless ALL, only the planes whose signal or kernel may give NaN, and ``groups`` programs share a plane.
     """
@@ -172,7 +172,7 @@ def _backward_signal(
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Return what each source won, for kernels too large to write out."""
+    """Return the gradient of each source, for kernels too large to write out."""
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     plane = tl.program_id(0) // blocks
@@ -207,7 +207,7 @@ def _backward_kernel(
     TAPS: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Return what each kernel entry won, for kernels too large to write out."""
+    """Return the gradient of each kernel entry, for kernels too large to write out."""
     plane = tl.program_id(0).to(tl.int64)
     tap = tl.program_id(1) * TAPS + tl.arange(0, TAPS)
     total = tl.zeros([TAPS], tl.float64)
@@ -220,7 +220,10 @@ def _backward_kernel(
 
 
 def written_out(u: Tensor, size: Sequence[int]) -> bool:
-    """Whether the kernels that are written for one size can run; they number the planes of one signal in 32 bits."""
+    """Return whether the kernels that are written for one size can run.
+
+    They number the planes of one signal in 32 bits.
+    """
     channels, planes, height, width = u.shape[1:]
     room = planes * (height + size[1] + ROWS) * (width + size[2])
     return size[1] * size[2] <= triton_source.MOST_TAPS and size[0] <= 16 and room < 2**31 and channels < 2**15
@@ -233,14 +236,14 @@ def _module(name: str, *arguments: object) -> ModuleType:
 
 
 def _frame(x: Tensor, size: Sequence[int], dtype: torch.dtype, empty: float, special: Tensor | None = None) -> Tensor:
-    """Planes with half a kernel of ``empty`` around them."""
+    """Pad planes by half a kernel of ``empty``."""
     return frame(x, x.shape[-2], size[1:], (size[1] // 2, size[2] // 2), dtype, empty, special)
 
 
 def forward(
     u: Tensor, kernel: Tensor, sign: int, keep: bool, row_dtype: torch.dtype, periodic: bool
 ) -> tuple[Tensor, Tensor]:
-    """Values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
+    """Compute values, and the rows of the winning taps where ``keep`` (else an empty tensor)."""
     size = tuple(kernel.shape[2:])
     out = u.new_empty(*u.shape[:2], kernel.shape[1], *u.shape[3:])
     winner = torch.empty(out.shape if keep else (0,), dtype=row_dtype, device=u.device)
@@ -259,7 +262,7 @@ def forward(
 def _by_strips(
     framed: Tensor, kernel: Tensor, out: Tensor, winner: Tensor, sign: int, keep: bool, periodic: bool
 ) -> None:
-    """Values and winners of ordinary signals."""
+    """Compute values and winners of ordinary signals."""
     batch, channels, orientations, height, width = out.shape
     size = tuple(kernel.shape[2:])
     block = lanes(batch * width)
@@ -285,7 +288,7 @@ def _tap_by_tap(
     periodic: bool,
     everything: bool,
 ) -> None:
-    """Values and winners of the signals that are ``special`` (with ``everything``, of all) and of such kernels."""
+    """Compute values and winners of ``special`` signals and kernels (with ``everything``, of all)."""
     batch, channels, orientations, height, width = out.shape
     size = kernel.shape[2:]
     stride = u.shape[2] // orientations
@@ -303,7 +306,7 @@ def _tap_by_tap(
 
 
 def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
-    """Gradients in u and kernel, from the rows of the winning taps."""
+    """Compute gradients in u and kernel, from the rows of the winning taps."""
     grad_u, sizes = torch.empty_like(u), list(kernel.shape[2:])
     with torch.cuda.device_of(grad):
         if written_out(u, sizes):
@@ -315,7 +318,7 @@ def backward(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -
 
 
 def _winning_taps(rows: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
-    """Numbers of the winning taps, whose rows are known."""
+    """Compute numbers of the winning taps, whose rows are known."""
     batch, channels, orientations, height, width = rows.shape
     size, block = tuple(kernel.shape[2:]), lanes(batch * width)
     framed = _frame(u, size, torch.promote_types(u.dtype, torch.float32), -sign * float("inf"))
@@ -357,7 +360,7 @@ def _gather_by_strips(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: Te
 
 
 def _gather_tap_by_tap(grad: Tensor, winner: Tensor, sizes: list[int], grad_u: Tensor) -> Tensor:
-    """As :func:`_gather_by_strips`, for kernels too large to write out."""
+    """Do the same as :func:`_gather_by_strips` for kernels too large to unroll."""
     batch, channels, orientations, height, width = grad.shape
     planes, number = batch * channels * orientations, sizes[0] * sizes[1] * sizes[2]
     sums = torch.empty(batch, channels, orientations, *sizes, dtype=torch.float64, device=grad.device)

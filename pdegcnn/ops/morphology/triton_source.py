@@ -1,6 +1,6 @@
 """Source text of the Triton kernels of the morphological convolution, one for each size of the kernel.
 
-A thread holds a few rows of one column of the output, each in a variable of its own, so that a value that was loaded
+A thread holds a few rows of one column of the output, each in a separate variable, so that a value that was loaded
 serves every row of taps that reads it. Taps are written out, without loops. Where winners are wanted, only the row of
 the winning tap is kept on the way: one comparison for each row of taps. The signal comes in a frame that is
 padded and as high as a whole number of strips, so that no load needs a mask.
@@ -77,10 +77,10 @@ def forward(size: tuple[int, int, int], rows: int, sign: int, keep: bool, dtype:
 
 
 def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
-    """Return a module with ``backward_signal(frame, winners, out, sizes)``: each source sums what it won.
+    """Return a module with ``backward_signal(frame, winners, out, sizes)``, for the gradient of each source.
 
-    ``frame`` holds gradients of outputs and ``winners`` their winning taps, both padded; a gradient that was loaded
-    serves every source that it may belong to.
+    It sums the gradients of the maxima that the source attains. ``frame`` holds gradients of outputs and ``winners``
+    their winning taps, both padded; a gradient that was loaded serves every source that it may belong to.
     """
     ko, kh, kw = size
     text = f"Gradient in the signal for {ko}x{kh}x{kw} taps, strips of {rows} rows, {dtype}."
@@ -92,7 +92,7 @@ def backward_signal(size: tuple[int, int, int], rows: int, dtype: str) -> str:
     ]
     lines += [f"    total{r} = tl.zeros([BLOCK], tl.{dtype})" for r in range(rows)]
     lines += [
-        f"    start = (o + {ko // 2}) % stride  # outputs are at every so many planes",
+        f"    start = (o + {ko // 2}) % stride  # outputs are at every stride-th plane",
         f"    turned = (o + {ko // 2} - start) // stride % orientations",
         f"    for a in range(start, {ko}, stride):",
         "        p, q = frame + corner + turned * area, winners + corner + turned * area",

@@ -17,7 +17,7 @@ from pdegcnn.ops.ring_morphology import torch_impl
 def ring_morphology(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Value [B,C,F,G,n] and winning taps of the same shape (empty unless ``keep``)."""
+    """Return the value [B,C,F,G,n] and winning taps of the same shape (empty unless ``keep``)."""
     dtype = index_dtype(longest + 1)
     return implementation("ring_morphology", backend).forward(
         u.contiguous(), kernel.contiguous(), taps, start, sign, keep, dtype
@@ -34,7 +34,7 @@ def _(u, kernel, taps, start, longest, sign, keep, backend):
 def ring_morphology_backward(
     grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int, sign: int, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in u and kernel [C,kernels,S], from the winning taps."""
+    """Return gradients in u and kernel [C,kernels,S], from the winning taps."""
     grad_u, sums = implementation("ring_morphology", backend).backward(grad.contiguous(), winner, taps, start, kernels)
     return grad_u, -sign * sums
 

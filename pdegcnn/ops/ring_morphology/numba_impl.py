@@ -20,7 +20,7 @@ FEW = 8
 def forward(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, sign: int, keep: bool, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
+    """Return values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
     loops = _jit.specialise(LOOPS, None, 0)
     batch, channels, _, _, length = u.shape
     alike = kernel.shape[1] == 1
@@ -44,7 +44,7 @@ def forward(
 
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
-    """Gradient in u, and the sum of ``grad`` over the places each kernel entry won, ``[C,kernels,S]``."""
+    """Return the gradient in u, and the sum of ``grad`` over the outputs of each kernel entry, ``[C,kernels,S]``."""
     loops = _jit.specialise(LOOPS, None, 0)
     channels = grad.shape[1]
     grad_u = torch.empty(grad.shape, dtype=wide_dtype(grad.dtype))

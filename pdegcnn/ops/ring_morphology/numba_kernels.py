@@ -105,7 +105,7 @@ def compare(line, offset, cost, count, best, index, wide, keep):
 
 @njit(**PART, fastmath=FLAGS)
 def line_costs(best, index, p, k, tap):
-    """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it won."""
+    """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it attains the maximum."""
     for w in range(np.uint64(best.size)):
         v = p[w] - k[w]
         index[w] = tap if v > best[w] else index[w]
@@ -114,7 +114,7 @@ def line_costs(best, index, p, k, tap):
 
 @njit(**PART)
 def line_nan(best, index, p, k, tap):
-    """Any place may give NaN here; a NaN that is met first stays."""
+    """Compare places that may give NaN; the first NaN stays."""
     for w in range(best.size):
         cost = k[w % k.size]
         if cost != np.inf:
@@ -126,7 +126,7 @@ def line_nan(best, index, p, k, tap):
 
 @njit(**PART)
 def not_ordinary(k):
-    """Whether a cost of two axes is NaN or -inf."""
+    """Return whether a cost of two axes is NaN or -inf."""
     for s in range(k.shape[0]):
         for f in range(k.shape[1]):
             if not k[s, f] > -np.inf:
@@ -159,10 +159,10 @@ def fill(frame, low, high, u, sign):
 
 @njit(**PART)
 def select(offset, cost, number, plane, place, k, f, low, high, stride):
-    """Offsets in the frame, costs and numbers of the taps that can win somewhere; returns how many.
+    """Compute offsets in the frame, costs and numbers of the taps that can be a maximum; return how many.
 
-    A tap whose best case is below the worst case of the first one cannot win. ``plane`` numbers the rings that taps of
-    the first fibre sample read, and ``place`` where they begin to; from one ring to the next these are ``stride``.
+    A tap whose best case is below the worst case of the first one cannot be a maximum. ``plane`` has the numbers of the
+    rings that taps of the first fibre sample read, and ``place`` their first samples; rings are ``stride`` apart.
     """
     fibre, rings = low.shape
     lows, highs, count = low.reshape(-1), high.reshape(-1), 0
@@ -179,7 +179,7 @@ def select(offset, cost, number, plane, place, k, f, low, high, stride):
 
 @njit(**PART)
 def write(out, winner, best, index, number, at, c, f, g, one, none, keep, nans, size):
-    """Write the results of a ring to their places; where nothing beat -inf, no tap won."""
+    """Write the results of a ring to their places; outputs of -inf have no winning tap."""
     for i in range(size):
         row = out[at + i, c, f, g]
         for j in range(np.uint64(row.size)):
@@ -238,7 +238,10 @@ def forward_rings(u, kernel, taps, start, out, winner, keep, none, sign, size, f
 
 @njit(**ENTRY)
 def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first, last):
-    """Rings of one point and few signals: planes of u [B*C,P,F] with kernel [C,S,F]; the inner axis is the fibre."""
+    """Convolve rings of one point with few signals: planes of u [B*C,P,F] with kernel [C,S,F].
+
+    The inner axis is the fibre.
+    """
     _, points, fibre = u.shape
     frame = np.empty((points, 2 * fibre), u.dtype)
     best, index = np.empty(fibre, u.dtype), np.empty(fibre, np.int32)
@@ -267,7 +270,10 @@ def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first,
 
 @njit(**ENTRY)
 def backward(grad, winner, taps, start, none, grad_u, sums, first, last):
-    """Channels ``first`` to ``last``: send grad [B,C,F,G,n] to the winning taps, and sum it into sums [C,kernels,S]."""
+    """Compute gradients of channels ``first`` to ``last``.
+
+    Send grad [B,C,F,G,n] to the winning taps, and sum it into sums [C,kernels,S].
+    """
     batch, _, fibre, rings, length = grad.shape
     kernels = sums.shape[1]
     ring, around, along = taps[:, 0] * length, taps[:, 1].copy(), taps[:, 2].copy()

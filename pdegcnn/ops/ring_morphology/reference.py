@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def ring_morphology(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, sign: int = +1) -> Tensor:
-    """``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of each ring.
+    """Return ``max(u - k)`` (sign +1) or ``min(u + k)`` (sign -1) over the taps of each ring.
 
     ``out[b,c,f,g,j] = max over s in start[g]..start[g+1] of u[b,c,(f+df) mod F,ring,(j+dj) mod n] - kernel[c,f,s]``
     with ``(ring, df, dj) = taps[s]``. Ties go to the first tap; an entry of +inf means that the tap is absent there;

@@ -11,7 +11,7 @@ from pdegcnn._dtypes import wide_dtype
 def forward(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, sign: int, keep: bool, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
+    """Return values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
     dtype = wide_dtype(u.dtype)
     source, weights = sign * u.to(dtype), kernel.to(dtype)
     fibre, _, length = u.shape[2:]
@@ -36,7 +36,7 @@ def forward(
 
 
 def sources(winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Per output: flat source position in [F*G*n], flat kernel position in [kernels*S], and whether a tap won."""
+    """Return flat source positions in [F*G*n], kernel positions in [kernels*S], and whether a tap won."""
     fibre, rings, length = winner.shape[2:]
     won = winner != torch.iinfo(winner.dtype).max
     f, g, j = torch.meshgrid(*(torch.arange(n, device=winner.device) for n in winner.shape[2:]), indexing="ij")
@@ -48,7 +48,7 @@ def sources(winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[
 
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
-    """Gradient in u, and the sum of ``grad`` over the places each kernel entry won, ``[C,kernels,S]``."""
+    """Return the gradient in u, and the sum of ``grad`` over the outputs of each kernel entry, ``[C,kernels,S]``."""
     dtype = wide_dtype(grad.dtype)
     position, entry, won = sources(winner, taps, start, kernels)
     flow = torch.where(won, grad.to(dtype), 0)

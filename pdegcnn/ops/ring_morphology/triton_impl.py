@@ -3,9 +3,9 @@
 """Max-plus convolution on rings in Triton, for CUDA (and under ``TRITON_INTERPRET=1`` for tests).
 
 One program owns a block of one fibre layer and walks the lists of its rings in step, so ties go to the first tap as
-in every backend. Gradients are gathered, never scattered: each source looks up the outputs that it may have won, by
-lists of taps sorted by the ring they read; each kernel entry sums what it won. Hence no atomics and the same bits in
-every run.
+in every backend. Gradients are gathered, never scattered: each source looks up the outputs whose maximum it may be, by
+lists of taps sorted by the ring they read; each kernel entry sums those of its outputs. There are no atomics, so
+every run has the same bits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from pdegcnn.ops.triton_strips import wide
 
 BLOCK, TAPS, CHUNK = 256, 32, 64
 
@@ -84,7 +86,7 @@ def _backward_signal(
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """``order`` lists taps by the ring they read, from ``readers``; ``owner`` is the ring that a tap belongs to."""
+    """Pull gradients to the signal; ``order`` lists taps by the ring they read, ``owner`` is the ring of a tap."""
     points = rings * length
     blocks = tl.cdiv(points, BLOCK)
     layer = tl.program_id(0) // blocks
@@ -141,15 +143,10 @@ def _backward_kernel(
     tl.store(sums + tl.program_id(0).to(tl.int64) * number + tap, total, mask=real)
 
 
-def wide(dtype: torch.dtype) -> tl.dtype:
-    """Type to compute in."""
-    return tl.float64 if dtype == torch.float64 else tl.float32
-
-
 def forward(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, sign: int, keep: bool, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
+    """Compute values, and the winning taps (numbered within their ring) where ``keep`` (else an empty tensor)."""
     batch, channels, fibre, rings, length = u.shape
     out, winner = torch.empty_like(u), torch.empty(u.shape if keep else (0,), dtype=index_dtype, device=u.device)
     with torch.cuda.device_of(u):
@@ -166,7 +163,7 @@ def forward(
 
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
-    """Gradient in u, and the sum of ``grad`` over the places each kernel entry won, ``[C,kernels,S]``."""
+    """Compute the gradient in u, and the sum of ``grad`` over the outputs of each kernel entry, ``[C,kernels,S]``."""
     batch, channels, fibre, rings, length = grad.shape
     number, grad_u = len(taps), torch.empty_like(grad)
     sums = torch.empty(batch, channels, kernels, number, dtype=torch.float64, device=grad.device)

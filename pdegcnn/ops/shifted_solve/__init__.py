@@ -1,4 +1,4 @@
-"""Solution of ``(1 + t S) x = b`` for many fields on a mesh at once: implicit steps of diffusion."""
+"""Solution of :math:`(1 + t S) x = b` for many fields on a mesh at once: implicit steps of diffusion."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BACKENDS = _backend.declare("shifted_solve", "numba", "torch")
 
 
 class Equation(NamedTuple):
-    """What does not change in the equation.
+    """The constant part of the equation :math:`(1 + t S) x = b`.
 
     Args:
         stencil: S, Hermitian and positive semidefinite, one field, float64, each row sorted by columns.
-        sizes: vertex counts of the meshes that the stencil holds one after the other.
-        tolerance: what is left of the right-hand side when a system is solved.
-        backend: of the solver and of the products with S.
+        sizes: vertex counts of the meshes that the stencil holds consecutively.
+        tolerance: relative residual at which a system counts as solved.
+        backend: backend of the solver and of the products with S.
     """
 
     stencil: Stencil
@@ -57,7 +57,7 @@ class _Solve(Function):
         _transforms.refuse_batches("gauge.Diffusion(method='implicit')", *grads)
         solution, time = ctx.saved_tensors
         equation: Equation = ctx.equation
-        if torch.is_grad_enabled():  # the adjoint by this function, which can be differentiated again
+        if torch.is_grad_enabled():  # the adjoint uses this function, so it is differentiable again
             adjoint: Tensor = _Solve.apply(grads[0], time, equation)
         else:
             adjoint = equation.solve(grads[0], time)
@@ -81,21 +81,21 @@ def shifted_solve(
     tolerance: float = 1e-14,
     backend: str | None = None,
 ) -> Tensor:
-    """Solve ``(1 + t S) x = b`` for every channel with its own t, on every mesh by itself.
+    """Solve :math:`(1 + t S) x = b` for every channel with its own t, separately on every mesh.
 
     Args:
         right: real and imaginary parts of b, ``[B,V,2,C]``, float64.
         time: t >= 0 of each complex channel, ``[C]``; or ``[2,C]``, where the parts are real channels of a real S.
         stencil: S, Hermitian and positive semidefinite, one field, float64, each row sorted by columns.
-        sizes: vertex counts of the meshes that the stencil holds one after the other.
-        tolerance: size of what is left of the equation, relative to b, at which a system is solved.
+        sizes: vertex counts of the meshes that the stencil holds consecutively.
+        tolerance: residual, relative to b, at which a system counts as solved.
         backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
 
     Returns:
-        Solutions, ``[B,V,2,C]``; differentiable any number of times, in reverse mode. NaN where b is not finite.
+        Solutions ``[B,V,2,C]``; differentiable any number of times, in reverse mode. NaN if b is not finite.
 
     Raises:
-        ValueError: for shapes or backend that do not fit.
+        ValueError: if shapes or the backend do not fit.
         TypeError: for a dtype other than float64.
     """
     _checks.signal("right", right, 4, "[B,V,2,C]")

@@ -18,12 +18,12 @@ WIDTH = 16
 
 
 def constants(parts: int) -> str:
-    """Source of the constants for numbers of ``parts`` reals."""
+    """Return the source of the constants for numbers of ``parts`` reals."""
     return f"LANES, PARTS = {WIDTH // parts}, {parts}\n\n\n"
 
 
 def solve(right: Tensor, time: Tensor, stencil: Stencil, tolerance: float, sizes: Sequence[int]) -> Tensor:
-    """Solution for right-hand sides ``[B,V,2,C]`` and times ``[C]`` or, for real channels, ``[2,C]``."""
+    """Return the solution for right-hand sides ``[B,V,2,C]`` and times ``[C]`` or, for real channels, ``[2,C]``."""
     real = time.ndim == 2
     fields = right.flatten(2).unsqueeze(2) if real else right
     times, parts = time.flatten(), fields.shape[2]

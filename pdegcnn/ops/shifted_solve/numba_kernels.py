@@ -2,7 +2,7 @@
 
 Conjugate gradients with symmetric successive over-relaxation as preconditioner, in the form that needs the two sweeps
 and no further product (Eisenstat 1981): the sweep from below and that from above read each pair once. All lanes take
-part in one vector operation; a lane that is done stands still.
+part in one vector operation; finished lanes no longer change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def add_pair(total, a, b, row):
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def from_above(stencil, base, fields, ratio, time, omega):
-    """``p = r + ratio p``, and ``q = H (D + U)^-1 p``, by rows from the last to the first."""
+    """Compute ``p = r + ratio p``, and ``q = H (D + U)^-1 p``, by rows from the last to the first."""
     start, columns, values = stencil
     residual, p, q, _, _, _, h = fields
     total = np.empty((PARTS, LANES), p.dtype)
@@ -50,7 +50,10 @@ def from_above(stencil, base, fields, ratio, time, omega):
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def from_below(stencil, base, fields, time, omega, along):
-    """``image = A p`` in the preconditioned system, by rows from the first to the last; ``along = p . image``."""
+    """Compute ``image = A p`` in the preconditioned system, by rows from the first to the last.
+
+    ``along = p . image``.
+    """
     start, columns, values = stencil
     _, p, q, k, image, _, h = fields
     total = np.empty((PARTS, LANES), p.dtype)
@@ -86,7 +89,7 @@ def advance(fields, length, square):
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def begin(stencil, base, right, diagonal, time, fields, omega, goal):
-    """Scales ``H``, relaxation, first residual ``(D + L)^-1 H right``; the square of the norm to be reached in it.
+    """Compute scales ``H``, relaxation, first residual ``(D + L)^-1 H right`` and the squared norm to be reached.
 
     The norm of what is left in the equation itself is at most that residual's times the norms of ``D + L`` and ``1/H``.
     """
@@ -155,7 +158,7 @@ def solve_part(stencil, base, right, diagonal, time, tolerance, most, fields):
 
 @njit(cache=True, nogil=True)
 def solve(right, time, order, stencil, diagonal, tolerance, most, bounds, out, first, last):
-    """Items ``first`` to ``last``: signals, meshes and groups of LANES channels of right and out [B,V,PARTS,C].
+    """Compute items ``first`` to ``last``: signals, meshes and groups of LANES channels of right and out [B,V,PARTS,C].
 
     ``time [C]``; ``order``: the channels by their times, for those alike end together; ``bounds``: the first vertex of
     every mesh and their number.

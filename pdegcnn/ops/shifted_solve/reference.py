@@ -45,7 +45,7 @@ class _Parts:
         return sums.index_select(1, self.part) if self.several else sums
 
     def going(self, wanted: Tensor, steps: int) -> Tensor:
-        """Where a system wants to go on and its mesh allows for more steps."""
+        """Return which systems need more steps and are on meshes that allow for them."""
         return wanted & (self.most > steps) if self.several else wanted
 
 
@@ -67,7 +67,7 @@ def conjugate_gradients(
     goal = tolerance**2 * parts.sum(right * right)
     for steps in range(max(sizes) + MORE):
         going = parts.going(parts.sum(residual * residual) > goal, steps)
-        if not bool(going.any()):  # systems with a NaN stand still and leave the others to go on
+        if not bool(going.any()):  # systems with a NaN stop, the others continue
             break
         image = step + time * transport_gather(step.unsqueeze(2), stencil)
         along = parts.sum(step * image)

@@ -1,4 +1,4 @@
-"""Sums over neighbour lists of complex fields, each neighbour times a fixed factor: transport, filters, Laplacians."""
+"""Sums of complex fields over neighbour lists with fixed factors: transport, filters and Laplacians on meshes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BACKENDS = _backend.declare("transport_gather", "numba", "triton", "torch")
 
 
 class Stencil(NamedTuple):
-    """Factors on a list of pairs (v, w) sorted by v that holds (w, v) with each (v, w).
+    """Factors on a list of pairs (v, w), sorted by v, that contains (w, v) for each (v, w).
 
-    Args:
-        start: first pair of each vertex and the number of pairs, ``[V+1]``, long.
+    Attributes:
+        start: index of the first pair of each vertex, then the number of pairs, ``[V+1]``, long.
         columns: w, ``[E]``, long.
         values: real and imaginary part of the factors of K fields, ``[E,K,2]``.
-        back: conjugate factors of the reversed pairs, ``[E,K,2]``: what the adjoint needs.
+        back: conjugate factors of the reversed pairs, ``[E,K,2]``, for the adjoint.
     """
 
     start: Tensor
@@ -33,7 +33,7 @@ class Stencil(NamedTuple):
 
 
 def transport_gather(fields: Tensor, stencil: Stencil, backend: str | None = None) -> Tensor:
-    """``out[b,v] = sum over pairs (v,w) and fields k of factor[(v,w),k] * fields[b,w,k]``.
+    r"""Return :math:`out_{b,v} = \sum_{(v,w),k} factor_{(v,w),k}\, fields_{b,w,k}` over pairs and fields.
 
     Args:
         fields: real and imaginary parts of K complex fields of C channels, ``[B,V,K,2,C]``.
@@ -41,12 +41,12 @@ def transport_gather(fields: Tensor, stencil: Stencil, backend: str | None = Non
         backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
 
     Returns:
-        Real and imaginary parts, ``[B,V,2,C]``. Linear; derivatives of any order in ``fields``. No copy of the fields
-        on the pairs is made or kept.
+        Real and imaginary parts, ``[B,V,2,C]``. Linear; derivatives of any order in ``fields``. Memory does not grow
+        with the number of pairs.
 
     Raises:
-        ValueError: for shapes or backend that do not fit.
-        TypeError: for a tensor that is not floating-point, or dtypes that differ.
+        ValueError: if shapes or the backend do not fit.
+        TypeError: if a tensor is not floating-point, or dtypes differ.
     """
     _checks.signal("fields", fields, 5, "[B,V,K,2,C]")
     vertices, pairs = stencil.start.numel() - 1, stencil.columns.numel()

@@ -20,7 +20,7 @@ def _(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tens
 
 @operator("pdegcnn::transport_spread")
 def spread(grad: Tensor, start: Tensor, columns: Tensor, values: Tensor, back: Tensor, backend: str) -> Tensor:
-    """Adjoint, ``[B,V,2,C] -> [B,V,K,2,C]``."""
+    """Compute the adjoint, ``[B,V,2,C] -> [B,V,K,2,C]``."""
     return implementation("transport_gather", backend).spread(grad.contiguous(), start, columns, back)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def to_rows(field: Tensor) -> Tensor:
-    """``[B,C,V]`` to rows of reals: ``[B,V,C]``, or ``[B,V,2,C]`` for complex fields."""
+    """Rearrange ``[B,C,V]`` to rows of reals: ``[B,V,C]``, or ``[B,V,2,C]`` for complex fields."""
     if field.is_complex():
         if not field.shape[0]:  # the gradient of view_as_real wants strides that an empty batch does not have
             return torch.stack((field.real, field.imag)).permute(1, 3, 0, 2)
@@ -16,7 +16,7 @@ def to_rows(field: Tensor) -> Tensor:
 
 
 def from_rows(rows: Tensor, spin: int) -> Tensor:
-    """``[B,V,2,C]`` to ``[B,C,V]``: complex, or the real part for spin 0."""
+    """Rearrange ``[B,V,2,C]`` to ``[B,C,V]``: complex, or the real part for spin 0."""
     if spin == 0:
         return rows[:, :, 0].transpose(1, 2).contiguous()
     packed = rows.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)  # also where the batch is empty
@@ -24,7 +24,7 @@ def from_rows(rows: Tensor, spin: int) -> Tensor:
 
 
 def mix(rows: Tensor, weight: Tensor, conjugate: bool) -> Tensor:
-    """Complex weights ``[K,C',C,2]`` (or ``[K,C',C,1]``, real) on rows ``[B,V,(2),C]``: ``[B,V,K,2,C']``.
+    """Apply complex weights ``[K,C',C,2]`` (or ``[K,C',C,1]``, real) to rows ``[B,V,(2),C]``: ``[B,V,K,2,C']``.
 
     With ``conjugate`` the second half of the weights acts on the conjugate field. One real matrix product.
     """

@@ -24,7 +24,7 @@ def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Te
 
 
 def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor:
-    """Adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
+    """Return the adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
     loops = _jit.specialise(LOOPS, None, 0)
     source = _jit.array(grad.flatten(0, 1))
     shape = (source.shape[0], back.shape[1], 2, source.shape[2])

@@ -10,7 +10,7 @@ FLAGS = {"contract", "nsz", "reassoc"}
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def gather(fields, start, columns, values, out, first, last):
-    """Rows ``first`` to ``last`` of out [B*V,2,C] from fields [B*V,K,2,C]."""
+    """Compute rows ``first`` to ``last`` of out [B*V,2,C] from fields [B*V,K,2,C]."""
     vertices = start.size - 1
     kinds, channels = fields.shape[1], fields.shape[3]
     real, imag = np.empty(channels, fields.dtype), np.empty(channels, fields.dtype)
@@ -33,7 +33,7 @@ def gather(fields, start, columns, values, out, first, last):
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def spread(grad, start, columns, back, out, first, last):
-    """Rows ``first`` to ``last`` of out [B*V,K,2,C] from grad [B*V,2,C]: the adjoint."""
+    """Compute rows ``first`` to ``last`` of out [B*V,K,2,C] from grad [B*V,2,C]: the adjoint."""
     vertices = start.size - 1
     kinds, channels = out.shape[1], out.shape[3]
     for row in range(first, last):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def transport_gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Tensor:
-    """``out[b,v] = sum over pairs (v,w) and k of factor[(v,w),k] * fields[b,w,k]``, complex numbers as two reals."""
+    """Return ``out[b,v] = sum over pairs (v,w) and k of factor[(v,w),k] * fields[b,w,k]`` for pairs of reals."""
     rows = torch.repeat_interleave(torch.arange(start.numel() - 1, device=start.device), start.diff())
     at_pairs = torch.complex(*fields[:, columns].unbind(3))  # [B,E,K,C]
     terms = (at_pairs * torch.view_as_complex(values)[..., None]).sum(2)

@@ -11,7 +11,7 @@ from pdegcnn._dtypes import widen
 
 
 def _multiply(start: Tensor, columns: Tensor, values: Tensor, field: Tensor) -> Tensor:
-    """One sparse matrix times a field [B,V,2,C]."""
+    """Multiply one sparse matrix and a field [B,V,2,C]."""
     count = start.numel() - 1
     with warnings.catch_warnings():  # torch calls its sparse rows a beta feature
         warnings.simplefilter("ignore", UserWarning)
@@ -29,12 +29,12 @@ def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Te
 
 
 def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor:
-    """Adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
+    """Return the adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
     precise, factors = _real(grad), _real(back)
     parts = [_multiply(start, columns, factors[:, k], precise) for k in range(back.shape[1])]
     return torch.stack(parts, dim=2).to(grad.dtype)
 
 
 def _real(x: Tensor) -> Tensor:
-    """Half precision is computed in float32."""
+    """Return ``u`` in float32 if it has half precision."""
     return widen(x)

@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pdegcnn.ops.triton_strips import wide
+
 BLOCK = 32
 """Channels per program."""
 
@@ -88,7 +90,7 @@ def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Te
 
 
 def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor:
-    """Adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
+    """Compute the adjoint of :func:`gather`, ``[B,V,2,C] -> [B,V,K,2,C]``."""
     batch, vertices, _, channels = grad.shape
     kinds = back.shape[1]
     out = grad.new_empty(batch, vertices, kinds, 2, channels)
@@ -101,8 +103,3 @@ def spread(grad: Tensor, start: Tensor, columns: Tensor, back: Tensor) -> Tensor
             BLOCK=BLOCK,
         )
     return out
-
-
-def wide(dtype: torch.dtype) -> tl.dtype:
-    """Type to compute in."""
-    return tl.float64 if dtype == torch.float64 else tl.float32

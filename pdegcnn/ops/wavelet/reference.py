@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def _taps(filters: Tensor) -> list[tuple[int, Tensor, Tensor]]:
-    """For every pair of taps its shift and the two pairs of coefficients [2]."""
+    """Return for every pair of taps its shift and the two pairs of coefficients [2]."""
     return [(j, filters[:, 2 * j], filters[:, 2 * j + 1]) for j in range(filters.shape[-1] // 2)]
 
 
@@ -23,11 +23,18 @@ def _total(terms: Iterable[Tensor]) -> Tensor:
 
 
 def analyse(x: Tensor, filters: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """Bands ``out[band][..., k] = sum over m of filters[band, m] * x[..., (2k + m) mod N]`` along ``axis`` (negative).
+    r"""Return the two bands :math:`out_k = \sum_m filter_m\, x_{(2k + m) \bmod N}` along an axis.
 
-    [...,N,...] to two tensors [...,N/2,...]. N must be even and the filters [2,L] of even length (Mallat, *A Wavelet
-    Tour of Signal Processing*, theorem 7.10). By polyphase components, which hold far less memory than a convolution of
-    one channel with two.
+    The polyphase form needs far less memory than a convolution of one channel with two filters. Source: Mallat,
+    *A Wavelet Tour of Signal Processing*, theorem 7.10.
+
+    Args:
+        x: ``[...,N,...]`` with even N.
+        filters: ``[2,L]`` of even length.
+        axis: the axis, negative.
+
+    Returns:
+        Two tensors ``[...,N/2,...]``.
     """
     (even, odd), filters = x.unflatten(axis, (-1, 2)).unbind(axis), filters.to(x.dtype)
     low, high = (
@@ -38,7 +45,7 @@ def analyse(x: Tensor, filters: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]
 
 
 def synthesise(low: Tensor, high: Tensor, filters: Tensor, axis: int = -1) -> Tensor:
-    """Apply the transpose of `analyse`, two bands to [...,N,...]; with the dual filters this is its inverse."""
+    """Apply the transpose of `analyse`: merge two bands to ``[...,N,...]``; with the dual filters it is the inverse."""
     filters = filters.to(low.dtype)
     even = _total(_shift(a[0] * low + a[1] * high, j, axis) for j, a, _ in _taps(filters))
     odd = _total(_shift(b[0] * low + b[1] * high, j, axis) for j, _, b in _taps(filters))
@@ -46,19 +53,19 @@ def synthesise(low: Tensor, high: Tensor, filters: Tensor, axis: int = -1) -> Te
 
 
 def haar(x: Tensor, scale: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """`analyse` with the filters ``scale [[1, 1], [1, -1]]``, bit for bit: a product serves both bands."""
+    """Return `analyse` with the filters ``scale [[1, 1], [1, -1]]``, bit for bit; products are shared by both bands."""
     even, odd = (x * scale.to(x.dtype)).unflatten(axis, (-1, 2)).unbind(axis)
     return even + odd, even - odd
 
 
 def haar_back(low: Tensor, high: Tensor, scale: Tensor, axis: int = -1) -> Tensor:
-    """`synthesise` with the filters of `haar`, bit for bit."""
+    """Return `synthesise` with the filters of `haar`, bit for bit."""
     low, high = low * scale.to(low.dtype), high * scale.to(high.dtype)
     return interleave(low + high, low - high, axis)
 
 
 def interleave(even: Tensor, odd: Tensor, axis: int = -1) -> Tensor:
-    """Two of [...,N/2,...] to [...,N,...], alternating along ``axis`` (negative)."""
+    """Merge two tensors ``[...,N/2,...]`` to ``[...,N,...]``, alternating along ``axis`` (negative)."""
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
     if axis == -1 and even.dtype in (torch.float32, torch.float64) and not recorded:
         return torch.view_as_real(torch.complex(even, odd)).flatten(-2)  # eight times faster than stack on the CPU

@@ -1,0 +1,61 @@
+"""Fast CPU version of the linear convolution on rings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pdegcnn.ops import _jit
+from pdegcnn.ops.ring_morphology.numba_impl import WIDE
+
+LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
+
+
+def correlate(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
+    """Sum over the taps."""
+    if _turns(u, kernel.shape[1]):
+        return correlate(*_turned(u, kernel, taps), start, longest).transpose(2, 4).contiguous()
+    return _summed("correlate", u, kernel, taps, start)
+
+
+def spread(grad: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
+    """Gradient of :func:`correlate` in the signal."""
+    if _turns(grad, kernel.shape[1]):
+        return spread(*_turned(grad, kernel, taps), start, longest).transpose(2, 4).contiguous()
+    return _summed("spread", grad, kernel, taps, start)
+
+
+def products(grad: Tensor, u: Tensor, taps: Tensor, start: Tensor, longest: int, kernels: int) -> Tensor:
+    """Gradient of :func:`correlate` in the kernel ``[C,kernels,S]``."""
+    if _turns(u, kernels):
+        around = u.transpose(2, 4).contiguous()
+        return products(*_turned(grad, around, taps), start, longest, kernels)
+    out = torch.empty(grad.shape[1], kernels, len(taps), dtype=torch.float64)
+    given = [_jit.array(x) for x in (grad, u, taps, start, out)]
+    _jit.parallel(_jit.specialise(LOOPS, None, 0).products, grad.shape[1], *given, _together(u))
+    return out.to(grad.dtype)
+
+
+def _summed(loop: str, u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor) -> Tensor:
+    """Run a loop over blocks of signals."""
+    out, size = torch.empty_like(u), _together(u)
+    given = [_jit.array(x) for x in (u, kernel, taps, start, out)]
+    _jit.parallel(getattr(_jit.specialise(LOOPS, None, 0), loop), u.shape[1] * -(-len(u) // size), *given, size)
+    return out
+
+
+def _turns(u: Tensor, kernels: int) -> bool:
+    """Return whether rings are points and the kernel serves all of the fibre, which then becomes the inner axis."""
+    return u.shape[4] == 1 and u.shape[2] > 1 and kernels == 1
+
+
+def _turned(u: Tensor, other: Tensor, taps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Signal with the fibre as ring, ``other``, and the taps for it."""
+    return u.transpose(2, 4).contiguous(), other, taps[:, [0, 2, 1]].contiguous()
+
+
+def _together(u: Tensor) -> int:
+    """Return how many signals of a channel one inner loop takes."""
+    return max(1, min(len(u), WIDE // u.shape[-1]))
