@@ -436,8 +436,8 @@ def test_a_mesh_that_is_exported_first_can_be_used_afterwards(name: str) -> None
     layer, twin = (ON_MESHES[name](bumpy_sphere(0, orientations=4)).eval() for _ in range(2))
     twin.load_state_dict(layer.state_dict())
     with torch.no_grad():
-        program = torch.export.export(layer, (BUNDLE,), strict=False)
-        for call in (layer, program.module()):
+        exported: Any = torch.export.export(layer, (BUNDLE,), strict=False).module()
+        for call in (layer, exported):
             near(call(BUNDLE), twin(BUNDLE))
 
 
