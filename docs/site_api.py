@@ -1,4 +1,4 @@
-"""The API pages: one for each room of the library, with every name that a module lists in ``__all__``.
+"""The API pages: one for each package of the library, with every name that a module lists in ``__all__``.
 
 Nothing is listed by hand. ``conf.py`` writes the pages before the build and checks after it that each name got its
 entry; references in docstrings find a name wherever it is public.
@@ -19,7 +19,7 @@ from typing import Any
 import pdegcnn
 
 PACKAGE = Path(pdegcnn.__file__).parent
-ROOMS = (
+PAGES = (
     "pdegcnn",
     "spaces",
     "functional",
@@ -37,11 +37,11 @@ ROOMS = (
     "export",
     "interop",
 )
-"""Order of the pages; a room that is missing here comes last."""
+"""Order of the pages; others come last."""
 
 
 def public_modules() -> list[str]:
-    """Dotted names of all modules with an ``__all__``."""
+    """Return dotted names of all modules with an ``__all__``."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -52,21 +52,21 @@ def public_modules() -> list[str]:
     return sorted(found, key=lambda name: (name.count("."), name))
 
 
-def room(module: str) -> str:
-    """The page on which a module is described."""
+def page_of(module: str) -> str:
+    """Return the page on which a module is described."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else parts[0]
 
 
-def rooms() -> list[str]:
-    """All pages, in order."""
-    found = {room(module) for module in public_modules()}
-    return [name for name in ROOMS if name in found] + sorted(found - set(ROOMS))
+def page_names() -> list[str]:
+    """Return all pages, in order."""
+    found = {page_of(module) for module in public_modules()}
+    return [name for name in PAGES if name in found] + sorted(found - set(PAGES))
 
 
 @cache
 def homes() -> dict[str, str]:
-    """Every public dotted name -> the dotted name under which it is described (rooms before the package itself)."""
+    """Map every public dotted name to the one under which it is described: packages before the library itself."""
     seen: dict[int, str] = {}
     found: dict[str, str] = {}
     for module in [m for m in public_modules() if m != "pdegcnn"] + ["pdegcnn"]:
@@ -81,7 +81,7 @@ def homes() -> dict[str, str]:
 
 
 def _summary(value: Any) -> str:
-    """The first sentence of a docstring; of a table its keys."""
+    """Return the first sentence of a docstring; of a table its keys."""
     if isinstance(value, Mapping):
         keys = ", ".join(f"``{key!r}``" if isinstance(key, str) else f"``{key.__name__}``" for key in value)
         return f"Table of {keys}."
@@ -102,9 +102,9 @@ def _entry(full: str, value: Any) -> list[str]:
 
 
 def _page(name: str) -> list[str]:
-    """A room: its main module, then sections for the others."""
+    """Return a page: its main module, then sections for the others."""
     main = name if name == "pdegcnn" else f"pdegcnn.{name}"
-    modules = [module for module in public_modules() if room(module) == name]
+    modules = [module for module in public_modules() if page_of(module) == name]
     lines = [main, "=" * len(main), ""]
     if main not in modules:
         lines += [*_prose(importlib.import_module(main)), ""]
@@ -114,7 +114,7 @@ def _page(name: str) -> list[str]:
 
 
 def _section(module: str) -> list[str]:
-    """A module: its docstring, the table of its names, the entries of those that are described here."""
+    """Return a module: its docstring, the table of its names, the entries of those that are described here."""
     loaded = importlib.import_module(module)
     own = [name for name in loaded.__all__ if f"{module}.{name}" in homes()]
     lines = [f".. py:module:: {module}", "", *_prose(loaded), ""]
@@ -138,12 +138,12 @@ def _prose(module: ModuleType) -> list[str]:
 
 
 def write_pages(folder: Path) -> None:
-    """Write one page for each room and their list; files that would not change stay untouched."""
+    """Write all pages and their list; files that would not change stay untouched."""
     folder.mkdir(exist_ok=True)
     index = ["API reference", "=" * 13, "", "Every public name, from its docstring.", ""]
-    index += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in rooms()), ""]
+    index += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in page_names()), ""]
     index += ["", ".. toctree::", "", "   tests", ""]
-    pages = {"index": index, "tests": _tests_page()} | {name: _page(name) for name in rooms()}
+    pages = {"index": index, "tests": _tests_page()} | {name: _page(name) for name in page_names()}
     for name, lines in pages.items():
         path, text = folder / f"{name}.rst", "\n".join(lines)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -154,7 +154,7 @@ def write_pages(folder: Path) -> None:
 
 
 def _plain(line: str) -> str:
-    """A line of a docstring with ``[..., *shape]`` and ``|x|`` outside literals and formulas kept from being markup."""
+    """Return a line of a docstring with ``[..., *shape]`` and ``|x|`` escaped outside literals and formulas."""
     parts = re.split(r"(``.*?``|:math:`.*?`)", line)
     parts[::2] = [re.sub(r"\*(?=\w+\.shape|shape|space)", r"\*", part).replace("|", r"\|") for part in parts[::2]]
     return "".join(parts)
@@ -171,13 +171,13 @@ def escape(app: Any, what: str, name: str, value: Any, options: Any, lines: list
 
 
 def skip(app: Any, what: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
-    """Leave out what says nothing: fields of named tuples, and methods that every module has."""
+    """Leave out fields of named tuples and methods that every module has."""
     said = inspect.getdoc(value) or ""
     return True if said.startswith("Alias for field number") or name == "extra_repr" else None
 
 
 def cited_tests() -> dict[str, list[str]]:
-    """Test files that pages cite -> names of tests, in order."""
+    """Return the test files that pages cite, with names of tests in order."""
     found: dict[str, list[str]] = {}
     here = Path(__file__).parent
     for page in sorted(page for page in here.rglob("*.md") if "_build" not in page.parts):
@@ -188,7 +188,7 @@ def cited_tests() -> dict[str, list[str]]:
 
 
 def _tests_page() -> list[str]:
-    """The sources of all cited tests."""
+    """Return the page with the sources of all cited tests."""
     lines = ["Tests that these pages cite", "=" * 27, "", "Sources, as they run in ``make test``.", ""]
     for path, names in sorted(cited_tests().items()):
         lines += [path, "-" * len(path), ""]
@@ -203,7 +203,7 @@ def _label(path: str, name: str) -> str:
 
 
 def test_role(name: str, raw: str, text: str, line: int, inliner: Any, options: Any = None, content: Any = ()) -> Any:
-    """The role ``{test}`path::name```: a link to the source of a test."""
+    """Build the role ``{test}`path::name```: a link to the source of a test."""
     from docutils import nodes
     from sphinx.addnodes import pending_xref
 
@@ -217,7 +217,7 @@ def test_role(name: str, raw: str, text: str, line: int, inliner: Any, options: 
 
 
 def resolve(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """Find the entry of a name that a docstring spells otherwise: ``pdegcnn.SE2``, ``PDELayer``, ``SE2.exp``."""
+    """Find the entry of a name that a docstring abbreviates: ``pdegcnn.SE2``, ``PDELayer``, ``SE2.exp``."""
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"]

@@ -1,11 +1,11 @@
-"""Recipe: 5,000 upright digits of MNIST that ship inside a package, a hyperbolic classifier beside a plain network.
+"""Recipe: 5,000 upright digits of MNIST from a package, for a hyperbolic classifier and a plain network.
 
     python examples/classify.py --net hyperbolic --seed 0
     python examples/classify.py --net plain --seed 0
 
-Digits are halved to 14 x 14 pixels, so that a training takes minutes. Both networks have as many parameters, the same
-loop, loss and augmentation. 3,000 digits are for training, 1,000 to choose settings by (``--choosing`` leaves the rest
-alone), 1,000 to test. Which digit is in which part does not depend on the seed.
+Digits are halved to 14 x 14 pixels, so a training takes minutes. Both networks have equally many parameters and the
+same loop, loss and augmentation. 3,000 digits are for training, 1,000 for the choice of settings (``--choosing`` does
+not use the rest), 1,000 to test. Which digit is in which part does not depend on the seed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Learn textures upright, recognise them turned: a PDE-G-CNN beside a plain CNN with ten times its parameters and more.
+"""Learn upright textures and recognise rotated ones: a PDE-G-CNN and a plain CNN with over ten times its parameters.
 
-Both see the same crops of brick, grass and gravel (photographs that ship inside scikit-image) in the same order, all
-upright, for the same number of steps: a busy machine takes longer and gives the same. Then both are asked about crops
-turned by any angle. Prints a table and writes a folder with both networks, the numbers and a picture. ``make demo``
-runs it, ``make demo SEED=1`` with other crops and other weights.
+Both are trained on the same upright crops of brick, grass and gravel (photographs of scikit-image) in the same order,
+for the same number of steps, so results do not depend on the load of the machine. Both are then tested on crops rotated
+by any angle. Prints a table and writes a folder with both networks, the numbers and a picture. ``make demo`` runs it,
+``make demo SEED=1`` with other crops and other weights.
 """
 
 from __future__ import annotations

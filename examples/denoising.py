@@ -4,8 +4,8 @@
     python examples/denoising.py --task inpaint --net pde --seed 0
     python examples/denoising.py --task lines --net cnn --seed 0
 
-Pictures are those that scikit-image ships; lines are drawn. Networks see crops, turned and mirrored at random, and have
-the same loop, loss and schedule. ``--picture`` writes damaged, restored and true test pictures side by side.
+Pictures are those of scikit-image; lines are drawn. Networks get crops, rotated and mirrored at random, and have the
+same loop, loss and schedule. ``--picture`` writes damaged, restored and true test pictures side by side.
 """
 
 from __future__ import annotations

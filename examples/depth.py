@@ -1,12 +1,12 @@
-"""Recipe: the depth of every pixel from one picture, a reversible hyperbolic network beside a U-Net of equal size.
+"""Recipe: the depth of every pixel from one picture, by a reversible hyperbolic network and a U-Net of equal size.
 
     python examples/depth.py train --net hyperbolic --out runs/depth-hyperbolic     # rendered rooms
     python examples/depth.py train --net unet --out runs/depth-unet --data DIR      # DIR: see datasets.nyu
     python examples/depth.py picture --runs runs/depth-hyperbolic runs/depth-unet --picture depth.png
 
-Both have the same loop, loss and pictures. Weights are averaged; nothing is chosen by the test part. Where scikit-image
-is installed, the networks are also tested on one real photograph, whose scale they cannot know: there, depths are
-compared after one factor has made their medians equal.
+Both have the same loop, loss and pictures. Weights are averaged; no choice uses the test part. If scikit-image is
+installed, the networks are also tested on one real photograph of unknown scale, where depths are scaled by one factor
+to equal medians.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""Tell land from sea by the surface temperature of six months, whichever way the planet is turned.
+"""Tell land from sea by the surface temperature of six months, for any rotation of the planet.
 
-By default planets are made up: continents from a random elevation; temperatures from sunshine, seasons (strong on
-land, weak on sea, none at the equator), height, blur and weather. Test planets are never seen in training.
-With ``--data`` the planet is the Earth: monthly means of an ensemble of forecasts. Then there is one planet only, so
-networks are trained on the labels of its eastern half (0-180 degrees east) and tested on the western half, with
-members of the ensemble not seen in training. A network that looks at one point at a time shows what needs no
-neighbours.
+By default planets are synthetic: continents from a random elevation; temperatures from sunshine, seasons (strong on
+land, weak on sea, none at the equator), height, blur and weather. Test planets are not used in training. With
+``--data`` the planet is the Earth: monthly means of an ensemble of forecasts. There is one planet only, so networks are
+trained on the labels of its eastern half (0-180 degrees east) and tested on the western half, with members of the
+ensemble not seen in training. A network on single points shows what can be learned without neighbours.
 
     python examples/land_sea.py
     python examples/land_sea.py --data DIR     # DIR holds glosea4_surface_temp.npz and landfrac_0p5deg.npz

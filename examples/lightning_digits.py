@@ -2,7 +2,8 @@
 
     python examples/lightning_digits.py --epochs 5
 
-Trains on digits inside a package, keeps the best weights on digits held out of the training set, and tests those.
+Trains on digits inside a package, keeps the weights that are best on digits held out of the training set, and tests
+these.
 """
 
 from __future__ import annotations

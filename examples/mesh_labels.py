@@ -1,16 +1,16 @@
-"""Label the vertices of a real surface from its shape alone, and see that frames, rotations and numbers do not matter.
+"""Label the vertices of a real surface by its shape, independently of frames, rotations and vertex numbers.
 
     python examples/mesh_labels.py [--steps 200] [--data nilearn] [--out FOLDER] [--results FOLDER] [--smoke]
 
 With ``--data``: depth classes of the sulci on the fsaverage5 cortex, learned on the left hemisphere and tested on the
-right one (mirrored, so that both are oriented alike); nilearn has it inside its wheel. Without: height classes of waves
-on a sphere, learned on one and tested on another. Input is the bending of the surface at each vertex: a scalar (mean)
-and a spin-2 field (how it differs between directions). A gauge-equivariant network and a network of PDE layers stand
-beside a plain graph convolution and spectral diffusion as in DiffusionNet, which have as many parameters as the first;
-all but the first see the scalar and the length of the spin-2 field. All make the same number of steps.
+right one (mirrored, so both have the same orientation); nilearn contains it. Without: height classes of waves on a
+sphere, learned on one and tested on another. Input is the bending of the surface at each vertex: a scalar (mean) and a
+spin-2 field (how it differs between directions). A gauge-equivariant network and a network of PDE layers are compared
+with a plain graph convolution and spectral diffusion as in DiffusionNet, with as many parameters as the first. All
+except the first get the scalar and the length of the spin-2 field. All make the same number of steps.
 
-Learning rates were chosen by ``--held``: train without the front fifth of the first surface, score there, do not look
-at the other surface.
+Learning rates were chosen with ``--held``, which trains without the front fifth of the first surface, scores on it and
+does not use the other surface.
 """
 
 from __future__ import annotations

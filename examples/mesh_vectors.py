@@ -2,11 +2,11 @@
 
     python examples/mesh_vectors.py [--epochs 20] [--data nilearn] [--out FOLDER] [--results FOLDER] [--smoke]
 
-Vectors are known, with noise, at some of the vertices; whole patches are missing. The network diffuses what is known
-over eight learned times, divides by the diffused mask, and weighs the eight results at each vertex by how much was
-known around. Diffusion by the connection Laplacian is compared with the same network on components, as plain functions:
-those in space (x, y, z, projected to the tangent planes again) and those in the frames. Every network has the
-same parameters and makes the same number of steps. Training and test fields are sums of a gradient and a turned
+Vectors are known, with noise, at some of the vertices; whole patches are missing. The network diffuses the known
+vectors over eight learned times, divides by the diffused mask, and weighs the eight results at each vertex by the known
+share around it. Diffusion by the connection Laplacian is compared with the same network on components, as plain
+functions: those in space (x, y, z, projected to the tangent planes again) and those in the frames. Every network has
+the same parameters and makes the same number of steps. Training and test fields are sums of a gradient and a turned
 gradient of random smooth functions.
 """
 

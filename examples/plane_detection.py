@@ -1,13 +1,13 @@
-"""Recipe: find objects in images by oriented boxes, a detector on SE(2) beside a plain CNN.
+"""Recipe: find objects in images as oriented boxes, with a detector on SE(2) and with a plain CNN.
 
     python examples/plane_detection.py train --net pde --out runs/ships-pde            # drawn ships
     python examples/plane_detection.py train --net cnn --out runs/nuclei-cnn --nuclei  # of the package stardist
     python examples/plane_detection.py picture --runs runs/ships-pde runs/ships-cnn --picture ships.png
 
-Both networks see the same upright scenes for equally many steps, with the same loss; no scene is turned. Then they
-are tested on upright and on turned scenes. Ships head east or west. Turned scenes are other scenes, each at its own
-angle. The left half of the picture of nuclei is for training and the right part for testing, upright and after quarter
-turns; a strip between them shows how training goes on.
+Both networks are trained on the same upright scenes for equally many steps, with the same loss. They are then tested on
+upright and on rotated scenes. Ships head east or west. Rotated scenes are different scenes, each at a random angle. The
+left half of the picture of nuclei is for training and the right part for testing, upright and after quarter turns; a
+strip between them monitors training.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python examples/reversible_scenes.py --task segmentation --data FOLDER    # CamVid, see datasets.camvid
 
 Drawn discs and squares at known depths stand in for photographs. Each task trains a fully hyperbolic network and the
-same network under plain autograd, from the same start, and prints what both reach, their seconds and their memory.
+same network under plain autograd, from the same start, and prints scores, seconds and memory of both.
 """
 
 import argparse

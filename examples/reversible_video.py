@@ -1,12 +1,12 @@
-"""Segment a whole clip in one go: learn the moving object from every fourth mask, find it in all frames.
+"""Segment a whole clip at once: learn the moving object from every fourth mask, find it in all frames.
 
     python examples/reversible_video.py                                            # moving shapes
     python examples/reversible_video.py --data FOLDER --clip camel --shrink 2      # DAVIS, see datasets.davis
     python examples/reversible_video.py --data FOLDER --clip camel --shrink 2 --net "frame by frame"
 
-The 3D network sees all frames at once. First a table of the memory of one training step, each way in a fresh process:
-plain autograd, checkpoints, reversible, reversible with block-low-rank layers, a U-Net of as many parameters frame by
-frame. Then one of them is trained. All see colours, and beside them the time and place of every pixel.
+The 3D network gets all frames at once. First a table of the memory of one training step, each in a fresh process: plain
+autograd, checkpoints, reversible, reversible with block-low-rank layers, a U-Net with as many parameters frame by
+frame. Then one of them is trained. All get colours, time and position of every pixel.
 """
 
 import argparse

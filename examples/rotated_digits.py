@@ -3,8 +3,8 @@
     python examples/rotated_digits.py --data DIR --net small   # DIR: see datasets.rotated_mnist
     torchrun --nproc-per-node 2 examples/rotated_digits.py --data DIR --net large
 
-Without data, digits inside a package stand in. A run that was killed goes on where it was when started again. All
-networks have the same loop, loss, augmentation and schedule. Nothing is chosen by the test set.
+Without data, digits inside a package stand in. A run that was killed continues when it is started again. All networks
+have the same loop, loss, augmentation and schedule. No choice uses the test set.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Find handwritten digits on the sphere, wherever they lie and however large and turned, beside a plain CNN.
+"""Find handwritten digits of any place, size and rotation on the sphere, compared with a plain CNN.
 
 A scene is a sphere with one to three digits, like a panorama. In upright scenes they lie between 45 degrees south and
-north and stand almost straight; in rotated ones the whole sphere is turned at random. The PDE-G-CNN lives on SO(3):
-where its heat is greatest are the centre and the direction of a box. The plain CNN sees latitudes and longitudes; its
-outputs, its loss and the way to read boxes from its maps are the same. Prints a table and writes a folder with
-checkpoints, numbers and a picture.
+north and stand almost straight; in rotated ones the whole sphere is turned at random. The PDE-G-CNN works on SO(3):
+maxima of its heat map give the centre and the direction of a box. The plain CNN gets latitudes and longitudes; its
+outputs, its loss and the decoding of boxes are the same. Prints a table and writes a folder with checkpoints, numbers
+and a picture.
 
     python examples/sphere_detection.py
     python examples/sphere_detection.py --data DIR --epochs 20 --results results   # DIR holds mnist.npz
 
-Both networks see each scene as often. The test scenes hold other digits than the training scenes.
+Both networks get each scene equally often. The test scenes have other digits than the training scenes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How far each layer on the sphere and on SO(3) is from commuting with rotations, on each grid.
+"""Equivariance errors of each layer on the sphere and on SO(3), on each grid.
 
 Random band-limited signals, random rotations; the number is the relative error of ``pg.testing.equivariance_error``.
-Linear layers are exact to rounding, products too; what takes a maximum or a pointwise function between samples is
-exact in the limit of fine grids only. Prints a table, which ``docs/sphere.md`` quotes.
+Linear layers and products are exact to rounding; maxima and pointwise functions are exact in the limit of fine grids
+only. Prints a table, which ``docs/sphere.md`` quotes.
 
     python examples/sphere_equivariance.py
     python examples/sphere_equivariance.py --band 32

@@ -1,16 +1,16 @@
-"""Recognise handwritten digits on the sphere, whichever way the sphere is turned, beside a plain CNN.
+"""Recognise handwritten digits on the sphere under any rotation, compared with a plain CNN.
 
-The network lives on SO(3), so that it may be trained on upright digits and tested on turned ones. The plain CNN sees
-the same samples as a picture of latitudes and longitudes (it knows that longitudes wrap) and has at least six times
-the parameters. Prints a table and writes a folder with the networks, the numbers and a picture. With ``--net all``
-a spherical CNN in the classical sense (convolutions on SO(3) and ReLU), of as many parameters, is trained too;
-``--net finer`` is a PDE-G-CNN on coarser grids whose dilations compare samples twice as fine. What was
-killed goes on where it was when started again, and what is trained is not trained twice.
+The network works on SO(3), so it can be trained on upright digits and tested on rotated ones. The plain CNN gets the
+same samples as a picture of latitudes and longitudes (with periodic padding) and has at least six times the parameters.
+Prints a table and writes a folder with the networks, the numbers and a picture. With ``--net all`` a spherical CNN in
+the classical sense (convolutions on SO(3) and ReLU), with as many parameters, is trained too; ``--net finer`` is a
+PDE-G-CNN on coarser grids whose dilations read samples twice as fine. A run that was killed continues when it is
+started again, and finished trainings are not repeated.
 
     python examples/spherical_digits.py
     python examples/spherical_digits.py --net all
     python examples/spherical_digits.py --data DIR --seconds 2400      # DIR holds the spherical MNIST files
-    python examples/spherical_digits.py --data DIR --validation 2000   # to choose by digits held out of training
+    python examples/spherical_digits.py --data DIR --validation 2000   # score digits held out of training
 """
 
 from __future__ import annotations

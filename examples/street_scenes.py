@@ -1,12 +1,12 @@
-"""Recipe: street scenes (CamVid), a reversible hyperbolic network beside plain ones of as many parameters.
+"""Recipe: street scenes (CamVid), a reversible hyperbolic network and plain ones with as many parameters.
 
     python examples/street_scenes.py --data DIR --net hyperbolic       # DIR: see datasets.camvid
     python examples/street_scenes.py --data DIR --net unet
     python examples/street_scenes.py --data DIR --net plain
 
-With ``--choosing``, a sixth of the training part is held out, and the validation part is left alone.
-All have the same loop, loss and pictures. The memory of a training step is measured in a separate process. Without
-data, drawn discs and squares stand in.
+With ``--choosing``, a sixth of the training part is held out, and the validation part is not used. All have the same
+loop, loss and pictures. The memory of a training step is measured in a separate process. Without data, drawn discs and
+squares stand in.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python examples/vessels.py evaluate --data DIR --weights runs/vessels/weights.safetensors
     pdegcnn vessels FOLDER --weights runs/vessels/network.safetensors --out masks        # of the net "ship"
 
-Training sees patches, turned, resized and recoloured at random; testing sees whole photographs in tiles. The threshold
+Training uses patches, rotated, resized and recoloured at random; testing uses whole photographs in tiles. The threshold
 is chosen on training photographs. Without data, drawn pictures stand in. ``pdegcnn vessels`` takes photographs of any
 size, camera and format that Pillow reads, with the weights in the package or with those of a training here.
 """

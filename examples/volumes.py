@@ -1,12 +1,12 @@
-"""Recipe: label the voxels of a volume, a reversible network of PDE layers beside a U-Net of convolutions.
+"""Recipe: label the voxels of a volume, with a reversible network of PDE layers and a U-Net of convolutions.
 
     python examples/volumes.py train --net pde --out runs/volumes-pde          # drawn tubes, slices two pixels apart
     python examples/volumes.py train --net unet --out runs/volumes-unet --nuclei   # of the package stardist
     python examples/volumes.py picture --runs runs/volumes-pde runs/volumes-unet --picture volumes.png
 
-Both have the same loop, loss, patches and mirrors. Of the nuclei, the first rows are trained on, some in the middle
-choose the epoch, the last test it; tubes are three volumes. The floor is the best threshold of the training part. The
-memory of a step is measured in a separate process.
+Both have the same loop, loss, patches and mirrors. The first rows of the nuclei are for training, some in the middle
+choose the epoch, the last are for testing; tubes are three volumes. The baseline is the best threshold on the training
+part. The memory of a step is measured in a separate process.
 """
 
 from __future__ import annotations

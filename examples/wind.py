@@ -1,11 +1,11 @@
-"""Divergence and vorticity of winds, learned from the wind as a vector signal, whichever way the planet is turned.
+"""Divergence and vorticity of winds, learned from the wind as a vector signal, for any rotation of the planet.
 
-A wind v lives on SO(3) as the signal ``u(R) = v(p) . e``, where R holds the point p and a direction e there: nothing is
-lost and no direction is preferred, not even at the poles. Derivatives along the frame become convections, so a small
-network of convections and mixings can learn divergence and vorticity. The plain U-Net sees southward and eastward
+A wind v is a signal on SO(3), ``u(R) = v(p) . e``, where R gives the point p and a direction e there: this keeps all
+information and prefers no direction, even at the poles. Derivatives along the frame become convections, so a small
+network of convections and mixings can learn divergence and vorticity. The plain U-Net gets southward and eastward
 components, which have no meaning at the poles. True values come from the exact spin-1 transform.
 
-Winds are made up by default (random flow over westerly jets); with ``--data`` they are monthly means of the Earth,
+Winds are synthetic by default (random flow over westerly jets); with ``--data`` they are monthly means of the Earth,
 nine months to train and three to test.
 
     python examples/wind.py

@@ -264,9 +264,9 @@ def dilation(
             default also reads the middle of every cell, ``(2, None)`` that of cells between twice as many orientations.
             On S2 and SO(3) over rings the signal is dilated on a finer grid and truncated to the band.
         semifield: ``"max_plus"``, or ``"log_plus"``: a soft maximum over the window,
-            :math:`t \log(\sum a e^{(u(h) - k)/t} / \sum a e^{-k/t})` with the areas a of points, whose gradient
-            reaches all samples. It tends to the maximum for low temperatures t and to the mean of the window for high
-            ones. For ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u` (Cole-Hopf).
+            :math:`t \log(\sum a e^{(u(h) - k)/t} / \sum a e^{-k/t})` with areas a of points. Its gradient reaches all
+            samples. It keeps constants and tends to the maximum for low temperatures t, to the mean for high ones. For
+            ``alpha=1`` it solves :math:`\partial_t u = |\nabla u|^2 + t \Delta u` (Cole-Hopf).
         inner_orientations: as in :func:`convection`.
         temperature: t > 0 of log-plus in units of ``u``: a number, or a tensor ``[]`` or ``[C]`` that may need
             gradients.

@@ -4,23 +4,21 @@ Each agrees with the function of its name in :mod:`pdegcnn.export.operators`, wh
 where ``onnxscript`` is.
 """
 
-# Operators of onnxscript take values and constants alike, which their types do not say.
-# pyright: reportArgumentType=false, reportReturnType=false, reportOperatorIssue=false, reportOptionalOperand=false
-
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from onnxscript import BOOL, FLOAT, INT64, script
-from onnxscript import opset18 as op
+from onnxscript import BOOL, FLOAT, INT64, opset18, script
 
 import pdegcnn.ops.convection.custom_op
 import pdegcnn.ops.morphology.custom_op  # noqa: F401 - both register operators
 from pdegcnn.export.real import FUNCTIONS
 from pdegcnn.ops.padding import BOUNDARIES
 
+op: Any = opset18
+"""Operators of onnxscript, which take values and constants alike; their types do not say so."""
 FINITE = float(torch.finfo(torch.float32).max)
 """Stands for infinity within a loop."""
 BOOLEAN = 9

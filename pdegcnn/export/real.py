@@ -151,7 +151,7 @@ def _whole(n: int | None, x: Tensor, dim: int) -> None:
 
 
 def _new_zeros(x: Tensor | Pair, size: Sequence[int], dtype: DType = None, **options: Any) -> Tensor | Pair:
-    """Zeros of the precision of ``x``; ``dtype`` may be complex, which a pair is already."""
+    """Return zeros in the precision of ``x``; ``dtype`` may be complex, because a pair stands for a complex number."""
     del dtype
     if not isinstance(x, Pair):
         return x.new_zeros(size, **options)

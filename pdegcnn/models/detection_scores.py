@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import tolist
 from pdegcnn.models.oriented_boxes import oriented_iou
 from pdegcnn.models.spherical_boxes import SphericalBoxes, box_iou
 
@@ -67,7 +68,7 @@ def average_precision(
         )
     _checks.interval("overlap", overlap, 0.0, 1.0, open_low=True)
     labels = [[_labels(boxes) * int(labelled) for boxes in both] for both in (found, truth)]
-    classes = torch.cat(labels[1]).unique().tolist()
+    classes: list[int] = sorted(set(tolist(torch.cat(labels[1]))))
     return sum(_precision_of_class(found, truth, labels, overlap, label) for label in classes) / len(classes)
 
 
@@ -85,6 +86,10 @@ def _overlaps(found: Found, mine: Tensor, truth: Found, target: Tensor) -> tuple
     return found["scores"][mine], oriented_iou(found["boxes"][mine], truth["boxes"][target])
 
 
+def _score(row: tuple[float, list[float]]) -> float:
+    return -row[0]
+
+
 def _precision_of_class(
     found: Sequence[Found], truth: Sequence[Found], labels: list[list[Tensor]], overlap: float, label: int
 ) -> float:
@@ -95,7 +100,8 @@ def _precision_of_class(
         count += int(target.sum())
         scores, overlaps = _overlaps(here, mine, there, target)
         taken: set[int] = set()
-        for score, row in sorted(zip(scores.tolist(), overlaps.tolist()), key=lambda pair: -pair[0]):
+        rows: list[tuple[float, list[float]]] = list(zip(tolist(scores), tolist(overlaps)))
+        for score, row in sorted(rows, key=_score):
             best = max(range(len(row)), key=row.__getitem__, default=-1)
             right = best >= 0 and row[best] >= overlap and best not in taken
             taken |= {best} if right else set()

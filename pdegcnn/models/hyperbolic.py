@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from pdegcnn import _checks as check
+from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.models.planar import as_published
 from pdegcnn.nn import ChannelLinear, Lift, PDELayer, Project
 from pdegcnn.nn.lift import GridLift
@@ -103,12 +104,14 @@ def _halo(module: nn.Module) -> int | None:
             return None if None in halos else sum(halo or 0 for halo in halos)
         case Project() | ChannelLinear() if type(module) in (Project, ChannelLinear):
             return 0 if getattr(module, "mode", "max") == "max" else None
-    return None
+        case _:
+            return None
 
 
 def _in_strips(module: nn.Module, x: Tensor, dims: int) -> tuple[Tensor, bool]:
     """Return ``module(x)``, without gradients by strips if possible, and whether the result is a new tensor."""
-    quiet = values_can_be_read(x) and not torch.is_grad_enabled() and forward_ad._current_level < 0
+    dual = cast("int", forward_ad._current_level) >= 0  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+    quiet = values_can_be_read(x) and not torch.is_grad_enabled() and not dual
     if not quiet or hooked(module) or any("forward" in vars(part) for part in module.modules()):
         return module(x), False
     halo = _halo(module)
@@ -121,7 +124,7 @@ def _in_strips(module: nn.Module, x: Tensor, dims: int) -> tuple[Tensor, bool]:
 class _Pooled(nn.Module):
     """Mean over space, then a linear map."""
 
-    def __init__(self, channels: int, classes: int, device, dtype) -> None:
+    def __init__(self, channels: int, classes: int, device: Device, dtype: DType) -> None:
         super().__init__()
         self.linear = nn.Linear(channels, classes, device=device, dtype=dtype)
 
@@ -131,8 +134,16 @@ class _Pooled(nn.Module):
 
 
 def _levels(
-    width: int, depth: int, levels: int, dims: int, rank: int | None, h: float, batch_norm: bool, up: bool, **kind
-) -> list:
+    width: int,
+    depth: int,
+    levels: int,
+    dims: int,
+    rank: int | None,
+    h: float,
+    batch_norm: bool,
+    up: bool,
+    kind: Factory,
+) -> list[nn.Module]:
     """Return layers going down ``levels`` coarsenings and, with ``up``, back again."""
     one = NormalizedSymmetricConv if check.flag("batch_norm", batch_norm) else SymmetricConv
 
@@ -141,7 +152,7 @@ def _levels(
         norm = 0.05**0.5 / h
         return [one(channels, 3, dims, r, init_norm=norm, **kind) for _ in range(depth)]
 
-    split = Wavelet("haar", dims, device=kind.get("device"))
+    split = Wavelet("haar", dims, device=kind["device"])
     out = layers(width)
     for level in range(1, levels + 1):
         out += [split, *layers(width * 2 ** (dims * level))]
@@ -201,8 +212,8 @@ def hyperbolic_classifier(
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
-    kind = {"device": device, "dtype": dtype}
-    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, False, **kind), h, exact)
+    kind: Factory = {"device": device, "dtype": dtype}
+    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, False, kind), h, exact)
     opening = CONV[dims](in_channels, width, 1, **kind)
     closing = _Pooled(width * 2 ** (dims * levels), classes, device, dtype)
     return HyperbolicNetwork(opening, stack, closing, 2**levels, dims, dense=False)
@@ -236,8 +247,8 @@ def hyperbolic_segmenter(
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h, rank)
-    kind = {"device": device, "dtype": dtype}
-    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, True, **kind), h, exact)
+    kind: Factory = {"device": device, "dtype": dtype}
+    stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, True, kind), h, exact)
     opening, closing = CONV[dims](in_channels, width, 1, **kind), CONV[dims](width, classes, 1, **kind)
     return HyperbolicNetwork(opening, stack, closing, 2**levels, dims, dense=True)
 
@@ -359,7 +370,8 @@ def _down_and_up(
     one: Callable[[int], nn.Module], split: CyclicSpaceToDepth, width: int, depth: int, levels: int
 ) -> list[nn.Module]:
     """Return ``depth`` layers at every level on the way to the coarsest one and back, with the steps between levels."""
-    down, up = [one(width) for _ in range(depth)], []
+    down = [one(width) for _ in range(depth)]
+    up: list[nn.Module] = []
     for level in range(1, levels + 1):
         down += [split, *(one(width * 4**level) for _ in range(depth))]
         up = [Inverse(split), *(one(width * 4 ** (level - 1)) for _ in range(depth)), *up]

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from pdegcnn import _checks
+from pdegcnn._typing import linalg, tolist
 
 __all__ = ["canonical_boxes", "oriented_iou", "oriented_nms", "turn_boxes"]
 
@@ -106,9 +107,10 @@ def turn_boxes(boxes: Tensor, angle: float, size: Sequence[int]) -> Tensor:
 
 def image_size(name: str, value: Any) -> tuple[int, int]:
     """Return height and width if these are two positive ints, else raise."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
+    pair = cast("Sequence[object]", value) if isinstance(value, (tuple, list)) else ()
+    if len(pair) != 2:
         raise TypeError(f"{name}: expected (height, width), got {value!r}")
-    return _checks.positive_int(name, value[0]), _checks.positive_int(name, value[1])
+    return _checks.positive_int(name, pair[0]), _checks.positive_int(name, pair[1])
 
 
 def oriented_iou(boxes: Tensor, others: Tensor) -> Tensor:
@@ -133,8 +135,9 @@ def oriented_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """
     first, second = known_boxes("boxes", boxes), known_boxes("others", others)
     common = first.new_zeros(len(first), len(second))
-    away = (first[:, None, :2] - second[:, :2]).norm(dim=-1)
-    i, j = (away < (first[:, None, 2:4].norm(dim=-1) + second[:, 2:4].norm(dim=-1)) / 2).nonzero(as_tuple=True)
+    away = linalg.vector_norm(first[:, None, :2] - second[:, :2], dim=-1)
+    diagonals = [linalg.vector_norm(rows[:, 2:4], dim=-1) for rows in (first, second)]
+    i, j = torch.where(away < (diagonals[0][:, None] + diagonals[1]) / 2)
     common[i, j] = _common_area(first[i], second[j])
     area, other = first[:, 2] * first[:, 3], second[:, 2] * second[:, 3]
     return (common / (area[:, None] + other - common)).clamp(0, 1).to(boxes)
@@ -229,5 +232,5 @@ def check_labels(name: str, labels: Any, boxes: Tensor, classes: int | None = No
         raise TypeError(f"{name}: expected a tensor of int64, got {getattr(labels, 'dtype', type(labels).__name__)}")
     check_of_boxes(name, labels, boxes)
     if classes is not None and not bool(((labels >= 0) & (labels < classes)).all()):
-        raise ValueError(f"{name}: expected numbers from 0 to {classes - 1}, got {labels.tolist()[:8]}")
+        raise ValueError(f"{name}: expected numbers from 0 to {classes - 1}, got {tolist(labels)[:8]}")
     return labels

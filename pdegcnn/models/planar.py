@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -192,10 +192,12 @@ class TwoScales(nn.Module):
         _checks.signal("u", u, 5, "[B,C,Or,H,W]")
         orientations, height, width = u.shape[-3:]
         planes = u.flatten(1, 2)
-        even = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
-        small = self.coarse(F.avg_pool2d(even, 2).unflatten(1, (-1, orientations)))
-        large = F.interpolate(small.flatten(1, 2), scale_factor=2, mode="bilinear")[..., :height, :width]
-        return self.fine(torch.cat((u, large.unflatten(1, (-1, orientations))), dim=1))
+        even: Tensor = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
+        means: Tensor = F.avg_pool2d(even, 2)
+        small = self.coarse(means.unflatten(1, (-1, orientations)))
+        large: Tensor = F.interpolate(small.flatten(1, 2), scale_factor=2, mode="bilinear")[..., :height, :width]
+        lifted = cast("Tensor", large.unflatten(1, (-1, orientations)))
+        return self.fine(torch.cat((u, lifted), dim=1))
 
 
 def vessel_segmentation(

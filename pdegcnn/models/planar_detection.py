@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import tolist
 from pdegcnn.models.detection_scores import PRIOR, heat_loss
 from pdegcnn.models.oriented_boxes import check_boxes, check_labels, image_size, oriented_nms, written
 from pdegcnn.models.planar import TERMS, as_published
@@ -164,7 +165,7 @@ class Detector(nn.Module):
                 continue
             truth = written(target["boxes"].to(logits))
             bells = self._bells(truth, logits, (height, width))
-            for label in target["labels"].unique().tolist():
+            for label in sorted(set(cast("list[int]", tolist(target["labels"])))):
                 heat[b, label] = bells[(target["labels"] == label).to(bells.device)].amax(0)
             near = bells * (bells >= NEAR)
             near = (near / near.flatten(1).sum(1)[:, None, None, None]).flatten(1)
@@ -179,13 +180,15 @@ class Detector(nn.Module):
 
     def _checked(self, targets: Any, images: Tensor) -> list[dict[str, Tensor]]:
         """Return the targets if they are boxes and labels of objects in these images, else raise."""
-        if not isinstance(targets, (list, tuple)) or len(targets) != len(images):
-            got = f"{len(targets)}" if isinstance(targets, (list, tuple)) else type(targets).__name__
+        given = cast("Sequence[object]", targets) if isinstance(targets, (list, tuple)) else None
+        if given is None or len(given) != len(images):
+            got = type(cast("object", targets)).__name__ if given is None else f"{len(given)}"
             raise ValueError(f"targets: expected a list of {len(images)} dictionaries, one for each image, got {got}")
-        checked = []
-        for number, target in enumerate(targets):
-            if not isinstance(target, Mapping) or not {"boxes", "labels"} <= set(target):
-                got = list(target) if isinstance(target, Mapping) else type(target).__name__
+        checked: list[dict[str, Tensor]] = []
+        for number, one in enumerate(given):
+            target = cast("Mapping[str, object]", one if isinstance(one, Mapping) else {})
+            if not {"boxes", "labels"} <= set(target):
+                got = list(target) if isinstance(one, Mapping) else type(one).__name__
                 raise ValueError(f"targets[{number}]: expected a dictionary with boxes and labels, got {got}")
             boxes = check_boxes(f"targets[{number}]['boxes']", target["boxes"])
             labels = check_labels(f"targets[{number}]['labels']", target["labels"], boxes, self.classes)
@@ -194,7 +197,7 @@ class Detector(nn.Module):
             if bool(beyond.any()):
                 raise ValueError(
                     f"targets[{number}]['boxes']: expected centres in the image of {width} x {height} pixels, "
-                    f"got {boxes[beyond][0, :2].tolist()}"
+                    f"got {tolist(boxes[beyond][0, :2])}"
                 )
             checked.append({"boxes": boxes, "labels": labels})
         return checked

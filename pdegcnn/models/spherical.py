@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Factory
 from pdegcnn.models.unet import TERMS, Level
 from pdegcnn.nn import (
     BatchNorm,
@@ -87,8 +88,8 @@ def spherical_classifier(
     _checks.number("dropout", dropout, 0.0, 1.0)
     _checks.odd("template", (_checks.positive_int("template", template),))
     fine, coarse = _pyramid(grid, fibre, 2)
-    factory = {"device": device, "dtype": dtype}
-    pde = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}
+    factory: Factory = {"device": device, "dtype": dtype}
+    pde: dict[str, Any] = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}
     layers: list[nn.Module] = []
     if grid != fine.grid:
         layers.append(SpectralResample(S2(grid), S2(fine.grid), **factory))
@@ -142,8 +143,15 @@ def spherical_segmenter(
         ``[B,in_channels,*grid.shape] -> [B,out_channels,*grid.shape]``.
     """
     spaces = _pyramid(grid, fibre, _checks.positive_int("levels", levels))
-    factory = {"device": device, "dtype": dtype}
-    pde = {"terms": terms, "metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}
+    factory: Factory = {"device": device, "dtype": dtype}
+    pde: dict[str, Any] = {
+        "terms": terms,
+        "metric": metric,
+        "kernel_size": kernel_size,
+        "alpha": alpha,
+        **factory,
+        **options,
+    }
     below = Level(PDELayer(spaces[-1], width, width, **pde))
     for space in reversed(spaces[:-1]):
         before, down, up = (

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._typing import Floats, tolist
 from pdegcnn.sphere.rotation import check_rotation
 
 __all__ = ["SphericalBoxes", "box_area", "box_iou"]
@@ -69,8 +70,8 @@ def box_iou(rotations: Tensor, half_angles: Tensor, other_rotations: Tensor, oth
     second = check_boxes("other_", other_rotations, other_half_angles)
     corners, normals = (_polygons(*first), _polygons(*second))
     sides = np.cross(normals, np.roll(normals, -1, axis=1))
-    common = np.array([[_area(_clip(box, planes)) for planes in sides] for box in corners])
-    common = torch.from_numpy(common.reshape(len(corners), len(normals)))
+    areas = [_area(_clip(box, planes)) for box in corners for planes in sides]
+    common = torch.tensor(areas, dtype=torch.float64).view(len(corners), len(normals))
     both = box_area(first[1])[:, None] + box_area(second[1])
     return (common / (both - common)).to(rotations)
 
@@ -86,32 +87,33 @@ def check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, T
         )
     half = half.detach().cpu().double()
     if not bool(((half > 0) & (half < math.pi / 2)).all()):
-        raise ValueError(f"{prefix}half_angles: expected radians in (0, pi/2), got {half.flatten()[:4].tolist()}")
+        raise ValueError(f"{prefix}half_angles: expected radians in (0, pi/2), got {tolist(half.flatten()[:4])}")
     return rotations.detach().cpu().double(), half
 
 
-def _polygons(rotations: Tensor, half: Tensor) -> np.ndarray:
+def _polygons(rotations: Tensor, half: Tensor) -> Floats:
     """Return corners [N,4,3], counter-clockwise from outside."""
     signs = torch.tensor([[1.0, 1], [-1, 1], [-1, -1], [1, -1]], dtype=torch.float64)
     flat = nn.functional.pad(half.tan()[:, None] * signs, (0, 1), value=1.0)
     return (nn.functional.normalize(flat, dim=-1) @ rotations.mT).numpy()
 
 
-def _clip(polygon: np.ndarray, planes: np.ndarray) -> np.ndarray:
+def _clip(polygon: Floats, planes: Floats) -> Floats:
     """Return the part [K,3] of a convex spherical polygon where all ``planes @ p`` are non-negative."""
     for plane in planes:
-        height, kept = polygon @ plane, []
+        height = polygon @ plane
+        kept: list[Floats] = []
         for p, q, low, high in zip(polygon, np.roll(polygon, -1, 0), height, np.roll(height, -1)):
             if low >= 0:
                 kept.append(p)
             if low * high < 0:
                 between = p * abs(high) + q * abs(low)
                 kept.append(between / np.linalg.norm(between))
-        polygon = np.array(kept).reshape(-1, 3)
+        polygon = np.stack(kept) if kept else np.zeros((0, 3))
     return polygon
 
 
-def _area(polygon: np.ndarray) -> float:
+def _area(polygon: Floats) -> float:
     """Return the area of a convex spherical polygon in steradians."""
     total = 0.0
     for b, c in zip(polygon[1:-1], polygon[2:]):

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
+from pdegcnn._typing import Factory, linalg, tolist
 from pdegcnn.models.detection_scores import PRIOR, heat_loss
 from pdegcnn.models.spherical_boxes import SphericalBoxes, check_boxes
 from pdegcnn.nn import BatchNorm, Lift, PDELayer, SphereConv
@@ -69,7 +70,8 @@ def spherical_detector(
         ``[B,in_channels,*grid.shape] -> [B,classes+2,fibre,*grid.shape]``: logits of each class, and of the half-angles
         divided by pi/2.
     """
-    space, factory = SO3(grid, _checks.positive_int("fibre", fibre)), {"device": device, "dtype": dtype}
+    space = SO3(grid, _checks.positive_int("fibre", fibre))
+    factory: Factory = {"device": device, "dtype": dtype}
     own: dict[str, Any] = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory}
     _checks.positive_int("classes", classes)
     inside = [
@@ -114,7 +116,7 @@ def find_boxes(
     )
     peaks = (heat >= around.reshape(batch, points)) & (heat >= threshold)
     angles = (maps[:, classes:].sigmoid() * (math.pi / 2)).reshape(batch, 2, space.orientations, points)
-    found = []
+    found: list[SphericalBoxes] = []
     for b in range(batch):
         where = peaks[b].nonzero()[:, 0]
         where = where[heat[b, where].argsort(descending=True)[:most]]
@@ -135,7 +137,7 @@ def _frames(space: SO3, point: Tensor, turn: Tensor) -> Tensor:
     p = space.grid.xyz.reshape(-1, 3)[point.cpu()]
     phi, turns = torch.atan2(p[:, 1], p[:, 0]), turn.cpu().double() * (2 * math.pi / space.orientations)
     east = torch.stack((-phi.sin(), phi.cos(), torch.zeros_like(phi)), -1)
-    south, cosine, sine = torch.linalg.cross(east, p), turns.cos()[:, None], turns.sin()[:, None]
+    south, cosine, sine = linalg.cross(east, p), turns.cos()[:, None], turns.sin()[:, None]
     return torch.stack((cosine * south + sine * east, cosine * east - sine * south, p), -1)
 
 
@@ -171,7 +173,7 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
     heat, errors, count = torch.zeros_like(logits), logits.new_zeros(()), 0
     for b, boxes in enumerate(truth):
         check_boxes("truth: ", boxes.rotations, boxes.half_angles)
-        labels = boxes.labels.tolist()
+        labels = cast("list[int]", tolist(boxes.labels))
         if not all(0 <= label < classes for label in labels):
             raise ValueError(f"truth: expected labels from 0 to {classes - 1}, got {labels}")
         for rotation, half, label in zip(boxes.rotations, boxes.half_angles, labels):
@@ -191,7 +193,8 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
 
 def _bell(space: SO3, rotation: Tensor) -> Tensor:
     """Return ``exp(-(tilt^2 + twist^2)/2)`` ``[fibre*P]`` in units of the target's widths, 1 at the greatest sample."""
-    x, y, z = (rotation.detach().cpu().double().mT @ _all_frames(space)).unflatten(1, (3, -1))  # of R^T S, S a sample
+    turned = rotation.detach().cpu().double().mT @ _all_frames(space)  # R^T S of each sample S
+    x, y, z = cast("Tensor", turned.unflatten(1, (3, -1)))
     tilt, twist = torch.atan2(torch.hypot(x[2], y[2]), z[2]), torch.atan2(y[0] - x[1], x[0] + y[1])
     steps = tilt / (TILT * point_spacing(space.grid)), twist / (TWIST * 2 * math.pi / space.orientations)
     bell = torch.exp(-(steps[0] ** 2 + steps[1] ** 2) / 2)

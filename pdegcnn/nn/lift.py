@@ -48,7 +48,8 @@ class LiftLayer(nn.Module):
         try:
             down = Downsample(self.space, stride) if stride > 1 else None
         except ValueError as error:
-            raise ValueError(f"stride: expected one that leaves two rings of {self.space}, got {stride}") from error
+            wanted = f"a stride that leaves at least two rings of {self.space}"
+            raise ValueError(f"stride: expected {wanted}, got {stride}") from error
         self.out_space = self.space if down is None else down.out_space
         return down
 

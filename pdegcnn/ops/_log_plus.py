@@ -59,7 +59,7 @@ class Sums(ABC):
         """Return the sum of u times the weights over the taps; nothing outside counts."""
 
     def least(self, u: Tensor) -> Tensor:
-        """Return the least value of what the outputs depend on, to be broadcast: of every channel, [B,C,1,...]."""
+        """Return the least value that outputs depend on, for broadcasting: of every channel, [B,C,1,...]."""
         return u.flatten(2).amin(2).reshape(*u.shape[:2], *(1 for _ in u.shape[2:]))
 
 
@@ -131,7 +131,7 @@ def _log_plus(u: Tensor, costs: Tensor, temperature: Tensor | float, taps: Taps,
 
 
 def fitting(u: Tensor, t: Tensor, extra_cost: Tensor, plain: bool) -> Scale | None:
-    """Return the first scale that loses nothing, None where none is known; with ``plain`` one that lowers nothing.
+    """Return the first scale without loss of precision, or None; with ``plain`` one that does not lower weights.
 
     ``extra_cost [C]``: see :class:`Taps`.
     """
@@ -205,7 +205,7 @@ def soft_mean(
     """Return ``t log(sum K exp(u / t) / sum K)``, ``exp((u - a) / t) - 1`` and the mean Q of the latter.
 
     Both are divided by the exponential of ``scale.lowered``. With ``complete`` the signal may have any range, also
-    infinite or NaN values, which are left out; where the sums do not hold the value, it is what belongs to Q = 0.
+    infinite or NaN values, which are left out; where the sums underflow, the value is that of Q = 0.
     """
     plain, lowered = u.detach(), math.exp(-scale.lowered)
     finite = plain.isfinite() if complete else None

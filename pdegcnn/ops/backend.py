@@ -117,6 +117,9 @@ def _warn_of(problem: str) -> None:
 def backends(show: bool = True) -> str:
     """Print (if ``show`` is set) and return a table: operator, device, backend, and whether it is available or why not.
 
+    Args:
+        show: print the table.
+
     Example:
         >>> import pdegcnn as pg
         >>> pg.backends()  # doctest: +ELLIPSIS

@@ -37,7 +37,7 @@ class DirectionalNeighbors(NamedTuple):
 
 
 def directions(count: int) -> str:
-    """Return the source of the constants that the compiled loops have for the number of directions."""
+    """Return the source of the constants of the compiled loops for the number of directions."""
     return f"COUNT, HALF = {count}, {count // 2}\n\n\n"
 
 

@@ -23,7 +23,7 @@ def block(start, vertices, count, LANES: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def pair(columns, offset, turn, steps, e, exists):
-    """Vertex of pair ``e``, its coordinates seen from the first vertex, and by how much and how many steps it turns."""
+    """Return the vertex of pair ``e``, its coordinates seen from the first vertex, and its turn as angle and steps."""
     w = tl.load(columns + e, mask=exists, other=0)
     zx = tl.load(offset + 2 * e, mask=exists, other=0.0)[:, None]
     zy = tl.load(offset + 2 * e + 1, mask=exists, other=0.0)[:, None]

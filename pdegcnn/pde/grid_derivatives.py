@@ -118,12 +118,12 @@ class GridDerivatives(Derivatives):
 
 
 def reach_of(deviation: float) -> int:
-    """Return how many pixels a kernel holds to each side."""
+    """Return the number of pixels of a kernel to each side."""
     return max(1, math.ceil(REACH * deviation))
 
 
 def correlated(planes: Tensor, kernel: Tensor) -> Tensor:
-    """Return planes ``[B,P,H,W]``, each correlated with its own kernel ``[P,1,KH,KW]``, where these fit in."""
+    """Return planes ``[B,P,H,W]``, each correlated with its kernel of ``[P,1,KH,KW]``, where these fit in."""
     return F.conv2d(planes, kernel, groups=planes.shape[1])
 
 

@@ -135,7 +135,7 @@ class MeshSolver(Solver):
     ) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants.
 
-        Points count by their areas, so that denser meshes give the same.
+        Points are weighted by their areas, so denser meshes give the same result.
         """
         space, matrix = self.space, _matrix(metric, u)
         t = widen(temperature) if isinstance(temperature, Tensor) else temperature

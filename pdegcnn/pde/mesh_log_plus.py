@@ -15,9 +15,9 @@ from pdegcnn.ops.gather_mean import gather_mean
 from pdegcnn.pde.solver import Alpha
 
 SAMPLES = {torch.float32: 2**13, torch.float64: 2**15}
-"""Samples of the weights over the distance; between them they are linear: off by less than a thousandth."""
+"""Number of samples of the weights over the distance; linear interpolation has an error below a thousandth."""
 FAINTEST = {torch.float32: 100.0, torch.float64: 730.0}
-"""Taps that cost more temperatures do not count."""
+"""Cost in temperatures above which taps are left out."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BundleSums(Sums):
         matrix: metric [C,3,3].
         reach: distance of the last sample.
         taps: steps of directions.
-        lowest: what every vertex gets of the least values, ``[...,V] -> [...,1 or V]``.
+        lowest: map of the least values to vertices, ``[...,V] -> [...,1 or V]``.
     """
 
     lists: DirectionalNeighbors
@@ -69,7 +69,7 @@ def soft_dilation(
         taps: steps of directions.
         lists: the pairs of the mesh in the precision of a tensor.
         lowest: see :class:`BundleSums`.
-        largest: the max-plus dilation, for values that no sum holds.
+        largest: the max-plus dilation, for values whose sums underflow.
     """
     given = temperature if isinstance(temperature, Tensor) else u.new_tensor(temperature, dtype=torch.float64)
     t = given.reshape(-1, 1, 1)
@@ -103,7 +103,7 @@ def _weights(matrix: Tensor, alpha: Alpha, time: float, t: Tensor) -> tuple[Tens
 
 
 def _most(pairs: DirectionalNeighbors, taps: int) -> Tensor:
-    """Logarithm of the area of each vertex's window over its smallest part, ``[V]``."""
+    """Return the logarithm of the area of each vertex's window over its smallest part, ``[V]``."""
     lengths, areas = pairs.start.diff(), pairs.areas[pairs.columns]
     whole, least = (torch.segment_reduce(areas, how, lengths=lengths) for how in ("sum", "min"))
     return (taps * whole / least).log()

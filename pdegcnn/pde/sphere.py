@@ -130,7 +130,7 @@ class SphereSolver(Solver):
     ) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants.
 
-        Points count by their areas, so that grids which are denser near the poles give the same.
+        Points are weighted by their areas, so grids that are denser near the poles give the same result.
         """
         metric, t = wide_metric(metric), widen(temperature) if isinstance(temperature, Tensor) else temperature
         beyond = NEGLIGIBLE * torch.as_tensor(t)
@@ -250,7 +250,7 @@ def _enclosing_sizes(
 ) -> tuple[int, int]:
     """Return the smallest window that holds every neighbour whose cost is below the range of u.
 
-    ``beyond``: what may be added to it for every channel.
+    ``beyond`` is added to the range of every channel.
     """
     check_may_look(u, alpha, beyond, *vars(metric).values())
     with torch.no_grad():

@@ -147,7 +147,7 @@ class Neighbours(Tables):
         return [("position", (6, count), self._monomials)]
 
     def _measure(self) -> Floats:
-        """Logarithm of the area of each tap's point over that of the centre, ``[S]``."""
+        """Return the logarithm of the area of each tap's point over that of the centre, ``[S]``."""
         areas: Floats = np.log(np.reshape(self.space.grid.weights.numpy(), (len(self._start) - 1, -1))[:, 0])
         return areas[self._taps[:, 0]] - np.repeat(areas, np.diff(self._start))
 

@@ -16,11 +16,11 @@ from pdegcnn.pde.grid_derivatives import correlated, gaussian_kernels, reach_of
 from pdegcnn.spaces import R3
 
 MEAN = ((0, 0, 0),)
-"""Orders along (x, y, z) of the smoothed value,"""
+"""Orders along (x, y, z) of the smoothed value."""
 GRADIENT = tuple(tuple(int(i == axis) for i in range(3)) for axis in range(3))
-"""of its first derivatives,"""
+"""Orders of its first derivatives."""
 HESSIAN = tuple(tuple((i == a) + (i == b) for i in range(3)) for a, b in PAIRS[3])
-"""and of the second ones in the order of ``PAIRS``."""
+"""Orders of its second derivatives, as in ``PAIRS``."""
 
 
 class VolumeDerivatives(Derivatives):
@@ -57,7 +57,7 @@ class VolumeDerivatives(Derivatives):
         return self._derivatives(widen(u), HESSIAN)
 
     def lateral(self, u: Tensor) -> Tensor:
-        """Return the second derivative across tubes and sheets: along gradients nearby."""
+        """Return the second derivative across tubes and sheets, that is, along gradients nearby."""
         return self.gates(u)[1]
 
     def gates(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +77,7 @@ class VolumeDerivatives(Derivatives):
         return gradient, torch.where(some, weighted / torch.where(some, square, 1.0), mean)
 
     def _derivatives(self, u: Tensor, orders: tuple[tuple[int, ...], ...]) -> Tensor:
-        """Return derivatives of the smoothed volumes, of the orders along (x, y, z), by one axis after the other."""
+        """Return derivatives of the smoothed volumes, of the orders along (x, y, z), along each axis in turn."""
         kernels = [self.get_buffer(name) for name in "xyz"]
         columns, rows, slices = (kernel.shape[1] // 2 for kernel in kernels)
         around: dict[tuple[int, ...], Tensor] = {(): pad(u, rows, columns, self.boundary, slices)}

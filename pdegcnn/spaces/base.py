@@ -28,11 +28,11 @@ def sinc(angle: Tensor) -> Tensor:
 
 
 class MotionOptions(TypedDict, total=False):
-    """What a motion of signals is named by; each space knows some of these.
+    """Arguments of a motion of signals; each space takes some of them.
 
     Attributes:
-        angle: degrees, counter-clockwise: about the centre of images; of volumes about ``axis``.
-        axis: direction (x, y, z) that volumes turn about by ``angle``; z by default.
+        angle: angle in degrees, counter-clockwise, about the centre of images or the ``axis`` of volumes.
+        axis: axis (x, y, z) of a rotation of volumes by ``angle``; z by default.
         shift: whole pixels (rows, columns) or voxels (slices, rows, columns), periodically.
         rotation: matrix ``[3,3]`` of a rotation of the sphere, or of an orthogonal map of volumes.
         exact: on spheres, whether a rotation that maps the grid to itself moves samples; True by default.
@@ -100,7 +100,7 @@ class Space(ABC):
         """Move a signal of this space or of its base; return an invariant ``[B,K]`` unchanged.
 
         Raises:
-            ValueError: for a motion that the space does not know.
+            ValueError: for a motion that the space does not have.
         """
 
     @abstractmethod
@@ -117,7 +117,7 @@ class Space(ABC):
         return None
 
     def coarser(self, factor: float, size: Sequence[int] | None = None) -> Space:
-        """Return the space whose grid steps are ``factor`` times as long, or that ``size`` samples make.
+        """Return the space whose grid steps are ``factor`` times as long, or the one with ``size`` samples.
 
         Raises:
             TypeError: if signals of this space cannot be made coarser.

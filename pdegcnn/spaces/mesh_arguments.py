@@ -12,12 +12,12 @@ Kind = TypeVar("Kind")
 
 
 def as_radius(radius: object) -> float | None:
-    """Return a radius as the Python number that it is kept by, or None."""
+    """Return a radius as the Python number under which operators are kept, or None."""
     return None if radius is None else _checks.plain_number("radius", radius, 0.0, math.inf, open_low=True)
 
 
 def as_spin(spin: object) -> int:
-    """Return a spin as the Python int that it is kept by."""
+    """Return a spin as the Python int under which operators are kept."""
     spin = _checks.plain(spin)
     if isinstance(spin, bool) or not isinstance(spin, int):
         raise TypeError(f"spin: expected an int, got {spin!r} of type {type(spin).__name__}")
@@ -30,7 +30,7 @@ def as_count(count: object) -> int:
 
 
 def each(name: str, values: object) -> Iterable[Any]:
-    """Return ``values`` if they are several, else raise."""
+    """Return ``values`` if they are a sequence, else raise."""
     values = _checks.plain(values)
     if not isinstance(values, Iterable):
         raise TypeError(f"{name}: expected a sequence of numbers, got {values!r} of type {type(values).__name__}")

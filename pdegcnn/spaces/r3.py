@@ -67,7 +67,7 @@ class R3(Translations, GridSpace):
     def coarser(self, factor: float, size: Sequence[int] | None = None) -> R3:
         """Return the same space with voxels ``factor`` times as large; lengths keep their units.
 
-        With ``size`` it is this space, for the ratio of the sizes is not known.
+        With ``size`` it is this space, because the ratio of the sizes is not known.
         """
         if size is not None:
             return self

@@ -93,7 +93,13 @@ def eigenmodes(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple
 
 
 def eigenbasis(laplacian: sparse.csr_matrix, areas: Floats, count: int) -> tuple[Floats, np.ndarray]:
-    """Return the modes of :func:`eigenmodes` in one matrix: ascending eigenvalues ``[K]``, eigenfunctions ``[V,K]``."""
+    """Return the modes of :func:`eigenmodes` in one matrix: ascending eigenvalues ``[K]``, eigenfunctions ``[V,K]``.
+
+    Args:
+        laplacian: weak Laplacian ``[V,V]``, Hermitian.
+        areas: vertex areas ``[V]``.
+        count: number of eigenvalues of each connected component, positive.
+    """
     return side_by_side(eigenmodes(laplacian, areas, count), areas.size)
 
 

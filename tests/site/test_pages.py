@@ -60,9 +60,9 @@ def test_every_tutorial_can_be_downloaded() -> None:
 def test_api_pages_hold_every_public_name() -> None:
     api = site_api()
     assert sorted(api.public_modules()) == sorted(name.strip(".") for name in public_modules())
-    described = {api.room(module) for module in api.public_modules()}
+    described = {api.page_of(module) for module in api.public_modules()}
     assert described >= {name for name in PACKAGES if not name.startswith("_")} - {"data"}  # another name of a package
-    assert set(api.rooms()) == described
+    assert set(api.page_names()) == described
     for module in api.public_modules():
         loaded = importlib.import_module(module)
         things = [name for name in loaded.__all__ if not inspect.ismodule(getattr(loaded, name))]

@@ -57,7 +57,7 @@ def _place(channels, orientations, batch, height, width, BLOCK: tl.constexpr):
 
 @triton.jit
 def _steps(shift, orientations, height, width, BOUNDARY: tl.constexpr, WIDE: tl.constexpr):
-    """Whole steps of a shift along the three axes, and the three fractions."""
+    """Return the whole steps of a shift along the three axes, and the three fractions."""
     s0, f0 = _split(tl.load(shift).to(WIDE), orientations, 2)
     s1, f1 = _split(tl.load(shift + 1).to(WIDE), height, BOUNDARY)
     s2, f2 = _split(tl.load(shift + 2).to(WIDE), width, BOUNDARY)
@@ -66,7 +66,7 @@ def _steps(shift, orientations, height, width, BOUNDARY: tl.constexpr, WIDE: tl.
 
 @triton.jit
 def _planes(signal, o, x, step, orientations, height, width, BOUNDARY: tl.constexpr):
-    """Planes below and above orientation o after the step, the two columns beside x, and whether they exist."""
+    """Return the planes below and above orientation o after the step, the columns next to x, and whether they exist."""
     lower = signal + (o + step[0]) % orientations * (height * width)
     upper = signal + (o + step[0] + 1) % orientations * (height * width)
     c0, m0 = _source(x + step[2], width, BOUNDARY)

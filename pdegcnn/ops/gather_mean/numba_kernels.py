@@ -41,7 +41,7 @@ def locate(lists, v, turned, y):
 
 @njit(**PART)
 def folded(matrix, turned):
-    """Return how many times the same weights serve, 2 or 1, and the table of taps of these directions."""
+    """Return the number of directions that share weights, 2 or 1, and the table of taps of one of each."""
     folds = 1
     if COUNT % 2 == 0:
         folds = 2
@@ -143,7 +143,7 @@ def forward(u, lists, matrix, turned, lines, scale, taps, most, out, total, firs
 
 @njit(inline="always")
 def add_gains(gain, other, t, taps, folds, area, flow, line, here):
-    """Add to the gains of the weights of one pair what one signal gives; to ``other`` those of the second half."""
+    """Add the part of one signal to the gains of the weights of one pair; to ``other`` those of the second half."""
     if folds == 2:
         for s in range(taps):
             for i in range(HALF):
@@ -209,7 +209,7 @@ def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad
 
 @njit(inline="always")
 def add_metric(y, place, slope, gain, other, scale, total):
-    """Add what the taps of one vertex give to the gradient in the metric; a half turn changes the sign of two terms."""
+    """Add the part of the taps of one vertex to the gradient in the metric; a half turn negates two terms."""
     zero = slope.dtype.type(0)
     xx, yy, zz, xy, xz, yz = zero, zero, zero, zero, zero, zero
     for t in range(place.size):

@@ -31,9 +31,9 @@ def land(tables: Sequence[Tensor], paths: Sequence[Tensor], end: Sequence[Tensor
 
 
 class HalfEdgeTables(NamedTuple):
-    """What the loops read of a mesh of V vertices and H half-edges.
+    """Tables of a mesh of V vertices and H half-edges that the loops read.
 
-    Numbers of a half-edge lie side by side, and what paths would compute again and again is computed once.
+    Numbers of a half-edge are adjacent in memory; values that paths need repeatedly are computed once.
 
     Attributes:
         keys: ``[H]``, 8 times the vertex plus the direction of half-edges, ascending.
@@ -53,7 +53,7 @@ class HalfEdgeTables(NamedTuple):
 
 
 def packed(tables: Sequence[Tensor]) -> HalfEdgeTables:
-    """Return what the loops read of the half-edge tables of a mesh."""
+    """Return the tables that the loops read, from the half-edge tables of a mesh."""
     keys, fans, tail, following, previous, twin, length, corner, angle, transport, scale, gauge = map(
         _jit.array, tables
     )

@@ -106,10 +106,11 @@ def weigh(corners, px, py, ends):
 
 @njit(error_model="numpy", inline="always")
 def arrive(keys, fans, links, edges, points, v, i, path, count, most, read, corners, ends):
-    """End of the path of direction i of vertex v: ``read [2,3]`` vertices and directions below, corners [3,3] there.
+    """Write the end of the path of direction i of vertex v.
 
-    ``ends [3,3]``: places between two directions, weights, and weights before they are lifted. Returns the half-edge
-    of the start, the end in the plane and the sum of the lifted weights.
+    ``read [2,3]`` gets the vertices and the directions below, ``corners [3,3]`` those of the last triangle,
+    ``ends [3,3]`` places between two directions, weights, and weights before they are lifted. Return the half-edge of
+    the start, the end in the plane and the sum of the lifted weights.
     """
     step = FULL / count
     angle = path[1] + i * step + points[v, GAUGE]

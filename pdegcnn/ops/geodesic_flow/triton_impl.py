@@ -70,7 +70,7 @@ def _count_below(keys, key, size, bits, BLOCK: tl.constexpr):
 
 @triton.jit
 def _apex(length, entry, one, two, rx, ry, ex, ey, going):
-    """Third corner of the triangle of half-edges ``entry``, ``one``, ``two`` beyond the edge (ex, ey) from (rx, ry)."""
+    """Return the third corner of the triangle of half-edges ``entry``, ``one``, ``two`` beyond an edge."""
     base, side = tl.load(length + entry, mask=going, other=1.0), tl.load(length + one, mask=going, other=1.0)
     third = tl.load(length + two, mask=going, other=1.0)
     along = (base * base + side * side - third * third) / (2 * base)

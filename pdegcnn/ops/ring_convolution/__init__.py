@@ -19,7 +19,7 @@ BACKENDS = _backend.declare("ring_convolution", "numba", "triton", "torch")
 def ring_convolution(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, backend: str | None = None
 ) -> Tensor:
-    """Sum of u times the kernel over the taps of each ring.
+    """Sum u times the kernel over the taps of each ring.
 
     ``out[b,c,f,g,j] = sum over s in start[g]..start[g+1] of u[b,c,(f+df) mod F,ring,(j+dj) mod n] * kernel[c,f,s]``
     with ``(ring, df, dj) = taps[s]``: the linear counterpart of :func:`pdegcnn.ops.ring_morphology.ring_morphology`,
@@ -51,9 +51,10 @@ def ring_convolution(
 def pull(
     grad: Tensor, u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, backend: str | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in a signal and a kernel, float32 or float64, of :func:`ring_convolution` from that of it.
+    """Return the gradients of :func:`ring_convolution` in signal and kernel, for backward passes in closed form.
 
-    For backward passes in closed form; they are not recorded.
+    They are not recorded for further derivatives. ``grad`` is the gradient of the result, other arguments are as in
+    :func:`ring_convolution`, in float32 or float64.
     """
     chosen = _backend.choose("ring_convolution", u, backend)
     to_kernel = _op.products(grad, u, taps, start, longest, kernel.shape[1], chosen)

@@ -13,21 +13,21 @@ from pdegcnn.ops._operator import implementation, operator
 
 @operator("pdegcnn::ring_correlate")
 def correlate(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, backend: str) -> Tensor:
-    """Signal u [B,C,F,G,n] with kernel [C,1 or F,S]."""
+    """Convolve u [B,C,F,G,n] with kernel [C,1 or F,S]."""
     found = implementation("ring_convolution", backend)
     return found.correlate(u.contiguous(), kernel.contiguous(), taps, start, longest)
 
 
 @operator("pdegcnn::ring_spread")
 def spread(grad: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, backend: str) -> Tensor:
-    """Transpose of :func:`correlate` in the signal."""
+    """Apply the transpose of :func:`correlate` in the signal."""
     found = implementation("ring_convolution", backend)
     return found.spread(grad.contiguous(), kernel.contiguous(), taps, start, longest)
 
 
 @operator("pdegcnn::ring_products")
 def products(grad: Tensor, u: Tensor, taps: Tensor, start: Tensor, longest: int, kernels: int, backend: str) -> Tensor:
-    """Transpose of :func:`correlate` in the kernel [C,kernels,S]."""
+    """Apply the transpose of :func:`correlate` in the kernel [C,kernels,S]."""
     found = implementation("ring_convolution", backend)
     return found.products(grad.contiguous(), u.contiguous(), taps, start, longest, kernels)
 

@@ -48,11 +48,11 @@ class RingTaps(Taps):
         return self._alike().largest(self._points(u, costs), costs)[0]
 
     def extra_cost(self, costs: Tensor) -> Tensor:
-        """Return twice what the largest cost of a centre exceeds the least cost of a tap by."""
+        """Return twice the difference between the largest cost of a centre and the least cost of a tap."""
         return 2 * (costs[..., self.start[:-1]].flatten(1).amax(1) - costs.flatten(1).amin(1))
 
     def _alike(self) -> RingTaps:
-        """Return the same taps of signals whose points of a ring and fibre samples are all alike."""
+        """Return the same taps for signals that are constant on each ring and fibre."""
         return RingTaps(self.taps * self.taps.new_tensor([1, 0, 0]), self.start, self.longest, self.backend)
 
     def _points(self, u: Tensor, kernel: Tensor) -> Tensor:

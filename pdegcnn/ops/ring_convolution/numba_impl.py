@@ -21,14 +21,14 @@ def correlate(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: i
 
 
 def spread(grad: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
-    """Gradient of :func:`correlate` in the signal."""
+    """Return the gradient of :func:`correlate` in the signal."""
     if _turns(grad, kernel.shape[1]):
         return spread(*_turned(grad, kernel, taps), start, longest).transpose(2, 4).contiguous()
     return _summed("spread", grad, kernel, taps, start)
 
 
 def products(grad: Tensor, u: Tensor, taps: Tensor, start: Tensor, longest: int, kernels: int) -> Tensor:
-    """Gradient of :func:`correlate` in the kernel ``[C,kernels,S]``."""
+    """Return the gradient of :func:`correlate` in the kernel ``[C,kernels,S]``."""
     if _turns(u, kernels):
         around = u.transpose(2, 4).contiguous()
         return products(*_turned(grad, around, taps), start, longest, kernels)
@@ -52,10 +52,10 @@ def _turns(u: Tensor, kernels: int) -> bool:
 
 
 def _turned(u: Tensor, other: Tensor, taps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Signal with the fibre as ring, ``other``, and the taps for it."""
+    """Return the signal with the fibre as ring, ``other``, and the taps for it."""
     return u.transpose(2, 4).contiguous(), other, taps[:, [0, 2, 1]].contiguous()
 
 
 def _together(u: Tensor) -> int:
-    """Return how many signals of a channel one inner loop takes."""
+    """Return the number of signals of a channel in one inner loop."""
     return max(1, min(len(u), WIDE // u.shape[-1]))

@@ -14,21 +14,21 @@ FLAGS = {"contract", "nsz", "reassoc"}
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def add_four(total, line, p, q, r, s, a, b, c, d):
-    """Add what begins at four places of a line, each times its weight."""
+    """Add the samples from four places of a line on, each times its weight."""
     for w in range(np.uint64(total.size)):
         total[w] += (a * line[p + w] + b * line[q + w]) + (c * line[r + w] + d * line[s + w])
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def add_one(total, line, p, a):
-    """Add what begins at a place of a line, times a weight."""
+    """Add the samples from a place of a line on, times a weight."""
     for w in range(np.uint64(total.size)):
         total[w] += a * line[p + w]
 
 
 @njit(cache=True, nogil=True, fastmath=FLAGS)
 def products_of_four(row, line, p, q, r, s):
-    """Return the sums of products of a row and what begins at four places of a line."""
+    """Return the inner products of a row with the samples from four places of a line on."""
     a = b = c = d = row.dtype.type(0)
     for w in range(np.uint64(row.size)):
         a += row[w] * line[p + w]
@@ -49,7 +49,7 @@ def product(row, line, p):
 
 @njit(cache=True, nogil=True)
 def doubled(u):
-    """Signals u [b,F,G,n] with their numbers innermost, twice along the ring, as a line."""
+    """Return signals u [b,F,G,n] as a line, with the batch innermost and the ring twice."""
     size, fibre, rings, length = u.shape
     frame = np.empty((fibre, rings, 2 * length, size), u.dtype)
     for f in range(fibre):
@@ -72,7 +72,7 @@ def gather(line, u):
 
 @njit(cache=True, nogil=True)
 def locate(places, taps, f, fibre, rings, length, size):
-    """Write where the taps begin in the line of :func:`doubled`, seen from the fibre sample f."""
+    """Write the places where the taps begin in the line of :func:`doubled`, seen from the fibre sample f."""
     for s in range(taps.shape[0]):
         plane = f + taps[s, 1]
         plane -= fibre if plane >= fibre else 0
@@ -103,13 +103,13 @@ def reverse(taps, start, fibre, length):
 
 @njit(cache=True, nogil=True)
 def correlate(u, kernel, taps, start, out, size, first, last):
-    """Blocks ``first`` to ``last`` of ceil(B/size) per channel of u [B,C,F,G,n] with kernel [C,1 or F,S]."""
+    """Convolve blocks ``first`` to ``last`` of ceil(B/size) per channel of u [B,C,F,G,n] with kernel [C,1 or F,S]."""
     convolve(u, kernel, taps, start, np.empty(0, np.int64), out, size, first, last)
 
 
 @njit(cache=True, nogil=True)
 def spread(grad, kernel, taps, start, out, size, first, last):
-    """Send grad back to what the taps read, in the same blocks."""
+    """Add grad to the samples that the taps read, in the same blocks."""
     back, begins, order = reverse(taps, start, grad.shape[2], grad.shape[4])
     convolve(grad, kernel, back, begins, order, out, size, first, last)
 
@@ -146,7 +146,7 @@ def convolve(u, kernel, taps, start, order, out, size, first, last):
 
 @njit(cache=True, nogil=True)
 def products(grad, u, taps, start, out, size, first, last):
-    """Channels ``first`` to ``last``: sum grad times what the taps read into out [C,kernels,S]."""
+    """Sum grad times what the taps read into out [C,kernels,S], for channels ``first`` to ``last``."""
     batch, _, fibre, rings, length = grad.shape
     kernels = out.shape[1]
     places = np.empty(taps.shape[0], np.uint64)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def slots(u: Tensor, taps: Tensor, start: Tensor, longest: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For the first, second, ... tap of all lists: what it reads of u, its number and whether the list has it, [G]."""
+    """Yield the samples that the first, second, ... taps in all lists read, their numbers, and if they exist, [G]."""
     fibre, _, length = u.shape[2:]
     f = torch.arange(fibre, device=u.device)[:, None, None]
     j = torch.arange(length, device=u.device)

@@ -13,7 +13,7 @@ __all__ = ["correlate", "products", "spread"]
 def reversed_lists(
     kernel: Tensor, taps: Tensor, start: Tensor, fibre: int, length: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Kernel, taps and start of the lists of what reads each ring, so that the transpose is a convolution again."""
+    """Return kernel, taps and start of the reversed lists, with which the transpose is a convolution."""
     rings = start.numel() - 1
     owner = torch.repeat_interleave(torch.arange(rings, device=start.device), start.diff(), output_size=len(taps))
     order = taps[:, 0].argsort(stable=True)
@@ -26,13 +26,13 @@ def reversed_lists(
 
 
 def spread(grad: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
-    """Gradient of :func:`correlate` in the signal."""
+    """Return the gradient of :func:`correlate` in the signal."""
     turned, back, first = reversed_lists(kernel, taps, start, grad.shape[2], grad.shape[4])
     return correlate(grad, turned, back, first, int(first.diff().max()))
 
 
 def products(grad: Tensor, u: Tensor, taps: Tensor, start: Tensor, longest: int, kernels: int) -> Tensor:
-    """Gradient of :func:`correlate` in the kernel ``[C,kernels,S]``."""
+    """Return the gradient of :func:`correlate` in the kernel ``[C,kernels,S]``."""
     out = torch.zeros(grad.shape[1], grad.shape[2], len(taps), dtype=torch.float64, device=grad.device)
     for value, number, exists in slots(u, taps, start, longest):
         sums = (grad * value).double().sum((0, 4))

@@ -45,7 +45,14 @@ def analyse(x: Tensor, filters: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]
 
 
 def synthesise(low: Tensor, high: Tensor, filters: Tensor, axis: int = -1) -> Tensor:
-    """Apply the transpose of `analyse`: merge two bands to ``[...,N,...]``; with the dual filters it is the inverse."""
+    """Apply the transpose of `analyse`: merge two bands to ``[...,N,...]``; with the dual filters it is the inverse.
+
+    Args:
+        low: low-pass band ``[...,N/2,...]``.
+        high: high-pass band of the same shape.
+        filters: low-pass and high-pass filter, ``[2,K]``.
+        axis: axis of N, negative.
+    """
     filters = filters.to(low.dtype)
     even = _total(_shift(a[0] * low + a[1] * high, j, axis) for j, a, _ in _taps(filters))
     odd = _total(_shift(b[0] * low + b[1] * high, j, axis) for j, _, b in _taps(filters))
@@ -53,19 +60,38 @@ def synthesise(low: Tensor, high: Tensor, filters: Tensor, axis: int = -1) -> Te
 
 
 def haar(x: Tensor, scale: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """Return `analyse` with the filters ``scale [[1, 1], [1, -1]]``, bit for bit; products are shared by both bands."""
+    """Return `analyse` with the filters ``scale [[1, 1], [1, -1]]``, bit for bit; products are shared by both bands.
+
+    Args:
+        x: signal ``[...,N,...]``, N even.
+        scale: tensor ``[]``.
+        axis: axis of N, negative.
+    """
     even, odd = (x * scale.to(x.dtype)).unflatten(axis, (-1, 2)).unbind(axis)
     return even + odd, even - odd
 
 
 def haar_back(low: Tensor, high: Tensor, scale: Tensor, axis: int = -1) -> Tensor:
-    """Return `synthesise` with the filters of `haar`, bit for bit."""
+    """Return `synthesise` with the filters of `haar`, bit for bit.
+
+    Args:
+        low: low-pass band ``[...,N/2,...]``.
+        high: high-pass band of the same shape.
+        scale: tensor ``[]``.
+        axis: axis of N, negative.
+    """
     low, high = low * scale.to(low.dtype), high * scale.to(high.dtype)
     return interleave(low + high, low - high, axis)
 
 
 def interleave(even: Tensor, odd: Tensor, axis: int = -1) -> Tensor:
-    """Merge two tensors ``[...,N/2,...]`` to ``[...,N,...]``, alternating along ``axis`` (negative)."""
+    """Merge two tensors ``[...,N/2,...]`` to ``[...,N,...]``, alternating along an axis.
+
+    Args:
+        even: entries 0, 2, ...
+        odd: entries 1, 3, ...
+        axis: axis of N, negative.
+    """
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore
     if axis == -1 and even.dtype in (torch.float32, torch.float64) and not recorded:
         return torch.view_as_real(torch.complex(even, odd)).flatten(-2)  # eight times faster than stack on the CPU

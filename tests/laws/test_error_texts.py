@@ -14,8 +14,8 @@ from torch import nn
 
 import pdegcnn as pg
 
-from .cases import CASES, Case, W, forward_arguments
-from .error_texts import CALLS, ROWS, Call, Row
+from ..cases import CASES, Case, W, forward_arguments
+from ..error_texts import CALLS, ROWS, Call, Row
 
 F = pg.functional
 SPACE = pg.SE2(8)
