@@ -25,7 +25,8 @@ BEGIN, END = "# rows: generic\n", "# rows: end\n"
 PART: dict[str, Any] = {"cache": True, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of a function that other loops call: without what Python needs to call it, which takes time to compile."""
 ENTRY: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
-"""Options of a loop that Python calls."""
+"""Options of a loop that Python calls. Loops write numbers: assigning an array to another takes three seconds to
+compile, for the text of its error."""
 LOG = logging.getLogger("pdegcnn")
 _SAID: set[str] = set()
 _POOL: dict[tuple[int, int], ThreadPoolExecutor] = {}

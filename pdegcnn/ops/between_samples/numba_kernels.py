@@ -5,26 +5,35 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pdegcnn.ops._jit import ENTRY, PART
+
 FLAGS = {"contract", "nsz"}
 BLOCK = 1024
 """Pixels whose orientations are mixed at once: they stay in the first cache."""
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_four(out, a, b, c, d, wa, wb, wc, wd):
     """Add four weighted lines to ``out``."""
     for w in range(np.uint64(out.size)):
         out[w] += wa * a[w] + wb * b[w] + (wc * c[w] + wd * d[w])
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_one(out, a, wa):
     """Add a weighted line to ``out``."""
     for w in range(np.uint64(out.size)):
         out[w] += wa * a[w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
+def copy(out, line):
+    """Write ``line`` into ``out``; an assignment of arrays would take three seconds to compile."""
+    for w in range(np.uint64(out.size)):
+        out[w] = line[w]
+
+
+@njit(**PART)
 def mix(out, planes, matrix):
     """Add ``matrix [Or,P] @ planes [P,N]`` to ``out [Or,N]``."""
     count, size = planes.shape
@@ -43,7 +52,7 @@ def mix(out, planes, matrix):
                 i += 1
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def weigh(out, a, b, c, d, taps):
     """Write the weighted sum of four lines."""
     ta, tb, tc, td = taps[0], taps[1], taps[2], taps[3]
@@ -51,7 +60,7 @@ def weigh(out, a, b, c, d, taps):
         out[w] = ta * a[w] + tb * b[w] + (tc * c[w] + td * d[w])
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def shift(out, plane, taps, outside, line):
     """Write ``plane [H,W]`` at points further along rows and columns by ``taps [2,4]``; ``line`` has room for H W + 3.
 
@@ -62,7 +71,7 @@ def shift(out, plane, taps, outside, line):
     down, right = taps[0, 1] != 1, taps[1, 1] != 1
     moved = line[1 : size + 1] if right else out.reshape(-1)
     if not down:
-        moved[:] = flat
+        copy(moved, flat)
     else:
         if height > 3:
             end = size - 3 * width
@@ -88,7 +97,7 @@ def shift(out, plane, taps, outside, line):
             out[height - 1] = outside
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def shift_back(out, grad, taps, line, lines):
     """Write the adjoint of :func:`shift` for ``grad [H,W]``; there is room for H W + 3 and for (H + 3) W numbers."""
     height, width = grad.shape
@@ -96,7 +105,7 @@ def shift_back(out, grad, taps, line, lines):
     down, right = taps[0, 1] != 1, taps[1, 1] != 1
     back = lines[2 * width : 2 * width + size] if down else out.reshape(-1)
     if right:
-        line[2 : size + 2] = grad.reshape(-1)
+        copy(line[2 : size + 2], grad.reshape(-1))
         line[width + 1 : size + 2 : width] = 0  # the last column lies outside
         weigh(back, line[:size], line[1:], line[2:], line[3:], taps[1, ::-1])
         for h in range(height):
@@ -110,7 +119,7 @@ def shift_back(out, grad, taps, line, lines):
                 row[0] += taps[1, 0] * grad[h, 1]
                 row[width - 1] += taps[1, 3] * grad[h, width - 3]
     else:
-        back[:] = grad.reshape(-1)
+        copy(back, grad.reshape(-1))
     if down:
         back[size - width :] = 0
         weigh(out.reshape(-1), lines[:size], lines[width:], lines[2 * width :], lines[3 * width :], taps[0, ::-1])
@@ -119,7 +128,7 @@ def shift_back(out, grad, taps, line, lines):
             add_one(out[height - 1], back[size - 2 * width : size - width], taps[0, 3])
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def forward(u, matrix, outside, taps, out, start, stop):
     """Write readings ``out [N,n*Or,H,W]`` of signals u [N,Or,H,W] number ``start`` to ``stop``; ``taps [n,2,4]``."""
     _, orientations, height, width = u.shape
@@ -137,7 +146,7 @@ def forward(u, matrix, outside, taps, out, start, stop):
                 shift(out[item, readings * o + p], planes[o], taps[p], outside[item], line)
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def adjoint(grad, matrix, taps, out, start, stop):
     """Compute gradients ``out [N,Or,H,W]`` in the signals number ``start`` to ``stop`` from ``grad [N,n*Or,H,W]``."""
     _, orientations, height, width = out.shape

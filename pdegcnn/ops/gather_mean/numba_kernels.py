@@ -51,8 +51,9 @@ def folded(matrix, turned):
     if folds == 1:
         return folds, turned
     half = np.empty((turned.shape[0], turned.shape[1] // 2), turned.dtype)
-    for j in range(half.shape[1]):
-        half[:, j] = turned[:, j // HALF * COUNT + j % HALF]
+    for i in range(half.shape[0]):
+        for j in range(half.shape[1]):
+            half[i, j] = turned[i, j // HALF * COUNT + j % HALF]
     return folds, half
 
 
@@ -200,7 +201,8 @@ def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad
                         add_taps(weight, t, taps, folds, areas[v], line, found)
                         unrolled(u[b, w, c], first_step, line)
                         add_gains(gain, other, t, taps, folds, areas[w], flow[b, v, c], line, out[b, v, c])
-                    grad_u[b, v, c] = found
+                    for i in range(COUNT):
+                        grad_u[b, v, c, i] = found[i]
                 unfold(gain[:size], other[:size], folds)
                 add_metric(y, place[:size], slope, gain, other, scale, sums[item, c])
                 if samples.shape[1] > 0:

@@ -214,4 +214,5 @@ def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law,
                         total[9] -= sign * flow * raised
                         total[10] -= sign * flow * factor * raised * np.log(q)
         if sums.size > 0:
-            sums[c] = total
+            for m in range(total.size):
+                sums[c, m] = total[m]

@@ -14,8 +14,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from pdegcnn.ops._jit import ENTRY, PART
+
 FLAGS = {"contract", "nsz"}
-BLOCK, BLOCK_NOTED, PART = 64, 32, 16
+BLOCK, BLOCK_NOTED, REST = 64, 32, 16
 """Outputs that are computed at once, those with the number of the winner, and those of which the rest is made up."""
 
 
@@ -77,10 +79,10 @@ def _compare(lanes: int, noted: bool) -> Callable[..., Any]:
 
 
 BLOCK_VALUE, BLOCK_INDEX = _compare(BLOCK, False), _compare(BLOCK_NOTED, True)
-PART_VALUE, PART_INDEX = _compare(PART, False), _compare(PART, True)
+REST_VALUE, REST_INDEX = _compare(REST, False), _compare(REST, True)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def compare(line, offset, cost, count, best, index, wide, keep):
     """Write the greatest values over ``count`` taps and, where ``keep``, the numbers of these in the list.
 
@@ -95,13 +97,13 @@ def compare(line, offset, cost, count, best, index, wide, keep):
         w += BLOCK_NOTED
     while w < wide:
         if keep:
-            PART_INDEX(line, w, offset, cost, count, best, index)
+            REST_INDEX(line, w, offset, cost, count, best, index)
         else:
-            PART_VALUE(line, w, offset, cost, count, best, index)
-        w += PART
+            REST_VALUE(line, w, offset, cost, count, best, index)
+        w += REST
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def line_costs(best, index, p, k, tap):
     """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it attains the maximum."""
     for w in range(np.uint64(best.size)):
@@ -110,7 +112,7 @@ def line_costs(best, index, p, k, tap):
         best[w] = v if v > best[w] else best[w]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def line_nan(best, index, p, k, tap):
     """Compare places that may give NaN; the first NaN stays."""
     for w in range(best.size):
@@ -122,7 +124,7 @@ def line_nan(best, index, p, k, tap):
                 index[w] = tap
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def not_ordinary(k):
     """Return whether a cost of two axes is NaN or -inf."""
     for s in range(k.shape[0]):
@@ -132,7 +134,7 @@ def not_ordinary(k):
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def fill(frame, low, high, u, sign):
     """Write sign * u [b,F,G,n] into frame [F,G,2n,b], twice along the ring, and the bounds of each ring.
 
@@ -155,7 +157,7 @@ def fill(frame, low, high, u, sign):
     return total != 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def select(offset, cost, number, plane, place, k, f, low, high, stride):
     """Compute offsets in the frame, costs and numbers of the taps that can be a maximum; return how many.
 
@@ -175,7 +177,7 @@ def select(offset, cost, number, plane, place, k, f, low, high, stride):
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def write(out, winner, best, index, number, at, c, f, g, one, none, keep, nans, size):
     """Write the results of a ring to their places; outputs of -inf have no winning tap."""
     for i in range(size):
@@ -192,7 +194,7 @@ def write(out, winner, best, index, number, at, c, f, g, one, none, keep, nans, 
                 winners[j] = t
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def forward_rings(u, kernel, taps, start, out, winner, keep, none, sign, size, first, last):
     """Convolve u [B,C,F,G,n] with kernel [C,1 or F,S], ``size`` signals of one channel at a time.
 
@@ -200,14 +202,16 @@ def forward_rings(u, kernel, taps, start, out, winner, keep, none, sign, size, f
     """
     batch, _, fibre, rings, length = u.shape
     blocks, wide = -(-batch // size), length * size
-    line = np.zeros(fibre * rings * 2 * wide + PART, u.dtype)
+    line = np.zeros(fibre * rings * 2 * wide + REST, u.dtype)
     frame = line[: fibre * rings * 2 * wide].reshape(fibre, rings, 2 * length, size)
     low, high = np.empty((fibre, rings), u.dtype), np.empty((fibre, rings), u.dtype)
     plane = (taps[:, 1] * rings + taps[:, 0]).astype(np.int32)
     place = plane * np.int64(2 * wide) + taps[:, 2] * size
-    longest = np.max(start[1:] - start[:-1]) + 1
+    longest = 1
+    for g in range(rings):
+        longest = max(longest, start[g + 1] - start[g])
     offset, cost, number = np.empty(longest, np.int64), np.empty(longest, u.dtype), np.empty(longest, np.int32)
-    best, index = np.empty(wide + PART, u.dtype), np.empty(wide + PART, np.int32)
+    best, index = np.empty(wide + REST, u.dtype), np.empty(wide + REST, np.int32)
     one = u.dtype.type(sign)
     for block in range(first, last):
         c, at = block // blocks, min(block % blocks * size, batch - size)
@@ -232,7 +236,7 @@ def forward_rings(u, kernel, taps, start, out, winner, keep, none, sign, size, f
                 write(out, winner, best, index, number, at, c, f, g, one, none, keep, nans, size)
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first, last):
     """Convolve rings of one point with few signals: planes of u [B*C,P,F] with kernel [C,S,F].
 
@@ -243,10 +247,12 @@ def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first,
     best, index = np.empty(fibre, u.dtype), np.empty(fibre, np.int32)
     one = u.dtype.type(sign)
     for plane in range(first, last):
-        frame[:, :fibre] = one * u[plane]
-        frame[:, fibre:] = frame[:, :fibre]
         k = kernel[plane % kernel.shape[0]]
-        nans = not np.isfinite(u[plane]).all() or not_ordinary(k)
+        nans = not_ordinary(k)
+        for g in range(points):
+            for f in range(fibre):
+                frame[g, f] = frame[g, f + fibre] = one * u[plane, g, f]
+                nans |= not np.isfinite(u[plane, g, f])
         for g in range(points):
             best[:] = -np.inf
             index[:] = none
@@ -262,7 +268,7 @@ def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first,
                     winner[plane, g, j] = index[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def backward(grad, winner, taps, start, none, grad_u, sums, first, last):
     """Compute gradients of channels ``first`` to ``last``.
 

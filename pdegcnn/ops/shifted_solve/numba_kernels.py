@@ -172,7 +172,9 @@ def solve(right, time, order, stencil, diagonal, tolerance, most, bounds, out, f
         times, here = np.ones(LANES), np.zeros((count, PARTS, LANES))
         for c in range(low, high):
             times[c - low] = time[order[c]]
-            here[:, :, c - low] = right[b, base : base + count, :, order[c]]
+            for v in range(count):
+                for k in range(PARTS):
+                    here[v, k, c - low] = right[b, base + v, k, order[c]]
         shape = (count, PARTS, LANES)
         fields = (
             np.empty(shape),
@@ -185,4 +187,6 @@ def solve(right, time, order, stencil, diagonal, tolerance, most, bounds, out, f
         )
         solve_part(stencil, base, here, diagonal, times, tolerance, count + most, fields)
         for c in range(low, high):
-            out[b, base : base + count, :, order[c]] = fields[5][:, :, c - low]
+            for v in range(count):
+                for k in range(PARTS):
+                    out[b, base + v, k, order[c]] = fields[5][v, k, c - low]
