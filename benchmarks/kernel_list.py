@@ -219,6 +219,17 @@ def _rings_and_meshes() -> Iterator[Kernel]:
         *({"WIDE": "fp32", "TAPS": 32, "CHUNK": 64}, 16 * 8, "tap", 4.0, 60, why),
         trips=(8, 1),
     )
+    module = "ring_convolution.triton_impl."
+    yield Kernel(
+        *("ring_convolution", "sum, float32", module + "_correlate", types, {"WIDE": "fp32", "BLOCK": 256}),
+        *(2 * 50, "tap", 2.0, 120, why),
+        trips=(50,),
+    )
+    yield Kernel(
+        *("ring_convolution", "gradient in the kernel, float32", module + "_products", types),
+        *({"WIDE": "fp32", "TAPS": 16, "CHUNK": 64}, 8 * 8, "tap", 2.0, 145, why),
+        trips=(8, 1),
+    )
     reals = ("keys", "length", "corner", "angles", "transport", "scale", "radius", "angle", "positions", "turn")
     numbers = ("fans", "tail", "following", "previous", "twin", "vertex", "wedge", "corners")
     yield Kernel(

@@ -44,11 +44,18 @@ GROWTH = {
 }
 """With the standard case, which belongs to each."""
 PARTS = ("standard", "small", "large", "planar", "terms", "models", "inference", "growth", "memory")
+RINGS = pg.sphere.SphereGrid.gauss_legendre
 TERMS = {
     "layer on SE2(8)": (pg.SE2(8), STANDARD, ("convection", "diffusion", "dilation", "log-plus", "diffusion_shock")),
     "layer on R2": (pg.R2(), (4, 16, 128, 128), ("diffusion", "dilation", "log-plus", "diffusion_shock")),
-    "layer on R3": (pg.R3(), (1, 16, 32, 64, 64), ("convection", "diffusion", "dilation", "log-plus", "erosion")),
-}
+    "layer on R3": (pg.R3(), (1, 16, 32, 64, 64),
+                    ("convection", "diffusion", "dilation", "log-plus", "erosion", "diffusion_shock")),
+    "layer on S2": (pg.S2(RINGS(32)), (4, 16, 32, 64), ("diffusion", "dilation", "log-plus", "diffusion_shock")),
+    "layer on SO3": (pg.SO3(RINGS(16), 8), (2, 8, 8, 16, 32),
+                     ("convection", "diffusion", "dilation", "log-plus", "diffusion_shock")),
+    "layer on a mesh": (pg.Mesh.from_arrays(*pg.surface.icosphere(3), orientations=8), (2, 8, 8, 642),
+                        ("convection", "diffusion", "dilation", "log-plus", "diffusion_shock")),
+}  # fmt: skip
 """Spaces, signals and the terms of layers on them; log-plus is a dilation by a soft maximum."""
 MEASURED = ("morphology", "convection", "group convolution")
 """Operators whose memory is measured."""

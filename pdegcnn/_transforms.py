@@ -58,15 +58,15 @@ def levels() -> set[Any]:
 def constants() -> Iterator[None]:
     """Switch to plain tensors for constants that are kept, outside transforms, traces and inference mode.
 
-    Under ``torch.func`` every result is wrapped, even that of constants, and must not outlive the transform.
+    Under ``torch.func`` every result is wrapped, even that of constants, and must not outlive the transform. Under
+    ``torch.export`` it would hold no numbers.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_dynamo_compiling():
         yield
         return
     trace, mode = torch._C._get_tracing_state(), torch._C._TorchDispatchModeKey
-    proxies, fakes = (torch._C._get_dispatch_mode(key) for key in (mode.PROXY, mode.FAKE))
-    free = not (get_interpreter_stack() or trace or proxies or torch.is_inference_mode_enabled())
-    if free or fakes:
+    modes = any(torch._C._get_dispatch_mode(key) for key in (mode.PROXY, mode.FAKE))
+    if not (get_interpreter_stack() or trace or modes or torch.is_inference_mode_enabled()):
         yield
         return
     pause: Any = getattr(torch._C, "_set_tracing_state")  # noqa: B009 - the stubs do not know it

@@ -133,7 +133,7 @@ def layer(name: str, arguments: Mapping[str, Any], *inputs: Any, space: Space | 
 
 
 def part(in_channels: int, out_channels: int, term: str) -> nn.Module:
-    """A PDE layer inside of another layer; leaves the random numbers of the cases below as they are."""
+    """A PDE layer inside another layer; leaves the random numbers of the cases below as they are."""
     with torch.random.fork_rng(devices=[]):
         return pg.nn.PDELayer(SE2, in_channels, out_channels, (term,))
 

@@ -42,7 +42,7 @@ RULES = {
     r"\b(never|ever|could|can) wins?\b": "attain the maximum",
     r"\bcannot look\b": "cannot read",
     r"\b(speaks|want of|nothing but)\b": "takes, uses; lack of; only",
-    r"\boutside of\b": "outside",
+    r"\b(in|out)side of\b": "inside, outside",
     r"(^|[.:] )So (it|the|they|a|an|we|this|that)\b": "therefore, ..., so ...",
     r"\b(the|a|an|of|to|in|is|and|it|for|by|with) \1\b": "the word once",
 }

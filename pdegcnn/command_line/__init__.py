@@ -32,5 +32,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return PROGRAMS[chosen.program].run(chosen)
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; what is written is whole, and the same command goes on from there\n")
+        sys.stderr.write("\nstopped; files written so far are complete, and the same command continues from there\n")
         return 130

@@ -139,7 +139,7 @@ class GridSolver(Solver):
 
     @property
     def channels_are_independent(self) -> bool:
-        """Whether some channels give alone what they give beside others: unless ``"auto"`` looks at all of them."""
+        """Whether the result of a channel is independent of the other channels, which it is not with ``"auto"``."""
         return self.reach is not None
 
     @property

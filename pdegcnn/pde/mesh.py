@@ -37,6 +37,8 @@ RADIUS = {"diffusion": 3.5, "dilation": 2.5, "erosion": 2.5}
 """and this many units of length: diffusion loses what is beyond."""
 SAMPLES = 4096
 """Samples of the diffusion kernel's profile; between them it is linear."""
+LEAST = 1e-30
+"""A weight of neighbours that no float32 resolves beside that of the point itself."""
 FAINT = 1e-15
 """Weight, relative to the nearest points, that every point of a window has at least."""
 WHOLE = 1e6
@@ -117,7 +119,7 @@ class MeshSolver(Solver):
         if self.sampled:
             table = directional_neighbors(space, radius, u)
             return gather_mean(u, table, matrix, weights / weights.detach()[0], reach, taps)
-        weights = weights / weights.detach()[1]
+        weights = weights / weights.detach()[1].clamp_min(LEAST)  # of short steps no neighbour has any weight
         # the point itself counts only where there is no other, and far points where there are no near ones
         weights = torch.cat((torch.full_like(weights[:1], FAINT**2), weights[1:] + FAINT))
         around = gather_mean(u, directional_neighbors(space, radius, u), matrix, weights, reach, taps)

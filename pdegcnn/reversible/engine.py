@@ -425,7 +425,9 @@ class Backwards:
         rule, flow = self.plan.rule, self.plan.flows[index][0]
         with torch.enable_grad():
             y = self.y.detach().requires_grad_(flow)
-            out = evaluate(layer, index, y, {**values, **self.plan.replays[index].buffers()}, rule.inner)
+            seen = y.view_as(y)  # tools that follow modules ask which function made their inputs
+            out = evaluate(layer, index, seen, {**values, **self.plan.replays[index].buffers()}, rule.inner)
+            del seen
             handle = _Handle.apply(out, gv, rule.h2) if out.requires_grad else None
         self.v = add_increment(self.v, out.detach(), rule, -1.0, self.own)
         del out
@@ -484,7 +486,7 @@ class Backwards:
                 return torch.func.vjp(run, before, *own)[1](grad)  # pyright: ignore
         with torch.enable_grad():
             x = before.detach().requires_grad_(flow)
-            out = run(x, *own)
+            out = run(x.view_as(x), *own)  # as in `_pull_freeing`
         if not out.requires_grad:
             return (None,) * (1 + len(own))
         found = torch.autograd.grad(out, [*([x] if flow else ()), *own], grad, allow_unused=True)

@@ -50,7 +50,7 @@ LANES = 16
 def needs_float32(y: Tensor, sizes: Sequence[int]) -> bool:
     """Return whether a convolution of y is to run in float32 on the CPU though bfloat16 was asked for.
 
-    In torch 2.13 the gradient of a kernel longer than the volume on some axis holds memory that nobody wrote.
+    In torch 2.13 the gradient of a kernel longer than the volume on some axis has uninitialised memory.
     """
     if y.ndim != 5 or y.device.type != "cpu" or all(n >= k for n, k in zip(y.shape[2:], sizes)):
         return False

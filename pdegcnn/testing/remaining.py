@@ -15,7 +15,7 @@ from pdegcnn.testing.motion import GaugeMotion, UnknownSignal, tensors
 def remaining_error(whole: Call, part: Call, number: int) -> float:
     """Return the error of the model ``whole`` if call ``number`` of the layer of ``part`` gave its moved output.
 
-    So it and all before it would be exact. NaN where nobody knows what moves.
+    The layer and all before it would then be exact. NaN if the motion of the output is unknown.
     """
     motion = whole.motion
     if not isinstance(part.module, nn.Module) or not isinstance(part.output, Tensor) or isinstance(motion, GaugeMotion):

@@ -38,6 +38,7 @@ from ..cases import (
     public,
 )
 from ..cases import CASES as EVERY_CASE
+from ..helpers import bumpy_sphere
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 NAMES = {c.name for c in KINDS}
@@ -233,7 +234,7 @@ def test_inputs_may_be_given_by_name(case: Case) -> None:
 
 
 def replica(layer: nn.Module) -> nn.Module:
-    """A copy as ``nn.DataParallel`` makes it, here on the same device: parameters are tensors that nobody lists."""
+    """A copy as ``nn.DataParallel`` makes it, here on the same device: parameters are tensors that are not listed."""
     twins: dict[nn.Module, Any] = {m: m._replicate_for_data_parallel() for m in layer.modules()}
     tensors = {p: p * 1 for p in layer.parameters()}
     for module, twin in twins.items():
@@ -420,6 +421,24 @@ def test_traces_of_what_depends_on_values_are_refused() -> None:
         torch.jit.trace(layer, LIFTED, check_trace=False)
     with pytest.raises(RuntimeError, match="method='implicit'.*got a trace"):
         torch.jit.trace(OnFields(pg.gauge.Diffusion(2, 1)), tuple(SPINS.values()), check_trace=False)
+
+
+ON_MESHES: dict[str, Any] = {
+    "convection": lambda mesh: pg.nn.Convection(mesh, 2),
+    "layer": lambda mesh: pg.nn.PDELayer(mesh, 2, 2, ("convection", "dilation", "erosion"), kernel_size=3),
+    "coarser": lambda mesh: pg.nn.Downsample(mesh, 1.5),
+}
+
+
+@pytest.mark.parametrize("name", ON_MESHES)
+def test_a_mesh_that_is_exported_first_can_be_used_afterwards(name: str) -> None:
+    """What a trace is the first to need of a mesh, and the mesh keeps, holds numbers."""
+    layer, twin = (ON_MESHES[name](bumpy_sphere(0, orientations=4)).eval() for _ in range(2))
+    twin.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        program = torch.export.export(layer, (BUNDLE,), strict=False)
+        for call in (layer, program.module()):
+            near(call(BUNDLE), twin(BUNDLE))
 
 
 def test_convection_on_a_mesh_is_exported() -> None:

@@ -72,6 +72,8 @@ def finite(*tensors: Tensor | None) -> bool:
 @example(("diffusion", "SE2", "spd", 0.501, 0.5, [0.0, 3.0, 1.0], torch.float16, False, False))  # squares overflow
 @example(("dilation", "SE2", "diagonal", 0.65, 1.0, [3.0, 3.0, 3.0], torch.float16, False, False))
 @example(("diffusion", "S2", "diagonal", 0.65, 1.0, [-3.0], torch.float16, False, False))
+@example(("diffusion", "Mesh", "diagonal", 1.0, 1e-6, [4.0, 4.0, 4.0], torch.float32, False, False))  # no neighbours
+@example(("diffusion", "Mesh", "spd", 0.65, 1e-6, [7.0, 7.0, 7.0], torch.float64, True, False))
 @example(("dilation", "SO3 points", "diagonal", 1.0, 0.25, [3.0, 3.0, 3.0], torch.float64, False, True))  # the centre
 @example(("dilation", "S2 points", "diagonal", 0.999, 1e-3, [-1.0], torch.float64, True, False))
 @example(("newton", "SO3", "axisymmetric", 0.505, 1e-3, [2.0, 2.0, 0.0], torch.float32, True, False))

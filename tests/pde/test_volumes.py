@@ -12,10 +12,13 @@ from torch import Tensor
 
 import pdegcnn as pg
 from pdegcnn.functional import convection, diffusion, dilation, erosion
+from pdegcnn.ops.group_convolution import group_convolution
+from pdegcnn.ops.padding import pad
 
 from ..helpers import signal, spd, weights
 
 VOXEL = (1.5, 1.0, 0.8)
+DOUBLE = {"dtype": torch.float64}
 
 
 def points(size: int, space: pg.R3) -> Tensor:
@@ -135,3 +138,27 @@ def test_slices_that_are_alike_behave_as_images() -> None:
     ):  # fmt: skip
         flat = term(image, plane, w[:, :2], **options)
         torch.testing.assert_close(term(volume, space, w, **options), flat[:, :, None].expand_as(volume))
+
+
+@pytest.mark.parametrize("boundary", ["zeros", "replicate", "periodic"])
+def test_gradients_of_the_convolution_of_volumes(boundary: str) -> None:
+    """Those of conv3d of the extended volume, also where a graph of them is made, in vmap and by torch.func."""
+    torch.manual_seed(0)
+    u, kernel = (torch.randn(shape, **DOUBLE).requires_grad_() for shape in ((2, 2, 4, 5, 6), (2, 1, 3, 1, 5)))
+    call = lambda u, k: group_convolution(u, k, boundary, periodic=False)  # noqa: E731
+    plain = lambda u, k: torch.nn.functional.conv3d(pad(u, 0, 2, boundary, 1), k, groups=2)  # noqa: E731
+    weight = torch.randn(u.shape, **DOUBLE)
+    wanted = torch.autograd.grad((plain(u, kernel) * weight).sum(), (u, kernel))
+    came = torch.autograd.grad((call(u, kernel) * weight).sum(), (u, kernel))
+    again = torch.func.grad(lambda *x: (call(*x) * weight).sum(), (0, 1))(u.detach(), kernel.detach())
+    for a, b, c in zip(wanted, came, again):
+        torch.testing.assert_close(b, a, rtol=0, atol=1e-12)
+        torch.testing.assert_close(c, a, rtol=0, atol=1e-12)
+    small = u[:1, :, :3, :3, :3].detach().requires_grad_()
+    assert torch.autograd.gradgradcheck(call, (small, kernel), fast_mode=True)
+    rows = torch.randn(3, *u.shape, **DOUBLE)
+    out = call(u, kernel)
+    many = torch.autograd.grad(out, (u, kernel), rows, is_grads_batched=True)
+    for i, row in enumerate(rows):
+        for a, b in zip(torch.autograd.grad(call(u, kernel), (u, kernel), row), many):
+            torch.testing.assert_close(b[i], a, rtol=0, atol=1e-12)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules import module as modules
+from torch.utils.flop_counter import FlopCounterMode
 
 from pdegcnn.reversible import (
     Inverse,
@@ -370,3 +371,21 @@ def test_subclasses_that_override_a_part():
         found = [torch.autograd.grad((s(x)[0] ** 2).sum(), [x, layer.weight]) for s in stacks]
         for a, b in zip(*found):
             assert torch.allclose(a, b, 1e-10, 1e-10)
+
+
+@pytest.mark.parametrize("memory", ["plain", *MODES])
+def test_operations_of_a_training_step_are_counted(memory):
+    """By a tool that follows modules through the backward pass: it asks which function made their inputs."""
+    torch.manual_seed(0)
+    layers = [generic(D), Wavelet("haar", 2), LearnableOrthogonal().to(D), nn.Conv2d(64, 64, 3, padding=1, dtype=D)]
+    stack, y = ReversibleStack(layers, h=0.3, memory=memory), torch.randn(1, 4, 8, 8, dtype=D, requires_grad=True)
+
+    def gradients():
+        return torch.autograd.grad(stack(y * 1)[0].square().sum(), [y, *stack.parameters()])
+
+    expected = gradients()
+    with FlopCounterMode(display=False) as counter:
+        found = gradients()
+    assert counter.get_total_flops() > 0
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)

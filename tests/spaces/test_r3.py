@@ -62,7 +62,14 @@ def test_every_term_is_covariant_with_the_symmetries(matrix: Tensor, seed: int) 
     space, u, g = pg.R3(0.8), noise(5, 5, 5), spd(pg.R3(), 1)
     c = torch.randn(3, dtype=torch.float64)
     turned, rotated = space.transform(u, rotation=matrix), matrix @ g @ matrix.mT
+    soft = {"semifield": "log_plus", "temperature": 0.3}
+    shock = {"contrast": 2.0, "sharpness": 0.4}
     steps = {
+        "log-plus": (F.dilation(turned, space, rotated, **soft), F.dilation(u, space, g, **soft)),
+        "shock": tuple(F.diffusion_shock(v, space, m, m, **shock) for v, m in ((turned, rotated), (u, g))),
+        "slope": tuple(F.gradient_norm(v, space, m) for v, m in ((turned, rotated), (u, g))),
+        "bend": tuple(F.laplacian(v, space, m) for v, m in ((turned, rotated), (u, g))),
+        "across": (F.lateral_laplacian(turned, space), F.lateral_laplacian(u, space)),
         "dilation": (F.dilation(turned, space, rotated), F.dilation(u, space, g)),
         "finer": (F.dilation(turned, space, rotated, oversample=1), F.dilation(u, space, g, oversample=1)),
         "erosion": (F.erosion(turned, space, rotated, alpha=1.0), F.erosion(u, space, g, alpha=1.0)),

@@ -92,7 +92,7 @@ def test_stopped_equals_unbroken(tmp_path, average, capsys):
             fit(network(), Line(stop, at_end), settings, folder)
         assert getattr(raised.value, "code", None) == code
         assert (folder / "last.ckpt").exists() and not (folder / "weights.safetensors").exists()
-        assert "The same command goes on from there" in capsys.readouterr().err
+        assert "The same command continues from there" in capsys.readouterr().err
         parts = fit(network(), Line(), settings, folder)
         assert same(whole.model.state_dict(), parts.model.state_dict()), (stop, name)
         assert timeless(whole.history) == timeless(parts.history), (stop, name)

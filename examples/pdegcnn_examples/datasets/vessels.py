@@ -91,7 +91,7 @@ def _read_mask(path: Path) -> np.ndarray:
 
 
 def _check_labels(paths: list[Path], vessel: np.ndarray, field: np.ndarray) -> None:
-    """Raise ``ValueError`` unless vessels are a small part of a large field, and inside of it."""
+    """Raise ``ValueError`` unless vessels are a small part of a large field, and inside it."""
     if field.mean() < LEAST_FIELD:
         raise ValueError(f"{paths[2]}: expected a field of view of at least {LEAST_FIELD:.0%}, got {field.mean():.1%}")
     share, outside = vessel[field].mean(), vessel[~field].sum() / max(1, vessel.sum())

@@ -232,7 +232,7 @@ class Resumable(Checkpoint):
             launcher = f"torchrun --nproc-per-node {world_size()}" if world_size() > 1 else "python"
             line = f"{launcher} {shlex.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]])}"
             where = f"stopped at step {trainer.global_step}; saved in {self.path.parent}"
-            sys.stderr.write(f"\n{where}. The same command goes on from there:\n    {line}\n")
+            sys.stderr.write(f"\n{where}. The same command continues from there:\n    {line}\n")
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         """Save what is there, unless the error came in the middle of a step. Other processes may be dead: ask none."""

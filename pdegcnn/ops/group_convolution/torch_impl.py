@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pdegcnn import _checks, _transforms
+from pdegcnn._typing import Function
 from pdegcnn.ops import _jit
 from pdegcnn.ops import backend as _backend
 from pdegcnn.ops.padding import pad
@@ -45,7 +49,40 @@ def of_volumes(u: Tensor, kernel: Tensor, boundary: str) -> Tensor:
     slices, rows, columns = padding = [n // 2 for n in kernel.shape[2:]]
     if boundary != "zeros":
         u, padding = pad(u, rows, columns, boundary, slices), [0, 0, 0]
+    if _records(u, kernel):
+        return _Volumes.apply(u, kernel, padding)
     return F.conv3d(u, kernel, padding=padding, groups=u.shape[1])
+
+
+def _records(u: Tensor, kernel: Tensor) -> bool:
+    """Return whether a backward pass by compiled loops may follow: of signals whose values may be read."""
+    if not torch.is_grad_enabled() or not (u.requires_grad or kernel.requires_grad):
+        return False
+    plain = u.dtype in (torch.float32, torch.float64) and _has_loops(u)
+    return plain and _checks.has_values(u) and _checks.has_values(kernel) and not _checks.autocasts(u.device)
+
+
+class _Volumes(Function):
+    """Depthwise conv3d with a faster backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        u, kernel, ctx.padding = arguments
+        ctx.save_for_backward(u, kernel)
+        return F.conv3d(u, kernel, padding=ctx.padding, groups=u.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,), (u, kernel), needs = grads, ctx.saved_tensors, ctx.needs_input_grad[:2]
+        graph = torch.is_grad_enabled()
+        if graph or _transforms.is_batched(grad):  # what differentiates it needs a formula
+            with torch.enable_grad():
+                leaves = [x.view_as(x) if graph else x.detach().requires_grad_() for x in (u, kernel)]
+                out = F.conv3d(*leaves, padding=ctx.padding, groups=u.shape[1])
+            wanted = [x for x, need in zip(leaves, needs) if need]
+            found = iter(torch.autograd.grad(out, wanted, grad, create_graph=graph))
+            return *(next(found) if need else None for need in needs), None
+        return *_pull_of_volumes(grad, u, kernel, ctx.padding, needs), None
 
 
 def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,20 +97,30 @@ def pull(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
         u.shape[1], [True, not planes, False],
     )  # fmt: skip
     if planes:
-        to_weight = _products(grad, u, weight[:, None])[:, 0]
+        to_weight = _products(grad, u, weight[:, None], [0, *padding])[:, 0]
     return to_u.view(u.shape), torch.autograd.grad(weight, kernel, to_weight)[0]
 
 
 def pull_of_volumes(grad: Tensor, u: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
     """Return gradients of :func:`of_volumes` in the signal and the kernel, with zeros outside."""
     padding = [n // 2 for n in kernel.shape[2:]]
-    if _has_loops(grad):  # several times as fast as the backward pass of conv3d
-        to_u = F.conv3d(grad, kernel.flip(2, 3, 4), padding=padding, groups=u.shape[1])
-        return to_u, _products(grad, u, kernel)
+    if _has_loops(grad):
+        to_u, to_kernel = _pull_of_volumes(grad, u, kernel, padding, (True, True))
+        assert to_u is not None and to_kernel is not None
+        return to_u, to_kernel
     to_u, to_kernel, _ = torch.ops.aten.convolution_backward(
         grad, u, kernel, None, [1, 1, 1], padding, [1, 1, 1], False, [0, 0, 0], u.shape[1], [True, True, False],
     )  # fmt: skip
     return to_u, to_kernel
+
+
+def _pull_of_volumes(
+    grad: Tensor, u: Tensor, kernel: Tensor, padding: Sequence[int], needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the wanted gradients, several times as fast as the backward pass of conv3d."""
+    back = [n - 1 - p for n, p in zip(kernel.shape[2:], padding)]
+    to_u = F.conv3d(grad, kernel.flip(2, 3, 4), padding=back, groups=u.shape[1]) if needs[0] else None
+    return to_u, _products(grad, u, kernel, padding) if needs[1] else None
 
 
 def _has_loops(grad: Tensor) -> bool:
@@ -81,11 +128,11 @@ def _has_loops(grad: Tensor) -> bool:
     return grad.device.type == "cpu" and not _backend.refusal("convection", "numba", "cpu")
 
 
-def _products(grad: Tensor, u: Tensor, kernel: Tensor) -> Tensor:
+def _products(grad: Tensor, u: Tensor, kernel: Tensor, padding: Sequence[int]) -> Tensor:
     """Return the gradient in the kernel [C,1,KD,KH,KW] of a convolution of volumes, or of single planes."""
     out = torch.empty(kernel.shape[0], *kernel.shape[2:], dtype=torch.float64)
-    slices, rows, columns = (n // 2 for n in kernel.shape[2:])
-    around, lines = pad(u, rows, columns, "zeros", slices), F.pad(grad, (0, 2 * columns))
+    slices, rows, columns = padding
+    around, lines = pad(u, rows, columns, "zeros", slices), F.pad(grad, (0, kernel.shape[4] - 1))
     products = _jit.specialise(LOOPS, None, 0).products
     _jit.parallel(products, len(out), _jit.array(lines), _jit.array(around), out.numpy())
     return out[:, None].to(kernel.dtype)

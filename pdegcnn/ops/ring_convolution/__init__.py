@@ -13,7 +13,7 @@ from pdegcnn.ops.ring_morphology import check_arguments
 
 __all__ = ["pull", "ring_convolution"]
 
-BACKENDS = _backend.declare("ring_convolution", "numba", "torch")
+BACKENDS = _backend.declare("ring_convolution", "numba", "triton", "torch")
 
 
 def ring_convolution(
@@ -31,7 +31,7 @@ def ring_convolution(
         taps: int64 [S,3] (ring, shift along the fibre in [0,F), shift along the ring in [0,n)) on the same device.
         start: int64 [G+1], where the list of each ring begins.
         longest: length of the longest list.
-        backend: ``"numba"`` or ``"torch"``; by default the fastest that runs here.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Tensor of the shape and dtype of ``u``.

@@ -10,13 +10,15 @@ from pdegcnn.ops.ring_convolution.reference import correlate, slots
 __all__ = ["correlate", "products", "spread"]
 
 
-def reversed_lists(kernel: Tensor, taps: Tensor, start: Tensor, fibre: int) -> tuple[Tensor, Tensor, Tensor]:
+def reversed_lists(
+    kernel: Tensor, taps: Tensor, start: Tensor, fibre: int, length: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return kernel, taps and start of the reversed lists, with which the transpose is a convolution."""
     rings = start.numel() - 1
     owner = torch.repeat_interleave(torch.arange(rings, device=start.device), start.diff(), output_size=len(taps))
     order = taps[:, 0].argsort(stable=True)
     first = torch.nn.functional.pad(torch.bincount(taps[:, 0], minlength=rings).cumsum(0), (1, 0))
-    back = torch.stack((owner, -taps[:, 1] % fibre, -taps[:, 2]), dim=1)[order]
+    back = torch.stack((owner, -taps[:, 1] % fibre, -taps[:, 2] % length), dim=1)[order]
     if kernel.shape[1] > 1:
         row = torch.arange(fibre, device=kernel.device)[:, None] - taps[:, 1]
         kernel = kernel.gather(1, (row % fibre).expand(kernel.shape[0], -1, -1))
@@ -25,7 +27,7 @@ def reversed_lists(kernel: Tensor, taps: Tensor, start: Tensor, fibre: int) -> t
 
 def spread(grad: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
     """Return the gradient of :func:`correlate` in the signal."""
-    turned, back, first = reversed_lists(kernel, taps, start, grad.shape[2])
+    turned, back, first = reversed_lists(kernel, taps, start, grad.shape[2], grad.shape[4])
     return correlate(grad, turned, back, first, int(first.diff().max()))
 
 
