@@ -35,7 +35,7 @@ from pdegcnn_examples.training.result_file import write_result
 
 CLASSES = 3
 NAMES = {"gauge": "gauge", "pde": "PDE", "graph": "graph", "diffusion": "DiffusionNet-like"}
-RATES = {"gauge": 0.03, "pde": 0.01, "graph": 0.01, "diffusion": 0.01}
+RATES = {"gauge": 0.03, "pde": 0.03, "graph": 0.01, "diffusion": 0.01}
 ROWS = {
     "parameters": ("parameters", "{}"),
     "accuracy, surface learned from": ("learned", "{:.3f}"),

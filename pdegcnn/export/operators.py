@@ -5,7 +5,7 @@ Each agrees with the operator's ``reference.py``; a new operator needs a functio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -74,28 +74,43 @@ def group_correlate(u: Tensor, kernel: Tensor, padding: list[int], backend: str)
     return out[..., rows : out.shape[3] - rows, columns : out.shape[4] - columns]
 
 
-def ring_morphology(
-    u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
-) -> tuple[Tensor, Tensor]:
-    """Take the maximum over lists that are padded to the longest; leave out the winning taps."""
-    dtype = wide_dtype(u.dtype)
+def _ring_taps(
+    u: Tensor, weights: Tensor, taps: Tensor, start: Tensor, longest: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield samples [B,C,slots,F,G,n], weights [C,slots,F or 1,G,1], and if they exist, of some taps of every list."""
     fibre, rings, length = u.shape[2:]
-    field, weights = (sign * u.to(dtype)).flatten(2), kernel.to(dtype)
+    field = u.flatten(2)
     f = torch.arange(fibre, device=u.device)[:, None, None]
     j = torch.arange(length, device=u.device)
-    best = torch.full_like(u, -torch.inf, dtype=dtype)
     for first in range(0, longest, SLOTS):
         slot = first + torch.arange(min(SLOTS, longest - first), device=u.device)[:, None]
         exists = slot < start.diff()  # [slots,G]
         tap = torch.where(exists, start[:-1] + slot, start[:-1])
         ring, df, dj = (x[:, None, :, None] for x in taps[tap].unbind(-1))  # [slots,1,G,1]
         place = ((f + df) % fibre * rings + ring) * length + (j + dj) % length  # [slots,F,G,n]
-        weight = weights[:, :, tap].movedim(2, 1)[..., None]  # [C,slots,F or 1,G,1]
-        value = field[:, :, place] - weight
-        value = torch.where((weight == torch.inf) | ~exists[:, None, :, None], -torch.inf, value)
+        weight = weights[:, :, tap].movedim(2, 1)[..., None]
+        yield field[:, :, place], weight, exists[:, None, :, None]
+
+
+def ring_morphology(
+    u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
+) -> tuple[Tensor, Tensor]:
+    """Take the maximum over lists that are padded to the longest; leave out the winning taps."""
+    dtype = wide_dtype(u.dtype)
+    best = torch.full_like(u, -torch.inf, dtype=dtype)
+    for value, weight, exists in _ring_taps(sign * u.to(dtype), kernel.to(dtype), taps, start, longest):
+        value = torch.where((weight == torch.inf) | ~exists, -torch.inf, value - weight)
         best = torch.maximum(best, value.amax(2))
     index = index_dtype(longest + 1)
     return (sign * best).to(u.dtype), torch.zeros(u.shape if keep else (0,), dtype=index, device=u.device)
+
+
+def ring_correlate(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, backend: str) -> Tensor:
+    """Sum over lists that are padded to the longest."""
+    out = torch.zeros_like(u)
+    for value, weight, exists in _ring_taps(u, kernel, taps, start, longest):
+        out = out + torch.where(exists, value * weight, 0).sum(2)
+    return out
 
 
 def gather_morphology(u: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -192,6 +207,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "between_samples": between_samples,
     "group_correlate": group_correlate,
     "ring_morphology": ring_morphology,
+    "ring_correlate": ring_correlate,
     "gather_morphology": gather_morphology,
     "gather_mean": gather_mean,
     "transport_gather": transport_gather,

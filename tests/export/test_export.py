@@ -107,7 +107,8 @@ def test_every_operator_has_a_plain_version() -> None:
     import pdegcnn.ops.group_convolution.custom_op  # noqa: F401
 
     names = {s.partition("::")[2].partition(".")[0] for s in torch._C._dispatch_get_all_op_names() if "pdegcnn::" in s}
-    backward = {n for n in names if n.endswith("backward")} | {"group_spread", "group_products", "transport_spread"}
+    adjoint = {"group_spread", "group_products", "ring_spread", "ring_products", "transport_spread"}
+    backward = {n for n in names if n.endswith("backward")} | adjoint
     assert names - backward == set(PLAIN)
 
 
@@ -123,6 +124,10 @@ LAYERS = {
     "reduced grid": (
         lambda: pg.nn.PDELayer(pg.S2(pg.sphere.SphereGrid.reduced_gauss(4)), 2, 2, ("dilation",), kernel_size=3),
         (2, 2, pg.sphere.SphereGrid.reduced_gauss(4).shape[0]),
+    ),
+    "log-plus": (
+        lambda: pg.nn.PDELayer(pg.SO3(GRID, 4), 2, 2, ("dilation",), semifield="log_plus", temperature=0.1),
+        (2, 2, 4, 4, 8),
     ),
     "both at once": (lambda: pg.nn.PDELayer(pg.SO3(GRID, 4), 2, 2, ("convection_diffusion",)), (2, 2, 4, 4, 8)),
     "fibre maximum": (lambda: pg.nn.Project(pg.SO3(GRID, 4), oversample=2), (2, 2, 4, 4, 8)),

@@ -224,7 +224,7 @@ def test_a_stop_leaves_whole_pictures_or_none(cameras, tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(vessels, "write_picture", stopping)
     assert call(cameras / "a.png", "--out", out) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     assert [p.name for p in out.iterdir()] == ["a_mask.png"]
     monkeypatch.setattr(vessels, "write_picture", write)
     assert call(cameras / "a.png", "--out", out) == 0 and len(list(out.iterdir())) == 3
