@@ -16,7 +16,6 @@ does not use the other surface.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn_examples.command_line import load_or_exit, parse, parser
+from pdegcnn_examples.command_line import add_results, load_or_exit, parse, parser
 from pdegcnn_examples.networks.meshes import NETS, bending, of_equal_size
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots.surfaces import paint
 from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, waves
 from pdegcnn_examples.training import Settings, TrainingResult, parameters, recipe
-from pdegcnn_examples.training.result_file import write_result
+from pdegcnn_examples.training.result_file import record
 
 CLASSES = 3
 NAMES = {"gauge": "gauge", "pde": "PDE", "graph": "graph", "diffusion": "DiffusionNet-like"}
@@ -151,7 +150,7 @@ def arguments() -> Any:
     made.add_argument("--rate", type=float, help="highest learning rate of all networks (default: of each)")
     made.add_argument("--nets", nargs="+", choices=tuple(NETS), default=list(NETS), help="networks (default: all)")
     made.add_argument("--held", action="store_true", help="hold out the front fifth of the first surface to choose by")
-    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
+    add_results(made)
     given = parse(made)
     if given.steps < 1:
         made.error(f"--steps: expected a number >= 1, got {given.steps}")
@@ -192,17 +191,14 @@ def main() -> None:
         results[NAMES[net]] = {"parameters": parameters(model), **figures, "pace": pace, "steps": done.steps}
         with torch.no_grad():
             columns[f"{NAMES[net]}: {100 * figures['other']:.1f} %"] = model(inputs["other"], other)[0].argmax(0)
-        if given.results is not None:
-            write_result(
-                given.results / f"mesh_labels-{net}-{given.seed}.json",
-                *("mesh_labels", net, figures),
-                seed=given.seed,
-                parameters=parameters(model),
-                seconds=done.seconds,
-                epochs=done.steps,
-                data=surface,
-                settings=asdict(settings(net, given)),
-            )
+        record(
+            given.results,
+            *("mesh_labels", net, figures, settings(net, given)),
+            parameters=parameters(model),
+            seconds=done.seconds,
+            epochs=done.steps,
+            data=surface,
+        )
     if given.held:
         return
     print(table(results, ROWS, width=19))

@@ -13,7 +13,6 @@ gradient of random smooth functions.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,12 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import pdegcnn as pg
-from pdegcnn_examples.command_line import load_or_exit, parse, parser
+from pdegcnn_examples.command_line import add_results, load_or_exit, parse, parser
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots.surfaces import paint
 from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, gradient, waves
 from pdegcnn_examples.training import Settings, parameters, recipe
-from pdegcnn_examples.training.result_file import write_result
+from pdegcnn_examples.training.result_file import record
 
 NOISE, KNOWN, PATCHES, MISSING = 0.5, 0.4, 6, 0.2
 """Noise by root mean square of the field, share of vertices known outside the patches, number and area of these."""
@@ -189,18 +188,14 @@ def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Te
         how = Settings(given.epochs, 2, 0.03, seconds=given.seconds, seed=given.seed)
         done = recipe.train_alone(kind, model, loss, len(learn), how, given)
         results[kind] = measure(model, spoiled, mesh, angles) | {"steps": done.steps}
-        if given.results is not None:
-            figures = {k: v for k, v in results[kind].items() if k.startswith(("error", "change"))}
-            write_result(
-                given.results / f"mesh_vectors-{kind.replace(' ', '_')}-{given.seed}.json",
-                *("mesh_vectors", kind, figures),
-                seed=given.seed,
-                parameters=parameters(model),
-                seconds=done.seconds,
-                epochs=given.epochs,
-                data=surface_of(given),
-                settings=asdict(how),
-            )
+        record(
+            given.results,
+            *("mesh_vectors", kind, {k: v for k, v in results[kind].items() if k.startswith(("error", "change"))}, how),
+            parameters=parameters(model),
+            seconds=done.seconds,
+            epochs=given.epochs,
+            data=surface_of(given),
+        )
         with torch.no_grad():
             out = model(noisy[:1], mask[:1], mesh)[0]
         columns[f"{kind}: error {results[kind]['error']:.3f}"] = (out, torch.ones_like(mask[0]))
@@ -211,7 +206,7 @@ def main() -> None:
     """Train and test the networks, print the table, write the folder."""
     made = parser(__doc__, out="mesh_vectors", seconds=None, data=DATA)
     made.add_argument("--epochs", type=int, default=20, help="of 16 steps (default: %(default)s)")
-    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
+    add_results(made)
     given = parse(made)
     if given.epochs < 1:
         made.error(f"--epochs: expected a number >= 1, got {given.epochs}")

@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,14 +33,14 @@ from torch import Tensor, nn
 import pdegcnn as pg
 from pdegcnn.models import SphericalBoxes, average_precision, detection_loss, find_boxes
 from pdegcnn.models.detection_scores import PRIOR
-from pdegcnn_examples.command_line import add_band, load_or_exit, parse, parser
+from pdegcnn_examples.command_line import add_band, add_results, load_or_exit, parse, parser
 from pdegcnn_examples.datasets import mnist
 from pdegcnn_examples.datasets.digits import load_upright
 from pdegcnn_examples.networks.panoramas import UNet
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots import spheres
 from pdegcnn_examples.training import Settings, parameters, recipe
-from pdegcnn_examples.training.result_file import write_result
+from pdegcnn_examples.training.result_file import record
 
 FIBRE, CLASSES = 8, 10
 RATES = {"PDE-G-CNN": 0.02, "plain CNN": 0.003}
@@ -173,19 +172,17 @@ def settings(name: str, chosen: argparse.Namespace) -> Settings:
     return Settings(chosen.epochs, 8, RATES[name], seconds=chosen.seconds, seed=chosen.seed)
 
 
-def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> None:
-    """Write the result file of every network."""
+def record_all(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> None:
+    """Write the result file of every network, if asked for."""
     for name, found in results.items():
         figures = {k: v for k, v in found.items() if k.startswith(("boxes_", "digits_", "equivariance"))}
-        write_result(
-            chosen.results / f"sphere_detection-{FILES[name]}-{chosen.seed}.json",
-            *("sphere_detection", FILES[name], figures),
-            seed=chosen.seed,
+        record(
+            chosen.results,
+            *("sphere_detection", FILES[name], figures, settings(name, chosen)),
             parameters=found["parameters"],
             seconds=sum(found[f"{mode}_seconds"] for mode in MODES if f"{mode}_seconds" in found),
             epochs=chosen.epochs,
             data=f"{chosen.scenes} scenes of {source}, band {chosen.band}",
-            settings=asdict(settings(name, chosen)),
         )
 
 
@@ -306,7 +303,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--train", choices=(*MODES, "both"), default="both", help="scenes to train on (%(default)s)")
     made.add_argument("--scenes", type=int, default=2000, help="scenes to train on, 10 or more (default: %(default)s)")
     made.add_argument("--epochs", type=int, default=4, help="passes over the scenes (default: %(default)s)")
-    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
+    add_results(made)
     add_band(made)
     made.set_defaults(band=24)
     chosen = parse(made)
@@ -344,8 +341,7 @@ def main() -> None:
             results[name].update(found)
     print("\n" + table(results, ROWS) + "\n")
     write(chosen, source, models, results, second, space)
-    if chosen.results is not None:
-        record(chosen, source, results)
+    record_all(chosen, source, results)
     print(f"wrote {chosen.out / 'sphere_detection.png'}, checkpoints and results.json")
 
 

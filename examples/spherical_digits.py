@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,14 +26,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import pdegcnn as pg
-from pdegcnn_examples.command_line import load_or_exit, parse, parser
+from pdegcnn_examples.command_line import add_results, load_or_exit, parse, parser
 from pdegcnn_examples.datasets import SphericalDigits, SphericalSplit, spherical_digits, spherical_mnist
 from pdegcnn_examples.datasets.sphere_digits import BANDLIMIT
 from pdegcnn_examples.networks import panoramas, spherical_cnn, spherical_pde
 from pdegcnn_examples.output import table
 from pdegcnn_examples.plots import spherical_digits as plot
 from pdegcnn_examples.plots.spheres import random_rotations
-from pdegcnn_examples.training import Settings, local_device, parameters, recipe, write_file, write_json, write_result
+from pdegcnn_examples.training import Settings, local_device, parameters, recipe, write_file, write_json
+from pdegcnn_examples.training.result_file import record
 
 BATCH, MOST_EPOCHS = 32, 1000
 RATES = {"PDE-G-CNN": 0.02, "PDE-G-CNN, finer": 0.02, "plain CNN": 0.003, "spherical CNN": 0.01}
@@ -187,7 +186,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--directions", type=int, help="fibre of the networks on SO(3), 3 to 64 (each network's own)")
     made.add_argument("--terms", nargs="+", choices=tuple(pg.nn.TERMS), help="of the PDE layers (the model's own)")
     made.add_argument("--band", type=int, default=16, help="rings of the grid, 8 to 30 (default: %(default)s)")
-    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
+    add_results(made)
     chosen = parse(made, resumes=True)
     if not 8 <= chosen.band <= BANDLIMIT:
         made.error(f"--band: expected a number from 8 to {BANDLIMIT}, got {chosen.band}")
@@ -198,20 +197,20 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def record(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> None:
-    """Write the result file of every network."""
+def record_all(chosen: argparse.Namespace, source: str, results: dict[str, Any]) -> None:
+    """Write the result file of every network, if asked for."""
     for name, found in results.items():
-        figures = {k: v for k, v in found.items() if k.endswith(("_rotated", "_upright", "_error"))}
         epochs = [v for k, v in found.items() if k.endswith("_epochs")]
-        write_result(
-            chosen.results / f"spherical_digits-{NAMES[name]}-{chosen.seed}.json",
-            *("spherical_digits", name, figures),
-            seed=chosen.seed,
+        record(
+            chosen.results,
+            *("spherical_digits", name),
+            {k: v for k, v in found.items() if k.endswith(("_rotated", "_upright", "_error"))},
+            settings(name, chosen),
+            name=NAMES[name],
             parameters=found["parameters"],
             seconds=sum(v for k, v in found.items() if k.endswith("_seconds")),
             epochs=sum(epochs) / len(epochs),
             data=f"{source}, band {chosen.band}",
-            settings=asdict(settings(name, chosen)),
             network={"net": NAMES[name], **{k: getattr(chosen, k) for k in ("directions", "terms", "validation")}},
         )
 
@@ -256,8 +255,7 @@ def main() -> None:
     rows = {label: row for label, row in ROWS.items() if any(row[0] in found for found in results.values())}
     print("\n" + table(results, rows, width=14) + "\n")
     write(chosen, source, models, results, data[1])
-    if chosen.results:
-        record(chosen, source, results)
+    record_all(chosen, source, results)
     print(f"wrote {chosen.out / 'spherical_digits.png'}, networks and results.json")
 
 

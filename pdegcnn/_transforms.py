@@ -251,6 +251,22 @@ def vanishing(x: Tensor, orders: int, refusal: str) -> Tensor:
     return result
 
 
+def pull(
+    function: Callable[..., Tensor], grad: Tensor, given: Sequence[Tensor], needs: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of ``function(*given)`` that ``needs`` asks for, by a formula that torch can differentiate.
+
+    For a backward pass that is itself differentiated or batched; the result is recorded where gradients are recorded.
+    """
+    graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        fresh = [x.view_as(x) if graph else x.detach().requires_grad_() for x in given]
+        out = function(*fresh)
+    wanted = [x for x, need in zip(fresh, needs, strict=True) if need]
+    found = iter(torch.autograd.grad(out, wanted, grad, create_graph=graph))
+    return tuple(next(found) if need else None for need in needs)
+
+
 def pull_again(
     function: Callable[..., Tensor], grad: Tensor, given: Sequence[Tensor], along: Sequence[Tensor | None]
 ) -> list[Tensor]:

@@ -244,17 +244,13 @@ COMPARING = ("dilation", "erosion", "diffusion_shock")
 def pde(
     space: Space, terms: tuple[str, ...], word: str, lacks: Mapping[str, str] | None = None, **options: Any
 ) -> Case:
-    """A PDE layer with an option; on spheres terms that compare samples commute with rotations up to sampling.
-
-    Values are large where a term smooths what the next compares: else the centre may be the maximum everywhere.
-    """
+    """A PDE layer with an option; on spheres terms that compare samples commute with rotations up to sampling."""
     comparing = bool(set(COMPARING) & set(terms))
     arguments = {"space": space, "terms": terms, "kernel_size": 3, **IO, **options}
     name = f"nn.PDELayer {type(space).__name__} {word}"
-    u = signal(space) * (4.0 if comparing and "diffusion" in terms else 1.0)
-    return Case(
-        name, pg.nn.PDELayer, arguments, (u,), space, not (isinstance(space, RotationSpace) and comparing), lacks or {}
-    )
+    exact = not (isinstance(space, RotationSpace) and comparing)
+    u = signal(space) * (4.0 if comparing and "diffusion" in terms else 1.0)  # a diffusion leaves some to compare
+    return Case(name, pg.nn.PDELayer, arguments, (u,), space, exact, lacks or {})
 
 
 def every_term(space: Space) -> tuple[str, ...]:

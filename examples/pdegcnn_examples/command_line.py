@@ -48,6 +48,11 @@ def check_out(made: argparse.ArgumentParser, out: Path, what: str = "example") -
         made.error(f"--out: {out} exists and was not written by this {what}")
 
 
+def add_results(made: argparse.ArgumentParser) -> None:
+    """The option ``--results``, see :func:`pdegcnn_examples.training.result_file.record`."""
+    made.add_argument("--results", type=Path, help="folder for a result file of each network, for the table of results")
+
+
 def add_band(made: argparse.ArgumentParser) -> None:
     """The option ``--band`` of networks that halve the grid twice."""
 

@@ -177,16 +177,13 @@ class _Mean(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), (u, weights, total, t, excess, ratio) = grads, ctx.saved_tensors
         needs = ctx.needs_input_grad[:4]
-        graph = torch.is_grad_enabled()
-        if graph or _transforms.is_batched(grad):  # further derivatives need a formula
-            with torch.enable_grad():
-                fresh = [x.view_as(x) if graph else x.detach().requires_grad_() for x in (u, weights, total, t)]
-                first, second, third, fourth = (x.to(SCALES[-1].dtype) for x in fresh)
-                value, *_ = soft_mean(first, second, third, fourth, SCALES[-1], ctx.taps, complete=False)
-                value = value.to(grad.dtype)
-            wanted = [x for x, need in zip(fresh, needs) if need]
-            found = iter(torch.autograd.grad(value, wanted, grad, create_graph=graph))
-            return *(next(found) if need else None for need in needs), None, None
+        if torch.is_grad_enabled() or _transforms.is_batched(grad):  # further derivatives need a formula
+
+            def formula(*given: Tensor) -> Tensor:
+                first, second, third, fourth = (x.to(SCALES[-1].dtype) for x in given)
+                return soft_mean(first, second, third, fourth, SCALES[-1], ctx.taps, complete=False)[0].to(grad.dtype)
+
+            return *_transforms.pull(formula, grad, (u, weights, total, t), needs), None, None
         lowered = math.exp(-ctx.scale.lowered)
         slope = grad * t / (ratio + lowered).mul_(total)
         to_excess, to_weights = ctx.taps.pull(slope, excess, weights)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 
 from pdegcnn_examples.training.files import write_json
 from pdegcnn_examples.training.processes import world_size
+from pdegcnn_examples.training.settings import Settings
 
 FIELDS = ("recipe", "row", "command", "seed", "commit", "figures", "parameters", "seconds", "epochs", "machine", "data")
 """What every result file has."""
@@ -118,6 +120,40 @@ def write_result(
     }
     write_json(Path(path), result)
     return result
+
+
+def record(
+    folder: Path | None,
+    recipe: str,
+    row: str,
+    figures: Mapping[str, float],
+    how: Settings,
+    *,
+    name: str | None = None,
+    parameters: int,
+    seconds: float,
+    epochs: float,
+    data: str,
+    **more: Any,
+) -> None:
+    """Write the result file of a network that ``how`` trained into ``folder``; do nothing if that is None.
+
+    The file is called ``recipe-name-seed.json``; the name is the row's unless given. Other arguments are those of
+    :func:`write_result`.
+    """
+    if folder is None:
+        return
+    write_result(
+        folder / f"{recipe}-{name or row.replace(' ', '_')}-{how.seed}.json",
+        *(recipe, row, figures),
+        seed=how.seed,
+        parameters=parameters,
+        seconds=seconds,
+        epochs=epochs,
+        data=data,
+        settings=asdict(how),
+        **more,
+    )
 
 
 def _processor() -> str:

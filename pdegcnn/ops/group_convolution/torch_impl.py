@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,9 @@ class _Volumes(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), (u, kernel), needs = grads, ctx.saved_tensors, ctx.needs_input_grad[:2]
-        graph = torch.is_grad_enabled()
-        if graph or _transforms.is_batched(grad):  # what differentiates it needs a formula
-            with torch.enable_grad():
-                leaves = [x.view_as(x) if graph else x.detach().requires_grad_() for x in (u, kernel)]
-                out = F.conv3d(*leaves, padding=ctx.padding, groups=u.shape[1])
-            wanted = [x for x, need in zip(leaves, needs) if need]
-            found = iter(torch.autograd.grad(out, wanted, grad, create_graph=graph))
-            return *(next(found) if need else None for need in needs), None
+        if torch.is_grad_enabled() or _transforms.is_batched(grad):  # further derivatives need a formula
+            formula = partial(F.conv3d, padding=ctx.padding, groups=u.shape[1])
+            return *_transforms.pull(formula, grad, (u, kernel), needs), None
         return *_pull_of_volumes(grad, u, kernel, ctx.padding, needs), None
 
 
