@@ -151,7 +151,7 @@ def test_spherical_digits_write_results(module, tmp_path):
     )
     found = {"parameters": 7, "rotated_rotated": 0.9, "equivariance_error": 1e-3, "seconds_per_epoch": 30.0}
     found |= {"rotated_seconds": 60.0, "upright_seconds": 60.0, "rotated_epochs": 2.5, "upright_epochs": 1.5}
-    example.record(chosen, "digits", {"PDE-G-CNN": found})
+    example.record_all(chosen, "digits", {"PDE-G-CNN": found})
     result = json.loads((tmp_path / "spherical_digits-pdegcnn-2.json").read_text())
     assert result["figures"] == {"rotated_rotated": 0.9, "equivariance_error": 1e-3}
     assert result["seconds"] == 120 and result["epochs"] == 2 and result["recipe"] == "spherical_digits"
