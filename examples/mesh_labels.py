@@ -145,7 +145,7 @@ def load(given: Any) -> tuple[str, list[tuple[pg.Mesh, Tensor]]]:
 
 def arguments() -> Any:
     """The command line."""
-    made = parser(__doc__, out="mesh_labels", seconds=None, data=DATA)
+    made = parser(__doc__, out="mesh_labels", data=DATA)
     made.add_argument("--steps", type=int, default=200, help="of training (default: %(default)s)")
     made.add_argument("--rate", type=float, help="highest learning rate of all networks (default: of each)")
     made.add_argument("--nets", nargs="+", choices=tuple(NETS), default=list(NETS), help="networks (default: all)")
