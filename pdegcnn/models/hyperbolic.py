@@ -244,6 +244,20 @@ def hyperbolic_segmenter(
     errors are as in :func:`hyperbolic_classifier`; ``classes=1`` is a regression, such as depth. Source: arXiv
     1905.10484, section 4.
 
+    Args:
+        in_channels: channels of the input.
+        classes: channels of the output.
+        width: channels of the finest level.
+        depth: layers of each level, on the way down and on the way up.
+        levels: number of coarsenings.
+        dims: axes of the input, 1 to 3.
+        rank: rank of block-low-rank layers; None: full kernels.
+        h: step of the telegraph equation.
+        batch_norm: put batch norm into each layer, which learns much faster from images.
+        exact: rebuild states to the bit in backward.
+        device: where the parameters live.
+        dtype: their dtype.
+
     Example:
         >>> import torch, pdegcnn as pg
         >>> pg.models.hyperbolic_segmenter(3, classes=5, width=4)(torch.rand(1, 3, 18, 20)).shape

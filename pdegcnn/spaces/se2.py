@@ -139,7 +139,11 @@ class SE2(PlanarSpace):
         return u
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Return the numbers of taps ``(KO, KH, KW)``; KO is limited to one turn around the circle."""
+        """Return the numbers of taps ``(KO, KH, KW)``; KO is limited to one turn around the circle.
+
+        Args:
+            kernel_size: one odd number, or ``(KO, KH, KW)``.
+        """
         ko, kh, kw = normalise_sizes(kernel_size, 3, "(KO, KH, KW)")
         around = self.orientations + 1 - self.orientations % 2
         return min(ko, around), kh, kw
