@@ -71,7 +71,11 @@ class HyperbolicNetwork(nn.Module):
         return f"multiple={self.multiple}, dims={self.dims}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B,C,*space]`` to ``[B,classes,*space]`` or, for a classifier, to ``[B,classes]``."""
+        """Map ``[B,C,*space]`` to ``[B,classes,*space]`` or, for a classifier, to ``[B,classes]``.
+
+        Args:
+            x: images, volumes or signals on SE(2), as the builder of the network says.
+        """
         check.signal("x", x, self.dims + 2, "[B,C,*space]")
         if isinstance(wanted := getattr(self.opening, "in_channels", None), int):
             check.channels("x", x, wanted, "[B,C,*space]")

@@ -113,11 +113,19 @@ class SymmetricGroupConv(Derived):
 
     @torch.no_grad()
     def cap_norm(self, limit: float) -> None:
-        """Scale K down if `norm_bound` exceeds ``limit``; call it after a step of the optimiser."""
+        """Scale K down if `norm_bound` exceeds ``limit``; call it after a step of the optimiser.
+
+        Args:
+            limit: greatest bound of the spectral norm, positive.
+        """
         self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
 
     def turned(self, weight: Tensor | None = None) -> Tensor:
-        """Return the kernel at every orientation, ``[rank,channels,Or,Or,k,k]``: axes 2 orientation, 3 offset."""
+        """Return the kernel at every orientation, ``[rank,channels,Or,Or,k,k]``: axes 2 orientation, 3 offset.
+
+        Args:
+            weight: parameters in the shape of ``self.weight``; None: the layer's.
+        """
         weight, k = self.weight if weight is None else weight, self.kernel_size
         return torch.einsum("opq,rcdq->rcodp", self.turn, weight.flatten(3)).unflatten(-1, (k, k))
 
