@@ -24,6 +24,9 @@ from pdegcnn._files import write_file
 BEGIN, END = "# rows: generic\n", "# rows: end\n"
 PART: dict[str, Any] = {"cache": True, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of a function that other loops call: without what Python needs to call it, which takes time to compile."""
+INSIDE: dict[str, Any] = {"inline": "always"}
+"""Options of a function that one other loop calls in one place: its text becomes part of that loop, which takes half as
+long to compile."""
 ENTRY: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
 """Options of a loop that Python calls. Loops write numbers: assigning an array to another takes three seconds to
 compile, for the text of its error."""
@@ -107,6 +110,14 @@ def parallel(function: Callable[..., Any], items: int, *args: Any) -> None:
     work()
     for other in others:
         other.result()
+
+
+def with_room(loop: Callable[..., Any], *rooms: tuple[int, torch.dtype, float]) -> Callable[..., Any]:
+    """Return ``loop`` with arrays before its arguments: for each room (size, dtype, value) one, new in every call.
+
+    An array that a loop allocates by itself takes longer to compile. Those of torch begin at whole cache lines.
+    """
+    return lambda *args: loop(*(torch.full((n,), value, dtype=dtype).numpy() for n, dtype, value in rooms), *args)
 
 
 def array(tensor: Tensor) -> Any:

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,8 +37,9 @@ def forward(u: Tensor, matrix: Tensor, outside: Tensor, shifts: Sequence[float])
     out = torch.empty(batch, channels, readings * orientations, height, width, dtype=wide_dtype(u.dtype))
     arrays = (_jit.array(x.flatten()) for x in (u, matrix, outside))
     rooms = orientations * height * width, height * width + 3
+    loop = _jit.with_room(_loops().forward, *((room, out.dtype, 0) for room in rooms))
     given = *arrays, taps, out.flatten().numpy()
-    _run(_loops().forward, given, rooms, (readings, orientations, height, width), batch * channels)
+    _jit.parallel(loop, batch * channels, *given, readings, orientations, height, width)
     return out.to(u.dtype)
 
 
@@ -51,15 +51,7 @@ def adjoint(grad: Tensor, matrix: Tensor, shifts: Sequence[float]) -> Tensor:
     orientations = planes // readings
     out = torch.empty(batch, channels, orientations, height, width, dtype=wide_dtype(grad.dtype))
     rooms = orientations * height * width, height * width + 3, (height + 3) * width
+    loop = _jit.with_room(_loops().adjoint, *((room, out.dtype, 0) for room in rooms))
     given = _jit.array(grad.flatten()), _jit.array(matrix.flatten()), taps, out.flatten().numpy()
-    _run(_loops().adjoint, given, rooms, (readings, orientations, height, width), batch * channels)
+    _jit.parallel(loop, batch * channels, *given, readings, orientations, height, width)
     return out.to(grad.dtype)
-
-
-def _run(loop: Any, arrays: tuple[Any, ...], rooms: Sequence[int], sizes: Sequence[int], items: int) -> None:
-    """Run a loop with room of zeros: allocated here, for in the loop it takes longer to compile."""
-
-    def part(start: int, stop: int) -> None:
-        loop(*arrays, *(np.zeros(room, arrays[0].dtype) for room in rooms), *sizes, start, stop)
-
-    _jit.parallel(part, items)

@@ -152,7 +152,7 @@ def shift_back(out, to, grad, at, height, width, taps, first, line, lines):
 
 
 @njit(**ENTRY)
-def forward(u, matrix, outside, taps, out, mixed, line, readings, orientations, height, width, start, stop):
+def forward(mixed, line, u, matrix, outside, taps, out, readings, orientations, height, width, start, stop):
     """Write readings ``out [N,n*Or,H,W]`` of signals u [N,Or,H,W] number ``start`` to ``stop``; ``taps [n,4,4]``."""
     size = height * width
     for item in range(start, stop):
@@ -169,7 +169,7 @@ def forward(u, matrix, outside, taps, out, mixed, line, readings, orientations, 
 
 
 @njit(**ENTRY)
-def adjoint(grad, matrix, taps, out, mixed, line, lines, readings, orientations, height, width, start, stop):
+def adjoint(mixed, line, lines, grad, matrix, taps, out, readings, orientations, height, width, start, stop):
     """Compute gradients ``out [N,Or,H,W]`` in the signals number ``start`` to ``stop`` from ``grad [N,n*Or,H,W]``."""
     size = height * width
     for item in range(start, stop):

@@ -112,7 +112,11 @@ def forward(
     out = torch.empty((*u.shape[:2], kernel.shape[1], *u.shape[3:]), dtype=wide_dtype(u.dtype))
     winner = torch.empty(out.shape if keep else (1,) * 5, dtype=row_dtype)
     arrays = _jit.array(u), _jit.array(kernel), out.numpy(), winner.numpy()
-    _jit.parallel(_loops(kernel).forward, channels * -(-batch // together), *arrays, keep, sign, together, periodic)
+    loops, line = _loops(kernel), (u.shape[4] + kernel.shape[4] // 2) * together
+    frame = loops.frame_size.py_func(*u.shape[2:], kernel, together), out.dtype, -torch.inf
+    block, rows = max(BLOCK, line) + loops.LANES, (kernel[0, 0, ..., 0].numel(), torch.int64, 0)
+    loop = _jit.with_room(loops.forward, frame, (block, out.dtype, 0), (block, torch.int32, 0), rows, rows)
+    _jit.parallel(loop, channels * -(-batch // together), *arrays, keep, sign, together, periodic)
     return out.to(u.dtype), winner if keep else winner.new_empty(0)
 
 

@@ -12,7 +12,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pdegcnn.ops._jit import ENTRY, PART
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART
 
 BLOCK, LANES = 2048, 16
 FLAGS = {"contract", "nsz"}
@@ -173,12 +173,15 @@ def fill_frame(frame, u, b, c, count, sign, kernel):
     low, high, nans = np.inf, -np.inf, False
     stride = planes // kernel.shape[1]
     for n in range(b, b + count):
-        first, last = extremes(u[n, c].reshape(-1))
-        high, nans = max(high, sign * first, sign * last), nans or has_nan(u[n, c].reshape(-1))
+        signal = u[n, c].reshape(-1)
+        first, last = extremes(signal)
+        most, nans = sign * last if sign > 0 else sign * first, nans or has_nan(signal)
+        high = most if most > high else high
         for o in range(0, planes if stride > 1 else 1, stride):
             if stride > 1:
                 first, last = extremes(u[n, c, o].reshape(-1))
-            low = min(low, sign * first, sign * last)
+            least = sign * first if sign > 0 else sign * last
+            low = least if least < low else low
     for o in range(planes):
         for h in range(height):
             start = ((o * (height + top) + h + top) * columns + left) * count
@@ -198,7 +201,7 @@ def frame_size(planes, height, width, kernel, count):
     return ((planes * (height + top) + top) * (width + left) + 2 * left) * count + VECTOR + LANES
 
 
-@njit(**PART)
+@njit(**INSIDE)
 def classify(kind, skip, k, low, high, nans):
     """Classify rows of taps: 0 cannot attain the maximum, 1 ordinary, 2 NaN is possible.
 
@@ -210,77 +213,84 @@ def classify(kind, skip, k, low, high, nans):
     floor = low - k[ko // 2, kh // 2, kw // 2]
     for a in range(ko):
         for i in range(kh):
-            kind[a, i], skip[a, i] = 0, kw // 2
+            row, found, idle = k[a, i], 0, kw // 2
             for j in range(kw):
-                weight = k[a, i, j]
+                weight = row[j]
                 if nans or not weight > -np.inf:
-                    kind[a, i] = 2
+                    found = 2
                 elif weight == np.inf:
-                    kind[a, i] = 2 if high == np.inf else kind[a, i]
+                    found = 2 if high == np.inf else found
                 elif not high - weight < floor:
-                    kind[a, i] = max(kind[a, i], 1)
-                    skip[a, i] = min(skip[a, i], j, kw - 1 - j)
+                    found = 1 if found == 0 else found
+                    end = j if j < kw // 2 else kw - 1 - j
+                    idle = end if end < idle else idle
+            kind[a * kh + i], skip[a * kh + i] = found, idle
 
 
-@njit(**PART)
-def convolve_rows(frame, k, kind, skip, plane, first, lines, height, line, step, best, index, keep):
+@njit(**INSIDE)
+def convolve_rows(frame, k, kind, skip, number, plane, first, lines, height, line, step, best, index, keep):
     """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
 
+    These taps are the rows from ``number`` on, which are noted if ``keep``.
     ``plane`` is the place of the first pixel, ``line`` the length of a row. Tap rows that lie outside are passed over,
     except for the rest of a vector, which reads what is outside.
     """
     kh, top, left = k.shape[0], k.shape[0] // 2, k.shape[1] // 2
     for i in range(kh):
-        if kind[i] == 0:
+        now = number + i
+        if kind[now] == 0:
             continue
-        low, high = max(first, top - i) - first, min(first + lines, height + top - i) - first
+        low = top - i - first if top - i > first else 0
+        high = lines if first + lines < height + top - i else height + top - i - first
         if low >= high:
             continue
-        low, high = low * line // LANES * LANES, min((high * line + LANES - 1) // LANES * LANES, best.size)
+        low, high = low * line // LANES * LANES, (high * line + LANES - 1) // LANES * LANES
+        high = high if high < best.size else best.size
         base = plane + (first + i - top) * line + low - left * np.int64(step)
-        p = frame[base : base + high - low + (k.shape[1] - 1) * np.int64(step)]
-        if kind[i] == 2:
-            row_nan(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH))
-        elif keep >= 0:
-            row_index(best[low:high], index[low:high], p, k[i], step, index.dtype.type((keep + i) * EACH), skip[i])
+        p, taps = frame[base : base + high - low + (k.shape[1] - 1) * np.int64(step)], k[i]
+        values, winners = best[low:high], index[low:high]
+        if kind[now] == 2:
+            row_nan(values, winners, p, taps, step, index.dtype.type(now * EACH))
+        elif keep:
+            row_index(values, winners, p, taps, step, index.dtype.type(now * EACH), skip[now])
         else:
-            row_value(best[low:high], p, k[i], step, skip[i])
+            row_value(values, p, taps, step, skip[now])
 
 
 @njit(**ENTRY)
-def forward(u, kernel, out, winner, keep, sign, together, periodic, start, stop):
+def forward(
+    frame, best_room, index_room, kind, skip, u, kernel, out, winner, keep, sign, together, periodic, start, stop
+):
     """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winners where ``keep``.
 
-    Items ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
+    There is room for the frame, a block of outputs and their winners, and two numbers for each row of taps. Items
+    ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
     """
     batch, _, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = -(-batch // together), kh // 2, kw // 2
     line, step, one = (width + left) * together, np.uint64(together), u.dtype.type(sign)
-    frame = np.full(frame_size(planes, height, width, kernel, together), -np.inf).astype(u.dtype)
-    block = max(1, BLOCK // line)
-    best_buffer, index_buffer = np.empty(block * line + LANES, u.dtype), np.empty(block * line + LANES, np.int32)
-    kind, skip = np.empty((ko, kh), np.int64), np.empty((ko, kh), np.int64)
+    block = BLOCK // line if line < BLOCK else 1
     for item in range(start, stop):
-        c, b = item // parts, min(item % parts * together, batch - together)
+        c, b = item // parts, item % parts * together
+        b = b if b < batch - together else batch - together
         low, high, nans = fill_frame(frame, u, b, c, together, one, kernel)
         for o in range(orientations):
             k = kernel[c, o]
             classify(kind, skip, k, low, high, nans)
             for first in range(0, height, block):
-                lines = min(block, height - first)
+                lines = block if block < height - first else height - first
                 size = (lines * line + LANES - 1) // LANES * LANES  # whole vectors; the surplus is not read
-                best, index = best_buffer[:size], index_buffer[:size]
-                best[:] = -np.inf
-                index[:] = ko * kh * EACH
+                best, index = best_room[:size], index_room[:size]
+                for w in range(size):
+                    best[w], index[w] = -np.inf, ko * kh * EACH
                 for a in range(ko):
                     source = planes // orientations * o + a - ko // 2
                     if not periodic and not 0 <= source < planes:
                         continue
                     plane = ((source % planes * (height + top) + top) * (width + left) + left) * together
-                    number = a * kh if keep else -1 - kh
                     convolve_rows(
-                        frame, k[a], kind[a], skip[a], plane, first, lines, height, line, step, best, index, number
+                        frame, k[a], kind, skip, a * kh, plane, first, lines, height, line, step, best, index, keep
                     )
                 write_rows(out, b, c, o, first, lines, together, best, one, line)
                 if keep:
