@@ -12,29 +12,33 @@ from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
+ITEMS = 32
+"""Items for several threads: the signals of a channel are cut into parts where there are fewer channels."""
 
 
 def _loops() -> Any:
     return _jit.specialise(LOOPS, None, 0)
 
 
+def _parts(u: Tensor) -> int:
+    return max(1, min(u.shape[0], -(-ITEMS // max(1, u.shape[1]))))
+
+
 def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
     """Return the value of u [B,C,Or,H,W] at shift [C,Or,3]."""
-    planes = _jit.array(u.flatten(0, 1))
-    out = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
-    _jit.parallel(_loops().forward, out.shape[0], planes, _jit.array(shift), out.numpy(), boundary)
-    return out.view(u.shape).to(u.dtype)
+    parts = _parts(u)
+    out = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
+    arrays = _jit.array(u.flatten(3)), _jit.array(shift), out.flatten(3).numpy()
+    _jit.parallel(_loops().forward, u.shape[1] * parts, *arrays, u.shape[4], boundary, parts)
+    return out.to(u.dtype)
 
 
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
     """Return gradients in u and shift."""
-    planes = _jit.array(u.flatten(0, 1))
-    grad_u = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
-    grad_shift = torch.empty(planes.shape[0], shift.shape[1], 3, dtype=torch.float64)
-    flat = _jit.array(grad.flatten(0, 1))
-    _jit.parallel(
-        _loops().backward,
-        *(planes.shape[0], flat, planes, _jit.array(shift), grad_u.numpy(), grad_shift.numpy(), boundary),
-    )
-    total = grad_shift.view(u.shape[0], *shift.shape).sum(0)
-    return grad_u.view(u.shape).to(u.dtype), total.to(shift.dtype)
+    parts = _parts(u)
+    grad_u = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
+    grad_shift = torch.empty(parts, *shift.shape, dtype=torch.float64)
+    given = (_jit.array(x) for x in (grad.flatten(3), u.flatten(3), shift))
+    arrays = *given, grad_u.flatten(3).numpy(), grad_shift.numpy()
+    _jit.parallel(_loops().backward, u.shape[1] * parts, *arrays, u.shape[4], boundary, parts)
+    return grad_u.to(u.dtype), grad_shift.sum(0).to(shift.dtype)

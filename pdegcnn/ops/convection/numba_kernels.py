@@ -1,9 +1,10 @@
 """Loops of the convection operator, compiled by Numba once per dtype (see ``numba_impl.py``).
 
-The shift is constant on a plane. A strip of rows of two neighbouring planes is sampled at whole steps, with a row and a
-column more than it has outputs; what follows is done on the strip as on one long line, in loops that become vector
-instructions also where rows are short: blend the planes, then rows, then columns. Boundaries are numbered 0 zeros,
-1 replicate, 2 periodic.
+The shift is constant on a plane, and a plane is read as one long line, so that loops become vector instructions also
+where rows are short. A strip of rows of two neighbouring planes is blended into a line whose rows are those after the
+whole shift. Then its neighbouring rows are blended, then neighbouring columns, which are a constant number of places
+away. Columns whose neighbours lie beyond the border, a few at either end, are computed again one by one. Boundaries are
+numbered 0 zeros, 1 replicate, 2 periodic.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from pdegcnn.ops._jit import ENTRY, PART
 FLAGS = {"contract", "nsz", "reassoc"}
 STRIP = 2048
 """Numbers in a strip: a few strips stay in the first cache."""
-LONG = 32
-"""Rows from this length on are blended while they are read; for shorter ones, a copy first is faster."""
 
 
 @njit(**PART)
@@ -31,105 +30,54 @@ def source(i, size, boundary):
 
 
 @njit(**PART)
-def sources(whole, size, boundary):
-    """Return the index of each sample 0 to ``size`` (inclusive) after a whole shift."""
-    index = np.empty(size + 1, np.int64)
+def sources(index, whole, size, boundary):
+    """Write the index of each sample 0 to ``size`` (inclusive) after a whole shift, and return the shift."""
     limit = 2.0**40
     step = np.int64(min(max(whole, -limit), limit))
     for i in range(size + 1):
         index[i] = source(i + step, size, boundary)
-    return index
+    return step
 
 
 @njit(**PART)
-def lines_together(height, wide):
+def inside(step, low, count, size):
+    """Return the range of ``count`` samples from ``low`` on that lie inside the axis after a shift by ``step``."""
+    first = min(max(-step - low, 0), count)
+    return first, max(min(size - step - low, count), first)
+
+
+@njit(**PART)
+def lines_together(height, width):
     """Compute the number of rows of a strip, about equal for all strips of a plane."""
-    strips = max(1, min(height, (height * wide + STRIP - 1) // STRIP))
+    strips = max(1, min(height, (height * width + STRIP - 1) // STRIP))
     return (height + strips - 1) // strips
 
 
 @njit(**PART)
-def neighbours(columns):
-    """Return the longest range of samples that are neighbours in the signal: ``first, last`` (exclusive)."""
-    first, last, low = 0, 0, 0
-    for w in range(columns.size):
-        if columns[w] < 0 or (w > low and columns[w] != columns[w - 1] + 1):
-            low = w if columns[w] >= 0 else w + 1
-        if w + 1 - low > last - first and columns[w] >= 0:
-            first, last = low, w + 1
-    return first, last
-
-
-@njit(**PART)
-def copy(out, row):
-    """Write row into out."""
-    for w in range(out.size):
-        out[w] = row[w]
-
-
-@njit(**PART)
-def sample(strip, plane, rows, columns, first, last):
-    """Read ``plane`` at rows and columns into the strip; samples ``first`` to ``last`` of a row are neighbours."""
-    width = columns.size
-    begin = columns[first] if last > first else 0
-    for h in range(rows.size):
-        line = strip[h * width : (h + 1) * width]
-        if rows[h] < 0:
-            line[:] = 0
-            continue
-        row = plane[rows[h]]
-        for w in range(first):
-            line[w] = row[columns[w]] if columns[w] >= 0 else 0
-        copy(line[first:last], row[begin : begin + last - first])
-        for w in range(last, width):
-            line[w] = row[columns[w]] if columns[w] >= 0 else 0
+def copy(out, line):
+    """Write a line into out."""
+    for k in range(out.size):
+        out[k] = line[k]
 
 
 @njit(**PART, fastmath={"contract", "nsz"})
-def add_row(line, row, weight):
-    """Add weight * row to line."""
-    for w in range(line.size):
-        line[w] += weight * row[w]
-
-
-@njit(**PART, fastmath={"contract", "nsz"})
-def spread(strip, plane, weight, rows, columns, first, last):
-    """Transpose of :func:`sample`: add ``weight`` times the strip to the plane."""
-    width = columns.size
-    begin = columns[first] if last > first else 0
-    for h in range(rows.size):
-        if rows[h] < 0:
-            continue
-        line, row = strip[h * width : (h + 1) * width], plane[rows[h]]
-        for w in range(first):
-            if columns[w] >= 0:
-                row[columns[w]] += weight * line[w]
-        add_row(row[begin : begin + last - first], line[first:last], weight)
-        for w in range(last, width):
-            if columns[w] >= 0:
-                row[columns[w]] += weight * line[w]
+def add(line, other, weight):
+    """Add weight * other to line."""
+    for k in range(line.size):
+        line[k] += weight * other[k]
 
 
 @njit(**PART, fastmath={"contract", "nsz"})
 def blend(out, one, other, share):
-    """Interpolate linearly between two strips."""
+    """Interpolate linearly between two lines."""
     rest = one.dtype.type(1) - share
     for k in range(out.size):
         out[k] = rest * one[k] + share * other[k]
 
 
-@njit(**PART, fastmath={"contract", "nsz"})
-def blend_columns(plane, low, count, line, share):
-    """Interpolate between neighbours into rows ``low`` to ``low + count`` of the plane."""
-    wide = plane.shape[1] + 1
-    for h in range(count):
-        row = line[h * wide : (h + 1) * wide]
-        blend(plane[low + h], row, row[1:], share)
-
-
 @njit(**PART, fastmath=FLAGS)
 def slope(flow, one, other):
-    """Compute the inner product of ``flow`` with the difference of two strips."""
+    """Compute the inner product of ``flow`` with the difference of two lines."""
     total = 0.0
     for low in range(0, flow.size, 256):
         size = np.uint64(min(256, flow.size - low))
@@ -142,99 +90,176 @@ def slope(flow, one, other):
 
 
 @njit(**PART)
-def mix(strip, one, other, share, rows, columns, first, last):
-    """Combine :func:`sample` of two planes and :func:`blend` of the two strips."""
-    width, rest = columns.size, strip.dtype.type(1) - share
-    begin = columns[first] if last > first else 0
+def read(mixed, one, other, share, rows, first, last, width):
+    """Blend rows of two planes; rows ``first`` to ``last`` follow one another there, others are read one by one."""
+    if last > first:
+        begin, end = rows[first] * width, (rows[last - 1] + 1) * width
+        blend(mixed[first * width : last * width], one[begin:end], other[begin:end], share)
     for h in range(rows.size):
-        line = strip[h * width : (h + 1) * width]
-        if rows[h] < 0:
-            line[:] = 0
+        if first <= h < last:
             continue
-        a, b = one[rows[h]], other[rows[h]]
-        for w in range(first):
-            line[w] = rest * a[columns[w]] + share * b[columns[w]] if columns[w] >= 0 else 0
-        blend(line[first:last], a[begin : begin + last - first], b[begin : begin + last - first], share)
-        for w in range(last, width):
-            line[w] = rest * a[columns[w]] + share * b[columns[w]] if columns[w] >= 0 else 0
-
-
-@njit(**ENTRY)
-def forward(u, shift, out, boundary, start, stop):
-    """Compute planes ``start`` to ``stop`` of u [B*C,Or,H,W] at shift [C,Or,3]."""
-    _, orientations, height, width = u.shape
-    wide, most = width + 1, lines_together(height, width + 1)
-    strips = np.empty((3, (most + 1) * wide), u.dtype)
-    mixed, line, other = strips[0], strips[1], strips[2]
-    for n in range(start, stop):
-        for o in range(orientations):
-            s = shift[n % shift.shape[0], o]
-            planes = sources(np.floor(s[0]), orientations, np.int64(2))
-            rows = sources(np.floor(s[1]), height, boundary)
-            columns = sources(np.floor(s[2]), width, boundary)
-            first, last = neighbours(columns)
-            f = s - np.floor(s)
-            for low in range(0, height, most):
-                count = min(most, height - low)
-                taken, size = rows[low : low + count + 1], count * wide
-                if width >= LONG:
-                    mix(mixed, u[n, planes[o]], u[n, planes[o + 1]], f[0], taken, columns, first, last)
-                else:
-                    sample(line, u[n, planes[o]], taken, columns, first, last)
-                    sample(other, u[n, planes[o + 1]], taken, columns, first, last)
-                    blend(mixed[: size + wide], line, other, f[0])
-                blend(line[:size], mixed, mixed[wide:], f[1])
-                blend_columns(out[n, o], low, count, line, f[2])
+        line, at = mixed[h * width : (h + 1) * width], rows[h] * width
+        if at < 0:
+            line[:] = 0
+        else:
+            blend(line, one[at : at + width], other[at : at + width], share)
 
 
 @njit(**PART)
-def adjoint(grad, low, count, f, flow, along, back):
-    """Compute the transposes of the blends.
+def spread(flow, plane, weight, rows, first, last, width):
+    """Transpose of :func:`read` for one plane: add ``weight`` times the rows of ``flow``."""
+    if last > first:
+        begin, end = rows[first] * width, (rows[last - 1] + 1) * width
+        add(plane[begin:end], flow[first * width : last * width], weight)
+    for h in range(rows.size):
+        if not first <= h < last and rows[h] >= 0:
+            at = rows[h] * width
+            add(plane[at : at + width], flow[h * width : (h + 1) * width], weight)
 
-    These are rows of grad as a strip ``flow``, after those of columns ``along`` and rows ``back``.
 
-    Each strip has a number of zeros before it, so that neighbours can be read there.
-    """
-    width = grad.shape[1]
-    wide = width + 1
-    size = count * wide
-    for h in range(count):
-        at = (h + 1) * wide
-        copy(flow[at : at + width], grad[low + h])
-        flow[at + width] = 0
-    blend(along[wide : wide + size], flow[wide:], flow[wide - 1 :], f[2])
-    along[wide + size : wide + size + wide] = 0
-    blend(back[: size + wide], along[wide:], along, f[1])
+@njit(**PART)
+def along_planes(flow, one, other, rows, first, last, width):
+    """Compute the inner product of the rows of ``flow`` with the difference of two planes."""
+    total = 0.0
+    if last > first:
+        begin, end = rows[first] * width, (rows[last - 1] + 1) * width
+        total += slope(flow[first * width : last * width], one[begin:end], other[begin:end])
+    for h in range(rows.size):
+        if not first <= h < last and rows[h] >= 0:
+            at = rows[h] * width
+            total += slope(flow[h * width : (h + 1) * width], one[at : at + width], other[at : at + width])
+    return total
+
+
+@njit(**PART)
+def blend_column(out, line, share, w, columns):
+    """Interpolate between the two columns that output column w, at the border, reads."""
+    one, other, width, none = columns[w], columns[w + 1], columns.size - 1, line.dtype.type(0)
+    rest = line.dtype.type(1) - share
+    for h in range(0, out.size, width):
+        a = line[h + one] if one >= 0 else none
+        b = line[h + other] if other >= 0 else none
+        out[h + w] = rest * a + share * b
+
+
+@njit(**PART)
+def spread_column(along, grad, share, w, columns):
+    """Transpose of :func:`blend_column`."""
+    one, other, width = columns[w], columns[w + 1], columns.size - 1
+    rest = along.dtype.type(1) - share
+    for h in range(0, grad.size, width):
+        if one >= 0:
+            along[h + one] += rest * grad[h + w]
+        if other >= 0:
+            along[h + other] += share * grad[h + w]
+
+
+@njit(**PART)
+def slope_column(grad, line, w, columns):
+    """Compute the inner product of column w of grad, at the border, with the difference of those that it reads."""
+    one, other, width, none = columns[w], columns[w + 1], columns.size - 1, line.dtype.type(0)
+    total = 0.0
+    for h in range(0, grad.size, width):
+        a = line[h + one] if one >= 0 else none
+        b = line[h + other] if other >= 0 else none
+        total += grad[h + w] * (b - a)
+    return total
 
 
 @njit(**ENTRY)
-def backward(grad, u, shift, grad_u, grad_shift, boundary, start, stop):
-    """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [B*C,Or,3]."""
-    _, orientations, height, width = u.shape
-    wide, most = width + 1, lines_together(height, width + 1)
-    strips = np.zeros((6, (most + 2) * wide), u.dtype)
-    here, there, mixed, flow, along, back = strips[0], strips[1], strips[2], strips[3], strips[4], strips[5]
-    for n in range(start, stop):
-        grad_u[n] = 0
+def forward(u, shift, out, width, boundary, parts, start, stop):
+    """Compute u [B,C,Or,H*W] at shift [C,Or,3]; each item is one part of the signals of one channel."""
+    batch, _, orientations, pixels = u.shape
+    height = pixels // width
+    most = lines_together(height, width)
+    mixed, line = np.zeros((most + 1) * width, u.dtype), np.zeros((most + 2) * width, u.dtype)
+    planes, rows = np.empty(orientations + 1, np.int64), np.empty(height + 1, np.int64)
+    columns = np.empty(width + 1, np.int64)
+    for item in range(start, stop):
+        c, part = item // parts, item % parts
         for o in range(orientations):
-            s = shift[n % shift.shape[0], o]
-            planes = sources(np.floor(s[0]), orientations, np.int64(2))
-            rows = sources(np.floor(s[1]), height, boundary)
-            columns = sources(np.floor(s[2]), width, boundary)
-            first, last = neighbours(columns)
-            f = s - np.floor(s)
-            grad_shift[n, o] = 0
-            for low in range(0, height, most):
-                count = min(most, height - low)
-                taken, size = rows[low : low + count + 1], count * wide
-                adjoint(grad[n, o], low, count, f, flow, along, back)
-                spread(back, grad_u[n, planes[o]], u.dtype.type(1) - f[0], taken, columns, first, last)
-                spread(back, grad_u[n, planes[o + 1]], f[0], taken, columns, first, last)
-                sample(here, u[n, planes[o]], taken, columns, first, last)
-                sample(there, u[n, planes[o + 1]], taken, columns, first, last)
-                grad_shift[n, o, 0] += slope(back[: size + wide], here, there)
-                blend(mixed[: size + wide], here, there, f[0])
-                grad_shift[n, o, 1] += slope(along[wide : wide + size], mixed, mixed[wide:])
-                blend(here[:size], mixed, mixed[wide:], f[1])
-                here[size] = 0
-                grad_shift[n, o, 2] += slope(flow[wide : wide + size], here, here[1:])
+            s = shift[c, o]
+            f0, f1, f2 = s[0] - np.floor(s[0]), s[1] - np.floor(s[1]), s[2] - np.floor(s[2])
+            sources(planes, np.floor(s[0]), orientations, np.int64(2))
+            down = sources(rows, np.floor(s[1]), height, boundary)
+            step = sources(columns, np.floor(s[2]), width, boundary)
+            left, right = inside(step, 0, width, width - 1)
+            for b in range(batch * part // parts, batch * (part + 1) // parts):
+                one, other = u[b, c, planes[o]], u[b, c, planes[o + 1]]
+                for low in range(0, height, most):
+                    count = min(most, height - low)
+                    size, result = count * width, out[b, c, o, low * width : (low + count) * width]
+                    first, last = inside(down, low, count + 1, height)
+                    read(mixed[: size + width], one, other, f0, rows[low : low + count + 1], first, last, width)
+                    centre = line[width : width + size]
+                    blend(centre, mixed, mixed[width:], f1)
+                    if right > left:
+                        blend(result, line[width + step :], line[width + step + 1 :], f2)
+                    for w in range(width):
+                        if not left <= w < right:
+                            blend_column(result, centre, f2, w, columns)
+
+
+@njit(**ENTRY)
+def backward(grad, u, shift, grad_u, grad_shift, width, boundary, parts, start, stop):
+    """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [parts,C,Or,3].
+
+    Lines have a row before and after their own, of zeros where it is read.
+    """
+    batch, _, orientations, pixels = u.shape
+    height = pixels // width
+    most = lines_together(height, width)
+    lines = np.zeros((5, (most + 2) * width), u.dtype)
+    mixed, line, flow, along, back = lines[0], lines[1], lines[2], lines[3], lines[4]
+    planes, rows = np.empty(orientations + 1, np.int64), np.empty(height + 1, np.int64)
+    columns = np.empty(width + 1, np.int64)
+    for item in range(start, stop):
+        c, part = item // parts, item % parts
+        begin, end = batch * part // parts, batch * (part + 1) // parts
+        grad_shift[part, c] = 0
+        for b in range(begin, end):
+            grad_u[b, c] = 0
+        for o in range(orientations):
+            s = shift[c, o]
+            f0, f1, f2 = s[0] - np.floor(s[0]), s[1] - np.floor(s[1]), s[2] - np.floor(s[2])
+            sources(planes, np.floor(s[0]), orientations, np.int64(2))
+            down = sources(rows, np.floor(s[1]), height, boundary)
+            step = sources(columns, np.floor(s[2]), width, boundary)
+            left, right = inside(step, 0, width, width - 1)
+            total = grad_shift[part, c, o]
+            for b in range(begin, end):
+                one, other = u[b, c, planes[o]], u[b, c, planes[o + 1]]
+                for low in range(0, height, most):
+                    count = min(most, height - low)
+                    size, given = count * width, grad[b, c, o, low * width : (low + count) * width]
+                    taken = rows[low : low + count + 1]
+                    first, last = inside(down, low, count + 1, height)
+                    inner, within = flow[width : width + size], along[width : width + size]
+                    copy(inner, given)
+                    flow[width + size :] = 0
+                    along[width + size :] = 0
+                    for w in range(width):
+                        if not left <= w < right:
+                            for h in range(w, size, width):
+                                inner[h] = 0
+                    if right > left:
+                        blend(within, flow[width - step :], flow[width - step - 1 :], f2)
+                    else:
+                        within[:] = 0
+                    for w in range(width):
+                        if not left <= w < right:
+                            spread_column(within, given, f2, w, columns)
+                    blend(back[: size + width], along[width:], along, f1)
+                    spread(back, grad_u[b, c, planes[o]], u.dtype.type(1) - f0, taken, first, last, width)
+                    spread(back, grad_u[b, c, planes[o + 1]], f0, taken, first, last, width)
+                    total[0] += along_planes(back, one, other, taken, first, last, width)
+                    read(mixed[: size + width], one, other, f0, taken, first, last, width)
+                    total[1] += slope(within, mixed, mixed[width:])
+                    centre = line[width : width + size]
+                    line[width + size :] = 0
+                    blend(centre, mixed, mixed[width:], f1)
+                    if right > left:
+                        total[2] += slope(inner, line[width + step :], line[width + step + 1 :])
+                    for w in range(width):
+                        if not left <= w < right:
+                            total[2] += slope_column(given, centre, w, columns)
