@@ -17,6 +17,9 @@ from pdegcnn.ops._jit import ENTRY, PART
 FLAGS = {"contract", "nsz", "reassoc"}
 STRIP = 2048
 """Numbers in a strip: a few strips stay in the first cache."""
+SMALL, UNIT = 1024, 64
+"""Planes of at most so many pixels are copied, with room after each, so that loops run over whole units: the rest of a
+loop, number by number, would take as long as the loop itself."""
 
 
 @njit(**PART)
@@ -30,12 +33,12 @@ def source(i, size, boundary):
 
 
 @njit(**PART)
-def sources(index, whole, size, boundary):
-    """Write the index of each sample 0 to ``size`` (inclusive) after a whole shift, and return the shift."""
+def sources(index, shift, size, boundary, low):
+    """Write the index of samples from ``low`` on after a whole shift, and return the shift."""
     limit = 2.0**40
-    step = np.int64(min(max(whole, -limit), limit))
-    for i in range(size + 1):
-        index[i] = source(i + step, size, boundary)
+    step = np.int64(min(max(shift, -limit), limit))
+    for i in range(index.size):
+        index[i] = source(low + i + step, size, boundary)
     return step
 
 
@@ -54,212 +57,267 @@ def lines_together(height, width):
 
 
 @njit(**PART)
-def copy(out, line):
-    """Write a line into out."""
-    for k in range(out.size):
-        out[k] = line[k]
+def copy(out, to, line, start, size):
+    """Write ``size`` numbers of a line from ``start`` on into out, from ``to`` on."""
+    to, start = np.uint64(to), np.uint64(start)
+    for k in range(np.uint64(size)):
+        out[to + k] = line[start + k]
+
+
+@njit(**PART)
+def clear(out, to, size):
+    """Write zeros."""
+    to = np.uint64(to)
+    for k in range(np.uint64(size)):
+        out[to + k] = 0
 
 
 @njit(**PART, fastmath={"contract", "nsz"})
-def add(line, other, weight):
-    """Add weight * other to line."""
-    for k in range(line.size):
-        line[k] += weight * other[k]
+def add(out, to, line, start, size, weight):
+    """Add weight * line to out."""
+    to, start = np.uint64(to), np.uint64(start)
+    for k in range(np.uint64(size)):
+        out[to + k] += weight * line[start + k]
 
 
 @njit(**PART, fastmath={"contract", "nsz"})
-def blend(out, one, other, share):
-    """Interpolate linearly between two lines."""
-    rest = one.dtype.type(1) - share
-    for k in range(out.size):
-        out[k] = rest * one[k] + share * other[k]
+def blend(out, to, line, one, other, size, share):
+    """Interpolate linearly between a line from ``one`` on and the same from ``other`` on."""
+    to, one, other, rest = np.uint64(to), np.uint64(one), np.uint64(other), line.dtype.type(1) - share
+    for k in range(np.uint64(size)):
+        out[to + k] = rest * line[one + k] + share * line[other + k]
 
 
 @njit(**PART, fastmath=FLAGS)
-def slope(flow, one, other):
-    """Compute the inner product of ``flow`` with the difference of two lines."""
+def slope(flow, start, line, one, other, size):
+    """Compute the inner product of ``flow`` with the difference of a line from ``other`` and from ``one`` on."""
     total = 0.0
-    for low in range(0, flow.size, 256):
-        size = np.uint64(min(256, flow.size - low))
-        a, b, c = flow[low:], one[low:], other[low:]
+    for low in range(0, size, 256):
+        a, b, c = np.uint64(start + low), np.uint64(one + low), np.uint64(other + low)
         part = flow.dtype.type(0)
-        for k in range(size):
-            part += a[k] * (c[k] - b[k])
+        for k in range(np.uint64(min(256, size - low))):
+            part += flow[a + k] * (line[c + k] - line[b + k])
         total += part
     return total
 
 
 @njit(**PART)
-def read(mixed, one, other, share, rows, first, last, width):
-    """Blend rows of two planes; rows ``first`` to ``last`` follow one another there, others are read one by one."""
+def whole(size, unit):
+    """Round a size up to whole units."""
+    return (size + unit - 1) // unit * unit
+
+
+@njit(**PART)
+def read(mixed, field, one, other, share, rows, low, first, last, count, width, unit):
+    """Blend ``count`` rows of the planes that begin at ``one`` and ``other``.
+
+    Rows ``first`` to ``last`` follow one another there, others are read one by one.
+    """
     if last > first:
-        begin, end = rows[first] * width, (rows[last - 1] + 1) * width
-        blend(mixed[first * width : last * width], one[begin:end], other[begin:end], share)
-    for h in range(rows.size):
+        start = rows[low + first] * width
+        blend(mixed, first * width, field, one + start, other + start, whole((last - first) * width, unit), share)
+    for h in range(count):
         if first <= h < last:
             continue
-        line, at = mixed[h * width : (h + 1) * width], rows[h] * width
-        if at < 0:
-            line[:] = 0
+        start = rows[low + h] * width
+        if start < 0:
+            clear(mixed, h * width, width)
         else:
-            blend(line, one[at : at + width], other[at : at + width], share)
+            blend(mixed, h * width, field, one + start, other + start, width, share)
 
 
 @njit(**PART)
-def spread(flow, plane, weight, rows, first, last, width):
+def spread(flow, target, plane, weight, rows, low, first, last, count, width, unit):
     """Transpose of :func:`read` for one plane: add ``weight`` times the rows of ``flow``."""
     if last > first:
-        begin, end = rows[first] * width, (rows[last - 1] + 1) * width
-        add(plane[begin:end], flow[first * width : last * width], weight)
-    for h in range(rows.size):
-        if not first <= h < last and rows[h] >= 0:
-            at = rows[h] * width
-            add(plane[at : at + width], flow[h * width : (h + 1) * width], weight)
+        start = plane + rows[low + first] * width
+        add(target, start, flow, first * width, whole((last - first) * width, unit), weight)
+    for h in range(count):
+        if not first <= h < last and rows[low + h] >= 0:
+            add(target, plane + rows[low + h] * width, flow, h * width, width, weight)
 
 
 @njit(**PART)
-def along_planes(flow, one, other, rows, first, last, width):
+def along_planes(flow, field, one, other, rows, low, first, last, count, width, unit):
     """Compute the inner product of the rows of ``flow`` with the difference of two planes."""
     total = 0.0
     if last > first:
-        begin, end = rows[first] * width, (rows[last - 1] + 1) * width
-        total += slope(flow[first * width : last * width], one[begin:end], other[begin:end])
-    for h in range(rows.size):
-        if not first <= h < last and rows[h] >= 0:
-            at = rows[h] * width
-            total += slope(flow[h * width : (h + 1) * width], one[at : at + width], other[at : at + width])
+        start = rows[low + first] * width
+        total += slope(flow, first * width, field, one + start, other + start, whole((last - first) * width, unit))
+    for h in range(count):
+        if not first <= h < last and rows[low + h] >= 0:
+            start = rows[low + h] * width
+            total += slope(flow, h * width, field, one + start, other + start, width)
     return total
 
 
 @njit(**PART)
-def blend_column(out, line, share, w, columns):
-    """Interpolate between the two columns that output column w, at the border, reads."""
-    one, other, width, none = columns[w], columns[w + 1], columns.size - 1, line.dtype.type(0)
-    rest = line.dtype.type(1) - share
-    for h in range(0, out.size, width):
-        a = line[h + one] if one >= 0 else none
-        b = line[h + other] if other >= 0 else none
-        out[h + w] = rest * a + share * b
+def blend_column(out, to, line, start, one, other, size, width, share):
+    """Interpolate between the columns ``one`` and ``other``, at the border, or zero where there is none."""
+    rest, none = line.dtype.type(1) - share, line.dtype.type(0)
+    for h in range(0, size, width):
+        a = line[start + h + one] if one >= 0 else none
+        b = line[start + h + other] if other >= 0 else none
+        out[to + h] = rest * a + share * b
 
 
 @njit(**PART)
-def spread_column(along, grad, share, w, columns):
+def spread_column(along, start, grad, at, one, other, size, width, share):
     """Transpose of :func:`blend_column`."""
-    one, other, width = columns[w], columns[w + 1], columns.size - 1
     rest = along.dtype.type(1) - share
-    for h in range(0, grad.size, width):
+    for h in range(0, size, width):
         if one >= 0:
-            along[h + one] += rest * grad[h + w]
+            along[start + h + one] += rest * grad[at + h]
         if other >= 0:
-            along[h + other] += share * grad[h + w]
+            along[start + h + other] += share * grad[at + h]
 
 
 @njit(**PART)
-def slope_column(grad, line, w, columns):
-    """Compute the inner product of column w of grad, at the border, with the difference of those that it reads."""
-    one, other, width, none = columns[w], columns[w + 1], columns.size - 1, line.dtype.type(0)
-    total = 0.0
-    for h in range(0, grad.size, width):
-        a = line[h + one] if one >= 0 else none
-        b = line[h + other] if other >= 0 else none
-        total += grad[h + w] * (b - a)
+def slope_column(grad, at, line, start, one, other, size, width):
+    """Compute the inner product of a column of grad, at the border, with the difference of those that it reads."""
+    total, none = 0.0, line.dtype.type(0)
+    for h in range(0, size, width):
+        a = line[start + h + one] if one >= 0 else none
+        b = line[start + h + other] if other >= 0 else none
+        total += grad[at + h] * (b - a)
     return total
 
 
-@njit(**ENTRY)
-def forward(u, shift, out, width, boundary, parts, start, stop):
-    """Compute u [B,C,Or,H*W] at shift [C,Or,3]; each item is one part of the signals of one channel."""
-    batch, _, orientations, pixels = u.shape
-    height = pixels // width
-    most = lines_together(height, width)
-    mixed, line = np.zeros((most + 1) * width, u.dtype), np.zeros((most + 2) * width, u.dtype)
-    planes, rows = np.empty(orientations + 1, np.int64), np.empty(height + 1, np.int64)
-    columns = np.empty(width + 1, np.int64)
-    for item in range(start, stop):
-        c, part = item // parts, item % parts
-        for o in range(orientations):
-            s = shift[c, o]
-            f0, f1, f2 = s[0] - np.floor(s[0]), s[1] - np.floor(s[1]), s[2] - np.floor(s[2])
-            sources(planes, np.floor(s[0]), orientations, np.int64(2))
-            down = sources(rows, np.floor(s[1]), height, boundary)
-            step = sources(columns, np.floor(s[2]), width, boundary)
-            left, right = inside(step, 0, width, width - 1)
-            for b in range(batch * part // parts, batch * (part + 1) // parts):
-                one, other = u[b, c, planes[o]], u[b, c, planes[o + 1]]
-                for low in range(0, height, most):
-                    count = min(most, height - low)
-                    size, result = count * width, out[b, c, o, low * width : (low + count) * width]
-                    first, last = inside(down, low, count + 1, height)
-                    read(mixed[: size + width], one, other, f0, rows[low : low + count + 1], first, last, width)
-                    centre = line[width : width + size]
-                    blend(centre, mixed, mixed[width:], f1)
-                    if right > left:
-                        blend(result, line[width + step :], line[width + step + 1 :], f2)
-                    for w in range(width):
-                        if not left <= w < right:
-                            blend_column(result, centre, f2, w, columns)
+@njit(**PART)
+def plan(shift, planes, rows, columns, steps, fractions, boundary):
+    """Write what the outputs of every orientation read, from its shift [Or,3]: places, whole and broken parts."""
+    orientations = shift.shape[0]
+    for o in range(orientations):
+        for axis in range(3):
+            fractions[o, axis] = shift[o, axis] - np.floor(shift[o, axis])
+        steps[o, 0] = sources(planes[o], np.floor(shift[o, 0]), orientations, np.int64(2), o)
+        steps[o, 1] = sources(rows[o], np.floor(shift[o, 1]), rows.shape[1] - 1, boundary, 0)
+        steps[o, 2] = sources(columns[o], np.floor(shift[o, 2]), columns.shape[1] - 1, boundary, 0)
+
+
+@njit(**PART)
+def unit_of(pixels):
+    """Return the numbers that loops over a plane take at once: one, or UNIT where the plane is small and copied."""
+    return UNIT if pixels <= SMALL else 1
 
 
 @njit(**ENTRY)
-def backward(grad, u, shift, grad_u, grad_shift, width, boundary, parts, start, stop):
-    """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [parts,C,Or,3].
+def forward(u, shift, out, height, width, boundary, start, stop):
+    """Compute u, [B,C,Or,H,W] as one line, at shift [C,Or,3].
 
-    Lines have a row before and after their own, of zeros where it is read.
+    Items are the signals of the first channel, those of the second, and so on.
     """
-    batch, _, orientations, pixels = u.shape
-    height = pixels // width
+    channels, orientations, _ = shift.shape
+    pixels = height * width
+    batch, unit = u.size // (channels * orientations * pixels), unit_of(pixels)
     most = lines_together(height, width)
-    lines = np.zeros((5, (most + 2) * width), u.dtype)
-    mixed, line, flow, along, back = lines[0], lines[1], lines[2], lines[3], lines[4]
-    planes, rows = np.empty(orientations + 1, np.int64), np.empty(height + 1, np.int64)
-    columns = np.empty(width + 1, np.int64)
+    room = whole((most + 2) * width, UNIT) + UNIT
+    frame = np.zeros(orientations * room if unit > 1 else 1, u.dtype)
+    mixed, line, made = np.zeros(room, u.dtype), np.zeros(room, u.dtype), np.zeros(room, u.dtype)
+    planes, rows = np.empty((orientations, 2), np.int64), np.empty((orientations, height + 1), np.int64)
+    columns, steps = np.empty((orientations, width + 1), np.int64), np.empty((orientations, 3), np.int64)
+    fractions = np.empty((orientations, 3), u.dtype)
     for item in range(start, stop):
-        c, part = item // parts, item % parts
-        begin, end = batch * part // parts, batch * (part + 1) // parts
-        grad_shift[part, c] = 0
-        for b in range(begin, end):
-            grad_u[b, c] = 0
+        c, b = item // batch, item % batch
+        if item == start or b == 0:
+            plan(shift[c], planes, rows, columns, steps, fractions, boundary)
+        here = (b * channels + c) * orientations * pixels
+        if unit > 1:
+            for o in range(orientations):
+                copy(frame, o * room, u, here + o * pixels, pixels)
+        field, origin, apart = (frame, 0, room) if unit > 1 else (u, here, pixels)
         for o in range(orientations):
-            s = shift[c, o]
-            f0, f1, f2 = s[0] - np.floor(s[0]), s[1] - np.floor(s[1]), s[2] - np.floor(s[2])
-            sources(planes, np.floor(s[0]), orientations, np.int64(2))
-            down = sources(rows, np.floor(s[1]), height, boundary)
-            step = sources(columns, np.floor(s[2]), width, boundary)
+            f0, f1, f2, step = fractions[o, 0], fractions[o, 1], fractions[o, 2], steps[o, 2]
+            one, other = origin + planes[o, 0] * apart, origin + planes[o, 1] * apart
             left, right = inside(step, 0, width, width - 1)
-            total = grad_shift[part, c, o]
-            for b in range(begin, end):
-                one, other = u[b, c, planes[o]], u[b, c, planes[o + 1]]
-                for low in range(0, height, most):
-                    count = min(most, height - low)
-                    size, given = count * width, grad[b, c, o, low * width : (low + count) * width]
-                    taken = rows[low : low + count + 1]
-                    first, last = inside(down, low, count + 1, height)
-                    inner, within = flow[width : width + size], along[width : width + size]
-                    copy(inner, given)
-                    flow[width + size :] = 0
-                    along[width + size :] = 0
-                    for w in range(width):
-                        if not left <= w < right:
-                            for h in range(w, size, width):
-                                inner[h] = 0
+            taken = rows[o]
+            for low in range(0, height, most):
+                count = min(most, height - low)
+                size, to = count * width, here + o * pixels + low * width
+                first, last = inside(steps[o, 1], low, count + 1, height)
+                read(mixed, field, one, other, f0, taken, low, first, last, count + 1, width, unit)
+                blend(line, width, mixed, 0, width, whole(size, unit), f1)
+                if unit > 1:
                     if right > left:
-                        blend(within, flow[width - step :], flow[width - step - 1 :], f2)
-                    else:
-                        within[:] = 0
-                    for w in range(width):
-                        if not left <= w < right:
-                            spread_column(within, given, f2, w, columns)
-                    blend(back[: size + width], along[width:], along, f1)
-                    spread(back, grad_u[b, c, planes[o]], u.dtype.type(1) - f0, taken, first, last, width)
-                    spread(back, grad_u[b, c, planes[o + 1]], f0, taken, first, last, width)
-                    total[0] += along_planes(back, one, other, taken, first, last, width)
-                    read(mixed[: size + width], one, other, f0, taken, first, last, width)
-                    total[1] += slope(within, mixed, mixed[width:])
-                    centre = line[width : width + size]
-                    line[width + size :] = 0
-                    blend(centre, mixed, mixed[width:], f1)
-                    if right > left:
-                        total[2] += slope(inner, line[width + step :], line[width + step + 1 :])
-                    for w in range(width):
-                        if not left <= w < right:
-                            total[2] += slope_column(given, centre, w, columns)
+                        blend(made, 0, line, width + step, width + step + 1, whole(size, unit), f2)
+                    copy(out, to, made, 0, size)
+                elif right > left:
+                    blend(out, to, line, width + step, width + step + 1, size, f2)
+                for w in range(width):
+                    if not left <= w < right:
+                        blend_column(out, to + w, line, width, columns[o, w], columns[o, w + 1], size, width, f2)
+
+
+@njit(**ENTRY)
+def backward(grad, u, shift, grad_u, grad_shift, height, width, boundary, start, stop):
+    """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [B,C,Or,3].
+
+    Lines have a row before their own, and what is read after it: zeros where gradients are read.
+    """
+    channels, orientations, _ = shift.shape
+    pixels = height * width
+    batch, unit = u.size // (channels * orientations * pixels), unit_of(pixels)
+    most = lines_together(height, width)
+    room = whole((most + 2) * width, UNIT) + 2 * UNIT
+    frame = np.zeros(orientations * room if unit > 1 else 1, u.dtype)
+    sums = np.zeros(frame.size, u.dtype)
+    mixed, line, flow = np.zeros(room, u.dtype), np.zeros(room, u.dtype), np.zeros(room, u.dtype)
+    along, back = np.zeros(room, u.dtype), np.zeros(room, u.dtype)
+    planes, rows = np.empty((orientations, 2), np.int64), np.empty((orientations, height + 1), np.int64)
+    columns, steps = np.empty((orientations, width + 1), np.int64), np.empty((orientations, 3), np.int64)
+    fractions = np.empty((orientations, 3), u.dtype)
+    for item in range(start, stop):
+        c, b = item // batch, item % batch
+        if item == start or b == 0:
+            plan(shift[c], planes, rows, columns, steps, fractions, boundary)
+        here = (b * channels + c) * orientations * pixels
+        if unit > 1:
+            for o in range(orientations):
+                copy(frame, o * room, u, here + o * pixels, pixels)
+        field, target, origin, apart = (frame, sums, 0, room) if unit > 1 else (u, grad_u, here, pixels)
+        clear(target, origin, orientations * apart)
+        for o in range(orientations):
+            f0, f1, f2, step = fractions[o, 0], fractions[o, 1], fractions[o, 2], steps[o, 2]
+            one, other = origin + planes[o, 0] * apart, origin + planes[o, 1] * apart
+            left, right = inside(step, 0, width, width - 1)
+            taken = rows[o]
+            along_o, along_h, along_w = 0.0, 0.0, 0.0
+            for low in range(0, height, most):
+                count = min(most, height - low)
+                size, at = count * width, here + o * pixels + low * width
+                long, more = whole(size, unit), whole(size + width, unit)
+                first, last = inside(steps[o, 1], low, count + 1, height)
+                copy(flow, width, grad, at, size)
+                if most < height:  # the strip before may have been longer
+                    clear(flow, width + size, width)
+                for w in range(width):
+                    if not left <= w < right:
+                        for h in range(width + w, width + size, width):
+                            flow[h] = 0
+                if right > left:
+                    blend(along, width, flow, width - step, width - step - 1, long, f2)
+                else:
+                    clear(along, width, size)
+                clear(along, width + size, width + unit)
+                for w in range(width):
+                    if not left <= w < right:
+                        spread_column(along, width, grad, at + w, columns[o, w], columns[o, w + 1], size, width, f2)
+                blend(back, 0, along, width, 0, more, f1)
+                clear(back, size + width, more - size - width + unit)
+                spread(back, target, one, u.dtype.type(1) - f0, taken, low, first, last, count + 1, width, unit)
+                spread(back, target, other, f0, taken, low, first, last, count + 1, width, unit)
+                along_o += along_planes(back, field, one, other, taken, low, first, last, count + 1, width, unit)
+                read(mixed, field, one, other, f0, taken, low, first, last, count + 1, width, unit)
+                along_h += slope(along, width, mixed, 0, width, long)
+                blend(line, width, mixed, 0, width, long, f1)
+                if right > left:
+                    along_w += slope(flow, width, line, width + step, width + step + 1, long)
+                for w in range(width):
+                    if not left <= w < right:
+                        along_w += slope_column(
+                            grad, at + w, line, width, columns[o, w], columns[o, w + 1], size, width
+                        )
+            grad_shift[b, c, o, 0], grad_shift[b, c, o, 1], grad_shift[b, c, o, 2] = along_o, along_h, along_w
+        if unit > 1:
+            for o in range(orientations):
+                copy(grad_u, here + o * pixels, sums, o * room, pixels)
