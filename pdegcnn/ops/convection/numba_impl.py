@@ -29,8 +29,8 @@ def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
     """Return gradients in u and shift."""
     grad_u = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
-    grad_shift = torch.empty(u.shape[0], *shift.shape, dtype=torch.float64)
+    grad_shift = torch.empty(u.shape[0] * u.shape[1], *shift.shape[1:], dtype=torch.float64)
     given = (_jit.array(x) for x in (grad.flatten(), u.flatten(), shift))
     arrays = *given, grad_u.flatten().numpy(), grad_shift.numpy()
     _jit.parallel(_loops().backward, u.shape[0] * u.shape[1], *arrays, *u.shape[3:], boundary)
-    return grad_u.to(u.dtype), grad_shift.sum(0).to(shift.dtype)
+    return grad_u.to(u.dtype), grad_shift.view(-1, *shift.shape).sum(0).to(shift.dtype)

@@ -184,15 +184,26 @@ def slope_column(grad, at, line, start, one, other, size, width):
 
 
 @njit(**PART)
-def plan(shift, planes, rows, columns, steps, fractions, boundary):
-    """Write what the outputs of every orientation read, from its shift [Or,3]: places, whole and broken parts."""
-    orientations = shift.shape[0]
-    for o in range(orientations):
-        for axis in range(3):
-            fractions[o, axis] = shift[o, axis] - np.floor(shift[o, axis])
-        steps[o, 0] = sources(planes[o], np.floor(shift[o, 0]), orientations, np.int64(2), o)
-        steps[o, 1] = sources(rows[o], np.floor(shift[o, 1]), rows.shape[1] - 1, boundary, 0)
-        steps[o, 2] = sources(columns[o], np.floor(shift[o, 2]), columns.shape[1] - 1, boundary, 0)
+def plan(shift, height, width, boundary):
+    """Return what the outputs of every plane read, from its shift [C,Or,3]: planes, rows and columns, and the steps."""
+    channels, orientations, _ = shift.shape
+    planes = np.empty((channels, orientations, 2), np.int64)
+    rows = np.empty((channels, orientations, height + 1), np.int64)
+    columns = np.empty((channels, orientations, width + 1), np.int64)
+    steps = np.empty(shift.shape, np.int64)
+    for c in range(channels):
+        for o in range(orientations):
+            first, second, third = np.floor(shift[c, o, 0]), np.floor(shift[c, o, 1]), np.floor(shift[c, o, 2])
+            steps[c, o, 0] = sources(planes[c, o], first, orientations, np.int64(2), o)
+            steps[c, o, 1] = sources(rows[c, o], second, height, boundary, 0)
+            steps[c, o, 2] = sources(columns[c, o], third, width, boundary, 0)
+    return planes, rows, columns, steps
+
+
+@njit(**PART)
+def broken(shift):
+    """Return the part of a shift beyond whole steps."""
+    return shift - np.floor(shift)
 
 
 @njit(**PART)
@@ -203,38 +214,30 @@ def unit_of(pixels):
 
 @njit(**ENTRY)
 def forward(u, shift, out, height, width, boundary, start, stop):
-    """Compute u, [B,C,Or,H,W] as one line, at shift [C,Or,3].
-
-    Items are the signals of the first channel, those of the second, and so on.
-    """
+    """Compute u, [B,C,Or,H,W] as one line, at shift [C,Or,3]; items are channels of signals."""
     channels, orientations, _ = shift.shape
-    pixels = height * width
-    batch, unit = u.size // (channels * orientations * pixels), unit_of(pixels)
+    pixels, unit = height * width, unit_of(height * width)
     most = lines_together(height, width)
     room = whole((most + 2) * width, UNIT) + UNIT
     frame = np.zeros(orientations * room if unit > 1 else 1, u.dtype)
     mixed, line, made = np.zeros(room, u.dtype), np.zeros(room, u.dtype), np.zeros(room, u.dtype)
-    planes, rows = np.empty((orientations, 2), np.int64), np.empty((orientations, height + 1), np.int64)
-    columns, steps = np.empty((orientations, width + 1), np.int64), np.empty((orientations, 3), np.int64)
-    fractions = np.empty((orientations, 3), u.dtype)
+    planes, rows, columns, steps = plan(shift, height, width, boundary)
     for item in range(start, stop):
-        c, b = item // batch, item % batch
-        if item == start or b == 0:
-            plan(shift[c], planes, rows, columns, steps, fractions, boundary)
-        here = (b * channels + c) * orientations * pixels
+        c, here = item % channels, item * orientations * pixels
         if unit > 1:
             for o in range(orientations):
                 copy(frame, o * room, u, here + o * pixels, pixels)
         field, origin, apart = (frame, 0, room) if unit > 1 else (u, here, pixels)
         for o in range(orientations):
-            f0, f1, f2, step = fractions[o, 0], fractions[o, 1], fractions[o, 2], steps[o, 2]
-            one, other = origin + planes[o, 0] * apart, origin + planes[o, 1] * apart
+            f0, f1, f2 = broken(shift[c, o, 0]), broken(shift[c, o, 1]), broken(shift[c, o, 2])
+            step, down = steps[c, o, 2], steps[c, o, 1]
+            one, other = origin + planes[c, o, 0] * apart, origin + planes[c, o, 1] * apart
             left, right = inside(step, 0, width, width - 1)
-            taken = rows[o]
+            taken = rows[c, o]
             for low in range(0, height, most):
                 count = min(most, height - low)
                 size, to = count * width, here + o * pixels + low * width
-                first, last = inside(steps[o, 1], low, count + 1, height)
+                first, last = inside(down, low, count + 1, height)
                 read(mixed, field, one, other, f0, taken, low, first, last, count + 1, width, unit)
                 blend(line, width, mixed, 0, width, whole(size, unit), f1)
                 if unit > 1:
@@ -245,48 +248,43 @@ def forward(u, shift, out, height, width, boundary, start, stop):
                     blend(out, to, line, width + step, width + step + 1, size, f2)
                 for w in range(width):
                     if not left <= w < right:
-                        blend_column(out, to + w, line, width, columns[o, w], columns[o, w + 1], size, width, f2)
+                        blend_column(out, to + w, line, width, columns[c, o, w], columns[c, o, w + 1], size, width, f2)
 
 
 @njit(**ENTRY)
 def backward(grad, u, shift, grad_u, grad_shift, height, width, boundary, start, stop):
-    """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [B,C,Or,3].
+    """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [B*C,Or,3].
 
     Lines have a row before their own, and what is read after it: zeros where gradients are read.
     """
     channels, orientations, _ = shift.shape
-    pixels = height * width
-    batch, unit = u.size // (channels * orientations * pixels), unit_of(pixels)
+    pixels, unit = height * width, unit_of(height * width)
     most = lines_together(height, width)
     room = whole((most + 2) * width, UNIT) + 2 * UNIT
     frame = np.zeros(orientations * room if unit > 1 else 1, u.dtype)
     sums = np.zeros(frame.size, u.dtype)
     mixed, line, flow = np.zeros(room, u.dtype), np.zeros(room, u.dtype), np.zeros(room, u.dtype)
     along, back = np.zeros(room, u.dtype), np.zeros(room, u.dtype)
-    planes, rows = np.empty((orientations, 2), np.int64), np.empty((orientations, height + 1), np.int64)
-    columns, steps = np.empty((orientations, width + 1), np.int64), np.empty((orientations, 3), np.int64)
-    fractions = np.empty((orientations, 3), u.dtype)
+    planes, rows, columns, steps = plan(shift, height, width, boundary)
     for item in range(start, stop):
-        c, b = item // batch, item % batch
-        if item == start or b == 0:
-            plan(shift[c], planes, rows, columns, steps, fractions, boundary)
-        here = (b * channels + c) * orientations * pixels
+        c, here = item % channels, item * orientations * pixels
         if unit > 1:
             for o in range(orientations):
                 copy(frame, o * room, u, here + o * pixels, pixels)
         field, target, origin, apart = (frame, sums, 0, room) if unit > 1 else (u, grad_u, here, pixels)
         clear(target, origin, orientations * apart)
         for o in range(orientations):
-            f0, f1, f2, step = fractions[o, 0], fractions[o, 1], fractions[o, 2], steps[o, 2]
-            one, other = origin + planes[o, 0] * apart, origin + planes[o, 1] * apart
+            f0, f1, f2 = broken(shift[c, o, 0]), broken(shift[c, o, 1]), broken(shift[c, o, 2])
+            step, down = steps[c, o, 2], steps[c, o, 1]
+            one, other = origin + planes[c, o, 0] * apart, origin + planes[c, o, 1] * apart
             left, right = inside(step, 0, width, width - 1)
-            taken = rows[o]
+            taken = rows[c, o]
             along_o, along_h, along_w = 0.0, 0.0, 0.0
             for low in range(0, height, most):
                 count = min(most, height - low)
                 size, at = count * width, here + o * pixels + low * width
                 long, more = whole(size, unit), whole(size + width, unit)
-                first, last = inside(steps[o, 1], low, count + 1, height)
+                first, last = inside(down, low, count + 1, height)
                 copy(flow, width, grad, at, size)
                 if most < height:  # the strip before may have been longer
                     clear(flow, width + size, width)
@@ -301,7 +299,7 @@ def backward(grad, u, shift, grad_u, grad_shift, height, width, boundary, start,
                 clear(along, width + size, width + unit)
                 for w in range(width):
                     if not left <= w < right:
-                        spread_column(along, width, grad, at + w, columns[o, w], columns[o, w + 1], size, width, f2)
+                        spread_column(along, width, grad, at + w, columns[c, o, w], columns[c, o, w + 1], size, width, f2)
                 blend(back, 0, along, width, 0, more, f1)
                 clear(back, size + width, more - size - width + unit)
                 spread(back, target, one, u.dtype.type(1) - f0, taken, low, first, last, count + 1, width, unit)
@@ -315,9 +313,9 @@ def backward(grad, u, shift, grad_u, grad_shift, height, width, boundary, start,
                 for w in range(width):
                     if not left <= w < right:
                         along_w += slope_column(
-                            grad, at + w, line, width, columns[o, w], columns[o, w + 1], size, width
+                            grad, at + w, line, width, columns[c, o, w], columns[c, o, w + 1], size, width
                         )
-            grad_shift[b, c, o, 0], grad_shift[b, c, o, 1], grad_shift[b, c, o, 2] = along_o, along_h, along_w
+            grad_shift[item, o, 0], grad_shift[item, o, 1], grad_shift[item, o, 2] = along_o, along_h, along_w
         if unit > 1:
             for o in range(orientations):
                 copy(grad_u, here + o * pixels, sums, o * room, pixels)
