@@ -299,7 +299,9 @@ def backward(grad, u, shift, grad_u, grad_shift, height, width, boundary, start,
                 clear(along, width + size, width + unit)
                 for w in range(width):
                     if not left <= w < right:
-                        spread_column(along, width, grad, at + w, columns[c, o, w], columns[c, o, w + 1], size, width, f2)
+                        spread_column(
+                            along, width, grad, at + w, columns[c, o, w], columns[c, o, w + 1], size, width, f2
+                        )
                 blend(back, 0, along, width, 0, more, f1)
                 clear(back, size + width, more - size - width + unit)
                 spread(back, target, one, u.dtype.type(1) - f0, taken, low, first, last, count + 1, width, unit)

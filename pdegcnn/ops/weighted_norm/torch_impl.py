@@ -19,12 +19,14 @@ class WeightedNorm(Function):
 
     @staticmethod
     def forward(u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the normalised signals and the moments."""
         mean, centred, variance = moments(u, weights)
         factor = per_channel(scale * (variance + eps).rsqrt(), u)
         return torch.addcmul(per_channel(shift, u), centred, factor), mean, variance
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keep what the gradient needs."""
         u, weights, scale, _, ctx.eps = inputs
         _, mean, variance = output
         ctx.mark_non_differentiable(mean, variance)
@@ -32,6 +34,7 @@ class WeightedNorm(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients."""
         grad = grads[0]
         _transforms.refuse_batches("BatchNorm(space=...)", grad)
         u, weights, scale, mean, variance = ctx.saved_tensors
