@@ -31,7 +31,7 @@ from pdegcnn_examples.datasets.planets import MONTHS, Planets, made_up_planets
 from pdegcnn_examples.networks.panoramas import UNet
 from pdegcnn_examples.output import table, write_folder
 from pdegcnn_examples.plots import spheres
-from pdegcnn_examples.training import parameters, recipe
+from pdegcnn_examples.training import Settings, parameters, recipe
 
 RATES = {"PDE-G-CNN": 0.02, "plain U-Net": 0.003, "point by point": 0.01}
 FILES = {"PDE-G-CNN": "pdegcnn", "plain U-Net": "unet", "point by point": "points"}
@@ -123,7 +123,7 @@ def measure(
     def loss(batch: Tensor) -> Tensor:
         return area_loss(model(first.temperature[batch]), first, batch)
 
-    how = recipe.on_the_clock(chosen.seconds, chosen.seed, RATES[name], batch=8)
+    how = Settings(chosen.epochs, 8, RATES[name], seconds=chosen.seconds, seed=chosen.seed)
     done = recipe.train_alone(f"{name}, {chosen.train}", model, loss, len(first.land), how, chosen)
     turns, some = spheres.random_rotations(3, seed=1), tests[0].temperature[:4]
     errors = [pg.testing.equivariance_error(model, some, pg.S2(grid), rotation=r) for r in turns]
@@ -186,7 +186,7 @@ def load(chosen: argparse.Namespace) -> tuple[Planets, Planets, str]:
 def arguments() -> argparse.Namespace:
     """The command line."""
     data = "folder with glosea4_surface_temp.npz and landfrac_0p5deg.npz"
-    made = parser(__doc__, out="land_sea", seconds=180.0, data=data)
+    made = parser(__doc__, out="land_sea", data=data, epochs=20)
     made.add_argument("--train", choices=("upright", "rotated"), default="upright", help="planets to train on")
     add_band(made)
     return parse(made)
@@ -204,7 +204,8 @@ def main() -> None:
     statistics = mean, (training.temperature - mean).std((0, 2, 3), keepdim=True)
     tests = sampled(last, grid), sampled(last, grid, spheres.random_rotations(4 * len(last.land), seed=7))
     training, upright, rotated = (standardised(samples, statistics) for samples in (training, *tests))
-    print(f"{len(training.land)} planets to train ({chosen.train}), {len(last.land)} to test ({source})")
+    counts = f"{len(training.land)} planets to train ({chosen.train}), {len(last.land)} to test"
+    print(f"{counts} ({source}), {chosen.epochs} epochs")
     models, results = {}, {}
     for name in FILES:
         models[name], results[name] = measure(name, training, (upright, rotated), grid, chosen)
@@ -214,7 +215,7 @@ def main() -> None:
         for name, model in models.items():
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, fresh / f"{FILES[name]}.safetensors")
         settings = {"planets": source, "train": chosen.train, "band": chosen.band, "seed": chosen.seed}
-        report = {**settings, "training_seconds": chosen.seconds, "networks": results}
+        report = {**settings, "epochs": chosen.epochs, "networks": results}
         (fresh / "results.json").write_text(json.dumps(report, indent=2) + "\n")
         picture(models, last, statistics, grid).savefig(fresh / "land_sea.png", dpi=110)
 

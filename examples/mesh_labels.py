@@ -122,10 +122,12 @@ def changes(model: nn.Module, fields: pg.gauge.Features, mesh: pg.Mesh, seed: in
     return {name: float((x - before).norm() / before.norm()) for name, x in found.items()}
 
 
-def picture(mesh: pg.Mesh, columns: dict[str, Tensor], path: Path) -> None:
-    """One column for each labelling."""
-    figure = Figure(figsize=(4 * len(columns), 4))
-    axes = figure.subplots(1, len(columns), subplot_kw={"projection": "3d"})
+def picture(mesh: pg.Mesh, mean: Tensor, columns: dict[str, Tensor], path: Path) -> None:
+    """Draw the mean bending ``[V]``, the scalar of the input, and one column for each labelling."""
+    figure = Figure(figsize=(4 * (1 + len(columns)), 4))
+    first, *axes = figure.subplots(1, 1 + len(columns), subplot_kw={"projection": "3d"})
+    low, high = mean.double().quantile(torch.tensor([0.02, 0.98], dtype=torch.float64)).tolist()
+    paint(first, mesh, mean.double(), "input: mean bending", limits=(low, high), view=(15, 180), colours="gray")
     for place, (title, labels) in zip(axes, columns.items()):
         paint(place, mesh, labels.double(), title, limits=(0, CLASSES - 1), view=(15, 180))
     figure.tight_layout()
@@ -145,7 +147,7 @@ def load(given: Any) -> tuple[str, list[tuple[pg.Mesh, Tensor]]]:
 
 def arguments() -> Any:
     """The command line."""
-    made = parser(__doc__, out="mesh_labels", seconds=None, data=DATA)
+    made = parser(__doc__, out="mesh_labels", data=DATA)
     made.add_argument("--steps", type=int, default=200, help="of training (default: %(default)s)")
     made.add_argument("--rate", type=float, help="highest learning rate of all networks (default: of each)")
     made.add_argument("--nets", nargs="+", choices=tuple(NETS), default=list(NETS), help="networks (default: all)")
@@ -172,7 +174,7 @@ def main() -> None:
     coarse, coarse_truth = coarser(other, truth)
     inputs = {name: bending(m) for name, m in (("mesh", mesh), ("other", other), ("coarse", coarse))}
     results: dict[str, dict[str, Any]] = {}
-    columns = {"classes": truth}
+    columns = {"truth": truth}
     for net in given.nets:
         torch.manual_seed(given.seed)
         model = of_equal_size(net, mesh, CLASSES)
@@ -205,7 +207,7 @@ def main() -> None:
 
     def fill(folder: Path) -> None:
         (folder / "results.json").write_text(json.dumps({"surface": surface, "networks": results}, indent=2))
-        picture(other, columns, folder / "mesh_labels.png")
+        picture(other, inputs["other"][0][0, 0], columns, folder / "mesh_labels.png")
 
     write_folder(given.out, fill)
     print(f"wrote {given.out / 'mesh_labels.png'}")

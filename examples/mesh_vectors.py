@@ -204,14 +204,9 @@ def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Te
 
 def main() -> None:
     """Train and test the networks, print the table, write the folder."""
-    made = parser(__doc__, out="mesh_vectors", seconds=None, data=DATA)
-    made.add_argument("--epochs", type=int, default=20, help="of 16 steps (default: %(default)s)")
+    made = parser(__doc__, out="mesh_vectors", data=DATA, epochs=20)
     add_results(made)
     given = parse(made)
-    if given.epochs < 1:
-        made.error(f"--epochs: expected a number >= 1, got {given.epochs}")
-    if given.smoke:
-        given.epochs = 1
     results, mesh, columns, field = run(given)
     surface = surface_of(given)
     print(f"{surface}, {mesh.vertex_count} vertices; errors by the length of the field (root mean square)")

@@ -27,7 +27,7 @@ from pdegcnn_examples.datasets import Clip, davis, drawn_clip
 from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.scenes import PlainNet
 from pdegcnn_examples.output import training_folder
-from pdegcnn_examples.training import Settings, parameters, recipe, write_result
+from pdegcnn_examples.training import Settings, parameters, recipe, write_result, write_weights
 
 WAYS = ("plain", "checkpoint_sqrt", "reversible", "reversible + block-low-rank", "frame by frame")
 EVERY = 4
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=2)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--result", type=Path, help="file of the result, for the table of results")
-    parser.add_argument("--out", type=Path, default=Path("reversible_video"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=Path("runs/reversible_video"), help="folder for the weights")
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that everything runs")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -202,6 +202,7 @@ def main() -> None:
         return objective(model, *moved(clip, learnt, args.levels))
 
     done = recipe.train_alone("clip", model, loss, count, how, args)
+    write_weights(args.out / "weights.safetensors", done.model.state_dict())
     shutil.rmtree(training_folder(args.out))
     pace = done.seconds / done.steps
     found, everything = overlap(done.model, clip, judged)

@@ -299,20 +299,17 @@ def write(
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    made = parser(__doc__, out="sphere_detection", seconds=None, data="folder with mnist.npz")
+    made = parser(__doc__, out="sphere_detection", data="folder with mnist.npz", epochs=4)
     made.add_argument("--train", choices=(*MODES, "both"), default="both", help="scenes to train on (%(default)s)")
     made.add_argument("--scenes", type=int, default=2000, help="scenes to train on, 10 or more (default: %(default)s)")
-    made.add_argument("--epochs", type=int, default=4, help="passes over the scenes (default: %(default)s)")
     add_results(made)
     add_band(made)
     made.set_defaults(band=24)
     chosen = parse(made)
-    if chosen.epochs < 1:
-        made.error(f"--epochs: expected a number >= 1, got {chosen.epochs}")
     if chosen.scenes < 10:
         made.error(f"--scenes: expected 10 or more, got {chosen.scenes}")
     if chosen.smoke:
-        chosen.scenes, chosen.epochs = 16, 1
+        chosen.scenes = 16
     return chosen
 
 

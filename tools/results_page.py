@@ -46,9 +46,10 @@ TABLES = {
         "Rotated digits",
         "12,000 digits to train, 50,000 to test, each rotated by a random angle. The sets were made from MNIST by the "
         "protocol of the official rotated MNIST; they are **not** its files. All networks have the same loop, loss, "
-        "augmentation and schedule. The machine was shared and its load differed between runs: compare times with "
-        "regard to epochs and load. The run of the large network ended at its budget after 32 of 80 epochs; all 80 "
-        "would take 3 to 5 hours there. Change: relative change of the logits when 64 test digits are rotated. "
+        "augmentation and schedule. The machine was shared and its load differed between runs: compare epochs, not "
+        "times. The run of the large network ended at its budget after 32 of 80 epochs; all 80 would take 2 to 5 hours "
+        "there. After 6 epochs larger networks with linear convolutions are ahead of the small PDE-G-CNN. Change: "
+        "relative change of the logits when 64 test digits are rotated. "
         "Networks: `pdegcnn_examples.networks.digits`.",
         (
             ("test_error", "test error (%)", 100, ".2f"),
@@ -267,6 +268,7 @@ Made by `python tools/results_page.py`; do not edit. The tables are in [results]
 data; the loaders in `pdegcnn_examples.datasets` say how to get each set. A plus sign after a commit means that files
 had changed.
 """
+ALONE = "**Other lengths of training.** Epochs differ: rows show what a network reached, not which one is better."
 PLOTTED = {"rotated_digits": "test_error", "vessels": "auc", "spherical_digits": "upright_rotated"}
 """Recipes whose networks are plotted over their parameters, and the figure."""
 
@@ -326,11 +328,39 @@ def by_row(results: Sequence[tuple[Path, Result]], table: Table) -> dict[str, li
     return dict(sorted(rows.items(), key=lambda item: table.place(item[0])))
 
 
+def budgets(results: Sequence[tuple[Path, Result]]) -> tuple[dict[float, list], list]:
+    """Return the runs that may be compared, by their number of epochs, and the runs of networks trained alone.
+
+    Runs belong together whose epochs differ by at most an eighth; several seeds of one row are one network.
+    """
+    groups: dict[float, list[tuple[Path, Result]]] = {}
+    for path, run in sorted(results, key=lambda item: item[1]["epochs"]):
+        start = next((e for e in groups if run["epochs"] <= 1.125 * e), run["epochs"])
+        groups.setdefault(start, []).append((path, run))
+    for runs in groups.values():
+        runs.sort(key=lambda pair: pair[0])
+    equal = {e: runs for e, runs in groups.items() if len({run["row"] for _, run in runs}) > 1}
+    return equal, [pair for e, runs in groups.items() if e not in equal for pair in runs]
+
+
 def section(table: Table, results: Sequence[tuple[Path, Result]]) -> list[str]:
-    """Return the lines of a table."""
+    """Return the lines of a recipe: a table for each number of epochs, and one of networks trained alone."""
+    lines = ["", f"## {table.title}", "", table.about]
+    equal, alone = budgets(results)
+    if not alone and len(equal) == 1 or len({run["row"] for _, run in results}) == 1:
+        return lines + rows_of(table, results)
+    for epochs, runs in equal.items():
+        lines += ["", f"**{epochs:.0f} epochs of each network:**", *rows_of(table, runs)]
+    if alone:
+        lines += ["", ALONE, *rows_of(table, alone)]
+    return lines
+
+
+def rows_of(table: Table, results: Sequence[tuple[Path, Result]]) -> list[str]:
+    """Return the lines of one table."""
     names = [c for c in table.columns if any(c[0] in r["figures"] for _, r in results)]
     heads = ["network", "parameters", *(c[1] for c in names), "epochs", "time", "seeds"]
-    lines = ["", f"## {table.title}", "", table.about, "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines = ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row, pairs in by_row(results, table).items():
         runs = [run for _, run in pairs]
         epochs, seconds = (statistics.mean(run[name] for run in runs) for name in ("epochs", "seconds"))
@@ -378,14 +408,18 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
         for axis, (recipe, name) in zip(axes, PLOTTED.items()):
             table = TABLES[recipe]
             (column,) = (c for c in table.columns if c[0] == name)
-            rows = by_row([r for r in results if r[1]["recipe"] == recipe and name in r[1]["figures"]], table)
-            for row, pairs in rows.items():
-                if "photograph" in row:
-                    continue  # trained on fewer pictures: in the other plot
-                values = [run["figures"][name] * column[2] for _, run in pairs]
-                label = table.name(row).partition(" (")[0]
-                axis.plot(pairs[0][1]["parameters"], statistics.mean(values), "o", label=label)
-            axis.set(xscale="log", xlim=(2000, 100000), xlabel="parameters", ylabel=column[1], title=table.title)
+            whole = [r for r in results if r[1]["recipe"] == recipe and "photograph" not in r[1]["row"]]
+            equal, others = budgets([r for r in whole if name in r[1]["figures"]])
+            title = table.title.partition(" (")[0]
+            for epochs, runs in [*equal.items(), *((None, [run]) for run in by_row(others, table).values())]:
+                title += f", {epochs:.0f} epochs each" if epochs else ""
+                for row, pairs in by_row(runs if epochs else runs[0], table).items():
+                    values = [run["figures"][name] * column[2] for _, run in pairs]
+                    about = "" if epochs else f", {statistics.mean(run['epochs'] for _, run in pairs):.0f} epochs"
+                    label = table.name(row).partition(" (")[0] + about
+                    face = {} if epochs else {"markerfacecolor": "none"}
+                    axis.plot(pairs[0][1]["parameters"], statistics.mean(values), "o", label=label, **face)
+            axis.set(xscale="log", xlim=(2000, 100000), xlabel="parameters", ylabel=column[1], title=title)
             axis.set_xticks([3000, 10000, 30000, 100000], ["3,000", "10,000", "30,000", "100,000"])
             axis.minorticks_off()
             axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22))
@@ -393,11 +427,11 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
 
         figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
         points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for _, run in results:
+        equal, _ = budgets([r for r in results if r[1]["recipe"] == "vessels"])
+        for _, run in next(iter(equal.values()), []):
             net, _, rest = run["row"].partition(", ")
-            if run["recipe"] == "vessels" and net in {"pde", "cnn6", "gcnn6"}:
-                count = int(rest.split()[0]) if "photograph" in rest else 20
-                points[net][count].append(run["figures"]["auc"])
+            count = int(rest.split()[0]) if "photograph" in rest else 20
+            points[net][count].append(run["figures"]["auc"])
         for net, found in points.items():
             counts = sorted(found)
             label = TABLES["vessels"].name(net)

@@ -13,11 +13,15 @@ from typing import TypeVar
 Loaded = TypeVar("Loaded")
 
 
-def parser(doc: str | None, *, out: str, seconds: float | None, data: str) -> argparse.ArgumentParser:
-    """Return the command line that all examples have; ``data`` says what ``--data`` expects."""
+def parser(doc: str | None, *, out: str, data: str, epochs: int | None = None) -> argparse.ArgumentParser:
+    """Return the command line that all examples have; ``data`` says what ``--data`` expects.
+
+    With ``epochs`` the option ``--epochs`` says how many all networks are trained for, so that rivals take equal steps.
+    """
     made = argparse.ArgumentParser(description=doc.partition("\n")[0] if doc else None)
-    usual = "" if seconds is None else " (default: %(default)s)"
-    made.add_argument("--seconds", type=float, default=seconds, help=f"training time of each network{usual}")
+    if epochs is not None:
+        made.add_argument("--epochs", type=int, default=epochs, help="passes of each network (default: %(default)s)")
+    made.add_argument("--seconds", type=float, help="end the training of each network after this time")
     made.add_argument("--seed", type=int, default=0, help="of data, weights and batches (default: %(default)s)")
     made.add_argument("--out", type=Path, default=Path(out), help="folder to write (default: %(default)s)")
     made.add_argument("--data", type=Path, help=data)
@@ -33,10 +37,14 @@ def parse(made: argparse.ArgumentParser, what: str = "example", *, resumes: bool
     chosen = made.parse_args()
     if chosen.seconds is not None and not 0 < chosen.seconds < math.inf:
         made.error(f"--seconds: expected a positive number, got {chosen.seconds}")
+    if getattr(chosen, "epochs", 1) < 1:
+        made.error(f"--epochs: expected a number >= 1, got {chosen.epochs}")
     if chosen.seed < 0:
         made.error(f"--seed: expected a number >= 0, got {chosen.seed}")
     if not resumes:
         check_out(made, chosen.out, what)
+    if chosen.smoke and "epochs" in chosen:
+        chosen.epochs = 1
     if chosen.smoke and chosen.seconds is not None:
         chosen.seconds = 0.5
     return chosen

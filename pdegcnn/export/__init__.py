@@ -63,6 +63,13 @@ def to_plain(
 
     Arguments and errors are as in :func:`program`. Parameters keep their names and can be trained further unless
     ``frozen``. The module is in evaluation mode. Sizes other than the batch are those of the inputs.
+
+    Args:
+        model: any module; its mode and parameters do not change.
+        inputs: arguments of its ``forward``, as in :func:`program`.
+        frozen: store kernels and filters as constants: faster, but without trainable parameters.
+        batch: leave the size of the first axis of every input open.
+        dynamic_shapes: other open sizes, as in :func:`program`.
     """
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     plain = _bare(_rewritten(model, inputs, shapes, frozen, PlainInterpreter))

@@ -95,7 +95,15 @@ class GaugeConv(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
-        """Convolve the features on ``mesh``."""
+        """Convolve the features on ``mesh``.
+
+        Args:
+            features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins; the spins of ``in_channels``.
+            mesh: where the features live; its reference directions are those of the features.
+
+        Returns:
+            Features of the spins and channels of ``out_channels`` in the same layout.
+        """
         fields = check_features("features", features, self.in_channels, mesh, next(iter(self.weights.values())))
         device = next(iter(fields.values())).device
         if _checks.autocasts(device):

@@ -79,7 +79,13 @@ class Diffusion(nn.Module):
         return widen(self.log_time).clamp_max(LONGEST).exp()
 
     def forward(self, features: Mapping[int, Tensor], mesh: Mesh) -> Features:
-        """Diffuse the features of the layer's spin."""
+        """Diffuse the features of the layer's spin.
+
+        Args:
+            features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins; other spins than the layer's are
+                returned as they are.
+            mesh: where the features live.
+        """
         fields = check_features("features", features, None, mesh)
         if self.spin not in fields:
             raise ValueError(f"features: expected spin {self.spin} among the spins, got {sorted(fields)}")
@@ -87,7 +93,12 @@ class Diffusion(nn.Module):
         return {**fields, self.spin: self.solve(fields[self.spin], mesh)}
 
     def solve(self, u: Tensor, mesh: Mesh) -> Tensor:
-        """Diffuse one field ``[B,C,V]``."""
+        """Diffuse one field ``[B,C,V]``.
+
+        Args:
+            u: real for spin 0, complex for other spins.
+            mesh: where the field lives.
+        """
         time = self.time.to(wide_dtype(real_of(u.dtype)))
         return implicit_step(u, mesh, self.spin, time) if self.method == "implicit" else self._spectral(u, mesh, time)
 

@@ -56,7 +56,14 @@ class SpinMix(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Mix the channels at each vertex."""
+        """Mix the channels at each vertex.
+
+        Args:
+            features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins; the spins of ``in_channels``.
+
+        Returns:
+            Features of the spins and channels of ``out_channels``.
+        """
         weight = next(iter(self.weights.values()))
         fields = check_features("features", features, self.in_channels, weight=weight)
         out: Features = {}
@@ -86,7 +93,15 @@ class GlobalPool(nn.Module):
         self.mode = _checks.choice("mode", mode, ("mean", "max"))
 
     def forward(self, features: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Tensor:
-        """Reduce spin 0 to one row for each mesh of :meth:`pdegcnn.Mesh.union`."""
+        """Reduce spin 0 to one row for each mesh of :meth:`pdegcnn.Mesh.union`.
+
+        Args:
+            features: a function ``[B,C,V]``, or features with spin 0; their other spins are ignored.
+            mesh: where they live.
+
+        Returns:
+            ``[B*meshes, C]``: the rows of the first signal for each mesh, then those of the second, and so on.
+        """
         fields = features if isinstance(features, Mapping) else {0: features}
         if 0 not in fields:
             raise ValueError(f"features: expected spin 0 among the spins, got {sorted(fields)}")

@@ -60,7 +60,11 @@ class NormReLU(_Pointwise):
             nn.init.constant_(bias, -0.01 if int(spin) else 0.0)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Apply the nonlinearity at each vertex."""
+        """Apply the nonlinearity at each vertex.
+
+        Args:
+            features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins.
+        """
         out: Features = {}
         weight = next(iter(self.bias.values()))
         for spin, z in check_features("features", features, self.channels, weight=weight).items():
@@ -86,7 +90,11 @@ class GatedNonlinearity(_Pointwise):
         self.gates = nn.Conv1d(self.channels[0], max(total, 1), 1, device=device, dtype=dtype)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Apply the nonlinearity at each vertex."""
+        """Apply the nonlinearity at each vertex.
+
+        Args:
+            features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins; spin 0 must be among them.
+        """
         fields = check_features("features", features, self.channels, weight=self.gates.weight)
         gates, first = torch.sigmoid(self.gates(fields[0])), 0
         out = {0: torch.relu(fields[0])}
@@ -124,7 +132,11 @@ class TensorProduct(_Pointwise):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Apply the product at each vertex."""
+        """Apply the product at each vertex.
+
+        Args:
+            features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins; the same C for all.
+        """
         fields = check_features("features", features, self.channels, weight=self.weight)
         out = dict(fields)
         for (m, n, s, sign), weight in zip(self.terms, self.weight):
@@ -156,7 +168,11 @@ class RegularReLU(_Pointwise):
             )
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Apply the nonlinearity at each vertex."""
+        """Apply the nonlinearity at each vertex.
+
+        Args:
+            features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins; the same C for all.
+        """
         fields = check_features("features", features, self.channels)
         u = torch.relu(to_directions(fields, self.samples))
         return from_directions(u, list(self.channels))
@@ -214,7 +230,11 @@ class SpinNorm(Normalisation, _Pointwise):
             nn.init.ones_(buffer)
 
     def forward(self, features: Mapping[int, Tensor]) -> Features:
-        """Normalise the features over batch and vertices."""
+        """Normalise the features over batch and vertices.
+
+        Args:
+            features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins.
+        """
         out = check_features("features", features, self.channels, weight=parameter(self))
         if self.scalar is not None:
             out[0] = self.scalar(out[0])

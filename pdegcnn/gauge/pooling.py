@@ -40,7 +40,15 @@ class MeshPool(nn.Module):
         self.mode = _checks.choice("mode", mode, ("mean", "max"))
 
     def forward(self, signal: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Features | Tensor:
-        """Pool a signal from ``mesh`` to its coarse mesh."""
+        """Pool a signal from ``mesh`` to its coarse mesh.
+
+        Args:
+            signal: features (spin -> ``[B,C,V]``) or a signal ``[B,C,Or,V]`` on the V vertices of ``mesh``.
+            mesh: the fine mesh.
+
+        Returns:
+            The same kind of signal on the vertices of ``mesh.coarsen(factor)``.
+        """
         fields = _checked(signal, mesh, mesh)
         if isinstance(fields, Tensor):
             return pool(fields, mesh, self.factor, self.mode)
@@ -52,7 +60,11 @@ class MeshPool(nn.Module):
         return {k: self._field(u, k, count, mesh) for k, u in fields.items()}
 
     def areas(self, mesh: Mesh) -> Tensor:
-        """Return the area of ``mesh`` that belongs to each coarse vertex, ``[W]``, in its square units, float64."""
+        """Return the area of ``mesh`` that belongs to each coarse vertex, ``[W]``, in its square units, float64.
+
+        Args:
+            mesh: the fine mesh.
+        """
         double = torch.empty(0, dtype=torch.float64, device=mesh.areas.device)
         pairs, count = mesh.interpolation(self.factor, double), mesh.coarsen(self.factor).vertex_count
         return double.new_zeros(count).index_add(0, pairs.coarse, pairs.weight * mesh.areas[pairs.fine])
@@ -90,7 +102,15 @@ class MeshUnpool(nn.Module):
         self.factor = _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
 
     def forward(self, signal: Mapping[int, Tensor] | Tensor, mesh: Mesh) -> Features | Tensor:
-        """Interpolate a signal to ``mesh``."""
+        """Interpolate a signal to ``mesh``.
+
+        Args:
+            signal: features or a signal on the vertices of ``mesh.coarsen(factor)``.
+            mesh: the fine mesh.
+
+        Returns:
+            The same kind of signal on the vertices of ``mesh``.
+        """
         check_mesh(mesh)
         fields = _checked(signal, mesh.coarsen(self.factor), mesh)
         if isinstance(fields, Tensor):

@@ -28,21 +28,37 @@ class Metric(Protocol):
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Return the shape of the unconstrained parameters of one channel."""
+        """Return the shape of the unconstrained parameters of one channel.
+
+        Args:
+            dim: dimension of the metric, 1, 2 or 3.
+        """
         ...
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Metric:
-        """Return the metric of unconstrained parameters ``[C, *raw_shape]``."""
+        """Return the metric of unconstrained parameters ``[C, *raw_shape]``.
+
+        Args:
+            raw: any real numbers; C = 1 serves all channels.
+        """
         ...
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Return the parameters of the diagonal metric with weights ``exp(log_weights) [C, dim]``."""
+        """Return the parameters of the diagonal metric with weights ``exp(log_weights) [C, dim]``.
+
+        Args:
+            log_weights: logarithms of the cost of a unit step along each frame vector.
+        """
         ...
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """Return the squared length ``[C, ...]`` of vectors ``v [..., dim]``."""
+        """Return the squared length ``[C, ...]`` of vectors ``v [..., dim]``.
+
+        Args:
+            v: components along the frame vectors, in pixels and radians on SE(2).
+        """
         ...
 
     def gram(self) -> Tensor:
@@ -54,7 +70,11 @@ class Metric(Protocol):
         ...
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Return the greatest distances ``[C,2]`` along frame vectors 1-2 and 3 in a ball of ``radius [C]``."""
+        """Return the greatest distances ``[C,2]`` along frame vectors 1-2 and 3 in a ball of ``radius [C]``.
+
+        Args:
+            radius: in the units of the metric: a unit step along frame vector i costs the weight i.
+        """
         ...
 
 

@@ -71,7 +71,11 @@ class HyperbolicNetwork(nn.Module):
         return f"multiple={self.multiple}, dims={self.dims}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B,C,*space]`` to ``[B,classes,*space]`` or, for a classifier, to ``[B,classes]``."""
+        """Map ``[B,C,*space]`` to ``[B,classes,*space]`` or, for a classifier, to ``[B,classes]``.
+
+        Args:
+            x: images, volumes or signals on SE(2), as the builder of the network says.
+        """
         check.signal("x", x, self.dims + 2, "[B,C,*space]")
         if isinstance(wanted := getattr(self.opening, "in_channels", None), int):
             check.channels("x", x, wanted, "[B,C,*space]")
@@ -239,6 +243,20 @@ def hyperbolic_segmenter(
     Haar coarsenings and their inverses are in one reversible stack, so no state in between is stored. Arguments and
     errors are as in :func:`hyperbolic_classifier`; ``classes=1`` is a regression, such as depth. Source: arXiv
     1905.10484, section 4.
+
+    Args:
+        in_channels: channels of the input.
+        classes: channels of the output.
+        width: channels of the finest level.
+        depth: layers of each level, on the way down and on the way up.
+        levels: number of coarsenings.
+        dims: axes of the input, 1 to 3.
+        rank: rank of block-low-rank layers; None: full kernels.
+        h: step of the telegraph equation.
+        batch_norm: put batch norm into each layer, which learns much faster from images.
+        exact: rebuild states to the bit in backward.
+        device: where the parameters live.
+        dtype: their dtype.
 
     Example:
         >>> import torch, pdegcnn as pg

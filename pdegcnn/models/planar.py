@@ -188,7 +188,14 @@ class TwoScales(nn.Module):
         self.fine = _checks.kind("fine", fine, nn.Module, "a torch.nn.Module")
 
     def forward(self, u: Tensor) -> Tensor:
-        """Run the layers at half size, then those at full size."""
+        """Run the layers at half size, then those at full size.
+
+        Args:
+            u: a signal ``[B,C,Or,H,W]``.
+
+        Returns:
+            What ``fine`` returns, in the size of ``u``.
+        """
         _checks.signal("u", u, 5, "[B,C,Or,H,W]")
         orientations, height, width = u.shape[-3:]
         planes = u.flatten(1, 2)

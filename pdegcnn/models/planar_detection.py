@@ -117,7 +117,13 @@ class Detector(nn.Module):
     def forward(
         self, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Return the losses if there are targets, else the boxes that were found."""
+        """Return the losses if there are targets, else the boxes that were found.
+
+        Args:
+            images: ``[B,C,H,W]``.
+            targets: for each image ``"boxes"``, ``[N,5]``: centre x and y, length and width in pixels, angle in
+                radians; and ``"labels"``, ``[N]`` long. Required in training.
+        """
         if targets is None and self.training:
             raise ValueError("targets: expected a dictionary of boxes and labels for each image in training, got None")
         if targets is not None:
@@ -128,7 +134,12 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def found(self, maps: Tensor, size: Sequence[int]) -> list[dict[str, Tensor]]:
-        """Return boxes, scores and labels of each image from the maps of images of ``size`` (height, width)."""
+        """Return boxes, scores and labels of each image from the maps of images of ``size`` (height, width).
+
+        Args:
+            maps: outputs of the network, ``[B,classes+5,Or,h,w]``.
+            size: height and width of the images in pixels.
+        """
         self._check_maps(maps)
         wide = widened(maps)
         boxes = self._boxes(wide, image_size("size", size))

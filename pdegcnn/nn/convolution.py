@@ -90,7 +90,11 @@ class GroupConv(Derived):
 
     @run_in_parameter_dtype
     def forward(self, u: Tensor) -> Tensor:
-        """Convolve ``u``."""
+        """Convolve ``u``.
+
+        Args:
+            u: a signal ``[B,C,H,W]`` on the plane or ``[B,C,Or,H,W]`` on SE(2).
+        """
         grid = self.space.to_grid(self.space.check_signal("u", u))
         kernel = torch.einsum("dcan,onhw->dcoahw", self.weight, self.basis)
         out = group_convolution(grid, kernel, boundary=self.boundary)
@@ -175,7 +179,11 @@ class SphereConv(Derived):
 
     @run_in_parameter_dtype
     def forward(self, u: Tensor) -> Tensor:
-        """Convolve ``u``."""
+        """Convolve ``u``.
+
+        Args:
+            u: a signal ``[B,C,*grid.shape]`` on S2 or ``[B,C,fibre,*grid.shape]`` on SO(3).
+        """
         self.space.check_signal("u", u)
         _checks.channels("u", u, self.in_channels, self.space.layout)
         _checks.same_kind("u", u, "the weights", self.weight)

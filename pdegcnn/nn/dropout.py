@@ -40,7 +40,11 @@ class FieldDropout(nn.Module):
         self.p = _checks.plain_number("p", p, 0.0, 1.0)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Drop fibres of ``u`` in training; return ``u`` in evaluation."""
+        """Drop fibres of ``u`` in training; return ``u`` in evaluation.
+
+        Args:
+            u: a signal ``[B,C,(Or,) ...]``; a channel is dropped with all its orientations at a point.
+        """
         _checks.signal("u", u, self.space.signal_ndim, self.space.layout)
         if not self.training:
             return u

@@ -208,7 +208,12 @@ class PDELayer(nn.Module):
                 reset()
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Solve the equation from ``u``, mix channels and normalise; ``mesh`` replaces the constructor's mesh."""
+        """Solve the equation from ``u``, mix channels and normalise; ``mesh`` replaces the constructor's mesh.
+
+        Args:
+            u: a signal ``[B,C,...]`` laid out as ``space.layout``.
+            mesh: on meshes, where ``u`` lives, if that is another mesh than the layer was built for.
+        """
         (mesh if isinstance(self.space, Mesh) and isinstance(mesh, Mesh) else self.space).check_signal("u", u)
         if u.shape[1] != self.in_channels:
             _checks.channels("u", u, self.in_channels, self.space.layout)

@@ -147,7 +147,14 @@ class GridLift(Derived, LiftLayer):
 
     @run_in_parameter_dtype
     def forward(self, image: Tensor) -> Tensor:
-        """Lift ``image``."""
+        """Lift ``image``.
+
+        Args:
+            image: ``[B,C,H,W]``.
+
+        Returns:
+            ``[B,C',Or,H,W]`` on SE(2), ``[B,C',H,W]`` on the plane.
+        """
         _checks.signal("image", image, 4, "[B,C,H,W]")
         _checks.channels("image", image, self.in_channels, "[B,C,H,W]")
         _checks.same_kind("image", image, "the weights", self.weight)
@@ -234,7 +241,7 @@ class VolumeLift(LiftLayer):
 
     @run_in_parameter_dtype
     def forward(self, volume: Tensor) -> Tensor:
-        """Convolve ``volume``."""
+        """Convolve ``volume`` ``[B,C,D,H,W]``."""
         self.space.check_signal("volume", volume)
         _checks.channels("volume", volume, self.in_channels, "[B,C,D,H,W]")
         _checks.same_kind("volume", volume, "the weights", self.weight)
@@ -371,7 +378,7 @@ class SphereLift(Derived, LiftLayer):
 
     @run_in_parameter_dtype
     def forward(self, signal: Tensor) -> Tensor:
-        """Lift ``signal``."""
+        """Lift ``signal``, a function ``[B,C,*grid.shape]`` on the sphere."""
         layout = "[B,C,nlat,nlon]" if len(self.space.grid.shape) == 2 else "[B,C,P]"
         _checks.signal("signal", signal, 2 + len(self.space.grid.shape), layout)
         check_base("signal", signal, self.space.grid)
@@ -461,7 +468,12 @@ class MeshLift(LiftLayer):
 
     @run_in_parameter_dtype
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Lift the function ``u``; ``mesh`` replaces the constructor's mesh if given."""
+        """Lift the function ``u``; ``mesh`` replaces the constructor's mesh if given.
+
+        Args:
+            u: a function on the vertices, ``[B,C,V]``.
+            mesh: where ``u`` lives, if that is another mesh than the layer was built for.
+        """
         space = self.space if mesh is None else _checks.kind("mesh", mesh, Mesh, "a Mesh")
         if space.orientations != self.space.orientations:
             raise ValueError(f"mesh: expected {self.space.orientations} orientations, got {space.orientations}")

@@ -40,7 +40,11 @@ class ChannelLinear(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Mix the channels of ``u``."""
+        """Mix the channels of ``u``.
+
+        Args:
+            u: a signal ``[B,C,...]`` on any space.
+        """
         _checks.weighted("u", u, self.in_channels, self.weight)
         weight = self.weight.expand(u.shape[0], -1, -1)  # matmul would transpose u instead, ten times slower
         mixed = torch.unflatten(torch.bmm(weight, u.flatten(2)), 2, u.shape[2:])

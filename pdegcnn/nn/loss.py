@@ -43,7 +43,13 @@ class AreaWeightedLoss(nn.Module):
         self.loss = default if loss is None else _checks.kind("loss", loss, nn.Module, "a torch.nn.Module")
 
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - torch's name
-        """Return the weighted mean of the loss between ``input`` and ``target`` where ``mask`` is True."""
+        """Return the weighted mean of the loss between ``input`` and ``target`` where ``mask`` is True.
+
+        Args:
+            input: predictions ``[B,C,...]``.
+            target: the truth, of the same shape.
+            mask: bool, broadcastable to both, True where the truth is known; None: everywhere.
+        """
         if _checks.tensor("target", target).shape != _checks.tensor("input", input).shape:
             raise ValueError(f"target: expected shape {tuple(input.shape)} as input, got {tuple(target.shape)}")
         areas = self.space.areas

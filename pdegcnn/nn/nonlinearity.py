@@ -53,7 +53,11 @@ class SphereActivation(nn.Module):
         self.finer = Finer(space, (oversample, oversample), device=device, dtype=dtype)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Apply the function to ``u`` on the finer grid and truncate the result."""
+        """Apply the function to ``u`` on the finer grid and truncate the result.
+
+        Args:
+            u: a signal ``[B,C,*grid.shape]`` on S2 or ``[B,C,fibre,*grid.shape]`` on SO(3).
+        """
         self.space.check_signal("u", u)
         return self.finer.down(self.function(self.finer.up(u))).to(u.dtype)
 

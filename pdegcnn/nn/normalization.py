@@ -108,7 +108,11 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         return [("point_weights", None, lambda: cast(Tensor, space.point_weights))]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Normalise ``input`` by the statistics of the batch (training) or the running ones (evaluation)."""
+        """Normalise ``input`` by the statistics of the batch (training) or the running ones (evaluation).
+
+        Args:
+            input: a signal ``[B,C,...]``.
+        """
         like = self.weight if self.running_mean is None else self.running_mean
         if like is None or getattr(input, "dtype", None) in HALF and input.device == like.device:
             _checks.channels("input", _checks.tensor("input", input), self.num_features)

@@ -36,7 +36,11 @@ class MaxPool(nn.Module):
         self.stride = _checks.positive_int("stride", kernel_size if stride is None else stride)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Pool ``u`` over its last axes."""
+        """Pool ``u`` over its last axes.
+
+        Args:
+            u: ``[B,...,H,W]``, or ``[B,...,D,H,W]`` for ``dims=3``.
+        """
         layout = "[B,...,H,W]" if self.dims == 2 else "[B,...,D,H,W]"
         if _checks.tensor("u", u).ndim < 1 + self.dims:
             raise ValueError(f"u: expected a tensor {layout}, got shape {tuple(u.shape)}")
@@ -88,7 +92,14 @@ class GlobalPool(nn.Module):
             self.finer = Finer(space, (oversample, oversample), device=device, dtype=dtype, back=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Reduce ``u``, on SO(3) (unless ``oversample > 1``) also a spherical signal ``[B,C,*grid.shape]``."""
+        """Reduce ``u``, on SO(3) (unless ``oversample > 1``) also a spherical signal ``[B,C,*grid.shape]``.
+
+        Args:
+            u: ``[B,C,*grid.shape]`` or, on SO(3), ``[B,C,fibre,*grid.shape]``.
+
+        Returns:
+            ``[B,C]``.
+        """
         if self.finer is not None:
             self.space.check_signal("u", u)
             return self.finer.up(u).to(u.dtype).flatten(2).amax(2)

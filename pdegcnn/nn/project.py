@@ -47,7 +47,12 @@ class Project(nn.Module):
         self.longitudinal, self.lateral, self.alpha = longitudinal, lateral, alpha
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Project ``u``; ``mesh`` replaces the constructor's mesh if given."""
+        """Project ``u``; ``mesh`` replaces the constructor's mesh if given.
+
+        Args:
+            u: a signal ``[B,C,Or,...]``.
+            mesh: on meshes, where ``u`` lives, if that is another mesh than the layer was built for.
+        """
         return functional.project(
             u,
             self.space if mesh is None else _checks.kind("mesh", mesh, Mesh, "a Mesh"),

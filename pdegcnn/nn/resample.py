@@ -51,7 +51,11 @@ class Resample(nn.Module):
             _check_size(size)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Resize ``u``."""
+        """Resize ``u``.
+
+        Args:
+            u: ``[...,H,W]``, or ``[...,D,H,W]`` for three sizes.
+        """
         if self.scale_factor is None:
             return functional.resample(u, cast("int | tuple[int, ...]", self.size), self.filter)
         count = len(self.scale_factor)
@@ -129,7 +133,14 @@ class SpectralResample(nn.Module):
         return self.target
 
     def forward(self, u: Tensor) -> Tensor:
-        """Resample ``u``."""
+        """Resample ``u``.
+
+        Args:
+            u: a signal on ``source``.
+
+        Returns:
+            The signal on ``target``.
+        """
         self.source.check_signal("u", u)
         return self.synthesis(self.analysis(u)).to(u.dtype)
 
@@ -266,7 +277,12 @@ class Downsample(_BetweenGrids):
         return self.coarse
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Coarsen ``u``; ``mesh`` replaces the constructor's mesh if given."""
+        """Coarsen ``u``; ``mesh`` replaces the constructor's mesh if given.
+
+        Args:
+            u: a signal on ``space``.
+            mesh: on meshes, where ``u`` lives, if that is another mesh than the layer was built for.
+        """
         where = self._mesh(mesh)
         if where is not None:
             return pool(where.check_signal("u", u), where, self.vertex_factor)
@@ -318,7 +334,13 @@ class Upsample(_BetweenGrids):
         return self.fine
 
     def forward(self, u: Tensor, mesh: Mesh | None = None, *, size: Sequence[int] | None = None) -> Tensor:
-        """Refine ``u``; ``mesh`` replaces the constructor's mesh if given, ``size`` sets the pixels of images."""
+        """Refine ``u``; ``mesh`` replaces the constructor's mesh if given, ``size`` sets the pixels of images.
+
+        Args:
+            u: a signal on ``in_space``.
+            mesh: on meshes, the fine mesh of the result, if that is another mesh than the layer was built for.
+            size: on images, pixels of the result: height and width.
+        """
         where = self._mesh(mesh)
         if size is not None and self.fine.base_shape is not None:
             raise ValueError(f"size: expected None on {self.fine}, got {size!r}")

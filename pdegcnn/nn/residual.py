@@ -62,7 +62,12 @@ class Residual(nn.Module):
             self.skip = ChannelLinear(before, after, bias=False, device=device, dtype=dtype)
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
-        """Return the sum of skip connection and layer; ``mesh`` is passed on to the layer if given."""
+        """Return the sum of skip connection and layer; ``mesh`` is passed on to the layer if given.
+
+        Args:
+            u: a signal ``[B,C,...]``.
+            mesh: on meshes, where ``u`` lives, if that is another mesh than the layer was built for.
+        """
         inside = on_mesh(self.layer, u, mesh)
         around = self.skip(u)
         if inside.shape != around.shape:

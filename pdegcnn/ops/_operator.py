@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
@@ -28,6 +29,7 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
 
     def register(function: Callable[..., Any]) -> CustomOpDef:
         made = torch.library.custom_op(name, mutates_args=())(function)
+        made._backend_fns.update({key: _without_compiler(function, run) for key, run in made._backend_fns.items()})
         made.register_vmap(lambda info, axes, *args: _transforms.loop(made, info.batch_size, axes, args))
         differentiate = make_autograd_impl(made._opoverload, made)
 
@@ -45,6 +47,18 @@ def operator(name: str) -> Callable[[Callable[..., Any]], CustomOpDef]:
         return made
 
     return register
+
+
+def _without_compiler(function: Callable[..., Any], protected: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function``, and its version ``protected`` from torch's compiler where that is loaded.
+
+    ``protected`` imports the compiler in its first call, which takes longer than to compile one of our loops.
+    """
+
+    def run(*args: object, **options: object) -> Any:
+        return (protected if "torch._dynamo" in sys.modules else function)(*args, **options)
+
+    return run
 
 
 @cache

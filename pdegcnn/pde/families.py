@@ -7,22 +7,26 @@ import torch
 from pdegcnn import _checks
 from pdegcnn.pde.grid import GridSolver
 from pdegcnn.pde.mesh import MeshSolver
+from pdegcnn.pde.more_orientations import MoreOrientationsSolver
 from pdegcnn.pde.shock import NAME, SHOCKS
 from pdegcnn.pde.solver import Options, Solver
 from pdegcnn.pde.sphere import SphereSolver
 from pdegcnn.spaces import GridSpace, Mesh, RotationSpace, Space, by_family
 
 SOLVERS: dict[type[Space], type[Solver]] = {GridSpace: GridSolver, RotationSpace: SphereSolver, Mesh: MeshSolver}
+USUAL = Options()
+"""Options of which none is given."""
 COMPOSED: dict[str, dict[type[Space], type[Solver]]] = {NAME: {**SHOCKS}}
 """Terms that are solved by solvers of other terms."""
 
 
-def solver_class(space: Space, term: str) -> type[Solver]:
+def solver_class(space: Space, term: str, options: Options = USUAL) -> type[Solver]:
     """Return the class that solves ``term`` on ``space``.
 
     Args:
         space: the space.
         term: name of the term, such as ``"diffusion"``.
+        options: choices of the solver.
 
     Raises:
         TypeError: if ``space`` is not a space.
@@ -39,7 +43,7 @@ def solver_class(space: Space, term: str) -> type[Solver]:
     solver = by_family(space, COMPOSED.get(term, SOLVERS))
     if solver is None:
         raise ValueError(f"space: no solver is listed for {type(space).__name__}")
-    return solver
+    return MoreOrientationsSolver if solver is GridSolver and options.inner_orientations is not None else solver
 
 
 def solver_for(
@@ -51,4 +55,4 @@ def solver_for(
     dtype: torch.dtype | None = None,
 ) -> Solver:
     """Build a solver of ``term`` on ``space``; arguments and errors are as in :class:`~pdegcnn.pde.solver.Solver`."""
-    return solver_class(space, term)(space, term, options, device=device, dtype=dtype)
+    return solver_class(space, term, options)(space, term, options, device=device, dtype=dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
@@ -28,7 +27,7 @@ from pdegcnn.ops.morphology import log_plus_mean, morphological_convolution
 from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.pde import grid_lattice, grid_spectral
 from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
-from pdegcnn.pde.grid_interpolation import coarser_matrix, finer_matrix, shifted, shifted_slices, turned
+from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
 from pdegcnn.pde.grid_lattice import SAMPLES, Pass, Reach, all_quarters, passes
 from pdegcnn.pde.kernel_cache import KernelCache
 from pdegcnn.pde.solver import NEGLIGIBLE, Alpha, Options, Solver
@@ -56,7 +55,8 @@ OVERSAMPLED_TURN = math.pi
 class GridSolver(Solver):
     """Solver of one term on the plane, SE(2) or volumes.
 
-    In evaluation mode without gradients it keeps its last kernel for as long as the parameters stay the same.
+    In evaluation mode without gradients it keeps its last kernel for as long as the parameters stay the same. With
+    ``inner_orientations`` another class solves: :class:`~pdegcnn.pde.more_orientations.MoreOrientationsSolver`.
     """
 
     OPTIONS: ClassVar = {
@@ -67,23 +67,8 @@ class GridSolver(Solver):
     }
     HAS_TABLES: ClassVar = True
     space: GridSpace
-    inner: GridSolver | None
-    """Solver on ``inner_orientations``, if given."""
 
     def _set_up(self, options: Options, like: Tensor) -> None:
-        self.inner = None
-        if options.inner_orientations is not None:
-            finer = grid_lattice.with_orientations(self.space, options.inner_orientations)
-            alike = replace(options, inner_orientations=None)
-            self.inner = type(self)(finer, self.term, alike, device=like.device, dtype=like.dtype)
-            self.method, self.passes, self.reach, self.caches = (
-                self.inner.method,
-                self.inner.passes,
-                self.inner.reach,
-                [],
-            )
-            self._build(like)
-            return
         self.method = ""
         if self.term in METHODS:
             method = METHODS[self.term][0] if options.method is None else options.method
@@ -109,9 +94,6 @@ class GridSolver(Solver):
 
     def _tables(self) -> list[Table]:
         space, reach = self.space, self.reach
-        if self.inner is not None:
-            both = space.orientations, self.inner.space.orientations
-            return [("finer", None, partial(finer_matrix, *both)), ("coarser", None, partial(coarser_matrix, *both))]
         made: list[Table] = []
         if reach is not None and self.is_heat:
             heat_taps = lru_cache(1)(partial(grid_lattice.heat_taps, space, reach))  # computed once for all tables
@@ -143,11 +125,6 @@ class GridSolver(Solver):
         return self.reach is not None
 
     @property
-    def expansion(self) -> float:
-        """Number of samples that the solver works on for each sample of a signal."""
-        return 1.0 if self.inner is None else self.inner.space.orientations / self.space.orientations
-
-    @property
     def power_range(self) -> tuple[float, float, bool]:
         """Range of the power alpha, and whether it leaves out its lower end."""
         if self.term == "diffusion" and self.method != "spectral":
@@ -160,16 +137,8 @@ class GridSolver(Solver):
             cache.clear()
         return super().train(mode)
 
-    def _inside(self, u: Tensor, solve: Callable[..., Tensor], *given: Any) -> Tensor:
-        """Apply a method of the inner solver to u at more orientations and truncate to the orders of u."""
-        fine = self.get_buffer("finer") @ widen(u).flatten(3)
-        solved = solve(torch.unflatten(fine, 3, u.shape[3:]).to(u.dtype), *given)
-        return (self.get_buffer("coarser") @ widen(solved).flatten(3)).view(u.shape).to(u.dtype)
-
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
         """Return ``u(g exp(-time c))``."""
-        if self.inner is not None:
-            return self._inside(u, self.inner.convection, vector, time)
         space, u = self.space, self.space.to_grid(u)
         if self.method == "spectral":
             return space.from_grid(_in_float32(grid_spectral.convection, u, space, vector, time))
@@ -185,8 +154,6 @@ class GridSolver(Solver):
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
         """Return ``exp(-time (-Delta)^alpha) u``."""
-        if self.inner is not None:
-            return self._inside(u, self.inner.diffusion, metric, alpha, time)
         space, u = self.space, self.space.to_grid(u)
         if u.dtype in HALF:
             metric = wide_metric(metric)
@@ -207,8 +174,6 @@ class GridSolver(Solver):
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u."""
-        if self.inner is not None:
-            return self._inside(u, self.inner.morphology, metric, alpha, time, sign)
         space, u = self.space, self.space.to_grid(u)
         if u.dtype in HALF:
             metric = wide_metric(metric)
@@ -235,8 +200,6 @@ class GridSolver(Solver):
         self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
     ) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants."""
-        if self.inner is not None:
-            return self._inside(u, self.inner.soft_morphology, metric, alpha, time, sign, temperature)
         space, field = self.space, widen(self.space.to_grid(u))
         metric = wide_metric(metric) if u.dtype in HALF else metric
         if isinstance(temperature, Tensor):

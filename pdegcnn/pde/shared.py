@@ -22,14 +22,14 @@ def shared(
     space: Space, term: str, options: Options, spelling: str, dtype: torch.dtype, device: torch.device
 ) -> Solver:
     """Return a solver whose tables later calls of a function use again; ``spelling`` is that of the options."""
-    make = solver_class(space, term)
+    make = solver_class(space, term, options)
     with _transforms.constants():
         return lasting(lambda: make(space, term, options, device=device, dtype=dtype))
 
 
 def checked_solver(u: Tensor, space: Space, term: str, options: Options, time: float) -> Solver:
     """Check the signal and the time, and return the solver."""
-    chosen = solver_class(space, term)
+    chosen = solver_class(space, term, options)
     space.check_signal("u", u)
     if chosen.HAS_TABLES and options.hashable():
         solver = shared(space, term, options, options.spelling, u.dtype, u.device)

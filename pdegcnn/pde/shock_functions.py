@@ -159,6 +159,14 @@ def laplacian(
 
     Arguments and errors are as in :func:`gradient_norm`.
 
+    Args:
+        u: signal laid out as ``space.layout``.
+        space: the space.
+        metric: weights ``[C,dim]`` or ``[dim]``, matrices ``[C,dim,dim]``, or a symmetric metric object.
+        smoothing: standard deviation of the Gaussian in pixels, radians or units of a mesh.
+        boundary: outside an image: ``"replicate"`` (default), ``"zeros"``, ``"periodic"``.
+        padding_mode: torch's name for ``boundary``.
+
     Returns:
         A signal like ``u``: the rate at which :func:`diffusion` with this metric changes the smoothed signal.
 
@@ -188,6 +196,16 @@ def lateral_laplacian(
     weighted by their squares, because the gradient vanishes on the crest of a line.
 
     Arguments and errors are as in :func:`gradient_norm`.
+
+    Args:
+        u: signal laid out as ``space.layout``.
+        space: the space.
+        smoothing: standard deviation of the Gaussian in pixels, radians or units of a mesh.
+        boundary: outside an image: ``"replicate"`` (default), ``"zeros"``, ``"periodic"``.
+        padding_mode: torch's name for ``boundary``.
+
+    Returns:
+        A signal like ``u``.
 
     Example:
         >>> import torch, pdegcnn as pg

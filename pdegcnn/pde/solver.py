@@ -185,21 +185,51 @@ class Solver(Derived, ABC):
             _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
 
     def convection(self, u: Tensor, vector: Tensor, time: float) -> Tensor:
-        r"""Return :math:`u(g \exp(-t c))` for vectors c ``[C,dim]``."""
+        r"""Return :math:`u(g \exp(-t c))` for vectors c ``[C,dim]``.
+
+        Args:
+            u: a signal ``[B,C,...]`` laid out as ``space.layout``.
+            vector: velocities in the frame, in the units of the space per unit of time.
+            time: length of the step.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not solve convection")
 
     def diffusion(self, u: Tensor, metric: Metric, alpha: Alpha, time: float) -> Tensor:
-        r"""Return :math:`\exp(-t (-\Delta)^\alpha)\, u`."""
+        r"""Return :math:`\exp(-t (-\Delta)^\alpha)\, u`.
+
+        Args:
+            u: a signal ``[B,C,...]`` laid out as ``space.layout``.
+            metric: its inverse matrix is the diffusivity.
+            alpha: power of the Laplacian, in (0, 1].
+            time: length of the step.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not solve diffusion")
 
     def morphology(self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int) -> Tensor:
-        """Return the dilation (sign +1) or erosion (sign -1) of u."""
+        """Return the dilation (sign +1) or erosion (sign -1) of u.
+
+        Args:
+            u: a signal ``[B,C,...]`` laid out as ``space.layout``.
+            metric: sets the cost of a move.
+            alpha: the power in the equation, in [0.5, 1].
+            time: length of the step.
+            sign: +1 or -1.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not solve dilation")
 
     def soft_morphology(
         self, u: Tensor, metric: Metric, alpha: Alpha, time: float, sign: int, temperature: Alpha
     ) -> Tensor:
-        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants."""
+        """Return the dilation (sign +1) or erosion (-1) of u in the log-plus semifield, which keeps constants.
+
+        Args:
+            u: a signal ``[B,C,...]`` laid out as ``space.layout``.
+            metric: sets the cost of a move.
+            alpha: the power in the equation, in [0.5, 1].
+            time: length of the step.
+            sign: +1 or -1.
+            temperature: positive; the result tends to that of :meth:`morphology` as it tends to zero.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not solve dilation")
 
     def extra_repr(self) -> str:

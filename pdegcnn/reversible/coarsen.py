@@ -126,7 +126,12 @@ class Wavelet(Derived, Transition):
         return x
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
-        """Apply Haar as three shears per axis rounded to the grid: orthonormal up to rounding, invertible exactly."""
+        """Apply Haar as three shears per axis rounded to the grid: orthonormal up to rounding, invertible exactly.
+
+        Args:
+            x: ``[B,C,*space]``, entries multiples of ``grid``.
+            grid: a power of two.
+        """
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
             even, odd = x.unflatten(-axis, (-1, 2)).unbind(-axis)
@@ -134,7 +139,12 @@ class Wavelet(Derived, Transition):
         return x
 
     def inverse_on_grid(self, x: Tensor, grid: float) -> Tensor:
-        """Undo `on_grid` bit for bit."""
+        """Undo `on_grid` bit for bit.
+
+        Args:
+            x: what `on_grid` returned.
+            grid: the same power of two.
+        """
         _merge_check(x, self.dims)
         for axis in range(1, self.dims + 1):
             pair = _shears(*self._unstack(x, axis), grid, 1.0)

@@ -197,6 +197,13 @@ class ReversibleStack(nn.Module):
     def inverse(self, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Map the states after the last layer to those before the first; differentiable by plain autograd.
 
+        Args:
+            y: state after the last layer.
+            v: its velocity, of the same shape.
+
+        Returns:
+            State and velocity before the first layer.
+
         Raises:
             RuntimeError: if a layer draws random numbers, because those of the forward pass are not known here.
             TypeError: for states of half precision after more layers than `INVERTIBLE` allows: their rounding would
@@ -234,7 +241,12 @@ class ReversibleStack(nn.Module):
 
     @torch.no_grad()
     def drift(self, y: Tensor, v: Tensor | None = None) -> float:
-        """Return the largest absolute error of ``inverse(forward(y, v))``, relative to the largest input value."""
+        """Return the largest absolute error of ``inverse(forward(y, v))``, relative to the largest input value.
+
+        Args:
+            y: input of the stack.
+            v: its velocity; None for zero.
+        """
         y, v, rule = self._states(y, v)
         copies = [(b, b.clone()) for b in self.buffers()]
         out = self._run(y.clone(), v.clone(), rule)

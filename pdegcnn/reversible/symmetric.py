@@ -235,7 +235,11 @@ class SymmetricConv(nn.Module):
 
     @torch.no_grad()
     def cap_norm(self, limit: float) -> None:
-        """Scale K down if `norm_bound` exceeds ``limit``; call it after a step of the optimiser."""
+        """Scale K down if `norm_bound` exceeds ``limit``; call it after a step of the optimiser.
+
+        Args:
+            limit: greatest bound of the spectral norm, positive.
+        """
         self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
 
     def _padding(self) -> tuple[int, ...]:
@@ -247,7 +251,11 @@ class SymmetricConv(nn.Module):
         check.for_weights("y", y, self.weight)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Map ``[B,channels,*space]`` to the same shape."""
+        """Map ``[B,channels,*space]`` to the same shape.
+
+        Args:
+            y: a state ``[B,channels,*space]``, with two axes of space for images and three for volumes.
+        """
         self._check(y)
         if needs_float32(y, self.kernel_size):
             with torch.autocast("cpu", enabled=False):
@@ -261,7 +269,14 @@ class SymmetricConv(nn.Module):
         return -adjoint(ACTIVATIONS[self.activation](z), weight, self._padding())
 
     def pieces(self, y: Tensor) -> Iterator[Piece]:
-        """Compute `forward` without gradients piece by piece, with temporaries that are small beside y."""
+        """Compute `forward` without gradients piece by piece, with temporaries that are small beside y.
+
+        Args:
+            y: a state ``[B,channels,*space]``.
+
+        Yields:
+            Parts of the result with the axis and range that they fill.
+        """
         if needs_float32(y, self.kernel_size):
             yield Piece(1, 0, self.channels, self(y))
             return

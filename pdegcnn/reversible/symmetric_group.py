@@ -113,16 +113,28 @@ class SymmetricGroupConv(Derived):
 
     @torch.no_grad()
     def cap_norm(self, limit: float) -> None:
-        """Scale K down if `norm_bound` exceeds ``limit``; call it after a step of the optimiser."""
+        """Scale K down if `norm_bound` exceeds ``limit``; call it after a step of the optimiser.
+
+        Args:
+            limit: greatest bound of the spectral norm, positive.
+        """
         self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
 
     def turned(self, weight: Tensor | None = None) -> Tensor:
-        """Return the kernel at every orientation, ``[rank,channels,Or,Or,k,k]``: axes 2 orientation, 3 offset."""
+        """Return the kernel at every orientation, ``[rank,channels,Or,Or,k,k]``: axes 2 orientation, 3 offset.
+
+        Args:
+            weight: parameters in the shape of ``self.weight``; None: the layer's.
+        """
         weight, k = self.weight if weight is None else weight, self.kernel_size
         return torch.einsum("opq,rcdq->rcodp", self.turn, weight.flatten(3)).unflatten(-1, (k, k))
 
     def kernel(self, weight: Tensor | None = None) -> Tensor:
-        """Return K as one planar kernel ``[rank*Or, channels*Or, k, k]``, of ``weight`` or the layer's own."""
+        """Return K as one planar kernel ``[rank*Or, channels*Or, k, k]``, of ``weight`` or the layer's own.
+
+        Args:
+            weight: parameters in the shape of ``self.weight``; None: the layer's.
+        """
         n, k = self.orientations, self.kernel_size
         place = torch.arange(n, device=self.weight.device)
         offset = (place[None] - place[:, None]) % n
@@ -159,7 +171,14 @@ class SymmetricGroupConv(Derived):
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return :math:`f(y)`, :math:`J_f(y)^T g` and gradients of parameters, as `SymmetricConv.value_and_vjp`."""
+        """Return :math:`f(y)`, :math:`J_f(y)^T g` and gradients of parameters, as `SymmetricConv.value_and_vjp`.
+
+        Args:
+            y: state ``[B,channels,Or,H,W]``.
+            g: cotangent, of the same shape.
+            values: parameters ``weight`` and ``bias``.
+            wanted: for each of them, whether its gradient is wanted.
+        """
         asked = wanted.get("weight", False), wanted.get("bias", False)
         with torch.enable_grad():
             weight = values["weight"].detach().requires_grad_(asked[0])

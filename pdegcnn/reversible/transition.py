@@ -31,19 +31,37 @@ class Transition(nn.Module):
     orthogonal: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a state to the next level."""
+        """Map a state to the next level.
+
+        Args:
+            x: ``[B,C,*space]``.
+        """
         raise NotImplementedError
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Map a state of the next level back."""
+        """Map a state of the next level back.
+
+        Args:
+            x: what `forward` returned.
+        """
         raise NotImplementedError
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
-        """Map a state whose entries are multiples of ``grid`` to such a state, bit-exactly invertibly."""
+        """Map a state whose entries are multiples of ``grid`` to such a state, bit-exactly invertibly.
+
+        Args:
+            x: ``[B,C,*space]``, entries multiples of ``grid``.
+            grid: a power of two.
+        """
         return self.forward(x)
 
     def inverse_on_grid(self, x: Tensor, grid: float) -> Tensor:
-        """Undo `on_grid` bit for bit."""
+        """Undo `on_grid` bit for bit.
+
+        Args:
+            x: what `on_grid` returned.
+            grid: the same power of two.
+        """
         return self.inverse(x)
 
 

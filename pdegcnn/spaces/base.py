@@ -99,16 +99,31 @@ class Space(ABC):
     def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Move a signal of this space or of its base; return an invariant ``[B,K]`` unchanged.
 
+        Args:
+            signal: a signal laid out as :attr:`layout`, a function on the base, or an invariant ``[B,K]``.
+            motion: the motion by name, for example ``angle=`` degrees on the plane, ``rotation=`` a matrix ``[3,3]`` on
+                the sphere, ``symmetry=`` the image of each vertex on a mesh.
+
         Raises:
             ValueError: for a motion that the space does not have.
         """
 
     @abstractmethod
     def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Return weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain."""
+        """Return weights, broadcastable to ``signal``, of the part that a motion keeps inside the domain.
+
+        Args:
+            signal: the signal that is moved.
+            motion: as in :meth:`transform`.
+        """
 
     def band_limit(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Return the part of a signal that a motion can move exactly: by default the signal itself."""
+        """Return the part of a signal that a motion can move exactly: by default the signal itself.
+
+        Args:
+            signal: a signal on this space.
+            motion: as in :meth:`transform`.
+        """
         return signal
 
     @property
@@ -118,6 +133,10 @@ class Space(ABC):
 
     def coarser(self, factor: float, size: Sequence[int] | None = None) -> Space:
         """Return the space whose grid steps are ``factor`` times as long, or the one with ``size`` samples.
+
+        Args:
+            factor: at least 1.
+            size: samples of the coarser grid along its axes, in place of ``factor``.
 
         Raises:
             TypeError: if signals of this space cannot be made coarser.
@@ -137,6 +156,10 @@ class Space(ABC):
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if it is a signal on this space, else raise an error that calls it ``name``.
+
+        Args:
+            name: what error messages call the signal.
+            u: anything.
 
         Raises:
             TypeError: if ``u`` is not a floating tensor.
@@ -159,16 +182,36 @@ class HomogeneousSpace(Space):
 
     @abstractmethod
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """Return the group product ``g h`` of elements ``[..., n]``."""
+        """Return the group product ``g h`` of elements ``[..., n]``.
+
+        Args:
+            g: elements ``[..., n]``.
+            h: elements; leading axes broadcast with those of ``g``. A point is moved by ``h`` first, then by ``g``.
+        """
 
     @abstractmethod
     def inverse(self, g: Tensor) -> Tensor:
-        """Return the inverse of elements ``[..., n]``."""
+        """Return the inverse of elements ``[..., n]``.
+
+        Args:
+            g: elements ``[..., n]``.
+        """
 
     @abstractmethod
     def exp(self, c: Tensor) -> Tensor:
-        """Return the group exponential of Lie algebra vectors ``[..., dim]``."""
+        """Return the group exponential of Lie algebra vectors ``[..., dim]``.
+
+        Args:
+            c: components along the left-invariant frame.
+
+        Returns:
+            Elements ``[..., n]``.
+        """
 
     @abstractmethod
     def log(self, g: Tensor) -> Tensor:
-        """Return logarithmic coordinates of elements, ``[..., dim]``: the inverse of :meth:`exp` near the unit."""
+        """Return logarithmic coordinates of elements, ``[..., dim]``: the inverse of :meth:`exp` near the unit.
+
+        Args:
+            g: elements ``[..., n]``.
+        """

@@ -58,14 +58,26 @@ class GridSpace(HomogeneousSpace):
         """Return half-angle coordinates of elements ``[..., dim]``.
 
         Reflections that keep the distance change only signs of these coordinates.
+
+        Args:
+            g: in the coordinates of the space.
         """
 
     @abstractmethod
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Return the numbers of taps ``(KP, KH, KW)``; raise ``ValueError`` unless all are odd."""
+        """Return the numbers of taps ``(KP, KH, KW)``; raise ``ValueError`` unless all are odd.
+
+        Args:
+            kernel_size: one odd number for all axes, or one for each axis of the space.
+        """
 
     def taps(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """Return the element :math:`h^{-1} g` from each tap h to the kernel's centre g, ``[Or,KP,KH,KW,dim]``."""
+        """Return the element :math:`h^{-1} g` from each tap h to the kernel's centre g, ``[Or,KP,KH,KW,dim]``.
+
+        Args:
+            sizes: numbers of taps ``(KP, KH, KW)``.
+            like: tensor that sets device and dtype.
+        """
         return self.taps_at(*self.offsets(sizes, like)).to(like.dtype)
 
     @abstractmethod
@@ -73,14 +85,28 @@ class GridSpace(HomogeneousSpace):
         """Return :math:`h^{-1} g` for taps at ``steps [KP]`` of the first axis and (x, y) = ``image [KH,KW,2]``.
 
         Positions are in grid steps, float64. They may differ along the first axis, ``[KP,KH,KW,2]``.
+
+        Args:
+            steps: positions along the first axis.
+            image: positions in the image.
         """
 
     def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """Return the share of a grid cell that each tap stands for, ``[KP,1,1]``."""
+        """Return the share of a grid cell that each tap stands for, ``[KP,1,1]``.
+
+        Args:
+            sizes: numbers of taps ``(KP, KH, KW)``.
+            like: tensor that sets device and dtype.
+        """
         return torch.ones(1, 1, 1, dtype=like.dtype, device=like.device)
 
     def offsets(self, sizes: tuple[int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return positions of taps: steps of the first axis ``[KP]``, image offsets (x, y) ``[KH,KW,2]``; float64."""
+        """Return positions of taps: steps of the first axis ``[KP]``, image offsets (x, y) ``[KH,KW,2]``; float64.
+
+        Args:
+            sizes: numbers of taps ``(KP, KH, KW)``.
+            like: tensor that sets the device.
+        """
         kind: Factory = {"device": like.device, "dtype": torch.float64}
         steps, rows, columns = [torch.arange(n, **kind) - n // 2 for n in sizes]
         y, x = torch.meshgrid(rows, columns, indexing="ij")

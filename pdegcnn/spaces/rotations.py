@@ -46,7 +46,12 @@ class RotationSpace(HomogeneousSpace):
         return self.grid.shape
 
     def coarser(self, factor: float, size: Sequence[int] | None = None) -> RotationSpace:
-        """Return the space over a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, or of ``size[0]``."""
+        """Return the space over a Gauss-Legendre grid of ``floor((band + 1) / factor)`` rings, or of ``size[0]``.
+
+        Args:
+            factor: at least 1.
+            size: its first number is the number of rings, in place of ``factor``.
+        """
         self.grid.require_rings("space.grid")
         finest = self.grid.band + 1
         rings = int(finest // factor) if size is None else size[0]
@@ -60,7 +65,12 @@ class RotationSpace(HomogeneousSpace):
         return torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """Return the quaternion product of the rotation by ``h`` followed by ``g``."""
+        """Return the quaternion product of the rotation by ``h`` followed by ``g``.
+
+        Args:
+            g: unit quaternions ``[..., 4]``, the real part first.
+            h: unit quaternions; leading axes broadcast with those of ``g``.
+        """
         check_quaternion("g", g)
         check_quaternion("h", h)
         a, v, b, w = g[..., :1], g[..., 1:], h[..., :1], h[..., 1:]
@@ -68,12 +78,23 @@ class RotationSpace(HomogeneousSpace):
         return torch.cat((real, a * w + b * v + linalg.cross(*broadcast_tensors(v, w))), dim=-1)
 
     def inverse(self, g: Tensor) -> Tensor:
-        """Return the conjugate quaternion."""
+        """Return the conjugate quaternion.
+
+        Args:
+            g: unit quaternions ``[..., 4]``, the real part first.
+        """
         check_quaternion("g", g)
         return torch.cat((g[..., :1], -g[..., 1:]), dim=-1)
 
     def exp(self, c: Tensor) -> Tensor:
-        """Return the rotation by :math:`|c|` radians about ``c``."""
+        """Return the rotation by :math:`|c|` radians about ``c``.
+
+        Args:
+            c: rotation vectors ``[..., 3]``.
+
+        Returns:
+            Unit quaternions ``[..., 4]``.
+        """
         _checks.tensor("c", c)
         if c.ndim < 1 or c.shape[-1] != 3:
             raise ValueError(f"c: expected rotation vectors [..., 3], got shape {tuple(c.shape)}")
@@ -85,7 +106,14 @@ class RotationSpace(HomogeneousSpace):
         return torch.cat((cosine, torch.where(small, 1 - square / 24, torch.sinc(half / math.pi)) * c / 2), dim=-1)
 
     def log(self, g: Tensor) -> Tensor:
-        r"""Return the shortest rotation vector, :math:`|c| \le \pi`."""
+        r"""Return the shortest rotation vector, :math:`|c| \le \pi`.
+
+        Args:
+            g: unit quaternions ``[..., 4]``, the real part first.
+
+        Returns:
+            Rotation vectors ``[..., 3]`` in radians.
+        """
         real, vector = _upper(check_quaternion("g", g))
         return vector * _angle_over_sine(vector, real)
 
@@ -95,6 +123,12 @@ class RotationSpace(HomogeneousSpace):
         The rotation is :math:`R_z(\psi/2)\, T\, R_z(\psi/2)`, where T tilts by b in [0, pi] about the horizontal axis
         at the angle :math:`\varepsilon`, and :math:`\psi` is in (-pi, pi]. Reflections that keep the distance change
         only signs.
+
+        Args:
+            g: unit quaternions ``[..., 4]``, the real part first.
+
+        Returns:
+            ``[..., 3]``, in radians.
         """
         real, vector = _upper(check_quaternion("g", g))
         along = torch.cat((real, vector[..., 2:]), dim=-1)
@@ -104,7 +138,11 @@ class RotationSpace(HomogeneousSpace):
         return torch.cat((tilt, 2 * torch.atan2(vector[..., 2:], torch.where(opposite, 1.0, real))), dim=-1)
 
     def to_matrix(self, g: Tensor) -> Tensor:
-        """Return rotation matrices ``[..., 3, 3]`` of unit quaternions; raise ``ValueError`` for others."""
+        """Return rotation matrices ``[..., 3, 3]`` of unit quaternions; raise ``ValueError`` for others.
+
+        Args:
+            g: ``[..., 4]``, the real part first.
+        """
         return quaternion_to_matrix(check_quaternion("g", g))
 
     def from_matrix(self, rotation: Tensor) -> Tensor:

@@ -58,22 +58,45 @@ class SE2(PlanarSpace):
         return torch.zeros(3, dtype=torch.float64)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """Return the product ``g h``, with its angle in (-pi, pi]."""
+        """Return the product ``g h``, with its angle in (-pi, pi].
+
+        Args:
+            g: ``[..., 3]``: x and y in pixels, angle in radians.
+            h: elements; leading axes broadcast with those of ``g``.
+        """
         position = g[..., :2] + rotation(g[..., 2], h[..., :2])
         return torch.cat((position, _wrap(g[..., 2] + h[..., 2])[..., None]), dim=-1)
 
     def inverse(self, g: Tensor) -> Tensor:
-        """Return the inverse :math:`(-R^{-1} x, R^{-1})`."""
+        """Return the inverse :math:`(-R^{-1} x, R^{-1})`.
+
+        Args:
+            g: ``[..., 3]``: x and y in pixels, angle in radians.
+        """
         return torch.cat((-rotation(-g[..., 2], g[..., :2]), _wrap(-g[..., 2])[..., None]), dim=-1)
 
     def exp(self, c: Tensor) -> Tensor:
-        """Return the end of the arc that starts at the unit element with velocity ``c`` and lasts one unit of time."""
+        """Return the end of the arc that starts at the unit element with velocity ``c`` and lasts one unit of time.
+
+        Args:
+            c: ``[..., 3]``: pixels forward, pixels sideways and radians per unit of time.
+
+        Returns:
+            Elements ``[..., 3]``, the angle in (-pi, pi].
+        """
         half = c[..., 2] / 2
         chord = sinc(half)[..., None] * c[..., :2]
         return torch.cat((rotation(half, chord), _wrap(c[..., 2])[..., None]), dim=-1)
 
     def log(self, g: Tensor) -> Tensor:
-        """Return logarithmic coordinates, with the angle in (-pi, pi]: the inverse of :meth:`exp` there."""
+        """Return logarithmic coordinates, with the angle in (-pi, pi]: the inverse of :meth:`exp` there.
+
+        Args:
+            g: ``[..., 3]``: x and y in pixels, angle in radians.
+
+        Returns:
+            Pixels forward, pixels sideways and radians, ``[..., 3]``.
+        """
         b = self.half_angle(g)
         return torch.cat((b[..., :2] / sinc(b[..., 2] / 2)[..., None], b[..., 2:]), dim=-1)
 
@@ -81,6 +104,9 @@ class SE2(PlanarSpace):
         r"""Return the half-angle coordinates :math:`(R(-\theta/2)\,(x, y), \theta)`.
 
         Source: Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs*, 2023.
+
+        Args:
+            g: ``[..., 3]``: x and y in pixels, angle in radians.
         """
         return torch.cat((rotation(-g[..., 2] / 2, g[..., :2]), g[..., 2:]), dim=-1)
 
@@ -113,7 +139,11 @@ class SE2(PlanarSpace):
         return u
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Return the numbers of taps ``(KO, KH, KW)``; KO is limited to one turn around the circle."""
+        """Return the numbers of taps ``(KO, KH, KW)``; KO is limited to one turn around the circle.
+
+        Args:
+            kernel_size: one odd number, or ``(KO, KH, KW)``.
+        """
         ko, kh, kw = normalise_sizes(kernel_size, 3, "(KO, KH, KW)")
         around = self.orientations + 1 - self.orientations % 2
         return min(ko, around), kh, kw

@@ -46,7 +46,12 @@ class SphereGrid:
 
     @classmethod
     def gauss_legendre(cls, bandlimit: int, nlon: int | None = None) -> SphereGrid:
-        """Build a grid of ``bandlimit`` Gauss-Legendre rings with ``nlon`` points each (default ``2 * bandlimit``)."""
+        """Build a grid of ``bandlimit`` Gauss-Legendre rings with ``nlon`` points each (default ``2 * bandlimit``).
+
+        Args:
+            bandlimit: number of rings, at least 1; functions of degree below it are represented exactly.
+            nlon: points of each ring, equally spaced in longitude.
+        """
         nlat = _checks.positive_int("bandlimit", bandlimit)
         nlon = 2 * nlat if nlon is None else _checks.positive_int("nlon", nlon)
         return cls._build("gauss_legendre", *_gauss_rings(nlat), nlon, min(2 * nlat - 1, nlon - 1))

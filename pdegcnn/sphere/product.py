@@ -122,5 +122,13 @@ class ExactProduct(nn.Module):
         self.analysis = RealSHT(grid, out, device=device, dtype=dtype)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Multiply ``a`` ``[..., lmax+1, lmax+1]`` and ``b`` ``[..., other+1, other+1]``; leading axes broadcast."""
+        """Multiply ``a`` ``[..., lmax+1, lmax+1]`` and ``b`` ``[..., other+1, other+1]``; leading axes broadcast.
+
+        Args:
+            a: complex coefficients of the first function.
+            b: complex coefficients of the second one.
+
+        Returns:
+            Coefficients of the product up to degree ``out``, ``[..., out+1, out+1]``.
+        """
         return self.analysis(self.first(a) * self.second(b))

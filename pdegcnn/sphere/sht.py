@@ -109,7 +109,14 @@ class RealSHT(_Transform):
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform a signal ``f`` ``[..., *grid.shape]`` to coefficients ``[..., lmax+1, lmax+1]``."""
+        """Transform a signal ``f`` ``[..., *grid.shape]`` to coefficients ``[..., lmax+1, lmax+1]``.
+
+        Args:
+            f: real values at the points of the grid.
+
+        Returns:
+            Complex coefficients at (l, m >= 0); those of negative orders follow because the signal is real.
+        """
         f = self._signal("f", f, self.grid.shape)
         half, size, batch = (len(self.grid.theta) + 1) // 2, self.lmax + 1, f.shape[: -len(self.grid.shape)]
         waves = real_analysis(f.reshape(-1, *self.grid.shape), self.grid, size).permute(2, 1, 0).contiguous()
@@ -148,7 +155,11 @@ class InverseRealSHT(_Transform):
     inverse = True
 
     def forward(self, c: Tensor) -> Tensor:
-        """Transform coefficients ``c`` ``[..., lmax+1, lmax+1]`` to a signal ``[..., *grid.shape]``."""
+        """Transform coefficients ``c`` ``[..., lmax+1, lmax+1]`` to a signal ``[..., *grid.shape]``.
+
+        Args:
+            c: complex, at (l, m >= 0); entries with m > l are ignored.
+        """
         size, nlat = self.lmax + 1, len(self.grid.theta)
         c = self._complex("c", c, (size, size), "indexed (l, m)")
         packed = torch.view_as_real(c.reshape(-1, size, size).permute(2, 1, 0).contiguous()).flatten(2)

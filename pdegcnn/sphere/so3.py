@@ -123,7 +123,11 @@ class SO3FFT(_FibreTransform):
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform a signal ``[..., fibre, *grid.shape]`` to coefficients ``[..., lmax+1, lmax+1, 2 nmax+1]``."""
+        """Transform a signal ``[..., fibre, *grid.shape]`` to coefficients ``[..., lmax+1, lmax+1, 2 nmax+1]``.
+
+        Args:
+            f: real; the fibre, then rings from north to south, then longitudes.
+        """
         f = self._signal("f", f, (self.fibre, *self.grid.shape))
         size, count, nlat = self.lmax + 1, 2 * self.nmax + 1, len(self.grid.theta)
         batch = f.shape[: -1 - len(self.grid.shape)]
@@ -159,7 +163,11 @@ class InverseSO3FFT(_FibreTransform):
     inverse = True
 
     def forward(self, W: Tensor) -> Tensor:  # noqa: N803
-        """Transform coefficients ``[..., lmax+1, lmax+1, 2 nmax+1]`` to a signal ``[..., fibre, *grid.shape]``."""
+        """Transform coefficients ``[..., lmax+1, lmax+1, 2 nmax+1]`` to a signal ``[..., fibre, *grid.shape]``.
+
+        Args:
+            W: complex, at (l, m >= 0, n); ``nmax + n`` is the place of order n.
+        """
         size, count = self.lmax + 1, 2 * self.nmax + 1
         W = self._complex("W", W, (size, size, count), "indexed (l, m, n)")  # noqa: N806
         packed = W.reshape(-1, size, size, count).permute(2, 3, 1, 0).contiguous()

@@ -96,7 +96,14 @@ class SpinSHT(_SpinTransform):
     """
 
     def forward(self, f: Tensor) -> Tensor:
-        """Transform a field ``f`` ``[..., *grid.shape]`` to coefficients ``[..., lmax+1, 2 lmax+1]``."""
+        """Transform a field ``f`` ``[..., *grid.shape]`` to coefficients ``[..., lmax+1, 2 lmax+1]``.
+
+        Args:
+            f: complex values at the points of the grid.
+
+        Returns:
+            Complex coefficients at (l, lmax + m), for orders m of both signs.
+        """
         f = self._complex("f", f, self.grid.shape, "of a spin-weighted field")
         size, batch = self.lmax + 1, f.shape[: -len(self.grid.shape)]
         signed = complex_analysis(f.reshape(-1, *self.grid.shape), self.grid, size)
@@ -130,7 +137,11 @@ class InverseSpinSHT(_SpinTransform):
     inverse = True
 
     def forward(self, a: Tensor) -> Tensor:
-        """Transform coefficients ``a`` ``[..., lmax+1, 2 lmax+1]`` to a field ``[..., *grid.shape]``."""
+        """Transform coefficients ``a`` ``[..., lmax+1, 2 lmax+1]`` to a field ``[..., *grid.shape]``.
+
+        Args:
+            a: complex, at (l, lmax + m).
+        """
         size = self.lmax + 1
         a = self._complex("a", a, (size, 2 * size - 1), "indexed (l, m)")
         flat = a.reshape(-1, size, 2 * size - 1)

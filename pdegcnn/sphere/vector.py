@@ -81,7 +81,14 @@ class VectorSHT(_VectorTransform):
         super().__init__(SpinSHT(grid, 1, lmax, device=device, dtype=dtype))
 
     def forward(self, v: Tensor) -> Tensor:
-        """Transform a field ``v`` ``[..., 2, *grid.shape]`` to coefficients ``[..., 2, lmax+1, lmax+1]``."""
+        """Transform a field ``v`` ``[..., 2, *grid.shape]`` to coefficients ``[..., 2, lmax+1, lmax+1]``.
+
+        Args:
+            v: real components southwards and eastwards.
+
+        Returns:
+            Complex coefficients at (l, m >= 0): of the gradient of f, then of the rotated gradient of g.
+        """
         _checks.tensor("v", v)
         shape = (2, *self.grid.shape)
         if tuple(v.shape[-len(shape) :]) != shape:
@@ -122,7 +129,11 @@ class InverseVectorSHT(_VectorTransform):
         super().__init__(InverseSpinSHT(grid, 1, lmax, device=device, dtype=dtype))
 
     def forward(self, a: Tensor) -> Tensor:
-        """Transform coefficients ``a`` ``[..., 2, lmax+1, lmax+1]`` to a field ``[..., 2, *grid.shape]``."""
+        """Transform coefficients ``a`` ``[..., 2, lmax+1, lmax+1]`` to a field ``[..., 2, *grid.shape]``.
+
+        Args:
+            a: complex, at (l, m >= 0): of the gradient of f, then of the rotated gradient of g.
+        """
         if _pair("a", a).shape[-1] != self.lmax + 1:
             raise ValueError(f"a: expected last axes (2, {self.lmax + 1}, {self.lmax + 1}), got shape {tuple(a.shape)}")
         a = torch.cat([a[..., :1].real.to(a.dtype), a[..., 1:]], -1)

@@ -83,7 +83,11 @@ class Surface:
         return (self,)
 
     def pairs(self, radius: float | None = None) -> NeighborPairs:
-        """Return the pairs nearer than ``radius`` units; None: the edges."""
+        """Return the pairs nearer than ``radius`` units; None: the edges.
+
+        Args:
+            radius: in the unit of the surface, its mean edge by default.
+        """
         if radius not in self._pairs:
             self._pairs[radius] = geodesic_pairs(self.triangulation, self.frames, radius)
         return self._pairs[radius]
@@ -99,7 +103,11 @@ class Surface:
         return vertex_areas(self.delaunay()[0])
 
     def laplacian(self, spin: int = 0) -> sparse.csr_matrix:
-        """Return the weak Laplacian of spin-k fields on the Delaunay triangulation, ``[V,V]``."""
+        """Return the weak Laplacian of spin-k fields on the Delaunay triangulation, ``[V,V]``.
+
+        Args:
+            spin: k, at least 0.
+        """
         if spin not in self._laplacians:
             self._laplacians[spin] = connection_laplacian(*self.delaunay(), spin)
         return self._laplacians[spin]
@@ -108,17 +116,30 @@ class Surface:
         """Return the lowest eigenvalues and eigenfunctions of the spin-k Laplacian on each connected component.
 
         See :func:`pdegcnn.surface.eigenmodes`.
+
+        Args:
+            spin: k, at least 0.
+            count: eigenfunctions of each component, at least; those of one eigenvalue stay together.
         """
         if (spin, count) not in self._bases:
             self._bases[spin, count] = eigenmodes(self.laplacian(spin), self.delaunay_areas(), count)
         return self._bases[spin, count]
 
     def eigenbasis(self, spin: int, count: int) -> tuple[Floats, np.ndarray]:
-        """Return the :meth:`modes` of all components as ascending eigenvalues ``[K]`` and eigenfunctions ``[V,K]``."""
+        """Return the :meth:`modes` of all components as ascending eigenvalues ``[K]`` and eigenfunctions ``[V,K]``.
+
+        Args:
+            spin: as in :meth:`modes`.
+            count: as in :meth:`modes`.
+        """
         return side_by_side(self.modes(spin, count), self.areas.size)
 
     def level(self, factor: float) -> Level:
-        """Return a surface with about ``1 / factor`` of the vertices, in its own unit (see ``Mesh.coarsen``)."""
+        """Return a surface with about ``1 / factor`` of the vertices, in its own unit (see ``Mesh.coarsen``).
+
+        Args:
+            factor: ratio of the numbers of vertices, above 1.
+        """
         if factor not in self._levels:
             self._levels[factor] = self._decimated(factor)
         return self._levels[factor]

@@ -29,7 +29,13 @@ class Triangulation:
 
     @classmethod
     def build(cls, faces: Ints, lengths: Floats, vertex_count: int) -> Triangulation:
-        """Join faces along common edges; each directed edge must occur once."""
+        """Join faces along common edges; each directed edge must occur once.
+
+        Args:
+            faces: vertices of each triangle, counter-clockwise, ``[F,3]``.
+            lengths: of the sides 01, 12 and 20 of each triangle, ``[F,3]``.
+            vertex_count: number V of vertices.
+        """
         tail, head = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
         key, back = tail * vertex_count + head, head * vertex_count + tail
         order = np.argsort(key)

@@ -147,7 +147,7 @@ def test_spherical_digits_write_results(module, tmp_path):
     """The example's own test runs it whole; here what it found becomes result files."""
     example = module("spherical_digits")
     chosen = argparse.Namespace(
-        seconds=60.0, seed=2, results=tmp_path, band=16, directions=None, terms=None, validation=0
+        epochs=2, seconds=None, seed=2, results=tmp_path, band=16, directions=None, terms=None, validation=0
     )
     found = {"parameters": 7, "rotated_rotated": 0.9, "equivariance_error": 1e-3, "seconds_per_epoch": 30.0}
     found |= {"rotated_seconds": 60.0, "upright_seconds": 60.0, "rotated_epochs": 2.5, "upright_epochs": 1.5}

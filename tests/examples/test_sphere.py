@@ -282,6 +282,7 @@ def test_real_digits_are_rotated_as_their_rotations_say(module, tmp_path):
     ("arguments", "message"),
     [
         (("--seconds", "0"), "--seconds: expected a positive number"),
+        (("--epochs", "0"), "--epochs: expected a number >= 1, got 0"),
         (("--seed", "-1"), "--seed: expected a number >= 0"),
         (("--data", "/no/such/folder"), "--data: folder: expected a folder with"),
     ],

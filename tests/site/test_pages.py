@@ -74,6 +74,13 @@ def test_gallery_shows_every_example() -> None:
     for path in sorted((ROOT / "examples").glob("*.py")):
         (section,) = [s for s in sections if f"`python examples/{path.name}`" in s.splitlines()[2]]
         assert "](images/" in section or "{code-cell}" in section, f"{path.name} has no picture"
+        assert f"<../examples/{path.name}>`" in section, f"{path.name} cannot be read from the gallery"
+
+
+def test_files_to_download_exist() -> None:
+    for page, text in PAGES.items():
+        for target in re.findall(r"\{download\}`[^<`]*<([^>]+)>`", text):
+            assert ((DOCS / page).parent / target).is_file(), f"{page}: {target}"
 
 
 @pytest.mark.parametrize("page", PAGES)

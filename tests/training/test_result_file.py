@@ -68,6 +68,24 @@ def test_rows_are_means_over_seeds(tmp_path):
     assert results_page.page(results, results_page.HEAD_OF_RUNS, results_page.commands).count("(../results/") == 2
 
 
+def test_tables_compare_equal_epochs_only(tmp_path):
+    for row, seed, epochs in (("small", 0, 6), ("small", 1, 6), ("cnn", 0, 6), ("large", 0, 32), ("small", 2, 17)):
+        about = ABOUT | {"seed": seed, "epochs": epochs}
+        write_result(tmp_path / f"{row}-{epochs}-{seed}.json", "rotated_digits", row, {"test_error": 0.01}, **about)
+    equal, alone = results_page.budgets(results_page.read(tmp_path))
+    assert {e: sorted(run["row"] for _, run in runs) for e, runs in equal.items()} == {6: ["cnn", "small", "small"]}
+    assert sorted(run["epochs"] for _, run in alone) == [17, 32]
+    text = results_page.page(results_page.read(tmp_path))
+    assert (
+        text.index("6 epochs of each")
+        < text.index("| CNN |")
+        < text.index(results_page.ALONE)
+        < text.index("PDE-G-CNN, large")
+    )
+    (tmp_path / "cnn-6-0.json").unlink()
+    assert "epochs of each" not in results_page.page(results_page.read(tmp_path))
+
+
 def test_files_that_are_no_results(tmp_path):
     made = write_result(tmp_path / "r.json", "vessels", "pde", {"auc": 0.5}, **ABOUT)
     (tmp_path / "r.json").write_text(json.dumps({k: v for k, v in made.items() if k != "command"}))

@@ -106,11 +106,6 @@ def train_alone(
     return train(name, model, LossAlone(count, loss), how, chosen, folder)
 
 
-def on_the_clock(seconds: float, seed: int, rate: float, batch: int = 32) -> Settings:
-    """Return settings of a training that ends by its seconds alone."""
-    return Settings(epochs=10**6, batch=batch, rate=rate, seconds=seconds, seed=seed)
-
-
 def seconds_per_epoch(done: TrainingResult, how: Settings, count: int) -> float:
     """Return the seconds that one pass over ``count`` samples took."""
     return done.seconds / done.steps * steps_of_epoch(count, how.batch)

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,24 +25,41 @@ def _loops() -> Any:
 
 @cache
 def _taps(shifts: tuple[float, ...], dtype: torch.dtype) -> Any:
-    """Return weights ``[n,2,4]`` along rows and columns, NumPy."""
-    return torch.tensor([weights(x) for x in shifts], dtype=torch.float64).view(-1, 2, 4).to(dtype).numpy()
+    """Return weights along rows and along columns, then both in reverse order: ``n`` times 16 numbers, NumPy."""
+    taps = torch.tensor([weights(x) for x in shifts], dtype=torch.float64).view(-1, 2, 4)
+    return torch.cat([taps, taps.flip(2)], 1).to(dtype).flatten().numpy()
 
 
 def forward(u: Tensor, matrix: Tensor, outside: Tensor, shifts: Sequence[float]) -> Tensor:
     """Return readings [B,C,n*Or,H,W] of u [B,C,Or,H,W]."""
-    signals, wide = u.flatten(0, 1), wide_dtype(u.dtype)
-    taps = _taps(tuple(shifts), wide)
-    out = torch.empty(signals.shape[0], len(taps) * u.shape[2], *u.shape[3:], dtype=wide)
-    arrays = _jit.array(signals), _jit.array(matrix), _jit.array(outside.flatten()), taps, out.numpy()
-    _jit.parallel(_loops().forward, len(signals), *arrays)
-    return out.view(*u.shape[:2], *out.shape[1:]).to(u.dtype)
+    batch, channels, orientations, height, width = u.shape
+    taps = _taps(tuple(shifts), wide_dtype(u.dtype))
+    readings = taps.size // 16
+    out = torch.empty(batch, channels, readings * orientations, height, width, dtype=wide_dtype(u.dtype))
+    arrays = (_jit.array(x.flatten()) for x in (u, matrix, outside))
+    rooms = orientations * height * width, height * width + 3
+    given = *arrays, taps, out.flatten().numpy()
+    _run(_loops().forward, given, rooms, (readings, orientations, height, width), batch * channels)
+    return out.to(u.dtype)
 
 
 def adjoint(grad: Tensor, matrix: Tensor, shifts: Sequence[float]) -> Tensor:
     """Return the gradient [B,C,Or,H,W] in the signal."""
-    signals, wide = grad.flatten(0, 1), wide_dtype(grad.dtype)
-    taps = _taps(tuple(shifts), wide)
-    out = torch.empty(signals.shape[0], grad.shape[2] // len(taps), *grad.shape[3:], dtype=wide)
-    _jit.parallel(_loops().adjoint, len(signals), _jit.array(signals), _jit.array(matrix), taps, out.numpy())
-    return out.view(*grad.shape[:2], *out.shape[1:]).to(grad.dtype)
+    batch, channels, planes, height, width = grad.shape
+    taps = _taps(tuple(shifts), wide_dtype(grad.dtype))
+    readings = taps.size // 16
+    orientations = planes // readings
+    out = torch.empty(batch, channels, orientations, height, width, dtype=wide_dtype(grad.dtype))
+    rooms = orientations * height * width, height * width + 3, (height + 3) * width
+    given = _jit.array(grad.flatten()), _jit.array(matrix.flatten()), taps, out.flatten().numpy()
+    _run(_loops().adjoint, given, rooms, (readings, orientations, height, width), batch * channels)
+    return out.to(grad.dtype)
+
+
+def _run(loop: Any, arrays: tuple[Any, ...], rooms: Sequence[int], sizes: Sequence[int], items: int) -> None:
+    """Run a loop with room of zeros: allocated here, for in the loop it takes longer to compile."""
+
+    def part(start: int, stop: int) -> None:
+        loop(*arrays, *(np.zeros(room, arrays[0].dtype) for room in rooms), *sizes, start, stop)
+
+    _jit.parallel(part, items)

@@ -1,4 +1,8 @@
-"""Loops of the interpolation between samples, compiled by Numba once per dtype (see ``numba_impl.py``)."""
+"""Loops of the interpolation between samples, compiled by Numba once per dtype (see ``numba_impl.py``).
+
+All arrays are lines, and a part of a line is given by its place: a slice takes Numba as long to compile as ten sums.
+Places are cast to unsigned numbers in the inner loops, which then need no test for negative ones.
+"""
 
 from __future__ import annotations
 
@@ -10,154 +14,172 @@ from pdegcnn.ops._jit import ENTRY, PART
 FLAGS = {"contract", "nsz"}
 BLOCK = 1024
 """Pixels whose orientations are mixed at once: they stay in the first cache."""
+ZERO, ONE, TWO, THREE = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
+"""Arguments of loops: Numba compiles a loop again for each literal number."""
 
 
 @njit(**PART, fastmath=FLAGS)
-def add_four(out, a, b, c, d, wa, wb, wc, wd):
-    """Add four weighted lines to ``out``."""
-    for w in range(np.uint64(out.size)):
-        out[w] += wa * a[w] + wb * b[w] + (wc * c[w] + wd * d[w])
+def add_four(out, to, planes, at, gap, size, matrix, entry, step):
+    """Add four lines of ``planes``, ``gap`` apart, times four entries of ``matrix``, ``step`` apart."""
+    to, a, b, c, d = np.uint64(to), np.uint64(at), np.uint64(at + gap), np.uint64(at + 2 * gap), np.uint64(at + 3 * gap)
+    wa, wb, wc, wd = matrix[entry], matrix[entry + step], matrix[entry + 2 * step], matrix[entry + 3 * step]
+    for w in range(np.uint64(size)):
+        out[to + w] += wa * planes[a + w] + wb * planes[b + w] + (wc * planes[c + w] + wd * planes[d + w])
 
 
 @njit(**PART, fastmath=FLAGS)
-def add_one(out, a, wa):
-    """Add a weighted line to ``out``."""
-    for w in range(np.uint64(out.size)):
-        out[w] += wa * a[w]
+def add_one(out, to, line, at, size, factor):
+    """Add ``factor`` times a line to ``out``."""
+    to, at = np.uint64(to), np.uint64(at)
+    for w in range(np.uint64(size)):
+        out[to + w] += factor * line[at + w]
 
 
 @njit(**PART)
-def copy(out, line):
-    """Write ``line`` into ``out``; an assignment of arrays would take three seconds to compile."""
-    for w in range(np.uint64(out.size)):
-        out[w] = line[w]
+def copy(out, to, line, at, size):
+    """Write a line into ``out``."""
+    to, at = np.uint64(to), np.uint64(at)
+    for w in range(np.uint64(size)):
+        out[to + w] = line[at + w]
 
 
 @njit(**PART)
-def mix(out, planes, matrix):
-    """Add ``matrix [Or,P] @ planes [P,N]`` to ``out [Or,N]``."""
-    count, size = planes.shape
+def fill(out, to, size, value):
+    """Write ``size`` times ``value``."""
+    for w in range(np.uint64(size)):
+        out[np.uint64(to) + w] = value
+
+
+@njit(**PART)
+def mix(out, to, planes, at, size, orientations, matrix, first, row, column):
+    """Add to planes ``out`` from ``to`` on those of ``planes`` from ``at`` on, times a square part of ``matrix``.
+
+    The part begins at entry ``first``; its rows are ``row`` entries apart, its columns ``column``.
+    """
     for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
-        for o in range(out.shape[0]):
-            line, w, i = out[o, start:stop], matrix[o], 0
-            while i + 4 <= count:
-                add_four(
-                    line, planes[i, start:stop], planes[i + 1, start:stop], planes[i + 2, start:stop],
-                    planes[i + 3, start:stop], w[i], w[i + 1], w[i + 2], w[i + 3],
-                )  # fmt: skip
-                i += 4
-            while i < count:
-                add_one(line, planes[i, start:stop], w[i])
-                i += 1
+        count = size - start if size - start < BLOCK else BLOCK
+        for o in range(orientations):
+            line, i = to + o * size + start, 0
+            while i < orientations:
+                source, entry = at + i * size + start, first + o * row + i * column
+                if i + 4 <= orientations:
+                    add_four(out, line, planes, source, size, count, matrix, entry, column)
+                    i += 4
+                else:
+                    add_one(out, line, planes, source, count, matrix[entry])
+                    i += 1
 
 
 @njit(**PART, fastmath=FLAGS)
-def weigh(out, a, b, c, d, taps):
-    """Write the weighted sum of four lines."""
-    ta, tb, tc, td = taps[0], taps[1], taps[2], taps[3]
-    for w in range(np.uint64(out.size)):
-        out[w] = ta * a[w] + tb * b[w] + (tc * c[w] + td * d[w])
+def weigh(out, to, line, a, b, c, d, size, taps, first):
+    """Write the sum of four parts of a line, times the taps from number ``first`` on."""
+    ta, tb, tc, td = taps[first], taps[first + 1], taps[first + 2], taps[first + 3]
+    to, a, b, c, d = np.uint64(to), np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d)
+    for w in range(np.uint64(size)):
+        out[to + w] = ta * line[a + w] + tb * line[b + w] + (tc * line[c + w] + td * line[d + w])
 
 
 @njit(**PART)
-def shift(out, plane, taps, outside, line):
-    """Write ``plane [H,W]`` at points further along rows and columns by ``taps [2,4]``; ``line`` has room for H W + 3.
+def shift(out, to, plane, at, height, width, taps, first, outside, line):
+    """Write a plane [H,W] at points further along rows and columns by taps; ``line`` has room for H W + 3.
 
     All rows are one line, so that small planes are not slower. What the line takes from a nearby row is corrected.
     """
-    height, width = plane.shape
-    size, flat = height * width, plane.reshape(-1)
-    down, right = taps[0, 1] != 1, taps[1, 1] != 1
-    moved = line[1 : size + 1] if right else out.reshape(-1)
+    size, down, right = height * width, taps[first + 1] != 1, taps[first + 5] != 1
+    moved, base = out, to
+    if right:
+        moved, base = line, ONE
     if not down:
-        copy(moved, flat)
+        copy(moved, base, plane, at, size)
     else:
         if height > 3:
-            end = size - 3 * width
-            weigh(moved[width : end + width], flat[:end], flat[width:], flat[2 * width :], flat[3 * width :], taps[0])
-        for h in (0, height - 2):
-            if 0 <= h < height - 1:
-                weigh(
-                    moved[h * width : (h + 1) * width], plane[max(h - 1, 0)], plane[h], plane[h + 1],
-                    plane[min(h + 2, height - 1)], taps[0],
-                )  # fmt: skip
-        moved[size - width :] = outside
+            b = at + width
+            weigh(moved, base + width, plane, at, b, b + width, b + 2 * width, size - 3 * width, taps, first)
+        for h in range(0, height - 1, height - 2 if height > 2 else 1):
+            b = at + h * width
+            a, d = b - width if h > 0 else b, b + 2 * width if h + 2 < height else b + width
+            weigh(moved, base + h * width, plane, a, b, b + width, d, width, taps, first)
+        fill(moved, base + size - width, width, outside)
     if right:
-        weigh(out.reshape(-1), line[:size], line[1:], line[2:], line[3:], taps[1])
+        weigh(out, to, line, ZERO, ONE, TWO, THREE, size, taps, first + 4)
         for h in range(height - 1 if down else height):
-            row = moved[h * width : (h + 1) * width]
-            for w in (0, width - 2):
-                if w >= 0:
-                    before, after = row[max(w - 1, 0)], row[min(w + 2, width - 1)]
-                    inner = taps[1, 1] * row[w] + taps[1, 2] * row[w + 1]
-                    out[h, w] = taps[1, 0] * before + inner + taps[1, 3] * after
-            out[h, width - 1] = outside
+            b = np.uint64(h * width + 1)
+            for w in range(np.uint64(0), np.uint64(width - 1), np.uint64(width - 2 if width > 2 else 1)):
+                a, d = b - np.uint64(w > 0), b + np.uint64(2 if w + np.uint64(2) < np.uint64(width) else 1)
+                inner = taps[first + 5] * line[b + w] + taps[first + 6] * line[b + w + np.uint64(1)]
+                out[np.uint64(to) + b + w - np.uint64(1)] = (
+                    taps[first + 4] * line[a + w] + inner + taps[first + 7] * line[d + w]
+                )
+            out[to + h * width + width - 1] = outside
         if down:
-            out[height - 1] = outside
+            fill(out, to + size - width, width, outside)
 
 
 @njit(**PART)
-def shift_back(out, grad, taps, line, lines):
-    """Write the adjoint of :func:`shift` for ``grad [H,W]``; there is room for H W + 3 and for (H + 3) W numbers."""
-    height, width = grad.shape
-    size = height * width
-    down, right = taps[0, 1] != 1, taps[1, 1] != 1
-    back = lines[2 * width : 2 * width + size] if down else out.reshape(-1)
-    if right:
-        copy(line[2 : size + 2], grad.reshape(-1))
-        line[width + 1 : size + 2 : width] = 0  # the last column lies outside
-        weigh(back, line[:size], line[1:], line[2:], line[3:], taps[1, ::-1])
-        for h in range(height):
-            row = back[h * width : (h + 1) * width]
-            row[0] = row[width - 1] = 0
-            if width > 1:
-                first, last = grad[h, 0], grad[h, width - 2]
-                row[0] = (taps[1, 0] + taps[1, 1]) * first
-                row[width - 1] += (taps[1, 2] + taps[1, 3]) * last
-            if width > 2:
-                row[0] += taps[1, 0] * grad[h, 1]
-                row[width - 1] += taps[1, 3] * grad[h, width - 3]
-    else:
-        copy(back, grad.reshape(-1))
+def shift_back(out, to, grad, at, height, width, taps, first, line, lines):
+    """Write the adjoint of :func:`shift` for a plane of ``grad``; there is room for H W + 3 and for (H + 3) W numbers.
+
+    After the eight taps of a shift come the same in reverse order.
+    """
+    size, down, right = height * width, taps[first + 1] != 1, taps[first + 5] != 1
+    back, base = out, to
     if down:
-        back[size - width :] = 0
-        weigh(out.reshape(-1), lines[:size], lines[width:], lines[2 * width :], lines[3 * width :], taps[0, ::-1])
+        back, base = lines, 2 * width
+    if right:
+        copy(line, TWO, grad, at, size)
+        for h in range(height):
+            line[np.uint64((h + 1) * width + 1)] = 0  # the last column lies outside
+        weigh(back, base, line, ZERO, ONE, TWO, THREE, size, taps, first + 12)
+        for h in range(height):
+            row, last = base + h * width, at + h * width + width - 2
+            end = row + width - 1
+            back[row] = 0
+            if width == 1:
+                continue
+            back[row] = (taps[first + 4] + taps[first + 5]) * grad[last - width + 2]
+            value = (taps[first + 6] + taps[first + 7]) * grad[last]
+            back[end] = value if width == 2 else value + taps[first + 7] * grad[last - 1]
+            if width > 2:
+                back[row] += taps[first + 4] * grad[last - width + 3]
+    else:
+        copy(back, base, grad, at, size)
+    if down:
+        fill(back, base + size - width, width, grad.dtype.type(0))
+        weigh(out, to, lines, ZERO, width, 2 * width, 3 * width, size, taps, first + 8)
         if height > 1:
-            add_one(out[0], back[:width], taps[0, 0])
-            add_one(out[height - 1], back[size - 2 * width : size - width], taps[0, 3])
+            add_one(out, to, lines, base, width, taps[first])
+            add_one(out, to + size - width, lines, base + size - 2 * width, width, taps[first + 3])
 
 
 @njit(**ENTRY)
-def forward(u, matrix, outside, taps, out, start, stop):
-    """Write readings ``out [N,n*Or,H,W]`` of signals u [N,Or,H,W] number ``start`` to ``stop``; ``taps [n,2,4]``."""
-    _, orientations, height, width = u.shape
-    readings = taps.shape[0]
-    mixed, line = np.empty((orientations, height, width), u.dtype), np.zeros(height * width + 3, u.dtype)
+def forward(u, matrix, outside, taps, out, mixed, line, readings, orientations, height, width, start, stop):
+    """Write readings ``out [N,n*Or,H,W]`` of signals u [N,Or,H,W] number ``start`` to ``stop``; ``taps [n,4,4]``."""
+    size = height * width
     for item in range(start, stop):
         for p in range(readings):
-            planes = u[item]
+            planes, at = u, item * orientations * size
             if p > 0:
-                mixed[:] = 0
-                rows = matrix[(p - 1) * orientations : p * orientations]
-                mix(mixed.reshape(orientations, -1), u[item].reshape(orientations, -1), rows)
-                planes = mixed
+                fill(mixed, ZERO, orientations * size, u.dtype.type(0))
+                first = (p - 1) * orientations * orientations
+                mix(mixed, ZERO, u, at, size, orientations, matrix, first, orientations, ONE)
+                planes, at = mixed, ZERO
             for o in range(orientations):
-                shift(out[item, readings * o + p], planes[o], taps[p], outside[item], line)
+                to = ((item * orientations + o) * readings + p) * size
+                shift(out, to, planes, at + o * size, height, width, taps, 16 * p, outside[item], line)
 
 
 @njit(**ENTRY)
-def adjoint(grad, matrix, taps, out, start, stop):
+def adjoint(grad, matrix, taps, out, mixed, line, lines, readings, orientations, height, width, start, stop):
     """Compute gradients ``out [N,Or,H,W]`` in the signals number ``start`` to ``stop`` from ``grad [N,n*Or,H,W]``."""
-    _, orientations, height, width = out.shape
-    readings = taps.shape[0]
-    mixed, line = np.empty((orientations, height, width), grad.dtype), np.zeros(height * width + 3, grad.dtype)
-    lines = np.zeros((height + 3) * width, grad.dtype)
+    size = height * width
     for item in range(start, stop):
-        for o in range(orientations):
-            shift_back(out[item, o], grad[item, readings * o], taps[0], line, lines)
-        for p in range(1, readings):
+        for p in range(readings):
+            back, to = out, item * orientations * size
+            if p > 0:
+                back, to = mixed, ZERO
             for o in range(orientations):
-                shift_back(mixed[o], grad[item, readings * o + p], taps[p], line, lines)
-            columns = np.ascontiguousarray(matrix[(p - 1) * orientations : p * orientations].T)
-            mix(out[item].reshape(orientations, -1), mixed.reshape(orientations, -1), columns)
+                at = ((item * orientations + o) * readings + p) * size
+                shift_back(back, to + o * size, grad, at, height, width, taps, 16 * p, line, lines)
+            if p > 0:
+                first = (p - 1) * orientations * orientations
+                mix(out, item * orientations * size, mixed, ZERO, size, orientations, matrix, first, ONE, orientations)
