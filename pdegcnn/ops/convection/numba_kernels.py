@@ -251,6 +251,26 @@ def forward(u, shift, out, height, width, boundary, start, stop):
                         blend_column(out, to + w, line, width, columns[c, o, w], columns[c, o, w + 1], size, width, f2)
 
 
+@njit(**PART)
+def adjoint(flow, along, grad, at, size, columns, step, width, unit, share):
+    """Copy rows of grad, without columns at the border, into flow; write the transpose of the blend of columns."""
+    left, right = inside(step, 0, width, width - 1)
+    copy(flow, width, grad, at, size)
+    clear(flow, width + size, width)  # the strip before may have been longer
+    for w in range(width):
+        if not left <= w < right:
+            for h in range(width + w, width + size, width):
+                flow[h] = 0
+    if right > left:
+        blend(along, width, flow, width - step, width - step - 1, whole(size, unit), share)
+    else:
+        clear(along, width, size)
+    clear(along, width + size, width + unit)
+    for w in range(width):
+        if not left <= w < right:
+            spread_column(along, width, grad, at + w, columns[w], columns[w + 1], size, width, share)
+
+
 @njit(**ENTRY)
 def backward(grad, u, shift, grad_u, grad_shift, height, width, boundary, start, stop):
     """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [B*C,Or,3].
@@ -285,23 +305,7 @@ def backward(grad, u, shift, grad_u, grad_shift, height, width, boundary, start,
                 size, at = count * width, here + o * pixels + low * width
                 long, more = whole(size, unit), whole(size + width, unit)
                 first, last = inside(down, low, count + 1, height)
-                copy(flow, width, grad, at, size)
-                if most < height:  # the strip before may have been longer
-                    clear(flow, width + size, width)
-                for w in range(width):
-                    if not left <= w < right:
-                        for h in range(width + w, width + size, width):
-                            flow[h] = 0
-                if right > left:
-                    blend(along, width, flow, width - step, width - step - 1, long, f2)
-                else:
-                    clear(along, width, size)
-                clear(along, width + size, width + unit)
-                for w in range(width):
-                    if not left <= w < right:
-                        spread_column(
-                            along, width, grad, at + w, columns[c, o, w], columns[c, o, w + 1], size, width, f2
-                        )
+                adjoint(flow, along, grad, at, size, columns[c, o], step, width, unit, f2)
                 blend(back, 0, along, width, 0, more, f1)
                 clear(back, size + width, more - size - width + unit)
                 spread(back, target, one, u.dtype.type(1) - f0, taken, low, first, last, count + 1, width, unit)
