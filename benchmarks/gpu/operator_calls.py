@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +58,7 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
         "ring_convolution": _rings,
         "ring_morphology": _rings,
         "between_samples": _between_samples,
+        "weighted_norm": _weighted_norm,
     }.get(name, _mesh)
     calls = maker(name, sizes, backend)
     return [(text, Call(f, tuple(_leaf(x, device, dtype) for x in leaves))) for text, f, leaves in calls]
@@ -64,7 +66,7 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
 
 def missing() -> set[str]:
     """Operators without a call here."""
-    grids = {"morphological_convolution", "convection", "group_convolution", "between_samples"}
+    grids = {"morphological_convolution", "convection", "group_convolution", "between_samples", "weighted_norm"}
     known: set[str] = grids | {"ring_convolution", "ring_morphology"} | set(MESH)
     names: set[str] = set(registry.operators())
     return names - known
@@ -116,6 +118,19 @@ def _between_samples(name: str, sizes: Sizes, backend: str) -> list:
         return between_samples(u, matrix.to(u), u.detach().amin((2, 3, 4)), shifts, backend)
 
     return [("two readings", run, (u,))]
+
+
+def _weighted_norm(name: str, sizes: Sizes, backend: str) -> list:
+    from pdegcnn.ops.weighted_norm import weighted_norm
+
+    channels, width = sizes.signal[1], sizes.signal[-1]
+    leaves = torch.randn(sizes.signal), torch.rand(channels) + 0.5, torch.randn(channels)
+
+    def run(u: Tensor, scale: Tensor, shift: Tensor, areas: bool) -> Tensor:
+        weights = torch.linspace(0.5, 1.5, width, dtype=u.dtype, device=u.device) if areas else u.new_ones(())
+        return weighted_norm(u, weights, scale, shift, 1e-5, backend)[0]
+
+    return [(text, partial(run, areas=text == "areas"), leaves) for text in ("areas", "even")]
 
 
 def _rings(name: str, sizes: Sizes, backend: str) -> list:

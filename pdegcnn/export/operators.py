@@ -21,6 +21,7 @@ from pdegcnn.ops.gather_mean import reference as _mean
 from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
 from pdegcnn.ops.group_convolution import reference as _group
 from pdegcnn.ops.padding import BOUNDARIES
+from pdegcnn.ops.weighted_norm import reference as _norm
 from pdegcnn.sphere._constants import _MAKERS
 
 SLOTS = 32
@@ -158,6 +159,13 @@ def transport_gather(
     return out.index_add(1, rows, terms).to(fields.dtype)
 
 
+def weighted_norm(
+    u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float, backend: str
+) -> tuple[Tensor, ...]:
+    """Run the specification."""
+    return _norm.weighted_norm(u, weights, scale, shift, eps)
+
+
 def shifted_solve(
     right: Tensor,
     time: Tensor,
@@ -212,6 +220,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "gather_mean": gather_mean,
     "transport_gather": transport_gather,
     "shifted_solve": shifted_solve,
+    "weighted_norm": weighted_norm,
     "geodesic_flow": geodesic_flow,
     "geodesic_landing": geodesic_landing,
     "sphere_constant": sphere_constant,

@@ -136,7 +136,7 @@ def _digit_network(
     _checks.choice("filters", filters, ("steerable", "smooth"))
     taps, padding = (9, "same") if filters == "smooth" else (5, 0)
     lift = Lift(space, in_channels, channels[0], kernel_size=taps, padding=padding, filters=filters, **factory)
-    layers: list[nn.Module] = [lift, BatchNorm(channels[0], **factory)]
+    layers: list[nn.Module] = [lift, BatchNorm(channels[0], space, **factory)]
     for i, (before, after) in enumerate(zip(channels, channels[1:])):
         if i == 0 or sizes[i] != sizes[i - 1]:
             layers.append(Resample(sizes[i]))
@@ -300,7 +300,7 @@ def _vessel_network(
     own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **as_published(options)}
     own |= factory
     stack: list[nn.Module] = [Lift(space, in_channels, channels, kernel_size=7, **factory)]
-    stack.append(BatchNorm(channels, **factory))
+    stack.append(BatchNorm(channels, space, **factory))
     half = (layers - 1) // 2 if scales == 2 else 0
     coarse = [PDELayer(space, channels, channels, terms, **own) for _ in range(half)]
     widths = [channels * scales if i == 0 else channels for i in range(layers - 2 - half)]

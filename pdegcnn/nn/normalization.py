@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -15,77 +14,36 @@ from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivat
 from pdegcnn import _checks, _transforms
 from pdegcnn._derived import Derived, Table
 from pdegcnn._dtypes import HALF, wide_dtype, widen
-from pdegcnn._typing import Device, DType, Function, linalg
+from pdegcnn._typing import Device, DType
 from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
+from pdegcnn.ops.backend import choose
+from pdegcnn.ops.weighted_norm import weighted_norm
+from pdegcnn.ops.weighted_norm.reference import per_channel
 from pdegcnn.spaces import Space
 
-"""What torch's batch norm takes beside statistics of float32."""
 
-
-def _per_channel(value: Tensor, u: Tensor) -> Tensor:
-    return value.view(1, -1, *(1,) * (u.ndim - 2))
-
-
-def _moments(u: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return means ``[C]`` of ``u [B,C,...,*base]`` by ``weights [*base]`` of mean 1, centred u, and variances."""
-    line = weights.expand(u.shape[2:]).flatten()
-    mean = (u.flatten(2) @ line).mean(0) / len(line)
-    centred = u - _per_channel(mean, u)
-    return mean, centred, (centred.square().flatten(2) @ line).mean(0) / len(line)
-
-
-class _WeightedNorm(Function):
-    """``scale (u - mean)/sqrt(variance + eps) + shift``, mean and variance, with the gradient in closed form.
-
-    Autograd's own chain of the same operations takes more than twice the passes over memory.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        mean, centred, variance = _moments(u, weights)
-        factor = _per_channel(scale * (variance + eps).rsqrt(), u)
-        return torch.addcmul(_per_channel(shift, u), centred, factor), mean, variance
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        u, weights, scale, _, ctx.eps = inputs
-        _, mean, variance = output
-        ctx.mark_non_differentiable(mean, variance)
-        ctx.save_for_backward(u, weights, scale, mean, variance)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad = grads[0]
-        _transforms.refuse_batches("BatchNorm(space=...)", grad)
-        u, weights, scale, mean, variance = ctx.saved_tensors
-        if torch.is_grad_enabled():  # second derivatives need these dependencies
-            _, centred, variance = _moments(u, weights)
-        else:
-            centred = u - _per_channel(mean, u)
-        rate, count = (variance + ctx.eps).rsqrt(), u.numel() // u.shape[1]
-        total = grad.flatten(2).sum((0, 2))
-        along = linalg.vecdot(grad.flatten(2), centred.flatten(2)).sum(0)
-        constant, slope = scale * rate * total / -count, scale * rate**3 * along / -count
-        back = torch.addcmul(_per_channel(constant, u), centred, _per_channel(slope, u)) * weights
-        grad_u = torch.addcmul(back, grad, _per_channel(scale * rate, u))
-        return grad_u, None, rate * along, total, None
+def _is_faster(u: Tensor, weight: Tensor) -> bool:
+    """Return whether ``weighted_norm`` is faster than torch's batch norm, which compilers fuse with what is around."""
+    if u.dtype != weight.dtype or u.dtype in HALF or u.numel() <= u.shape[1] or _checks.is_compiling():
+        return False
+    if _transforms.is_wrapped(u) or _transforms.differentiated(u, weight):
+        return False
+    return choose("weighted_norm", u, None) == "numba"
 
 
 def _between_processes(
     u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float, group: dist.ProcessGroup
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return what `_WeightedNorm` does over all processes of ``group``, and the count of numbers per channel."""
+    """Return what ``weighted_norm`` does over all processes of ``group``, and the count of numbers per channel."""
     line = weights.expand(u.shape[2:]).flatten()
     count = u.new_tensor([u.shape[0] * len(line)])
     sums = sum_over(group, torch.cat(((u.flatten(2) @ line).sum(0), count)))
     count = sums[-1].detach().clamp_min(1)
     mean = sums[:-1] / count
-    centred = u - _per_channel(mean, u)
+    centred = u - per_channel(mean, u)
     variance = sum_over(group, (centred.square().flatten(2) @ line).sum(0)) / count
-    factor = _per_channel(scale * (variance + eps).rsqrt(), u)
-    return torch.addcmul(_per_channel(shift, u), centred, factor), mean, variance, count
+    factor = per_channel(scale * (variance + eps).rsqrt(), u)
+    return torch.addcmul(per_channel(shift, u), centred, factor), mean, variance, count
 
 
 class BatchNorm(Derived, Normalisation, _NormBase):
@@ -180,21 +138,24 @@ class BatchNorm(Derived, Normalisation, _NormBase):
         shift = u.new_zeros(u.shape[1]) if self.bias is None else self.bias.to(u.dtype)
         count: int | Tensor = u.numel() // u.shape[1]
         if group is None:
-            norm: Callable[..., tuple[Tensor, Tensor, Tensor]] = (
-                _WeightedNorm.forward if _transforms.has_tangent(u, scale, shift) else _WeightedNorm.apply
-            )
-            normal, mean, variance = norm(u, weights, scale, shift, self.eps)
+            normal, mean, variance = weighted_norm(u, weights, scale, shift, self.eps)
         else:
             normal, mean, variance, count = _between_processes(u, weights, scale, shift, self.eps, group)
         if self.running_mean is not None and self.running_var is not None:
-            self._remember(mean.detach(), variance.detach(), count)
+            self._remember(mean.detach(), variance.detach(), count, self._share())
         return normal.to(input.dtype)
 
     def _evenly(self, u: Tensor, training: bool, takes: bool) -> Tensor:
-        """Apply torch's batch norm: points have equal weights or statistics are given."""
+        """Normalise where points have equal weights or statistics are given; without a space as torch, to the bit."""
         kept = (self.running_mean, self.running_var) if not takes or self.track_running_stats else (None, None)
         share = self._share() if takes and self.track_running_stats else 0.0
-        return F.batch_norm(u, *kept, self.weight, self.bias, training, share, self.eps)
+        weight, bias = self.weight, self.bias
+        if self.space is None or not training or weight is None or bias is None or not _is_faster(u, weight):
+            return F.batch_norm(u, *kept, weight, bias, training, share, self.eps)
+        normal, mean, variance = weighted_norm(u, u.new_ones(()), weight, bias, self.eps)
+        if kept[0] is not None:
+            self._remember(mean, variance, u.numel() // u.shape[1], share)
+        return normal
 
     def _share(self) -> float:
         """Count a batch, and give its share in the running statistics."""
@@ -202,10 +163,9 @@ class BatchNorm(Derived, Normalisation, _NormBase):
             self.num_batches_tracked.add_(1)
         return 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
 
-    def _remember(self, mean: Tensor, variance: Tensor, count: int | Tensor) -> None:
+    def _remember(self, mean: Tensor, variance: Tensor, count: int | Tensor, share: float) -> None:
         """Update running statistics as ``torch.nn.BatchNorm2d`` does."""
         assert self.running_mean is not None and self.running_var is not None
-        share = self._share()
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
         unbiased = variance * (count / max(count - 1, 1))
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)

@@ -20,21 +20,17 @@ def _loops() -> Any:
 
 def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
     """Return the value of u [B,C,Or,H,W] at shift [C,Or,3]."""
-    planes = _jit.array(u.flatten(0, 1))
-    out = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
-    _jit.parallel(_loops().forward, out.shape[0], planes, _jit.array(shift), out.numpy(), boundary)
-    return out.view(u.shape).to(u.dtype)
+    out = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
+    arrays = _jit.array(u.flatten()), _jit.array(shift), out.flatten().numpy()
+    _jit.parallel(_loops().forward, u.shape[0] * u.shape[1], *arrays, *u.shape[3:], boundary)
+    return out.to(u.dtype)
 
 
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
     """Return gradients in u and shift."""
-    planes = _jit.array(u.flatten(0, 1))
-    grad_u = torch.empty(planes.shape, dtype=wide_dtype(u.dtype))
-    grad_shift = torch.empty(planes.shape[0], shift.shape[1], 3, dtype=torch.float64)
-    flat = _jit.array(grad.flatten(0, 1))
-    _jit.parallel(
-        _loops().backward,
-        *(planes.shape[0], flat, planes, _jit.array(shift), grad_u.numpy(), grad_shift.numpy(), boundary),
-    )
-    total = grad_shift.view(u.shape[0], *shift.shape).sum(0)
-    return grad_u.view(u.shape).to(u.dtype), total.to(shift.dtype)
+    grad_u = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
+    grad_shift = torch.empty(u.shape[0] * u.shape[1], *shift.shape[1:], dtype=torch.float64)
+    given = (_jit.array(x) for x in (grad.flatten(), u.flatten(), shift))
+    arrays = *given, grad_u.flatten().numpy(), grad_shift.numpy()
+    _jit.parallel(_loops().backward, u.shape[0] * u.shape[1], *arrays, *u.shape[3:], boundary)
+    return grad_u.to(u.dtype), grad_shift.view(-1, *shift.shape).sum(0).to(shift.dtype)

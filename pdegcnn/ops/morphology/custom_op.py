@@ -45,8 +45,10 @@ def morphology_backward(
     grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str
 ) -> tuple[Tensor, Tensor]:
     """Return gradients in u and kernel, from the rows of the winning taps."""
-    tensors = (x.contiguous() for x in (grad, rows, u, kernel))
-    return implementation("morphology", backend).backward(*tensors, sign)
+    signal = u if backend == "numba" else u.contiguous()  # which copies a signal of one number to its whole size
+    return implementation("morphology", backend).backward(
+        grad.contiguous(), rows.contiguous(), signal, kernel.contiguous(), sign
+    )
 
 
 @morphology_backward.register_fake
@@ -57,7 +59,14 @@ def _(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend:
 def _parts(
     needs: Any, u: Tensor, kernel: Tensor, sign: int, keep: bool, backend: str, periodic: bool = True
 ) -> list[Part]:
-    return [Part((0, 1), (u, kernel, sign, backend))]
+    return [Part((0, 1), (_to_search(u, kernel, backend), kernel, sign, backend))]
+
+
+def _to_search(u: Tensor, kernel: Tensor, backend: str) -> Tensor:
+    """Return the signal that the backward pass searches for winning taps, or one number in its shape if it need not."""
+    if backend != "numba" or not implementation("morphology", backend).keeps_taps(kernel):
+        return u
+    return u.detach().new_zeros(()).expand(u.shape)
 
 
 def _reading(grad: Tensor, rows: Tensor, u: Tensor, kernel: Tensor, sign: int, backend: str) -> Reading:
@@ -118,7 +127,8 @@ def _(u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str):
 
 
 def _pair_parts(needs: Any, u: Tensor, dilation: Tensor, erosion: Tensor, keep: bool, backend: str) -> list[Part]:
-    return [Part((0, 1), (u, dilation, 1, backend)), Part((0, 2), (u, erosion, -1, backend))]
+    signal = _to_search(u, dilation, backend)
+    return [Part((0, 1), (signal, dilation, 1, backend)), Part((0, 2), (signal, erosion, -1, backend))]
 
 
 register_argmax(morphology_pair, morphology_backward, _pair_parts, keep=3)

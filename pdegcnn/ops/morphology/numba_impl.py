@@ -132,13 +132,15 @@ def signals_together(u: Tensor, kernel: Tensor) -> int:
 
 
 def backward(grad: Tensor, winner: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
-    """Return gradients in u and kernel, from what :func:`forward` kept."""
+    """Return gradients in u and kernel, from what :func:`forward` kept; winning taps suffice without values of u."""
     batch, channels, orientations = grad.shape[:3]
-    parts, width = min(batch, PARTS), kernel.shape[-1]
-    wide = widen(kernel)
-    costs = F.pad(wide, (0, vector(width) - width), value=torch.inf).flatten(2)
-    ordinary = (wide > -torch.inf).flatten(2).all(2)
+    parts, width, wide = min(batch, PARTS), kernel.shape[-1], widen(kernel)
     grad_u = torch.empty(u.shape, dtype=wide_dtype(grad.dtype))
+    if keeps_taps(kernel):
+        u, costs, ordinary = grad_u, wide.flatten(2), torch.empty(kernel.shape[:2], dtype=torch.bool)  # none is read
+    else:
+        costs = F.pad(wide, (0, vector(width) - width), value=torch.inf).flatten(2)
+        ordinary = (wide > -torch.inf).flatten(2).all(2)
     sums = torch.empty(parts, channels, orientations, kernel[0, 0].numel(), dtype=torch.float64)
     arrays = (_jit.array(x) for x in (grad, winner, u, wide, costs, ordinary))
     _jit.parallel(_loops(kernel).backward, channels * parts, *arrays, sign, grad_u.numpy(), sums.numpy())
