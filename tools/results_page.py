@@ -105,7 +105,7 @@ TABLES = {
     ),
     "sphere_detection": Table(
         "Digits found on the sphere",
-        "2,000 scenes of one to three handwritten digits to train, 200 with other digits to test; trained / tested on. "
+        "400 scenes of one to three handwritten digits to train, 80 with other digits to test; trained / tested on. "
         "Average precision at an intersection over union of 0.5, of boxes, and of boxes with the right digit. Time is "
         "that of both trainings. Networks: `pdegcnn.models.spherical_detector`, `pdegcnn_examples.networks.panoramas`.",
         (
