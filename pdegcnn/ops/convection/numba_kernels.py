@@ -18,8 +18,8 @@ FLAGS = {"contract", "nsz", "reassoc"}
 STRIP = 2048
 """Numbers in a strip: a few strips stay in the first cache."""
 SMALL, UNIT = 1024, 64
-"""Planes of at most so many pixels are copied, with room after each, so that loops run over whole units: the rest of a
-loop, number by number, would take as long as the loop itself."""
+"""Planes of at most ``SMALL`` pixels are copied, with room after each, so that loops run over whole units: the rest of
+a loop, number by number, would take as long as the loop itself."""
 
 
 @njit(**PART)
