@@ -261,8 +261,9 @@ standard deviation over runs that differ in their seed only. "Time" is that of t
 
 ![Error or accuracy over parameters: digits, vessels, digits on the sphere](images/results_parameters.png)
 
-![AUC on the test photographs over the number of training photographs](images/results_photographs.png)
+Filled markers of one shape are networks after as many epochs; hollow ones were trained for other times.
 """
+FEW = "![AUC on the test photographs over the number of training photographs](images/results_photographs.png)"
 HEAD_OF_RUNS = """# Commands of the results
 
 Made by `python tools/results_page.py`; do not edit. The tables are in [results](results.md). `$DATA` is the folder of
@@ -389,6 +390,8 @@ def page(
 ) -> str:
     """Return a page: its head, and a part for each recipe."""
     lines = head.splitlines()
+    if head == HEAD and few_photographs(results):
+        lines += ["", FEW]
     for recipe, table in TABLES.items():
         mine = [(path, result) for path, result in results if result["recipe"] == recipe]
         if mine:
@@ -402,37 +405,37 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     style: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "figure.dpi": 130}
     with plt.rc_context(style):
-        figure, axes = plt.subplots(1, len(PLOTTED), figsize=(11, 4), layout="constrained")
+        layout = ConstrainedLayoutEngine(rect=(0.03, 0, 0.97, 1))  # legends would push labels over the edge
+        figure, axes = plt.subplots(1, len(PLOTTED), figsize=(11.5, 4.2), layout=layout)
         for axis, (recipe, name) in zip(axes, PLOTTED.items()):
             table = TABLES[recipe]
             (column,) = (c for c in table.columns if c[0] == name)
             whole = [r for r in results if r[1]["recipe"] == recipe and "photograph" not in r[1]["row"]]
             equal, others = budgets([r for r in whole if name in r[1]["figures"]])
-            title = table.title.partition(" (")[0]
-            for epochs, runs in [*equal.items(), *((None, [run]) for run in by_row(others, table).values())]:
-                title += f", {epochs:.0f} epochs each" if epochs else ""
-                for row, pairs in by_row(runs if epochs else runs[0], table).items():
+            groups = [*equal.values(), *by_row(others, table).values()]
+            for marker, runs in zip("os^" + "." * len(groups), groups):
+                face = {} if runs in equal.values() else {"markerfacecolor": "none", "marker": "o"}
+                for row, pairs in by_row(runs, table).items():
                     values = [run["figures"][name] * column[2] for _, run in pairs]
-                    about = "" if epochs else f", {statistics.mean(run['epochs'] for _, run in pairs):.0f} epochs"
-                    label = table.name(row).partition(" (")[0] + about
-                    face = {} if epochs else {"markerfacecolor": "none"}
-                    axis.plot(pairs[0][1]["parameters"], statistics.mean(values), "o", label=label, **face)
+                    epochs = statistics.mean(run["epochs"] for _, run in pairs)
+                    label = f"{table.name(row).partition(' (')[0]}, {epochs:.0f} epochs"
+                    x = pairs[0][1]["parameters"]
+                    axis.plot(x, statistics.mean(values), **({"marker": marker, "ls": "none", "label": label} | face))
+            title = table.title.partition(" (")[0]
             axis.set(xscale="log", xlim=(2000, 100000), xlabel="parameters", ylabel=column[1], title=title)
             axis.set_xticks([3000, 10000, 30000, 100000], ["3,000", "10,000", "30,000", "100,000"])
             axis.minorticks_off()
             axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         _save(figure, "results_parameters.png")
 
+        points = few_photographs(results)
+        if not points:
+            return
         figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
-        points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        equal, _ = budgets([r for r in results if r[1]["recipe"] == "vessels"])
-        for _, run in next(iter(equal.values()), []):
-            net, _, rest = run["row"].partition(", ")
-            count = int(rest.split()[0]) if "photograph" in rest else 20
-            points[net][count].append(run["figures"]["auc"])
         for net, found in points.items():
             counts = sorted(found)
             label = TABLES["vessels"].name(net)
@@ -442,6 +445,20 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
         axis.minorticks_off()
         axis.legend(fontsize=8, frameon=False)
         _save(figure, "results_photographs.png")
+
+
+def few_photographs(results: Sequence[tuple[Path, Result]]) -> dict[str, dict[int, list[float]]]:
+    """Return AUC by network and number of training photographs, after equal epochs; nothing without few photographs."""
+    equal, _ = budgets([r for r in results if r[1]["recipe"] == "vessels"])
+    for runs in equal.values():
+        points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for _, run in runs:
+            net, _, rest = run["row"].partition(", ")
+            count = int(rest.split()[0]) if "photograph" in rest else 20
+            points[net][count].append(run["figures"]["auc"])
+        if max(len(found) for found in points.values()) > 1:
+            return points
+    return {}
 
 
 def _save(figure: Any, name: str) -> None:
