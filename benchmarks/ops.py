@@ -353,13 +353,13 @@ def main() -> None:
         print(json.dumps(one(arguments.device, *arguments.one)))
         return
     start, before = time.perf_counter(), os.getloadavg()[0]
-    old = set(arguments.parts) == {"terms"}
+    some = arguments.parts if set(arguments.parts) != set(PARTS) else ()
     bench = Bench(arguments.device, 0.1 if arguments.quick else arguments.budget)
     for _ in measure(bench, ["small"] if arguments.quick else arguments.parts):
         note = ops_report.machine(arguments.device, bench.peak, before, time.perf_counter() - start)
         print(note)
         if not arguments.quick:
-            ops_report.write(bench.rows, note, arguments.out, "ops" if arguments.device == "cpu" else "ops_cuda", old)
+            ops_report.write(bench.rows, note, arguments.out, "ops" if arguments.device == "cpu" else "ops_cuda", some)
 
 
 if __name__ == "__main__":

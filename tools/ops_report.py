@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ import torch
 Row = dict[str, str]
 FIELDS = ["part", "operator", "signal", "kernel", "version", "pass", "ms", "gop_s", "of_peak", "peak_mb", "of_signal"]
 FIELDS += ["load"]
+KEY = FIELDS[:6]
+"""What tells rows apart."""
 MEANING = """\
 `ms`: median over alternating calls. `gop_s`, `of_peak`: 1e9 additions and maxima per second of the morphological
 convolution, and share of the peak. `peak_mb`, `of_signal`: memory of a call beyond its inputs, in MB and in sizes of
@@ -60,14 +63,22 @@ LATER = " Measured at another time, part "
 """Between the notes of both measurements."""
 
 
-def write(rows: list[dict], note: str, folder: Path, stem: str, keep: bool = False) -> None:
-    """CSV, table and plot; if ``keep``, with the rows of other parts that are there and with their note."""
+def write(rows: list[dict], note: str, folder: Path, stem: str, parts: Sequence[str] = ()) -> None:
+    """CSV, table and plot; with ``parts``, all that was measured, rows and notes of an earlier run stay."""
     folder.mkdir(parents=True, exist_ok=True)
-    if keep and (folder / f"{stem}.csv").exists():
-        new = {row["part"] for row in rows}
-        rows = [row for row in read(folder / f"{stem}.csv") if row["part"] not in new] + rows
-        first = (folder / f"{stem}.md").read_text().splitlines()[2].partition(LATER)[0]
-        note = f"{first}{LATER}{', '.join(sorted(new))}: {note}"
+    if parts and (folder / f"{stem}.csv").exists():
+        earlier = {tuple(row[f] for f in KEY): row for row in read(folder / f"{stem}.csv")}
+        for row in rows:
+            key = tuple(str(row[f] or "") for f in KEY)
+            earlier[key] = {
+                **dict.fromkeys(FIELDS, ""),
+                **earlier.get(key, {}),
+                **{k: v for k, v in row.items() if v not in ("", None)},
+            }
+        rows = list(earlier.values())
+        label = f"{', '.join(parts)}: "
+        first, *later = (folder / f"{stem}.md").read_text().splitlines()[2].split(LATER)
+        note = LATER.join([first, *(text for text in later if not text.startswith(label)), label + note])
     with (folder / f"{stem}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
