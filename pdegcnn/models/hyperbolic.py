@@ -240,9 +240,8 @@ def hyperbolic_segmenter(
 ) -> HyperbolicNetwork:
     """Build a fully hyperbolic U shape without concatenation: ``[B,in_channels,*space] -> [B,classes,*space]``.
 
-    Haar coarsenings and their inverses are in one reversible stack, so no state in between is stored. Arguments and
-    errors are as in :func:`hyperbolic_classifier`; ``classes=1`` is a regression, such as depth. Source: arXiv
-    1905.10484, section 4.
+    Haar coarsenings and their inverses are in one reversible stack, so no state in between is stored. Errors are as in
+    :func:`hyperbolic_classifier`; ``classes=1`` is a regression, such as depth. Source: arXiv 1905.10484, section 4.
 
     Args:
         in_channels: channels of the input.
