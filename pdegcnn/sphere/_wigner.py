@@ -58,10 +58,10 @@ def _generators(degree: int) -> Array:
 
 @constant
 def _tilt_table(degree: int) -> Array:
-    """Return coefficients [2l+1, 2, l+1, 2l+1] of J Z(b) J^T in cos(kb), k = 0..l, and sin(kb), k = 1..l.
+    """Return coefficients [2l+1, l+1, 2l+1, 2] of J Z(b) J^T in cos(kb), k = 0..l, and sin(kb), k = 1..l.
 
-    A rotation about y does not mix cosine and sine harmonics: the two blocks at (|i|, |j|), with columns j = -l..l
-    and the signs that `euler_matrix` needs.
+    A rotation about y does not mix cosine and sine harmonics: the two blocks (last axis) at (|i|, |j|), with columns
+    j = -l..l and the signs that `euler_matrix` needs.
     """
     turn, size = _quarter_turn(degree), degree + 1
     out = np.zeros((2 * degree + 1, 2, size, 2 * degree + 1))
@@ -75,7 +75,7 @@ def _tilt_table(degree: int) -> Array:
             out[row, 0], out[row, 1] = cosine[:, columns], sine[:, columns]
     out[:, 1, 0], out[:, 1, :, degree] = 0.0, 0.0
     out[:, 0, :, :degree] *= -1  # turning about the pole by c takes columns j < 0 of this block with -sin |j|c
-    return out
+    return np.ascontiguousarray(np.moveaxis(out, 1, 3))
 
 
 @constant
@@ -88,9 +88,19 @@ def _phases(degree: int) -> Array:
 
 @constant
 def _picked(degree: int) -> np.ndarray:
-    """Return which of these [2, 2l+1] the columns j take: for j < 0 sin in the cosine block, cos in the sine block."""
+    """Return which of these the columns j of both blocks take, [2 (2l+1)], for j < 0 sin |j|c and cos jc in turn.
+
+    For j > 0 they take cos jc and sin jc.
+    """
     j = np.arange(-degree, degree + 1)
-    return np.stack([np.where(j < 0, degree - j, j), np.where(j < 0, -j, degree + j)])
+    return np.stack([np.where(j < 0, degree - j, j), np.where(j < 0, -j, degree + j)], -1).reshape(-1)
+
+
+@constant
+def _entries(degree: int) -> np.ndarray:
+    """Return where the entries (i, j) of D lie in [l+1, 2l+1, 2], [(2l+1)^2]: at |i|, j, and last for i < 0."""
+    i, j = np.arange(-degree, degree + 1)[:, None], np.arange(2 * degree + 1)
+    return (2 * (abs(i) * len(j) + j) + (i < 0)).reshape(-1)
 
 
 def turn_about_pole(c: Tensor, angle: Tensor) -> Tensor:
@@ -128,15 +138,17 @@ def euler_matrix(degree: int, a: Tensor, b: Tensor, c: Tensor, dtype: torch.dtyp
         rows = torch.eye(2 * degree + 1, dtype=torch.float64, device=b.device)
         return apply_rotation(rows, (a[..., None], b[..., None], c[..., None])).mT.to(dtype)
     (orders, shift), picked = _phases(degree, b.device), _picked(degree, b.device)
-    turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub(shift).cos().to(dtype)
+    work = torch.float64 if dtype == torch.float64 else torch.float32
+    turns = torch.stack([b, c, a], -1)[..., None].mul(orders).sub(shift).cos().to(work)
     around_b, around_c, around_a = turns.unbind(-2)
-    table = _tilt_table(degree, b.device).to(dtype)
-    tilt = (around_b @ table.flatten(1)).unflatten(-1, table.shape[1:])
-    cosine, sine = (tilt * around_c[..., picked][..., None, :]).unbind(-3)
-    cos, sin = around_a[..., : degree + 1, None], around_a[..., degree:, None]
-    upper = torch.addcmul(sin[..., 1:, :] * cosine[..., 1:, :], cos[..., 1:, :], sine[..., 1:, :])
-    lower = torch.addcmul(cos * cosine, -sin, sine)  # the sine block has no row 0: its factor does not matter
-    return torch.cat([upper.flip(-2), lower], -2)
+    tilt = around_b @ _tilt_table(degree, b.device).to(work).flatten(1)
+    blocks = tilt.unflatten(-1, (degree + 1, -1)) * around_c.index_select(-1, picked)[..., None, :]
+    # Rows i and -i are real and imaginary part of (cosine + i sine block) exp(i |i|a); the sine block has no row 0, so
+    # the imaginary factor there does not matter.
+    turn = torch.complex(around_a[..., : degree + 1], around_a[..., degree:])[..., None]
+    rows = torch.view_as_real(torch.view_as_complex(blocks.unflatten(-1, (-1, 2))) * turn)
+    entries = rows.flatten(-3).index_select(-1, _entries(degree, b.device))
+    return entries.unflatten(-1, (2 * degree + 1, -1)).to(dtype)
 
 
 class _Matrix(torch.autograd.Function):
