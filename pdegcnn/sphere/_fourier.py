@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pdegcnn import _fft, _transforms
+from pdegcnn import _fft
 from pdegcnn.sphere.grid import SphereGrid
 
 
-class _RingAnalysis(torch.autograd.Function):
-    """rfft of the last axis, first ``size`` orders. PyTorch's own backward runs a complex transform of full length."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(f: Tensor, size: int) -> Tensor:
-        return _fft.apply(torch.fft.rfft, f)[..., :size]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
-        ctx.count = inputs[0].shape[-1]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        order = torch.arange(grads[0].shape[-1], device=grads[0].device)
-        half = torch.where(order > 0, 0.5, 1.0).to(grads[0].real.dtype)
-        return _fft.apply(torch.fft.irfft, grads[0] * half, n=ctx.count, norm="forward"), None
-
-
 def real_analysis(f: Tensor, grid: SphereGrid, size: int) -> Tensor:
-    """Return sum_j f_j e^{-i m phi_j} along every ring of real f [..., *shape], for m = 0..size-1.
+    """Return sum_j f_j e^{-i m phi_j} along every ring of real f [..., *shape], for m = 0..size-1 at least.
 
-    The result is [..., nlat, size].
+    The result is [..., nlat, orders].
     """
     if len(grid.shape) == 2:
-        forward_mode = _transforms.in_forward_mode()  # torch's own transform is as fast for these
-        return (_RingAnalysis.forward if forward_mode else _RingAnalysis.apply)(f, size)  # type: ignore[return-value]
+        return _fft.apply(torch.fft.rfft, f)
     return _ragged_analysis(f, grid, size, False)[0]
 
 
@@ -79,10 +57,11 @@ def _ragged_analysis(f: Tensor, grid: SphereGrid, size: int, both: bool) -> list
     """Analyse rings with their periodic spectrum beyond their length: the exact transpose of the synthesis."""
     runs, signs = _runs(grid), ([], [])
     for (length, number), part in zip(runs, f.split([length * number for length, number in runs], -1)):
-        waves = _fft.apply(torch.fft.fft, part.unflatten(-1, (number, length)))
+        waves = _fft.apply(torch.fft.fft, part.reshape(*part.shape[:-1], number, length))
         for sign in range(1 + both):
             line = torch.cat([waves[..., :1], waves[..., 1:].flip(-1)], -1) if sign else waves
-            signs[sign].append((torch.cat([line] * -(-size // length), -1) if length < size else line)[..., :size])
+            wrapped = torch.cat([line] * -(-size // length), -1) if length < size else line
+            signs[sign].append(wrapped.narrow(-1, 0, size))
     return [torch.cat(lines, -2) for lines in signs if lines]
 
 
@@ -93,11 +72,13 @@ def _ragged_synthesis(plus: Tensor, minus: Tensor | None, grid: SphereGrid) -> T
     for length, number in runs:
         wraps = -(-size // length)
         room = (0, wraps * length - size)
-        spectrum = pad(plus[..., start : start + number, :], room).unflatten(-1, (wraps, length)).sum(-2)
+        part = pad(plus.narrow(-2, start, number), room)
+        spectrum = part.reshape(*part.shape[:-1], wraps, length).sum(-2)
         if minus is not None:
-            part = pad(minus[..., start : start + number, 1:], (1, room[1]))
-            back = part.unflatten(-1, (wraps, length)).sum(-2)
+            part = pad(minus.narrow(-2, start, number)[..., 1:], (1, room[1]))
+            back = part.reshape(*part.shape[:-1], wraps, length).sum(-2)
             spectrum = spectrum + torch.cat([back[..., :1], back[..., 1:].flip(-1)], -1)
-        lines.append(_fft.apply(torch.fft.ifft, spectrum, norm="forward").flatten(-2))
+        line = _fft.apply(torch.fft.ifft, spectrum, norm="forward")
+        lines.append(line.reshape(*line.shape[:-2], number * length))
         start += number
     return torch.cat(lines, -1)

@@ -14,10 +14,13 @@ from torch.nn.functional import pad
 from pdegcnn import _checks
 from pdegcnn.sphere._fourier import real_analysis, real_synthesis
 from pdegcnn.sphere._legendre import Array
-from pdegcnn.sphere._tables import TableModule, analysis_table, synthesis_table
+from pdegcnn.sphere._tables import analysis_table, synthesis_table
+from pdegcnn.sphere._transform import Transform
 from pdegcnn.sphere.grid import SphereGrid
 
 NORMS = ("orthonormal", "4pi", "schmidt", "e3nn")
+NEGLIGIBLE = 1e-20
+"""Orthonormal harmonics below this size on a ring are left out: float64 loses them beside others."""
 
 
 def _coefficient_scale(norm: str, lmax: int) -> Array:
@@ -31,7 +34,7 @@ def _coefficient_scale(norm: str, lmax: int) -> Array:
     return one * (1 - 2 * (order % 2)) if norm == "e3nn" else one
 
 
-class _Transform(TableModule):
+class _Transform(Transform):
     """Per block of orders two matrices [m, row, ring] over the northern rings: degrees first + 2 row (+ 1)."""
 
     inverse = False
@@ -47,7 +50,16 @@ class _Transform(TableModule):
     ) -> None:
         super().__init__(grid, lmax)
         self.norm = _checks.choice("norm", norm, NORMS)
+        self._skipped = [self._polar(orders) for orders in self._orders()]
         self._build(torch.empty(0, device=device, dtype=dtype or torch.get_default_dtype()))
+
+    def _polar(self, orders: range) -> int:
+        """Return how many rings next to each pole hold negligible harmonics of these orders only."""
+        if not self.inverse and self.grid.degree < self.lmax + self.grid.band:
+            return 0  # interpolation along meridians spreads the weights
+        half = (len(self.grid.theta) + 1) // 2
+        largest = abs(synthesis_table(self.grid, self.lmax, orders[:1], rings=half)).max((0, 1))
+        return int((np.maximum.accumulate(largest) < NEGLIGIBLE).sum())
 
     def _block(self, orders: range) -> Array:
         nlat = len(self.grid.theta)
@@ -64,11 +76,76 @@ class _Transform(TableModule):
         half, found = (len(self.grid.theta) + 1) // 2, []
         whole = lru_cache(maxsize=1)(self._block)
         for block, orders in enumerate(self._orders()):
+            skip = self._skipped[block]
             for parity, name in enumerate(("even", "odd")):
                 count = (self.lmax + 2 - orders.start - parity) // 2
-                make = lambda orders=orders, parity=parity: whole(orders)[:, parity::2]  # noqa: E731
-                found.append((f"{name}{block}", (len(orders), count, half), make))
+                make = lambda orders=orders, parity=parity, skip=skip: whole(orders)[:, parity::2, skip:]  # noqa: E731
+                found.append((f"{name}{block}", (len(orders), count, half - skip), make))
         return [*found, ("sign", (self.lmax + 1, 1, 1), lambda: (-1.0) ** np.arange(self.lmax + 1)[:, None, None])]
+
+    def _analyse(self, f: Tensor, adjoint: bool) -> Tensor:
+        """Return coefficients [m, l, batch] of signals [batch, *grid.shape]; see :class:`Transform`.
+
+        Block by block of orders, so that what is computed in between stays in the processor's cache.
+        """
+        size, nlat, columns = self.lmax + 1, len(self.grid.theta), []
+        half, waves = (nlat + 1) // 2, real_analysis(f, self.grid, size)
+        for block, orders in enumerate(self._orders()):
+            skip = self._skipped[block]
+            part = waves.narrow(1, skip, nlat - 2 * skip).narrow(2, orders.start, len(orders))
+            part = part.permute(2, 1, 0).contiguous()
+            rings = torch.view_as_real(part).reshape(*part.shape[:2], -1)  # [m, ring, batch and re/im]
+            north, south = rings.narrow(1, 0, half - skip), rings.narrow(1, nlat // 2 - skip, half - skip).flip(1)
+            sign = self.get_buffer("sign")[orders.start : orders.stop]
+            if adjoint:
+                weight = self._weights(orders, skip, 2.0)
+                north, sign = north * weight, sign * weight
+            # (l, m) has parity (-1)^(l+m) under reflection in the equator: even degrees see north + (-1)^m south.
+            even = self.get_buffer(f"even{block}") @ torch.addcmul(north, south, sign)
+            odd = self.get_buffer(f"odd{block}") @ torch.addcmul(north, south, -sign)
+            missing = even.shape[1] - odd.shape[1]
+            pair = torch.stack([even, pad(odd, (0, 0, 0, 1)) if missing else odd], 2)
+            pair = pair.reshape(len(orders), -1, rings.shape[2])
+            if orders.start or missing:
+                pair = pad(pair, (0, 0, orders.start, -missing))
+            columns.append(torch.view_as_complex(pair.reshape(len(orders), size, -1, 2)))
+        # Joined as complex numbers: a view of real memory could not enter a compiled graph.
+        return torch.cat(columns)
+
+    def _synthesise(self, c: Tensor, adjoint: bool) -> Tensor:
+        """Return signals [batch, *grid.shape] of coefficients [m, l, batch]; see :class:`Transform`."""
+        size, nlat, lines = self.lmax + 1, len(self.grid.theta), []
+        packed = torch.view_as_real(c.resolve_conj().contiguous()).reshape(size, size, -1)
+        for block, orders in enumerate(self._orders()):
+            rows = packed.narrow(0, orders.start, len(orders)).narrow(1, orders.start, size - orders.start)
+            north = self.get_buffer(f"even{block}").mT @ rows[:, ::2]
+            mirror = self.get_buffer(f"odd{block}").mT @ rows[:, 1::2]
+            sign = self.get_buffer("sign")[orders.start : orders.stop]
+            north, south, skip = north + mirror, north - mirror, self._skipped[block]
+            south = south.narrow(1, 0, nlat // 2 - skip)
+            if adjoint:
+                weight = self._weights(orders, skip, 0.5)
+                north, sign = north * weight, sign * weight[:, : south.shape[1]]
+            pole = north.new_zeros(north.shape[0], skip, north.shape[2])
+            rings = torch.cat([pole, north, (south * sign).flip(1), pole], 1).reshape(len(orders), nlat, -1, 2)
+            lines.append(torch.view_as_complex(rings).permute(2, 1, 0))
+        if len(self.grid.shape) == 2:  # the layout that the ring transform expects
+            lines.append(lines[0].new_zeros(*lines[0].shape[:2], self.grid.nlon // 2 + 1 - size))
+        return real_synthesis(torch.cat(lines, 2), self.grid).contiguous()
+
+    def _weights(self, orders: range, skip: int, value: float) -> Tensor:
+        """Return what a transpose is multiplied by, [m, ring, 1]: ``value`` for orders m > 0, which stand for two.
+
+        Its inverse for a northern ring on the equator, which folds onto itself.
+        """
+        nlat = len(self.grid.theta)
+        rings = (nlat + 1) // 2 - skip if nlat % 2 else 1
+        weights = self.get_buffer("sign").new_full((len(orders), rings, 1), value)
+        if not orders.start:
+            weights[0] = 1
+        if nlat % 2:
+            weights[:, -1] /= value
+        return weights
 
     def extra_repr(self) -> str:
         """Return the grid, band and normalisation."""
@@ -118,22 +195,9 @@ class RealSHT(_Transform):
             Complex coefficients at (l, m >= 0); those of negative orders follow because the signal is real.
         """
         f = self._signal("f", f, self.grid.shape)
-        half, size, batch = (len(self.grid.theta) + 1) // 2, self.lmax + 1, f.shape[: -len(self.grid.shape)]
-        waves = real_analysis(f.reshape(-1, *self.grid.shape), self.grid, size).permute(2, 1, 0).contiguous()
-        rings = torch.view_as_real(waves).flatten(2)  # [m, ring, batch and re/im]
-        north, south, sign = rings[:, :half], rings[:, -half:].flip(1), self.get_buffer("sign")
-        # (l, m) has parity (-1)^(l+m) under reflection in the equator: even degrees see north + (-1)^m south.
-        even, odd = torch.addcmul(north, south, sign), torch.addcmul(north, south, -sign)
-        columns, sizes = [], [len(orders) for orders in self._orders()]
-        for block, parts in enumerate(zip(even.split(sizes), odd.split(sizes))):
-            rows = [self.get_buffer(f"{name}{block}") @ part for name, part in zip(("even", "odd"), parts)]
-            missing = rows[0].shape[1] - rows[1].shape[1]
-            rows[1] = pad(rows[1], (0, 0, 0, 1)) if missing else rows[1]
-            pair = torch.stack(rows, 2).flatten(1, 2)
-            pair = pad(pair, (0, 0, size + missing - pair.shape[1], -missing))
-            columns.append(torch.view_as_complex(pair.unflatten(2, (-1, 2))))
-        # Joined as complex numbers: a view of real memory could not enter a compiled graph.
-        return torch.cat(columns).permute(2, 1, 0).reshape(*batch, size, size)
+        size, batch = self.lmax + 1, f.shape[: -len(self.grid.shape)]
+        c = self._analysis(f.reshape(-1, *self.grid.shape))
+        return c.permute(2, 1, 0).reshape(*batch, size, size)
 
 
 class InverseRealSHT(_Transform):
@@ -160,22 +224,7 @@ class InverseRealSHT(_Transform):
         Args:
             c: complex, at (l, m >= 0); entries with m > l are ignored.
         """
-        size, nlat = self.lmax + 1, len(self.grid.theta)
+        size = self.lmax + 1
         c = self._complex("c", c, (size, size), "indexed (l, m)")
-        packed = torch.view_as_real(c.reshape(-1, size, size).permute(2, 1, 0).contiguous()).flatten(2)
-        even, odd, blocks = [], [], self._orders()
-        for block, rows in enumerate(packed.split([len(orders) for orders in blocks])):
-            pair = pad(rows, (0, 0, -blocks[block].start, (size - blocks[block].start) % 2)).unflatten(1, (-1, 2))
-            upper, lower = pair.unbind(2)
-            table, other = self.get_buffer(f"even{block}"), self.get_buffer(f"odd{block}")
-            even.append(table.mT @ upper)
-            odd.append(other.mT @ lower[:, : other.shape[1]])
-        orders = (
-            self.grid.nlon // 2 + 1 if len(self.grid.shape) == 2 else size
-        )  # the layout that the ring transform expects
-        beyond = packed.new_zeros(orders - size, *even[0].shape[1:])
-        north, sign = torch.cat([*even, beyond]), pad(self.get_buffer("sign"), (0, 0, 0, 0, 0, len(beyond)))
-        mirror = torch.cat([*odd, beyond])
-        south = ((north - mirror) * sign)[:, : nlat // 2].flip(1)
-        rings = torch.view_as_complex(torch.cat([north + mirror, south], 1).unflatten(2, (-1, 2)))
-        return real_synthesis(rings.permute(2, 1, 0), self.grid).reshape(*c.shape[:-2], *self.grid.shape)
+        f = self._synthesis(c.reshape(-1, size, size).permute(2, 1, 0))
+        return f.reshape(*c.shape[:-2], *self.grid.shape)

@@ -12,13 +12,14 @@ from torch.nn.functional import pad
 from pdegcnn import _checks
 from pdegcnn.sphere._fourier import real_analysis, real_synthesis
 from pdegcnn.sphere._legendre import Array
-from pdegcnn.sphere._tables import TableModule, analysis_table, synthesis_table
+from pdegcnn.sphere._tables import analysis_table, synthesis_table
+from pdegcnn.sphere._transform import Transform
 from pdegcnn.sphere.grid import SphereGrid
 
 _BLOCK = 16
 
 
-class _FibreTransform(TableModule):
+class _FibreTransform(Transform):
     """Tables [m, n, l, ring] of d^l_mn per block of orders m >= 0, for all n = -nmax..nmax."""
 
     inverse = False
@@ -71,14 +72,48 @@ class _FibreTransform(TableModule):
             for block, orders in enumerate(self._orders(_BLOCK))
         ]
 
-    def _turn(self, sign: int, x: Tensor) -> Tensor:
-        """Return the product of ``x``, complex [m, k, N] (or [m, n, N] for sign +1), with ``exp(sign i n gamma_k)``.
+    def _turns(self, sign: int, orders: range, weight: float) -> Tensor:
+        """Return ``exp(sign i n gamma_k)``, complex [m, n, k], times ``weight`` for orders m > 0.
 
-        For short fibres that is faster than an FFT. As a batched product it can be traced with any batch.
+        For short fibres a product with it is faster than an FFT. As a batched product it can be traced with any batch.
         """
         cosine, sine = self.get_buffer("turns")
         turns = torch.complex(cosine, sign * sine)
-        return torch.bmm((turns.mT if sign > 0 else turns).expand(x.shape[0], -1, -1), x)
+        if weight == 1:
+            return turns.expand(len(orders), -1, -1)
+        weights = [weight if m else 1.0 for m in orders]
+        return turns * torch.tensor(weights, dtype=cosine.dtype, device=cosine.device)[:, None, None]
+
+    def _analyse(self, f: Tensor, adjoint: bool) -> Tensor:
+        """Return coefficients [m, n, l, batch] of signals [batch, fibre, *grid.shape]; see :class:`Transform`.
+
+        Block by block of orders, so that what is computed in between stays in the processor's cache.
+        """
+        waves, nlat, count = real_analysis(f, self.grid, self.lmax + 1), len(self.grid.theta), 2 * self.nmax + 1
+        columns: list[Tensor] = []
+        for block, orders in enumerate(self._orders(_BLOCK)):
+            part = waves.narrow(3, orders.start, len(orders)).permute(3, 1, 2, 0)
+            turns = self._turns(-1, orders, 2.0 if adjoint else 1.0)
+            turned = torch.bmm(turns, part.reshape(len(orders), self.fibre, -1))
+            rings = torch.view_as_real(turned).reshape(len(orders), count, nlat, -1)
+            rows, first = self.get_buffer(f"table{block}") @ rings, orders.start
+            rows = pad(rows, (0, 0, first, 0)) if first else rows
+            columns.append(torch.view_as_complex(rows.reshape(*rows.shape[:3], -1, 2)))
+        return torch.cat(columns) if len(columns) > 1 else columns[0]
+
+    def _synthesise(self, c: Tensor, adjoint: bool) -> Tensor:
+        """Return signals [batch, fibre, *grid.shape] of coefficients [m, n, l, batch]; see :class:`Transform`."""
+        packed = torch.view_as_real(c.resolve_conj().contiguous())
+        packed, nlat, lines = packed.reshape(*c.shape[:3], -1), len(self.grid.theta), []
+        for block, orders in enumerate(self._orders(_BLOCK)):
+            part = packed.narrow(0, orders.start, len(orders)).narrow(2, orders.start, self.lmax + 1 - orders.start)
+            rings = self.get_buffer(f"table{block}").mT @ part  # [m, n, ring, batch and re/im]
+            waves = torch.view_as_complex(rings.reshape(len(orders), 2 * self.nmax + 1, -1, 2))
+            turned = torch.bmm(self._turns(+1, orders, 0.5 if adjoint else 1.0).mT, waves)
+            lines.append(turned.reshape(len(orders), self.fibre, nlat, -1).permute(3, 1, 2, 0))
+        if len(self.grid.shape) == 2:  # the layout that the ring transform expects
+            lines.append(lines[0].new_zeros(*lines[0].shape[:3], self.grid.nlon // 2 - self.lmax))
+        return real_synthesis(torch.cat(lines, 3), self.grid).contiguous()
 
     def extra_repr(self) -> str:
         """Return the grid, the fibre and the bands."""
@@ -129,17 +164,9 @@ class SO3FFT(_FibreTransform):
             f: real; the fibre, then rings from north to south, then longitudes.
         """
         f = self._signal("f", f, (self.fibre, *self.grid.shape))
-        size, count, nlat = self.lmax + 1, 2 * self.nmax + 1, len(self.grid.theta)
-        batch = f.shape[: -1 - len(self.grid.shape)]
-        waves = real_analysis(f.reshape(-1, self.fibre, *self.grid.shape), self.grid, size)
-        turned = self._turn(-1, waves.permute(3, 1, 2, 0).flatten(2))
-        columns = torch.view_as_real(turned).reshape(size, count, nlat, -1)
-        rows, blocks = [], self._orders(_BLOCK)
-        for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
-            out, first = self.get_buffer(f"table{block}") @ part, blocks[block].start
-            rows.append(torch.view_as_complex((pad(out, (0, 0, first, 0)) if first else out).unflatten(3, (-1, 2))))
-        W = torch.cat(rows) if len(rows) > 1 else rows[0]  # noqa: N806
-        return W.permute(3, 2, 0, 1).reshape(*batch, size, size, count)
+        size, batch = self.lmax + 1, f.shape[: -1 - len(self.grid.shape)]
+        W = self._analysis(f.reshape(-1, self.fibre, *self.grid.shape))  # noqa: N806
+        return W.permute(3, 2, 0, 1).reshape(*batch, size, size, 2 * self.nmax + 1)
 
 
 class InverseSO3FFT(_FibreTransform):
@@ -170,12 +197,5 @@ class InverseSO3FFT(_FibreTransform):
         """
         size, count = self.lmax + 1, 2 * self.nmax + 1
         W = self._complex("W", W, (size, size, count), "indexed (l, m, n)")  # noqa: N806
-        packed = W.reshape(-1, size, size, count).permute(2, 3, 1, 0).contiguous()
-        columns = torch.view_as_real(packed).flatten(3)
-        rings, blocks = [], self._orders(_BLOCK)
-        for block, part in enumerate(columns.split([len(orders) for orders in blocks])):
-            rings.append(self.get_buffer(f"table{block}").mT @ part[:, :, blocks[block].start :])
-        waves = torch.cat(rings) if len(rings) > 1 else rings[0]  # [m, n, ring, batch and re/im]
-        turned = self._turn(+1, torch.view_as_complex(waves.unflatten(3, (-1, 2))).flatten(2))
-        turned = turned.unflatten(2, (waves.shape[2], -1)).permute(3, 1, 2, 0)
-        return real_synthesis(turned, self.grid).reshape(*W.shape[:-3], self.fibre, *self.grid.shape)
+        f = self._synthesis(W.reshape(-1, size, size, count).permute(2, 3, 1, 0))
+        return f.reshape(*W.shape[:-3], self.fibre, *self.grid.shape)
