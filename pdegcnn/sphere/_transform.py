@@ -28,15 +28,20 @@ class Transform(TableModule):
 
     def _analysis(self, f: Tensor) -> Tensor:
         """Return coefficients ``[m, ..., batch]`` of signals, with gradients of every kind."""
-        if _transforms.in_forward_mode():
+        if _plain():
             return self._analyse(f, False)
         return cast("Tensor", _Analysis.apply(f, self, False))  # pyright: ignore[reportUnknownMemberType]
 
     def _synthesis(self, c: Tensor) -> Tensor:
         """Return signals of coefficients, with gradients of every kind."""
-        if _transforms.in_forward_mode():
+        if _plain():
             return self._synthesise(c, False)
         return cast("Tensor", _Synthesis.apply(c, self, False))  # pyright: ignore[reportUnknownMemberType]
+
+
+def _plain() -> bool:
+    """Return whether torch has to differentiate the steps itself: in forward mode, and where torch.jit.trace records."""
+    return _transforms.in_forward_mode() or _transforms.is_tracing()
 
 
 class _Analysis(Function):

@@ -105,7 +105,7 @@ class _Transform(Transform):
             odd = self.get_buffer(f"odd{block}") @ torch.addcmul(north, south, -sign)
             missing = even.shape[1] - odd.shape[1]
             pair = torch.stack([even, pad(odd, (0, 0, 0, 1)) if missing else odd], 2)
-            pair = pair.reshape(len(orders), -1, rings.shape[2])
+            pair = pair.reshape(len(orders), 2 * even.shape[1], rings.shape[2])
             if orders.start or missing:
                 pair = pad(pair, (0, 0, orders.start, -missing))
             columns.append(torch.view_as_complex(pair.reshape(len(orders), size, -1, 2)))
