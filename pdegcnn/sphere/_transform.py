@@ -40,7 +40,7 @@ class Transform(TableModule):
 
 
 def _plain() -> bool:
-    """Return whether torch has to differentiate the steps itself: in forward mode, and where torch.jit.trace records."""
+    """Return whether torch differentiates the steps itself: in forward mode, and where torch.jit.trace records."""
     return _transforms.in_forward_mode() or _transforms.is_tracing()
 
 
