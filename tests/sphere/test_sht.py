@@ -122,3 +122,31 @@ def test_fewer_coefficients_are_those_of_the_full_transform(grid: SphereGrid) ->
     for lmax in (0, 3, grid.band):
         part = RealSHT(grid, lmax=lmax, dtype=torch.float64)(signal)
         torch.testing.assert_close(part, whole[:, : lmax + 1, : lmax + 1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        SphereGrid.gauss_legendre(65),
+        SphereGrid.equiangular(7, "full_band"),
+        SphereGrid.reduced_gauss(9),
+        SphereGrid.clenshaw_curtis(7, 12),
+    ],
+)
+def test_gradients_are_the_transposes(grid):
+    """The gradient of a linear map is its transpose: <A f, c> = <f, A^T c>, and that of the transpose the map again."""
+    analysis, synthesis = RealSHT(grid, dtype=torch.float64), InverseRealSHT(grid, dtype=torch.float64)
+    f = torch.randn(2, *grid.shape, dtype=torch.float64)
+    c = analysis(torch.randn_like(f))
+    for transform, at, along in ((analysis, f, c), (synthesis, c, f)):
+        x = torch.zeros_like(at).requires_grad_()
+        weight = along.clone().requires_grad_()
+        (back,) = torch.autograd.grad(transform(x), x, weight, create_graph=True)
+        torch.testing.assert_close(inner(back, at), inner(along, transform(at)), rtol=1e-12, atol=1e-12)
+        (again,) = torch.autograd.grad(back, weight, at)
+        torch.testing.assert_close(again, transform(at), rtol=1e-12, atol=1e-12)
+
+
+def inner(a, b):
+    """Return the real scalar product."""
+    return (a.conj() * b).real.sum()
