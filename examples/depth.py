@@ -30,6 +30,8 @@ from pdegcnn_examples.training.programs import Programs, save_picture, trained
 
 OWN: dict[str, dict[str, Any]] = {name: {"rate": 0.005} for name in NETS}
 """Settings of each network; all else is shared."""
+TITLES = {"unet": "U-Net"}
+"""Names of networks in pictures, where they differ."""
 SIZE, COUNTS = (48, 64), (400, 100, 100)
 """Height and width of the rooms, and how many there are to train on, to choose by and to test on."""
 
@@ -148,7 +150,7 @@ def picture(chosen: argparse.Namespace) -> None:
     images, depths = list(shown.images), list(shown.depths)
     if photograph is not None:
         images, depths = [*images, photograph.images[0]], [*depths, photograph.depths[0]]
-    figure = depth_pictures(images, depths, found)
+    figure = depth_pictures(images, depths, {TITLES.get(net, net): maps for net, maps in found.items()})
     save_picture(figure, chosen.picture)
 
 

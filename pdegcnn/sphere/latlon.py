@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ def regrid(
     Args:
         values: ``[..., nlat, nlon]``, real; integers are interpolated as floats. NaN marks a missing value.
         latitudes: ``[nlat]`` degrees, ascending or descending, in [-90, 90]. Beyond the last latitude its values are
-            repeated.
+            repeated. Latitudes that look like radians cause a warning.
         longitudes: ``[nlon]`` degrees, evenly spaced eastwards once around, from any origin. A last meridian that
             repeats the first is left out.
         grid: any grid, for example ``SphereGrid.gauss_legendre(64)``.
@@ -239,6 +240,12 @@ def _check_field(values: Any, rings: Array, around: Array, names: Sequence[str])
     if not ((steps > 0).all() or (steps < 0).all()) or not np.abs(rings).max() <= 90.001:
         got = f"{rings[:3].tolist()} ... {float(rings[-1])}"
         raise ValueError(f"{names[1]}: expected monotonic latitudes in [-90, 90] degrees, got {got}")
+    if min(rings.max(), -rings.min()) > 1 and max(rings.max(), -rings.min()) < 1.571:
+        warnings.warn(
+            f"{names[1]}: expected degrees, got {float(rings[0]):.4g} ... {float(rings[-1]):.4g}, which may be "
+            "radians; torch.rad2deg converts them",
+            stacklevel=3,
+        )
     away = (around - around[0] - np.arange(count) * (360 / count) + 180) % 360 - 180
     if not (np.abs(away) <= 36 / count).all():
         got = f"{around[:3].tolist()} ... {float(around[-1])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -126,3 +127,14 @@ def test_the_mean_by_area() -> None:
     assert area_mean(z, grid, mask=torch.zeros_like(mask)).isnan()
     large = torch.full((9, 16), 6e4)  # its sum exceeds what halves hold
     assert area_mean(large.half(), grid) == area_mean(large.half(), grid, mask=mask) == large.half()[0, 0]
+
+
+def test_latitudes_in_radians_cause_a_warning() -> None:
+    values, lat, lon = field()
+    with pytest.warns(UserWarning, match="latitudes: expected degrees, got 1.571 ... -1.571, which may be radians"):
+        regrid(values, lat.deg2rad(), lon, GRID)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        regrid(values, lat, lon, GRID)
+        regrid(values, lat / 100, lon, GRID)  # a strip around the equator
+        regrid(values, lat / 20, lon, GRID)
