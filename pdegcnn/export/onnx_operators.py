@@ -47,14 +47,11 @@ def can_win(signal: FLOAT[...], kernel: FLOAT[...]) -> FLOAT[...]:
 
 
 @script(default_opset=op)
-def best_taps(
-    field: FLOAT[...], kernel: FLOAT[...], live: FLOAT[...], size: INT64[3], number: INT64[3], each: INT64[3]
-) -> FLOAT[...]:
-    """Take the maximum over ``live`` taps [C, taps] of ``field`` [B,C,Or+,H,W] minus ``kernel`` [C,Or',KO,KH,KW].
+def blocks_of(field: FLOAT[...], kernel: FLOAT[...], size: INT64[3], number: INT64[3], each: INT64[3]) -> FLOAT[...]:
+    """Cut ``field`` [B,C,Or+,H,W] into blocks [N, channels, Or+, images, rows, W+] and what their outputs read around.
 
-    ``field`` reaches beyond the signal, of ``size`` [3] (orientations, height, width), by the half of the kernel's
-    orientations. It is cut into blocks: ``number`` says how many parts the rows, the images and the channels make, and
-    ``each`` how many of them are in a part.
+    ``size`` [3] is that of the signal (orientations, height, width). ``number`` says how many parts the rows, the
+    images and the channels make, and ``each`` how many of them are in a part.
     """
     none = op.Constant(value_ints=[0])
     one = op.Constant(value_ints=[1])
@@ -62,27 +59,47 @@ def best_taps(
     reach = op.Shape(kernel, start=2)
     tall = op.Slice(reach, [1], [2])
     wide = op.Slice(reach, [2], [3])
-    batch = op.Shape(field, end=1)
+    bands, groups, sets = op.Split(number, num_outputs=3)
+    h, b, c = op.Split(each, num_outputs=3)
+    above = op.Div(tall, op.Constant(value_ints=[2]))
+    aside = op.Div(wide, op.Constant(value_ints=[2]))
+    images = groups * b - op.Shape(field, end=1)
+    channels = sets * c - op.Shape(kernel, end=1)
+    rows = bands * h - op.Slice(size, [1], [2]) + above
+    before = op.Concat(none, none, none, above, aside, axis=0)
+    after = op.Concat(images, channels, none, rows, aside, axis=0)
+    field = op.Pad(field, op.Concat(before, after, axis=0), op.Constant(value_float=float("-inf")))
+    zero = op.Constant(value_int=0)
+    step = op.Constant(value_int=1)
+    long = h + tall - one
+    starts = op.Unsqueeze(op.Range(zero, op.Squeeze(bands), step), [1]) * h
+    field = op.Gather(field, starts + op.Range(zero, op.Squeeze(long), step), axis=3)
+    planes = op.Shape(field, start=2, end=3)
+    field = op.Reshape(field, op.Concat(groups, b, sets, c, planes, bands, long, rest, axis=0))
+    field = op.Transpose(field, perm=[2, 0, 5, 3, 4, 1, 6, 7])
+    return op.Reshape(field, op.Concat(rest, c, planes, b, long, op.Slice(size, [2], [3]) + wide - one, axis=0))
+
+
+@script(default_opset=op)
+def best_taps(
+    blocks: FLOAT[...], kernel: FLOAT[...], live: FLOAT[...], size: INT64[3], number: INT64[3], each: INT64[3]
+) -> FLOAT[...]:
+    """Take the maximum over ``live`` taps [C, taps] of a field minus ``kernel`` [C,Or',KO,KH,KW].
+
+    ``blocks`` are those of :func:`blocks_of`, with the same numbers. The result is [B',C',Or',H',W]: it may have more
+    images, channels and rows than the signal, at the end.
+    """
+    none = op.Constant(value_ints=[0])
+    one = op.Constant(value_ints=[1])
+    rest = op.Constant(value_ints=[-1])
+    reach = op.Shape(kernel, start=2)
+    tall = op.Slice(reach, [1], [2])
+    wide = op.Slice(reach, [2], [3])
     channels = op.Shape(kernel, end=1)
     outs = op.Shape(kernel, start=1, end=2)
-    planes = op.Shape(field, start=2, end=3)
-    height = op.Slice(size, [1], [2])
     width = op.Slice(size, [2], [3])
     bands, groups, sets = op.Split(number, num_outputs=3)
     h, b, c = op.Split(each, num_outputs=3)
-    # field: [N, c, Or+, b, h + tall - 1, width + wide - 1]
-    above = op.Div(tall, op.Constant(value_ints=[2]))
-    aside = op.Div(wide, op.Constant(value_ints=[2]))
-    more = op.Concat(groups * b - batch, sets * c - channels, none, bands * h - height + above, aside, axis=0)
-    outside = op.Constant(value_float=float("-inf"))
-    field = op.Pad(field, op.Concat(none, none, none, above, aside, more, axis=0), outside)
-    zero = op.Constant(value_int=0)
-    step = op.Constant(value_int=1)
-    starts = op.Unsqueeze(op.Range(zero, op.Squeeze(bands), step), [1]) * h
-    field = op.Gather(field, starts + op.Range(zero, op.Squeeze(h + tall - one), step), axis=3)
-    apart = op.Concat(groups, b, sets, c, planes, bands, h + tall - one, rest, axis=0)
-    field = op.Transpose(op.Reshape(field, apart), perm=[2, 0, 5, 3, 4, 1, 6, 7])
-    field = op.Reshape(field, op.Concat(rest, c, planes, b, h + tall - one, width + wide - one, axis=0))
     # weights: [sets, taps, c, Or', 1, 1, 1], live: [sets, taps]
     beyond = op.Concat(none, none, none, sets * c - channels, none, none, axis=0)
     weights = op.Pad(op.Reshape(kernel, op.Concat(channels, outs, rest, axis=0)), beyond)
@@ -93,10 +110,10 @@ def best_taps(
     # one block after another
     window = op.Concat(op.Slice(size, [0], [1]), h, width, axis=0)
     steps = op.Concat(op.Div(op.Slice(size, [0], [1]), outs), one, one, axis=0)
-    lowest = op.Expand(outside, op.Concat(c, outs, b, h, width, axis=0))
+    lowest = op.Expand(op.Constant(value_float=float("-inf")), op.Concat(c, outs, b, h, width, axis=0))
     found = op.SequenceEmpty()
     for block in range(op.Squeeze(sets * groups * bands)):
-        own = op.Gather(field, block)
+        own = op.Gather(blocks, block)
         part = op.Div(block, op.Squeeze(groups * bands))
         taps = op.Squeeze(op.NonZero(op.Gather(live, part)), [0])
         line = op.Div(taps, wide)
@@ -116,8 +133,7 @@ def best_taps(
     best = op.ConcatFromSequence(found, axis=0, new_axis=1)
     best = op.Reshape(best, op.Concat(sets, groups, bands, c, outs, b, h, width, axis=0))
     best = op.Transpose(best, perm=[1, 5, 0, 3, 4, 2, 6, 7])
-    best = op.Reshape(best, op.Concat(groups * b, sets * c, outs, bands * h, width, axis=0))
-    return op.Slice(best, [0, 0, 0], op.Concat(batch, channels, height, axis=0), [0, 1, 3])
+    return op.Reshape(best, op.Concat(groups * b, sets * c, outs, bands * h, width, axis=0))
 
 
 def parts(count: Any, entries: Any) -> tuple[Any, Any]:
@@ -153,7 +169,10 @@ def morphology(u: Any, kernel: Any, sign: int, keep: bool, backend: str, periodi
         number.append(pair[0])
         each.append(pair[1])
         entries = op.Mul(entries, pair[1])
-    best = best_taps(field, kernel, live, size, op.Concat(*number, axis=0), op.Concat(*each, axis=0))
+    numbers = op.Concat(*number, axis=0), op.Concat(*each, axis=0)
+    best = best_taps(blocks_of(field, kernel, size, *numbers), kernel, live, size, *numbers)
+    ends = op.Concat(op.Shape(u, end=1), op.Shape(kernel, end=1), op.Slice(size, [1], [2]), axis=0)
+    best = op.Slice(best, op.Constant(value_ints=[0, 0, 0]), ends, op.Constant(value_ints=[0, 1, 3]))
     best = op.Where(op.Less(best, top), best, op.Constant(value_float=float("inf")))
     return (best if sign > 0 else op.Neg(best)), op.Constant(value_ints=[0])
 
