@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class HyperbolicNetwork(nn.Module):
@@ -57,13 +58,21 @@ class HyperbolicNetwork(nn.Module):
         multiple: space sizes are padded (nearest pixel) to a multiple of it.
         dims: number of space axes.
         dense: whether the output has the space axes of the input (then it is cropped to its size).
+        of_velocity: module from the last velocity to what is added to the output; None: the velocity is not read.
     """
 
     def __init__(
-        self, opening: nn.Module, stack: ReversibleStack, closing: nn.Module, multiple: int, dims: int, dense: bool
+        self,
+        opening: nn.Module,
+        stack: ReversibleStack,
+        closing: nn.Module,
+        multiple: int,
+        dims: int,
+        dense: bool,
+        of_velocity: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.opening, self.stack, self.closing = opening, stack, closing
+        self.opening, self.stack, self.closing, self.of_velocity = opening, stack, closing, of_velocity
         self.multiple, self.dims, self.dense = multiple, dims, dense
 
     def extra_repr(self) -> str:
@@ -85,8 +94,13 @@ class HyperbolicNetwork(nn.Module):
         pads = [amount for size in reversed(sizes) for amount in (0, -size % self.multiple)]
         x = F.pad(x, pads, mode="replicate") if any(pads) else x
         y, own = _in_strips(self.opening, x, self.dims)
-        y = self.stack(y, overwrite=own)[0]
-        out, _ = _in_strips(self.closing, y, self.dims)
+        states = list(self.stack(y, overwrite=own))
+        del y
+        if self.of_velocity is None:
+            del states[1]  # it would take memory while the output is computed
+        out, _ = _in_strips(self.closing, states.pop(0), self.dims)
+        if self.of_velocity is not None:
+            out = out + _in_strips(self.of_velocity, states.pop(), self.dims)[0]
         if not self.dense:
             return out
         for axis, size in enumerate(sizes, 2):
@@ -106,6 +120,10 @@ def _halo(module: nn.Module) -> int | None:
         case nn.Sequential() if type(module) is nn.Sequential:
             halos = [_halo(part) for part in module.children()]
             return None if None in halos else sum(halo or 0 for halo in halos)
+        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d() if type(module) in NORM.values():
+            return None if module.training else 0
+        case nn.ReLU() if type(module) is nn.ReLU:
+            return 0
         case Project() | ChannelLinear() if type(module) in (Project, ChannelLinear):
             return 0 if getattr(module, "mode", "max") == "max" else None
         case _:
@@ -142,7 +160,7 @@ def _levels(
     depth: int,
     levels: int,
     dims: int,
-    rank: int | None,
+    rank: int | Sequence[int] | None,
     h: float,
     batch_norm: bool,
     up: bool,
@@ -150,25 +168,36 @@ def _levels(
 ) -> list[nn.Module]:
     """Return layers going down ``levels`` coarsenings and, with ``up``, back again."""
     one = NormalizedSymmetricConv if check.flag("batch_norm", batch_norm) else SymmetricConv
+    ranks = _ranks(rank, levels)
 
-    def layers(channels: int) -> list[nn.Module]:
-        r = None if rank is None else min(rank, channels)
-        norm = 0.05**0.5 / h
+    def layers(level: int) -> list[nn.Module]:
+        channels, r, norm = width * 2 ** (dims * level), ranks[level], 0.05**0.5 / h
+        r = None if r is None else min(r, channels)
         return [one(channels, 3, dims, r, init_norm=norm, **kind) for _ in range(depth)]
 
     split = Wavelet("haar", dims, device=kind["device"])
-    out = layers(width)
+    out = layers(0)
     for level in range(1, levels + 1):
-        out += [split, *layers(width * 2 ** (dims * level))]
+        out += [split, *layers(level)]
     for level in range(levels - 1, -1, -1) if up else ():
-        out += [Inverse(split), *layers(width * 2 ** (dims * level))]
+        out += [Inverse(split), *layers(level)]
     return out
 
 
-def _step(h: Any, rank: Any) -> None:
+def _ranks(rank: Any, levels: int) -> list[int | None]:
+    """Return the rank of each level, the finest first."""
+    if rank is None:
+        return [None] * (levels + 1)
+    if not isinstance(rank, Sequence) or isinstance(rank, str):
+        return [check.positive_int("rank", rank)] * (levels + 1)
+    given = cast("Sequence[object]", rank)
+    if len(given) != levels + 1:
+        raise ValueError(f"rank: expected one number or one for each of {levels + 1} levels, got {len(given)}")
+    return [check.positive_int("rank", one) for one in given]
+
+
+def _step(h: Any) -> None:
     check.number("h", h, 0.0, math.inf, open_low=True)
-    if rank is not None:
-        check.positive_int("rank", rank)
 
 
 def _sizes(**sizes: int) -> None:
@@ -184,7 +213,7 @@ def hyperbolic_classifier(
     levels: int = 2,
     *,
     dims: int = 2,
-    rank: int | None = None,
+    rank: int | Sequence[int] | None = None,
     h: float = 0.5,
     batch_norm: bool = False,
     exact: bool = False,
@@ -203,7 +232,7 @@ def hyperbolic_classifier(
         depth: layers of each level.
         levels: number of coarsenings.
         dims: axes of the input, 1 to 3.
-        rank: rank of block-low-rank layers; None: full kernels.
+        rank: rank of block-low-rank layers, one number or one for each level, the finest first; None: full kernels.
         h: step of the telegraph equation.
         batch_norm: put batch norm into each layer, which learns much faster from images.
         exact: rebuild states to the bit in backward.
@@ -215,7 +244,7 @@ def hyperbolic_classifier(
         TypeError: if a size is not an int.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
-    _step(h, rank)
+    _step(h)
     kind: Factory = {"device": device, "dtype": dtype}
     stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, False, kind), h, exact)
     opening = CONV[dims](in_channels, width, 1, **kind)
@@ -231,9 +260,10 @@ def hyperbolic_segmenter(
     levels: int = 2,
     *,
     dims: int = 2,
-    rank: int | None = None,
+    rank: int | Sequence[int] | None = None,
     h: float = 0.5,
     batch_norm: bool = False,
+    closing: str = "linear",
     exact: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -250,9 +280,11 @@ def hyperbolic_segmenter(
         depth: layers of each level, on the way down and on the way up.
         levels: number of coarsenings.
         dims: axes of the input, 1 to 3.
-        rank: rank of block-low-rank layers; None: full kernels.
+        rank: rank of block-low-rank layers, one number or one for each level, the finest first; None: full kernels.
         h: step of the telegraph equation.
         batch_norm: put batch norm into each layer, which learns much faster from images.
+        closing: ``"linear"``: a linear map of the last state. ``"normalized"``: batch norm, ReLU and a linear map of
+            the state, plus the same of its velocity, which learns more accurately from images.
         exact: rebuild states to the bit in backward.
         device: where the parameters live.
         dtype: their dtype.
@@ -263,11 +295,18 @@ def hyperbolic_segmenter(
         torch.Size([1, 5, 18, 20])
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
-    _step(h, rank)
+    _step(h)
+    check.choice("closing", closing, ("linear", "normalized"))
     kind: Factory = {"device": device, "dtype": dtype}
     stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, True, kind), h, exact)
-    opening, closing = CONV[dims](in_channels, width, 1, **kind), CONV[dims](width, classes, 1, **kind)
-    return HyperbolicNetwork(opening, stack, closing, 2**levels, dims, dense=True)
+    opening = CONV[dims](in_channels, width, 1, **kind)
+    of_state: nn.Module = CONV[dims](width, classes, 1, **kind)
+    of_velocity = None
+    if closing == "normalized":
+        of_state = nn.Sequential(NORM[dims](width, **kind), nn.ReLU(), of_state)
+        last = CONV[dims](width, classes, 1, bias=False, **kind)
+        of_velocity = nn.Sequential(NORM[dims](width, **kind), nn.ReLU(), last)
+    return HyperbolicNetwork(opening, stack, of_state, 2**levels, dims, dense=True, of_velocity=of_velocity)
 
 
 def video_segmenter(
@@ -351,7 +390,9 @@ def equivariant_hyperbolic_segmenter(
         ValueError: for a size below 1, orientations that 4 does not divide, or a rank or option that the layer lacks.
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
-    _step(h, rank)
+    _step(h)
+    if rank is not None:
+        check.positive_int("rank", rank)
     _check_layer(layer, rank, [*options, *_changed(alpha=(alpha, 0.65), metric=(metric, "diagonal"))])
     kind: dict[str, Any] = {"device": device, "dtype": dtype}
     own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **kind}

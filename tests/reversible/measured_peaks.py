@@ -29,6 +29,10 @@ CASES = {
     "blocks": (lambda: blocks(24, 6), (2, 24, 88, 104)),
     "segmenter": (lambda: hyperbolic_segmenter(3, 12, width=12, depth=2), (1, 3, 121, 160)),
     "batch norm": (lambda: hyperbolic_segmenter(3, 9, 16, 1, rank=10, batch_norm=True), (2, 3, 120, 90)),
+    "normalized closing": (
+        lambda: hyperbolic_segmenter(3, 9, 32, 1, rank=(16, 8, 8), batch_norm=True, closing="normalized"),
+        (2, 3, 120, 90),
+    ),
     "classifier": (lambda: hyperbolic_classifier(3, 10, width=10, depth=2), (2, 3, 128, 100)),
     "video": (lambda: video_segmenter(3, 2, width=6, levels=1, depth=1), (1, 3, 8, 48, 40)),
     "double": (lambda: ReversibleStack([SymmetricConv(12) for _ in range(5)], h=0.2).double(), (1, 12, 72, 72)),

@@ -28,6 +28,11 @@ SMALL = {"orientations": 4, "kernel_size": 3, "depth": 1}
 MODELS = [
     (lambda **k: hyperbolic_classifier(3, 5, width=2, **k), (2, 3, 9, 12), (2, 5)),
     (lambda **k: hyperbolic_segmenter(3, 5, width=2, **k), (2, 3, 9, 12), (2, 5, 9, 12)),
+    (
+        lambda **k: hyperbolic_segmenter(3, 5, width=4, rank=(4, 2, 1), batch_norm=True, closing="normalized", **k),
+        (2, 3, 9, 12),
+        (2, 5, 9, 12),
+    ),
     (lambda **k: video_segmenter(1, 2, width=2, levels=1, **k), (1, 1, 5, 6, 7), (1, 2, 5, 6, 7)),
     (lambda **k: equivariant_hyperbolic_segmenter(1, 3, width=1, **SMALL, **k), (2, 1, 7, 8), (2, 3, 7, 8)),
     (lambda **k: equivariant_hyperbolic_segmenter(1, 3, layer="symmetric", **SMALL, **k), (1, 1, 7, 8), (1, 3, 7, 8)),
@@ -73,6 +78,28 @@ def test_block_low_rank_kernels_are_a_hundred_times_smaller():
     low = video_segmenter(12, 2, rank=8, **options)
     count = [sum(p.numel() for p in m.stack.parameters()) for m in (full, low)]
     assert count[0] >= 100 * count[1]
+
+
+def test_each_level_has_its_rank():
+    model = hyperbolic_segmenter(3, 2, width=4, depth=1, rank=[3, 2, 1])
+    kernels = [layer.weight.shape[:2] for layer in model.stack.layers if isinstance(layer, SymmetricConv)]
+    assert kernels == [(3, 4), (2, 16), (1, 64), (2, 16), (3, 4)]
+    for rank in ([3, 2], (), [3, 2, 1, 1]):
+        with pytest.raises(ValueError, match="rank: expected one number or one for each of 3 levels, got"):
+            hyperbolic_segmenter(3, 2, rank=rank)
+    with pytest.raises(ValueError, match="rank"):
+        hyperbolic_segmenter(3, 2, rank=[3, 0, 1])
+
+
+def test_a_normalized_closing_reads_the_velocity():
+    torch.manual_seed(0)
+    model = hyperbolic_segmenter(3, 2, width=4, depth=1, closing="normalized", dtype=D)
+    x = torch.randn(2, 3, 8, 8, dtype=D)
+    y, v = model.stack(model.opening(x))
+    assert (model(x) - model.closing(y) - model.of_velocity(v)).abs().max() <= 1e-12
+    assert model.of_velocity(v).abs().max() > 0.1
+    with pytest.raises(ValueError, match="closing: expected one of"):
+        hyperbolic_segmenter(3, 2, closing="relu")
 
 
 def test_stability_report_cap_and_smoothness():

@@ -215,6 +215,10 @@ NETWORKS = {
     "segmenter": (lambda: hyperbolic_segmenter(3, 5, 4, 1, 2, dtype=D), (1, 3, 70, 42)),
     "low rank": (lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=2, dtype=D), (1, 3, 70, 42)),
     "batch norm": (lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=2, batch_norm=True, dtype=D), (1, 3, 70, 42)),
+    "normalized closing": (
+        lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=(4, 2, 2), closing="normalized", dtype=D),
+        (1, 3, 70, 42),
+    ),
     "classifier": (lambda: hyperbolic_classifier(3, 5, 4, 1, 1, dtype=D), (2, 3, 50, 42)),
     "video": (lambda: video_segmenter(1, 2, 2, 1, 1, dtype=D), (1, 1, 40, 6, 6)),
     "group": (
@@ -250,11 +254,12 @@ def test_an_opening_that_gives_its_input_does_not_lose_it():
     assert torch.equal(x, before)
 
 
-@pytest.mark.parametrize("layer", ["conv", "batch norm", "group"])
+@pytest.mark.parametrize("layer", ["conv", "batch norm", "normalized closing", "group"])
 def test_inference_holds_little_more_than_two_states(layer, monkeypatch):
     monkeypatch.setattr(transition, "GROUP", 1 << 12)  # for small images small groups of channels
     if layer != "group":
-        model = hyperbolic_segmenter(3, 4, 16, 1, 2, rank=16, batch_norm=layer == "batch norm").eval()
+        closing = "normalized" if layer == "normalized closing" else "linear"
+        model = hyperbolic_segmenter(3, 4, 16, 1, 2, rank=16, batch_norm=layer != "conv", closing=closing).eval()
         x, width = torch.randn(1, 3, 160, 160), 16
     else:
         options = {"orientations": 4, "layer": "symmetric", "kernel_size": 3, "rank": 1}
