@@ -18,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ GROWTH = {
     "pixels": [((4, 16, 8, n, n), TAPS) for n in (32, 96)],
 }
 """With the standard case, which belongs to each."""
-PARTS = ("standard", "small", "large", "planar", "terms", "models", "inference", "growth", "memory")
+PARTS = ("standard", "small", "large", "planar", "terms", "models", "inference", "onnx", "growth", "memory")
 RINGS = pg.sphere.SphereGrid.gauss_legendre
 TERMS = {
     "layer on SE2(8)": (pg.SE2(8), STANDARD, ("convection", "diffusion", "dilation", "log-plus", "diffusion_shock")),
@@ -238,6 +239,22 @@ class Bench:
                 calls["torch shift", "training step"] = naive
             self.add("model", name, shape, None, medians(calls, 2 * self.budget))
 
+    def onnx(self, name: str) -> None:
+        """A pass in evaluation mode beside that of the exported file in onnxruntime, on as many threads."""
+        import onnxruntime
+
+        build, shapes = MODELS[name]
+        net, x = build().eval(), torch.rand(shapes[-1])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+        with tempfile.TemporaryDirectory() as folder:
+            path = pg.export.to_onnx(net, x, Path(folder) / "model.onnx")
+            session = onnxruntime.InferenceSession(path, options)
+        feed = {session.get_inputs()[0].name: x.numpy()}
+        calls = {("ours", "evaluation"): lambda: torch.no_grad()(net)(x)}
+        calls["onnxruntime", "evaluation"] = lambda: session.run(None, feed)
+        self.add("onnx", name, shapes[-1], None, medians(calls, 4 * self.budget))
+
     def memory(self) -> None:
         """Peak memory in fresh processes, into the rows that have the time of the same thing."""
         for row in self.rows:
@@ -329,6 +346,8 @@ def measure(bench: Bench, parts: Sequence[str]) -> Iterator[None]:
             bench.model(name)
     if "inference" in parts:
         bench.inference()
+    for name in MODELS if "onnx" in parts and bench.device == "cpu" else ():
+        bench.onnx(name)
     yield
     fastest = "triton" if bench.device == "cuda" else registry.available("morphological_convolution", "cpu")[0]
     for part, cases in GROWTH.items() if "growth" in parts else ():

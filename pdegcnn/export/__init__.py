@@ -79,9 +79,9 @@ def to_plain(
 def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True, dynamic_shapes: Any = None) -> Path:
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
-    Max-plus convolutions become loops over the taps of their kernels. Fourier transforms along rings become matrix
-    products, because ONNX has no complex numbers. Optimisation of the graph is left to the runtime. An interrupted call
-    leaves no partial file.
+    Max-plus convolutions become loops over blocks of the signal and over the taps of their kernels that can win there.
+    Fourier transforms along rings become matrix products, because ONNX has no complex numbers. Optimisation of the
+    graph is left to the runtime. An interrupted call leaves no partial file.
 
     Args:
         model: any module whose inputs and outputs are real tensors.

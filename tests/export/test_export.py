@@ -252,6 +252,31 @@ def test_loops_over_taps_agree_with_plain_torch(sign: int, periodic: bool, tmp_p
     assert torch.equal(torch.from_numpy(came), PLAIN["morphology"](u, kernel, sign, False, "torch", periodic)[0])
 
 
+@pytest.mark.parametrize("block", [100, 800])
+def test_blocks_and_taps_that_cannot_win(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs above the range of the signal, which are left out, in parts of rows, of images and of channels."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from pdegcnn.export import onnx_operators
+    from pdegcnn.ops.morphology.custom_op import morphology
+
+    torch.manual_seed(0)
+    monkeypatch.setattr(onnx_operators, "BLOCK", block)
+    kernel = 9 * torch.rand(3, 4, 3, 3, 5) ** 4
+    kernel[0] += 2.0  # a centre that costs something too
+
+    class Layer(nn.Module):
+        def forward(self, u: torch.Tensor) -> torch.Tensor:
+            return morphology(u, kernel, -1, False, "torch", True)[0]
+
+    u = torch.rand(3, 3, 4, 5, 6)
+    u[1, 2] *= 5.0
+    path = pg.export.to_onnx(Layer(), u[:2], tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(path)
+    (came,) = session.run(None, {session.get_inputs()[0].name: u.numpy()})
+    assert torch.equal(torch.from_numpy(came), PLAIN["morphology"](u, kernel, -1, False, "torch", True)[0])
+
+
 def test_the_order_of_arguments_is_that_of_torch(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"^args: expected inputs .*to_onnx\(model, args, path\)"):
         pg.export.to_onnx(nn.Identity(), tmp_path / "model.onnx", torch.rand(1, 2))  # pyright: ignore
