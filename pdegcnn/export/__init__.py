@@ -79,7 +79,7 @@ def to_plain(
 def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True, dynamic_shapes: Any = None) -> Path:
     """Write the model, frozen, as ONNX of standard operators; needs the extra ``export``.
 
-    Max-plus convolutions become loops over blocks of the signal and over the taps of their kernels that can win there.
+    Max-plus convolutions become loops over blocks of the signal and over the taps that can attain the maximum there.
     Fourier transforms along rings become matrix products, because ONNX has no complex numbers. Optimisation of the
     graph is left to the runtime. An interrupted call leaves no partial file.
 

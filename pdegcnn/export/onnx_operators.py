@@ -20,7 +20,7 @@ from pdegcnn.ops.padding import BOUNDARIES
 op: Any = opset18
 """Operators of onnxscript, which take values and constants alike; their types do not say so."""
 BLOCK = 32768
-"""Outputs of a max-plus convolution that are computed together: a few arrays of so many numbers fit into a cache."""
+"""Outputs of a max-plus convolution that are computed together: a few arrays of this size fit into a cache."""
 FINITE = float(torch.finfo(torch.float32).max)
 """Stands for infinity within a loop."""
 BOOLEAN = 9
@@ -137,7 +137,7 @@ def best_taps(
 
 
 def parts(count: Any, entries: Any) -> tuple[Any, Any]:
-    """Return how many parts to make of ``count`` things of so many ``entries``, and how many things are in each."""
+    """Return how many parts to make of ``count`` things of ``entries`` numbers each, and how many are in each."""
     one = op.Constant(value_ints=[1])
     most = op.Max(op.Div(op.Constant(value_ints=[BLOCK]), entries), one)
     number = op.Div(op.Sub(op.Add(count, most), one), most)
