@@ -184,6 +184,7 @@ LINEAR = {
         *((n, "default") for n in ("view", "_unsafe_view", "reshape", "permute", "cat", "clone", "expand", "alias")),
         *((n, "default") for n in ("unsqueeze", "squeeze", "flip", "split_with_sizes", "pad", "constant_pad_nd")),
         *((n, "default") for n in ("stack", "index_select", "t", "_to_copy", "roll", "detach", "contiguous", "neg")),
+        *((n, "default") for n in ("narrow", "resolve_conj")),
         *(("slice", "Tensor"), ("select", "int"), ("index", "Tensor"), ("add", "Tensor"), ("sub", "Tensor")),
         *(("transpose", "int"), ("squeeze", "dim"), ("squeeze", "dims"), ("sum", "dim_IntList"), ("unbind", "int")),
         *(("movedim", "int"), ("unflatten", "int"), ("flatten", "using_ints"), ("split", "Tensor")),
