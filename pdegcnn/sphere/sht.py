@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 from pdegcnn import _checks
 from pdegcnn.sphere._fourier import real_analysis, real_synthesis
 from pdegcnn.sphere._legendre import Array
+from pdegcnn.sphere._linear_transform import LinearTransform
 from pdegcnn.sphere._tables import analysis_table, synthesis_table
-from pdegcnn.sphere._transform import Transform
 from pdegcnn.sphere.grid import SphereGrid
 
 NORMS = ("orthonormal", "4pi", "schmidt", "e3nn")
@@ -34,7 +34,7 @@ def _coefficient_scale(norm: str, lmax: int) -> Array:
     return one * (1 - 2 * (order % 2)) if norm == "e3nn" else one
 
 
-class _Transform(Transform):
+class _Transform(LinearTransform):
     """Per block of orders two matrices [m, row, ring] over the northern rings: degrees first + 2 row (+ 1)."""
 
     inverse = False
@@ -84,7 +84,7 @@ class _Transform(Transform):
         return [*found, ("sign", (self.lmax + 1, 1, 1), lambda: (-1.0) ** np.arange(self.lmax + 1)[:, None, None])]
 
     def _analyse(self, f: Tensor, adjoint: bool) -> Tensor:
-        """Return coefficients [m, l, batch] of signals [batch, *grid.shape]; see :class:`Transform`.
+        """Return coefficients [m, l, batch] of signals [batch, *grid.shape]; see :class:`LinearTransform`.
 
         Block by block of orders, so that what is computed in between stays in the processor's cache.
         """
@@ -113,7 +113,7 @@ class _Transform(Transform):
         return torch.cat(columns)
 
     def _synthesise(self, c: Tensor, adjoint: bool) -> Tensor:
-        """Return signals [batch, *grid.shape] of coefficients [m, l, batch]; see :class:`Transform`."""
+        """Return signals [batch, *grid.shape] of coefficients [m, l, batch]; see :class:`LinearTransform`."""
         size, nlat, lines = self.lmax + 1, len(self.grid.theta), []
         packed = torch.view_as_real(c.resolve_conj().contiguous()).reshape(size, size, -1)
         for block, orders in enumerate(self._orders()):

@@ -12,14 +12,14 @@ from torch.nn.functional import pad
 from pdegcnn import _checks
 from pdegcnn.sphere._fourier import real_analysis, real_synthesis
 from pdegcnn.sphere._legendre import Array
+from pdegcnn.sphere._linear_transform import LinearTransform
 from pdegcnn.sphere._tables import analysis_table, synthesis_table
-from pdegcnn.sphere._transform import Transform
 from pdegcnn.sphere.grid import SphereGrid
 
 _BLOCK = 16
 
 
-class _FibreTransform(Transform):
+class _FibreTransform(LinearTransform):
     """Tables [m, n, l, ring] of d^l_mn per block of orders m >= 0, for all n = -nmax..nmax."""
 
     inverse = False
@@ -85,7 +85,7 @@ class _FibreTransform(Transform):
         return turns * torch.tensor(weights, dtype=cosine.dtype, device=cosine.device)[:, None, None]
 
     def _analyse(self, f: Tensor, adjoint: bool) -> Tensor:
-        """Return coefficients [m, n, l, batch] of signals [batch, fibre, *grid.shape]; see :class:`Transform`.
+        """Return coefficients [m, n, l, batch] of signals [batch, fibre, *grid.shape]; see :class:`LinearTransform`.
 
         Block by block of orders, so that what is computed in between stays in the processor's cache.
         """
@@ -102,7 +102,7 @@ class _FibreTransform(Transform):
         return torch.cat(columns) if len(columns) > 1 else columns[0]
 
     def _synthesise(self, c: Tensor, adjoint: bool) -> Tensor:
-        """Return signals [batch, fibre, *grid.shape] of coefficients [m, n, l, batch]; see :class:`Transform`."""
+        """Return signals [batch, fibre, *grid.shape] of coefficients [m, n, l, batch]; see :class:`LinearTransform`."""
         packed = torch.view_as_real(c.resolve_conj().contiguous())
         packed, nlat, lines = packed.reshape(*c.shape[:3], -1), len(self.grid.theta), []
         for block, orders in enumerate(self._orders(_BLOCK)):

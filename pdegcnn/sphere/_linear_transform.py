@@ -11,7 +11,7 @@ from pdegcnn import _transforms
 from pdegcnn.sphere._tables import TableModule
 
 
-class Transform(TableModule):
+class LinearTransform(TableModule):
     """A linear transform with its tables: analysis and synthesis by them, of which a subclass offers one.
 
     The transpose of the analysis is the synthesis by the same tables with ``adjoint``, and the other way round. Both
@@ -28,15 +28,11 @@ class Transform(TableModule):
 
     def _analysis(self, f: Tensor) -> Tensor:
         """Return coefficients ``[m, ..., batch]`` of signals, with gradients of every kind."""
-        if _plain():
-            return self._analyse(f, False)
-        return cast("Tensor", _Analysis.apply(f, self, False))  # pyright: ignore[reportUnknownMemberType]
+        return self._analyse(f, False) if _plain() else _apply(f, self, False)
 
     def _synthesis(self, c: Tensor) -> Tensor:
         """Return signals of coefficients, with gradients of every kind."""
-        if _plain():
-            return self._synthesise(c, False)
-        return cast("Tensor", _Synthesis.apply(c, self, False))  # pyright: ignore[reportUnknownMemberType]
+        return self._synthesise(c, False) if _plain() else _apply(c, self, True)
 
 
 def _plain() -> bool:
@@ -44,37 +40,23 @@ def _plain() -> bool:
     return _transforms.in_forward_mode() or _transforms.is_tracing()
 
 
-class _Analysis(Function):
-    """The analysis, whose gradient is a synthesis."""
+def _apply(x: Tensor, transform: LinearTransform, synthesis: bool, adjoint: bool = False) -> Tensor:
+    return cast("Tensor", _Apply.apply(x, transform, synthesis, adjoint))  # pyright: ignore[reportUnknownMemberType]
+
+
+class _Apply(Function):
+    """The analysis, whose gradient is a synthesis, or the synthesis, whose gradient is an analysis."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(f: Tensor, transform: Transform, adjoint: bool) -> Tensor:
-        return transform._analyse(f, adjoint)
+    def forward(x: Tensor, transform: LinearTransform, synthesis: bool, adjoint: bool) -> Tensor:
+        return (transform._synthesise if synthesis else transform._analyse)(x, adjoint)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Transform, bool], output: Tensor) -> None:
-        _, ctx.transform, ctx.adjoint = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, LinearTransform, bool, bool], output: Tensor) -> None:
+        _, ctx.transform, ctx.synthesis, ctx.adjoint = inputs
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, None, None]:
-        return _Synthesis.apply(grads[0], ctx.transform, not ctx.adjoint), None, None
-
-
-class _Synthesis(Function):
-    """The synthesis, whose gradient is an analysis."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(c: Tensor, transform: Transform, adjoint: bool) -> Tensor:
-        return transform._synthesise(c, adjoint)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Transform, bool], output: Tensor) -> None:
-        _, ctx.transform, ctx.adjoint = inputs
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, None, None]:
-        return _Analysis.apply(grads[0], ctx.transform, not ctx.adjoint), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return _apply(grads[0], ctx.transform, not ctx.synthesis, not ctx.adjoint), None, None, None
