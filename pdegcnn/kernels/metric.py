@@ -117,21 +117,37 @@ class Diagonal:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Return the shape of one logarithm for each frame vector."""
+        """Return the shape of one logarithm for each frame vector.
+
+        Args:
+            dim: dimension of the metric, 1, 2 or 3.
+        """
         return (dim,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Diagonal:
-        """Return the metric whose weights are the exponentials."""
+        """Return the metric whose weights are the exponentials.
+
+        Args:
+            raw: logarithms of the weights, ``[C,dim]``, any real numbers.
+        """
         return cls(raw.exp())
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Return the logarithms themselves."""
+        """Return the logarithms themselves.
+
+        Args:
+            log_weights: logarithms of the weights, ``[C,dim]``.
+        """
         return log_weights
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        r"""Return :math:`\sum_i (w_i v_i)^2`."""
+        r"""Return :math:`\sum_i (w_i v_i)^2`, ``[C, ...]``.
+
+        Args:
+            v: components along the frame vectors, ``[..., dim]``.
+        """
         return torch.einsum("ci,...i->c...", self.weights**2, v**2)
 
     def gram(self) -> Tensor:
@@ -143,7 +159,11 @@ class Diagonal:
         return torch.diag_embed(self.weights**-2)
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Return the radius divided by the smallest spatial weight, and by the angular weight."""
+        """Return the radius divided by the smallest spatial weight, and by the angular weight, ``[C,2]``.
+
+        Args:
+            radius: radius of the ball in the units of the metric, ``[C]``.
+        """
         return _quadratic_reach(self.cometric(), radius)
 
 
@@ -160,17 +180,29 @@ class Axisymmetric(Diagonal):
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Return the shape of two logarithms."""
+        """Return the shape of two logarithms.
+
+        Args:
+            dim: dimension of the metric, 3.
+        """
         return (2,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Axisymmetric:
-        """Return the metric whose weights are the exponentials, the first one used twice."""
+        """Return the metric whose weights are the exponentials, the first one used twice.
+
+        Args:
+            raw: logarithms of the weight of both tilts and of the third weight, ``[C,2]``, any real numbers.
+        """
         return cls(raw.exp()[..., [0, 0, 1]])
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Return the mean logarithm of the first two weights, and the third."""
+        """Return the mean logarithm of the first two weights, and the third, ``[C,2]``.
+
+        Args:
+            log_weights: logarithms of the weights, ``[C,3]``.
+        """
         return torch.stack((log_weights[..., :2].mean(-1), log_weights[..., 2]), dim=-1)
 
 
@@ -190,23 +222,39 @@ class SPD:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Return the size of the lower triangle: ``dim`` logarithms of the diagonal, then the entries below it."""
+        """Return the size of the lower triangle: ``dim`` logarithms of the diagonal, then the entries below it.
+
+        Args:
+            dim: dimension of the metric, 1, 2 or 3.
+        """
         return (dim * (dim + 1) // 2,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> SPD:
-        """Return :math:`G = L L^T` for lower triangular L with diagonal ``exp(raw[:dim])``; float32 for halves."""
+        """Return :math:`G = L L^T` for lower triangular L with diagonal ``exp(raw[:dim])``; float32 for halves.
+
+        Args:
+            raw: ``[C, dim (dim + 1) / 2]``, any real numbers: logarithms of L's diagonal, then the rows below it.
+        """
         lower = _lower(raw)
         return cls(lower @ lower.mT)
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Return the logarithms, with zeros below the diagonal."""
+        """Return the logarithms, with zeros below the diagonal, ``[C, dim (dim + 1) / 2]``.
+
+        Args:
+            log_weights: logarithms of the weights, ``[C,dim]``.
+        """
         dim = log_weights.shape[-1]
         return torch.cat((log_weights, log_weights.new_zeros(*log_weights.shape[:-1], dim * (dim - 1) // 2)), dim=-1)
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """Return :math:`v^T G v`."""
+        """Return :math:`v^T G v`, ``[C, ...]``.
+
+        Args:
+            v: components along the frame vectors, ``[..., dim]``.
+        """
         return torch.einsum("...i,cij,...j->c...", v, self.matrix, v)
 
     def gram(self) -> Tensor:
@@ -218,7 +266,14 @@ class SPD:
         return _inverse(self.matrix)
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Return the extents of the ellipsoid in the plane of the first two frame vectors and along the third."""
+        """Return the extents ``[C,2]`` of a ball in the plane of the first two frame vectors and along the third.
+
+        Args:
+            radius: radius of the ball in the units of the metric, ``[C]``.
+
+        Raises:
+            ValueError: if rounding leaves a matrix without an inverse.
+        """
         return _quadratic_reach(self.cometric(), radius)
 
 
@@ -240,24 +295,40 @@ class Finsler:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Return the shape of five coefficients: a constant and two harmonics."""
+        """Return the shape of five coefficients: a constant and two harmonics.
+
+        Args:
+            dim: dimension of the metric, 2.
+        """
         return (5,)
 
     @classmethod
     def from_raw(cls, raw: Tensor) -> Finsler:
-        """Return the metric with the given coefficients."""
+        """Return the metric with the given coefficients.
+
+        Args:
+            raw: coefficients p, ``[C,5]``, any real numbers: of the constant, then a cosine and a sine for k = 1 and 2.
+        """
         return cls(raw)
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Return the isotropic norm of the mean weight with a second harmonic for the ratio of the weights."""
+        """Return the isotropic norm of the mean weight with a second harmonic for the ratio of the weights, ``[C,5]``.
+
+        Args:
+            log_weights: logarithms of the weights, ``[C,2]``.
+        """
         raw = log_weights.new_zeros(*log_weights.shape[:-1], 5)
         raw[..., 0] = -log_weights.mean(-1) * math.sqrt(2 * math.pi)
         raw[..., 3] = (log_weights[..., 1] - log_weights[..., 0]) / 2 * math.sqrt(math.pi)
         return raw
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """Return :math:`F(v)^2`."""
+        """Return :math:`F(v)^2`, ``[C, ...]``.
+
+        Args:
+            v: vectors (x, y), ``[..., 2]``.
+        """
         square = (v**2).sum(-1)
         phi = torch.atan2(v[..., 1], torch.where(square > 0, v[..., 0], 1.0))
         return square * torch.exp(-2 * tensordot(self.coefficients, self._basis(phi), dims=1))
@@ -275,7 +346,11 @@ class Finsler:
     gram = cometric
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Return an upper bound from the sum of the harmonics' amplitudes."""
+        """Return an upper bound from the sum of the harmonics' amplitudes, and zero for the third axis, ``[C,2]``.
+
+        Args:
+            radius: radius of the ball in the units of the metric, ``[C]``.
+        """
         p = self.coefficients
         least = p[:, 0] / math.sqrt(2 * math.pi) + p[:, 1:].abs().sum(-1) / math.sqrt(math.pi)
         return torch.stack((radius * least.exp(), torch.zeros_like(radius)), dim=-1)
@@ -299,7 +374,11 @@ class Randers:
 
     @staticmethod
     def raw_shape(dim: int) -> tuple[int, ...]:
-        """Return the shape of five numbers: three for G by log-Cholesky, two for the drift."""
+        """Return the shape of five numbers: three for G by log-Cholesky, two for the drift.
+
+        Args:
+            dim: dimension of the metric, 2.
+        """
         return (5,)
 
     @classmethod
@@ -307,6 +386,9 @@ class Randers:
         r"""Return the metric with the drift :math:`L d / \sqrt{1 + |d|^2}`, :math:`G = L L^T`, so that F is positive.
 
         Half precision becomes float32.
+
+        Args:
+            raw: ``[C,5]``, any real numbers: three for G as in :meth:`SPD.from_raw`, then d.
         """
         raw = widen(raw)
         lower, d = _lower(raw[..., :3]), raw[..., 3:]
@@ -315,11 +397,19 @@ class Randers:
 
     @staticmethod
     def raw_of_diagonal(log_weights: Tensor) -> Tensor:
-        """Return the parameters of the diagonal metric, with zero drift."""
+        """Return the parameters of the diagonal metric, with zero drift, ``[C,5]``.
+
+        Args:
+            log_weights: logarithms of the weights, ``[C,2]``.
+        """
         return torch.cat((SPD.raw_of_diagonal(log_weights), torch.zeros_like(log_weights)), dim=-1)
 
     def squared_norm(self, v: Tensor) -> Tensor:
-        """Return :math:`F(v)^2`."""
+        """Return :math:`F(v)^2`, ``[C, ...]``.
+
+        Args:
+            v: vectors (x, y), ``[..., 2]``.
+        """
         return (safe_sqrt(SPD(self.matrix).squared_norm(v)) + torch.einsum("ci,...i->c...", self.drift, v)) ** 2
 
     def cometric(self) -> Tensor:
@@ -329,7 +419,14 @@ class Randers:
     gram = cometric
 
     def reach(self, radius: Tensor) -> Tensor:
-        """Return the reach of the symmetric part divided by one minus the length of the drift."""
+        """Return the reach of the symmetric part divided by one minus the length of the drift, ``[C,2]``.
+
+        Args:
+            radius: radius of the ball in the units of the metric, ``[C]``.
+
+        Raises:
+            ValueError: if rounding leaves a matrix without an inverse.
+        """
         inverse = _inverse(self.matrix)
         drift = self.drift.to(inverse.dtype)
         length = safe_sqrt(torch.einsum("ci,cij,cj->c", drift, inverse, drift))

@@ -241,7 +241,11 @@ class VolumeLift(LiftLayer):
 
     @run_in_parameter_dtype
     def forward(self, volume: Tensor) -> Tensor:
-        """Convolve ``volume`` ``[B,C,D,H,W]``."""
+        """Convolve a volume with the filters, to ``[B,C',d,h,w]``.
+
+        Args:
+            volume: ``[B,C,D,H,W]``; with ``padding=0`` no smaller than the filters.
+        """
         self.space.check_signal("volume", volume)
         _checks.channels("volume", volume, self.in_channels, "[B,C,D,H,W]")
         _checks.same_kind("volume", volume, "the weights", self.weight)
@@ -378,7 +382,11 @@ class SphereLift(Derived, LiftLayer):
 
     @run_in_parameter_dtype
     def forward(self, signal: Tensor) -> Tensor:
-        """Lift ``signal``, a function ``[B,C,*grid.shape]`` on the sphere."""
+        """Lift a function on the sphere to ``[B,C',Or,*out_space.grid.shape]``; on S2 without the axis ``Or``.
+
+        Args:
+            signal: ``[B,C,*grid.shape]``.
+        """
         layout = "[B,C,nlat,nlon]" if len(self.space.grid.shape) == 2 else "[B,C,P]"
         _checks.signal("signal", signal, 2 + len(self.space.grid.shape), layout)
         check_base("signal", signal, self.space.grid)

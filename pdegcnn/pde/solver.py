@@ -156,7 +156,14 @@ class Solver(Derived, ABC):
         """Check the options, fill in defaults, make tables of the device and dtype of ``like``."""
 
     def on(self, space: Space) -> Solver:
-        """Return the solver of the same term with the same options on another space of the family."""
+        """Return the solver of the same term with the same options on another space.
+
+        Args:
+            space: of the same family, for example SE(2) with another number of orientations.
+
+        Raises:
+            ValueError: if an option is out of range on that space.
+        """
         return type(self)(space, self.term, self.options)
 
     @property
@@ -175,12 +182,20 @@ class Solver(Derived, ABC):
         return (0.5, 1.0, False) if self.term in ("dilation", "erosion") else (0.0, 1.0, True)
 
     def check_power(self, alpha: Alpha) -> None:
-        """Raise ``ValueError`` unless the term exists for this power; learned powers are always in the range."""
+        """Raise ``ValueError`` unless the term exists for this power; learned powers are always in the range.
+
+        Args:
+            alpha: the power, a number or a tensor; :attr:`power_range` says which ones exist.
+        """
         low, high, open_low = self.power_range
         _checks.interval("alpha", alpha, low, high, open_low=open_low or (isinstance(alpha, Tensor) and low == 0.5))
 
     def check_time(self, time: float) -> None:
-        """Raise ``ValueError`` if ``time`` is negative, or zero for a term other than convection."""
+        """Raise ``ValueError`` if ``time`` is negative, or zero for a term other than convection.
+
+        Args:
+            time: length of the step, finite.
+        """
         if not (isinstance(time, float) and 0.0 < time < math.inf):
             _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
 

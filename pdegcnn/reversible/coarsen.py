@@ -80,7 +80,11 @@ class Wavelet(Derived, Transition):
         return f"{self.name!r}, dims={self.dims}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Split ``[B,C,*space]`` into ``[B,2^dims C,*space/2]``."""
+        """Split ``[B,C,*space]`` into ``[B,2^dims C,*space/2]``.
+
+        Args:
+            x: ``[B,C,*space]``, floating, with even sizes on the last ``dims`` axes.
+        """
         _split_check(x, self.dims)
         for axis in range(self.dims, 0, -1):
             if self._shares_products():
@@ -115,7 +119,11 @@ class Wavelet(Derived, Transition):
         return low, high
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Merge ``[B,2^dims C,*space]`` into ``[B,C,2*space]``."""
+        """Merge ``[B,2^dims C,*space]`` into ``[B,C,2*space]``.
+
+        Args:
+            x: ``[B,2^dims C,*space]``, bands in the order of `forward`.
+        """
         _merge_check(x, self.dims)
         for axis in range(1, self.dims + 1):
             if self._shares_products():
@@ -228,13 +236,29 @@ class LearnableOrthogonal(Derived, Transition):
         return (self.haar.to(skew.dtype) @ torch.linalg.matrix_exp(skew - skew.T)).to(self.skew.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Split ``[B,C,*space]`` into ``[B,2^dims C,*space/2]``."""
+        """Split ``[B,C,*space]`` into ``[B,2^dims C,*space/2]``.
+
+        Args:
+            x: ``[B,C,*space]``, floating, with even sizes on the last ``dims`` axes.
+
+        Raises:
+            ValueError: if a size is odd, or axes are missing.
+            TypeError: if ``x`` is not a floating tensor.
+        """
         _split_check(x, self.dims)
         pixels = torch.stack([x[_corner(x, c, self.dims)] for c in product((0, 1), repeat=self.dims)], 1)
         return torch.einsum("qp,bp...->bq...", self.matrix().to(x.dtype), pixels).flatten(1, 2)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Merge ``[B,2^dims C,*space]`` into ``[B,C,2*space]``."""
+        """Merge ``[B,2^dims C,*space]`` into ``[B,C,2*space]``.
+
+        Args:
+            x: ``[B,2^dims C,*space]``, as `forward` returns.
+
+        Raises:
+            ValueError: if ``2**dims`` does not divide the number of channels, or axes are missing.
+            TypeError: if ``x`` is not a floating tensor.
+        """
         _merge_check(x, self.dims)
         pixels = torch.einsum("qp,bq...->bp...", self.matrix().to(x.dtype), x.unflatten(1, (2**self.dims, -1)))
         for axis in range(1, self.dims + 1):
@@ -281,14 +305,22 @@ class CyclicSpaceToDepth(Transition):
             raise ValueError(f"x: expected {self.orientations} orientations, got shape {tuple(x.shape)}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Split ``[B,C,Or,H,W]`` into ``[B,4C,Or,H/2,W/2]``."""
+        """Split ``[B,C,Or,H,W]`` into ``[B,4C,Or,H/2,W/2]``.
+
+        Args:
+            x: a regular field ``[B,C,Or,H,W]`` with even H and W.
+        """
         self._check(x)
         _split_check(x, 2)
         pixels = torch.stack([x[..., i::2, j::2] for i, j in self.PIXELS], 1).unflatten(3, (4, -1))
         return torch.stack([pixels[:, :, :, q].roll(-q, 1) for q in range(4)], 3).flatten(3, 4).flatten(1, 2)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Merge ``[B,4C,Or,H,W]`` into ``[B,C,Or,2H,2W]``."""
+        """Merge ``[B,4C,Or,H,W]`` into ``[B,C,Or,2H,2W]``.
+
+        Args:
+            x: a regular field ``[B,4C,Or,H,W]``, as `forward` returns.
+        """
         self._check(x)
         _merge_check(x, 2)
         groups = x.unflatten(1, (4, -1)).unflatten(3, (4, -1))

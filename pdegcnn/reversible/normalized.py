@@ -104,7 +104,14 @@ class NormalizedSymmetricConv(SymmetricConv):
         return -adjoint(ACTIVATIONS[self.activation](z), weight, pad)
 
     def pieces(self, y: Tensor) -> Iterator[Piece]:
-        """Compute `forward` without gradients: piece by piece in evaluation mode, as a whole in training mode."""
+        """Compute `forward` without gradients: piece by piece in evaluation mode, as a whole in training mode.
+
+        Args:
+            y: a state ``[B,channels,*space]``.
+
+        Yields:
+            Parts of the result with the axis and range that they fill.
+        """
         if self.training or needs_float32(y, self.kernel_size):
             yield Piece(1, 0, self.channels, self(y))
             return

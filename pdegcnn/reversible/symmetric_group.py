@@ -142,7 +142,15 @@ class SymmetricGroupConv(Derived):
         return full.transpose(1, 2).reshape(self.rank * n, self.channels * n, k, k)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Map ``[B,channels,Or,H,W]`` to the same shape."""
+        """Map ``[B,channels,Or,H,W]`` to the same shape.
+
+        Args:
+            u: a regular field of the dtype and device of the parameters.
+
+        Raises:
+            ValueError: for another shape or device.
+            TypeError: for another dtype.
+        """
         self._check(u)
         kernel, pad = self.kernel(), self.kernel_size // 2
         bias = self.bias.repeat_interleave(self.orientations)
@@ -160,7 +168,14 @@ class SymmetricGroupConv(Derived):
         check.for_weights("u", u, self.weight)
 
     def pieces(self, u: Tensor) -> Iterator[Piece]:
-        """Compute `forward` without gradients piece by piece, with temporaries that are small beside u."""
+        """Compute `forward` without gradients piece by piece, with temporaries that are small beside u.
+
+        Args:
+            u: a regular field ``[B,channels,Or,H,W]`` of the dtype and device of the parameters.
+
+        Yields:
+            Parts of the result with the axis and range that they fill.
+        """
         self._check(u)
         n, bias = self.orientations, self.bias.repeat_interleave(self.orientations)
         for piece in symmetric_pieces(u.flatten(1, 2), self.kernel(), bias, self.activation, n):

@@ -160,19 +160,37 @@ class Inverse(Transition):
         return self.transition.orthogonal and describes_forward(self.transition, "orthogonal")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a coarse state to the fine level."""
+        """Map a coarse state to the fine level.
+
+        Args:
+            x: a state as ``transition.forward`` returns.
+        """
         return self.transition.inverse(x)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Map a fine state back to the coarse level."""
+        """Map a fine state back to the coarse level.
+
+        Args:
+            x: a state as ``transition.forward`` takes.
+        """
         return self.transition.forward(x)  # not a call: hooks belong to the forward direction
 
     def on_grid(self, x: Tensor, grid: float) -> Tensor:
-        """Refine bit-exactly on the grid."""
+        """Refine bit-exactly on the grid.
+
+        Args:
+            x: a coarse state whose entries are multiples of ``grid``.
+            grid: a power of two.
+        """
         return self.transition.inverse_on_grid(x, grid)
 
     def inverse_on_grid(self, x: Tensor, grid: float) -> Tensor:
-        """Undo `on_grid` bit for bit."""
+        """Undo `on_grid` bit for bit.
+
+        Args:
+            x: what `on_grid` returned.
+            grid: the same power of two.
+        """
         return self.transition.on_grid(x, grid)
 
 

@@ -42,16 +42,29 @@ class GridSpace(HomogeneousSpace):
         return 1.0, 1.0, 1.0
 
     def coarser(self, factor: float, size: Sequence[int] | None = None) -> GridSpace:
-        """Return the space with steps ``factor`` times as long; a space measured in steps returns itself."""
+        """Return the space with steps ``factor`` times as long; a space measured in steps returns itself.
+
+        Args:
+            factor: ratio of the lengths of steps, positive.
+            size: samples of the coarser grid along its axes, in place of ``factor``.
+        """
         return self
 
     @abstractmethod
     def to_grid(self, u: Tensor) -> Tensor:
-        """View a signal as ``[B,C,P,H,W]``."""
+        """View a signal as ``[B,C,P,H,W]``.
+
+        Args:
+            u: a signal laid out as :attr:`layout`.
+        """
 
     @abstractmethod
     def from_grid(self, u: Tensor) -> Tensor:
-        """View ``[B,C,P,H,W]`` as a signal."""
+        """View ``[B,C,P,H,W]`` as a signal: the inverse of :meth:`to_grid`.
+
+        Args:
+            u: ``[B,C,P,H,W]``.
+        """
 
     @abstractmethod
     def half_angle(self, g: Tensor) -> Tensor:
@@ -116,7 +129,8 @@ class GridSpace(HomogeneousSpace):
     def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the grid steps from each element g to g exp(c): first axis ``[C]``, rows and columns ``[C,Or]``.
 
-        ``c [C,dim]`` are vectors in the frame.
+        Args:
+            c: vectors in the frame, ``[C,dim]``.
         """
 
 
@@ -145,7 +159,14 @@ class PlanarSpace(GridSpace):
         return self.angle_step, 1.0, 1.0
 
     def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the orientation steps, and the rows and columns in pixels, from each element g to g exp(c)."""
+        """Return the steps from each element g to g exp(c).
+
+        Args:
+            c: vectors in the frame, ``[C,dim]``: pixels along the first two, radians along the third.
+
+        Returns:
+            Orientation steps ``[C]``, and rows and columns in pixels, ``[C,Or]`` each.
+        """
         x, y = self.exp(c)[..., :2, None].unbind(-2)
         angles = self.angles.to(c)
         cosine, sine = torch.cos(angles), torch.sin(angles)
@@ -184,7 +205,15 @@ class PlanarSpace(GridSpace):
         return sample_image(turned, rotation(torch.tensor(-math.radians(angle), dtype=torch.float64), points))
 
     def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Return one inside the disk that rotations keep in the image, zero outside; all ones for exact motions."""
+        """Return one inside the disk that rotations keep in the image, zero outside; all ones for exact motions.
+
+        Args:
+            signal: the signal that is moved; its last axes are ``[H,W]``.
+            motion: as in :meth:`transform`.
+
+        Returns:
+            Weights ``[H,W]``; without axes for exact motions and invariants.
+        """
         angle = motion.get("angle", 0)
         exact = angle % 180 == 0 or (angle % 90 == 0 and signal.shape[-1] == signal.shape[-2])
         if signal.ndim < 4 or exact:

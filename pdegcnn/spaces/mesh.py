@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,10 +13,10 @@ from torch import Tensor
 
 from pdegcnn import _checks
 from pdegcnn._files import write_file
-from pdegcnn._typing import Ints, Numbers, block_diag, from_numpy
-from pdegcnn.spaces import mesh_building
+from pdegcnn._typing import Numbers, from_numpy
+from pdegcnn.spaces import mesh_building, mesh_sources
 from pdegcnn.spaces.base import MotionOptions, Space
-from pdegcnn.spaces.mesh_arguments import as_count, as_radius, as_several, as_spin, check_unit, each
+from pdegcnn.spaces.mesh_arguments import as_angles, as_count, as_radius, as_several, as_spin, check_features
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
     Interpolation,
@@ -30,18 +27,8 @@ from pdegcnn.spaces.mesh_operators import (
     SparseRows,
     turn_fibre,
 )
-from pdegcnn.surface.archive import cut, from_arrays, to_arrays
-from pdegcnn.surface.checks import (
-    as_rows,
-    as_whole,
-    check_arrays,
-    check_faces,
-    check_lengths,
-    check_manifold,
-    edge_lengths,
-)
+from pdegcnn.surface.archive import to_arrays
 from pdegcnn.surface.files import pyvista_surface, read_surface, trimesh_surface
-from pdegcnn.surface.repair import cut_edges, repaired
 from pdegcnn.surface.surface import JoinedSurface, Surface
 
 if TYPE_CHECKING:
@@ -130,85 +117,76 @@ class Mesh(Space):
             UserWarning: if edges of the boundary coincide without sharing vertices, as in a list of separate triangles:
                 the surface is cut there. ``repair=True`` joins them.
         """
-        return cls._placed(vertices, faces, None, repair, orientations, unit)
-
-    @classmethod
-    def _placed(
-        cls,
-        vertices: Numbers,
-        faces: Numbers,
-        known: Ints | None,
-        repair: bool,
-        orientations: int,
-        unit: float | None,
-    ) -> Mesh:
-        """Make the mesh of :meth:`from_arrays`; ``known``: the row of ``vertices`` of each vertex of a file."""
-        if _checks.flag("repair", repair):
-            vertices, faces, kept = repaired(vertices, faces)
-            known = kept if known is None else np.where(known < 0, -1, kept[known])
-        vertices, faces = check_arrays(vertices, faces)
-        check_unit(unit)
-        lengths = edge_lengths(vertices, faces)
-        surface = Surface(faces, lengths, vertices, len(vertices), unit, known)
-        cut = cut_edges(vertices, faces, surface.triangulation.twin < 0)
-        if len(cut):
-            message = f"edges {cut[:8].tolist()}" + (f" and {len(cut) - 8} more" if len(cut) > 8 else "")
-            message = f"vertices: expected one vertex at each place, got {message} that lie on others, unconnected"
-            warnings.warn(f"{message}: the surface is cut there; repair=True joins it", stacklevel=3)
-        return cls(surface, orientations)
+        return cls(mesh_sources.from_positions(vertices, faces, None, repair, unit), orientations)
 
     @classmethod
     def from_lengths(
         cls, faces: Numbers, lengths: Numbers, *, orientations: int = 8, unit: float | None = None
     ) -> Mesh:
-        """Make a surface without positions: ``faces [F,3]`` and ``lengths [F,3]`` of the sides 01, 12, 20.
+        """Make a surface without positions, from the lengths of its edges.
+
+        Args:
+            faces: vertex indices ``[F,3]`` (long, counter-clockwise from outside), without gaps in the numbers.
+            lengths: positive lengths ``[F,3]`` of the sides 01, 12, 20 of each face.
+            orientations: number of directions in each tangent plane.
+            unit: length in which vectors, metrics and radii are measured; None: the mean edge length.
 
         Raises:
+            TypeError: for wrong dtypes.
             ValueError: as in :meth:`from_arrays`, or if neighbouring faces disagree about their common side.
         """
-        faces = as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
-        lengths = as_rows("lengths", lengths, "[F,3] numbers", "fiu").astype(np.float64)
-        if not np.isfinite(lengths).all():
-            raise ValueError("lengths: expected finite numbers, got NaN or infinity")
-        if lengths.shape != faces.shape:
-            raise ValueError(f"lengths: expected shape {faces.shape} as faces, got {lengths.shape}")
-        count = int(faces.max()) + 1
-        if count > faces.size:
-            raise ValueError(
-                f"faces: expected no isolated vertex, got {len(faces)} faces of vertices up to {count - 1}"
-            )
-        check_faces(faces, count)
-        check_lengths(lengths)
-        check_manifold(faces, count)
-        check_unit(unit)
-        surface = Surface(faces, lengths, None, count, unit)
-        twin, sides = surface.triangulation.twin, lengths.ravel()
-        bad = np.flatnonzero((twin >= 0) & (np.abs(sides - sides[twin]) > 1e-9 * sides))
-        if bad.size:
-            raise ValueError(f"lengths: expected one length for each edge, got two at faces {(bad // 3)[:8].tolist()}")
-        return cls(surface, orientations)
+        return cls(mesh_sources.from_lengths(faces, lengths, unit), orientations)
 
     @classmethod
     def from_trimesh(cls, mesh: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False) -> Mesh:
-        """Convert a ``trimesh.Trimesh``, without isolated vertices. Options are as in :meth:`from_arrays`."""
-        return cls._placed(*trimesh_surface(mesh), repair, orientations, unit)
+        """Convert a ``trimesh.Trimesh``, without isolated vertices. Warnings and other errors: see :meth:`from_arrays`.
+
+        Args:
+            mesh: the object of trimesh, with at least one face.
+            orientations: number of directions in each tangent plane.
+            unit: length in which vectors, metrics and radii are measured; None: the mean edge length.
+            repair: whether to merge and drop vertices and faces as :meth:`from_arrays` does.
+
+        Raises:
+            TypeError: for another object.
+        """
+        return cls(mesh_sources.from_positions(*trimesh_surface(mesh), repair, unit), orientations)
 
     @classmethod
     def from_pyvista(cls, mesh: Any, *, orientations: int = 8, unit: float | None = None, repair: bool = False) -> Mesh:
-        """Convert a ``pyvista.PolyData``, or the surface of another data set, with polygons cut into triangles."""
-        return cls._placed(*pyvista_surface(mesh), repair, orientations, unit)
+        """Convert a ``pyvista.PolyData``, or the surface of another data set, with polygons cut into triangles.
+
+        Isolated points and cells without area (lines, points) are left out. Warnings and other errors are as in
+        :meth:`from_arrays`.
+
+        Args:
+            mesh: the object of pyvista, with at least one face.
+            orientations: number of directions in each tangent plane.
+            unit: length in which vectors, metrics and radii are measured; None: the mean edge length.
+            repair: whether to merge and drop vertices and faces as :meth:`from_arrays` does.
+
+        Raises:
+            TypeError: for another object.
+        """
+        return cls(mesh_sources.from_positions(*pyvista_surface(mesh), repair, unit), orientations)
 
     @classmethod
     def from_file(
         cls, path: str | Path, *, orientations: int = 8, unit: float | None = None, repair: bool = False
     ) -> Mesh:
-        """Read a mesh from a file. Options are as in :meth:`from_arrays`.
+        """Read a mesh from a file.
 
         OBJ needs no other package; ``trimesh`` adds PLY, STL, OFF, GLB and others, ``pyvista`` VTK and VTP, ``nibabel``
         GIFTI (``.gii``, ``.gii.gz``). All objects, groups and materials form one surface, connected where they share
         positions; normals and texture coordinates do not cut it. Positions that a format repeats for each face (STL) or
         texture (glTF) are merged, up to a distance relative to the surface. Isolated positions are left out, polygons
         cut into triangles. :attr:`vertex_map` and :attr:`source_vertices` relate the vertices to those of the file.
+
+        Args:
+            path: the file; its ending names the format.
+            orientations: number of directions in each tangent plane.
+            unit: length in which vectors, metrics and radii are measured; None: the mean edge length.
+            repair: whether to merge and drop vertices and faces as :meth:`from_arrays` does.
 
         Raises:
             ImportError: if the package that reads the format is not installed.
@@ -218,7 +196,7 @@ class Mesh(Space):
         Warns:
             UserWarning: as in :meth:`from_arrays`.
         """
-        return cls._placed(*read_surface(path), repair, orientations, unit)
+        return cls(mesh_sources.from_positions(*read_surface(path), repair, unit), orientations)
 
     @classmethod
     def union(cls, meshes: Sequence[Mesh]) -> Mesh:
@@ -227,6 +205,13 @@ class Mesh(Space):
         Signals are concatenated along the last axis, so a ``collate_fn`` for ``DataLoader`` takes a few lines: see
         ``docs/mesh.md``. Every layer gives each mesh the result that it gives the mesh alone, from geometry that was
         computed for the mesh. Global heads give one row for each mesh.
+
+        Args:
+            meshes: at least one mesh or union, all with the same number of directions; the first one sets the device.
+
+        Raises:
+            TypeError: if ``meshes`` is not a sequence of meshes, or is empty.
+            ValueError: if the numbers of directions differ.
         """
         meshes = as_several(meshes, cls)
         if len({m.orientations for m in meshes}) > 1:
@@ -235,32 +220,29 @@ class Mesh(Space):
         return cls(surface, meshes[0].orientations, torch.cat([m.gauge for m in meshes])).to(meshes[0]._device)
 
     def save(self, path: str | Path) -> None:
-        """Write the mesh and the operators it holds to a NumPy archive (``.npz``), completely or not at all."""
+        """Write the mesh and the operators it holds to a NumPy archive, completely or not at all.
+
+        Args:
+            path: name of the file; ``.npz`` is appended unless it ends so. A file of this name is replaced.
+
+        Raises:
+            FileNotFoundError: if the folder does not exist.
+        """
         store = {"gauge": self.gauge.numpy(), "directions": self.orientations, "sizes": np.array(self.sizes)}
-        write_file(_archive(path), lambda fresh: np.savez(fresh, **store, **to_arrays(self.surface)))
+        write_file(mesh_sources.archive(path), lambda fresh: np.savez(fresh, **store, **to_arrays(self.surface)))
 
     @classmethod
     def load(cls, path: str | Path) -> Mesh:
-        """Read a mesh from an archive of :meth:`save`, under the same name.
+        """Read a mesh from an archive of :meth:`save`.
+
+        Args:
+            path: the name that was given to :meth:`save`, with or without ``.npz``.
 
         Raises:
             FileNotFoundError: if the file does not exist.
             ValueError: if it was not written by :meth:`save`, or is damaged.
         """
-        found = _archive(path) if _archive(path).is_file() else Path(path)
-        if not found.is_file():
-            raise FileNotFoundError(f"path: expected a file of Mesh.save, got {str(path)!r}, which does not exist")
-        try:
-            with np.load(found, allow_pickle=False) as file:
-                store = dict(file)
-            gauge, directions, sizes = (store.pop(name) for name in ("gauge", "directions", "sizes"))
-            joined = sizes.size > 1 and "faces" in store  # the former format of unions
-            surface = cut(store, sizes) if joined else from_arrays(store)
-            return cls(surface, int(directions), from_numpy(gauge))
-        except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, BadZipFile, zlib.error) as error:
-            raise ValueError(
-                f"path: expected a file of Mesh.save, got {str(path)!r}, which is damaged or of another kind ({error})"
-            ) from error
+        return cls(*mesh_sources.from_archive(path))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -330,21 +312,27 @@ class Mesh(Space):
         return moved
 
     def with_orientations(self, orientations: int) -> Mesh:
-        """Return the same surface and gauge with another number of directions; the geometry is shared."""
+        """Return the same surface and gauge with another number of directions; the geometry is shared.
+
+        Args:
+            orientations: number Or of directions in each tangent plane, at least one.
+        """
         return self._alike(orientations, self.gauge)
 
     def with_gauge(self, angles: Numbers) -> Mesh:
-        r"""Return the same surface with the reference direction of each vertex turned by ``+angles [V]`` radians.
+        r"""Return the same surface with the reference direction of each vertex turned counter-clockwise.
 
         The angle of a fixed vector decreases: its spin-k component is multiplied by :math:`\exp(-i k \alpha)`, as
         :func:`pdegcnn.gauge.transform` does.
+
+        Args:
+            angles: ``[V]`` radians, finite; they are added to :attr:`gauge`.
+
+        Raises:
+            ValueError: for another shape, or an angle that is not finite.
+            TypeError: if the angles are not real numbers.
         """
-        angles = _checks.real_numbers("angles", angles, torch.float64)
-        if tuple(angles.shape) != (self.vertex_count,):
-            raise ValueError(f"angles: expected shape [{self.vertex_count}], got {tuple(angles.shape)}")
-        if not bool(angles.isfinite().all()):
-            raise ValueError("angles: expected finite values, got NaN or infinity")
-        return self._alike(self.orientations, self.gauge + angles)
+        return self._alike(self.orientations, self.gauge + as_angles(angles, self.vertex_count))
 
     def _alike(self, orientations: int, gauge: Tensor) -> Mesh:
         mesh = Mesh(self.surface, orientations, gauge)
@@ -376,18 +364,7 @@ class Mesh(Space):
             TypeError: if an argument is not a sequence, or ``bases`` not a mapping.
             ValueError: for a radius, number or factor out of range.
         """
-        surface = self.surface
-        steps: list[tuple[str, Callable[[], Any]]] = []
-        for radius in map(as_radius, each("radii", radii)):
-            name = "edges" if radius is None else f"ball of {radius} units"
-            steps.append((name, lambda r=radius: surface.pairs(r)))
-        for spin in map(as_spin, each("spins", spins)):
-            steps.append((f"Laplacian of spin {spin}", lambda k=spin: surface.laplacian(k)))
-        chosen: Mapping[int, int] = {} if bases is None else _checks.kind("bases", bases, Mapping, "a mapping by spin")
-        for spin, number in chosen.items():
-            spin, count = as_spin(spin), as_count(number)
-            steps.append((f"{count} eigenfunctions", lambda k=spin, n=count: surface.modes(k, n)))
-        steps += [(f"coarser by {f}", lambda f=f: self.coarsen(f)) for f in each("factors", factors)]
+        steps = mesh_building.steps(self, radii, spins, {} if bases is None else bases, factors)
         for _, step in mesh_building.with_bar(steps) if _checks.flag("progress", progress) else steps:
             step()
         return self
@@ -398,7 +375,12 @@ class Mesh(Space):
         return (self.vertex_count,)
 
     def coarser(self, factor: float, size: Sequence[int] | None = None) -> Mesh:
-        """Return the mesh whose edges are about ``factor`` times as long, or that has about ``size[0]`` vertices."""
+        """Return the mesh whose edges are about ``factor`` times as long; see :meth:`coarsen`.
+
+        Args:
+            factor: ratio of the lengths of edges, above 1: the result has about ``1 / factor**2`` of the vertices.
+            size: its first number is the number of vertices, about, in place of ``factor``; fewer than this mesh has.
+        """
         return self.coarsen(float(factor) ** 2 if size is None else self.vertex_count / size[0])
 
     def coarsen(self, factor: float = 4.0) -> Mesh:
@@ -408,6 +390,9 @@ class Mesh(Space):
         Flat surfaces stay flat, and the boundary keeps its corners. The other vertices keep positions and reference
         directions. The unit of the result is its own mean edge, as a coarser image has larger pixels. Meshes of a union
         are coarsened separately. :class:`pdegcnn.gauge.MeshPool` and ``MeshUnpool`` move signals between levels.
+
+        Args:
+            factor: ratio of the numbers of vertices, above 1; with the default 4, edges become about twice as long.
 
         Raises:
             ValueError: if ``factor`` is not above 1.
@@ -420,13 +405,27 @@ class Mesh(Space):
         return self._coarse[factor].to(self._device)
 
     def interpolation(self, factor: float, like: Tensor) -> Interpolation:
-        """Return the interpolation from the vertices of :meth:`coarsen` to these, in the gauges of the two meshes."""
+        """Return the interpolation from the vertices of :meth:`coarsen` to these, in the gauges of the two meshes.
+
+        Args:
+            factor: ratio of the numbers of vertices, above 1.
+            like: tensor that sets device and precision; half precision works in float32.
+        """
         return self.cached(
             mesh_building.interpolation, like, _checks.plain_number("factor", factor, 1.0, math.inf, open_low=True)
         )
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if its layout is ``[B,C,Or,V]`` with this mesh's directions and vertices, else raise."""
+        """Return ``u`` if its layout is ``[B,C,Or,V]`` with this mesh's directions and vertices, else raise.
+
+        Args:
+            name: what error messages call the signal.
+            u: anything.
+
+        Raises:
+            TypeError: if ``u`` is not a floating tensor.
+            ValueError: if its shape does not fit.
+        """
         super().check_signal(name, u)
         if tuple(u.shape[2:]) != (self.orientations, self.vertex_count):
             raise ValueError(
@@ -436,13 +435,22 @@ class Mesh(Space):
         return u
 
     def neighbours(self, radius: float | None, like: Tensor) -> Neighbours:
-        """Return the pairs nearer than ``radius`` units (None: the edges), in this gauge; ``like`` may be complex."""
+        """Return the pairs of near vertices, in this gauge.
+
+        Args:
+            radius: greatest geodesic distance of a pair, positive, in units; None: the edges.
+            like: real or complex tensor that sets device and precision; half precision works in float32.
+        """
         return self.cached(mesh_building.neighbours, like, as_radius(radius))
 
     def laplacian(self, spin: int, like: Tensor) -> tuple[SparseRows, Tensor]:
         """Return the weak Laplacian of spin-k fields (complex, dimensionless) and vertex areas ``[V]``, in this gauge.
 
         Both belong to the intrinsic Delaunay triangulation.
+
+        Args:
+            spin: k, an int; 0: functions, 1: tangent vectors.
+            like: tensor that sets device and precision; half precision works in float32.
         """
         return self.cached(mesh_building.laplacian, like, as_spin(spin))
 
@@ -453,6 +461,11 @@ class Mesh(Space):
         Multiple eigenvalues are never split: those within a relative distance of 1e-5 of the last one are added. A
         result that uses all of them therefore depends neither on the numbering of vertices nor on rounding. A component
         has at most as many functions as vertices.
+
+        Args:
+            spin: k, an int; 0: functions, 1: tangent vectors.
+            count: eigenfunctions of each component, at least 1.
+            like: tensor that sets device and precision; half precision works in float32.
         """
         return self.cached(mesh_building.modes, like, as_spin(spin), as_count(count))
 
@@ -461,14 +474,13 @@ class Mesh(Space):
 
         Eigenvalues ascend; eigenfunctions are complex and zero outside their component. K exceeds ``count`` if there
         are several components.
+
+        Args:
+            spin: k, an int; 0: functions, 1: tangent vectors.
+            count: eigenfunctions of each component, at least 1.
+            like: tensor that sets device and precision; half precision works in float32.
         """
-        modes = self.modes(spin, count, like)
-        if len(modes) == 1:
-            return modes[0].values, modes[0].functions
-        values, order = torch.cat([m.values for m in modes]).sort(stable=True)
-        place = torch.cat([m.vertices for m in modes])
-        functions = block_diag(*(m.functions for m in modes))[:, order]
-        return values, torch.empty_like(functions).index_copy_(0, place, functions)
+        return mesh_building.side_by_side(self.modes(spin, count, like))
 
     def cached(
         self,
@@ -518,17 +530,19 @@ class Mesh(Space):
         return torch.complex((wide * x).sum(-1), (wide * y).sum(-1))
 
     def from_tangent(self, features: Tensor) -> Tensor:
-        """Convert features of spin 1, complex ``[..., V]``, to tangent vectors in space ``[..., V, 3]``.
+        """Convert features of spin 1 to tangent vectors in space; :meth:`to_tangent` undoes it.
+
+        Args:
+            features: ``[..., V]``, complex: components along the reference direction and a quarter turn on.
+
+        Returns:
+            Vectors ``[..., V, 3]``, real.
 
         Raises:
             TypeError: if the features are not complex.
             ValueError: for another number of vertices, or for a mesh without positions in space.
         """
-        given: Any = features
-        if not (isinstance(given, Tensor) and given.is_complex() and given.layout is torch.strided):
-            raise TypeError(f"features: expected a complex tensor for spin 1, got {_checks.described(given)}")
-        if features.ndim < 1 or features.shape[-1] != self.vertex_count:
-            raise ValueError(f"features: expected shape [..., {self.vertex_count}], got {tuple(features.shape)}")
+        check_features(features, self.vertex_count)
         x, y, _ = self.cached(mesh_building.frames, features)
         return features.real.unsqueeze(-1) * x + features.imag.unsqueeze(-1) * y
 
@@ -548,7 +562,7 @@ class Mesh(Space):
         """
         if "symmetry" not in motion or len(motion) > 1:
             raise ValueError(f"motion: expected symmetry=image of each vertex, got {motion}")
-        image, turn = self._symmetry(motion["symmetry"])
+        image, turn = mesh_building.isometry(self, motion["symmetry"])
         _checks.tensor("signal", signal)
         if signal.ndim < 3:
             return signal
@@ -560,24 +574,13 @@ class Mesh(Space):
             )
         return torch.empty_like(signal).index_copy_(-1, image.to(signal.device), signal)
 
-    def _symmetry(self, image: Numbers) -> tuple[Tensor, Tensor]:
-        """Return the image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
-        to = as_whole("symmetry", image)
-        t, n = self.surface.triangulation, self.vertex_count
-        if to.shape != (n,) or not np.array_equal(np.sort(to), np.arange(n)):
-            raise ValueError(f"symmetry: expected a permutation of {n} vertices, got shape {to.shape}")
-        key, wanted = t.tail * n + t.head, to[t.tail] * n + to[t.head]
-        order = np.argsort(key)
-        place = order[np.minimum(np.searchsorted(key, wanted, sorter=order), key.size - 1)]
-        lengths = t.lengths.ravel()
-        if not np.array_equal(key[place], wanted) or not np.allclose(lengths[place], lengths, rtol=1e-6):
-            raise ValueError("symmetry: expected a map that preserves faces, orientation and edge lengths")
-        frames, gauge = self.surface.frames, self.gauge.numpy()
-        turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
-        return from_numpy(to), from_numpy(turn)
-
     def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Return ones: an isometry moves the whole mesh."""
+        """Return one, a tensor without axes: an isometry moves the whole mesh.
+
+        Args:
+            signal: the signal that is moved; sets device and dtype.
+            motion: as in :meth:`transform`; not used.
+        """
         return torch.ones((), dtype=signal.dtype, device=signal.device)
 
     def __repr__(self) -> str:
@@ -589,9 +592,3 @@ class Mesh(Space):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_operators": OperatorCache(), "_coarse": {}}
-
-
-def _archive(path: str | Path) -> Path:
-    """Return the file that a mesh is written to under this name."""
-    name = _checks.path(path)
-    return name if name.suffix == ".npz" else Path(f"{name}.npz")

@@ -6,7 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
+import torch
+from torch import Tensor
+
 from pdegcnn import _checks
+from pdegcnn._typing import Numbers
 
 Kind = TypeVar("Kind")
 
@@ -51,3 +55,21 @@ def check_unit(unit: float | None) -> None:
     """Raise unless ``unit`` is a positive number or None."""
     if unit is not None:
         _checks.number("unit", unit, 0.0, math.inf, open_low=True)
+
+
+def as_angles(angles: Numbers, count: int) -> Tensor:
+    """Return one finite angle for each of ``count`` vertices, float64, else raise."""
+    angles = _checks.real_numbers("angles", angles, torch.float64)
+    if tuple(angles.shape) != (count,):
+        raise ValueError(f"angles: expected shape [{count}], got {tuple(angles.shape)}")
+    if not bool(angles.isfinite().all()):
+        raise ValueError("angles: expected finite values, got NaN or infinity")
+    return angles
+
+
+def check_features(features: Any, count: int) -> None:
+    """Raise unless ``features`` are complex, with ``count`` vertices on the last axis."""
+    if not (isinstance(features, Tensor) and features.is_complex() and features.layout is torch.strided):
+        raise TypeError(f"features: expected a complex tensor for spin 1, got {_checks.described(features)}")
+    if features.ndim < 1 or features.shape[-1] != count:
+        raise ValueError(f"features: expected shape [..., {count}], got {tuple(features.shape)}")

@@ -1,19 +1,25 @@
-"""Operators that a mesh computes on first use, in its gauge, for the device and dtype of a tensor."""
+"""Operators that a mesh computes on first use, in its gauge, for the device and dtype of a tensor; its isometries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn._typing import from_numpy, linalg
+from pdegcnn import _checks
+from pdegcnn._typing import Numbers, block_diag, from_numpy, linalg
+from pdegcnn.spaces.mesh_arguments import as_count, as_radius, as_spin, each
 from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
+from pdegcnn.surface.checks import as_whole
 
 if TYPE_CHECKING:
     from pdegcnn.spaces.mesh import Mesh
+
+Step = tuple[str, Callable[[], Any]]
+"""A name and a computation."""
 
 
 def interpolation(mesh: Mesh, like: Tensor, factor: float) -> Interpolation:
@@ -64,6 +70,16 @@ def modes(mesh: Mesh, like: Tensor, spin: int, count: int) -> tuple[Eigenmodes, 
     return tuple(found)
 
 
+def side_by_side(modes: tuple[Eigenmodes, ...]) -> tuple[Tensor, Tensor]:
+    """Return the modes of all components in one matrix; see :meth:`Mesh.eigenbasis`."""
+    if len(modes) == 1:
+        return modes[0].values, modes[0].functions
+    values, order = torch.cat([m.values for m in modes]).sort(stable=True)
+    place = torch.cat([m.vertices for m in modes])
+    functions = block_diag(*(m.functions for m in modes))[:, order]
+    return values, torch.empty_like(functions).index_copy_(0, place, functions)
+
+
 def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Build :meth:`Mesh.frames_in_space`."""
     t, vertices = mesh.surface.triangulation, mesh.vertices.cpu()
@@ -79,7 +95,40 @@ def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (c * x + s * y).to(like), (c * y - s * x).to(like), normals.to(like)
 
 
-def with_bar(steps: list[tuple[str, Callable[[], Any]]]) -> Iterator[tuple[str, Callable[[], Any]]]:
+def isometry(mesh: Mesh, image: Numbers) -> tuple[Tensor, Tensor]:
+    """Return the image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
+    to = as_whole("symmetry", image)
+    t, n = mesh.surface.triangulation, mesh.vertex_count
+    if to.shape != (n,) or not np.array_equal(np.sort(to), np.arange(n)):
+        raise ValueError(f"symmetry: expected a permutation of {n} vertices, got shape {to.shape}")
+    key, wanted = t.tail * n + t.head, to[t.tail] * n + to[t.head]
+    order = np.argsort(key)
+    place = order[np.minimum(np.searchsorted(key, wanted, sorter=order), key.size - 1)]
+    lengths = t.lengths.ravel()
+    if not np.array_equal(key[place], wanted) or not np.allclose(lengths[place], lengths, rtol=1e-6):
+        raise ValueError("symmetry: expected a map that preserves faces, orientation and edge lengths")
+    frames, gauge = mesh.surface.frames, mesh.gauge.numpy()
+    turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
+    return from_numpy(to), from_numpy(turn)
+
+
+def steps(mesh: Mesh, radii: object, spins: object, bases: object, factors: object) -> list[Step]:
+    """Return what :meth:`Mesh.prepare` computes, with a name for each."""
+    surface = mesh.surface
+    found: list[Step] = []
+    for radius in map(as_radius, each("radii", radii)):
+        name = "edges" if radius is None else f"ball of {radius} units"
+        found.append((name, lambda r=radius: surface.pairs(r)))
+    for spin in map(as_spin, each("spins", spins)):
+        found.append((f"Laplacian of spin {spin}", lambda k=spin: surface.laplacian(k)))
+    chosen: Mapping[int, int] = _checks.kind("bases", bases, Mapping, "a mapping by spin")
+    for spin, number in chosen.items():
+        spin, count = as_spin(spin), as_count(number)
+        found.append((f"{count} eigenfunctions", lambda k=spin, n=count: surface.modes(k, n)))
+    return found + [(f"coarser by {f}", lambda f=f: mesh.coarsen(f)) for f in each("factors", factors)]
+
+
+def with_bar(steps: list[Step]) -> Iterator[Step]:
     """Take the steps one by one, with a bar that names them if ``tqdm`` is installed."""
     try:
         from tqdm import tqdm

@@ -41,18 +41,39 @@ class R2(Translations, PlanarSpace):
         return torch.zeros(1, dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
-        """View ``[B,C,H,W]`` as ``[B,C,1,H,W]``."""
+        """View ``[B,C,H,W]`` as ``[B,C,1,H,W]``.
+
+        Args:
+            u: images ``[B,C,H,W]``.
+        """
         return u.unsqueeze(2)
 
     def from_grid(self, u: Tensor) -> Tensor:
-        """View ``[B,C,1,H,W]`` as ``[B,C,H,W]``."""
+        """View ``[B,C,1,H,W]`` as ``[B,C,H,W]``.
+
+        Args:
+            u: ``[B,C,1,H,W]``, as :meth:`to_grid` returns.
+        """
         return u.squeeze(2)
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Return the numbers of taps ``(1, KH, KW)``."""
+        """Return the numbers of taps ``(1, KH, KW)``.
+
+        Args:
+            kernel_size: one odd number of pixels, or ``(KH, KW)``.
+
+        Raises:
+            TypeError: if it is neither an int nor a sequence.
+            ValueError: for a number that is not positive and odd, or a sequence of other than two numbers.
+        """
         kh, kw = normalise_sizes(kernel_size, 2, "(KH, KW)")
         return 1, kh, kw
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """Return the offset of the kernel's centre from taps at ``image [(1,)KH,KW,2]``, as ``[1,1,KH,KW,2]``."""
+        """Return the offset of the kernel's centre from each tap, ``[1,1,KH,KW,2]``.
+
+        Args:
+            steps: positions along the first axis, ``[1]``; not used.
+            image: (x, y) of the taps from the centre, ``[KH,KW,2]`` or ``[1,KH,KW,2]``, in pixels.
+        """
         return -image.expand(1, 1, *image.shape[-3:])

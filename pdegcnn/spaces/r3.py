@@ -65,9 +65,11 @@ class R3(Translations, GridSpace):
         object.__setattr__(self, "spacing", numbers)
 
     def coarser(self, factor: float, size: Sequence[int] | None = None) -> R3:
-        """Return the same space with voxels ``factor`` times as large; lengths keep their units.
+        """Return the same space with voxels ``factor`` times as large along each axis; lengths keep their units.
 
-        With ``size`` it is this space, because the ratio of the sizes is not known.
+        Args:
+            factor: ratio of the sides of voxels, positive.
+            size: samples of the coarser grid; with them the result is this space, because the ratio is not known.
         """
         if size is not None:
             return self
@@ -96,27 +98,52 @@ class R3(Translations, GridSpace):
         return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
-        """Return the signal itself."""
+        """Return the signal itself.
+
+        Args:
+            u: volumes ``[B,C,D,H,W]``.
+        """
         return u
 
     def from_grid(self, u: Tensor) -> Tensor:
-        """Return the signal itself."""
+        """Return the signal itself.
+
+        Args:
+            u: volumes ``[B,C,D,H,W]``.
+        """
         return u
 
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
-        """Return the numbers of taps ``(KD, KH, KW)``."""
+        """Return the numbers of taps ``(KD, KH, KW)``.
+
+        Args:
+            kernel_size: one odd number of voxels, or ``(KD, KH, KW)``.
+
+        Raises:
+            TypeError: if it is neither an int nor a sequence.
+            ValueError: for a number that is not positive and odd, or a sequence of other than three numbers.
+        """
         kd, kh, kw = normalise_sizes(kernel_size, 3, "(KD, KH, KW)")
         return kd, kh, kw
 
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
-        """Return the offset of the centre from taps at ``steps [KD]``, ``image [(KD,)KH,KW,2]``: ``[1,KD,KH,KW,3]``."""
+        """Return the offset of the kernel's centre from each tap, ``[1,KD,KH,KW,3]``, in the units of ``spacing``.
+
+        Args:
+            steps: slices of the taps from the centre, ``[KD]``, in voxels.
+            image: (x, y) of the taps from the centre, ``[KH,KW,2]`` or ``[KD,KH,KW,2]``, in voxels.
+        """
         depth, row, column = self.grid_steps
         x, y = image.unbind(-1)
         z = steps[:, None, None].expand(len(steps), *x.shape[-2:])
         return -torch.stack((x.expand_as(z) * column, y.expand_as(z) * row, z * depth), dim=-1)[None]
 
     def chord(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the slices ``[C]``, rows and columns ``[C,1]``, in voxels, that vectors ``c [C,3]`` span."""
+        """Return the slices ``[C]``, rows and columns ``[C,1]``, in voxels, that vectors span.
+
+        Args:
+            c: vectors (x, y, z), ``[C,3]``, in the units of ``spacing``.
+        """
         x, y, z = (c / self.grid_spacing.to(c)).unbind(-1)
         return z, y[:, None], x[:, None]
 
@@ -148,7 +175,15 @@ class R3(Translations, GridSpace):
         return sample_image(signal, points @ matrix / size)  # R^-1 x, as rows
 
     def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Return one inside the ball that rotations keep in the volume, zero outside; all ones for exact motions."""
+        """Return one inside the ball that rotations keep in the volume, zero outside; all ones for exact motions.
+
+        Args:
+            signal: the signal that is moved, ``[B,C,D,H,W]`` or an invariant.
+            motion: as in :meth:`transform`.
+
+        Returns:
+            Weights ``[D,H,W]``; without axes for exact motions and invariants.
+        """
         exact = signal.ndim != 5 or set(motion) == {"shift"} or self._swapped_axes(_matrix_of(motion), signal)
         if exact:
             return torch.ones((), dtype=signal.dtype, device=signal.device)

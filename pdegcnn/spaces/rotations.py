@@ -38,7 +38,11 @@ class RotationSpace(HomogeneousSpace):
 
     @abstractmethod
     def over(self, grid: SphereGrid) -> RotationSpace:
-        """Return the same space on another grid."""
+        """Return the same space on another grid.
+
+        Args:
+            grid: points of the sphere.
+        """
 
     @property
     def base_shape(self) -> tuple[int, ...]:
@@ -146,17 +150,29 @@ class RotationSpace(HomogeneousSpace):
         return quaternion_to_matrix(check_quaternion("g", g))
 
     def from_matrix(self, rotation: Tensor) -> Tensor:
-        """Convert rotation matrices ``[..., 3, 3]`` to unit quaternions with real part >= 0.
+        """Convert rotation matrices to unit quaternions ``[..., 4]`` with real part >= 0.
 
         The largest of four equivalent formulas is used, which avoids cancellation (Shepperd 1978).
 
+        Args:
+            rotation: orthogonal matrices of determinant one, ``[..., 3, 3]``.
+
         Raises:
+            TypeError: if ``rotation`` is not a floating tensor.
             ValueError: if a matrix is not a rotation.
         """
         return matrix_to_quaternion(check_rotation("rotation", rotation))
 
     def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Return the square root of each point's share of the sphere: norms are integrals; ones for invariants."""
+        """Return the square root of the area that each point stands for, so that norms are integrals.
+
+        Args:
+            signal: the signal that is moved.
+            motion: as in :meth:`transform`; not used.
+
+        Returns:
+            Square roots of steradians, ``[*grid.shape]``; one, without axes, for invariants.
+        """
         base = len(self.grid.shape)
         if tuple(signal.shape[-base:]) != self.grid.shape or signal.ndim < 2 + base:
             return torch.ones((), dtype=signal.dtype, device=signal.device)
@@ -174,7 +190,15 @@ class RotationSpace(HomogeneousSpace):
         return weights / weights.mean()
 
     def band_limit(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Return the band-limited function that the samples represent; the signal itself if the motion is exact."""
+        """Return the band-limited function that the samples represent; the signal itself if the motion is exact.
+
+        Args:
+            signal: a signal on this space, or on the sphere.
+            motion: ``rotation=`` the matrix R ``[3,3]`` of the motion, which is not applied.
+
+        Raises:
+            ValueError: for another motion, or a matrix that is not a rotation.
+        """
         rotation = self._rotation_of(motion)
         if grid_turn(rotation, self.grid) is not None:
             return signal

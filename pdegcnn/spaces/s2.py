@@ -48,7 +48,14 @@ class S2(RotationSpace):
         check_grid(self.grid)
 
     def over(self, grid: sphere.SphereGrid) -> S2:
-        """Return the same space on another grid."""
+        """Return the same space on another grid.
+
+        Args:
+            grid: the points.
+
+        Raises:
+            TypeError: if ``grid`` is not a :class:`pdegcnn.sphere.SphereGrid`.
+        """
         return replace(self, grid=grid)
 
     @property
@@ -67,7 +74,16 @@ class S2(RotationSpace):
         return torch.tensor([point_spacing(self.grid)], dtype=torch.float64)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if its last axes are those of the grid, else raise ``TypeError`` or ``ValueError``."""
+        """Return ``u`` if its last axes are those of the grid, else raise.
+
+        Args:
+            name: what error messages call the signal.
+            u: anything.
+
+        Raises:
+            TypeError: if ``u`` is not a floating tensor.
+            ValueError: if its shape does not fit.
+        """
         super().check_signal(name, u)
         check_base(name, u, self.grid)
         return u

@@ -121,15 +121,32 @@ class SE2(PlanarSpace):
         return torch.tensor([1.0, 1.0, self.angle_step], dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:
-        """Return the signal itself."""
+        """Return the signal itself.
+
+        Args:
+            u: ``[B,C,Or,H,W]``.
+        """
         return u
 
     def from_grid(self, u: Tensor) -> Tensor:
-        """Return the signal itself."""
+        """Return the signal itself.
+
+        Args:
+            u: ``[B,C,Or,H,W]``.
+        """
         return u
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if its layout is ``[B,C,Or,H,W]`` with this space's number of orientations, else raise."""
+        """Return ``u`` if its layout is ``[B,C,Or,H,W]`` with this space's number of orientations, else raise.
+
+        Args:
+            name: what error messages call the signal.
+            u: anything.
+
+        Raises:
+            TypeError: if ``u`` is not a floating tensor.
+            ValueError: if its shape does not fit.
+        """
         _checks.signal(name, u, 5, LAYOUT)
         if u.shape[2] != self.orientations:
             raise ValueError(
@@ -149,7 +166,12 @@ class SE2(PlanarSpace):
         return min(ko, around), kh, kw
 
     def tap_weights(self, sizes: tuple[int, int, int], like: Tensor) -> Tensor:
-        """Return the share of a grid cell that each tap stands for, ``[KO,1,1]``: one half for a tap met twice."""
+        """Return the share of a grid cell that each tap stands for, ``[KO,1,1]``: one half for a tap met twice.
+
+        Args:
+            sizes: numbers of taps ``(KO, KH, KW)``; the first and last meet where KO is Or + 1.
+            like: tensor that sets device and dtype.
+        """
         weights = [1.0] * sizes[0]
         if sizes[0] == self.orientations + 1:
             weights[0] = weights[-1] = 0.5
@@ -158,7 +180,11 @@ class SE2(PlanarSpace):
     def taps_at(self, steps: Tensor, image: Tensor) -> Tensor:
         """Return :math:`h^{-1} g` for the centre g at each orientation and each tap h, ``[Or,KO,KH,KW,3]``.
 
-        Taps are at orientation ``steps [KO]`` and pixels ``image [(KO,)KH,KW,2]``, float64; angles are in [-pi, pi].
+        Positions are in pixels, angles in radians, in [-pi, pi] for taps within one turn.
+
+        Args:
+            steps: orientations of the taps from the centre, ``[KO]``, in orientation steps, float64.
+            image: (x, y) of the taps from the centre, ``[KH,KW,2]`` or ``[KO,KH,KW,2]``, in pixels, float64.
         """
         turn = steps * self.angle_step
         angles = self.angles.to(steps.device)[:, None] + turn  # of the taps, [Or,KO]

@@ -54,7 +54,14 @@ class SO3(RotationSpace):
         _checks.positive_int("orientations", self.orientations)
 
     def over(self, grid: sphere.SphereGrid) -> SO3:
-        """Return the same space on another grid."""
+        """Return the same space, with the same number of orientations, on another grid.
+
+        Args:
+            grid: points of the sphere.
+
+        Raises:
+            TypeError: if ``grid`` is not a :class:`pdegcnn.sphere.SphereGrid`.
+        """
         return replace(self, grid=grid)
 
     @property
@@ -75,7 +82,16 @@ class SO3(RotationSpace):
         return torch.tensor([spacing, spacing, 1.0], dtype=torch.float64)
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
-        """Return ``u`` if its last axes are the fibre and those of the grid, else raise."""
+        """Return ``u`` if its last axes are the fibre and those of the grid, else raise.
+
+        Args:
+            name: what error messages call the signal.
+            u: anything.
+
+        Raises:
+            TypeError: if ``u`` is not a floating tensor.
+            ValueError: if its shape does not fit.
+        """
         super().check_signal(name, u)
         check_base(name, u, self.grid)
         if u.shape[2] != self.orientations:

@@ -182,7 +182,11 @@ class SphereGrid:
         return True
 
     def require_rings(self, name: str = "grid") -> None:
-        """Raise ``ValueError`` for the argument ``name`` unless the points form rings."""
+        """Raise ``ValueError`` unless the points form rings.
+
+        Args:
+            name: the argument that the message names.
+        """
         if not self.has_rings:
             raise ValueError(
                 f"{name}: expected a grid of rings (gauss_legendre, equiangular, clenshaw_curtis, reduced_gauss), "

@@ -181,7 +181,11 @@ class JoinedSurface(Surface):
         return self._parts
 
     def pairs(self, radius: float | None = None) -> NeighborPairs:
-        """Return the pairs of the parts."""
+        """Return the pairs of the parts.
+
+        Args:
+            radius: in the unit of each part, positive; None: the edges.
+        """
         pairs = [p.pairs(radius) for p in self.parts]
         vertices, before = _shifts([p.areas.size for p in self.parts]), _shifts([p.centre.size for p in pairs])
         start = [p.start[:-1] + e for p, e in zip(pairs, before)] + [before[-1:]]
@@ -196,11 +200,20 @@ class JoinedSurface(Surface):
         return _joined_triangulation(triangulations), _joined_frames(angles)
 
     def laplacian(self, spin: int = 0) -> sparse.csr_matrix:
-        """Return the Laplacians of the parts as blocks."""
+        """Return the Laplacians of the parts as blocks, ``[V,V]``.
+
+        Args:
+            spin: k, at least 0.
+        """
         return sparse.block_diag([p.laplacian(spin) for p in self.parts], format="csr")  # pyright: ignore
 
     def modes(self, spin: int, count: int) -> tuple[Modes, ...]:
-        """Return the modes of all parts, the same as each part has alone."""
+        """Return the modes of all parts, the same as each part has alone.
+
+        Args:
+            spin: k, at least 0.
+            count: eigenfunctions of each component, at least; those of one eigenvalue stay together.
+        """
         found = [(p.modes(spin, count), v) for p, v in zip(self.parts, _shifts([p.areas.size for p in self.parts]))]
         return tuple(m._replace(vertices=m.vertices + first) for modes, first in found for m in modes)
 

@@ -53,8 +53,19 @@ def pull(
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of :func:`ring_convolution` in signal and kernel, for backward passes in closed form.
 
-    They are not recorded for further derivatives. ``grad`` is the gradient of the result, other arguments are as in
-    :func:`ring_convolution`, in float32 or float64.
+    They are not recorded for further derivatives. Arguments are not checked.
+
+    Args:
+        grad: gradient of the result, ``[B,C,F,G,n]``.
+        u: the signal ``[B,C,F,G,n]``, float32 or float64.
+        kernel: weights ``[C,F,S]`` or ``[C,1,S]`` of the dtype and device of ``u``.
+        taps: int64 ``[S,3]``: ring, shift along the fibre in [0,F), shift along the ring in [0,n).
+        start: int64 ``[G+1]``, where the list of each ring begins.
+        longest: length of the longest list.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
+
+    Returns:
+        Gradients of the shapes of ``u`` and ``kernel``.
     """
     chosen = _backend.choose("ring_convolution", u, backend)
     to_kernel = _op.products(grad, u, taps, start, longest, kernel.shape[1], chosen)

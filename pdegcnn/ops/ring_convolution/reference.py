@@ -21,7 +21,18 @@ def slots(u: Tensor, taps: Tensor, start: Tensor, longest: int) -> Iterator[tupl
 
 
 def correlate(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
-    """Compute ``sum over s of u[(f+df) mod F,ring,(j+dj) mod n] * kernel[f,s]`` over the taps s of each ring."""
+    """Compute ``sum over s of u[(f+df) mod F,ring,(j+dj) mod n] * kernel[f,s]`` over the taps s of each ring.
+
+    Args:
+        u: signal ``[B,C,F,G,n]``: fibre, rings, points of a ring.
+        kernel: weights ``[C,F,S]``, or ``[C,1,S]`` where the fibre does not matter.
+        taps: int64 ``[S,3]``: ``(ring, df, dj) = taps[s]``, df in [0,F) and dj in [0,n).
+        start: int64 ``[G+1]``, where the list of each ring begins.
+        longest: length of the longest list.
+
+    Returns:
+        Tensor of the shape and dtype of ``u``.
+    """
     out = torch.zeros_like(u)
     for value, number, exists in slots(u, taps, start, longest):
         out = out + torch.where(exists[:, None], value * kernel[:, :, number, None], 0)

@@ -26,13 +26,30 @@ def reversed_lists(
 
 
 def spread(grad: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
-    """Return the gradient of :func:`correlate` in the signal."""
+    """Return the gradient of :func:`correlate` in the signal, ``[B,C,F,G,n]``.
+
+    Args:
+        grad: gradient of the result, ``[B,C,F,G,n]``.
+        kernel: weights ``[C,F,S]`` or ``[C,1,S]``.
+        taps: int64 ``[S,3]``: ring, shift along the fibre in [0,F), shift along the ring in [0,n).
+        start: int64 ``[G+1]``, where the list of each ring begins.
+        longest: length of the longest list; not used, because the lists of the transpose have other lengths.
+    """
     turned, back, first = reversed_lists(kernel, taps, start, grad.shape[2], grad.shape[4])
     return correlate(grad, turned, back, first, int(first.diff().max()))
 
 
 def products(grad: Tensor, u: Tensor, taps: Tensor, start: Tensor, longest: int, kernels: int) -> Tensor:
-    """Return the gradient of :func:`correlate` in the kernel ``[C,kernels,S]``."""
+    """Return the gradient of :func:`correlate` in the kernel, ``[C,kernels,S]``, summed in float64.
+
+    Args:
+        grad: gradient of the result, ``[B,C,F,G,n]``.
+        u: the signal ``[B,C,F,G,n]``.
+        taps: int64 ``[S,3]``: ring, shift along the fibre in [0,F), shift along the ring in [0,n).
+        start: int64 ``[G+1]``, where the list of each ring begins.
+        longest: length of the longest list.
+        kernels: F, or 1 for a kernel that is the same along the fibre.
+    """
     out = torch.zeros(grad.shape[1], grad.shape[2], len(taps), dtype=torch.float64, device=grad.device)
     for value, number, exists in slots(u, taps, start, longest):
         sums = (grad * value).double().sum((0, 4))

@@ -62,7 +62,18 @@ def ring_morphology(
 
 
 def check_arguments(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor) -> None:
-    """Raise unless signal, kernel and lists of taps fit each other."""
+    """Raise unless signal, kernel and lists of taps fit each other.
+
+    Args:
+        u: signal ``[B,C,F,G,n]``: fibre, rings, points of a ring.
+        kernel: ``[C,F,S]`` or ``[C,1,S]``, of the dtype and device of ``u``.
+        taps: int64 ``[S,3]``.
+        start: int64 ``[G+1]``, index of the first tap of each ring.
+
+    Raises:
+        ValueError: if a shape, a device or the dtype of a list does not fit.
+        TypeError: if ``u`` or ``kernel`` is not a floating-point tensor, or their dtypes differ.
+    """
     _checks.signal("u", u, 5, _LAYOUT)
     _checks.tensor("kernel", kernel, 3, "[C,F,S]")
     _checks.same_kind("kernel", kernel, "u", u)
@@ -84,7 +95,16 @@ def winning_taps(
     sign: int = +1,
     backend: str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the sample and the tap that attain the maximum in :func:`ring_morphology`; arguments as there.
+    """Return the sample and the tap that attain the maximum (or minimum) in :func:`ring_morphology`.
+
+    Args:
+        u: signal ``[B,C,F,G,n]``: fibre, rings, points of a ring.
+        kernel: costs ``[C,F,S]``, or ``[C,1,S]`` if they are the same along the fibre; +inf marks an absent tap.
+        taps: int64 ``[S,3]``: ring, shift along the fibre in [0,F), shift along the ring in [0,n).
+        start: int64 ``[G+1]``, index of the first tap of each ring.
+        longest: length of the longest list.
+        sign: +1 for dilation, -1 for erosion.
+        backend: ``"numba"``, ``"triton"`` or ``"torch"``; by default the fastest that runs here.
 
     Returns:
         Flat positions in ``[F*G*n]`` and tap numbers in ``[S]``, int64 ``[B,C,F,G,n]``; an output without taps gets the

@@ -35,7 +35,12 @@ class Equation(NamedTuple):
     backend: str
 
     def solve(self, right: Tensor, time: Tensor) -> Tensor:
-        """Return the solution without derivatives."""
+        """Return the solution ``[B,V,2,C]``, without derivatives.
+
+        Args:
+            right: real and imaginary parts of b, ``[B,V,2,C]``, float64.
+            time: t >= 0 of each complex channel, ``[C]``; or ``[2,C]``, where the parts are real channels of a real S.
+        """
         s = self.stencil
         return _op.solve(right, time, s.start, s.columns, s.values, s.back, list(self.sizes), *self[2:])
 
