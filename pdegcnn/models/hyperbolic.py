@@ -90,7 +90,8 @@ class HyperbolicNetwork(nn.Module):
             x: images, volumes or signals on SE(2), as the builder of the network says.
         """
         check.signal("x", x, self.dims + 2, "[B,C,*space]")
-        if isinstance(wanted := getattr(self.opening, "in_channels", None), int):
+        first = self.opening[0] if isinstance(self.opening, nn.Sequential) else self.opening
+        if isinstance(wanted := getattr(first, "in_channels", None), int):
             check.channels("x", x, wanted, "[B,C,*space]")
         for weight in itertools.islice(self.opening.parameters(), 1):
             check.for_weights("x", x, weight)
@@ -116,8 +117,7 @@ def _halo(module: nn.Module) -> int | None:
     """Return how many pixels around an output pixel a module looks at, for the modules of ready networks."""
     match module:
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if type(module) in CONV.values():
-            alone = {*module.kernel_size, *module.stride} == {1} and not any(module.padding)
-            return 0 if alone else None
+            return _margin(module)
         case GridLift() if type(module) is GridLift:
             local = module.padding == "same" and module.filters != "cake" and module.boundary != "periodic"
             return module.kernel_size // 2 if local else None
@@ -132,6 +132,13 @@ def _halo(module: nn.Module) -> int | None:
             return 0 if getattr(module, "mode", "max") == "max" else None
         case _:
             return None
+
+
+def _margin(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> int | None:
+    """Return how many pixels around its own a convolution reads, if it keeps the size and puts zeros outside."""
+    size, padding = conv.kernel_size[0], conv.padding
+    regular = {*conv.stride, *conv.dilation} == {1} and {*conv.kernel_size} == {size} and conv.padding_mode == "zeros"
+    return size // 2 if regular and size % 2 and {*padding} == {size // 2} else None
 
 
 def _in_strips(module: nn.Module, x: Tensor, dims: int) -> tuple[Tensor, bool]:
@@ -269,6 +276,7 @@ def hyperbolic_segmenter(
     rank: int | Sequence[int] | None = None,
     h: float = 0.5,
     batch_norm: bool = False,
+    opening: str = "linear",
     closing: str = "linear",
     exact: bool = False,
     device: torch.device | str | None = None,
@@ -290,6 +298,8 @@ def hyperbolic_segmenter(
         h: step of the telegraph equation.
         batch_norm: put batch norm into each layer and start from kernels four times as large, which learns much faster
             from images.
+        opening: ``"linear"``: the first state is a linear map of the input, pixel by pixel. ``"normalized"``: a
+            convolution of size 3, batch norm and ReLU, which learn more accurately from images.
         closing: ``"linear"``: a linear map of the last state. ``"normalized"``: batch norm, ReLU and a linear map of
             the state, plus the same of its velocity, which learns more accurately from images.
         exact: rebuild states to the bit in backward.
@@ -303,17 +313,21 @@ def hyperbolic_segmenter(
     """
     _sizes(in_channels=in_channels, classes=classes, width=width, depth=depth, levels=levels)
     _step(h)
-    check.choice("closing", closing, ("linear", "normalized"))
+    for name, given in (("opening", opening), ("closing", closing)):
+        check.choice(name, given, ("linear", "normalized"))
     kind: Factory = {"device": device, "dtype": dtype}
     stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, True, kind), h, exact)
-    opening = CONV[dims](in_channels, width, 1, **kind)
+    first: nn.Module = CONV[dims](in_channels, width, 1, **kind)
+    if opening == "normalized":
+        first = CONV[dims](in_channels, width, 3, padding=1, bias=False, **kind)
+        first = nn.Sequential(first, NORM[dims](width, **kind), nn.ReLU())
     of_state: nn.Module = CONV[dims](width, classes, 1, **kind)
     of_velocity = None
     if closing == "normalized":
         of_state = nn.Sequential(NORM[dims](width, **kind), nn.ReLU(), of_state)
         last = CONV[dims](width, classes, 1, bias=False, **kind)
         of_velocity = nn.Sequential(NORM[dims](width, **kind), nn.ReLU(), last)
-    return HyperbolicNetwork(opening, stack, of_state, 2**levels, dims, dense=True, of_velocity=of_velocity)
+    return HyperbolicNetwork(first, stack, of_state, 2**levels, dims, dense=True, of_velocity=of_velocity)
 
 
 def video_segmenter(

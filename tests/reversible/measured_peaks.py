@@ -23,14 +23,15 @@ def blocks(channels, depth):
     return ReversibleStack([block() for _ in range(depth)], h=0.2)
 
 
+ENDS = {"opening": "normalized", "closing": "normalized"}
 CASES = {
     "symmetric": (lambda: ReversibleStack([SymmetricConv(20) for _ in range(10)], h=0.2), (1, 20, 120, 104)),
     "exact": (lambda: ReversibleStack([SymmetricConv(48, rank=5) for _ in range(6)], exact=True), (1, 48, 88, 120)),
     "blocks": (lambda: blocks(24, 6), (2, 24, 88, 104)),
     "segmenter": (lambda: hyperbolic_segmenter(3, 12, width=12, depth=2), (1, 3, 121, 160)),
     "batch norm": (lambda: hyperbolic_segmenter(3, 9, 16, 1, rank=10, batch_norm=True), (2, 3, 120, 90)),
-    "normalized closing": (
-        lambda: hyperbolic_segmenter(3, 9, 32, 1, rank=(16, 8, 8), batch_norm=True, closing="normalized"),
+    "normalized ends": (
+        lambda: hyperbolic_segmenter(3, 9, 32, 1, rank=(16, 8, 8), batch_norm=True, **ENDS),
         (2, 3, 120, 90),
     ),
     "classifier": (lambda: hyperbolic_classifier(3, 10, width=10, depth=2), (2, 3, 128, 100)),

@@ -25,11 +25,12 @@ from pdegcnn.testing import equivariance_error
 
 D = torch.float64
 SMALL = {"orientations": 4, "kernel_size": 3, "depth": 1}
+ENDS = {"opening": "normalized", "closing": "normalized"}
 MODELS = [
     (lambda **k: hyperbolic_classifier(3, 5, width=2, **k), (2, 3, 9, 12), (2, 5)),
     (lambda **k: hyperbolic_segmenter(3, 5, width=2, **k), (2, 3, 9, 12), (2, 5, 9, 12)),
     (
-        lambda **k: hyperbolic_segmenter(3, 5, width=4, rank=(4, 2, 1), batch_norm=True, closing="normalized", **k),
+        lambda **k: hyperbolic_segmenter(3, 5, width=4, rank=(4, 2, 1), batch_norm=True, **ENDS, **k),
         (2, 3, 9, 12),
         (2, 5, 9, 12),
     ),
@@ -98,8 +99,26 @@ def test_a_normalized_closing_reads_the_velocity():
     y, v = model.stack(model.opening(x))
     assert (model(x) - model.closing(y) - model.of_velocity(v)).abs().max() <= 1e-12
     assert model.of_velocity(v).abs().max() > 0.1
-    with pytest.raises(ValueError, match="closing: expected one of"):
-        hyperbolic_segmenter(3, 2, closing="relu")
+    for end in ENDS:
+        with pytest.raises(ValueError, match=f"{end}: expected one of"):
+            hyperbolic_segmenter(3, 2, **{end: "relu"})
+
+
+def test_a_normalized_opening_names_wrong_channels():
+    model = hyperbolic_segmenter(3, 2, width=4, depth=1, opening="normalized")
+    with pytest.raises(ValueError, match="x: expected 3 channels"):
+        model(torch.randn(2, 4, 8, 8))
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_layers_start_with_the_bound_of_their_kind(normalized):
+    """Kernels with batch norm start four times as large; h times the bound of their norm does not depend on h."""
+    for h in (0.25, 1.0):
+        model = hyperbolic_segmenter(3, 2, width=4, levels=1, rank=2, h=h, batch_norm=normalized)
+        for layer in model.modules():
+            if isinstance(layer, SymmetricConv):
+                wanted = 0.05**0.5 * (4 if normalized else 1)
+                torch.testing.assert_close(h * layer.norm_bound(), torch.tensor(wanted), rtol=1e-4, atol=0)
 
 
 def test_stability_report_cap_and_smoothness():

@@ -57,8 +57,8 @@ def hyperbolic(channels: int, classes: int, batch_norm: bool = True) -> nn.Modul
 
 def wide(channels: int, classes: int) -> nn.Module:
     """A hyperbolic network of twice as many channels; 333 thousand parameters with three channels, eleven classes."""
-    options: dict[str, Any] = {"rank": (32, 32, 16), "batch_norm": True, "closing": "normalized"}
-    return hyperbolic_segmenter(channels, classes, width=32, depth=2, levels=2, **options)
+    ends: dict[str, Any] = {"opening": "normalized", "closing": "normalized"}
+    return hyperbolic_segmenter(channels, classes, 32, levels=3, rank=(32, 28, 5, 2), batch_norm=True, **ends)
 
 
 def plain(channels: int, classes: int) -> nn.Module:
