@@ -313,7 +313,31 @@ def erosion(
     inner_orientations: int | None = None,
     temperature: Tensor | float | None = None,
 ) -> Tensor:
-    r"""Erode a signal, :math:`\inf_h u(h) + k(h^{-1} g)`, which is ``-dilation(-u)``; arguments as in :func:`dilation`.
+    r"""Erode a signal, :math:`\inf_h u(h) + k(h^{-1} g)`, which is ``-dilation(-u)``.
+
+    Defaults and the windows, distances and subgrids of each space are those of :func:`dilation`.
+
+    Args:
+        u: signal laid out as ``space.layout``.
+        space: the space.
+        metric: cost of a move: weights ``[C,dim]`` or ``[dim]``, matrices ``[C,dim,dim]``, or a metric object.
+        time: length of the step, positive.
+        alpha: half the power of the gradient, in [1/2, 1].
+        kernel_size: samples across the window, one number or one per axis, or ``"auto"``: all taps that can count.
+        radius: radius of the window in place of ``kernel_size``, in the space's unit of length, or (radians, that).
+        distance: approximation of the distance in the kernel.
+        subgrid: ``"newton"``, on S2 and SO(3): one Newton step towards the infimum between samples.
+        oversample: how many times more finely ``u`` is read, one factor or (orientations, space).
+        semifield: ``"max_plus"``, or ``"log_plus"``: a soft minimum over the window.
+        inner_orientations: as in :func:`convection`.
+        temperature: of log-plus in units of ``u``, positive: a number, or a tensor ``[]`` or ``[C]``.
+
+    Returns:
+        A signal like ``u``, nowhere above it, with the exceptions of :func:`dilation`.
+
+    Raises:
+        ValueError: for wrong shapes, values out of range, or options that the space does not have.
+        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
 
     Example:
         >>> import torch, pdegcnn as pg

@@ -355,7 +355,11 @@ def video_segmenter(
         depth: layers of each level.
         levels: number of coarsenings.
         rank: rank of the block-low-rank layers.
-        h, batch_norm, exact, device, dtype: as in :func:`hyperbolic_segmenter`.
+        h: step of the telegraph equation.
+        batch_norm: put batch norm into each layer.
+        exact: rebuild states to the bit in backward.
+        device: where the parameters live.
+        dtype: their dtype.
     """
     _sizes(rank=rank)
     own: dict[str, Any] = {"h": h, "batch_norm": batch_norm, "exact": exact, "device": device, "dtype": dtype}

@@ -54,5 +54,17 @@ def solver_for(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Solver:
-    """Build a solver of ``term`` on ``space``; arguments and errors are as in :class:`~pdegcnn.pde.solver.Solver`."""
+    """Build a solver of ``term`` on ``space``.
+
+    Args:
+        space: the space.
+        term: name of the term, such as ``"diffusion"``.
+        options: choices of the solver.
+        device: where its tables live.
+        dtype: their dtype; None: torch's default.
+
+    Raises:
+        ValueError: if the space does not have this term, the term does not have an option, or one is out of range.
+        TypeError: if ``space`` is not a space, or an option has the wrong type.
+    """
     return solver_class(space, term, options)(space, term, options, device=device, dtype=dtype)

@@ -194,13 +194,13 @@ class RotationSpace(HomogeneousSpace):
 
         Args:
             signal: a signal on this space, or on the sphere.
-            motion: ``rotation=`` the matrix R ``[3,3]`` of the motion, which is not applied.
+            motion: as in :meth:`transform`; it is not applied.
 
         Raises:
             ValueError: for another motion, or a matrix that is not a rotation.
         """
         rotation = self._rotation_of(motion)
-        if grid_turn(rotation, self.grid) is not None:
+        if motion.get("exact", True) and grid_turn(rotation, self.grid) is not None:
             return signal
         return self.transform(signal, rotation=torch.eye(3, dtype=rotation.dtype, device=rotation.device), exact=False)
 

@@ -113,3 +113,18 @@ def test_rotations_compose_and_fade_only_by_interpolation() -> None:
     peak = space.transform(image, angle=45)[0, 0].argmax().item()
     row, column = divmod(peak, 33)
     assert (row - 16, column - 16) == (2, -2)
+
+
+@pytest.mark.parametrize("space", SPHERE_CASES[:2], ids=str)
+def test_without_exact_motions_all_rotations_move_the_same_band_limited_part(space: RotationSpace) -> None:
+    """A turn that permutes samples moves all of a signal with ``exact=True``, else what any rotation moves."""
+    nlat, nlon = space.grid.shape
+    u = torch.rand(1, 1, *(space.orientations,) * space.has_orientations, nlat, nlon, dtype=torch.float64)
+    turn = quaternion_to_matrix(space.exp(torch.tensor([0.0, 0.0, 2 * math.pi / nlon], dtype=torch.float64)))
+    assert torch.equal(space.band_limit(u, rotation=turn), u)
+    smooth = space.band_limit(u, rotation=turn, exact=False)
+    tilted = quaternion_to_matrix(space.exp(torch.tensor([0.3, 0.1, 0.2], dtype=torch.float64)))
+    torch.testing.assert_close(smooth, space.band_limit(u, rotation=tilted), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        space.transform(u, rotation=turn, exact=False), space.transform(smooth, rotation=turn), atol=1e-12, rtol=0
+    )
