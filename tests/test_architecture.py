@@ -5,12 +5,15 @@
 
 import ast
 import importlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pdegcnn
 
 ROOT = Path(pdegcnn.__file__).parent
 FILES = {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text(encoding="utf-8")) for p in sorted(ROOT.rglob("*.py"))}
+LITERAL = re.compile(r"``.*?``|:[a-z]+:`.*?`|`.*?`")
 PACKAGES = {path.partition("/")[0].removesuffix(".py") for path in FILES} - {"__init__"}
 
 
@@ -57,3 +60,23 @@ def test_the_package_does_not_import_its_own_face():
             for name in names:
                 if name.partition(".")[0] == "pdegcnn":
                     assert name.partition(".")[2].partition(".")[0] in PACKAGES, f"{path} imports {name}"
+
+
+def test_first_lines_of_properties_have_no_colon():
+    """Sphinx takes the words before it for a type."""
+    for path, tree in FILES.items():
+        for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+            said = {f"{owner.name}.{name}": text for name, text in property_texts(owner)}
+            found = {
+                name for name, text in said.items() if "._" not in name and ":" in LITERAL.sub("", text.splitlines()[0])
+            }
+            assert not found, f"{path}: {sorted(found)}"
+
+
+def property_texts(owner: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """Yield names and docstrings of the properties and documented attributes of a class."""
+    for node, after in zip(owner.body, owner.body[1:] + [None]):
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(d).endswith("property") for d in node.decorator_list):
+            yield node.name, ast.get_docstring(node) or " "
+        elif isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and names_assigned(node):
+            yield names_assigned(node).pop(), str(after.value.value)

@@ -40,7 +40,7 @@ class LiftLayer(nn.Module):
     """Of the family of spaces that the layer serves; so is ``out_space``."""
     stride: int = 1
     out_space: Any
-    """Where the result lives: ``space``, or with a stride the coarser one of :class:`pdegcnn.nn.Downsample`."""
+    """Where the result lives, on ``space``, or with a stride on the coarser one of :class:`pdegcnn.nn.Downsample`."""
 
     def _stride(self, stride: int) -> Downsample | None:
         """Take a stride, and return the layer that coarsens the result, if it is needed."""

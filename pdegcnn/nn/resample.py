@@ -203,7 +203,7 @@ class _BetweenGrids(nn.Module, ABC):
 
     @property
     def vertex_factor(self) -> float:
-        """How many times fewer vertices a mesh has after it, as ``Mesh.coarsen`` takes it: the square of ``factor``."""
+        """How many times fewer vertices a mesh has after it, as ``Mesh.coarsen`` takes it, the square of ``factor``."""
         if self.size is None:
             return float(self.factor) ** 2
         return math.nan if self.fine.base_shape is None else self.fine.base_shape[0] / self.size[0]

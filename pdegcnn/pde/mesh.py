@@ -79,7 +79,7 @@ class MeshSolver(Solver):
 
     @property
     def channels_are_independent(self) -> bool:
-        """Whether some channels give alone what they give beside others: the profile of diffusion serves all."""
+        """Whether some channels give alone what they give beside others; the profile of diffusion serves all."""
         return self.reach is not None and self.term != "diffusion"
 
     @property

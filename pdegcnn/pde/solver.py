@@ -94,7 +94,7 @@ class Options:
 
     @property
     def spelling(self) -> str:
-        """The numbers as they are written: 3.0 and True are equal to right values, 3 and 1, but are refused."""
+        """The numbers as they are written; 3.0 and True are equal to right values, 3 and 1, but are refused."""
         return repr((self.kernel_size, self.radius, self.oversample, self.smoothing))
 
     def hashable(self) -> bool:

@@ -89,7 +89,7 @@ class SphereSolver(Solver):
 
     @property
     def channels_are_independent(self) -> bool:
-        """Whether some channels give alone what they give beside others: where finer samples of a window are compared.
+        """Whether some channels give alone what they give beside others, where finer samples of a window are compared.
 
         Others need no more memory than the signal.
         """

@@ -77,12 +77,12 @@ class Space(ABC):
 
     @property
     def metric_dim(self) -> int:
-        """The dimension of invariant metrics: that of the group, unless the space admits fewer."""
+        """The dimension of invariant metrics, that of the group unless the space admits fewer."""
         return self.dim
 
     @property
     def grid_spacing(self) -> Tensor:
-        """The length of a grid step along each frame vector, ``[dim]``, float64: how far new layers convect."""
+        """The length of a grid step along each frame vector, ``[dim]``, float64; new layers convect that far."""
         return torch.ones(self.dim, dtype=torch.float64)
 
     @property

@@ -55,7 +55,7 @@ class GridSpace(HomogeneousSpace):
         """View a signal as ``[B,C,P,H,W]``.
 
         Args:
-            u: a signal laid out as :attr:`layout`.
+            u: a signal laid out as ``layout`` says.
         """
 
     @abstractmethod

@@ -305,7 +305,11 @@ class Mesh(Space):
         return from_numpy(np.array(self.surface.areas)).to(self._device)
 
     def to(self, device: torch.device | str) -> Mesh:
-        """Return the same mesh with its tensors on ``device``; operators follow the device of the signals."""
+        """Return the same mesh with its tensors on ``device``; operators follow the device of the signals.
+
+        Args:
+            device: where positions, faces and areas are given out.
+        """
         moved = self._alike(self.orientations, self.gauge)
         moved._device = torch.device(device)
         moved._operators, moved._coarse = self._operators, self._coarse

@@ -37,7 +37,7 @@ class R2(Translations, PlanarSpace):
 
     @property
     def angles(self) -> Tensor:
-        """The angle of the only frame, ``[1]``: zero."""
+        """The angle of the only frame, zero, ``[1]``."""
         return torch.zeros(1, dtype=torch.float64)
 
     def to_grid(self, u: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class S2(RotationSpace):
 
     @property
     def metric_dim(self) -> int:
-        """One: the metric has a single weight."""
+        """One, because the metric has a single weight."""
         return 1
 
     @property

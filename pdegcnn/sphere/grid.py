@@ -173,7 +173,7 @@ class SphereGrid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of signals: (nlat, nlon), or (P,) for rings of different lengths and for points."""
+        """The shape of signals, (nlat, nlon), or (P,) for rings of different lengths and for points."""
         return len(self.theta), self.nlon
 
     @property
@@ -210,7 +210,7 @@ class SphereGrid:
 
     @property
     def xyz(self) -> Tensor:
-        r"""Unit vectors ``[*shape,3]``, float64: :math:`(\sin\theta\cos\varphi, \sin\theta\sin\varphi, \cos\theta)`."""
+        r"""Unit vectors ``[*shape,3]``, float64, :math:`(\sin\theta\cos\varphi, \sin\theta\sin\varphi, \cos\theta)`."""
         theta = np.repeat(self.theta, self.ring_lengths)
         phi = np.concatenate([2 * math.pi / n * np.arange(n) for n in self.ring_lengths])
         across = np.sin(theta)

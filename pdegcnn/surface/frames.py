@@ -38,7 +38,11 @@ class Frames:
 
 
 def frames(triangulation: Triangulation) -> Frames:
-    """Return the frames of a triangulation, from sums of corners counter-clockwise around each vertex."""
+    """Return the frames of a triangulation, from sums of corners counter-clockwise around each vertex.
+
+    Args:
+        triangulation: an oriented manifold, with or without boundary.
+    """
     t = triangulation
     tail, corners = t.tail, t.corners
     total = np.bincount(tail, corners, t.vertex_count)

@@ -79,7 +79,7 @@ class Surface:
 
     @property
     def parts(self) -> tuple[Surface, ...]:
-        """The surfaces of which this one consists: itself, unless it joins others."""
+        """The surfaces of which this one consists, only itself unless it joins others."""
         return (self,)
 
     def pairs(self, radius: float | None = None) -> NeighborPairs:

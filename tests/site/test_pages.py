@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,29 @@ def test_every_page_is_on_a_list() -> None:
     lists = {name: {(Path(name).parent / page).as_posix() for page in listed(name)} for name in PAGES}
     reached = {page for pages in lists.values() for page in pages} | {"index"}
     assert {name.removesuffix(".md") for name in PAGES} == reached - {"api/index"}
+
+
+def public_functions() -> Iterator[tuple[str, Callable[..., object]]]:
+    """Yield name and function of everything on the API pages that is called, methods too."""
+    for full, home in site_api().homes().items():
+        module, _, name = home.rpartition(".")
+        value = getattr(importlib.import_module(module), name)
+        members = vars(value).items() if inspect.isclass(value) else [("", value)]
+        for member, found in members:
+            function = getattr(found, "__func__", found)
+            if full == home and inspect.isfunction(function) and not member.startswith("_"):
+                yield f"{full}.{member}".rstrip("."), function
+
+
+def test_docstrings_describe_every_argument_and_no_other() -> None:
+    wrong = {}
+    for name, function in public_functions():
+        wanted = set(inspect.signature(function).parameters) - {"self", "cls"}
+        section = (inspect.getdoc(function) or "").partition("Args:\n")[2].partition("\n\n")[0]
+        described = set(re.findall(r"^    \*{0,2}(\w+):", section, flags=re.M))
+        if described != wanted:
+            wrong[name] = described ^ wanted
+    assert not wrong
 
 
 def test_every_tutorial_can_be_downloaded() -> None:
