@@ -40,7 +40,8 @@ PAGES = (
 """Order of the pages; others come last."""
 
 
-def public_modules() -> list[str]:
+@cache
+def public_modules() -> tuple[str, ...]:
     """Return dotted names of all modules with an ``__all__``."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -49,7 +50,7 @@ def public_modules() -> list[str]:
         if any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
             parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
             found.append(".".join(part for part in parts if part != "__init__"))
-    return sorted(found, key=lambda name: (name.count("."), name))
+    return tuple(sorted(found, key=lambda name: (name.count("."), name)))
 
 
 def page_of(module: str) -> str:
@@ -69,7 +70,7 @@ def homes() -> dict[str, str]:
     """Map every public dotted name to the one under which it is described: packages before the library itself."""
     seen: dict[int, str] = {}
     found: dict[str, str] = {}
-    for module in [m for m in public_modules() if m != "pdegcnn"] + ["pdegcnn"]:
+    for module in (*(m for m in public_modules() if m != "pdegcnn"), "pdegcnn"):
         loaded = importlib.import_module(module)
         for name in loaded.__all__:
             value, full = getattr(loaded, name), f"{module}.{name}"

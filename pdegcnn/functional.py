@@ -137,7 +137,7 @@ def diffusion(
             :func:`dilation`. Default: all orientations and a radius of 5 pixels, or 3.5 units on a mesh.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
         distance: approximation of the distance on grids; by default the heat kernel's own, from its moments at each
-            angle (:mod:`pdegcnn.kernels.heat`).
+            angle.
         boundary: outside the image of a grid: ``"replicate"``, ``"zeros"``, ``"periodic"``
             (the only choice of ``"spectral"``).
         padding_mode: torch's name for ``boundary``, where ``"circular"`` stands for ``"periodic"``.

@@ -230,7 +230,7 @@ class SymmetricConv(nn.Module):
         return f"{self.channels}, kernel_size={self.kernel_size}, rank={self.rank}, activation={self.activation!r}"
 
     def norm_bound(self) -> Tensor:
-        """Return an upper bound of the spectral norm of K (`unfolding_bound`)."""
+        """Return an upper bound of the spectral norm of K, from the norms of two unfoldings (arXiv 1911.10258)."""
         return unfolding_bound(self.weight)
 
     @torch.no_grad()
@@ -286,7 +286,7 @@ class SymmetricConv(nn.Module):
     def value_and_vjp(
         self, y: Tensor, g: Tensor, values: Mapping[str, Tensor], wanted: Mapping[str, bool]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return :math:`f(y)`, :math:`J_f(y)^T g` and the gradients of parameters (`symmetric_vjp`), all new tensors.
+        """Return :math:`f(y)`, :math:`J_f(y)^T g` and the gradients of parameters, all new tensors.
 
         Args:
             y: state ``[B,channels,*space]``.

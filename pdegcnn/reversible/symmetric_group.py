@@ -108,7 +108,7 @@ class SymmetricGroupConv(Derived):
         return f"{self.channels}, orientations={self.orientations}, kernel_size={self.kernel_size}, rank={self.rank}"
 
     def norm_bound(self) -> Tensor:
-        """Return an upper bound of the spectral norm of K (`unfolding_bound`)."""
+        """Return an upper bound of the spectral norm of K, from the norms of two unfoldings (arXiv 1911.10258)."""
         return unfolding_bound(self.kernel())
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from pdegcnn._files import write_file
 from pdegcnn._typing import Numbers, from_numpy
 from pdegcnn.spaces import mesh_building, mesh_sources
 from pdegcnn.spaces.base import MotionOptions, Space
-from pdegcnn.spaces.mesh_arguments import as_angles, as_count, as_radius, as_several, as_spin, check_features
+from pdegcnn.spaces.mesh_arguments import as_angles, as_count, as_radius, as_several, as_spin, check_features, ratio
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
     Interpolation,
@@ -383,9 +383,10 @@ class Mesh(Space):
 
         Args:
             factor: ratio of the lengths of edges, above 1: the result has about ``1 / factor**2`` of the vertices.
-            size: its first number is the number of vertices, about, in place of ``factor``; fewer than this mesh has.
+            size: its first number is the number of vertices, about, in place of ``factor``; fewer than this mesh has,
+                or a ``ValueError`` is raised.
         """
-        return self.coarsen(float(factor) ** 2 if size is None else self.vertex_count / size[0])
+        return self.coarsen(float(factor) ** 2 if size is None else ratio(size[0], self.vertex_count))
 
     def coarsen(self, factor: float = 4.0) -> Mesh:
         """Return the same surface with about ``1 / factor`` of the vertices, computed once and kept.

@@ -73,3 +73,10 @@ def check_features(features: Any, count: int) -> None:
         raise TypeError(f"features: expected a complex tensor for spin 1, got {_checks.described(features)}")
     if features.ndim < 1 or features.shape[-1] != count:
         raise ValueError(f"features: expected shape [..., {count}], got {tuple(features.shape)}")
+
+
+def ratio(size: object, count: int) -> float:
+    """Return ``count / size`` for a number of vertices below ``count``, else raise."""
+    if (wanted := _checks.positive_int("size", _checks.plain(size))) >= count:
+        raise ValueError(f"size: expected fewer than the {count} vertices of the mesh, got {wanted}")
+    return count / wanted

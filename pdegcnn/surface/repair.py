@@ -20,31 +20,34 @@ SHORT = 0.01
 
 
 def repair_arrays(vertices: Any, faces: Any) -> tuple[Floats, Ints]:
-    """Return the vertices and faces of :func:`repaired`, without the map.
+    """Merge vertices at one place, drop faces without area, repeated faces and isolated vertices, orient faces alike.
+
+    Edges of more than two faces and surfaces with one side only are beyond repair: ``Mesh.from_arrays`` then says where
+    they are.
 
     Args:
-        vertices: positions, a tensor or array.
-        faces: vertex indices, a tensor or array.
+        vertices: positions ``[V,3]``, a tensor or array of finite numbers.
+        faces: vertex indices ``[F,3]``, a tensor or array.
+
+    Returns:
+        Positions ``[V',3]`` and faces ``[F',3]``.
 
     Raises:
-        TypeError: as in :func:`repaired`.
-        ValueError: as in :func:`repaired`.
+        TypeError: if positions are not numbers, or indices not integers.
+        ValueError: for wrong shapes, positions that are not finite, indices out of range, or not one face with an area.
     """
     return repaired(vertices, faces)[:2]
 
 
 def repaired(vertices: Any, faces: Any) -> tuple[Floats, Ints, Ints]:
-    """Merge vertices at one place, drop faces without area, repeated faces and isolated vertices, orient faces alike.
-
-    Edges of more than two faces and surfaces with one side only are beyond repair: :func:`check_arrays` then says where
-    they are.
+    """Do what :func:`repair_arrays` does, and keep the map.
 
     Returns:
         Vertices ``[V,3]``, faces ``[F,3]`` and the new number of every old vertex, -1 for those that went.
 
     Raises:
-        TypeError: as :func:`check_arrays`.
-        ValueError: for wrong shapes, non-finite vertices, indices out of range, or not one face with an area.
+        TypeError: as in :func:`repair_arrays`.
+        ValueError: as in :func:`repair_arrays`.
     """
     vertices, faces = as_positions(vertices), as_rows("faces", faces, "[F,3] long", "iu").astype(np.int64)
     check_indices(faces, len(vertices))

@@ -106,7 +106,7 @@ class Surface:
         """Return the weak Laplacian of spin-k fields on the Delaunay triangulation, ``[V,V]``.
 
         Args:
-            spin: k, at least 0.
+            spin: k, an int; 0: functions, 1: tangent vectors.
         """
         if spin not in self._laplacians:
             self._laplacians[spin] = connection_laplacian(*self.delaunay(), spin)
@@ -118,7 +118,7 @@ class Surface:
         See :func:`pdegcnn.surface.eigenmodes`.
 
         Args:
-            spin: k, at least 0.
+            spin: k, an int; 0: functions, 1: tangent vectors.
             count: eigenfunctions of each component, at least; those of one eigenvalue stay together.
         """
         if (spin, count) not in self._bases:
@@ -203,7 +203,7 @@ class JoinedSurface(Surface):
         """Return the Laplacians of the parts as blocks, ``[V,V]``.
 
         Args:
-            spin: k, at least 0.
+            spin: k, an int; 0: functions, 1: tangent vectors.
         """
         return sparse.block_diag([p.laplacian(spin) for p in self.parts], format="csr")  # pyright: ignore
 
@@ -211,7 +211,7 @@ class JoinedSurface(Surface):
         """Return the modes of all parts, the same as each part has alone.
 
         Args:
-            spin: k, at least 0.
+            spin: k, an int; 0: functions, 1: tangent vectors.
             count: eigenfunctions of each component, at least; those of one eigenvalue stay together.
         """
         found = [(p.modes(spin, count), v) for p, v in zip(self.parts, _shifts([p.areas.size for p in self.parts]))]

@@ -54,6 +54,13 @@ def test_coarse_meshes_are_surfaces_of_the_same_kind(mesh: pg.Mesh, factor: floa
     assert coarse._operators is mesh.coarsen(factor)._operators
 
 
+def test_a_coarser_mesh_has_fewer_vertices() -> None:
+    mesh = MESHES["closed"]
+    for size in (mesh.vertex_count, mesh.vertex_count + 1):
+        with pytest.raises(ValueError, match=f"size: expected fewer than the {mesh.vertex_count} vertices"):
+            mesh.coarser(2.0, size=[size])
+
+
 @pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
 def test_flat_surfaces_keep_their_geometry(mesh: pg.Mesh) -> None:
     """No curvature appears inside, and directions far apart stay parallel."""
