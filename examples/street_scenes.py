@@ -1,7 +1,7 @@
 """Recipe: street scenes (CamVid), reversible hyperbolic networks and plain ones with as many parameters.
 
     python examples/street_scenes.py --data DIR --net hyperbolic       # DIR: see datasets.camvid
-    python examples/street_scenes.py --data DIR --net deep             # hyperbolic, of three coarsenings
+    python examples/street_scenes.py --data DIR --net ends             # hyperbolic, with convolutions at both ends
     python examples/street_scenes.py --data DIR --net unet
     python examples/street_scenes.py --data DIR --net plain
 
@@ -29,7 +29,7 @@ from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.scenes import NETS
 from pdegcnn_examples.training import distributed, local_device, rank, recipe, world_size
 
-OWN: dict[str, dict[str, Any]] = {name: {"rate": 0.005} for name in NETS} | {"deep": {"rate": 0.01}}
+OWN: dict[str, dict[str, Any]] = {name: {"rate": 0.005} for name in NETS} | {"ends": {"rate": 0.01}}
 """Settings of each network; all else is shared."""
 
 

@@ -55,10 +55,10 @@ def hyperbolic(channels: int, classes: int, batch_norm: bool = True) -> nn.Modul
     return hyperbolic_segmenter(channels, classes, width=16, depth=2, levels=2, rank=47, batch_norm=batch_norm)
 
 
-def deep(channels: int, classes: int) -> nn.Module:
-    """A hyperbolic network of three coarsenings; 333 thousand parameters with three channels and eleven classes."""
-    ends: dict[str, Any] = {"opening": "normalized", "closing": "normalized"}
-    return hyperbolic_segmenter(channels, classes, 16, levels=3, rank=(16, 36, 12, 7), batch_norm=True, **ends)
+def ends(channels: int, classes: int) -> nn.Module:
+    """``hyperbolic`` with batch norm and convolutions at both ends; 338 thousand parameters with these channels."""
+    both: dict[str, Any] = {"opening": "normalized", "closing": "normalized"}
+    return hyperbolic_segmenter(channels, classes, width=16, depth=2, levels=2, rank=47, batch_norm=True, **both)
 
 
 def plain(channels: int, classes: int) -> nn.Module:
@@ -74,7 +74,7 @@ def unet(channels: int, classes: int) -> nn.Module:
 NETS = {
     "hyperbolic": hyperbolic,
     "bare": partial(hyperbolic, batch_norm=False),
-    "deep": deep,
+    "ends": ends,
     "unet": unet,
     "plain": plain,
 }
