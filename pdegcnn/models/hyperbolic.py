@@ -300,9 +300,9 @@ def hyperbolic_segmenter(
             from images.
         opening: ``"linear"``: the first state is a linear map of the input, pixel by pixel. ``"normalized"``: a
             convolution of size 3, batch norm and ReLU, which learn more accurately from images.
-        closing: ``"linear"``: the output is a linear map of the last state, pixel by pixel. ``"normalized"``: batch norm,
-            ReLU and a convolution of size 3 of the state, plus the same of its velocity. It smooths the blocks of the
-            coarsenings and learns more accurately from images.
+        closing: ``"linear"``: the output is a linear map of the last state, pixel by pixel. ``"normalized"``: batch
+            norm, ReLU and a convolution of size 3 of the state, plus the same of its velocity. It smooths the blocks
+            of the coarsenings and learns more accurately from images.
         exact: rebuild states to the bit in backward.
         device: where the parameters live.
         dtype: their dtype.
@@ -325,12 +325,8 @@ def hyperbolic_segmenter(
     of_state: nn.Module = CONV[dims](width, classes, 1, **kind)
     of_velocity = None
     if closing == "normalized":
-        of_state, of_velocity = (
-            nn.Sequential(
-                NORM[dims](width, **kind), nn.ReLU(), CONV[dims](width, classes, 3, padding=1, bias=b, **kind)
-            )
-            for b in (True, False)
-        )
+        last = [CONV[dims](width, classes, 3, padding=1, bias=bias, **kind) for bias in (True, False)]
+        of_state, of_velocity = (nn.Sequential(NORM[dims](width, **kind), nn.ReLU(), one) for one in last)
     return HyperbolicNetwork(first, stack, of_state, 2**levels, dims, dense=True, of_velocity=of_velocity)
 
 
