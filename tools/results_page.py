@@ -69,9 +69,9 @@ TABLES = {
         "Official split, all pixels of the 20 test photographs inside the field of view; the threshold of the mask "
         "was chosen on training photographs. Same loop, patches and loss for all. For comparison: an untrained "
         "multi-scale ridge filter has an AUC of 0.931 and a Dice of 0.738, the second human observer a Dice of 0.788. "
-        "Turned: Dice between the mask of a rotated photograph and the rotated mask. Budgets differ, and most runs "
-        "ended early: the recipe's 60 epochs would take 1.1 hours for the network of two scales, 1.3 of PDE-G-CNN6, "
-        "3.8 of G-CNN6 and 1.3 of CNN6 there. Networks: `pdegcnn_examples.networks.vessels`.",
+        "Turned: Dice between the mask of a rotated photograph and the rotated mask. An epoch has 100 steps, for any "
+        "number of photographs. The recipe's 60 epochs would take 1.1 hours for the network of two scales, 1.3 of "
+        "PDE-G-CNN6, 3.8 of G-CNN6 and 1.3 of CNN6 there. Networks: `pdegcnn_examples.networks.vessels`.",
         (
             ("auc", "AUC", 1, ".4f"),
             ("dice", "Dice", 1, ".4f"),
@@ -157,9 +157,9 @@ TABLES = {
         "Street scenes (CamVid)",
         "Reversible hyperbolic networks compared with plain ones with as many parameters: 367 pictures of 240 x 180 "
         "(where the row says so, 120 x 90) to train, 101 to validate, where the figures come from; 60 epochs, one "
-        "seed, the same loop, loss and augmentation. Plain networks are more accurate. Memory: peak of a training "
-        "step beyond parameters, measured in a separate process with float32; times depend on what else the machine "
-        "did. Networks: `pdegcnn_examples.networks.scenes`.",
+        "seed, the same loop, loss and augmentation. Plain networks are more accurate and take more memory. Memory: "
+        "peak of a training step beyond parameters, measured in a separate process with float32; times depend on what "
+        "else the machine did. Networks: `pdegcnn_examples.networks.scenes`.",
         (
             ("mean_iou", "mean IoU (%)", 100, ".1f"),
             ("pixel_accuracy", "pixel accuracy (%)", 100, ".1f"),
@@ -169,7 +169,7 @@ TABLES = {
         {
             "hyperbolic": "hyperbolic",
             "bare": "hyperbolic without batch norm",
-            "wide": "hyperbolic, wide",
+            "ends": "hyperbolic, convolutions at both ends",
             "plain": "plain",
             "unet": "U-Net",
         },
@@ -396,7 +396,7 @@ def page(
 ) -> str:
     """Return a page: its head, and a part for each recipe."""
     lines = head.splitlines()
-    if head == HEAD and few_photographs(results):
+    if head == HEAD and few_photographs(results)[1]:
         lines += ["", FEW]
     for recipe, table in TABLES.items():
         mine = [(path, result) for path, result in results if result["recipe"] == recipe]
@@ -438,7 +438,7 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
             axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         _save(figure, "results_parameters.png")
 
-        points = few_photographs(results)
+        epochs, points = few_photographs(results)
         if not points:
             return
         figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
@@ -446,25 +446,30 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
             counts = sorted(found)
             label = TABLES["vessels"].name(net)
             axis.plot(counts, [statistics.mean(found[n]) for n in counts], "o-", label=label)
-        axis.set(xlabel="training photographs", ylabel="AUC", xscale="log", title="Vessels: few training photographs")
+        axis.set(
+            xlabel="training photographs",
+            ylabel="AUC",
+            xscale="log",
+            title=f"Vessels of the retina after {epochs:.0f} epochs",
+        )
         axis.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"], minor=False)
         axis.minorticks_off()
         axis.legend(fontsize=8, frameon=False)
         _save(figure, "results_photographs.png")
 
 
-def few_photographs(results: Sequence[tuple[Path, Result]]) -> dict[str, dict[int, list[float]]]:
-    """Return AUC by network and number of training photographs, after equal epochs; nothing without few photographs."""
+def few_photographs(results: Sequence[tuple[Path, Result]]) -> tuple[float, dict[str, dict[int, list[float]]]]:
+    """Return a number of epochs and AUC by network and number of training photographs; nothing without few ones."""
     equal, _ = budgets([r for r in results if r[1]["recipe"] == "vessels"])
-    for runs in equal.values():
+    for epochs, runs in equal.items():
         points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for _, run in runs:
             net, _, rest = run["row"].partition(", ")
             count = int(rest.split()[0]) if "photograph" in rest else 20
             points[net][count].append(run["figures"]["auc"])
         if max(len(found) for found in points.values()) > 1:
-            return points
-    return {}
+            return epochs, points
+    return 0.0, {}
 
 
 def _save(figure: Any, name: str) -> None:
