@@ -396,7 +396,7 @@ def page(
 ) -> str:
     """Return a page: its head, and a part for each recipe."""
     lines = head.splitlines()
-    if head == HEAD and few_photographs(results)[1]:
+    if head == HEAD and few_photographs(results):
         lines += ["", FEW]
     for recipe, table in TABLES.items():
         mine = [(path, result) for path, result in results if result["recipe"] == recipe]
@@ -438,14 +438,14 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
             axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         _save(figure, "results_parameters.png")
 
-        epochs, points = few_photographs(results)
-        if not points:
+        if (found := few_photographs(results)) is None:
             return
+        epochs, points = found
         figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
-        for net, found in points.items():
-            counts = sorted(found)
+        for net, scores in points.items():
+            counts = sorted(scores)
             label = TABLES["vessels"].name(net)
-            axis.plot(counts, [statistics.mean(found[n]) for n in counts], "o-", label=label)
+            axis.plot(counts, [statistics.mean(scores[n]) for n in counts], "o-", label=label)
         axis.set(
             xlabel="training photographs",
             ylabel="AUC",
@@ -458,8 +458,11 @@ def plot(results: Sequence[tuple[Path, Result]]) -> None:
         _save(figure, "results_photographs.png")
 
 
-def few_photographs(results: Sequence[tuple[Path, Result]]) -> tuple[float, dict[str, dict[int, list[float]]]]:
-    """Return a number of epochs and AUC by network and number of training photographs; nothing without few ones."""
+def few_photographs(results: Sequence[tuple[Path, Result]]) -> tuple[float, dict[str, dict[int, list[float]]]] | None:
+    """Return a number of epochs and, for networks trained so long, AUC by network and number of training photographs.
+
+    None if every network had all photographs.
+    """
     equal, _ = budgets([r for r in results if r[1]["recipe"] == "vessels"])
     for epochs, runs in equal.items():
         points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -469,7 +472,7 @@ def few_photographs(results: Sequence[tuple[Path, Result]]) -> tuple[float, dict
             points[net][count].append(run["figures"]["auc"])
         if max(len(found) for found in points.values()) > 1:
             return epochs, points
-    return 0.0, {}
+    return None
 
 
 def _save(figure: Any, name: str) -> None:

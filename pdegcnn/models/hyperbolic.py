@@ -299,10 +299,10 @@ def hyperbolic_segmenter(
         batch_norm: put batch norm into each layer and start from kernels four times as large, which learns much faster
             from images.
         opening: ``"linear"``: the first state is a linear map of the input, pixel by pixel. ``"normalized"``: a
-            convolution of size 3, batch norm and ReLU, which learn more accurately from images.
+            convolution of size 3, batch norm and ReLU, which make networks for images more accurate.
         closing: ``"linear"``: the output is a linear map of the last state, pixel by pixel. ``"normalized"``: batch
             norm, ReLU and a convolution of size 3 of the state, plus the same of its velocity. It smooths the blocks
-            of the coarsenings and learns more accurately from images.
+            of the coarsenings and makes networks for images more accurate.
         exact: rebuild states to the bit in backward.
         device: where the parameters live.
         dtype: their dtype.
@@ -318,13 +318,16 @@ def hyperbolic_segmenter(
         check.choice(name, given, ("linear", "normalized"))
     kind: Factory = {"device": device, "dtype": dtype}
     stack = ReversibleStack(_levels(width, depth, levels, dims, rank, h, batch_norm, True, kind), h, exact)
-    first: nn.Module = CONV[dims](in_channels, width, 1, **kind)
-    if opening == "normalized":
-        first = CONV[dims](in_channels, width, 3, padding=1, bias=False, **kind)
-        first = nn.Sequential(first, NORM[dims](width, **kind), nn.ReLU())
-    of_state: nn.Module = CONV[dims](width, classes, 1, **kind)
-    of_velocity = None
-    if closing == "normalized":
+    first: nn.Module
+    if opening == "linear":
+        first = CONV[dims](in_channels, width, 1, **kind)
+    else:
+        convolution = CONV[dims](in_channels, width, 3, padding=1, bias=False, **kind)
+        first = nn.Sequential(convolution, NORM[dims](width, **kind), nn.ReLU())
+    of_state: nn.Module
+    if closing == "linear":
+        of_state, of_velocity = CONV[dims](width, classes, 1, **kind), None
+    else:
         last = [CONV[dims](width, classes, 3, padding=1, bias=bias, **kind) for bias in (True, False)]
         of_state, of_velocity = (nn.Sequential(NORM[dims](width, **kind), nn.ReLU(), one) for one in last)
     return HyperbolicNetwork(first, stack, of_state, 2**levels, dims, dense=True, of_velocity=of_velocity)

@@ -14,9 +14,9 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._files import write_file
 from pdegcnn._typing import Numbers, from_numpy
-from pdegcnn.spaces import mesh_building, mesh_sources
+from pdegcnn.spaces import mesh_building, mesh_isometry, mesh_sources
 from pdegcnn.spaces.base import MotionOptions, Space
-from pdegcnn.spaces.mesh_arguments import as_angles, as_count, as_radius, as_several, as_spin, check_features, ratio
+from pdegcnn.spaces.mesh_arguments import as_angles, as_count, as_factor, as_radius, as_several, as_spin, check_features
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
     Interpolation,
@@ -386,7 +386,7 @@ class Mesh(Space):
             size: its first number is the number of vertices, about, in place of ``factor``; fewer than this mesh has,
                 or a ``ValueError`` is raised.
         """
-        return self.coarsen(float(factor) ** 2 if size is None else ratio(size[0], self.vertex_count))
+        return self.coarsen(float(factor) ** 2 if size is None else as_factor(size[0], self.vertex_count))
 
     def coarsen(self, factor: float = 4.0) -> Mesh:
         """Return the same surface with about ``1 / factor`` of the vertices, computed once and kept.
@@ -567,7 +567,7 @@ class Mesh(Space):
         """
         if "symmetry" not in motion or len(motion) > 1:
             raise ValueError(f"motion: expected symmetry=image of each vertex, got {motion}")
-        image, turn = mesh_building.isometry(self, motion["symmetry"])
+        image, turn = mesh_isometry.isometry(self, motion["symmetry"])
         _checks.tensor("signal", signal)
         if signal.ndim < 3:
             return signal

@@ -75,8 +75,8 @@ def check_features(features: Any, count: int) -> None:
         raise ValueError(f"features: expected shape [..., {count}], got {tuple(features.shape)}")
 
 
-def ratio(size: object, count: int) -> float:
-    """Return ``count / size`` for a number of vertices below ``count``, else raise."""
+def as_factor(size: object, count: int) -> float:
+    """Return the factor ``count / size`` of `Mesh.coarsen` for a number of vertices below ``count``, else raise."""
     if (wanted := _checks.positive_int("size", _checks.plain(size))) >= count:
         raise ValueError(f"size: expected fewer than the {count} vertices of the mesh, got {wanted}")
     return count / wanted

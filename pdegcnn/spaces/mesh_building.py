@@ -1,4 +1,4 @@
-"""Operators that a mesh computes on first use, in its gauge, for the device and dtype of a tensor; its isometries."""
+"""Operators that a mesh computes on first use, in its gauge, for the device and dtype of a tensor."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn._typing import Numbers, block_diag, from_numpy, linalg
+from pdegcnn._typing import block_diag, from_numpy, linalg
 from pdegcnn.spaces.mesh_arguments import as_count, as_radius, as_spin, each
 from pdegcnn.spaces.mesh_operators import Eigenmodes, Interpolation, Neighbours, SparseRows
-from pdegcnn.surface.checks import as_whole
 
 if TYPE_CHECKING:
     from pdegcnn.spaces.mesh import Mesh
@@ -93,23 +92,6 @@ def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     y = linalg.cross(normals, x)
     c, s = torch.cos(mesh.gauge)[:, None], torch.sin(mesh.gauge)[:, None]
     return (c * x + s * y).to(like), (c * y - s * x).to(like), normals.to(like)
-
-
-def isometry(mesh: Mesh, image: Numbers) -> tuple[Tensor, Tensor]:
-    """Return the image of each vertex, and by how much its frame turns on the way, ``[V]`` radians."""
-    to = as_whole("symmetry", image)
-    t, n = mesh.surface.triangulation, mesh.vertex_count
-    if to.shape != (n,) or not np.array_equal(np.sort(to), np.arange(n)):
-        raise ValueError(f"symmetry: expected a permutation of {n} vertices, got shape {to.shape}")
-    key, wanted = t.tail * n + t.head, to[t.tail] * n + to[t.head]
-    order = np.argsort(key)
-    place = order[np.minimum(np.searchsorted(key, wanted, sorter=order), key.size - 1)]
-    lengths = t.lengths.ravel()
-    if not np.array_equal(key[place], wanted) or not np.allclose(lengths[place], lengths, rtol=1e-6):
-        raise ValueError("symmetry: expected a map that preserves faces, orientation and edge lengths")
-    frames, gauge = mesh.surface.frames, mesh.gauge.numpy()
-    turn = frames.angle[place[frames.first]] - gauge[to] + gauge  # the reference edge has angle -gauge
-    return from_numpy(to), from_numpy(turn)
 
 
 def steps(mesh: Mesh, radii: object, spins: object, bases: object, factors: object) -> list[Step]:

@@ -93,7 +93,7 @@ def test_isometries_of_an_icosphere(term: str) -> None:
     c, s = math.cos(2 * math.pi / 5), math.sin(2 * math.pi / 5)
     turn = spin @ torch.tensor([[c, -s, 0], [s, c, 0], [0, 0, 1]], dtype=torch.float64) @ spin.T
     image = torch.cdist(mesh.vertices @ turn.T, mesh.vertices).argmin(1)
-    angles = pg.spaces.mesh_building.isometry(mesh, image)[1]
+    angles = pg.spaces.mesh_isometry.isometry(mesh, image)[1]
     gauge, seen = torch.zeros(mesh.vertex_count, dtype=torch.float64), set()
     for first in range(mesh.vertex_count):  # frames that the turn maps to one another
         v = first

@@ -211,13 +211,13 @@ def test_states_that_share_memory_are_not_written_over():
         assert (a - b).abs().max() <= 1e-12
 
 
-NORM = "normalized"
+ENDS = {"opening": "normalized", "closing": "normalized"}
 NETWORKS = {
     "segmenter": (lambda: hyperbolic_segmenter(3, 5, 4, 1, 2, dtype=D), (1, 3, 70, 42)),
     "low rank": (lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=2, dtype=D), (1, 3, 70, 42)),
     "batch norm": (lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=2, batch_norm=True, dtype=D), (1, 3, 70, 42)),
     "normalized ends": (
-        lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=(4, 2, 2), opening=NORM, closing=NORM, dtype=D),
+        lambda: hyperbolic_segmenter(3, 5, 8, 1, 2, rank=(4, 2, 2), dtype=D, **ENDS),
         (1, 3, 70, 42),
     ),
     "classifier": (lambda: hyperbolic_classifier(3, 5, 4, 1, 1, dtype=D), (2, 3, 50, 42)),
@@ -259,9 +259,8 @@ def test_an_opening_that_gives_its_input_does_not_lose_it():
 def test_inference_holds_little_more_than_two_states(layer, monkeypatch):
     monkeypatch.setattr(transition, "GROUP", 1 << 12)  # for small images small groups of channels
     if layer != "group":
-        end = NORM if layer == "normalized ends" else "linear"
-        options = {"rank": 16, "batch_norm": layer != "conv", "opening": end, "closing": end}
-        model = hyperbolic_segmenter(3, 4, 16, 1, 2, **options).eval()
+        ends = ENDS if layer == "normalized ends" else {}
+        model = hyperbolic_segmenter(3, 4, 16, 1, 2, rank=16, batch_norm=layer != "conv", **ends).eval()
         x, width = torch.randn(1, 3, 160, 160), 16
     else:
         options = {"orientations": 4, "layer": "symmetric", "kernel_size": 3, "rank": 1}

@@ -50,15 +50,13 @@ def _two(before: int, after: int, dims: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def hyperbolic(channels: int, classes: int, batch_norm: bool = True) -> nn.Module:
-    """A fully hyperbolic, block-low-rank network; 335 thousand parameters with three channels and eleven classes."""
-    return hyperbolic_segmenter(channels, classes, width=16, depth=2, levels=2, rank=47, batch_norm=batch_norm)
+def hyperbolic(channels: int, classes: int, batch_norm: bool = True, ends: str = "linear") -> nn.Module:
+    """A fully hyperbolic, block-low-rank network; ``ends``: opening and closing of the segmenter.
 
-
-def ends(channels: int, classes: int) -> nn.Module:
-    """``hyperbolic`` with batch norm and convolutions at both ends; 338 thousand parameters with these channels."""
-    both: dict[str, Any] = {"opening": "normalized", "closing": "normalized"}
-    return hyperbolic_segmenter(channels, classes, width=16, depth=2, levels=2, rank=47, batch_norm=True, **both)
+    It has 335 thousand parameters with three channels and eleven classes, 338 thousand with normalized ends.
+    """
+    options: dict[str, Any] = {"batch_norm": batch_norm, "opening": ends, "closing": ends}
+    return hyperbolic_segmenter(channels, classes, width=16, depth=2, levels=2, rank=47, **options)
 
 
 def plain(channels: int, classes: int) -> nn.Module:
@@ -74,8 +72,8 @@ def unet(channels: int, classes: int) -> nn.Module:
 NETS = {
     "hyperbolic": hyperbolic,
     "bare": partial(hyperbolic, batch_norm=False),
-    "ends": ends,
+    "ends": partial(hyperbolic, ends="normalized"),
     "unet": unet,
     "plain": plain,
 }
-"""``bare``: the hyperbolic network without batch norm."""
+"""``bare``: the hyperbolic network without batch norm; ``ends``: with convolutions and batch norm at both ends."""
