@@ -72,7 +72,8 @@ def rotated_digits(
             too.
         terms: terms of the PDE layers.
         kernel_size: taps of their kernels.
-        alpha, metric: power of the terms and form of their metrics.
+        alpha: power of the terms.
+        metric: form of their metrics.
         dropout: probability before the head.
         pretrained: name of weights in the package, ``"small"`` or ``"large"``. They have their own arguments; pass only
             ``device`` and ``dtype`` with them. Images are digits of 28x28, white on black, in [0, 1]. Training data and
@@ -80,8 +81,6 @@ def rotated_digits(
         device: where the parameters live.
         dtype: their dtype.
         options: further options of :class:`~pdegcnn.nn.PDELayer`, by default those of ``PUBLISHED``.
-        alpha: power of the terms.
-        metric: form of the metrics.
 
     Shape:
         ``[B,in_channels,H,W] -> [B,classes]``, H, W >= 5, 28 in the publication.

@@ -70,9 +70,9 @@ def test_docstrings_describe_every_argument_and_no_other() -> None:
     for name, function in public_functions():
         wanted = set(inspect.signature(function).parameters) - {"self", "cls"}
         section = (inspect.getdoc(function) or "").partition("Args:\n")[2].partition("\n\n")[0]
-        described = set(re.findall(r"^    \*{0,2}(\w+):", section, flags=re.M))
-        if described != wanted:
-            wrong[name] = described ^ wanted
+        described = re.findall(r"^    \*{0,2}(\w+(?:, \w+)*):", section, flags=re.M)
+        if sorted(described) != sorted(wanted):
+            wrong[name] = (described, wanted)
     assert not wrong
 
 
