@@ -69,6 +69,8 @@ TABLES = {
         "Official split, all pixels of the 20 test photographs inside the field of view; the threshold of the mask "
         "was chosen on training photographs. Same loop, patches and loss for all. For comparison: an untrained "
         "multi-scale ridge filter has an AUC of 0.931 and a Dice of 0.738, the second human observer a Dice of 0.788. "
+        "Published Dice on the same photographs (collected by the package bob.ip.binseg): LW-Net 0.828 with 68,000 "
+        "parameters, U-Net 0.825 with 25.8 million, M2U-Net 0.802 with 550,000. "
         "Turned: Dice between the mask of a rotated photograph and the rotated mask. An epoch has 100 steps, for any "
         "number of photographs. The recipe's 60 epochs would take 1.1 hours for the network of two scales, 1.3 of "
         "PDE-G-CNN6, 3.8 of G-CNN6 and 1.3 of CNN6 there. Networks: `pdegcnn_examples.networks.vessels`.",
