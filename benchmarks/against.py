@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -133,14 +133,13 @@ def morphology(shape: tuple[int, ...], what: str) -> Call:
     return {"values": values, "winners": winners, "forward + backward": both}[what]
 
 
-def serve() -> None:
+def serve(table: Mapping[str, Callable[[], Call]]) -> None:
     """Answer on standard output: a line with the seconds of one call for each line with the name of a row."""
     import torch
 
     torch.manual_seed(0)
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     built: dict[str, Call] = {}
-    table = rows()
     for line in sys.stdin:
         name = line.strip()
         if name not in built:
@@ -153,11 +152,11 @@ def serve() -> None:
 
 
 class Side:
-    """The library of one folder in a separate process."""
+    """The library of one folder in a separate process, which serves the rows of a script."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str = sys.executable, script: str = __file__, options: str = "") -> None:
         environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'examples'}"}
-        command = [sys.executable, "-P", str(Path(__file__).resolve()), "--serve"]
+        command = [python, "-P", str(Path(script).resolve()), "--serve", *options.split()]
         self.process = subprocess.Popen(
             command, cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -207,7 +206,7 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        serve()
+        serve(rows())
         return
     if given.revision is None:
         parser.error("expected a revision to compare with")

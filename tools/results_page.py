@@ -360,7 +360,9 @@ def section(table: Table, results: Sequence[tuple[Path, Result]]) -> list[str]:
     if not alone and len(equal) == 1 or len({run["row"] for _, run in results}) == 1:
         return lines + rows_of(table, results)
     for epochs, runs in equal.items():
-        lines += ["", f"**{epochs:.0f} epochs of each network:**", *rows_of(table, runs)]
+        most = max(run["epochs"] for _, run in runs)
+        span = f"{epochs:.0f}" if round(most) == round(epochs) else f"{epochs:.0f} to {most:.0f}"
+        lines += ["", f"**{span} epochs of each network:**", *rows_of(table, runs)]
     if alone:
         lines += ["", ALONE, *rows_of(table, alone)]
     return lines
