@@ -43,7 +43,7 @@ def gaussian_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None
         TypeError: if ``mesh`` is not a mesh.
     """
     t = check_mesh(mesh).surface.triangulation
-    around = torch.zeros(mesh.vertex_count, dtype=torch.float64)
+    around = torch.zeros(mesh.vertex_count, dtype=torch.float64, device="cpu")
     around.index_add_(0, from_numpy(t.tail), from_numpy(t.corners.ravel()))
     curvature = (2 * math.pi - around) / mesh.areas.cpu()
     return _inside(mesh, curvature, device, dtype)
@@ -64,9 +64,9 @@ def mean_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None) ->
         TypeError: if ``mesh`` is not a mesh.
         ValueError: if the mesh is given by its edge lengths, without positions.
     """
-    matrix, areas = check_mesh(mesh).laplacian(0, torch.empty(0, dtype=torch.float64))
+    matrix, areas = check_mesh(mesh).laplacian(0, torch.empty(0, dtype=torch.float64, device="cpu"))
     positions = mesh.vertices.cpu() / _units(mesh)
-    rows = torch.repeat_interleave(torch.arange(mesh.vertex_count), matrix.start.diff())
+    rows = torch.repeat_interleave(torch.arange(mesh.vertex_count, device="cpu"), matrix.start.diff())
     weighted = matrix.values.real[:, None] * positions[matrix.columns]
     bend = torch.zeros_like(positions).index_add_(0, rows, weighted)
     normal = mesh.frames_in_space()[2].cpu()
@@ -103,8 +103,8 @@ def heat_kernel_signature(
     check_mesh(mesh)
     given = None if isinstance(times, int) and not isinstance(times, bool) else _times(times)
     count = _checks.positive_int("times", times) if given is None else len(given)
-    pieces = mesh.modes(0, _checks.positive_int("modes", modes), torch.empty(0, dtype=torch.float64))
-    found = torch.ones(count, mesh.vertex_count, dtype=torch.float64)
+    pieces = mesh.modes(0, _checks.positive_int("modes", modes), torch.empty(0, dtype=torch.float64, device="cpu"))
+    found = torch.ones(count, mesh.vertex_count, dtype=torch.float64, device="cpu")
     for vertices, values, functions in pieces:
         positive = values[values > ZERO * values[-1]]
         if not len(positive):  # a component with the constant eigenfunction only
@@ -112,7 +112,7 @@ def heat_kernel_signature(
         t = given
         if t is None:
             first, last = math.log(REACH / float(positive[-1])), math.log(REACH / float(positive[0]))
-            t = torch.linspace(first, last, count, dtype=torch.float64).exp()
+            t = torch.linspace(first, last, count, dtype=torch.float64, device="cpu").exp()
         decay = torch.exp(-t[:, None] * values)  # [T,K]
         kept = decay @ functions.real.square().mT
         area = 1 / functions[:, 0].real.square().mean()  # of the constant one
@@ -125,13 +125,17 @@ def _times(times: object) -> Tensor:
     if not isinstance(times, (tuple, list)) or not times:
         raise TypeError(f"times: expected a positive int or a sequence of positive numbers, got {times!r}")
     given = cast("Sequence[object]", times)
-    return torch.tensor([_checks.plain_number("times", t, 0.0, math.inf, open_low=True) for t in given]).double()
+    found = [_checks.plain_number("times", t, 0.0, math.inf, open_low=True) for t in given]
+    return torch.tensor(found, dtype=torch.float64, device="cpu")
 
 
 def _units(mesh: Mesh) -> Tensor:
     """Return the unit of length at each vertex, ``[V,1]``: that of its part of a union."""
-    units = [torch.full((size, 1), part.unit) for size, part in zip(mesh.sizes, mesh.surface.parts)]
-    return torch.cat(units).double()
+    units = [
+        torch.full((size, 1), part.unit, dtype=torch.float64, device="cpu")
+        for size, part in zip(mesh.sizes, mesh.surface.parts)
+    ]
+    return torch.cat(units)
 
 
 def _inside(mesh: Mesh, curvature: Tensor, device: Device, dtype: DType) -> Tensor:

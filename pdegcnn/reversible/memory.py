@@ -116,8 +116,8 @@ def memory_estimate(
             sum, which needs least: a mean of squares holds two more states.
 
     Raises:
-        TypeError: if ``model`` is not a module.
-        ValueError: if a size of ``input_shape`` is not positive.
+        TypeError: if ``model`` is not a module, or ``input_shape`` not a sequence.
+        ValueError: if a size of ``input_shape`` is not positive, or no parameter requires a gradient.
 
     Example:
         >>> import pdegcnn as pg
@@ -128,8 +128,12 @@ def memory_estimate(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(input_shape, Sequence):
+        raise TypeError(f"input_shape: expected a sequence of ints, got {input_shape!r}")
     for size in input_shape:
         check.positive_int("input_shape", size)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("model: expected a parameter that requires a gradient, there is none to train")
     first = next(iter(model.parameters()), None)
     dtype = dtype or (torch.get_default_dtype() if first is None else first.dtype)
     workspace = first is not None and first.device.type == "cpu"

@@ -239,7 +239,11 @@ class SymmetricConv(nn.Module):
 
         Args:
             limit: greatest bound of the spectral norm, positive.
+
+        Raises:
+            ValueError: if ``limit`` is not a positive number.
         """
+        check.number("limit", limit, 0.0, math.inf, open_low=True)
         self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
 
     def _padding(self) -> tuple[int, ...]:

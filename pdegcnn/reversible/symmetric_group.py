@@ -117,7 +117,11 @@ class SymmetricGroupConv(Derived):
 
         Args:
             limit: greatest bound of the spectral norm, positive.
+
+        Raises:
+            ValueError: if ``limit`` is not a positive number.
         """
+        check.number("limit", limit, 0.0, math.inf, open_low=True)
         self.weight.mul_((limit / self.norm_bound().clamp_min(1e-30)).clamp_max(1.0))
 
     def turned(self, weight: Tensor | None = None) -> Tensor:

@@ -83,12 +83,12 @@ class Space(ABC):
     @property
     def grid_spacing(self) -> Tensor:
         """The length of a grid step along each frame vector, ``[dim]``, float64; new layers convect that far."""
-        return torch.ones(self.dim, dtype=torch.float64)
+        return torch.ones(self.dim, dtype=torch.float64, device="cpu")
 
     @property
     def metric_scale(self) -> Tensor:
         """The length along each frame vector that costs about one in a new metric, ``[metric_dim]``, float64."""
-        return torch.ones(self.metric_dim, dtype=torch.float64)
+        return torch.ones(self.metric_dim, dtype=torch.float64, device="cpu")
 
     @property
     def signal_ndim(self) -> int:

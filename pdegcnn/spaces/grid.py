@@ -202,7 +202,9 @@ class PlanarSpace(GridSpace):
         if angle % 90 == 0 and (signal.shape[-1] == signal.shape[-2] or angle % 180 == 0):
             return torch.rot90(turned, -round(angle / 90), dims=(-2, -1))
         points = pixel_positions(turned.shape[-2:])
-        return sample_image(turned, rotation(torch.tensor(-math.radians(angle), dtype=torch.float64), points))
+        return sample_image(
+            turned, rotation(torch.tensor(-math.radians(angle), dtype=torch.float64, device="cpu"), points)
+        )
 
     def comparison_weights(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
         """Return one inside the disk that rotations keep in the image, zero outside; all ones for exact motions.
@@ -242,7 +244,7 @@ def turn_orientations(u: Tensor, angle: float) -> Tensor:
 
 def pixel_positions(size: Sequence[int]) -> Tensor:
     """Return positions of pixels from the centre, (x, y) ``[H,W,2]`` or (x, y, z) ``[D,H,W,3]``, float64."""
-    lines = [torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size]
+    lines = [torch.arange(n, dtype=torch.float64, device="cpu") - (n - 1) / 2 for n in size]
     return torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], dim=-1)
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from pdegcnn import _checks
 from pdegcnn._files import write_file
 from pdegcnn._typing import Numbers, from_numpy
-from pdegcnn.spaces import mesh_building, mesh_isometry, mesh_sources
+from pdegcnn.spaces import mesh_arguments, mesh_building, mesh_isometry, mesh_sources
 from pdegcnn.spaces.base import MotionOptions, Space
-from pdegcnn.spaces.mesh_arguments import as_angles, as_count, as_factor, as_radius, as_several, as_spin, check_features
+from pdegcnn.spaces.mesh_arguments import as_angles, as_count, as_radius, as_several, as_spin, check_features
 from pdegcnn.spaces.mesh_operators import (
     Eigenmodes,
     Interpolation,
@@ -71,7 +71,7 @@ class Mesh(Space):
         wanted = "a Surface (of vertices and faces: Mesh.from_arrays(vertices, faces); of a file: Mesh.from_file)"
         self.surface: Surface = _checks.kind("surface", surface, Surface, wanted)
         self.orientations = _checks.positive_int("orientations", orientations)
-        self._gauge = torch.zeros(self.vertex_count, dtype=torch.float64) if gauge is None else gauge
+        self._gauge = mesh_arguments.as_gauge(gauge, self.vertex_count)
         self._device = torch.device("cpu")
         self._operators = OperatorCache()
         self._coarse: dict[float, Mesh] = {}
@@ -84,7 +84,7 @@ class Mesh(Space):
     @property
     def grid_spacing(self) -> Tensor:
         """The unit of length for the first two frame vectors, and the angle between directions in radians."""
-        return torch.tensor([1.0, 1.0, 2 * math.pi / self.orientations], dtype=torch.float64)
+        return torch.tensor([1.0, 1.0, 2 * math.pi / self.orientations], dtype=torch.float64, device="cpu")
 
     @classmethod
     def from_arrays(
@@ -257,7 +257,7 @@ class Mesh(Space):
     @property
     def angles(self) -> Tensor:
         """The angle of each direction from the reference, ``[Or]`` radians, float64."""
-        return torch.arange(self.orientations, dtype=torch.float64) * (2 * math.pi / self.orientations)
+        return torch.arange(self.orientations, dtype=torch.float64, device="cpu") * (2 * math.pi / self.orientations)
 
     @property
     def unit(self) -> float:
@@ -280,7 +280,7 @@ class Mesh(Space):
     def vertex_map(self) -> Tensor:
         """The vertex that each vertex of the file or arrays became, ``[n]`` long; -1 for those left out."""
         known = self.surface.vertex_map
-        return (torch.arange(self.vertex_count) if known is None else from_numpy(np.array(known))).to(self._device)
+        return from_numpy(np.arange(self.vertex_count) if known is None else np.array(known)).to(self._device)
 
     @property
     def source_vertices(self) -> Tensor:
@@ -386,7 +386,7 @@ class Mesh(Space):
             size: its first number is the number of vertices, about, in place of ``factor``; fewer than this mesh has,
                 or a ``ValueError`` is raised.
         """
-        return self.coarsen(float(factor) ** 2 if size is None else as_factor(size[0], self.vertex_count))
+        return self.coarsen(mesh_arguments.as_factor(factor, size, self.vertex_count))
 
     def coarsen(self, factor: float = 4.0) -> Mesh:
         """Return the same surface with about ``1 / factor`` of the vertices, computed once and kept.

@@ -57,14 +57,23 @@ def check_unit(unit: float | None) -> None:
         _checks.number("unit", unit, 0.0, math.inf, open_low=True)
 
 
-def as_angles(angles: Numbers, count: int) -> Tensor:
+def as_angles(angles: Numbers, count: int, name: str = "angles") -> Tensor:
     """Return one finite angle for each of ``count`` vertices, float64, else raise."""
-    angles = _checks.real_numbers("angles", angles, torch.float64)
+    angles = _checks.real_numbers(name, angles, torch.float64)
     if tuple(angles.shape) != (count,):
-        raise ValueError(f"angles: expected shape [{count}], got {tuple(angles.shape)}")
+        raise ValueError(f"{name}: expected shape [{count}], got {tuple(angles.shape)}")
     if not bool(angles.isfinite().all()):
-        raise ValueError("angles: expected finite values, got NaN or infinity")
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
     return angles
+
+
+def as_gauge(gauge: Numbers | None, count: int) -> Tensor:
+    """Return the angle of each reference direction, float64 on the CPU, zero by default, else raise."""
+    if gauge is None:
+        return torch.zeros(count, dtype=torch.float64, device="cpu")
+    if isinstance(gauge, Tensor) and not _checks.has_values(gauge):  # in a trace, from the gauge of another mesh
+        return gauge
+    return as_angles(gauge, count, "gauge")
 
 
 def check_features(features: Any, count: int) -> None:
@@ -75,8 +84,13 @@ def check_features(features: Any, count: int) -> None:
         raise ValueError(f"features: expected shape [..., {count}], got {tuple(features.shape)}")
 
 
-def as_factor(size: object, count: int) -> float:
-    """Return the factor ``count / size`` of `Mesh.coarsen` for a number of vertices below ``count``, else raise."""
-    if (wanted := _checks.positive_int("size", _checks.plain(size))) >= count:
+def as_factor(ratio: object, size: Sequence[int] | None, count: int) -> float:
+    """Return the factor of `Mesh.coarsen` for a ratio of lengths above 1, or for fewer than ``count`` vertices.
+
+    ``size``: the number of vertices, first, in place of the ratio.
+    """
+    if size is None:
+        return _checks.plain_number("factor", ratio, 1.0, math.inf, open_low=True) ** 2
+    if (wanted := _checks.positive_int("size", _checks.plain(size[0]))) >= count:
         raise ValueError(f"size: expected fewer than the {count} vertices of the mesh, got {wanted}")
     return count / wanted

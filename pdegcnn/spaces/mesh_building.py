@@ -50,8 +50,10 @@ def laplacian(mesh: Mesh, like: Tensor, spin: int) -> tuple[SparseRows, Tensor]:
     """Build :meth:`Mesh.laplacian`."""
     matrix, device = cast(Any, mesh.surface.laplacian(spin)), like.device  # scipy has no stubs
     start, columns = (from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
-    rows = torch.repeat_interleave(torch.arange(mesh.vertex_count), start.diff())
-    phase = torch.polar(torch.ones(rows.shape, dtype=torch.float64), spin * (mesh.gauge[columns] - mesh.gauge[rows]))
+    rows = torch.repeat_interleave(torch.arange(mesh.vertex_count, device="cpu"), start.diff())
+    phase = torch.polar(
+        torch.ones(rows.shape, dtype=torch.float64, device="cpu"), spin * (mesh.gauge[columns] - mesh.gauge[rows])
+    )
     values = (from_numpy(matrix.data.astype(np.complex128)) * phase).to(device, like.dtype.to_complex())
     areas = from_numpy(mesh.surface.delaunay_areas()).to(like)
     return SparseRows(start.to(device), columns.to(device), values), areas

@@ -38,7 +38,7 @@ class R2(Translations, PlanarSpace):
     @property
     def angles(self) -> Tensor:
         """The angle of the only frame, zero, ``[1]``."""
-        return torch.zeros(1, dtype=torch.float64)
+        return torch.zeros(1, dtype=torch.float64, device="cpu")
 
     def to_grid(self, u: Tensor) -> Tensor:
         """View ``[B,C,H,W]`` as ``[B,C,1,H,W]``.

@@ -90,12 +90,12 @@ class R3(Translations, GridSpace):
     @property
     def grid_spacing(self) -> Tensor:
         """The size of a voxel along x, y and z."""
-        return torch.tensor(self.grid_steps[::-1], dtype=torch.float64)
+        return torch.tensor(self.grid_steps[::-1], dtype=torch.float64, device="cpu")
 
     @property
     def metric_scale(self) -> Tensor:
         """The side of a cube with the volume of a voxel, along every axis."""
-        return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64)
+        return torch.full((3,), math.prod(self.grid_steps) ** (1 / 3), dtype=torch.float64, device="cpu")
 
     def to_grid(self, u: Tensor) -> Tensor:
         """Return the signal itself.
@@ -210,7 +210,7 @@ def _matrix_of(motion: MotionOptions) -> Tensor:
         matrix = _checks.real_numbers("rotation", motion["rotation"], torch.float64)
         if matrix.shape != (3, 3):
             raise ValueError(f"rotation: expected an orthogonal matrix [3,3], got shape {tuple(matrix.shape)}")
-        error = float((matrix @ matrix.mT - torch.eye(3, dtype=torch.float64)).abs().max())
+        error = float((matrix @ matrix.mT - torch.eye(3, dtype=torch.float64, device="cpu")).abs().max())
         if not error < ORTHOGONAL:
             raise ValueError(f"rotation: expected an orthogonal matrix, got one with R R^T - 1 of {error:.2g}")
         return matrix
@@ -232,5 +232,7 @@ def _turn_about(axis: object, angle: float) -> Tensor:
         cosine, sine = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[round(quarters) % 4]
     else:
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
-    return cosine * torch.eye(3, dtype=torch.float64) + sine * cross + (1 - cosine) * torch.outer(line, line)
+    cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64, device="cpu")
+    return (
+        cosine * torch.eye(3, dtype=torch.float64, device="cpu") + sine * cross + (1 - cosine) * torch.outer(line, line)
+    )

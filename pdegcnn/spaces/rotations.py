@@ -66,7 +66,7 @@ class RotationSpace(HomogeneousSpace):
 
     def identity(self) -> Tensor:
         """Return the unit quaternion (1, 0, 0, 0)."""
-        return torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+        return torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64, device="cpu")
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """Return the quaternion product of the rotation by ``h`` followed by ``g``.

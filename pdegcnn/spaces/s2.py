@@ -71,7 +71,7 @@ class S2(RotationSpace):
     @property
     def metric_scale(self) -> Tensor:
         """The grid's spacing in radians."""
-        return torch.tensor([point_spacing(self.grid)], dtype=torch.float64)
+        return torch.tensor([point_spacing(self.grid)], dtype=torch.float64, device="cpu")
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if its last axes are those of the grid, else raise.

@@ -55,7 +55,7 @@ class SE2(PlanarSpace):
 
     def identity(self) -> Tensor:
         """Return the unit element (0, 0, 0)."""
-        return torch.zeros(3, dtype=torch.float64)
+        return torch.zeros(3, dtype=torch.float64, device="cpu")
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """Return the product ``g h``, with its angle in (-pi, pi].
@@ -113,12 +113,12 @@ class SE2(PlanarSpace):
     @property
     def angles(self) -> Tensor:
         """The angle of each orientation, ``[Or]`` radians, float64."""
-        return torch.arange(self.orientations, dtype=torch.float64) * self.angle_step
+        return torch.arange(self.orientations, dtype=torch.float64, device="cpu") * self.angle_step
 
     @property
     def grid_spacing(self) -> Tensor:
         """One pixel, one pixel and one orientation step in radians."""
-        return torch.tensor([1.0, 1.0, self.angle_step], dtype=torch.float64)
+        return torch.tensor([1.0, 1.0, self.angle_step], dtype=torch.float64, device="cpu")
 
     def to_grid(self, u: Tensor) -> Tensor:
         """Return the signal itself.

@@ -73,13 +73,13 @@ class SO3(RotationSpace):
     def grid_spacing(self) -> Tensor:
         """The grid's spacing for both tilts, and the step of the fibre, in radians."""
         spacing = point_spacing(self.grid)
-        return torch.tensor([spacing, spacing, 2 * math.pi / self.orientations], dtype=torch.float64)
+        return torch.tensor([spacing, spacing, 2 * math.pi / self.orientations], dtype=torch.float64, device="cpu")
 
     @property
     def metric_scale(self) -> Tensor:
         """The grid's spacing for both tilts, and one radian of spin (as on SE(2))."""
         spacing = point_spacing(self.grid)
-        return torch.tensor([spacing, spacing, 1.0], dtype=torch.float64)
+        return torch.tensor([spacing, spacing, 1.0], dtype=torch.float64, device="cpu")
 
     def check_signal(self, name: str, u: Tensor) -> Tensor:
         """Return ``u`` if its last axes are the fibre and those of the grid, else raise.

@@ -15,7 +15,7 @@ class Translations:
 
     def identity(self) -> Tensor:
         """Return the zero vector."""
-        return torch.zeros(self.dim, dtype=torch.float64)
+        return torch.zeros(self.dim, dtype=torch.float64, device="cpu")
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """Return the sum."""

@@ -56,7 +56,9 @@ def outputs_between_pixels(model: Callable[[Tensor], Tensor], signal: TurnedInpu
     size = tuple(moved.shape[-2:])
     strides = [n / m for n, m in zip(signal.size, size)]
     found, wanted = [], []
-    for row, column in _places(size):
+    if not (places := _places(size)):
+        raise ValueError(f"x: expected outputs with a pixel in the disk that the rotation keeps, got {size} pixels")
+    for row, column in places:
         there = _turned(pixel_positions(size)[row, column], -signal.turn)
         centre = torch.tensor([(size[1] - 1) / 2, (size[0] - 1) / 2], dtype=torch.float64)
         nearest = (there + centre).round()

@@ -45,7 +45,7 @@ class Call:
         """Run the layer on other arguments; as the motion leaves it, if one is given."""
         moved = motion is not None and isinstance(self.module, nn.Module)
         layer = motion.module(self.module) if moved else self.module  # pyright: ignore[reportOptionalMemberAccess]
-        split = len(args) - len(self.names)
+        args, split = copied(args), len(args) - len(self.names)
         return layer(*args[:split], **dict(zip(self.names, args[split:])))
 
     def _between_pixels(self, motion: Motion, args: tuple[Any, ...]) -> list[tuple[Tensor, Tensor]] | None:
@@ -75,6 +75,17 @@ class Call:
         except UnknownSignal:
             return float("nan")
         return relative(pairs)
+
+
+def copied(value: Any) -> Any:
+    """Return the same structure with copies of its tensors, because layers may work in place."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {k: copied(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(copied(v) for v in value)
+    return value
 
 
 def relative(pairs: list[tuple[Tensor, Tensor]]) -> float:

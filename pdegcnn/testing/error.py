@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,9 @@ def equivariance_error(
         The relative error; of the order of rounding for an equivariant model and an exact motion.
 
     Raises:
-        ValueError: for a motion that the space does not support, or a zero output, which has no relative error.
+        TypeError: if ``space`` is not a space, or ``x`` neither a tensor nor a function.
+        ValueError: for a motion that the space does not support, an output too small for it, or a zero output, which
+            has no relative error.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -64,9 +67,14 @@ def equivariance_error(
         >>> pg.testing.equivariance_error(torch.nn.Conv2d(1, 1, 3), x, space, angle=90) < 1e-5
         False
     """
+    _checks.kind("space", space, Space, "a space such as pdegcnn.SE2(8)")
+    if not isinstance(x, Tensor) and not callable(x):
+        raise TypeError(f"x: expected a tensor or a function of positions, got {type(x).__name__}")
+    if "angle" in motion:
+        motion["angle"] = _checks.plain_number("angle", motion["angle"], -math.inf, math.inf)
     with eval_mode(model), torch.no_grad():
         if space.base_shape is None and space.base_ndim == 2 and "angle" in motion and len(motion) == 1:
-            signal = TurnedInput(x, _size_of(x, size), float(motion["angle"]))
+            signal = TurnedInput(x, _size_of(x, size), motion["angle"])
             if not signal.on_pixels:
                 return _relative(*outputs_between_pixels(model, signal))
             x = signal.still()
@@ -76,8 +84,8 @@ def equivariance_error(
             turned = space.transform(x, **motion)
         else:
             x, turned = _in_both_positions(x, space, motion)
-        moved = space.band_limit(model(turned), **motion)
-        expected = space.transform(model(x), **motion)
+        moved = space.band_limit(model(turned.clone()), **motion)  # models may work in place
+        expected = space.transform(model(x.clone()), **motion)
     weight = space.comparison_weights(expected, **motion)
     return _relative(moved * weight, expected * weight)
 

@@ -16,7 +16,7 @@ from pdegcnn import _checks
 from pdegcnn._modules import eval_mode
 from pdegcnn.nn.layer import PDELayer
 from pdegcnn.spaces import Mesh, Space
-from pdegcnn.testing.call import Call
+from pdegcnn.testing.call import Call, copied
 from pdegcnn.testing.diagnostics import NORMS, UNKNOWN, diagnose, plain_mean, with_random_statistics
 from pdegcnn.testing.inputs import positions_among
 from pdegcnn.testing.motion import (
@@ -197,7 +197,7 @@ class _Record:
 def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
     """Run the model and note every call, parts before wholes, the model last."""
     if not isinstance(model, nn.Module):
-        return [_Record("(model)", model, args, (), model(*args), [], False)]
+        return [_Record("(model)", model, args, (), model(*copied(args)), [], False)]
     records: list[_Record] = []
     stack: list[tuple[Any, list[int], bool]] = []
     lifted: set[tuple[int, int]] = set()
@@ -205,7 +205,7 @@ def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
 
     def before(_: nn.Module, given: Any, kwargs: Any) -> None:
         known = {_place(u) for u in tensors([given, kwargs]) if u.ndim == 4} & lifted
-        stack.append((_copied((given, kwargs)), [], bool(known)))
+        stack.append((copied((given, kwargs)), [], bool(known)))
 
     def after(name: str) -> Any:
         def note(module: nn.Module, _: Any, __: Any, output: Any) -> None:
@@ -215,7 +215,7 @@ def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
             count[name] = count.get(name, 0) + 1
             shown = name if count[name] == 1 else f"{name} (call {count[name]})"
             every = (*given, *kwargs.values())
-            records.append(_Record(shown, module, every, tuple(kwargs), _copied(output), parts, folded))
+            records.append(_Record(shown, module, every, tuple(kwargs), copied(output), parts, folded))
             if stack:
                 stack[-1][1].append(len(records) - 1)
 
@@ -228,7 +228,7 @@ def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
                 continue
             handles.append(m.register_forward_pre_hook(before, with_kwargs=True))
             handles.append(m.register_forward_hook(after(name or "(model)"), with_kwargs=True))
-        model(*args)
+        model(*copied(args))
     finally:
         for handle in handles:
             handle.remove()
@@ -237,17 +237,6 @@ def _trace(model: Any, args: tuple[Any, ...]) -> list[_Record]:
 
 def _place(u: Tensor) -> tuple[int, int]:
     return u.untyped_storage().data_ptr(), u.numel()
-
-
-def _copied(value: Any) -> Any:
-    """Return the same structure with copies of its tensors, for layers may work in place."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {k: _copied(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(_copied(v) for v in value)
-    return value
 
 
 def _call_of(record: _Record, motion: Motion) -> Call:

@@ -109,7 +109,16 @@ def restore(values: Tensor, prepared: Prepared, shape: tuple[int, int]) -> Tenso
         values: ``[h,w]`` on the prepared photograph.
         prepared: the prepared photograph.
         shape: height and width of the photograph.
+
+    Raises:
+        TypeError: if ``values`` is not a floating tensor.
+        ValueError: if it does not have the shape of the prepared photograph.
     """
+    _checks.tensor("values", values, 2, "[h,w]")
+    if values.shape != prepared.field.shape:
+        raise ValueError(f"values: expected shape {tuple(prepared.field.shape)}, got {tuple(values.shape)}")
+    for size in shape:
+        _checks.positive_int("shape", size)
     top, left, bottom, right = prepared.box
     full = _resize((values * prepared.field)[None], bottom - top)[0]
     out = torch.zeros(shape)

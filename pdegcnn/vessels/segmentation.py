@@ -103,7 +103,15 @@ def probability(
         tile: height and width of the part that is computed at once.
         margin: width of the surrounding pixels that the network also sees.
         progress: function that is called with the completed share, from 0 to 1.
+
+    Raises:
+        TypeError: if ``model`` is not a module, or ``pixels`` not a floating tensor.
+        ValueError: if the model is in training mode or does not return one probability for each pixel, or a size does
+            not fit.
     """
+    _checks.kind("model", model, nn.Module, "a network such as vessel_segmentation(pretrained='drive')")
+    _checks.tensor("pixels", pixels, 3, "[3,h,w]")
+    _checks.positive_int("tile", tile)
     if model.training:
         raise ValueError("model: expected a network in eval mode, got one in training mode: model.eval()")
     height, width = pixels.shape[-2:]
@@ -112,6 +120,8 @@ def probability(
     def observed(x: Tensor) -> Tensor:
         nonlocal done
         found = model(x)
+        if isinstance(found, Tensor) and found.ndim == 4 and found.shape[1] != 1:
+            raise ValueError(f"model: expected one probability for each pixel, [2,1,h,w], got {tuple(found.shape)}")
         done += 1
         if progress is not None:
             progress(done / tiles)
@@ -135,7 +145,16 @@ def overlay(image: Tensor, mask: Tensor, colour: tuple[float, float, float] = (0
         image: photograph ``[3,H,W]`` in [0,1].
         mask: ``[H,W]`` bool.
         colour: (red, green, blue) in [0,1].
+
+    Raises:
+        TypeError: if ``mask`` is not a bool tensor.
+        ValueError: if a shape or a value does not fit.
     """
     image = check_image(image)
+    mask = _checks.mask(mask, image.shape[-2:])
+    if len(colour) != 3:
+        raise ValueError(f"colour: expected (red, green, blue), got {colour!r}")
+    for part in colour:
+        _checks.number("colour", part, 0.0, 1.0)
     tint = torch.tensor(colour, dtype=image.dtype, device=image.device)[:, None, None]
     return torch.where(mask, 0.35 * image + 0.65 * tint, image)

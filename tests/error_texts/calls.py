@@ -63,6 +63,10 @@ SPACES: list[Call] = [
      "symmetry: expected a map"),
     (lambda: MESH.with_gauge(torch.zeros(3)), ValueError, r"angles: expected shape \[12\], got \(3,\)"),
     (lambda: MESH.with_gauge(torch.full((12,), NAN)), ValueError, "angles: expected finite"),
+    (lambda: MESH.coarser(-3.0), ValueError, "factor: expected a value in"),
+    (lambda: MESH.coarser("2"), TypeError, "factor: expected a number"),  # pyright: ignore
+    (lambda: pg.Mesh(MESH.surface, 8, torch.zeros(3)), ValueError, r"gauge: expected shape \[12\], got \(3,\)"),
+    (lambda: pg.Mesh(MESH.surface, 8, torch.full((12,), NAN)), ValueError, "gauge: expected finite"),
     (lambda: MESH.check_signal("u", torch.zeros(1, 2, 4, 7)), ValueError, "u: expected 4 orientations and 12"),
     (lambda: pg.Mesh.union([MESH, MESH.with_orientations(5)]), ValueError,
      r"meshes: expected equal orientations, got \[4, 5\]"),

@@ -116,6 +116,10 @@ def test_norm_bound_cap_and_rank_bytes():
     assert torch.linalg.matrix_norm(k, 2) <= layer.norm_bound() + 1e-12 <= 1.0 + 1e-9
     layer.cap_norm(0.25)
     close(layer.norm_bound(), torch.tensor(0.25, dtype=D))
+    for some in (layer, SymmetricGroupConv(2, 4, dtype=D)):
+        for limit in (-1.0, 0.0, math.nan):
+            with pytest.raises(ValueError, match="^limit: expected"):
+                some.cap_norm(limit)
     full, low = SymmetricConv(64, dims=3, device="meta"), SymmetricConv(64, dims=3, rank=1, device="meta")
     assert full.weight.numel() == 64 * low.weight.numel()
 

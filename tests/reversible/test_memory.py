@@ -41,6 +41,10 @@ def test_memory_is_constant_in_depth_and_ordered():
     assert deep.reversible <= 0.15 * deep.plain
     with pytest.raises(TypeError, match="model"):
         memory_estimate(torch.tanh, (1,))
+    with pytest.raises(ValueError, match="^model: expected a parameter that requires a gradient"):
+        memory_estimate(torch.nn.ReLU(), (1,))
+    with pytest.raises(TypeError, match="^input_shape: expected a sequence"):
+        memory_estimate(ReversibleStack([SymmetricConv(8)]), 5)
     with pytest.raises(ValueError, match="input_shape"):
         memory_estimate(nn.Tanh(), (1, 0))
 

@@ -87,3 +87,35 @@ def test_reports_measure_in_the_same_way() -> None:
     assert found.error == equivariance_error(model, noise, SE2, angle=45)
     shrunk = report(lambda u: pg.functional.resample(u, 6), smooth(12, 9.0), SE2, angle=45)
     assert shrunk.error < 0.05
+
+
+class InPlace(nn.Module):
+    """A pointwise layer that overwrites its input."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        return u.mul_(u.sigmoid())
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda layer: layer, lambda layer: nn.Sequential(layer, nn.SiLU())], ids=["alone", "first"]
+)
+@pytest.mark.parametrize("space", [pg.SE2(8), pg.R2()], ids=str)
+@pytest.mark.parametrize("motion", [{"angle": 90}, {"angle": 30}, {"shift": (2, 1)}], ids=str)
+def test_layers_in_place_are_judged_as_others_and_the_input_stays(wrap, space, motion) -> None:
+    x = torch.randn(1, 1, 9, 9, **KIND)
+    kept = x.clone()
+    assert equivariance_error(wrap(InPlace()), x, space, **motion) < 1e-12
+    found = report(wrap(InPlace()), x, space, **motion)
+    assert found.ok and torch.equal(x, kept)
+
+
+def test_wrong_arguments_are_named() -> None:
+    x = torch.randn(1, 1, 9, 9)
+    for wrong, kind, message in (
+        ((x, "SE2", {"angle": 90}), TypeError, "^space: expected a space"),
+        ((x.numpy(), SE2, {"angle": 90}), TypeError, "^x: expected a tensor or a function of positions, got ndarray"),
+        ((x, SE2, {"angle": float("nan")}), ValueError, "^angle: expected"),
+        ((x[..., :2, :2], SE2, {"angle": 30}), ValueError, r"^x: expected .* got \(2, 2\) pixels"),
+    ):
+        with pytest.raises(kind, match=message):
+            equivariance_error(torch.relu, *wrong[:2], **wrong[2])

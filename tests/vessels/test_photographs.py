@@ -136,6 +136,28 @@ def test_wrong_models_and_images_say_what_to_do():
     for name, wrong in (("threshold", 1.5), ("diameter", 3.0), ("angle", 0.0)):
         with pytest.raises(ValueError, match=f"^{name}: expected"):
             segment(logits, grey, **{name: wrong})
+    two = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.Sigmoid()).eval()
+    with pytest.raises(ValueError, match=r"^model: expected one probability for each pixel.*got \(2, 2, 64, 64\)"):
+        probability(two, grey)
+    with pytest.raises(ValueError, match=r"^model: expected an output .*64,64.*got \(2, 1, 32, 32\)"):
+        probability(torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), torch.nn.AvgPool2d(2)).eval(), grey)
+    with pytest.raises(TypeError, match="^model: expected a network"):
+        probability(lambda x: x[:, :1], grey)
+    with pytest.raises(ValueError, match="^tile: expected a positive int"):
+        probability(logits, grey, tile=0)
+
+
+def test_results_of_other_shapes_and_colours_are_refused():
+    grey = torch.rand(3, 64, 64)
+    ready = prepare(grey, 64)
+    for values in (torch.rand(1, ready.field.shape[1]), torch.rand(())):
+        with pytest.raises(ValueError, match="^values: expected"):
+            restore(values, ready, (64, 64))
+    with pytest.raises(ValueError, match="^mask: expected a shape"):
+        overlay(grey, torch.ones(2, 3, 64, 64, dtype=torch.bool))
+    for colour in ((255, 0, 0), (0.1, 0.2), (float("nan"), 0, 0)):
+        with pytest.raises(ValueError, match="^colour: expected"):
+            overlay(grey, torch.ones(64, 64, dtype=torch.bool), colour)
 
 
 @pytest.mark.parametrize("shape", [(30, 41), (32, 32)])
