@@ -26,21 +26,30 @@ def training_folder(folder: Path) -> Path:
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Let ``fill`` write into a new folder beside ``folder``, then put it in its place; a failure changes nothing.
+    """Let ``fill`` write into a new folder, then put it in the place of ``folder``; a failure leaves what was there.
 
     The checkpoints in ``training_folder(folder)`` have then served their purpose, and are deleted.
+
+    Raises:
+        NotADirectoryError: if ``folder`` is a file.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"folder: expected a folder or a new name, got the file {str(folder)!r}")
+    place = folder.resolve()  # a link stays a link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    fresh, old = hidden / "new", hidden / "old"
     try:
+        fresh.mkdir()
         fresh.chmod(0o755)
         fill(fresh)
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
-        for past in (old, training_folder(folder)):
-            shutil.rmtree(past, ignore_errors=True)
+        if place.exists():
+            os.replace(place, old)
+        os.replace(fresh, place)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not place.exists():
+            old.rename(place)  # if this fails too, the old content stays in the hidden folder
+        shutil.rmtree(hidden, ignore_errors=True)
         raise
+    for past in (hidden, training_folder(folder)):
+        shutil.rmtree(past, ignore_errors=True)

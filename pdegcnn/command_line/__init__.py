@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: arguments after the name of the program; None: those of the process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files have letters that some terminals lack
     made = argparse.ArgumentParser(prog="pdegcnn", description="Vessels in photographs, and what is installed.")
     programs = made.add_subparsers(dest="program", required=True, metavar="{vessels,info}")
     for name, module in PROGRAMS.items():

@@ -72,11 +72,13 @@ def run(chosen: argparse.Namespace) -> int:
         label = f"[{number}/{len(jobs)}] {job.photograph}"
         bar = Bar(label)
         try:
-            print(f"{label}: {segment_one(model, job, chosen, about, inputs, bar)}", flush=True)
+            found = segment_one(model, job, chosen, about, inputs, bar)
         except (ValueError, TypeError, OSError, RuntimeError) as error:  # one bad photograph must not stop the others
             bar.clear()
             failed += 1
             _say(str(error) if str(job.photograph) in str(error) else f"{job.photograph}: {error}")
+        else:  # what fails here is the terminal, and no photograph
+            print(f"{label}: {found}", flush=True)
     if failed:
         _say(f"{failed} of {len(jobs)} photographs could not be segmented")
     return int(bool(failed or problems))

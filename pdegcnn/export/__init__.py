@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from pdegcnn import _checks
 from pdegcnn._files import write_file
@@ -37,9 +37,9 @@ def program(
 
     Args:
         model: any module; its mode and parameters do not change.
-        inputs: arguments of its ``forward``: tensors, or nested lists and dictionaries of tensors.
+        inputs: arguments of its ``forward``: tensors of any dtype, or nested lists and dictionaries of tensors.
         frozen: compute kernels and filters once and store them as constants: faster, but without trainable parameters.
-        batch: leave the size of the first axis of every input open.
+        batch: leave the size of the first axis of every input that has axes open.
         dynamic_shapes: open sizes as in ``torch.export.export``: a tuple with an entry for each input, such as
             ``({0: Dim("batch"), 2: Dim("height", min=16), 3: Dim("width", min=16)},)``. It replaces ``batch``. A
             network that halves sizes needs a minimum that leaves two pixels on its coarsest grid.
@@ -48,11 +48,12 @@ def program(
         The program; ``program.module()`` runs it, ``torch.export.save`` writes it.
 
     Raises:
-        TypeError: if ``model`` is not a module, or inputs are missing.
-        ValueError: if the model cannot be traced (its steps depend on data, as with ``kernel_size="auto"``).
+        TypeError: if ``model`` is not a module, inputs are missing, or a flag is not a bool.
+        ValueError: if an input is empty, or the model cannot be traced (its steps depend on data, as with
+            ``kernel_size="auto"``).
     """
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
-    traced = _rewritten(model, inputs, shapes, frozen, PlainInterpreter)
+    traced = _rewritten(model, inputs, shapes, _checks.flag("frozen", frozen), PlainInterpreter)
     return _trace(fold(_bare(traced)), inputs, shapes) if frozen else traced
 
 
@@ -68,11 +69,11 @@ def to_plain(
         model: any module; its mode and parameters do not change.
         inputs: arguments of its ``forward``, as in :func:`program`.
         frozen: store kernels and filters as constants: faster, but without trainable parameters.
-        batch: leave the size of the first axis of every input open.
+        batch: leave the size of the first axis of every input that has axes open.
         dynamic_shapes: other open sizes, as in :func:`program`.
     """
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
-    plain = _bare(_rewritten(model, inputs, shapes, frozen, PlainInterpreter))
+    plain = _bare(_rewritten(model, inputs, shapes, _checks.flag("frozen", frozen), PlainInterpreter))
     return fold(plain) if frozen else plain
 
 
@@ -104,6 +105,8 @@ def to_onnx(model: nn.Module, args: Any, path: str | Path, *, batch: bool = True
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
     translations = _translations()
+    if any(isinstance(value, Tensor) and value.is_complex() for value in tree_leaves(inputs)):
+        raise TypeError("args: expected real tensors, because ONNX has no complex numbers, got complex ones")
     inputs, shapes = _open_sizes(model, inputs, batch, dynamic_shapes)
     traced = _rewritten(model, inputs, shapes, True, RealInterpreter)
     with warnings.catch_warnings():
@@ -134,9 +137,10 @@ def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     if not inputs:
         raise TypeError("inputs: expected arguments of the model's forward, such as an example image, got none")
-    for value in inputs:
+    for value in tree_leaves(inputs):
         if isinstance(value, Tensor):
-            _checks.tensor("inputs", value)
+            if value.layout is not torch.strided:
+                raise TypeError(f"inputs: expected dense tensors, got layout {value.layout}")
             if 0 in value.shape:  # an empty batch cannot be traced
                 raise ValueError(f"inputs: expected no empty axis, got shape {tuple(value.shape)}")
 
@@ -144,13 +148,13 @@ def _check_model(model: Any, inputs: tuple[Any, ...]) -> None:
 def _open_sizes(model: Any, inputs: tuple[Any, ...], batch: bool, dynamic_shapes: Any) -> tuple[tuple[Any, ...], Any]:
     """Return inputs of at least two entries (tracing takes a size of one for a constant) and which sizes are open."""
     _check_model(model, inputs)
-    if not batch and dynamic_shapes is None:
+    if not _checks.flag("batch", batch) and dynamic_shapes is None:
         return inputs, None
-    twice = tree_map(lambda v: torch.cat((v, v)) if isinstance(v, Tensor) and len(v) == 1 else v, inputs)
+    twice = tree_map(lambda v: torch.cat((v, v)) if isinstance(v, Tensor) and v.shape[:1] == (1,) else v, inputs)
     if dynamic_shapes is not None:
         return twice, dynamic_shapes
     size = torch.export.Dim("batch")
-    return twice, tree_map(lambda v: {0: size} if isinstance(v, Tensor) else None, twice)
+    return twice, tree_map(lambda v: {0: size} if isinstance(v, Tensor) and v.ndim else None, twice)
 
 
 def _rewritten(

@@ -29,7 +29,7 @@ class Field(NamedTuple):
 
     Attributes:
         values: ``[..., *grid.shape]``, zero where the field is missing.
-        mask: bool, the same shape: False where the field is missing.
+        mask: bool, the same shape: False where the field is missing, or too large for the dtype.
         grid: the grid of the values.
     """
 
@@ -60,8 +60,8 @@ def from_xarray(
         dtype: floating-point dtype of the values; None: torch's default.
 
     Raises:
-        TypeError: if ``array`` is not a DataArray of real numbers.
-        ValueError: for unknown dimensions, or angles that do not cover the sphere.
+        TypeError: if ``array`` is not a DataArray of real numbers, or ``dtype`` not a floating-point one of torch.
+        ValueError: for unknown or equal dimensions, or angles that do not cover the sphere.
 
     Example:
         >>> import numpy as np, xarray as xr, pdegcnn as pg
@@ -73,12 +73,10 @@ def from_xarray(
     """
     north, east = _dimensions("array", array, latitude, longitude)
     lat, lon = _degrees("array", array, north), _degrees("array", array, east)
-    kind = dtype or torch.get_default_dtype()
-    if not kind.is_floating_point:
-        raise TypeError(f"dtype: expected a floating-point dtype, got {kind}")
+    kind = torch.get_default_dtype() if dtype is None else dtype
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise TypeError(f"dtype: expected a floating-point dtype of torch, got {kind!r}")
     data = np.asarray(array.transpose(..., north, east).values)
-    if data.dtype.kind not in "fiub":
-        raise TypeError(f"array: expected real numbers, got dtype {data.dtype}")
     values = from_numpy(np.array(data, dtype=np.float64))
     if grid is None:
         rows, columns = np.argsort(-lat, kind="stable"), _once_around(lon)
@@ -87,8 +85,9 @@ def from_xarray(
     else:
         columns = _once_around(lon)
         values = regrid(values[..., from_numpy(columns)], from_numpy(lat), from_numpy(lon[columns] % 360), grid)
+    values = values.to(kind)
     mask = values.isfinite()
-    return Field(torch.where(mask, values, 0.0).to(device, kind), mask.to(device), grid)
+    return Field(torch.where(mask, values, 0.0).to(device), mask.to(device), grid)
 
 
 def to_xarray(
@@ -115,7 +114,7 @@ def to_xarray(
             reordered.
 
     Raises:
-        TypeError: if ``like`` is not a DataArray, or ``signal`` is not a real tensor.
+        TypeError: if ``like`` is not a DataArray of real numbers, or ``signal`` is not a real tensor.
         ValueError: for shapes that do not fit.
     """
     north, east = _dimensions("like", like, latitude, longitude)
@@ -148,9 +147,11 @@ def _whole(values: Floats, kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 
 def _dimensions(name: str, array: Any, latitude: str | None, longitude: str | None) -> tuple[str, str]:
-    """Return the names of the dimensions of latitudes and of longitudes."""
+    """Return the names of the dimensions of latitudes and of longitudes of an array of real numbers."""
     if not all(hasattr(array, part) for part in ("dims", "coords", "transpose", "dtype")):
         raise TypeError(f"{name}: expected an xarray.DataArray, got {type(array).__name__}")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
     found: list[str] = []
     for what, given in (("latitude", latitude), ("longitude", longitude)):
         names = [d for d in array.dims if given is not None and d == given or given is None and _is(array, d, what)]
@@ -158,6 +159,8 @@ def _dimensions(name: str, array: Any, latitude: str | None, longitude: str | No
             dims = tuple(array.dims)
             raise ValueError(f"{what}: expected the name of one of the dimensions {dims}, got {given!r}")
         found.append(names[0])
+    if found[0] == found[1]:
+        raise ValueError(f"longitude: expected another dimension than that of latitudes, got {found[1]!r}")
     return found[0], found[1]
 
 
@@ -172,7 +175,10 @@ def _degrees(name: str, array: Any, dimension: str) -> Floats:
     """Return the coordinates of a dimension."""
     if dimension not in array.coords:
         raise ValueError(f"{name}: expected coordinates of the dimension {dimension!r} in degrees, got none")
-    return np.array(array.coords[dimension].values, dtype=np.float64)
+    found = np.asarray(array.coords[dimension].values)
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected coordinates of the dimension {dimension!r} in degrees, got {found.dtype}")
+    return found.astype(np.float64)
 
 
 def _once_around(longitudes: Floats) -> Ints:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import nn
 
 from pdegcnn import _checks
 from pdegcnn._files import write_file
-from pdegcnn.io.recipes import from_json, to_json
+from pdegcnn.io.recipes import DTYPES, from_json, to_json
 from pdegcnn.io.volumes import Volume, read_volume, write_volume
 from pdegcnn.models import MODELS
 from pdegcnn.models._recipe import Recipe
@@ -61,7 +63,9 @@ def save(model: nn.Module, path: str | Path) -> Path:
 def load(path: str | Path, device: Any = None) -> nn.Module:
     """Load a network that :func:`save` wrote: build it again with its parameters, in evaluation mode.
 
-    Loading executes no code from the file, which holds only the name of a builder, plain arguments and numbers.
+    It has the dtype of the parameters in the file (the widest where they have several), whatever torch's default is and
+    the builder was told. Loading executes no code from the file, which holds only the name of a builder, plain
+    arguments and numbers.
 
     Args:
         path: the file.
@@ -84,14 +88,19 @@ def load(path: str | Path, device: Any = None) -> nn.Module:
         raise ValueError(
             f"path: expected a file of pdegcnn.save, got {str(path)!r}, which is damaged ({error})"
         ) from error
-    build = MODELS[recipe.builder]
+    build, floats = MODELS[recipe.builder], {t.dtype for t in tensors.values()} & set(DTYPES.values())
+    arguments = {**recipe.arguments, "dtype": reduce(torch.promote_types, floats) if floats else None}
     try:
-        _check_fit(path, build(**recipe.arguments, device="meta").state_dict(), tensors)
-        model = build(**recipe.arguments)
-    except TypeError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that pretrained weights do not reach the meta device
+            wanted = build(**arguments, device="meta").state_dict()
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"path: {str(path)!r} holds arguments that {recipe.builder} does not take ({error})"
         ) from error
+    _check_fit(path, wanted, tensors)
+    model = build(**arguments)
+    model.__dict__["recipe"] = recipe
     model.load_state_dict(tensors)
     return model.to(device).eval()
 
@@ -130,7 +139,8 @@ def _check_fit(path: Path, wanted: dict[str, torch.Tensor], came: dict[str, torc
             f"path: {str(path)!r} does not fit its network: missing {missing[:8]}, not expected {extra[:8]}"
         )
     for name, value in wanted.items():
-        if value.shape != came[name].shape or value.dtype != came[name].dtype:
+        alike = came[name].dtype == value.dtype or {came[name].dtype, value.dtype} <= set(DTYPES.values())
+        if value.shape != came[name].shape or not alike:
             raise ValueError(
                 f"path: {str(path)!r} does not fit its network: expected {name} {tuple(value.shape)} {value.dtype}, "
                 f"got {tuple(came[name].shape)} {came[name].dtype}"

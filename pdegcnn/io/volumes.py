@@ -20,8 +20,10 @@ from pdegcnn.spaces import R3
 __all__ = ["Volume", "read_volume", "write_volume"]
 
 SUFFIXES = (".nii", ".nii.gz")
-LARGER = {"u2": "i4", "u4": "i8"}
-"""Types of numbers that torch computes little with, and those that hold them."""
+LARGER = {"u2": "i4", "u4": "i8", "f16": "f8"}
+"""Types of numbers that torch computes little with, and those that it has instead."""
+LONGEST = 32767
+"""Sizes of axes are 16-bit numbers in the header of a NIfTI file."""
 
 
 class Volume(NamedTuple):
@@ -53,20 +55,21 @@ def read_volume(path: str | Path) -> Volume:
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file is damaged, of another kind, or has other axes.
+        ValueError: for another suffix, or if the file is damaged, of another kind, or has other axes.
         ImportError: if ``nibabel`` is not installed.
     """
-    path = _checks.path(path)
+    path = _named(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: expected a NIfTI file, got {str(path)!r}, which does not exist")
-    nibabel = _nibabel()
+    nibabel, data = _nibabel(), path.read_bytes()
     try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Pair):
-            raise ValueError(f"path: expected a NIfTI file, got {str(path)!r}, which holds a {type(image).__name__}")
+        # of the whole file: readers that stop after the last voxel do not see the checksum
+        data = gzip.decompress(data) if path.name.lower().endswith(".gz") else data
+        image = _image_of(nibabel, data)
         numbers, affine = np.asanyarray(image.dataobj), np.array(image.affine, dtype=np.float64)
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError) as error:
-        raise ValueError(f"path: expected a NIfTI file, got {str(path)!r}, which is damaged ({error})") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"path: expected a NIfTI file, got {str(path)!r}, which is damaged ({reason})") from error
     if numbers.dtype.kind not in "iufb":
         raise ValueError(f"path: expected a file of real numbers, got {str(path)!r} of type {numbers.dtype}")
     while numbers.ndim > 3 and numbers.shape[-1] == 1:
@@ -75,7 +78,9 @@ def read_volume(path: str | Path) -> Volume:
         raise ValueError(f"path: expected a file with three or four axes, got {str(path)!r} of shape {numbers.shape}")
     kind = LARGER.get(numbers.dtype.str[1:], numbers.dtype.newbyteorder("="))
     values = from_numpy(np.ascontiguousarray(numbers.T.astype(kind)))
-    return Volume(values if values.ndim == 4 else values[None], _spacing_of("path", affine), from_numpy(affine))
+    return Volume(
+        values if values.ndim == 4 else values[None], _spacing_of(f"path: {str(path)!r}", affine), from_numpy(affine)
+    )
 
 
 def write_volume(
@@ -92,7 +97,8 @@ def write_volume(
 
     Args:
         path: the file, ``.nii`` or ``.nii.gz``, in an existing folder.
-        values: ``[D,H,W]`` or ``[C,D,H,W]``, real; integers stay integers, bool becomes uint8, half precision float32.
+        values: ``[D,H,W]`` or ``[C,D,H,W]``, real, of at most 32767 entries along each axis; integers stay integers,
+            bool becomes uint8, half precision float32.
         affine: ``[4,4]``, as :func:`read_volume` returns it.
         spacing: size of a voxel, if there is no affine: along (slices, rows, columns), or one number; None: 1.
 
@@ -105,9 +111,7 @@ def write_volume(
         FileNotFoundError: if the folder does not exist.
         ImportError: if ``nibabel`` is not installed.
     """
-    path = _checks.path(path)
-    if not path.name.lower().endswith(SUFFIXES):
-        raise ValueError(f"path: expected a name that ends with {' or '.join(SUFFIXES)}, got {str(path)!r}")
+    path = _named(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
     numbers = _array_of(values)
@@ -129,6 +133,14 @@ def write_volume(
     return path
 
 
+def _named(value: Any) -> Path:
+    """Return a path whose name is that of a NIfTI file."""
+    path = _checks.path(value)
+    if not path.name.lower().endswith(SUFFIXES):
+        raise ValueError(f"path: expected a name that ends with {' or '.join(SUFFIXES)}, got {str(path)!r}")
+    return path
+
+
 def _array_of(values: object) -> np.ndarray[Any, Any]:
     """Return the numbers of a volume [D,H,W] or [C,D,H,W], in a type that NIfTI has."""
     tensor = _checks.kind("values", values, Tensor, "a tensor [D,H,W] or [C,D,H,W]").detach()
@@ -139,9 +151,21 @@ def _array_of(values: object) -> np.ndarray[Any, Any]:
         raise ValueError(
             f"values: expected real numbers [D,H,W] or [C,D,H,W], got {tensor.dtype} of shape {tuple(tensor.shape)}"
         )
-    if tensor.dtype in (torch.float16, torch.bfloat16):
+    if max(tensor.shape) > LONGEST:
+        raise ValueError(f"values: expected axes of at most {LONGEST} entries, got shape {tuple(tensor.shape)}")
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.float()
-    return (tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor).numpy()
+    return (tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor).resolve_neg().numpy()
+
+
+def _image_of(nibabel: Any, data: bytes) -> Any:
+    """Return the image that the content of a file holds, after a check that its voxels are there."""
+    two = nibabel.Nifti2Image.header_class.may_contain_header(data)
+    image = (nibabel.Nifti2Image if two else nibabel.Nifti1Image).from_bytes(data)
+    wanted = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
+    if wanted > len(data):
+        raise ValueError(f"expected {wanted} bytes, got {len(data)}")
+    return image
 
 
 def _spacing_of(name: str, affine: Sequence[Any] | np.ndarray[Any, Any]) -> tuple[float, float, float]:

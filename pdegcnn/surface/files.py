@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,15 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
         raise FileNotFoundError(f"path: expected a mesh file, got {str(path)!r}, which does not exist")
     name = path.name.lower()
     kind = next((k for k in (*GIFTI, *VTK) if name.endswith(k)), path.suffix.lower())
+    path.open("rb").close()  # what cannot be opened says so itself; later errors are about the content
     try:
         vertices, faces = _read_obj(path) if kind == ".obj" else _read_by_library(path, kind)
-    except (ImportError, OSError):
-        raise
+    except ImportError as error:
+        if "pip install 'pdegcnn" in str(error):  # of `_import`
+            raise
+        raise ImportError(
+            f"reading {kind} files needs more of trimesh: pip install 'trimesh[all]' ({error})"
+        ) from error
     except Exception as error:
         if isinstance(error, ValueError) and str(error).startswith("path: "):
             raise
@@ -135,10 +141,10 @@ def _check_counts(path: Path, vertices: int, faces: int) -> None:
     The library that reads it ignores lines that are missing at the end of a text file.
     """
     with path.open("rb") as file:
-        head = file.read(65536).split(b"end_header", 1)[0].decode("ascii", "replace")
-    said = {w[1]: int(w[2]) for w in map(str.split, head.splitlines()) if len(w) == 3 and w[0] == "element"}
-    if said.get("vertex", vertices) != vertices or said.get("face", 0) > faces:
-        wanted = f"{said.get('vertex')} positions and {said.get('face')} faces"
+        lines = file.read(65536).split(b"end_header", 1)[0].splitlines()
+    said = {w[1]: int(w[2]) for w in map(bytes.split, lines) if len(w) == 3 and w[0] == b"element"}
+    if said.get(b"vertex", vertices) != vertices or said.get(b"face", 0) > faces:
+        wanted = f"{said.get(b'vertex')} positions and {said.get(b'face')} faces"
         raise ValueError(f"path: expected {wanted} in {str(path)!r}, as its header says, got {vertices} and {faces}")
 
 
@@ -164,10 +170,9 @@ def _read_obj(path: Path) -> tuple[Floats, Ints]:
     positions: list[list[float]] = []
     polygons: dict[int, list[list[int]]] = {}  # by number of corners
     places: dict[int, list[int]] = {}
-    text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\\\r\n", " ").replace("\\\n", " ")
     count = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        word, *rest = line.split("#", 1)[0].split() or [""]
+    for number, line in _obj_lines(path.read_text(encoding="utf-8-sig", errors="replace")):
+        word, *rest = line.split() or [""]
         try:
             if word == "v":
                 positions.append([float(x) for x in rest[:3]])
@@ -192,6 +197,19 @@ def _read_obj(path: Path) -> tuple[Floats, Ints]:
         return vertices, np.empty((0, 3), dtype=np.int64)
     order = np.concatenate([np.repeat(places[n], n - 2) for n in polygons])
     return vertices, np.concatenate(triangles)[np.argsort(order, kind="stable")]
+
+
+def _obj_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines without comments, each with its number; a backslash at its end joins a line to the next."""
+    begun, first = "", 1
+    for number, line in enumerate(text.split("\n"), 1):
+        whole = begun + line.split("#", 1)[0]
+        if whole.endswith("\\"):
+            begun = whole[:-1] + " "
+        else:
+            yield first, whole
+            begun, first = "", number + 1
+    yield first, begun
 
 
 def _triangles(vertices: Floats, polygons: Ints) -> Ints:

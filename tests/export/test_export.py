@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -154,8 +156,43 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
         pg.export.program(layer)
     with pytest.raises(ValueError, match="inputs: expected no empty axis"):
         pg.export.program(layer, x[:0])
+    with pytest.raises(ValueError, match="inputs: expected no empty axis"):
+        pg.export.program(Weighted(), torch.arange(2), [x, x[:0]])
+    with pytest.raises(TypeError, match="args: expected real tensors"):
+        pg.export.to_onnx(nn.Identity(), x.cfloat(), tmp_path / "model.onnx")
+    with pytest.raises(TypeError, match="batch: expected True or False"):
+        pg.export.to_onnx(nn.Identity(), x, tmp_path / "model.onnx", batch=1)  # pyright: ignore[reportArgumentType]
     with pytest.raises(FileNotFoundError, match="path: expected a file in a folder that exists"):
         pg.export.to_onnx(layer, x, tmp_path / "no" / "model.onnx")
+
+
+class Weighted(nn.Module):
+    """A table, read at numbers, times what may be a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 3)
+
+    def forward(self, index: torch.Tensor, rest: list[torch.Tensor]) -> torch.Tensor:
+        """``[B,3]`` from ``index [B]`` and two factors, ``[]`` or ``[B,3]``."""
+        return self.table(index) * rest[0] * rest[1]
+
+
+@pytest.mark.parametrize("factor", [torch.tensor(0.5), torch.tensor(True), torch.tensor(3), torch.rand(2, 3)])
+@pytest.mark.parametrize("count", [1, 2])
+def test_inputs_of_any_dtype_and_without_axes(factor: torch.Tensor, count: int) -> None:
+    """Traced with one or two samples, run with four."""
+    model, several = Weighted(), torch.rand(4, 3)
+    plain = pg.export.to_plain(model, torch.arange(count), [factor[:count] if factor.ndim else factor, several[:count]])
+    other = torch.arange(1, 5), [several if factor.ndim else factor + 1, several]
+    torch.testing.assert_close(plain(*other), model(*other))
+
+
+@pytest.mark.parametrize("make", [pg.export.program, pg.export.to_plain])
+@pytest.mark.parametrize("name", ["batch", "frozen"])
+def test_flags_are_bools(make: Callable[..., Any], name: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name}: expected True or False, got 'yes'"):
+        make(nn.Identity(), torch.rand(2), **{name: "yes"})
 
 
 def test_constants_that_are_written_to_are_not_folded() -> None:

@@ -119,6 +119,37 @@ def test_names_and_units_say_what_is_latitude() -> None:
     assert torch.equal(from_xarray(bare, latitude="j", longitude="i").values, from_xarray(plain).values)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("grid", [None, pg.sphere.SphereGrid.gauss_legendre(6)])
+def test_values_are_finite_in_every_dtype(dtype: torch.dtype, grid: pg.sphere.SphereGrid | None) -> None:
+    """What a dtype cannot hold is missing."""
+    wide = array(dtype="float64") * 10.0 ** np.arange(0, 48, 2)
+    wide[0, 0, 0] = np.inf
+    field = from_xarray(wide, grid, dtype=dtype)
+    exact = from_xarray(wide, grid, dtype=F64)
+    assert field.values.dtype == dtype and field.values.isfinite().all()
+    assert torch.equal(field.mask, exact.mask & (exact.values.abs() < torch.finfo(dtype).max))
+    assert (
+        torch.equal(field.values[field.mask], exact.values[field.mask].to(dtype))
+        and not field.values[~field.mask].any()
+    )
+
+
+@pytest.mark.parametrize("dtype", ["datetime64[ns]", "timedelta64[ns]", "complex64", "object", "U3"])
+def test_arrays_of_no_real_numbers_are_refused(dtype: str) -> None:
+    field, odd = from_xarray(array()), array(dtype="int64").astype(dtype)
+    with pytest.raises(TypeError, match="^like: expected real numbers, got dtype"):
+        to_xarray(field.values, field.grid, odd)
+    with pytest.raises(TypeError, match="^array: expected real numbers, got dtype"):
+        from_xarray(odd)
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("float32"), float, torch.int32, torch.complex64, 0])
+def test_dtypes_are_floating_ones_of_torch(dtype: Any) -> None:
+    with pytest.raises(TypeError, match="^dtype: expected a floating-point dtype of torch, got"):
+        from_xarray(array(), dtype=dtype)
+
+
 def test_errors() -> None:
     plain = array()
     with pytest.raises(TypeError, match=r"array: expected an xarray.DataArray, got ndarray"):
@@ -131,8 +162,10 @@ def test_errors() -> None:
         from_xarray(plain.drop_vars("lat"))
     with pytest.raises(TypeError, match=r"array: expected an xarray.DataArray, got Dataset"):
         from_xarray(plain.to_dataset())
-    with pytest.raises(TypeError, match="dtype: expected a floating-point dtype, got torch.int32"):
-        from_xarray(plain, dtype=torch.int32)
+    with pytest.raises(ValueError, match="longitude: expected another dimension than that of latitudes, got 'lat'"):
+        from_xarray(plain, latitude="lat", longitude="lat")
+    with pytest.raises(TypeError, match="array: expected coordinates of the dimension 'lat' in degrees, got <U"):
+        from_xarray(plain.assign_coords(lat=[f"{i} N" for i in range(13)]), latitude="lat")
     field = from_xarray(plain)
     with pytest.raises(TypeError, match="mask: expected a bool tensor"):
         to_xarray(field.values, field.grid, plain, mask=field.mask.float())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +56,39 @@ def test_dtype_and_options_are_kept(tmp_path: Path) -> None:
     assert not back.training
 
 
+@pytest.fixture(params=[torch.float32, torch.float64])
+def default(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
+    """Torch's default dtype while a file is loaded."""
+    before = torch.get_default_dtype()
+    yield request.param
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("told", [{}, {"dtype": torch.float32}, {"pretrained": "small"}])
+def test_a_network_has_the_dtype_of_its_file(
+    told: dict[str, Any], dtype: torch.dtype, default: torch.dtype, tmp_path: Path
+) -> None:
+    """Not that of its builder or of torch."""
+    model = pg.models.rotated_digits(**told).to(dtype)
+    path = pg.save(model, tmp_path / "model")
+    torch.set_default_dtype(default)
+    back = pg.load(path)
+    assert back.recipe == model.recipe
+    for name, value in model.state_dict().items():
+        assert back.state_dict()[name].dtype == value.dtype and torch.equal(back.state_dict()[name], value)
+    x = torch.rand(2, 1, 28, 28, dtype=dtype)
+    torch.testing.assert_close(back(x), model.eval()(x))
+
+
+def test_of_several_dtypes_the_widest_holds_all(tmp_path: Path) -> None:
+    model = pg.models.rotated_digits().half()
+    next(model.parameters()).data = torch.rand_like(next(model.parameters()).double())
+    back = pg.load(pg.save(model, tmp_path / "model"))
+    for p, q in zip(back.parameters(), model.parameters(), strict=True):
+        assert p.dtype == torch.float64 and torch.equal(p, q.double())
+
+
 def write(path: Path, header: object, tensors: dict | None = None) -> Path:
     save_file(tensors or {"a": torch.zeros(1)}, path, {KEY: header if isinstance(header, str) else json.dumps(header)})
     return path
@@ -63,7 +98,7 @@ BAD_HEADERS = {
     "cannot be read": ["{", "[]", "{}", json.dumps({**DEFAULT, "arguments": [1]}), "[" * 100_000],
     "is of format": [{**DEFAULT, "format": FORMAT + 1}, {**DEFAULT, "format": "1"}, {**DEFAULT, "format": 0}],
     "names the network": [{**DEFAULT, "builder": "os.system"}, {**DEFAULT, "builder": 3}],
-    "does not take": [{**DEFAULT, "arguments": {"nonsense": 1}}],
+    "path: .* does not take": [{**DEFAULT, "arguments": a} for a in ({"nonsense": 1}, {"classes": -1}, {"device": 1})],
     "expected an argument as": [
         {**DEFAULT, "arguments": {"space": {"type": "exec", "code": "1"}}},
         {**DEFAULT, "arguments": {"space": {"type": "SE2", "orientations": -1}}},
@@ -100,7 +135,7 @@ def test_other_shapes_and_dtypes_are_refused(tmp_path: Path) -> None:
     model = pg.models.rotated_digits()
     tensors = {k: v.clone() for k, v in model.state_dict().items()}
     first = next(iter(tensors))
-    for value in (tensors[first][..., :-1].contiguous(), tensors[first].double()):
+    for value in (tensors[first][..., :-1].contiguous(), tensors[first].long(), tensors[first].cfloat()):
         with pytest.raises(ValueError, match=f"does not fit its network: expected {first}"):
             pg.load(write(tmp_path / "model", DEFAULT, {**tensors, first: value}))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pdegcnn as pg
@@ -78,6 +79,39 @@ def test_spacing_alone_and_numbers_that_nifti_lacks(tmp_path: Path) -> None:
     assert scaled.is_floating_point() and (scaled == 501).all()
 
 
+@given(bit=st.integers(80, 4000))
+def test_a_changed_bit_is_seen_in_a_compressed_file(bit: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Wherever it lies after the ten bytes of the header of gzip, of which most say nothing about the content."""
+    path = write_volume(tmp_path_factory.mktemp("bit") / "x.nii.gz", torch.arange(1000.0).view(10, 10, 10))
+    content = bytearray(path.read_bytes())
+    bit = 80 + bit % (8 * len(content) - 80)
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"path: expected a NIfTI file, got '.*x.nii.gz', which is damaged"):
+        read_volume(path)
+
+
+@given(bit=st.integers(0, 8 * 348 - 1))
+@example(bit=8 * 283 + 6)  # makes an entry of the affine infinite
+def test_errors_of_damaged_headers_name_the_file(bit: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = write_volume(tmp_path_factory.mktemp("bit") / "x.nii", torch.rand(2, 3, 4))
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    try:
+        read_volume(path)  # of another scale or place, perhaps
+    except ValueError as error:
+        assert str(error).startswith("path: ") and str(path) in str(error)
+
+
+@pytest.mark.parametrize("part", [lambda z: z.conj().imag, lambda z: z.real.to(torch.float8_e5m2)])
+def test_signs_that_torch_has_not_written_yet_and_the_smallest_floats(
+    part: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+) -> None:
+    values = part(torch.randn(2, 3, 4, dtype=torch.complex64))
+    assert torch.equal(read_volume(write_volume(tmp_path / "x.nii", values)).values[0], values.float())
+
+
 def test_wrong_files_and_arguments_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, path = torch.zeros(2, 2, 2), tmp_path / "x.nii"
     flat = torch.diag(torch.tensor([1.0, 1.0, 0.0, 1.0]))
@@ -87,6 +121,7 @@ def test_wrong_files_and_arguments_are_named(tmp_path: Path, monkeypatch: pytest
         (lambda: write_volume(tmp_path / "no" / "x.nii", good), FileNotFoundError, "path: expected a file in a folder"),
         (lambda: write_volume(path, torch.zeros(2, 2)), ValueError, "values: expected real"),
         (lambda: write_volume(path, torch.zeros(2, 0, 2)), ValueError, "values: expected real"),
+        (lambda: write_volume(path, torch.zeros(1, 40000, 1)), ValueError, "values: expected axes of at most 32767"),
         (lambda: write_volume(path, good.cfloat()), ValueError, "values: expected real"),
         (lambda: write_volume(path, good.numpy()), TypeError, "values: expected a tensor"),  # type: ignore[arg-type]
         (lambda: write_volume(path, good, affine=torch.eye(3)), ValueError, "affine: expected an affine"),

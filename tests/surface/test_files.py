@@ -209,6 +209,43 @@ def test_paths_of_no_file_and_unknown_formats_are_named(tmp_path: Path) -> None:
         pg.Mesh.from_arrays(VERTICES, FACES).save(tmp_path / "none" / "mesh.npz")
 
 
+@pytest.mark.parametrize("name", ["a.gltf", "a.gii.gz", "a.gii", "a.glb"])
+@pytest.mark.parametrize("content", [b"", b"words"])
+def test_files_without_a_surface_are_not_said_to_be_missing(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"path: expected a file of a surface, got '.*{name}'"):
+        pg.Mesh.from_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.3mf", "a.gii", "a.ply"])
+def test_a_package_that_is_missing_comes_with_advice(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(b"words")
+
+    def missing(*_: object, **options: object) -> None:
+        raise ModuleNotFoundError("No module named 'x'")
+
+    if name == "a.3mf":
+        monkeypatch.setattr("trimesh.load", missing)
+    else:
+        monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(ImportError, match="reading .* needs .*: pip install '(trimesh|pdegcnn)"):
+        pg.Mesh.from_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["# made in C:\\out\\", "# a\u2028f 1 2 3", "o \u0085 f 1 2 3", "#", "# \x0bf 1 2 3"])
+def test_comments_of_an_obj_end_where_their_line_ends(mark: str, end: str, tmp_path: Path) -> None:
+    """Only line feeds and carriage returns end a line, and no comment goes on in the next."""
+    rows = faces(lambda v, *_: str(v))
+    if mark[0] == "#":
+        rows = [f"{row} {mark}" for row in rows]
+    text = end.join([*positions(), mark, *rows, ""])
+    (tmp_path / "surface.obj").write_bytes(text.encode())
+    same_surface(pg.Mesh.from_file(tmp_path / "surface.obj"))
+
+
 def test_a_mark_of_the_byte_order_is_no_word(tmp_path: Path) -> None:
     """As some editors put it in front of a text file."""
     same_surface(
@@ -232,7 +269,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         (lambda: pg.Mesh.from_arrays(point, [[0, 1, 2]], repair=True), "faces: expected a face with an area, got 1"),
         (lambda: pg.Mesh.from_file(obj(tmp_path, *positions())), "path: expected a file with faces"),
         (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0", "f 1 1 1")), "path: expected three numbers in line 1"),
-        (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 x")), "path: expected numbers in line 1"),
+        (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 \\", "1", "v 0 0 x")), "path: expected numbers in line 3"),
         (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 0", "f 1 2 3")), "path: expected face indices of 1 positions"),
         (lambda: pg.Mesh.from_file(obj(tmp_path, "v 0 0 nan", "v 1 0 0", "v 0 1 0", "f 1 2 3")), "expected finite"),
     ):

@@ -181,6 +181,20 @@ def test_no_two_photographs_share_a_name(paths):
     assert len(set(found)) == len(paths)
 
 
+def test_names_that_the_terminal_cannot_show(tmp_path, monkeypatch):
+    """A photograph is done when its pictures are written, whatever can be printed."""
+    said = {name: io.TextIOWrapper(io.BytesIO(), encoding="ascii") for name in ("stdout", "stderr")}
+    for name, stream in said.items():
+        monkeypatch.setattr(sys, name, stream)
+    Image.fromarray(eye()).save(tmp_path / "œil.png")
+    assert call(tmp_path / "œil.png", "--out", tmp_path / "out") == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"œil_{kind}.png" for kind in vessels.KINDS}
+    assert call(tmp_path / "mŷs.png", "--out", tmp_path / "out") == 1
+    for stream, text in zip(said.values(), (b"\\u0153il.png: 160 x 160 pixels", b"m\\u0177s.png: expected")):
+        stream.flush()
+        assert text in stream.buffer.getvalue()
+
+
 def test_missing_and_empty_places(tmp_path, cameras, capsys):
     (tmp_path / "empty").mkdir()
     assert call(tmp_path / "empty", "--out", tmp_path / "out") == 1
