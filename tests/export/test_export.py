@@ -106,7 +106,8 @@ def test_programs_run_where_the_library_is_not(tmp_path: Path) -> None:
 
 def test_every_operator_has_a_plain_version() -> None:
     """Of all that are registered, those that only a backward pass calls, and the CUDA ones, are left out."""
-    import pdegcnn.ops.group_convolution.custom_op  # noqa: F401
+    import pdegcnn.ops.group_convolution.custom_op
+    import pdegcnn.ops.shifted_solve.custom_op  # noqa: F401
 
     names = {s.partition("::")[2].partition(".")[0] for s in torch._C._dispatch_get_all_op_names() if "pdegcnn::" in s}
     adjoint = {"group_spread", "group_products", "ring_spread", "ring_products", "transport_spread"}
