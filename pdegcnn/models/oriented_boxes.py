@@ -43,7 +43,7 @@ def known_boxes(name: str, boxes: Any) -> Tensor:
     """Return ``boxes`` in float64 on the CPU if they are oriented boxes with values, else raise."""
     if not _checks.has_values(check_boxes(name, boxes)):
         raise ValueError(f"{name}: expected boxes with values, got a tensor on {boxes.device} or in a transform")
-    return boxes.detach().cpu().double()
+    return boxes.detach().cpu().double().resolve_neg()
 
 
 def canonical_boxes(boxes: Tensor) -> Tensor:
