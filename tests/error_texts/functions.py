@@ -240,6 +240,7 @@ FUNCTIONS: dict[str, list[Row]] = {
     ],
     "models.oriented_nms": [
         ({"scores": torch.ones(2)}, ValueError, r"scores: expected shape \[3\], one for each box"),
+        ({"scores": torch.tensor([0.9, NAN, 0.5])}, ValueError, "scores: expected numbers, got NaN in 1 of 3 places"),
         ({"overlap": 2.0}, ValueError, "overlap: expected a value in"),
         ({"labels": torch.ones(3)}, TypeError, "labels: expected a tensor of int64"),
     ],
