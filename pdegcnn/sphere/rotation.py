@@ -148,7 +148,8 @@ def to_e3nn(c: Tensor) -> Tensor:
     """
     check_coefficients("c", c)
     size, dtype = c.shape[-1], c.real.dtype
-    return torch.view_as_real(c.resolve_conj()).flatten(-3)[..., _places(size, c.device)] * _factors(size, c.device).to(dtype)
+    parts = torch.view_as_real(c.resolve_conj()).flatten(-3)[..., _places(size, c.device)]
+    return parts * _factors(size, c.device).to(dtype)
 
 
 def from_e3nn(x: Tensor) -> Tensor:
