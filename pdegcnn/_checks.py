@@ -209,14 +209,13 @@ def has_values(value: Tensor) -> bool:
 
 
 def interval(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
-    """Raise unless a number, or every entry of a tensor, lies in [low, high] ((low, high] with ``open_low``)."""
+    """Raise unless a number, or a tensor of one, lies in [low, high] ((low, high] with ``open_low``)."""
     brackets = f"{'(' if open_low else '['}{low}, {high}]"
     if isinstance(value, Tensor):
-        if not has_values(value):
-            return
-        inside = ((value > low) if open_low else (value >= low)) & (value <= high)
-        if not bool(inside.all()):
-            raise ValueError(f"{name}: expected values in {brackets}, got {value.detach().flatten()[:8].tolist()}")
+        if value.numel() != 1:
+            raise ValueError(f"{name}: expected a number or a tensor of one element, got shape {tuple(value.shape)}")
+        if has_values(value) and not bool((low < value if open_low else low <= value) & (value <= high)):
+            raise ValueError(f"{name}: expected a value in {brackets}, got {value.item()} in a tensor")
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number in {brackets}, got {value!r} of type {type(value).__name__}")
@@ -224,6 +223,21 @@ def interval(name: str, value: Any, low: float, high: float, *, open_low: bool =
         raise ValueError(f"{name}: expected a value in {brackets}, got an int too large for a float")
     if not (low <= value <= high) or (open_low and value == low) or abs(value) == float("inf"):
         raise ValueError(f"{name}: expected a value in {brackets}, got {value}")
+
+
+def power(alpha: Any, low: float, high: float, *, open_low: bool = False) -> Any:
+    """Return the power of a term, a number or a tensor without axes, if it is in a range as of `interval`, else raise.
+
+    A tensor of 1/2 as lowest power gives the number: its kernel is flat, without a derivative in alpha. One that needs
+    a gradient is therefore refused.
+    """
+    if not isinstance(alpha, Tensor):
+        interval("alpha", alpha, low, high, open_low=open_low)
+        return alpha
+    learned = alpha.requires_grad or _transforms.has_tangent(alpha)
+    interval("alpha", alpha, low, high, open_low=open_low or (learned and low == 0.5))
+    alpha = alpha.reshape(())
+    return 0.5 if low == 0.5 and not learned and has_values(alpha) and bool(alpha == 0.5) else alpha
 
 
 def number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:

@@ -168,7 +168,7 @@ def diffusion(
         inner_orientations=inner_orientations,
     )
     solver = _solver(u, space, "diffusion", options, time)
-    solver.check_power(alpha)
+    alpha = solver.check_power(alpha)
     return solver.diffusion(u, check_metric(metric, space.metric_dim, u), alpha, time)
 
 
@@ -215,7 +215,7 @@ def convection_diffusion(
     """
     solver = _solver(u, space, "convection_diffusion", Options(method=method), time)
     assert isinstance(solver, SphereSolver)
-    solver.check_power(alpha)
+    alpha = solver.check_power(alpha)
     vector, metric = check_vector(vector, space.dim, u), check_metric(metric, space.metric_dim, u)
     return solver.convection_diffusion(u, vector, metric, alpha, time)
 
@@ -369,7 +369,7 @@ def _morphology(
     temperature: Tensor | float | None,
 ) -> Tensor:
     solver = _solver(u, space, term, options, time)
-    solver.check_power(alpha)
+    alpha = solver.check_power(alpha)
     t = _checks.temperature(temperature, options.semifield or "max_plus", u)
     found = check_metric(metric, space.metric_dim, u)
     if t is None:
@@ -545,14 +545,14 @@ def project(
     if mode == "mean":
         return u.mean(2)
     if mode == "norm":
-        return safe_sqrt((u**2).mean(2))
+        return safe_sqrt(widen(u).square().mean(2)).to(u.dtype)  # squares of halves leave their range
     return (u if oversample == 1 else _finer_orientations(u, oversample)).amax(2)
 
 
 def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float, alpha: float) -> Tensor:
     """Dilate every orientation of u along its own direction."""
-    _checks.interval("longitudinal", longitudinal, 0.0, float("inf"), open_low=True)
-    _checks.interval("lateral", lateral, 0.0, float("inf"), open_low=True)
+    longitudinal = _checks.plain_number("longitudinal", longitudinal, 0.0, float("inf"), open_low=True)
+    lateral = _checks.plain_number("lateral", lateral, 0.0, float("inf"), open_low=True)
     weights = [1 / longitudinal, 1 / lateral, 1.0 if space.has_orientations else 1 / lateral][: space.dim]
     metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
     reach = max(1, round(2 * max(longitudinal, lateral)))

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn._typing import Device, DType, Factory
-from pdegcnn.gauge.features import Features, check_features, check_spins
+from pdegcnn.gauge.features import Features, check_features, check_spins, in_precision
 from pdegcnn.ops.transport_gather import transport_gather
 from pdegcnn.ops.transport_gather.mixing import from_rows, mix, to_rows
 from pdegcnn.pde.mesh_stencils import filter_stencil, intertwiner_count
@@ -104,28 +105,29 @@ class GaugeConv(nn.Module):
         Returns:
             Features of the spins and channels of ``out_channels`` in the same layout.
         """
-        fields = check_features("features", features, self.in_channels, mesh, next(iter(self.weights.values())))
-        device = next(iter(fields.values())).device
-        if _checks.autocasts(device):
-            with torch.autocast(device.type, enabled=False):  # factors of neighbours have the precision of weights
-                return self._convolve(fields, mesh)
-        return self._convolve(fields, mesh)
+        weight = next(iter(self.weights.values()))
+        fields = check_features("features", features, self.in_channels, mesh, weight)
+        if _checks.autocasts(weight.device):
+            with torch.autocast(weight.device.type, enabled=False):  # factors of neighbours need the weights' precision
+                return self._convolve(fields, mesh, weight.dtype)
+        return self._convolve(fields, mesh, weight.dtype)
 
-    def _convolve(self, fields: Features, mesh: Mesh) -> Features:
+    def _convolve(self, fields: Features, mesh: Mesh, dtype: torch.dtype) -> Features:
+        fields = in_precision(fields, wide_dtype(dtype))  # half precision has no stencils
         rows = {m: to_rows(fields[m]) for m in self.in_channels}
         out: Features = {}
         for n in self.out_channels:
             parts = [self._gather(rows[m], m, n, mesh) for m in self.in_channels]
             if n in self.in_channels:
-                parts.append(mix(rows[n], self.centres[str(n)][None], conjugate=False)[:, :, 0])
+                parts.append(mix(rows[n], widen(self.centres[str(n)])[None], conjugate=False)[:, :, 0])
             out[n] = from_rows(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0], n)
         if self.bias is not None:
             out[0] = out[0] + self.bias[:, None]
-        return out
+        return in_precision(out, dtype)
 
     def _gather(self, rows: Tensor, m: int, n: int, mesh: Mesh) -> Tensor:
         stencil = filter_stencil(mesh, m, n, self.radius, self.radial, rows)
-        mixed = mix(rows, self.weights[f"{m}to{n}"], conjugate=intertwiner_count(m, n) == 2)
+        mixed = mix(rows, widen(self.weights[f"{m}to{n}"]), conjugate=intertwiner_count(m, n) == 2)
         return transport_gather(mixed, stencil)
 
     def extra_repr(self) -> str:

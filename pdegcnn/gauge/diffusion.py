@@ -62,10 +62,10 @@ class Diffusion(nn.Module):
         self.channels = _checks.positive_int("channels", channels)
         self.spin = _checked_spin(spin)
         self.method = _checks.choice("method", method, METHODS)
-        _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
+        alpha = _checks.plain_number("alpha", alpha, 0.0, 1.0, open_low=True)
         if method == "implicit" and alpha != 1.0:
             raise ValueError(f"alpha: expected 1 for method='implicit' ('spectral' takes any in (0, 1]), got {alpha}")
-        self.alpha, self.modes = float(alpha), _checks.positive_int("modes", modes)
+        self.alpha, self.modes = alpha, _checks.positive_int("modes", modes)
         self.log_time = nn.Parameter(torch.empty(channels, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -99,8 +99,13 @@ class Diffusion(nn.Module):
             u: real for spin 0, complex for other spins.
             mesh: where the field lives.
         """
+        if _checks.autocasts(u.device):
+            with torch.autocast(u.device.type, enabled=False):
+                return self.solve(u, mesh)
         time = self.time.to(wide_dtype(real_of(u.dtype)))
-        return implicit_step(u, mesh, self.spin, time) if self.method == "implicit" else self._spectral(u, mesh, time)
+        if self.method == "implicit":
+            return implicit_step(u, mesh, self.spin, time)
+        return self._spectral(widen(u), mesh, time).to(u.dtype)
 
     def _spectral(self, u: Tensor, mesh: Mesh, time: Tensor) -> Tensor:
         modes = mesh.modes(self.spin, self.modes, u)

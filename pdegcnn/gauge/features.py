@@ -16,6 +16,7 @@ Features = dict[int, Tensor]
 LAYOUT = "[B,C,V]"
 REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
 """Written out, for ``dtype.to_real`` cannot be traced by torch.compile."""
+COMPLEX = {real: complex_ for complex_, real in REAL.items()}
 
 
 def transform(features: Mapping[int, Tensor], angles: Tensor) -> Features:
@@ -123,6 +124,12 @@ def _check_intertwiners(name: str, spin: int, field: Tensor, features: Mapping[i
         )
     if field.device != other.device:
         raise ValueError(f"{name}[{spin}]: expected device {other.device} as {name}[{first}], got {field.device}")
+
+
+def in_precision(features: Mapping[int, Tensor], real: torch.dtype) -> Features:
+    """Return features in a real precision, spins above 0 in its complex numbers: for bfloat16 those of float32."""
+    complex_ = COMPLEX.get(real, torch.complex64)
+    return {spin: field.to(complex_ if spin else real) for spin, field in features.items()}
 
 
 def real_of(dtype: torch.dtype) -> torch.dtype:

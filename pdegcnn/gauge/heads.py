@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import widen
 from pdegcnn._typing import Device, DType, Factory
-from pdegcnn.gauge.features import Features, check_features, check_spins
+from pdegcnn.gauge.features import Features, check_features, check_mesh, check_spins
 from pdegcnn.spaces import Mesh
 
 
@@ -68,8 +69,12 @@ class SpinMix(nn.Module):
         fields = check_features("features", features, self.in_channels, weight=weight)
         out: Features = {}
         for key, weight in self.weights.items():
-            matrix = torch.view_as_complex(weight) if int(key) else weight[..., 0]
-            out[int(key)] = torch.einsum("dc,bcv->bdv", matrix, fields[int(key)])
+            u = fields[int(key)]
+            if int(key):  # complex halves have no matrix product
+                matrix = torch.view_as_complex(widen(weight))
+                out[int(key)] = torch.einsum("dc,bcv->bdv", matrix, widen(u)).to(u.dtype)
+            else:
+                out[0] = torch.einsum("dc,bcv->bdv", weight[..., 0], u)
         if self.bias is not None:
             out[0] = out[0] + self.bias[:, None]
         return out
@@ -105,12 +110,13 @@ class GlobalPool(nn.Module):
         fields = features if isinstance(features, Mapping) else {0: features}
         if 0 not in fields:
             raise ValueError(f"features: expected spin 0 among the spins, got {sorted(fields)}")
-        u = check_features("features", {0: fields[0]}, None, mesh)[0]
+        u = check_features("features", {0: fields[0]}, None, check_mesh(mesh))[0]
         parts = torch.split(u, list(mesh.sizes), dim=2)
         if self.mode == "max":
             return torch.stack([p.amax(2) for p in parts], dim=1).flatten(0, 1)
-        areas = torch.split(mesh.areas.to(u), list(mesh.sizes))
-        return torch.stack([(p * a).sum(2) / a.sum() for p, a in zip(parts, areas)], dim=1).flatten(0, 1)
+        areas = torch.split(mesh.areas.to(widen(u)), list(mesh.sizes))  # sums of halves leave their range
+        means = [(widen(p) * a).sum(2) / a.sum() for p, a in zip(parts, areas)]
+        return torch.stack(means, dim=1).flatten(0, 1).to(u.dtype)
 
     def extra_repr(self) -> str:
         """Return the mode."""

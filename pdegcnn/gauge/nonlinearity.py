@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks, _fft
+from pdegcnn._dtypes import widen
 from pdegcnn._modules import parameter
 from pdegcnn._typing import Device, DType, Factory, fft
 from pdegcnn.gauge.features import Features, check_features, check_spins
@@ -68,8 +69,9 @@ class NormReLU(_Pointwise):
         out: Features = {}
         weight = next(iter(self.bias.values()))
         for spin, z in check_features("features", features, self.channels, weight=weight).items():
-            bias = self.bias[str(spin)][:, None]
-            out[spin] = z * (torch.relu(length(z) + bias) / length(z)) if spin else torch.relu(z + bias)
+            bias, size = self.bias[str(spin)][:, None], length(z) if spin else z
+            factor = torch.relu(size + bias)
+            out[spin] = (z * (factor / size)).to(z.dtype) if spin else factor
         return out
 
 
@@ -137,14 +139,15 @@ class TensorProduct(_Pointwise):
         Args:
             features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins; the same C for all.
         """
-        fields = check_features("features", features, self.channels, weight=self.weight)
+        given = check_features("features", features, self.channels, weight=self.weight)
+        fields = {spin: widen(z) for spin, z in given.items()}
         out = dict(fields)
         for (m, n, s, sign), weight in zip(self.terms, self.weight):
             product = fields[m] * (fields[n] if sign > 0 else fields[n].conj())
             if s == 0 and product.is_complex():
                 product = product.real
             out[s] = out[s] + weight[:, None] * product
-        return out
+        return {spin: out[spin].to(z.dtype) for spin, z in given.items()}
 
 
 class RegularReLU(_Pointwise):
@@ -174,8 +177,8 @@ class RegularReLU(_Pointwise):
             features: spin -> ``[B,C,V]``, real for spin 0 and complex for other spins; the same C for all.
         """
         fields = check_features("features", features, self.channels)
-        u = torch.relu(to_directions(fields, self.samples))
-        return from_directions(u, list(self.channels))
+        u = torch.relu(to_directions({spin: widen(z) for spin, z in fields.items()}, self.samples))
+        return {spin: z.to(fields[spin].dtype) for spin, z in from_directions(u, list(self.channels)).items()}
 
 
 class SpinNorm(Normalisation, _Pointwise):
@@ -218,13 +221,17 @@ class SpinNorm(Normalisation, _Pointwise):
         self.stand_in = StandIn(self)
 
     def reset_parameters(self) -> None:
-        """Set scales and running statistics to one."""
+        """Set scales and running statistics to one, for spin 0 those of batch norm."""
+        if self.scalar is not None:
+            self.scalar.reset_parameters()
         for scale in self.scale.values():
             nn.init.ones_(scale)
         self.reset_running_stats()
 
     def reset_running_stats(self) -> None:
         """Set running statistics to those of unit fields."""
+        if self.scalar is not None:
+            self.scalar.reset_running_stats()
         self.batches = 0
         for buffer in self.buffers(recurse=False):
             nn.init.ones_(buffer)
@@ -252,12 +259,13 @@ class SpinNorm(Normalisation, _Pointwise):
                 square = _mean_square(z, group)
                 with torch.no_grad():
                     running.lerp_(square.to(running.dtype), share)
-            out[int(key)] = z * (scale / (square + self.eps).sqrt())[:, None]
+            out[int(key)] = (z * (scale / (widen(square) + self.eps).sqrt())[:, None]).to(z.dtype)
         return out
 
 
 def _mean_square(z: Tensor, group: Any) -> Tensor:
     """Return the mean square moduli ``[C]`` of ``z [B,C,V]``, over the processes of ``group`` unless it is None."""
+    z = widen(z)  # squares of halves leave their range
     square = z.real**2 + z.imag**2
     if group is None:
         return square.mean((0, 2))
@@ -266,7 +274,8 @@ def _mean_square(z: Tensor, group: Any) -> Tensor:
 
 
 def length(z: Tensor) -> Tensor:
-    """Return the modulus, at least a tiny positive number, with gradient zero at zero."""
+    """Return the modulus, at least a tiny positive number, with gradient zero at zero; float32 for halves."""
+    z = widen(z)
     tiny = torch.finfo(z.real.dtype).tiny
     return (z.real**2 + z.imag**2).clamp_min(tiny).sqrt()
 

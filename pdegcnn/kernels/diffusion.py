@@ -53,11 +53,7 @@ def diffusion_profile(squared_distance: Tensor, alpha: float | Tensor, dim: int,
         ValueError: if ``alpha`` or ``time`` is out of range, or ``alpha`` has several numbers.
     """
     _checks.tensor("squared_distance", squared_distance)
-    _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
-    if isinstance(alpha, Tensor):
-        if alpha.numel() != 1:
-            raise ValueError(f"alpha: expected one number, got a tensor of shape {tuple(alpha.shape)}")
-        alpha = alpha.reshape(())
+    alpha = _checks.power(alpha, 0.0, 1.0, open_low=True)
     time = _checks.plain_number("time", time, 0.0, math.inf, open_low=True)
     _checks.positive_int("dim", dim)
     return profile(squared_distance, alpha, dim, time)

@@ -51,7 +51,7 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
 
     Args:
         squared_distance: squared distances from the unit element, any shape; negative ones (by rounding) count as zero.
-        alpha: half the power of the gradient, in [1/2, 1]; a tensor in (1/2, 1] when learned.
+        alpha: half the power of the gradient, in [1/2, 1]; may be a tensor of one number, in (1/2, 1] when learned.
         time: length of the step, positive.
 
     Example:
@@ -60,7 +60,7 @@ def morphological_kernel(squared_distance: Tensor, alpha: float | Tensor, time: 
         tensor([0.0000, 0.2500, 1.0000])
     """
     _checks.tensor("squared_distance", squared_distance)
-    _checks.interval("alpha", alpha, 0.5, 1.0, open_low=isinstance(alpha, Tensor))
+    alpha = _checks.power(alpha, 0.5, 1.0)
     time = _checks.plain_number("time", time, 0.0, math.inf, open_low=True)
     return cost(squared_distance, alpha, time)
 

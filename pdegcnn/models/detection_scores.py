@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pdegcnn import _checks
 from pdegcnn._typing import tolist
-from pdegcnn.models.oriented_boxes import oriented_iou
+from pdegcnn.models.oriented_boxes import check_scores, oriented_iou
 from pdegcnn.models.spherical_boxes import SphericalBoxes, box_iou
 
 __all__ = ["average_precision"]
@@ -58,7 +58,7 @@ def average_precision(
         labelled: whether labels must agree; if not, all boxes are of one class.
 
     Raises:
-        ValueError: if the lists differ in length, or ``truth`` has no box.
+        ValueError: if the lists differ in length, ``truth`` has no box, or a score is NaN.
         TypeError: if the two kinds of boxes differ.
         KeyError: if a dictionary lacks an entry.
     """
@@ -67,6 +67,9 @@ def average_precision(
             f"found: expected boxes of all {len(truth)} signals of truth, which must hold a box, got {len(found)}"
         )
     _checks.interval("overlap", overlap, 0.0, 1.0, open_low=True)
+    for index, boxes in enumerate(found):
+        is_spherical = isinstance(boxes, SphericalBoxes)
+        check_scores(f"scores of found[{index}]", boxes.scores if is_spherical else boxes["scores"])
     labels = [[_labels(boxes) * int(labelled) for boxes in both] for both in (found, truth)]
     classes: list[int] = sorted(set(tolist(torch.cat(labels[1]))))
     return sum(_precision_of_class(found, truth, labels, overlap, label) for label in classes) / len(classes)

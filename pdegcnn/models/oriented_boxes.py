@@ -43,7 +43,7 @@ def known_boxes(name: str, boxes: Any) -> Tensor:
     """Return ``boxes`` in float64 on the CPU if they are oriented boxes with values, else raise."""
     if not _checks.has_values(check_boxes(name, boxes)):
         raise ValueError(f"{name}: expected boxes with values, got a tensor on {boxes.device} or in a transform")
-    return boxes.detach().cpu().double()
+    return boxes.detach().cpu().double().resolve_neg()
 
 
 def canonical_boxes(boxes: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def oriented_nms(boxes: Tensor, scores: Tensor, overlap: float = 0.3, labels: Te
 
     Raises:
         TypeError: if an argument has the wrong type.
-        ValueError: if shapes or values are not those of boxes, or ``overlap`` is out of range.
+        ValueError: if shapes or values are not those of boxes, a score is NaN, or ``overlap`` is out of range.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -202,6 +202,7 @@ def oriented_nms(boxes: Tensor, scores: Tensor, overlap: float = 0.3, labels: Te
     known = known_boxes("boxes", boxes)
     _checks.tensor("scores", scores)
     check_of_boxes("scores", scores, boxes)
+    check_scores("scores", scores)
     _checks.number("overlap", overlap, 0.0, 1.0)
     if labels is not None:
         check_labels("labels", labels, boxes)
@@ -224,6 +225,12 @@ def check_of_boxes(name: str, value: Tensor, boxes: Tensor) -> None:
         raise ValueError(
             f"{name}: expected shape [{len(boxes)}], one for each box, got {tuple(value.shape)} on {value.device}"
         )
+
+
+def check_scores(name: str, scores: Tensor) -> None:
+    """Raise if some scores are NaN: these have no place in an order."""
+    if bool(scores.isnan().any()):
+        raise ValueError(f"{name}: expected numbers, got NaN in {int(scores.isnan().sum())} of {len(scores)} places")
 
 
 def check_labels(name: str, labels: Any, boxes: Tensor, classes: int | None = None) -> Tensor:

@@ -88,7 +88,7 @@ def check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, T
     half = half.detach().cpu().double()
     if not bool(((half > 0) & (half < math.pi / 2)).all()):
         raise ValueError(f"{prefix}half_angles: expected radians in (0, pi/2), got {tolist(half.flatten()[:4])}")
-    return rotations.detach().cpu().double(), half
+    return rotations.detach().cpu().double().resolve_neg(), half.resolve_neg()
 
 
 def _polygons(rotations: Tensor, half: Tensor) -> Floats:

@@ -45,7 +45,8 @@ class ChannelLinear(nn.Module):
         Args:
             u: a signal ``[B,C,...]`` on any space.
         """
-        _checks.weighted("u", u, self.in_channels, self.weight)
+        if _checks.weighted("u", u, self.in_channels, self.weight).ndim < 3:
+            raise ValueError(f"u: expected a signal [B,C,...] of rank at least three, got shape {tuple(u.shape)}")
         weight = self.weight.expand(u.shape[0], -1, -1)  # matmul would transpose u instead, ten times slower
         mixed = torch.unflatten(torch.bmm(weight, u.flatten(2)), 2, u.shape[2:])
         return mixed if self.bias is None else mixed + self.bias.view(-1, *(1,) * (u.ndim - 2))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import widen
 from pdegcnn.spaces import Space
 
 
@@ -63,8 +64,10 @@ class AreaWeightedLoss(nn.Module):
             raise ValueError(
                 f"loss: expected the loss of every entry (reduction='none'), got shape {tuple(found.shape)}"
             )
-        weights = known.to(found.dtype) if areas is None else known * areas.to(found)
-        return torch.where(known, found * weights, 0.0).sum() / weights.sum().clamp_min(torch.finfo(found.dtype).tiny)
+        wide = widen(found)  # sums of halves may exceed what halves hold
+        weights = known.to(wide) if areas is None else known * areas.to(wide)
+        total = torch.where(known, wide * weights, 0.0).sum()
+        return (total / weights.sum().clamp_min(torch.finfo(wide.dtype).tiny)).to(found.dtype)
 
     def extra_repr(self) -> str:
         """Return the space."""

@@ -36,7 +36,7 @@ def _between_processes(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return what ``weighted_norm`` does over all processes of ``group``, and the count of numbers per channel."""
     line = weights.expand(u.shape[2:]).flatten()
-    count = u.new_tensor([u.shape[0] * len(line)])
+    count = u.new_full((1,), u.shape[0] * len(line))
     sums = sum_over(group, torch.cat(((u.flatten(2) @ line).sum(0), count)))
     count = sums[-1].detach().clamp_min(1)
     mean = sums[:-1] / count

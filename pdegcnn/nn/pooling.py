@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdegcnn import _checks
+from pdegcnn._dtypes import widen
 from pdegcnn._typing import Device, DType
 from pdegcnn.pde.sphere_oversample import Finer
 from pdegcnn.spaces import S2, RotationSpace
@@ -109,9 +110,9 @@ class GlobalPool(nn.Module):
             S2(self.space.grid).check_signal("u", u)
         if self.mode == "max":
             return u.flatten(2).amax(2)
-        share = self.space.grid.weights.to(u) / (4 * math.pi)
-        mean = (u * share).flatten(-len(self.space.grid.shape)).sum(-1)
-        return mean if mean.ndim == 2 else mean.mean(2)
+        share = self.space.grid.weights.to(widen(u)) / (4 * math.pi)
+        mean = (widen(u) * share).flatten(-len(self.space.grid.shape)).sum(-1)  # shares may be below the least half
+        return (mean if mean.ndim == 2 else mean.mean(2)).to(u.dtype)
 
     def extra_repr(self) -> str:
         """Return the space, mode and oversampling."""

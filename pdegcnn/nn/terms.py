@@ -142,9 +142,7 @@ class MetricTerm(Term):
     ) -> None:
         super().__init__(name, space, channels, options, device, dtype)
         self.metric = MetricParameter(space, channels, metric, device=device, dtype=dtype)
-        self.alpha = alpha
-        if not isinstance(alpha, LearnableAlpha):
-            self.solver.check_power(alpha)
+        self.alpha = alpha if isinstance(alpha, LearnableAlpha) else self.solver.check_power(alpha)
 
     def power(self) -> float | Tensor:
         """Return the power alpha."""

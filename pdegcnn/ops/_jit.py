@@ -122,4 +122,4 @@ def with_room(loop: Callable[..., Any], *rooms: tuple[int, torch.dtype, float]) 
 
 def array(tensor: Tensor) -> Any:
     """Return a contiguous NumPy view of a tensor for the loops; half precision becomes float32."""
-    return (widen(tensor) if tensor.dtype in HALF else tensor).detach().contiguous().numpy()
+    return (widen(tensor) if tensor.dtype in HALF else tensor).detach().resolve_neg().contiguous().numpy()

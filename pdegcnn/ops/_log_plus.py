@@ -104,7 +104,9 @@ def _log_plus(u: Tensor, costs: Tensor, temperature: Tensor | float, taps: Taps,
 
     With ``mean`` the sum is divided by that of ``exp(-k / t)``.
     """
-    given = temperature if isinstance(temperature, Tensor) else u.new_tensor(temperature, dtype=torch.float64)
+    given = temperature
+    if not isinstance(given, Tensor):
+        given = torch.tensor(given, dtype=torch.float64, device=u.device)
     t = given.reshape(-1, *(1 for _ in u.shape[2:]))
     known = _transforms.differentiated(u, costs, t)  # by transforms that need a formula
     scale = fitting(u, t, taps.extra_cost(widen(costs.detach())), known)

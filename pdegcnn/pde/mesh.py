@@ -236,8 +236,10 @@ def side_by_side(values: Sequence[Tensor], space: Mesh) -> Tensor:
 
 def mean_of_each(u: Tensor, space: Mesh) -> Tensor:
     """Return the mean over area and directions ``[B,C,1,1]``; for a union that of each vertex's mesh, ``[B,C,1,V]``."""
-    pairs = zip(parts(u.mean(2, keepdim=True), space), parts(space.areas.to(u), space))
-    return side_by_side([(part * area).sum(-1, keepdim=True) / area.sum() for part, area in pairs], space)
+    wide = widen(u)  # sums of halves leave their range
+    pairs = zip(parts(wide.mean(2, keepdim=True), space), parts(space.areas.to(wide), space))
+    means = [(part * area).sum(-1, keepdim=True) / area.sum() for part, area in pairs]
+    return side_by_side(means, space).to(u.dtype)
 
 
 def kernel_reach(space: Mesh, kernel_size: object) -> tuple[int, float]:

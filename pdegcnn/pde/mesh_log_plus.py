@@ -71,7 +71,9 @@ def soft_dilation(
         lowest: see :class:`BundleSums`.
         largest: the max-plus dilation, for values whose sums underflow.
     """
-    given = temperature if isinstance(temperature, Tensor) else u.new_tensor(temperature, dtype=torch.float64)
+    given = temperature
+    if not isinstance(given, Tensor):
+        given = torch.tensor(given, dtype=torch.float64, device=u.device)
     t = given.reshape(-1, 1, 1)
     scale = fitting(u, t, torch.zeros_like(matrix[:, 0, 0]), plain=True)
     complete = scale is None

@@ -90,7 +90,7 @@ def diffusion_shock(
     )
     solver = checked_solver(u, space, NAME, options, time)
     assert isinstance(solver, ShockSolver)
-    solver.check_power(alpha)
+    alpha = solver.check_power(alpha)
     metrics = check_metrics(diffusion_metric, shock_metric, space.metric_dim, u)
     rates = check_rate("contrast", contrast, u), check_rate("sharpness", sharpness, u)
     return solver.diffusion_shock(u, ShockParameters(*metrics, *rates), alpha, time)

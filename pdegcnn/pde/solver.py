@@ -181,14 +181,17 @@ class Solver(Derived, ABC):
         """The range of the power alpha, and whether its lower end is excluded."""
         return (0.5, 1.0, False) if self.term in ("dilation", "erosion") else (0.0, 1.0, True)
 
-    def check_power(self, alpha: Alpha) -> None:
-        """Raise ``ValueError`` unless the term exists for this power; learned powers are always in the range.
+    def check_power(self, alpha: Alpha) -> Alpha:
+        """Return the power, as a number or a tensor without axes, if the term exists for it.
 
         Args:
-            alpha: the power, a number or a tensor; :attr:`power_range` says which ones exist.
+            alpha: the power, a number or a tensor of one element; :attr:`power_range` says which ones exist.
+
+        Raises:
+            ValueError: if the power is out of range, or a tensor has several elements.
         """
         low, high, open_low = self.power_range
-        _checks.interval("alpha", alpha, low, high, open_low=open_low or (isinstance(alpha, Tensor) and low == 0.5))
+        return _checks.power(alpha, low, high, open_low=open_low)
 
     def check_time(self, time: float) -> None:
         """Raise ``ValueError`` if ``time`` is negative, or zero for a term other than convection.
@@ -196,6 +199,8 @@ class Solver(Derived, ABC):
         Args:
             time: length of the step, finite.
         """
+        if isinstance(time, Tensor) and time.ndim:
+            raise ValueError(f"time: expected a number, got a tensor of shape {tuple(time.shape)}")
         if not (isinstance(time, float) and 0.0 < time < math.inf):
             _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
 

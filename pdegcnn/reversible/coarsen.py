@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from functools import reduce
 from itertools import product
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,9 @@ from pdegcnn import _checks as check
 from pdegcnn._derived import Derived, Table
 from pdegcnn.ops.wavelet import analyse, haar, haar_back, interleave, synthesise
 from pdegcnn.reversible.transition import Transition, round_to
+
+CLOSE = 1e-9
+"""Filters whose products are within this of those of exact ones are rounded exact ones."""
 
 
 def _split_check(x: Tensor, dims: int) -> None:
@@ -42,12 +47,14 @@ class Wavelet(Derived, Transition):
     commute with turns. Sources: arXiv 1905.10484, section 3; Mallat, theorem 7.10.
 
     Args:
-        name: ``"haar"``, or any discrete wavelet of PyWavelets (``"db2"``, ``"bior1.3"``): extra ``wavelets``.
+        name: ``"haar"``, or any discrete wavelet of PyWavelets (``"db2"``, ``"bior1.3"``) but ``"dmey"``, whose filters
+            do not invert each other: extra ``wavelets``.
         dims: number of space axes, the last ones.
         device: where the filters live.
 
     Raises:
-        ValueError: if a size is odd or, in the inverse, the number of channels is not a multiple of ``2**dims``.
+        ValueError: if there is no such wavelet, a size is odd or, in the inverse, the number of channels is not a
+            multiple of ``2**dims``.
         ImportError: if PyWavelets is not installed and the wavelet is not Haar.
 
     Example:
@@ -189,10 +196,25 @@ def _filters(name: str) -> tuple[Tensor, Tensor]:
         import pywt
     except ImportError as error:
         raise ImportError("wavelets other than 'haar' need PyWavelets: pip install pdegcnn[wavelets]") from error
-    check.choice("name", name, pywt.wavelist(kind="discrete"))  # pyright: ignore
+    names: list[str] = pywt.wavelist(kind="discrete")  # pyright: ignore
+    if name not in names:
+        check.choice("name", name, [n for n in names if _inversion_error(pywt.Wavelet(n)) < CLOSE])  # pyright: ignore
     wavelet = pywt.Wavelet(name)  # pyright: ignore
+    if (error := _inversion_error(wavelet)) >= CLOSE:
+        raise ValueError(f"name: expected a wavelet whose filters invert each other, got {name!r} (error {error:.1g})")
     analysis = torch.tensor([wavelet.dec_lo[::-1], wavelet.dec_hi[::-1]], dtype=torch.float64)
     return analysis, torch.tensor([wavelet.rec_lo, wavelet.rec_hi], dtype=torch.float64)
+
+
+def _inversion_error(wavelet: Any) -> float:
+    """Return by how much the filters of PyWavelets fail to invert each other: a product of two, at any even shift."""
+    error, centre = 0.0, wavelet.dec_len // 2 - 1
+    for i, analysis in enumerate((wavelet.dec_lo, wavelet.dec_hi)):
+        for j, synthesis in enumerate((wavelet.rec_lo, wavelet.rec_hi)):
+            products = np.convolve(analysis, synthesis)[1::2]
+            products[centre] -= i == j
+            error = max(error, float(np.abs(products).max()))
+    return error
 
 
 class LearnableOrthogonal(Derived, Transition):

@@ -244,10 +244,12 @@ class ReversibleStack(nn.Module):
         """Return the largest absolute error of ``inverse(forward(y, v))``, relative to the largest input value.
 
         Args:
-            y: input of the stack.
+            y: input of the stack, not empty.
             v: its velocity; None for zero.
         """
         y, v, rule = self._states(y, v)
+        if not y.numel():
+            raise ValueError(f"y: expected at least one number, got shape {tuple(y.shape)}")
         copies = [(b, b.clone()) for b in self.buffers()]
         out = self._run(y.clone(), v.clone(), rule)
         for buffer, copy in copies:

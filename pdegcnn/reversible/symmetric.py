@@ -211,8 +211,7 @@ class SymmetricConv(nn.Module):
         self.rank = self.channels if rank is None else check.positive_int("rank", rank)
         self.kernel_size = sizes = check.odd_sizes("kernel_size", kernel_size, dims)
         self.activation = check.choice("activation", activation, tuple(ACTIVATIONS))
-        check.interval("init_norm", init_norm, 0.0, math.inf, open_low=True)
-        self.init_norm = init_norm
+        self.init_norm = check.plain_number("init_norm", init_norm, 0.0, math.inf, open_low=True)
         self.weight = nn.Parameter(torch.empty(self.rank, self.channels, *sizes, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(self.rank, device=device, dtype=dtype))
         self.reset_parameters()

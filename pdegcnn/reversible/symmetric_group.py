@@ -84,8 +84,7 @@ class SymmetricGroupConv(Derived):
         check.odd("kernel_size", (check.positive_int("kernel_size", kernel_size),))
         self.kernel_size = kernel_size
         self.activation = check.choice("activation", activation, tuple(ACTIVATIONS))
-        check.interval("init_norm", init_norm, 0.0, math.inf, open_low=True)
-        self.init_norm = init_norm
+        self.init_norm = check.plain_number("init_norm", init_norm, 0.0, math.inf, open_low=True)
         shape = (self.rank, self.channels, self.orientations, kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(self.rank, device=device, dtype=dtype))

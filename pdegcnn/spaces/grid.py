@@ -255,7 +255,7 @@ def sample_image(u: Tensor, points: Tensor) -> Tensor:
     where = np.stack([points[..., count - 1 - i] + (n - 1) / 2 for i, n in enumerate(size)])
     if _checks.tensor("signal", u).is_meta:
         return u.new_empty(*u.shape[:-count], *points.shape[:-1])
-    fields = u.detach().cpu().double().reshape(math.prod(u.shape[:-count]), *size).numpy()
+    fields = u.detach().cpu().double().resolve_neg().reshape(math.prod(u.shape[:-count]), *size).numpy()
     # imported here, as it takes a quarter of the time of importing the spaces
     from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs] - scipy has no stubs
 

@@ -269,7 +269,7 @@ def _angles(name: str, value: Any) -> Array:
     if not _checks.has_values(_real(name, value)):
         raise TypeError(f"{name}: expected a tensor with values, got one on {value.device} or inside a transform")
     with _transforms.constants():
-        return value.detach().double().cpu().numpy()
+        return value.detach().double().cpu().resolve_neg().numpy()
 
 
 def _synthesis_at(signal: Tensor, grid: SphereGrid, lat: Array, lon: Array) -> Tensor:

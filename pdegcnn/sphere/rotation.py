@@ -21,7 +21,7 @@ def check_rotation(name: str, value: Tensor) -> Tensor:
         raise ValueError(f"{name}: expected a rotation of shape [..., 3, 3], got shape {tuple(value.shape)}")
     if _checks.has_values(value) and value.numel():
         tolerance = 1e-6 if value.dtype == torch.float64 else 1e-4
-        detached = value.detach().double()
+        detached = value.detach().double().resolve_neg()
         x, y, z = detached.unbind(-2)
         ones = x.new_ones(3)
         products = torch.stack([x * x, y * y, x * y]) @ ones  # faster than a sum over an axis of three
@@ -148,7 +148,8 @@ def to_e3nn(c: Tensor) -> Tensor:
     """
     check_coefficients("c", c)
     size, dtype = c.shape[-1], c.real.dtype
-    return torch.view_as_real(c).flatten(-3)[..., _places(size, c.device)] * _factors(size, c.device).to(dtype)
+    parts = torch.view_as_real(c.resolve_conj()).flatten(-3)[..., _places(size, c.device)]
+    return parts * _factors(size, c.device).to(dtype)
 
 
 def from_e3nn(x: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def _as_array(name: str, value: Any, wanted: str, kinds: str) -> NDArray[Any]:
     """Return numbers of one of NumPy's ``kinds``, else raise."""
     try:
         if hasattr(value, "detach"):  # NumPy has no bfloat16
-            value = value.detach().cpu()
+            value = value.detach().cpu().resolve_neg()
             value = value.double() if value.is_floating_point() else value
         array: NDArray[Any] = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths; meta and sparse tensors

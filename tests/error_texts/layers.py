@@ -180,10 +180,14 @@ LAYERS: dict[str, list[Row]] = {
         ({"filter": "linear", "space": S2, "factor": None}, ValueError, "filter: expected None on S2"),
         ({"mesh": MESH}, ValueError, "mesh: expected None on SE2"),
     ],
+    "nn.ChannelLinear": [
+        ({"u": torch.zeros(3, 2)}, ValueError, r"u: expected a signal .* of rank at least three, got shape \(3, 2\)"),
+    ],
     "nn.FieldDropout": [({"u": IMAGE}, ValueError, "u: expected a tensor of rank 5")],
     "reversible.Wavelet": [
         ({"x": torch.zeros(1, 3, 5, 4)}, ValueError, "even sizes"),
-        ({"name": "no such"}, ValueError, "name: expected"),
+        ({"name": "no such"}, ValueError, "name: expected one of 'bior1.1', .*'db38', 'haar'"),
+        ({"name": "dmey"}, ValueError, "name: expected a wavelet whose filters invert each other, got 'dmey'"),
     ],
     "reversible.LearnableOrthogonal": [({"x": torch.zeros(1, 3, 5, 4)}, ValueError, "even sizes")],
     "reversible.CyclicSpaceToDepth": [({"orientations": 6}, ValueError, "multiple of 4")],

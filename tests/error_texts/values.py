@@ -27,6 +27,8 @@ GROUP = torch.zeros(1, 2, 4, 4, 3, dtype=torch.complex64)
 SIZES = ("in_channels", "classes", "width", "depth", "levels")
 """Sizes of hyperbolic networks."""
 SMALL_WEIGHTS = torch.full((3,), 1e-30)
+POWERS = torch.tensor([0.6, 0.7, 0.8])
+"""One for each column of a kernel of three: there is one power for all channels."""
 
 
 def first(x: Tensor) -> Tensor:

@@ -189,6 +189,72 @@ def test_summaries_of_a_batch_of_meshes() -> None:
         assert torch.equal(gauge.GlobalPool(mode)(bad, both)[::2], alone[0])
 
 
+HALVES: dict[str, Callable[[gauge.Features], torch.nn.Module]] = {
+    "GaugeConv": lambda x: gauge.GaugeConv(dict.fromkeys(x, 3), dict.fromkeys(x, 3)),
+    "Diffusion": lambda x: gauge.Diffusion(3, max(x)),
+    "Diffusion spectral": lambda x: gauge.Diffusion(3, max(x), method="spectral", modes=5),
+    "NormReLU": lambda x: gauge.NormReLU(dict.fromkeys(x, 3)),
+    "GatedNonlinearity": lambda x: gauge.GatedNonlinearity(dict.fromkeys(x, 3)),
+    "TensorProduct": lambda x: gauge.TensorProduct(dict.fromkeys(x, 3)),
+    "RegularReLU": lambda x: gauge.RegularReLU(dict.fromkeys(x, 3)),
+    "SpinMix": lambda x: gauge.SpinMix(dict.fromkeys(x, 3), dict.fromkeys(x, 3)),
+    "SpinNorm": lambda x: gauge.SpinNorm(dict.fromkeys(x, 3)),
+    "GlobalPool": lambda x: gauge.GlobalPool(),
+    "MeshPool": lambda x: gauge.MeshPool(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support")
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_the_rounded_result_of_float32(name: str, dtype: torch.dtype) -> None:
+    """Also of values whose squares, or sums over a mesh, half precision does not hold; and for a union of meshes."""
+    mesh = bumpy_sphere(2)
+    spins = (0, 1) if dtype == torch.float16 else (0,)  # bfloat16 has no complex numbers
+    scale = 0.04 if name == "TensorProduct" else 1.0  # a square
+    x = {k: scale * (1000 + 50 * features(mesh, torch.float32)[k]) for k in spins}
+    layer = HALVES[name](x).to(dtype)
+    takes_mesh = name.startswith(("GaugeConv", "Diffusion", "GlobalPool", "MeshPool"))
+    for where in (mesh, pg.Mesh.union([mesh, mesh])):
+        half = {k: torch.cat([u] * len(where.sizes), -1).to(torch.complex32 if k else dtype) for k, u in x.items()}
+        wide = {k: u.to(torch.complex64 if k else torch.float32) for k, u in half.items()}
+        extra = (where,) if takes_mesh else ()
+        expected = layer.float()(wide, *extra)
+        came = layer.to(dtype)(half, *extra)
+        if name == "GlobalPool":
+            came, expected = {0: came}, {0: expected}
+        for k, u in came.items():
+            assert u.dtype == half[k].dtype
+            away = (u.to(expected[k].dtype) - expected[k]).abs().max() / expected[k].abs().max()
+            assert away < 10 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("spin", [0, 1])
+@pytest.mark.parametrize("name", ["GaugeConv", "Diffusion", "Diffusion spectral"])
+def test_autocast_leaves_the_precision_of_layers_on_meshes(name: str, spin: int) -> None:
+    mesh = MESHES["closed"]
+    x = {spin: features(mesh, torch.float32)[spin]}
+    layer = HALVES[name](x)
+    for where in (mesh, pg.Mesh.union([mesh, mesh])):
+        u = {spin: torch.cat([x[spin]] * len(where.sizes), -1)}
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            came = layer(u, where)[spin]
+        assert torch.equal(came, layer(u, where)[spin]) and came.dtype == u[spin].dtype
+
+
+def test_a_norm_that_is_reset_is_a_new_one() -> None:
+    layer, mesh = gauge.SpinNorm(dict.fromkeys(SPINS, 3)), MESHES["closed"]
+    new = {k: v.clone() for k, v in layer.state_dict().items()}
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(1)
+    layer({k: 3 * u for k, u in features(mesh, torch.float32).items()})
+    layer.reset_running_stats()
+    assert all(torch.equal(v, new[k]) for k, v in layer.state_dict().items() if "running" in k)
+    layer.reset_parameters()
+    assert all(torch.equal(v, new[k]) for k, v in layer.state_dict().items())
+
+
 MESH = MESHES["open"]
 CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "spins": (lambda: gauge.GaugeConv({-1: 2}, {0: 2}), ValueError, "in_channels: expected spins .* >= 0, got -1"),
@@ -219,6 +285,11 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: gauge.GaugeConv({0: 3}, {0: 1})({0: torch.zeros(1, 3, 20).double()}, MESH),
         TypeError,
         r"features\[0\]: expected dtype torch.float32 as the weights",
+    ),
+    "no mesh": (
+        lambda: gauge.GlobalPool()(torch.zeros(1, 3, 20), None),  # pyright: ignore[reportArgumentType]
+        TypeError,
+        "mesh: expected a pdegcnn.Mesh, got NoneType",
     ),
     "angles": (
         lambda: gauge.transform({0: torch.zeros(1, 3, 20)}, torch.zeros(3)),

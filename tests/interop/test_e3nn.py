@@ -24,6 +24,7 @@ def test_there_and_back() -> None:
     x = bridge.to_irreps(c)
     assert x.shape == (2, bridge.irreps(3, GRID.band).dim)
     torch.testing.assert_close(bridge.from_irreps(x, 3), c)
+    assert torch.equal(bridge.to_irreps(c.conj()), bridge.to_irreps(c.conj().resolve_conj()))
 
 
 def test_rotations_are_the_same() -> None:

@@ -29,6 +29,7 @@ from ..cases import (
     LAYERS,
     LIFTED,
     MESH,
+    METHODS,
     PACKAGES,
     SE2,
     SPINS,
@@ -286,6 +287,43 @@ def test_memory_formats(case: Case, rank: int) -> None:
     for a, b in zip(outputs(inputs), outputs(ordered), strict=True):
         if a.grad is not None and b.grad is not None:
             torch.testing.assert_close(b.grad, a.grad, rtol=1e-4, atol=1e-4 * float(a.grad.abs().max()) + 1e-6)
+
+
+def lazily(value: Any) -> Any:
+    """The same numbers as views that torch conjugates or negates when they are read."""
+    if isinstance(value, dict):
+        return {k: lazily(v) for k, v in value.items()}
+    if not isinstance(value, Tensor) or not (value.is_complex() or value.is_floating_point()):
+        return value
+    if value.is_complex():
+        return value.conj().resolve_conj().conj()
+    return torch.complex(torch.zeros_like(value), -value).conj().imag
+
+
+def doubled(value: Any) -> Any:
+    """Tensors and modules in double precision, where nothing has to be converted and views stay views."""
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value).double()
+    whole = isinstance(value, Tensor) and not (value.is_complex() or value.is_floating_point())
+    return value if whole else converted(value, torch.float64)
+
+
+@pytest.mark.parametrize("case", [*KINDS, *FUNCTIONS, *METHODS], ids=str)
+def test_lazy_conjugates_and_negatives_are_read_as_their_values(case: Case) -> None:
+    """They come out of ``.conj()`` and out of the imaginary part of such a conjugate."""
+    if case.inputs:
+        call = case.build().eval()
+        near(call(*lazily(dict(enumerate(case.inputs))).values()), call(*case.inputs))
+    else:
+        for arguments in (dict(case.arguments), {k: doubled(v) for k, v in case.arguments.items()}):
+            near(case.make(**lazily(arguments)), case.make(**arguments))
+
+
+def test_lazy_vertices_and_boxes_are_read_as_their_values() -> None:
+    vertices = MESH.vertices
+    assert torch.equal(pg.Mesh.from_arrays(lazily(vertices), MESH.faces).vertices, vertices)
+    boxes = torch.eye(3, dtype=torch.float64)[None], torch.tensor([[0.3, 0.2]], dtype=torch.float64)
+    torch.testing.assert_close(pg.models.box_iou(*map(lazily, boxes), *boxes), torch.ones(1, 1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("case", [*KINDS, *FUNCTIONS], ids=str)

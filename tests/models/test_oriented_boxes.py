@@ -140,5 +140,7 @@ def test_average_precision_of_known_lists() -> None:
     twice = [found((0, 0, 0.9), (0, 0, 0.8), (1, 1, 0.8)), found((2, 0, 0.7))]  # the second of two is wrong
     assert average_precision(twice, truth) == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
     sphere = pg.models.SphericalBoxes(torch.eye(3)[None], torch.ones(1, 2), torch.zeros(1).long(), torch.ones(1))
+    with pytest.raises(ValueError, match=r"scores of found\[1\]: expected numbers, got NaN"):
+        average_precision([whole[0], found((2, 0, math.nan))], truth)
     with pytest.raises(TypeError, match="found: expected boxes as in truth"):
         average_precision([sphere, sphere], truth)

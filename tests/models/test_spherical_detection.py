@@ -168,6 +168,7 @@ def test_the_loss_is_least_where_the_boxes_are():
         (lambda: detection_loss(torch.zeros(1, 3, 8, 16, 32), SPACE, [some_boxes(1, 0, [1])]), "labels from 0 to 0"),
         (lambda: average_precision([], [some_boxes(1, 0)]), "found: expected boxes of all 1"),
         (lambda: average_precision([some_boxes(0, 0)], [some_boxes(0, 0)]), "must hold a box"),
+        (lambda: average_precision([some_boxes(1, 0, [0], [float("nan")])], [some_boxes(1, 0)]), "scores .* got NaN"),
         (lambda: box_iou(2 * turns(2), halves(2), turns(2), halves(2)), "rotations: expected orthogonal"),
     ],
 )

@@ -50,6 +50,16 @@ def test_what_is_missing_does_not_count(space: pg.spaces.Space) -> None:
     torch.testing.assert_close(loss(x, y, mask[:1, :1]), loss(x, y, mask[:1, :1].expand(x.shape)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("space", [pg.R2(), pg.S2(GRIDS.gauss_legendre(200))], ids=str)
+def test_sums_of_half_precision_do_not_overflow(space: pg.spaces.Space, dtype: torch.dtype) -> None:
+    x = torch.full((1, 1, 200, 400), 3.0, dtype=dtype, requires_grad=True)
+    loss = pg.nn.AreaWeightedLoss(space)(x, torch.zeros_like(x))
+    assert loss == 9.0 and loss.dtype == dtype
+    (grad,) = torch.autograd.grad(loss, x)
+    torch.testing.assert_close(float(grad.float().sum()), 6.0, rtol=0.02, atol=0.0)  # gradients are near the least half
+
+
 def test_errors() -> None:
     loss, u = pg.nn.AreaWeightedLoss(pg.S2(BALL.grid)), torch.zeros(1, 1, 8, 16)
     for call, message in (

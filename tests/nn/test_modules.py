@@ -12,7 +12,8 @@ import pdegcnn as pg
 from pdegcnn.nn.parameters import LearnableAlpha, MetricParameter
 from pdegcnn.spaces import GridSpace
 
-from ..helpers import GRID_CASES, signal
+from ..cases import signal as any_signal
+from ..helpers import GRID_CASES, SPHERE_CASES, bumpy_sphere, signal
 
 SPACE = pg.SE2(4)
 
@@ -106,3 +107,19 @@ def test_pooling_is_centred_or_refused() -> None:
     u = torch.randn(1, 2, 4, 8, 8)
     assert pool(u).shape == (1, 2, 4, 4, 4)
     assert pg.testing.equivariance_error(pool, u, SPACE, angle=90) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [300.0, 1e-4])
+@pytest.mark.parametrize("space", [SPACE, *SPHERE_CASES, bumpy_sphere(2, orientations=4)], ids=str)
+def test_means_keep_constants_in_half_precision(space: pg.spaces.Space, value: float, dtype: torch.dtype) -> None:
+    """Also where squares, or sums over the space, leave the range of half precision."""
+    u = torch.full_like(any_signal(space), value, dtype=dtype)
+    means = [pg.functional.project(u, space, mode) for mode in ("mean", "norm")]
+    if isinstance(space, pg.spaces.RotationSpace):
+        means.append(pg.nn.GlobalPool(space)(u))
+    if "diffusion" in space.supported_terms:
+        means.append(pg.functional.diffusion(u, space, torch.ones(space.metric_dim, dtype=dtype)))
+    for mean in means:
+        assert mean.dtype == dtype
+        torch.testing.assert_close(mean, u.flatten()[0].expand(mean.shape), rtol=4 * torch.finfo(dtype).eps, atol=0)

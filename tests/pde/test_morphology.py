@@ -18,7 +18,8 @@ from pdegcnn.kernels import DISTANCES, METRICS
 from pdegcnn.kernels.metric import PLANE_ONLY
 from pdegcnn.spaces import GridSpace
 
-from ..helpers import GRID_CASES, bump, signal, spd, weights
+from ..cases import signal as any_signal
+from ..helpers import GRID_CASES, SPACE_CASES, bump, signal, spd, weights
 
 ALPHAS = (0.5, 0.65, 1.0)
 
@@ -145,6 +146,18 @@ def test_dilation_on_se2_is_that_of_the_circle_for_signals_without_position() ->
     turn = torch.minimum(away, 12 - away) * (2 * math.pi / 12)
     expected = (line - (0.9 * turn) ** 2 / 4).amax(1)
     torch.testing.assert_close(out, expected[:, None, None].expand_as(u))
+
+
+@pytest.mark.parametrize("alpha", (0.5, 0.65))
+@pytest.mark.parametrize("space", SPACE_CASES, ids=str)
+def test_a_power_in_a_tensor_is_the_number(space: pg.spaces.Space, alpha: float) -> None:
+    """Also the lowest one, whose kernel is flat."""
+    u, w = any_signal(space).double(), torch.ones(space.metric_dim, dtype=torch.float64)
+    for term in (dilation, erosion):
+        expected = term(u, space, w, alpha=alpha, kernel_size=3)
+        for shape in ((), (1, 1)):
+            got = term(u, space, w, alpha=torch.full(shape, alpha, dtype=torch.float64), kernel_size=3)
+            torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("term", [dilation, erosion])

@@ -3,8 +3,10 @@
 import copy
 import math
 import pickle
+import re
 
 import pytest
+import pywt
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,6 +148,18 @@ def test_equivariant_reversible_and_coarsening_at_once():
     for a, b in zip(stack(quarter(u)), stack(u)):
         close(a, quarter(b), 1e-12)
     assert stack.drift(u) <= 1e-12
+
+
+def test_every_wavelet_that_is_offered_inverts():
+    """To rounding: filters that are not exact are refused when a layer is built, and not among the choices."""
+    with pytest.raises(ValueError, match="name: expected one of") as refusal:
+        Wavelet("none")
+    offered = re.findall(r"'([a-z0-9.]+)'", str(refusal.value).split(", got ")[0])
+    assert set(pywt.wavelist(kind="discrete")) - set(offered) == {"dmey"}
+    x = torch.randn(2, 8, dtype=D)[:, None]
+    for name in offered:
+        split = Wavelet(name, 1)
+        close(split.inverse(split(x)), x, 1e-9)
 
 
 COARSENINGS = [("haar", True), ("db2", True), ("sym4", True), ("bior1.3", False), ("bior3.1", False), ("orth", True)]

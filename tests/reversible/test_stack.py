@@ -372,6 +372,8 @@ def test_bad_states():
             stack(y, bad)
     with pytest.raises(TypeError, match="y: expected"):
         stack([1.0])
+    with pytest.raises(ValueError, match=r"y: expected at least one number, got shape \(0, "):
+        stack.drift(y[:0])
     with pytest.raises(TypeError, match="float32 or float64"):
         ReversibleStack([nn.Tanh()], exact=True)(y.bfloat16())
 
