@@ -160,7 +160,8 @@ TABLES = {
         "Reversible hyperbolic networks compared with plain ones with as many parameters: 367 pictures of 240 x 180 "
         "(where the row says so, 120 x 90) to train, 101 to validate, where the figures come from; 60 epochs, one "
         "seed, the same loop, loss and augmentation. With convolutions at both ends the hyperbolic network is less "
-        "than a point behind the plain ones at 240 x 180, with 0.4 of their memory, and two points at 120 x 90. Memory: "
+        "than a point behind the plain ones at 240 x 180, with 0.4 of their memory, and two points at 120 x 90. "
+        "Memory: "
         "peak of a training step beyond parameters, measured in a separate process with float32; times depend on what "
         "else the machine did. Networks: `pdegcnn_examples.networks.scenes`.",
         (
