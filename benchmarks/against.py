@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -133,7 +133,7 @@ def morphology(shape: tuple[int, ...], what: str) -> Call:
     return {"values": values, "winners": winners, "forward + backward": both}[what]
 
 
-def serve(table: Mapping[str, Callable[[], Call]]) -> None:
+def serve(builders: Mapping[str, Callable[[], Call]]) -> None:
     """Answer on standard output: a line with the seconds of one call for each line with the name of a row."""
     import torch
 
@@ -144,7 +144,7 @@ def serve(table: Mapping[str, Callable[[], Call]]) -> None:
         name = line.strip()
         if name not in built:
             built.clear()
-            built[name] = table[name]()
+            built[name] = builders[name]()
             built[name]()
         start = clock()
         built[name]()
@@ -180,12 +180,41 @@ class Side:
 
 
 def compare(name: str, sides: tuple[Side, Side], budget: float) -> tuple[float, float]:
-    """Return median milliseconds of a row before and now; each side spends about ``budget`` seconds."""
+    """Return median milliseconds of a row on both sides; each spends about ``budget`` seconds."""
     times: tuple[list[float], list[float]] = ([], [])
     while len(times[0]) < 3 or (sum(times[0]) < budget and len(times[0]) < 40):
         for side, found in zip(sides, times, strict=True):
             found.append(side.seconds(name))
     return 1e3 * statistics.median(times[0]), 1e3 * statistics.median(times[1])
+
+
+def parser(description: str | None, first: str, about: str) -> argparse.ArgumentParser:
+    """Return the options of a comparison, whose first argument says what to compare with."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument(first, nargs="?", help=about)
+    made.add_argument("--rows", nargs="+", default=[""], help="only rows whose names hold one of these")
+    made.add_argument("--seconds", type=float, default=4.0, help="time to spend on a row with each side")
+    made.add_argument("--markdown", action="store_true", help="print a table for a page")
+    return made
+
+
+def table(
+    given: argparse.Namespace, names: Iterable[str], heads: tuple[str, str], start: Callable[[], tuple[Side, Side]]
+) -> None:
+    """Print the chosen rows: the times of two sides, which are fresh processes for each row, and their ratio."""
+    print(f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads, load {os.getloadavg()[0]:.1f} at the start")
+    line = "{0:66}{1:10.1f}{2:10.1f}{3:8.2f}{4:7.1f}"
+    if given.markdown:
+        line = "| {0} | {1:.1f} | {2:.1f} | {3:.2f} | {4:.1f} |"
+        print(f"\n| | {heads[0]}, ms | {heads[1]}, ms | ratio | load |\n|---|---:|---:|---:|---:|")
+    else:
+        print(f"{'':66}{heads[0]:>10}{heads[1]:>10}{'ratio':>8}{'load':>7}")
+    for name in [n for n in names if any(part in n for part in given.rows)]:
+        sides = start()
+        first, second = compare(name, sides, given.seconds)
+        print(line.format(name, first, second, first / second, os.getloadavg()[0]), flush=True)
+        for side in sides:
+            side.close()
 
 
 def unpack(revision: str, folder: str) -> str:
@@ -198,34 +227,17 @@ def unpack(revision: str, folder: str) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("revision", nargs="?", help="what to compare with: anything git can name")
-    parser.add_argument("--rows", nargs="+", default=[""], help="only rows whose names hold one of these")
-    parser.add_argument("--seconds", type=float, default=4.0, help="time to spend on a row with each revision")
-    parser.add_argument("--markdown", action="store_true", help="print a table for a page")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser(__doc__, "revision", "what to compare with: anything git can name")
+    options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    given = options.parse_args()
     if given.serve:
         serve(rows())
         return
     if given.revision is None:
-        parser.error("expected a revision to compare with")
+        options.error("expected a revision to compare with")
     with tempfile.TemporaryDirectory() as folder:
         before = unpack(given.revision, folder)
-        print(f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads, load {os.getloadavg()[0]:.1f} at the start")
-        line = "{0:66}{1:10.1f}{2:10.1f}{3:8.2f}{4:7.1f}"
-        if given.markdown:
-            line = "| {0} | {1:.1f} | {2:.1f} | {3:.2f} | {4:.1f} |"
-        if given.markdown:
-            print(f"\n| | {before}, ms | now, ms | ratio | load |\n|---|---:|---:|---:|---:|")
-        else:
-            print(f"{'':66}{before:>10}{'now':>10}{'ratio':>8}{'load':>7}")
-        for name in [n for n in rows() if any(part in n for part in given.rows)]:
-            sides = Side(Path(folder)), Side(ROOT)
-            old, new = compare(name, sides, given.seconds)
-            print(line.format(name, old, new, old / new, os.getloadavg()[0]), flush=True)
-            for side in sides:
-                side.close()
+        table(given, rows(), (before, "now"), lambda: (Side(Path(folder)), Side(ROOT)))
 
 
 if __name__ == "__main__":

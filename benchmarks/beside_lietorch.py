@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 
-from benchmarks.against import ROOT, Call, Side, compare, morphology, serve, training_step
+from benchmarks.against import ROOT, Call, Side, morphology, parser, serve, table, training_step
 
 SHAPE = (4, 16, 8, 64, 64)
 DIGITS, VESSELS = "digits, training step [32,1,28,28]", "vessels, training step [8,3,64,64]"
@@ -60,32 +59,22 @@ def theirs(name: str) -> Call:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("python", nargs="?", help="interpreter that imports lietorch")
-    parser.add_argument("--rows", nargs="+", default=[""], help="only rows whose names hold one of these")
-    parser.add_argument("--seconds", type=float, default=4.0, help="time to spend on a row with each library")
-    parser.add_argument("--markdown", action="store_true", help="print a table for a page")
-    parser.add_argument("--serve", choices=("ours", "theirs"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser(__doc__, "python", "interpreter that imports lietorch")
+    options.add_argument("--serve", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    given = options.parse_args()
     if given.serve:
         build = ours if given.serve == "ours" else theirs
         serve({name: functools.partial(build, name) for name in ROWS})
         return
     if given.python is None:
-        parser.error("expected the path of an interpreter that imports lietorch")
-    print(f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads, load {os.getloadavg()[0]:.1f} at the start")
-    line = "{0:66}{1:10.1f}{2:10.1f}{3:8.1f}{4:7.1f}"
-    if given.markdown:
-        line = "| {0} | {1:.1f} | {2:.1f} | {3:.1f} | {4:.1f} |"
-        print("\n| | LieTorch, ms | pdegcnn, ms | ratio | load |\n|---|---:|---:|---:|---:|")
-    else:
-        print(f"{'':66}{'LieTorch':>10}{'pdegcnn':>10}{'ratio':>8}{'load':>7}")
-    for name in [n for n in ROWS if any(part in n for part in given.rows)]:
-        sides = Side(ROOT, given.python, __file__, "theirs"), Side(ROOT, script=__file__, options="ours")
-        old, new = compare(name, sides, given.seconds)
-        print(line.format(name, old, new, old / new, os.getloadavg()[0]), flush=True)
-        for side in sides:
-            side.close()
+        options.error("expected the path of an interpreter that imports lietorch")
+    heads = "LieTorch", "pdegcnn"
+    table(
+        given,
+        ROWS,
+        heads,
+        lambda: (Side(ROOT, given.python, __file__, "theirs"), Side(ROOT, script=__file__, options="ours")),
+    )
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def run(chosen: argparse.Namespace) -> int:
             bar.clear()
             failed += 1
             _say(str(error) if str(job.photograph) in str(error) else f"{job.photograph}: {error}")
-        else:  # what fails here is the terminal, and no photograph
+        else:  # a failure here is that of the terminal, not of the photograph
             print(f"{label}: {found}", flush=True)
     if failed:
         _say(f"{failed} of {len(jobs)} photographs could not be segmented")
