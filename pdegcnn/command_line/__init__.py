@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         own.set_defaults(parser=own)
     chosen = made.parse_args(arguments)
     try:
-        return PROGRAMS[chosen.program].run(chosen)
+        status = PROGRAMS[chosen.program].run(chosen)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; files written so far are complete, and the same command continues from there\n")
         return 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -287,3 +288,13 @@ def test_as_a_module_and_without_torch_for_help():
     text += "runpy.run_module('pdegcnn', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "NAME_mask.png" in done.stdout
+
+
+def test_reader_of_the_output_that_ends_early_leaves_no_traceback():
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "pdegcnn", "info"], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1 and not done.stderr
