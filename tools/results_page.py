@@ -23,12 +23,16 @@ Result = Mapping[str, Any]
 
 
 class Table(NamedTuple):
-    """Title, what was done, columns (figure, heading, factor and format of its numbers), rows as readers name them."""
+    """Title, what was done, columns (figure, heading, factor and format of its numbers), rows as readers name them.
+
+    ``goal`` says what was aimed at, what was tried where it was missed, and how long a full training takes.
+    """
 
     title: str
     about: str
     columns: tuple[tuple[str, str, float, str], ...]
     names: Mapping[str, str] = {}
+    goal: str = ""
 
     def name(self, row: str) -> str:
         """Return the name of a row on the page; text after a comma is kept."""
@@ -360,14 +364,14 @@ def section(table: Table, results: Sequence[tuple[Path, Result]]) -> list[str]:
     lines = ["", f"## {table.title}", "", table.about]
     equal, alone = budgets(results)
     if not alone and len(equal) == 1 or len({run["row"] for _, run in results}) == 1:
-        return lines + rows_of(table, results)
+        equal, alone, lines = {}, [], lines + rows_of(table, results)
     for epochs, runs in equal.items():
         most = max(run["epochs"] for _, run in runs)
         span = f"{epochs:.0f}" if round(most) == round(epochs) else f"{epochs:.0f} to {most:.0f}"
         lines += ["", f"**{span} epochs of each network:**", *rows_of(table, runs)]
     if alone:
         lines += ["", ALONE, *rows_of(table, alone)]
-    return lines
+    return [*lines, "", f"**Goal.** {table.goal}"] if table.goal else lines
 
 
 def rows_of(table: Table, results: Sequence[tuple[Path, Result]]) -> list[str]:

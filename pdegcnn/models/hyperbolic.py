@@ -120,7 +120,7 @@ def _halo(module: nn.Module) -> int | None:
             return _margin(module)
         case GridLift() if type(module) is GridLift:
             local = module.padding == "same" and module.filters != "cake" and module.boundary != "periodic"
-            return module.kernel_size // 2 if local else None
+            return module.kernel_size // 2 if local and module.stride == 1 else None
         case nn.Sequential() if type(module) is nn.Sequential:
             halos = [_halo(part) for part in module.children()]
             return None if None in halos else sum(halo or 0 for halo in halos)

@@ -8,9 +8,12 @@ Source: Lensink, Peters, Haber, *Fully Hyperbolic Convolutional Neural Networks*
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +54,28 @@ def values_can_be_read(x: Tensor) -> bool:
     return not (traced() or x.is_meta or transformed(x))
 
 
+_LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_LOCK = Lock()
+
+
+@contextmanager
+def _parameters_exchanged(layer: nn.Module) -> Iterator[None]:
+    """Run while the parameters of ``layer`` are exchanged for others, or are listed: in one thread at a time."""
+    with _LOCK:
+        lock = _LOCKS.setdefault(layer, RLock())
+    with lock:
+        yield
+
+
 def _name(layer: nn.Module, index: int) -> str:
     return f"layers[{index}] ({type(layer).__name__})"
+
+
+def _mark(y: Tensor) -> int | None:
+    """Return a number that changes when ``y`` is written to: its version, or its bits where it has none."""
+    if not values_can_be_read(y):
+        return None
+    return checksum(y, y) if y.is_inference() else y._version
 
 
 def evaluate(
@@ -64,13 +87,16 @@ def evaluate(
 ) -> Tensor:
     """Return ``f(state)`` in the dtype of the state, computed in the dtype ``inner``; check the output."""
     y = state if inner is None else state.to(inner)
-    counted = values_can_be_read(y) and not y.is_inference()  # traces and inference mode have no versions
-    version = y._version if counted else None
-    out = layer(y) if values is None else functional_call(layer, values, (y,))
+    before = _mark(y)
+    if values is None:
+        out = layer(y)
+    else:
+        with _parameters_exchanged(layer):
+            out = functional_call(layer, values, (y,))
     name = _name(layer, index)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: expected it to return one torch.Tensor, got {type(out).__name__}")
-    if version is not None and y._version != version:
+    if before != _mark(y):
         raise ValueError(f"{name}: expected a layer that does not change its input, got one that changes it in place")
     if out.shape != y.shape:
         raise ValueError(
@@ -143,7 +169,9 @@ def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[d
     names = []
     for layer in layers:
         own = {}
-        for name, p in named_parameters(layer):
+        with _parameters_exchanged(layer):
+            held = list(named_parameters(layer))
+        for name, p in held:
             if id(p) not in places:
                 places[id(p)] = len(params)
                 params.append(p)
@@ -154,7 +182,7 @@ def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[d
 
 def checksum(y: Tensor, v: Tensor) -> int:
     """Return a number that tells two pairs of states apart, from their bits."""
-    kind = {4: torch.int32, 8: torch.int64}[y.element_size()]
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[y.element_size()]
     return 3 * int(y.contiguous().view(kind).sum()) + int(v.contiguous().view(kind).sum())
 
 
@@ -219,7 +247,7 @@ def run_without_gradients(plan: Plan, y: Tensor, v: Tensor, own: bool) -> tuple[
             y, v, own = *((y, v) if own else (y.clone(), v.clone())), True
             v = v if rule.keep == 1.0 else v.mul_(rule.keep)
             _add_increment(layer, index, y, v, rule)
-            y.add_(v)
+            y = y + v if hooked(layer) else y.add_(v)  # a hook may have kept its input
         if rule.grid is not None and look:
             plan.peaks.append(peak(y, v))
     return y, v
@@ -263,7 +291,8 @@ class StackFunction(torch.autograd.Function):
                         v = v.mul_(rule.keep) if own else v * rule.keep
                     v = add_increment(v, out, rule, own=own)
                     del out
-                    seen = plan.record and not plan.flows[index][0]  # tensors that the layer exposes stay usable
+                    # tensors that the layer exposes stay usable, and what hooks keep stays as it is
+                    seen = plan.record and not plan.flows[index][0] or hooked(layer)
                     y = y.add_(v) if own and not seen else y + v
                     own = True
             replay.finish(layer)
@@ -324,10 +353,10 @@ class Backwards:
         # Views: inside the pull of a torch.func transform the saved tensors are wrappers of a level that has ended; an
         # operation takes them off, and torch.func.vjp below must not meet them. Twins: a hook of a parameter belongs to
         # its whole gradient, not to the share of one layer.
-        params = [p.view_as(p) for p in params] if graph else [_twin(p) for p in params]
+        params = [p.view_as(p) if graph else _own(p, needed) for p, needed in zip(params, needs)]
         self.plan, self.params, self.needs, self.graph = plan, params, needs, graph
         self.grads: list[Tensor | None] = [None] * len(params)
-        self.y, self.v, self.own = y, v, False
+        self.y, self.v, self.own, self.kept = y, v, False, False
 
     def run(self, gy: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
         """Walk from the last layer to the first that something wants a gradient of."""
@@ -363,7 +392,8 @@ class Backwards:
 
     def _layer(self, layer: nn.Module, index: int) -> None:
         keep, own = self.plan.rule.keep, self.own
-        self.y = self.y.sub_(self.v) if own else self.y - self.v
+        self.y = self.y.sub_(self.v) if own and not self.kept else self.y - self.v
+        self.kept = hooked(layer)  # which may keep its input
         self.gv = gv = self._sum(self.gv, self.gy)
         pulled, scale = self._pull(layer, index, gv)
         if keep != 1.0:
@@ -426,7 +456,9 @@ class Backwards:
         with torch.enable_grad():
             y = self.y.detach().requires_grad_(flow)
             seen = y.view_as(y)  # tools that follow modules ask which function made their inputs
-            out = evaluate(layer, index, seen, {**values, **self.plan.replays[index].buffers()}, rule.inner)
+            used = {**values, **self.plan.replays[index].buffers()}
+            itself = len(used) == len(values) and _same_parameters(layer, values)
+            out = evaluate(layer, index, seen, None if itself else used, rule.inner)
             del seen
             handle = _Handle.apply(out, gv, rule.h2) if out.requires_grad else None
         self.v = add_increment(self.v, out.detach(), rule, -1.0, self.own)
@@ -499,11 +531,16 @@ class Backwards:
             self.grads[place] = grad if old is None else old + grad
 
 
-def _twin(p: Tensor) -> Tensor:
-    """Return a tensor of the same values and kind as ``p``, that asks for gradients as ``p`` does, without hooks."""
+def _own(p: Tensor, needed: bool) -> Tensor:
+    """Return a tensor of the same values and kind as ``p`` that asks for a gradient if ``needed``, without hooks.
+
+    It is ``p`` itself if possible, so that the module need not hold other parameters for a moment.
+    """
+    if p.is_leaf and p.requires_grad == needed and not p._backward_hooks:
+        return p
     if isinstance(p, nn.Parameter):
-        return nn.Parameter(p.detach(), p.requires_grad)
-    return p.detach().requires_grad_(p.requires_grad)
+        return nn.Parameter(p.detach(), needed)
+    return p.detach().requires_grad_(needed)
 
 
 class _Mover(nn.Module):

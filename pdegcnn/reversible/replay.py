@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
@@ -14,22 +16,25 @@ from pdegcnn.reversible.contracts import GLOBAL_HOOKS, MODULE_HOOKS
 
 
 class RandomState:
-    """The state of the default generators: the CPU's and, if CUDA is in use, one device's."""
+    """The state of the default generators: torch's of the CPU and of a CUDA device in use, Python's and NumPy's."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        self.device, self.python, self.numpy = device, random.getstate(), np.random.get_state()
         self.cpu = torch.get_rng_state()
         self.cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
     def restore(self) -> None:
         """Set the generators back to this state."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda, self.device)
 
     def same(self, other: RandomState) -> bool:
         """Return whether no random number was drawn between the two."""
-        if not torch.equal(self.cpu, other.cpu):
+        numpy = all(np.array_equal(a, b) for a, b in zip(self.numpy, other.numpy))
+        if not (numpy and self.python == other.python and torch.equal(self.cpu, other.cpu)):
             return False
         return self.cuda is None or other.cuda is None or torch.equal(self.cuda, other.cuda)
 
