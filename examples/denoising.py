@@ -108,6 +108,10 @@ def main() -> None:
     made.add_argument("--net", choices=tuple(NETS), default="shock", help="network (%(default)s)")
     made.add_argument("--picture", dest="images", type=Path, help="file for damaged, restored and true pictures")
     chosen = made.parse_args()
+    if chosen.patience is not None:
+        made.error(
+            "--patience: expected none, because the scores are those of the test pictures; nothing else is held out"
+        )
     own = {"epochs": 2, "batch": 4, "clip": 1.0, "score": "psnr", "evaluate_every": 2}
     how = recipe.settings(chosen, **(own | OWN[chosen.net]))
     with distributed():

@@ -16,6 +16,7 @@ does not use the other surface.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 import pdegcnn as pg
 from pdegcnn_examples.command_line import add_results, load_or_exit, parse, parser
 from pdegcnn_examples.networks.meshes import NETS, bending, of_equal_size
-from pdegcnn_examples.output import table, write_folder
+from pdegcnn_examples.output import table, training_folder, write_folder
 from pdegcnn_examples.plots.surfaces import paint
 from pdegcnn_examples.surfaces import DATA, cortex, cortex_folder, waves
 from pdegcnn_examples.training import Settings, TrainingResult, parameters, recipe
@@ -202,6 +203,7 @@ def main() -> None:
             data=surface,
         )
     if given.held:
+        shutil.rmtree(training_folder(given.out))  # or the next choice would find these trainings finished
         return
     print(table(results, ROWS, width=19))
 

@@ -193,7 +193,7 @@ def run(given: Any) -> tuple[dict[str, Any], pg.Mesh, dict[str, tuple[Tensor, Te
             *("mesh_vectors", kind, {k: v for k, v in results[kind].items() if k.startswith(("error", "change"))}, how),
             parameters=parameters(model),
             seconds=done.seconds,
-            epochs=given.epochs,
+            epochs=done.epochs,
             data=surface_of(given),
         )
         with torch.no_grad():

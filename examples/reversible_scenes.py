@@ -8,7 +8,6 @@ same network under plain autograd, from the same start, and prints scores, secon
 """
 
 import argparse
-import math
 import os
 import shutil
 from pathlib import Path
@@ -22,6 +21,7 @@ from pdegcnn.reversible import memory_estimate
 from pdegcnn_examples.datasets import CAMVID_CLASSES, CAMVID_VOID, camvid, drawn_scene
 from pdegcnn_examples.output import training_folder
 from pdegcnn_examples.training import Settings, recipe
+from pdegcnn_examples.training.settings import epochs_of
 
 TARGET = {"segmentation": "mask", "equivariant": "mask", "depth": "depth", "classification": "label"}
 DENSE = ("segmentation", "equivariant")
@@ -76,14 +76,13 @@ def train(
     way: str, model: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, args: argparse.Namespace
 ) -> tuple[float, float]:
     """Train by random pictures; return the mean loss of the last tenth of the steps and the seconds of a step."""
-    epochs = min(10, args.steps)
-    how = Settings(epochs, args.batch, 5e-3, 0.0, "constant")
+    how = Settings(epochs_of(args.steps), args.batch, 5e-3, 0.0, "constant")
 
     def loss(chosen: torch.Tensor) -> torch.Tensor:
         chosen = chosen % len(x)
         return objective(args.task, model(x[chosen]), target[chosen])
 
-    count = args.batch * math.ceil(args.steps / epochs)
+    count = args.batch * (args.steps // how.epochs)
     done = recipe.train_alone(f"{args.task}, {way}", model, loss, count, how, args)
     return done.history[-1]["loss"], done.seconds / done.steps
 
@@ -101,6 +100,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reversible_scenes"), help=argparse.SUPPRESS)
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that everything runs")
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f"--steps: expected a positive number, got {args.steps}")
     if args.smoke:
         args.steps, args.count, args.size, args.width, args.depth = 2, 8, 16, 4, 1
     if args.data and args.task not in DENSE:

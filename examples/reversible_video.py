@@ -11,7 +11,6 @@ frame. Then one of them is trained. All get colours, time and position of every 
 
 import argparse
 import json
-import math
 import os
 import shutil
 import sys
@@ -28,6 +27,7 @@ from pdegcnn_examples.memory import elsewhere, measure
 from pdegcnn_examples.networks.scenes import PlainNet
 from pdegcnn_examples.output import training_folder
 from pdegcnn_examples.training import Settings, parameters, recipe, write_result, write_weights
+from pdegcnn_examples.training.settings import epochs_of
 
 WAYS = ("plain", "checkpoint_sqrt", "reversible", "reversible + block-low-rank", "frame by frame")
 EVERY = 4
@@ -184,6 +184,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that everything runs")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f"--steps: expected a positive number, got {args.steps}")
     if args.smoke:
         args.steps, args.frames, args.size, args.width, args.depth, args.rank = 2, 4, 16, 2, 1, 2
     torch.manual_seed(0)
@@ -195,13 +197,12 @@ def main() -> None:
     figures = {} if args.choosing or args.no_memory else table(args, clip)
     model = build(args.net, len(clip.frames), args)
     learnt, judged = parts(len(clip.masks), args.choosing)
-    how = Settings(min(10, args.steps), 1, args.rate or RATES[args.net == WAYS[-1]], 0.0, "one_cycle", clip=1.0)
-    count = math.ceil(args.steps / how.epochs)
+    how = Settings(epochs_of(args.steps), 1, args.rate or RATES[args.net == WAYS[-1]], 0.0, "one_cycle", clip=1.0)
 
     def loss(_: torch.Tensor) -> torch.Tensor:
         return objective(model, *moved(clip, learnt, args.levels))
 
-    done = recipe.train_alone("clip", model, loss, count, how, args)
+    done = recipe.train_alone("clip", model, loss, args.steps // how.epochs, how, args)
     write_weights(args.out / "weights.safetensors", done.model.state_dict())
     shutil.rmtree(training_folder(args.out))
     pace = done.seconds / done.steps

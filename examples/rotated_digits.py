@@ -98,6 +98,8 @@ def arguments() -> argparse.Namespace:
     chosen = made.parse_args()
     if not 0 <= chosen.augmentation <= 3:
         made.error(f"--augmentation: expected a number from 0 to 3, got {chosen.augmentation}")
+    if chosen.limit is not None and chosen.limit < 1:
+        made.error(f"--limit: expected a positive number of digits, got {chosen.limit}")
     if chosen.patience is not None and not chosen.validation:
         made.error("--patience: expected --validation N beside it: the score of digits held out decides")
     return chosen

@@ -19,6 +19,7 @@ import json
 import math
 import os
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,7 +182,7 @@ def record_all(chosen: argparse.Namespace, source: str, results: dict[str, Any])
             *("sphere_detection", FILES[name], figures, settings(name, chosen)),
             parameters=found["parameters"],
             seconds=sum(found[f"{mode}_seconds"] for mode in MODES if f"{mode}_seconds" in found),
-            epochs=chosen.epochs,
+            epochs=mean(found[f"{mode}_epochs"] for mode in MODES if f"{mode}_epochs" in found),
             data=f"{chosen.scenes} scenes of {source}, band {chosen.band}",
         )
 
@@ -198,7 +199,11 @@ def measure(
 
     how = settings(name, chosen)
     done = recipe.train_alone(f"{name}, {mode}", model, loss, len(boxes), how, chosen)
-    found: dict[str, Any] = {"parameters": parameters(model), f"{mode}_seconds": done.seconds}
+    found: dict[str, Any] = {
+        "parameters": parameters(model),
+        f"{mode}_seconds": done.seconds,
+        f"{mode}_epochs": done.epochs,
+    }
     found["seconds_per_epoch"] = recipe.seconds_per_epoch(done, how, len(boxes))
     for test in MODES if mode == "upright" else ("rotated",):
         there = data[1][test]

@@ -111,6 +111,8 @@ def main() -> None:
     made.add_argument("--choosing", action="store_true", help="leave the validation part alone")
     made.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     chosen = made.parse_args()
+    if chosen.patience is not None:
+        made.error("--patience: expected none, because the scores are those of the table; nothing else is held out")
     how = recipe.settings(
         chosen, **({"epochs": 60, "batch": 4, "average": 0.99, "clip": 1.0, "score": "mean_iou"} | OWN[chosen.net])
     )

@@ -19,14 +19,15 @@ class RandomState:
     """The state of the default generators: torch's of the CPU and of a CUDA device in use, Python's and NumPy's."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.python, self.numpy = device, random.getstate(), np.random.get_state()
+        self.device, self.python = device, random.getstate()
+        self.numpy: Any = np.random.get_state()  # noqa: NPY002 the generator that layers may draw from
         self.cpu = torch.get_rng_state()
         self.cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
     def restore(self) -> None:
         """Set the generators back to this state."""
         random.setstate(self.python)
-        np.random.set_state(self.numpy)
+        np.random.set_state(self.numpy)  # noqa: NPY002
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda, self.device)

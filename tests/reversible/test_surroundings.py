@@ -32,7 +32,9 @@ def test_inputs_that_hooks_keep_stay_as_they_were(mode, damping):
         torch.manual_seed(0)
         stack, kept = Stack([smooth() for _ in range(4)], h=0.5, memory=memory, damping=damping), []
         for layer in stack.layers:
-            layer.register_forward_hook(lambda m, args, out, kept=kept: kept.append((args[0], args[0].detach().clone())))
+            layer.register_forward_hook(
+                lambda m, args, out, kept=kept: kept.append((args[0], args[0].detach().clone()))
+            )
         with torch.set_grad_enabled(mode != "no_grad"):
             y = stack(image().requires_grad_(mode == "gradients"))[0]
         if mode != "no_grad":

@@ -14,7 +14,8 @@ from torch import nn
 
 import pdegcnn as pg
 from pdegcnn_examples.training import LossAlone, Settings, fit, read_weights
-from pdegcnn_examples.training.settings import SCHEDULES
+from pdegcnn_examples.training.result_file import commit
+from pdegcnn_examples.training.settings import SCHEDULES, epochs_of
 
 
 class Line:
@@ -189,6 +190,21 @@ def test_early_stopping_keeps_the_best(tmp_path):
         fit(network(), Line(), how(patience=2, score="accuracy"), tmp_path / "other")
 
 
+@pytest.mark.parametrize("patience", [None, 1])
+def test_the_last_epoch_is_scored_whenever_training_ends(tmp_path, monkeypatch, patience):
+    """Scores every four epochs: six epochs are scored twice, and so is a budget that ends in the sixth."""
+    rare = how(epochs=6, evaluate_every=4, patience=patience)
+    done = fit(network(), Line(), rare, tmp_path / "epochs")
+    assert ["score" in row for row in done.history] == [False, False, False, True, False, True]
+    ticks = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks) / 128, monotonic=lambda: 0.0)
+    monkeypatch.setattr("pdegcnn_examples.training.callbacks.time", clock)
+    short = how(epochs=1000, evaluate_every=4, patience=patience, seconds=10 / 128)
+    done = fit(network(), Line(), short, tmp_path / "budget")
+    assert ["score" in row for row in done.history] == [False, True]
+    assert done.steps == 10 and done.epochs == 10 / 7
+
+
 def test_other_runs_and_damage_are_refused(tmp_path):
     settings = how(epochs=1)
     fit(network(), Line(), settings, tmp_path, {"band": "8"})
@@ -198,6 +214,10 @@ def test_other_runs_and_damage_are_refused(tmp_path):
         fit(network(), Line(), settings, tmp_path, {"band": "16"})
     with pytest.raises(ValueError, match="other settings .*'parameters': "):
         fit(nn.Linear(1, 1), Line(), settings, tmp_path, {"band": "8"})
+    other = Line()
+    other.x = other.x.flip(0)
+    with pytest.raises(ValueError, match="other settings .*'checksum of the samples': "):
+        fit(network(), other, settings, tmp_path, {"band": "8"})
     path = tmp_path / "last.ckpt"
     for damaged in (b"x", path.read_bytes()[:-9], b""):
         path.write_bytes(damaged)
@@ -208,6 +228,44 @@ def test_other_runs_and_damage_are_refused(tmp_path):
 def test_a_loss_that_is_not_finite_ends_training(tmp_path):
     with pytest.raises(FloatingPointError, match="step 0"):
         fit(network(), LossAlone(50, lambda chosen: torch.tensor(float("nan"), requires_grad=True)), how(), tmp_path)
+
+
+@pytest.mark.parametrize("at", [0, 9])
+def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_the_weights(tmp_path, at, capsys):
+    """The loss is finite. The last checkpoint goes on as if nothing had happened, once the cause is removed."""
+
+    class Torn(Line):
+        steps = 0
+
+        def loss(self, model, chosen, random):
+            self.steps += 1
+            extra = (model[0].weight * 0).abs().sum().sqrt() if self.steps == at + 1 else 0
+            return super().loss(model, chosen, random) + extra
+
+    settings = how(epochs=2, save_seconds=1e-9)
+    with pytest.raises(FloatingPointError, match=rf"^gradient: expected finite numbers at step {at}, .* 0.weight"):
+        fit(network(), Torn(), settings, tmp_path / "torn")
+    assert "continues" not in capsys.readouterr().err
+    whole = fit(network(), Line(), settings, tmp_path / "whole")
+    again = fit(network(), Line(), settings, tmp_path / "torn")
+    assert same(again.model.state_dict(), whole.model.state_dict())
+
+
+def test_a_result_names_the_code_that_ran(tmp_path, monkeypatch):
+    """Also that of an earlier part of the run; files that change in the meantime do not count."""
+    task = Line(9, fail)
+    monkeypatch.setattr("pdegcnn_examples.training.module.commit", lambda: "a")
+    with pytest.raises(OSError, match="no space"):
+        fit(network(), task, how(), tmp_path)
+    monkeypatch.setattr("pdegcnn_examples.training.module.commit", lambda: "b")
+    assert fit(network(), Line(), how(), tmp_path).commits == ["a", "b"]
+    assert commit() is commit()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 10, 11, 12, 300])
+def test_steps_are_divided_into_equal_epochs(steps):
+    count = epochs_of(steps)
+    assert steps % count == 0 and count >= min(10, steps)
 
 
 @pytest.mark.parametrize(

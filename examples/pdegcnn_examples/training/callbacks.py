@@ -142,6 +142,8 @@ class Best(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: Any) -> None:
         """Copy the weights, or their average, if they are better; every process takes part where they are sharded."""
+        if self.name not in module.scores:
+            return  # not scored in this epoch
         score = module.scores[self.name]
         if self.score is None or score > self.score:  # alike in all processes, though only the first gets whole weights
             self.score = score
@@ -235,8 +237,12 @@ class Resumable(Checkpoint):
             sys.stderr.write(f"\n{where}. The same command continues from there:\n    {line}\n")
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Save what is there, unless the error came in the middle of a step. Other processes may be dead: ask none."""
-        if self._between and not isinstance(exception, SystemExit) and world_size() == 1 and trainer.global_step:
+        """Save what is there, unless the error came in the middle of a step. Other processes may be dead: ask none.
+
+        Where numbers are no longer finite the last checkpoint stays: to go on from here would fail again.
+        """
+        lost = isinstance(exception, SystemExit | FloatingPointError)
+        if self._between and not lost and world_size() == 1 and trainer.global_step:
             self._save(trainer)
             self._say(trainer)
 

@@ -16,6 +16,10 @@ from torch import Tensor
 from pdegcnn import _files
 
 
+class UnfitCheckpoint(ValueError):
+    """A checkpoint is damaged, or of another run."""
+
+
 def write_file(path: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write a file beside ``path``, then put it in its place; a failure leaves what was there.
 
@@ -57,12 +61,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of the Trainer onto the CPU; nothing in it is executed.
 
     Raises:
-        ValueError: if the file is damaged, or holds more than tensors and plain values.
+        UnfitCheckpoint: if the file is damaged, or holds more than tensors and plain values.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(found, dict) or "state_dict" not in found:
             raise ValueError("it has no weights")
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: expected a readable checkpoint, got a damaged one ({error})") from error
+        raise UnfitCheckpoint(f"{path}: expected a readable checkpoint, got a damaged one ({error})") from error
     return found

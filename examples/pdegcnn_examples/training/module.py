@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
 from pdegcnn_examples.training.callbacks import Averages, Clock
+from pdegcnn_examples.training.files import UnfitCheckpoint
 from pdegcnn_examples.training.processes import mean_of_processes, rank, world_size
+from pdegcnn_examples.training.result_file import commit
 from pdegcnn_examples.training.settings import SCHEDULES, Settings, steps_of_epoch
 from pdegcnn_examples.training.task import Task
 
@@ -34,7 +37,8 @@ class TaskModule(LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.task, self.settings, self.clock = network, task, settings, clock
-        self.about, self.averages = dict(about), None
+        self.about, self.averages = {**about, "checksum of the samples": str(fingerprint(task))}, None
+        self.commits = [commit()]
         self.scores: dict[str, float] = {}
         self.sharded = settings.sharded and world_size() > 1
 
@@ -69,8 +73,27 @@ class TaskModule(LightningModule):
             self.log("loss", mean, prog_bar=True, logger=False)
         return {"loss": loss, "mean": mean, "rate": self.trainer.optimizers[0].param_groups[0]["lr"]}
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse a gradient that would spoil the weights; float16's scaler skips such steps by itself."""
+        if self.settings.precision == "float16":
+            return
+        grads = {name: local(p.grad) for name, p in self.network.named_parameters() if p.grad is not None}
+        if not grads:
+            return
+        sizes = torch.stack([grad.norm().double() for grad in grads.values()])
+        if math.isfinite(mean_of_processes(sizes.sum())):
+            return
+        wrong = [name for name, size in zip(grads, sizes.tolist()) if not math.isfinite(size)]
+        raise FloatingPointError(
+            f"gradient: expected finite numbers at step {self.global_step}, got others in "
+            f"{', '.join(wrong[:3]) or 'another process'}{' and more' if len(wrong) > 3 else ''}"
+        )
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Scores of the averaged weights, or of the weights."""
+        """Scores of the averaged weights, or of the weights: every few epochs, and where the training ends."""
+        epoch, settings = self.trainer.current_epoch + 1, self.settings
+        if epoch % settings.evaluate_every and epoch < settings.epochs and self.clock.fraction < 1:
+            return
         network = self.network if self.averages is None else self.averages.network
         if self.sharded:
             self.network.unshard()  # type: ignore[operator]
@@ -104,18 +127,19 @@ class TaskModule(LightningModule):
         return json.loads(json.dumps(chosen | counted | self.about))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record what the checkpoint belongs to."""
-        checkpoint["identity"] = self.identity()
+        """Record what the checkpoint belongs to, and the code that made it."""
+        checkpoint["identity"], checkpoint["commits"] = self.identity(), self.commits
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another run."""
         mine, found = self.identity(), checkpoint.get("identity", {})
         if found != mine:
             other = {name: found.get(name) for name in mine if found.get(name) != mine[name]}
-            raise ValueError(
+            raise UnfitCheckpoint(
                 f"folder: {self.trainer.default_root_dir} is of a run with other settings ({other}); "
                 "name another folder or delete it"
             )
+        self.commits = list(dict.fromkeys([*checkpoint.get("commits", []), *self.commits]))
 
 
 class Batches:
@@ -144,6 +168,27 @@ class Batches:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Do nothing."""
+
+
+def fingerprint(task: Task) -> int:
+    """Return a number that differs for tasks with other samples: of all tensors that a task holds, also in tuples."""
+    found, held = 0, list(getattr(task, "__dict__", {}).values())
+    while held:
+        value = held.pop()
+        if isinstance(value, tuple | list):
+            held += value
+        elif is_dataclass(value) and not isinstance(value, type):
+            held += [getattr(value, part.name) for part in fields(value)]
+        elif isinstance(value, Tensor) and not value.is_meta:
+            values = value.detach().cpu().contiguous()
+            found = zlib.crc32(f"{values.dtype} {tuple(values.shape)}".encode(), found)
+            found = zlib.crc32(values.reshape(-1).view(torch.uint8).numpy().tobytes(), found)
+    return found
+
+
+def local(x: Tensor) -> Tensor:
+    """Return what this process holds of a tensor that may be spread over several."""
+    return x.to_local() if hasattr(x, "to_local") else x  # type: ignore[operator]
 
 
 def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pdegcnn_examples.output import training_folder
-from pdegcnn_examples.training.processes import rank
+from pdegcnn_examples.training.files import UnfitCheckpoint
+from pdegcnn_examples.training.processes import rank, world_size
 from pdegcnn_examples.training.result_file import parameters, write_result
 from pdegcnn_examples.training.settings import PRECISIONS, Settings, steps_of_epoch
 from pdegcnn_examples.training.task import LossAlone, Task, TrainingResult
@@ -82,8 +83,12 @@ def train(
     from pdegcnn_examples.training.run import fit  # Lightning takes seconds to import: not for ``--help``
 
     try:
-        return fit(model, task, how, folder or chosen.out, {"name": name, **about(chosen)})
+        steps_of_epoch(task.count, how.batch, world_size())
     except ValueError as error:
+        raise SystemExit(f"--{error}") from error
+    try:
+        return fit(model, task, how, folder or chosen.out, {"name": name, **about(chosen)})
+    except UnfitCheckpoint as error:
         if rank() == 0:
             raise SystemExit(f"--out: {error}") from error
         raise SystemExit(2) from error
@@ -124,7 +129,8 @@ def finish(
     if rank():
         return
     path = chosen.result or chosen.out / "result.json"
-    epochs = done.history[-1]["epoch"] if done.history else 0
+    if len(done.commits) > 1:
+        more["commits"] = done.commits
     write_result(
         path,
         recipe,
@@ -133,7 +139,7 @@ def finish(
         seed=chosen.seed,
         parameters=parameters(done.model.requires_grad_(True)),
         seconds=done.seconds,
-        epochs=epochs,
+        epochs=done.epochs,
         settings=asdict(how),
         history=done.history,
         **more,

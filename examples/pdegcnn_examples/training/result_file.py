@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,12 @@ def command() -> str:
     return (f"torchrun --nproc-per-node {world_size()} " if world_size() > 1 else "python ") + line
 
 
+@cache
 def commit() -> str:
-    """The commit of the code, with a plus sign when tracked files differ from it; ``unknown`` outside a repository."""
+    """The commit of the code, with a plus sign when tracked files differ from it; ``unknown`` outside a repository.
+
+    It is read once, when a training starts: files may change while it runs.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -49,8 +49,8 @@ def fit(
         about: what else the run is of, by name: the checkpoint of a run that says otherwise is refused.
 
     Raises:
-        ValueError: if a checkpoint is damaged, or is of a run with other settings.
-        FloatingPointError: if the loss is no longer finite.
+        UnfitCheckpoint: if a checkpoint is damaged, or is of a run with other settings or samples.
+        FloatingPointError: if loss or gradient is no longer finite; the last checkpoint stays as it was.
         SystemExit: if Ctrl-C or SIGTERM asked to stop; the message on the standard error says how to go on.
     """
     folder, device = Path(folder), next(model.parameters()).device
@@ -80,14 +80,24 @@ def fit(
         result.load_state_dict(network_state(best.weights))
     if rank() == 0:
         write_weights(folder / "weights.safetensors", result.state_dict())
-    return TrainingResult(result.to(device).eval(), history.rows, clock.seconds, history.step)
+    epochs = history.step / len(batches)
+    return TrainingResult(result.to(device).eval(), history.rows, clock.seconds, history.step, epochs, module.commits)
+
+
+class _EarlyStopping(EarlyStopping):
+    """Lightning's early stopping, which looks at the epochs that were scored only."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Look at the score, if there is one."""
+        if pl_module.scores:
+            super().on_validation_end(trainer, pl_module)
 
 
 def _early_stopping(settings: Settings) -> EarlyStopping | None:
-    """Lightning's early stopping; it looks before the epoch is closed, whose row knows whether it is the last."""
+    """Return what stops early; it looks before the epoch is closed, whose row knows whether it is the last."""
     if settings.patience is None:
         return None
-    return EarlyStopping(settings.score, patience=settings.patience, mode="max", check_on_train_epoch_end=False)
+    return _EarlyStopping(settings.score, patience=settings.patience, mode="max", check_on_train_epoch_end=False)
 
 
 def _trainer(settings: Settings, folder: Path, device: torch.device, callbacks: list[Callback]) -> Trainer:
@@ -106,7 +116,7 @@ def _trainer(settings: Settings, folder: Path, device: torch.device, callbacks: 
         strategy=strategy,
         precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
         max_epochs=settings.epochs,
-        check_val_every_n_epoch=settings.evaluate_every,
+        check_val_every_n_epoch=1,  # the module knows which epochs are scored
         gradient_clip_val=settings.clip,
         callbacks=[*callbacks, *([TQDMProgressBar()] if shown else [])],
         plugins=[WholeFiles()],

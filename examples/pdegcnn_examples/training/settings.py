@@ -39,6 +39,14 @@ def steps_of_epoch(count: int, batch: int, processes: int = 1) -> int:
     return steps
 
 
+def epochs_of(steps: int) -> int:
+    """Return into how many equal epochs ``steps`` are divided, at least ten if there are as many steps.
+
+    A row of figures is the mean of an epoch, so its last one tells the loss at the end.
+    """
+    return next(count for count in range(min(10, steps), steps + 1) if steps % count == 0)
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to train.

@@ -40,9 +40,15 @@ class LossAlone:
 
 
 class TrainingResult(NamedTuple):
-    """The trained model in eval mode, its rows of figures (one an epoch), seconds of training, steps done."""
+    """The trained model in eval mode, its rows of figures (one an epoch), seconds of training, steps done.
+
+    ``epochs`` are passes over the samples, the last one in part if a budget ended it; ``commits`` are those of the code
+    that ran, more than one if the run went on with other code.
+    """
 
     model: nn.Module
     history: list[dict[str, float]]
     seconds: float
     steps: int
+    epochs: float
+    commits: list[str]
