@@ -175,9 +175,13 @@ def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
 
 
 def own_orientations(space: GridSpace, reach: Reach, planes: Pass) -> int:
-    """Return the number of orientations with their own costs: those of the first quarter if the others are turned."""
-    turns = all(row == column for _, row, column in planes.planes) and reach.rows == reach.columns
-    return _first_quarter(space) if turns else space.orientations
+    """Return the number of orientations with their own costs: those of the first quarter if the others are turned.
+
+    A quarter turn maps the row r and column c to -c and r, so the turned taps are among the taps only where all shifts
+    are whole or half pixels. Elsewhere they are taps of another pass.
+    """
+    turns = all(row == column and (2 * row) % 1 == 0 for _, row, column in planes.planes)
+    return _first_quarter(space) if turns and reach.rows == reach.columns else space.orientations
 
 
 def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
