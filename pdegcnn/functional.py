@@ -556,7 +556,9 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
     weights = [1 / longitudinal, 1 / lateral, 1.0 if space.has_orientations else 1 / lateral][: space.dim]
     metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
     reach = max(1, round(2 * max(longitudinal, lateral)))
-    return dilation(u, space, metric, alpha=alpha, radius=(0.0, reach), distance="half_angle", oversample=1)
+    options = Options(radius=(0.0, reach), distance="half_angle", oversample=1)
+    solver = _solver(u, space, "dilation", options, 1.0)
+    return solver.morphology(u, metric, solver.check_power(alpha), 1.0, +1)  # the metric is valid: no values are read
 
 
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:
