@@ -289,7 +289,7 @@ PDE_LAYERS = [
     pde(MESH, ("convection", "dilation", "erosion"), "terms of one graph"),
     *(pde(s, with_metric(s, form), form, metric=form, batch_norm=False) for s, form in FORMS),
     *(
-        pde(s, linear, "spectral", kernel_size=5, **dict.fromkeys(linear, "spectral"))
+        pde(s, linear, "spectral", **dict.fromkeys(linear, "spectral"))
         for s in EXAMPLES.values() if isinstance(s, GridSpace)
         for linear in [tuple(t for t in ("convection", "diffusion") if t in s.supported_terms)]
     ),
