@@ -104,10 +104,8 @@ def test_plain_torch_takes_the_same_step(space: pg.S2 | pg.SO3, form: str, monke
     """Diagonal metrics repeat after half a turn of an even fibre, so they come with half of the rows."""
     if space.metric_dim not in METRICS[form].dims:
         return
-    x, metric = (
-        spherical(space),
-        METRICS[form].from_raw(torch.randn(2, *METRICS[form].raw_shape(space.metric_dim)).double()),
-    )
+    raw = torch.randn(2, *METRICS[form].raw_shape(space.metric_dim), dtype=torch.float64)
+    x, metric = spherical(space), METRICS[form].from_raw(raw)
     found: list[torch.Tensor] = []
     for backend in ("", "torch"):
         monkeypatch.setenv("PDEGCNN_BACKEND", backend)
