@@ -270,7 +270,8 @@ def _taken(space: Space, terms: Sequence[str], options: Options, methods: Mappin
 def _arguments_taken(terms: Sequence[str]) -> set[str]:
     """Return the names among those of ``USUAL`` that some of the terms use."""
     taken = {name for term in terms for name in ("alpha", "metric") if name in signature(TERMS[term]).parameters}
-    return taken | ({"learn_alpha"} if "alpha" in taken else set()) | (METHODS.keys() & set(terms))
+    taken |= {name for name in METHODS if name in terms}
+    return taken | {"learn_alpha"} if "alpha" in taken else taken
 
 
 def _refuse_idle(space: Space, terms: Sequence[str], options: Options, arguments: Mapping[str, Any]) -> None:
