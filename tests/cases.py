@@ -246,7 +246,10 @@ def pde(
 ) -> Case:
     """A PDE layer with an option; on spheres terms that compare samples commute with rotations up to sampling."""
     comparing = bool(set(COMPARING) & set(terms))
-    arguments = {"space": space, "terms": terms, "kernel_size": 3, **IO, **options}
+    spectral = isinstance(space, RotationSpace) or options.get("diffusion") == "spectral"
+    windowed = set(terms) & {*COMPARING, "diffusion_shock", *(() if spectral else ("diffusion",))}
+    window = {"kernel_size": 3} if windowed else {}
+    arguments = {"space": space, "terms": terms, **window, **IO, **options}
     name = f"nn.PDELayer {type(space).__name__} {word}"
     exact = not (isinstance(space, RotationSpace) and comparing)
     u = signal(space) * (4.0 if comparing and "diffusion" in terms else 1.0)  # a diffusion leaves some to compare

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TERMS = ("convection", "dilation", "erosion")
 USUAL: dict[str, Any] = {"kernel_size": 5, "alpha": 0.65, "metric": "diagonal"}
-"""What builders give layers unless the caller says otherwise; a term that takes none of these may be alone."""
+"""What builders give layers unless the caller says otherwise; they are left out where no term takes them."""
 PUBLISHED: LayerOptions = {
     "convection": "linear",
     "diffusion": "sampled",

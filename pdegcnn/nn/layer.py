@@ -23,7 +23,7 @@ from pdegcnn.spaces import Mesh, Space
 
 METHODS = {"convection": None, "diffusion": None}
 USUAL: dict[str, Any] = {"alpha": 0.65, "metric": "diagonal", "learn_alpha": False, **METHODS}
-"""Arguments that a layer refuses if they are others and none of its terms takes them, besides solvers' options."""
+"""Arguments that a layer refuses where they differ from these and no term takes them, as it does options of solvers."""
 
 
 class LayerOptions(TypedDict, total=False):
@@ -101,7 +101,7 @@ class PDELayer(nn.Module):
 
     Raises:
         ValueError: for unknown or repeated terms, options out of range, a term that the space does not support, or an
-            option that none of the terms takes.
+            option that no term takes.
         TypeError: for an argument of the wrong type, such as a tensor as ``alpha``.
 
     Example:

@@ -1,4 +1,4 @@
-"""A layer refuses options that none of its terms takes; builders pass on only those of their own that one takes."""
+"""A layer refuses options that no term takes; builders pass on only those of their own that one takes."""
 
 from __future__ import annotations
 
