@@ -132,8 +132,8 @@ def diffusion(
         method: on grids ``"kernel"`` (default: each tap has the mass of the kernel in its cell; mass outside the window
             goes to the mean of the signal, or is lost with zero padding), ``"sampled"`` (kernel values at the taps,
             scaled to mass one: too little diffusion for small powers) or ``"spectral"``
-            (exact for band-limited periodic signals; it has no ``kernel_size``, ``radius`` or ``distance``). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
-            on a mesh ``"kernel"`` or ``"sampled"``.
+            (exact for band-limited periodic signals; it has no ``kernel_size``, ``radius`` or ``distance``). On S2 and
+            SO(3) ``"spectral"``, exact for band-limited signals; on a mesh ``"kernel"`` or ``"sampled"``.
         kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; see
             :func:`dilation`. Default: all orientations and a radius of 5 pixels, or 3.5 units on a mesh.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
