@@ -63,7 +63,7 @@ def convection(
         vector: ``c [C,dim]`` or ``[dim]``, per unit of time: (forward, lateral, turn) on SE(2), in pixels and radians,
             and on meshes, in units of length and radians; (x, y) in pixels on the plane, (x, y, z) in units of length
             on volumes; (tilt, tilt, spin) in radians on SO(3).
-        time: length of the step, positive.
+        time: length of the step, a positive number.
         method: on grids ``"cubic"`` (default: trigonometric interpolation between orientations, cubic between pixels),
             ``"linear"`` (stays within the range of ``u``, but smooths) or ``"spectral"`` (phase shifts, exact for
             periodic signals that the samples resolve; its adjoint inverts it). On SO(3) ``"spectral"`` (default), exact
@@ -85,7 +85,8 @@ def convection(
     Raises:
         ValueError: for wrong shapes, options that the space lacks, a vector that is not finite, or a space without
             invariant vector fields.
-        TypeError: if ``u`` is not a floating tensor, or ``vector`` has another dtype.
+        TypeError: if ``u`` is not a floating tensor, ``vector`` has another dtype, or ``time`` is a tensor: for a
+            gradient in it, scale ``vector``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -126,13 +127,13 @@ def diffusion(
         metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i; the diffusivity is
             ``w_i^-2``; one weight on the sphere), matrices ``G [C,dim,dim]``, or a symmetric metric object of
             :mod:`pdegcnn.kernels`.
-        time: length of the step, positive.
+        time: length of the step, a positive number.
         alpha: power of the Laplacian, in (0, 1].
         method: on grids ``"kernel"`` (default: each tap has the mass of the kernel in its cell; mass outside the window
             goes to the mean of the signal, or is lost with zero padding), ``"sampled"`` (kernel values at the taps,
             scaled to mass one: too little diffusion for small powers) or ``"spectral"``
-            (exact for band-limited periodic signals). On S2 and SO(3) ``"spectral"``, exact for band-limited signals;
-            on a mesh ``"kernel"`` or ``"sampled"``.
+            (exact for band-limited periodic signals; it has no ``kernel_size``, ``radius`` or ``distance``). On S2 and
+            SO(3) ``"spectral"``, exact for band-limited signals; on a mesh ``"kernel"`` or ``"sampled"``.
         kernel_size: samples across the kernel on grids and meshes: odd, or one per axis, or ``"auto"``; see
             :func:`dilation`. Default: all orientations and a radius of 5 pixels, or 3.5 units on a mesh.
         radius: extent of the kernel in place of ``kernel_size``; see :func:`dilation`.
@@ -149,7 +150,8 @@ def diffusion(
 
     Raises:
         ValueError: for wrong shapes, values out of range, options that the space lacks, or an asymmetric metric.
-        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
+        TypeError: if ``u`` is not a floating tensor, the metric has another dtype, or ``time`` is a tensor: for a
+            gradient in it, multiply the weights by ``time ** (-1 / (2 * alpha))``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -194,7 +196,7 @@ def convection_diffusion(
         space: the space, :class:`pdegcnn.SO3`.
         vector: ``c [C,3]`` or ``[3]``, as in :func:`convection`.
         metric: as in :func:`diffusion`.
-        time: length of the step, positive.
+        time: length of the step, a positive number.
         alpha: power of the Laplacian, in (0, 1].
         method: ``"spectral"``, the only one.
 
@@ -203,7 +205,7 @@ def convection_diffusion(
 
     Raises:
         ValueError: for wrong shapes, values out of range, or a space without this term.
-        TypeError: if ``u`` is not a floating tensor, or a parameter has another dtype.
+        TypeError: if ``u`` is not a floating tensor, a parameter has another dtype, or ``time`` is a tensor.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -246,7 +248,7 @@ def dilation(
         space: the space.
         metric: weights ``[C,dim]`` or ``[dim]`` (the cost w_i of a unit step along frame vector i), matrices
             ``G [C,dim,dim]``, or a metric object of :mod:`pdegcnn.kernels` (asymmetric ones on the plane).
-        time: length of the step, positive.
+        time: length of the step, a positive number.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window: odd taps on grids, grid steps on S2 and SO(3), units of length on a
             mesh; one number or one per axis (orientations first), or ``"auto"``: every tap that can attain the
@@ -277,7 +279,8 @@ def dilation(
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
-        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
+        TypeError: if ``u`` is not a floating tensor, the metric has another dtype, or ``time`` is a tensor: for a
+            gradient in it, multiply the weights by ``time ** (-1 / (2 * alpha))``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -321,7 +324,7 @@ def erosion(
         u: signal laid out as ``space.layout``.
         space: the space.
         metric: cost of a move: weights ``[C,dim]`` or ``[dim]``, matrices ``[C,dim,dim]``, or a metric object.
-        time: length of the step, positive.
+        time: length of the step, a positive number.
         alpha: half the power of the gradient, in [1/2, 1].
         kernel_size: samples across the window, one number or one per axis, or ``"auto"``: all taps that can count.
         radius: radius of the window in place of ``kernel_size``, in the space's unit of length, or (radians, that).
@@ -337,7 +340,8 @@ def erosion(
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
-        TypeError: if ``u`` is not a floating tensor, or the metric has another dtype.
+        TypeError: if ``u`` is not a floating tensor, the metric has another dtype, or ``time`` is a tensor: for a
+            gradient in it, multiply the weights by ``time ** (-1 / (2 * alpha))``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -556,7 +560,9 @@ def _dilated_along(u: Tensor, space: Space, longitudinal: float, lateral: float,
     weights = [1 / longitudinal, 1 / lateral, 1.0 if space.has_orientations else 1 / lateral][: space.dim]
     metric = Diagonal(torch.tensor([weights], dtype=u.dtype, device=u.device))
     reach = max(1, round(2 * max(longitudinal, lateral)))
-    return dilation(u, space, metric, alpha=alpha, radius=(0.0, reach), distance="half_angle", oversample=1)
+    options = Options(radius=(0.0, reach), distance="half_angle", oversample=1)
+    solver = _solver(u, space, "dilation", options, 1.0)
+    return solver.morphology(u, metric, solver.check_power(alpha), 1.0, +1)  # the metric is valid: no values are read
 
 
 def _finer_orientations(u: Tensor, factor: int) -> Tensor:

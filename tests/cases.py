@@ -246,7 +246,10 @@ def pde(
 ) -> Case:
     """A PDE layer with an option; on spheres terms that compare samples commute with rotations up to sampling."""
     comparing = bool(set(COMPARING) & set(terms))
-    arguments = {"space": space, "terms": terms, "kernel_size": 3, **IO, **options}
+    spectral = isinstance(space, RotationSpace) or options.get("diffusion") == "spectral"
+    windowed = set(terms) & {*COMPARING, "diffusion_shock", *(() if spectral else ("diffusion",))}
+    window = {"kernel_size": 3} if windowed else {}
+    arguments = {"space": space, "terms": terms, **window, **IO, **options}
     name = f"nn.PDELayer {type(space).__name__} {word}"
     exact = not (isinstance(space, RotationSpace) and comparing)
     u = signal(space) * (4.0 if comparing and "diffusion" in terms else 1.0)  # a diffusion leaves some to compare
@@ -289,7 +292,7 @@ PDE_LAYERS = [
     pde(MESH, ("convection", "dilation", "erosion"), "terms of one graph"),
     *(pde(s, with_metric(s, form), form, metric=form, batch_norm=False) for s, form in FORMS),
     *(
-        pde(s, linear, "spectral", kernel_size=5, **dict.fromkeys(linear, "spectral"))
+        pde(s, linear, "spectral", **dict.fromkeys(linear, "spectral"))
         for s in EXAMPLES.values() if isinstance(s, GridSpace)
         for linear in [tuple(t for t in ("convection", "diffusion") if t in s.supported_terms)]
     ),

@@ -45,11 +45,11 @@ def _element(space: GridSpace, g: Tensor) -> Tensor:
 
 
 def _log(space: GridSpace, g: Tensor) -> Tensor:
-    return space.log(g)
+    return space.log_of_path(g)
 
 
 def _half_angle(space: GridSpace, g: Tensor) -> Tensor:
-    return space.half_angle(g)
+    return space.half_angle_of_path(g)
 
 
 def norm(space: GridSpace, metric: Metric, b: Tensor) -> Tensor:

@@ -133,11 +133,11 @@ def cake_windows(orientations: int, height: int, width: int) -> Tensor:
     alike.
     Source: Duits et al., *Invertible orientation scores* (2007), as in Bekkers et al. (2014).
     """
-    y = fft.fftfreq(height, dtype=torch.float64)
-    x = fft.fftfreq(width, dtype=torch.float64)
+    y = fft.fftfreq(height, dtype=torch.float64, device="cpu")
+    x = fft.fftfreq(width, dtype=torch.float64, device="cpu")
     signs_x = (1, -1) if width % 2 == 0 else (1,)
     signs_y = (1, -1) if height % 2 == 0 else (1,)
-    total = torch.zeros(orientations, height, width, dtype=torch.float64)
+    total = torch.zeros(orientations, height, width, dtype=torch.float64, device="cpu")
     for sx in signs_x:
         for sy in signs_y:
             fx, fy = x.clone(), y.clone()
@@ -152,7 +152,7 @@ def cake_windows(orientations: int, height: int, width: int) -> Tensor:
 def _wedges(orientations: int, x: Tensor, y: Tensor) -> Tensor:
     phi = torch.atan2(y + 0 * x, x + 0 * y)
     step = 2 * math.pi / orientations
-    centre = torch.arange(orientations, dtype=torch.float64)[:, None, None] * step
+    centre = torch.arange(orientations, dtype=torch.float64, device=x.device)[:, None, None] * step
     away = torch.remainder(phi - centre + math.pi, 2 * math.pi) - math.pi
     wedge = _quadratic_spline(away / step)
     if orientations == 2:  # the spline is wider than the circle: count the far side too

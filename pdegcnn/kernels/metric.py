@@ -469,7 +469,9 @@ def safe_sqrt(x: Tensor) -> Tensor:
 
 
 def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "metric") -> Metric:
-    """Return a metric object for weights or matrices; return a metric object unchanged.
+    """Return a metric object for weights or matrices; return a valid metric object unchanged.
+
+    Values are checked where they can be read: not on the meta device, in a trace or inside a transform.
 
     Args:
         metric: weights ``[dim]`` or ``[C,dim]``, matrices ``[C,dim,dim]``, or a metric object.
@@ -478,19 +480,16 @@ def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "met
         name: name of the argument in errors.
 
     Raises:
-        ValueError: for a wrong shape or number of channels, or values that are not finite and positive (definite).
+        ValueError: for a wrong shape or number of channels, a form that does not exist in this dimension, or values
+            that are not finite and positive (definite), of an axisymmetric metric not equal, or of the drift of a
+            Randers metric too large.
         TypeError: if ``metric`` is neither a floating-point tensor nor a metric.
     """
-    if isinstance(metric, (Finsler, Randers)):
-        if dim != 2:
-            raise ValueError(
-                f"{name}: expected a 'diagonal' or 'spd' metric, got {metric.form!r}, which exists on the plane only"
-            )
-        return metric
     if not isinstance(metric, Tensor):
-        if isinstance(metric, (Diagonal, SPD)):
-            return metric
-        raise TypeError(f"{name}: expected a tensor or a metric object, got {type(metric).__name__}")
+        if not isinstance(metric, (Diagonal, SPD, Finsler, Randers)):
+            raise TypeError(f"{name}: expected a tensor or a metric object, got {type(metric).__name__}")
+        _check_object(metric, dim, channels, name)
+        return metric
     _checks.tensor(name, metric)
     if metric.ndim == 1:
         metric = metric[None]
@@ -502,24 +501,71 @@ def as_metric(metric: Tensor | Metric, dim: int, channels: int, name: str = "met
             f"got shape {tuple(metric.shape)}"
         )
     if _checks.has_values(metric):
-        _check_values(metric, matrix, name)
+        (_check_matrices if matrix else _check_weights)(metric, name)
     return SPD(metric) if matrix else Diagonal(metric)
 
 
-def _check_values(metric: Tensor, matrix: bool, name: str) -> None:
-    values = metric.detach()
+def _check_object(metric: Diagonal | SPD | Finsler | Randers, dim: int, channels: int, name: str) -> None:
+    """Raise unless a metric object exists in dimension ``dim`` and has valid values for 1 or ``channels`` channels."""
+    if dim not in metric.dims:
+        if metric.form in PLANE_ONLY:
+            allowed, where = "a 'diagonal' or 'spd' metric", "on the plane only"
+        else:
+            allowed, where = f"a metric of dimension {dim}", f"in dimension {' or '.join(map(str, metric.dims))} only"
+        raise ValueError(f"{name}: expected {allowed}, got {metric.form!r}, which exists {where}")
+    for field, value in vars(metric).items():
+        rank, wanted = (3, f"[C,{dim},{dim}]") if field == "matrix" else (2, f"[C,{dim}]")
+        wanted = "[C,2m+1]" if field == "coefficients" else wanted
+        _checks.tensor(name, value)
+        harmonics = field == "coefficients" and value.shape[-1:].numel() % 2 == 1
+        if value.ndim != rank or not (harmonics or tuple(value.shape[1:]) == (dim,) * (rank - 1)):
+            raise ValueError(f"{name}: expected {field} {wanted} in {metric.form!r}, got shape {tuple(value.shape)}")
+        if value.shape[0] != 1 and value.shape[0] != channels:  # "in" cannot compare sizes that a trace left open
+            raise ValueError(f"{name}: expected one, or one for each of {channels} channels, got {value.shape[0]}")
+    if not all(_checks.has_values(value) for value in vars(metric).values()):
+        return
+    if isinstance(metric, Diagonal):
+        _check_weights(metric.weights, name)
+        two = metric.weights.detach()[:, :2]
+        if isinstance(metric, Axisymmetric) and not torch.allclose(two[:, 0], two[:, 1], rtol=1e-5):
+            raise ValueError(f"{name}: expected two equal weights first in 'axisymmetric', got {tolist(two[0])}")
+    elif isinstance(metric, Finsler):
+        _check_finite(metric.coefficients, name)
+    else:
+        _check_matrices(metric.matrix, name)
+        if isinstance(metric, Randers):
+            _check_drift(metric, name)
+
+
+def _check_finite(values: Tensor, name: str) -> None:
+    values = values.detach()
     if not bool(values.isfinite().all()):
         raise ValueError(f"{name}: expected finite values, got {tolist(values.flatten()[:9])}")
-    if not matrix:
-        if not bool((values > 0).all()):
-            raise ValueError(f"{name}: expected positive weights, got {tolist(values.flatten()[:9])}")
-        return
-    double = values.double()
+
+
+def _check_weights(weights: Tensor, name: str) -> None:
+    _check_finite(weights, name)
+    values = weights.detach()
+    if not bool((values > 0).all()):
+        raise ValueError(f"{name}: expected positive weights, got {tolist(values.flatten()[:9])}")
+
+
+def _check_matrices(matrices: Tensor, name: str) -> None:
+    _check_finite(matrices, name)
+    double = matrices.detach().double()
     if not torch.allclose(double, double.mT, rtol=1e-5):
-        raise ValueError(f"{name}: expected symmetric matrices, got {tolist(values[0])}")
+        raise ValueError(f"{name}: expected symmetric matrices, got {tolist(double[0])}")
     least = linalg.eigvalsh(double).min().item()
     if least <= 0:
         raise ValueError(f"{name}: expected positive definite matrices, got one with eigenvalue {least:.3g}")
+
+
+def _check_drift(metric: Randers, name: str) -> None:
+    _check_finite(metric.drift, name)
+    drift = metric.drift.detach().double()
+    length = torch.einsum("ci,cij,cj->c", drift, _inverse(metric.matrix.detach().double()), drift).max().item()
+    if not length < 1:
+        raise ValueError(f"{name}: expected a drift b with b^T G^-1 b < 1, got {length:.3g}")
 
 
 def half_sides(metric: Metric, spacing: Tensor) -> Tensor:

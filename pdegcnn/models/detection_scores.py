@@ -58,7 +58,8 @@ def average_precision(
         labelled: whether labels must agree; if not, all boxes are of one class.
 
     Raises:
-        ValueError: if the lists differ in length, ``truth`` has no box, or a score is NaN.
+        ValueError: if the lists differ in length, ``truth`` has no box, a score is NaN, or there are not as many scores
+            or labels as boxes.
         TypeError: if the two kinds of boxes differ.
         KeyError: if a dictionary lacks an entry.
     """
@@ -69,10 +70,22 @@ def average_precision(
     _checks.interval("overlap", overlap, 0.0, 1.0, open_low=True)
     for index, boxes in enumerate(found):
         is_spherical = isinstance(boxes, SphericalBoxes)
-        check_scores(f"scores of found[{index}]", boxes.scores if is_spherical else boxes["scores"])
+        frames, scores = (boxes.rotations, boxes.scores) if is_spherical else (boxes["boxes"], boxes["scores"])
+        _check_counts(f"found[{index}]", len(frames), {"scores": scores, "labels": _labels(boxes)})
+        check_scores(f"scores of found[{index}]", scores)
+    for index, boxes in enumerate(truth):
+        frames = boxes.rotations if isinstance(boxes, SphericalBoxes) else boxes["boxes"]
+        _check_counts(f"truth[{index}]", len(frames), {"labels": _labels(boxes)})
     labels = [[_labels(boxes) * int(labelled) for boxes in both] for both in (found, truth)]
     classes: list[int] = sorted(set(tolist(torch.cat(labels[1]))))
     return sum(_precision_of_class(found, truth, labels, overlap, label) for label in classes) / len(classes)
+
+
+def _check_counts(name: str, count: int, values: Mapping[str, Tensor]) -> None:
+    """Raise unless there is one of each value for each box."""
+    for key, value in values.items():
+        if tuple(value.shape) != (count,):
+            raise ValueError(f"{key} of {name}: expected shape [{count}], one for each box, got {tuple(value.shape)}")
 
 
 def _labels(boxes: SphericalBoxes | Mapping[str, Tensor]) -> Tensor:

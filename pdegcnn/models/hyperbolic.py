@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 from pdegcnn import _checks as check
 from pdegcnn._typing import Device, DType, Factory
-from pdegcnn.models.planar import as_published
+from pdegcnn.models.planar import USUAL, as_published
 from pdegcnn.nn import ChannelLinear, Lift, PDELayer, Project
 from pdegcnn.nn.lift import GridLift
 from pdegcnn.reversible import (
@@ -423,12 +423,12 @@ def equivariant_hyperbolic_segmenter(
         check.positive_int("rank", rank)
     _check_layer(layer, rank, [*options, *_changed(alpha=(alpha, 0.65), metric=(metric, "diagonal"))])
     kind: dict[str, Any] = {"device": device, "dtype": dtype}
-    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **kind}
+    given = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **options}
     split, space = CyclicSpaceToDepth(orientations), SE2(orientations)
 
     def one(channels: int) -> nn.Module:
         if layer == "pde":
-            return PDELayer(space, channels, channels, terms, **own, **as_published(options))
+            return PDELayer(space, channels, channels, terms, **as_published(space, terms, USUAL, given), **kind)
         norm = STABLE_START / h
         return SymmetricGroupConv(channels, orientations, kernel_size, rank, init_norm=norm, **kind)
 

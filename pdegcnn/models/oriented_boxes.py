@@ -212,7 +212,7 @@ def oriented_nms(boxes: Tensor, scores: Tensor, overlap: float = 0.3, labels: Te
     if labels is not None:
         classes = labels.cpu()[order]
         rivals &= classes[:, None] == classes
-    alive = torch.ones(len(best), dtype=torch.bool)
+    alive = torch.ones(len(best), dtype=torch.bool, device="cpu")
     for place in range(len(best)):
         if alive[place]:
             alive[place + 1 :] &= ~rivals[place, place + 1 :]

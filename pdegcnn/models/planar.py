@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -14,6 +14,7 @@ from pdegcnn import _checks
 from pdegcnn._typing import Device, DType, Factory
 from pdegcnn.models.pretrained import read_pretrained
 from pdegcnn.nn import BatchNorm, ChannelLinear, Lift, PDELayer, Project, Resample
+from pdegcnn.nn.layer import usual_options
 from pdegcnn.spaces import SE2, PlanarSpace
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pdegcnn.nn.layer import LayerOptions
 
 TERMS = ("convection", "dilation", "erosion")
+USUAL: dict[str, Any] = {"kernel_size": 5, "alpha": 0.65, "metric": "diagonal"}
+"""What builders give layers unless the caller says otherwise; they are left out where no term takes them."""
 PUBLISHED: LayerOptions = {
     "convection": "linear",
     "diffusion": "sampled",
@@ -31,9 +34,11 @@ PUBLISHED: LayerOptions = {
 """Solvers of the published networks: dilation takes the largest sample, which is three times as fast to train."""
 
 
-def as_published(options: LayerOptions) -> LayerOptions:
-    """Return the options of layers with those of ``PUBLISHED`` where there are no others."""
-    return {**PUBLISHED, **options}
+def as_published(
+    space: PlanarSpace, terms: Sequence[str], usual: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of layers with those of ``PUBLISHED`` where there are no others; see `usual_options`."""
+    return usual_options(space, terms, {**PUBLISHED, **usual}, given)
 
 
 def rotated_digits(
@@ -131,7 +136,8 @@ def _digit_network(
     if len(sizes) != len(channels) - 1:
         raise ValueError(f"size: expected one number, or one for each of {len(channels) - 1} PDE layers, got {size}")
     factory: Factory = {"device": device, "dtype": dtype}
-    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **as_published(options)}
+    given = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **options}
+    own = as_published(space, terms, USUAL, given)
     _checks.choice("filters", filters, ("steerable", "smooth"))
     taps, padding = (9, "same") if filters == "smooth" else (5, 0)
     lift = Lift(space, in_channels, channels[0], kernel_size=taps, padding=padding, filters=filters, **factory)
@@ -296,8 +302,8 @@ def _vessel_network(
     _checks.positive_int("channels", channels)
     _checks.number("dropout", dropout, 0.0, 1.0)
     factory: Factory = {"device": device, "dtype": dtype}
-    own: dict[str, Any] = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **as_published(options)}
-    own |= factory
+    given = {"kernel_size": kernel_size, "alpha": alpha, "metric": metric, **options}
+    own: dict[str, Any] = {**as_published(space, terms, USUAL, given), **factory}
     stack: list[nn.Module] = [Lift(space, in_channels, channels, kernel_size=7, **factory)]
     stack.append(BatchNorm(channels, space, **factory))
     half = (layers - 1) // 2 if scales == 2 else 0

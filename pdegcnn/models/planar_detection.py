@@ -18,7 +18,7 @@ from pdegcnn import _checks
 from pdegcnn._typing import tolist
 from pdegcnn.models.detection_scores import PRIOR, heat_loss
 from pdegcnn.models.oriented_boxes import check_boxes, check_labels, image_size, oriented_nms, written
-from pdegcnn.models.planar import TERMS, as_published
+from pdegcnn.models.planar import TERMS, USUAL, as_published
 from pdegcnn.nn import BatchNorm, ChannelLinear, Downsample, GroupConv, Lift, PDELayer, Residual
 from pdegcnn.spaces import SE2
 
@@ -330,8 +330,8 @@ def detector(
     group: SE2 = _checks.kind("space", SE2(8) if space is None else space, SE2, "SE2")
     widths = _checks.widths("channels", channels, 1)
     _checks.positive_int("classes", classes)
-    own: dict[str, Any] = {"terms": terms, "kernel_size": kernel_size, "metric": metric, "alpha": alpha}
-    own |= as_published(options)
+    given = {"kernel_size": kernel_size, "metric": metric, "alpha": alpha, **options}
+    own: dict[str, Any] = {"terms": terms, **as_published(group, terms, USUAL, given)}
     network = _network(group, in_channels, widths, classes, layers, {"device": device, "dtype": dtype}, own)
     ways: dict[str, Any] = {"size": size, "threshold": threshold, "overlap": overlap, "most": most}
     return Detector(network, group, classes, stride=2 ** len(widths), **ways)

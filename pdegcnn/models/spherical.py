@@ -22,6 +22,7 @@ from pdegcnn.nn import (
     SpectralResample,
     Upsample,
 )
+from pdegcnn.nn.layer import usual_options
 from pdegcnn.spaces import S2, SO3
 from pdegcnn.sphere import SphereGrid
 
@@ -89,7 +90,9 @@ def spherical_classifier(
     _checks.odd("template", (_checks.positive_int("template", template),))
     fine, coarse = _pyramid(grid, fibre, 2)
     factory: Factory = {"device": device, "dtype": dtype}
-    pde: dict[str, Any] = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **factory, **options}
+    usual = {"metric": "axisymmetric", "kernel_size": (7, 5), "alpha": 0.65}
+    given = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **options}
+    pde: dict[str, Any] = {**usual_options(fine, terms, usual, given), **factory}
     layers: list[nn.Module] = []
     if grid != fine.grid:
         layers.append(SpectralResample(S2(grid), S2(fine.grid), **factory))
@@ -144,14 +147,9 @@ def spherical_segmenter(
     """
     spaces = _pyramid(grid, fibre, _checks.positive_int("levels", levels))
     factory: Factory = {"device": device, "dtype": dtype}
-    pde: dict[str, Any] = {
-        "terms": terms,
-        "metric": metric,
-        "kernel_size": kernel_size,
-        "alpha": alpha,
-        **factory,
-        **options,
-    }
+    usual = {"metric": "axisymmetric", "kernel_size": 5, "alpha": 0.65}
+    given = {"metric": metric, "kernel_size": kernel_size, "alpha": alpha, **options}
+    pde: dict[str, Any] = {"terms": terms, **usual_options(spaces[0], terms, usual, given), **factory}
     below = Level(PDELayer(spaces[-1], width, width, **pde))
     for space in reversed(spaces[:-1]):
         before, down, up = (

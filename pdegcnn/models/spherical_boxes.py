@@ -71,7 +71,7 @@ def box_iou(rotations: Tensor, half_angles: Tensor, other_rotations: Tensor, oth
     corners, normals = (_polygons(*first), _polygons(*second))
     sides = np.cross(normals, np.roll(normals, -1, axis=1))
     areas = [_area(_clip(box, planes)) for box in corners for planes in sides]
-    common = torch.tensor(areas, dtype=torch.float64).view(len(corners), len(normals))
+    common = torch.tensor(areas, dtype=torch.float64, device="cpu").view(len(corners), len(normals))
     both = box_area(first[1])[:, None] + box_area(second[1])
     return (common / (both - common)).to(rotations)
 
@@ -93,7 +93,7 @@ def check_boxes(prefix: str, rotations: Tensor, half: Tensor) -> tuple[Tensor, T
 
 def _polygons(rotations: Tensor, half: Tensor) -> Floats:
     """Return corners [N,4,3], counter-clockwise from outside."""
-    signs = torch.tensor([[1.0, 1], [-1, 1], [-1, -1], [1, -1]], dtype=torch.float64)
+    signs = torch.tensor([[1.0, 1], [-1, 1], [-1, -1], [1, -1]], dtype=torch.float64, device="cpu")
     flat = nn.functional.pad(half.tan()[:, None] * signs, (0, 1), value=1.0)
     return (nn.functional.normalize(flat, dim=-1) @ rotations.mT).numpy()
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pdegcnn import _checks, functional
 from pdegcnn._typing import Factory, linalg, tolist
 from pdegcnn.models.detection_scores import PRIOR, heat_loss
+from pdegcnn.models.oriented_boxes import check_labels
 from pdegcnn.models.spherical_boxes import SphericalBoxes, check_boxes
 from pdegcnn.nn import BatchNorm, Lift, PDELayer, SphereConv
 from pdegcnn.spaces import S2, SO3
@@ -164,6 +165,7 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
 
     Raises:
         ValueError: if shapes or values of maps or boxes do not fit.
+        TypeError: if labels are not int64.
     """
     _check_maps(maps, space)
     if len(truth) != len(maps):
@@ -173,7 +175,7 @@ def detection_loss(maps: Tensor, space: SO3, truth: Sequence[SphericalBoxes]) ->
     heat, errors, count = torch.zeros_like(logits), logits.new_zeros(()), 0
     for b, boxes in enumerate(truth):
         check_boxes("truth: ", boxes.rotations, boxes.half_angles)
-        labels = cast("list[int]", tolist(boxes.labels))
+        labels = cast("list[int]", tolist(check_labels("truth: labels", boxes.labels, boxes.rotations)))
         if not all(0 <= label < classes for label in labels):
             raise ValueError(f"truth: expected labels from 0 to {classes - 1}, got {labels}")
         for rotation, half, label in zip(boxes.rotations, boxes.half_angles, labels):
@@ -206,5 +208,6 @@ def _bell(space: SO3, rotation: Tensor) -> Tensor:
 def _all_frames(space: SO3) -> Tensor:
     """Return the rotations of all samples, ``[3, 3*fibre*P]``: rows, then columns and samples."""
     points = math.prod(space.grid.shape)
-    turn = torch.arange(space.orientations).repeat_interleave(points)
-    return _frames(space, torch.arange(points).repeat(space.orientations), turn).permute(1, 2, 0).reshape(3, -1)
+    turn = torch.arange(space.orientations, device="cpu").repeat_interleave(points)
+    point = torch.arange(points, device="cpu").repeat(space.orientations)
+    return _frames(space, point, turn).permute(1, 2, 0).reshape(3, -1)

@@ -17,12 +17,13 @@ from pdegcnn.nn.normalization import BatchNorm
 from pdegcnn.nn.parameters import LearnableAlpha
 from pdegcnn.nn.terms import TERMS, check_temperature, is_solved
 from pdegcnn.pde import SPLITTINGS, KernelSize, Options, Radius, evolve, solver_class
-from pdegcnn.pde.solver import refuse_unknown
+from pdegcnn.pde.solver import KERNEL_OPTIONS, refuse_unknown
 from pdegcnn.pde.splitting import Step
 from pdegcnn.spaces import Mesh, Space
 
-EXACT = ("inner_orientations",)
-"""Options of exact solvers."""
+METHODS = {"convection": None, "diffusion": None}
+USUAL: dict[str, Any] = {"alpha": 0.65, "metric": "diagonal", "learn_alpha": False, **METHODS}
+"""Arguments that a layer refuses where they differ from these and no term takes them, as it does options of solvers."""
 
 
 class LayerOptions(TypedDict, total=False):
@@ -99,7 +100,9 @@ class PDELayer(nn.Module):
         ``[B,C,...] -> [B,C',...]`` laid out as ``space.layout``.
 
     Raises:
-        ValueError: for unknown or repeated terms, options out of range, or a term that the space does not support.
+        ValueError: for unknown or repeated terms, options out of range, a term that the space does not support, or an
+            option that no term takes.
+        TypeError: for an argument of the wrong type, such as a tensor as ``alpha``.
 
     Example:
         >>> import torch, pdegcnn as pg
@@ -146,6 +149,9 @@ class PDELayer(nn.Module):
         _check_terms(terms)
         _checks.flag("learn_alpha", learn_alpha)
         _checks.flag("batch_norm", batch_norm)
+        if isinstance(alpha, Tensor):
+            got = f"a tensor of shape {tuple(alpha.shape)}"
+            raise TypeError(f"alpha: expected a number (with learn_alpha=True it is learned from there), got {got}")
         _checks.interval("alpha", alpha, 0.0, 1.0, open_low=True)
         factory: Factory = {"device": device, "dtype": dtype}
         self.space = space
@@ -167,28 +173,31 @@ class PDELayer(nn.Module):
             smoothing=smoothing,
         )
         check_temperature(semifield, temperature, learn_temperature)
-        known = {option for term in terms for names in _options(term, space).values() for option in names}
-        refuse_unknown(options, known, ", ".join(terms), space)
         methods = {"convection": convection, "diffusion": diffusion}
+        _refuse_idle(space, terms, options, {"alpha": alpha, "metric": metric, "learn_alpha": learn_alpha, **methods})
+        taken = _taken(space, terms, options, methods)
         self.terms = nn.ModuleDict()
         for name in terms:
+            # what no term takes is left to a solver, which refuses it in its own words
+            names = set(_options(name, space)[name]) - (taken - _taken(space, [name], options, methods))
+            given: dict[str, Any] = {key: v for key, v in options.given().items() if key in names}
+            given |= {} if methods.get(name) is None else {"method": methods[name]}
             temperatures = {"temperature": temperature, "learn_temperature": learn_temperature}
-            self.terms[name] = self._term(name, options, methods.get(name), alpha, metric, temperatures, factory)
+            self.terms[name] = self._term(name, given, alpha, metric, temperatures, factory)
         self.mix = ChannelLinear(in_channels, out_channels, bias=not batch_norm, **factory)
         self.norm = BatchNorm(out_channels, space, **factory) if batch_norm else None
 
     def _term(
         self,
         name: str,
-        options: Options,
-        method: str | None,
+        given: dict[str, Any],
         alpha: float,
         metric: str,
         temperatures: dict[str, Any],
         factory: Factory,
     ) -> nn.Module:
-        """Return a term with those of the options that it has."""
-        given, takes = _given(name, self.space, options, method), signature(TERMS[name]).parameters
+        """Return a term with the solver's options that are given, and those of the others that it has."""
+        takes = signature(TERMS[name]).parameters
         if "alpha" in takes:
             given["alpha"] = alpha
         if "metric" in takes:
@@ -247,8 +256,46 @@ def _options(term: str, space: Space) -> Mapping[str, Collection[str]]:
     return solver_class(space, term).OPTIONS
 
 
-def _given(term: str, space: Space, options: Options, method: str | None) -> dict[str, Any]:
-    """Return those of a layer's options that a term has; exact solvers have neither a kernel nor a border."""
-    known = EXACT if method == "spectral" else _options(term, space)[term]
-    given = {name: v for name, v in options.given().items() if name in known}
-    return given if method is None else given | {"method": method}
+def _taken(space: Space, terms: Sequence[str], options: Options, methods: Mapping[str, str | None]) -> set[str]:
+    """Return the names of solvers' options that some of the terms use; spectral ones have neither kernel nor border."""
+    taken: set[str] = set()
+    for term in terms:
+        names = set(_options(term, space)[term])
+        if methods.get(term) == "spectral":
+            names -= {*KERNEL_OPTIONS, *(() if options.boundary == "periodic" else ("boundary",))}
+        taken |= names
+    return taken
+
+
+def _arguments_taken(terms: Sequence[str]) -> set[str]:
+    """Return the names among those of ``USUAL`` that some of the terms use."""
+    taken = {name for term in terms for name in ("alpha", "metric") if name in signature(TERMS[term]).parameters}
+    taken |= {name for name in METHODS if name in terms}
+    return taken | {"learn_alpha"} if "alpha" in taken else taken
+
+
+def _refuse_idle(space: Space, terms: Sequence[str], options: Options, arguments: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for an option that no term has."""
+    known = {name for term in terms for name in _options(term, space)[term]}
+    refuse_unknown(options, known, ", ".join(terms), space)
+    taken = _arguments_taken(terms)
+    for name, value in arguments.items():
+        if name not in taken and value != USUAL[name]:
+            raise ValueError(f"{name}: expected {USUAL[name]!r} for {', '.join(terms)} on {space}, got {value!r}")
+
+
+def usual_options(space: Space, terms: Sequence[str], usual: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """Return a builder's options of layers: those given, and of its usual ones those that some term takes.
+
+    Args:
+        space: the space.
+        terms: terms of the layers.
+        usual: options that the builder has where the caller says nothing.
+        given: what the caller gave, perhaps the usual values.
+    """
+    _check_terms(terms)
+    merged = {**usual, **given}
+    wanted = Options(boundary=_checks.border(merged.get("boundary"), merged.get("padding_mode")))
+    taken = _taken(space, terms, wanted, {name: merged.get(name) for name in METHODS})
+    taken |= _arguments_taken(terms)
+    return {n: v for n, v in merged.items() if n in taken or n not in usual or v != usual[n]}

@@ -19,7 +19,7 @@ from pdegcnn.nn._processes import Normalisation, StandIn, sum_over
 from pdegcnn.ops.backend import choose
 from pdegcnn.ops.weighted_norm import weighted_norm
 from pdegcnn.ops.weighted_norm.reference import per_channel
-from pdegcnn.spaces import Space
+from pdegcnn.spaces import Mesh, Space
 
 
 def _is_faster(u: Tensor, weight: Tensor) -> bool:
@@ -53,8 +53,8 @@ class BatchNorm(Derived, Normalisation, _NormBase):
 
     Args:
         num_features: channels C.
-        space: where the signals live; if the areas of its points differ, as on the sphere, means and variances are
-            integrals, so that rotating a signal does not change them.
+        space: where the signals live, which is checked except on meshes; if the areas of its points differ, as on the
+            sphere, means and variances are integrals, so that rotating a signal does not change them.
         eps: added to variances.
         momentum: weight of a batch in the running statistics; None: the mean over all batches.
         affine: learn a scale and a shift.
@@ -120,6 +120,8 @@ class BatchNorm(Derived, Normalisation, _NormBase):
             _checks.weighted("input", input, self.num_features, like)
         if input.ndim < 3:
             self._check_input_dim(input)
+        if self.space is not None and not isinstance(self.space, Mesh):  # a layer serves any mesh
+            self.space.check_signal("input", input)
         takes = self._takes_statistics()
         training = takes or self.running_mean is None
         group = self._processes() if training else None

@@ -52,6 +52,9 @@ class MaxPool(nn.Module):
                     f"u: expected sizes that windows of {self.kernel_size} at stride {self.stride} fill to the last "
                     f"pixel, so that pooling is centred, got shape {tuple(u.shape)}; resample first"
                 )
+        if not u.numel():  # torch's pooling takes no empty batch of some ranks
+            kept = [slice((n - self.kernel_size) // self.stride + 1) for n in u.shape[-self.dims :]]
+            return u[(..., *kept)]
         pool, most = (F.max_pool2d, 4) if self.dims == 2 else (F.max_pool3d, 5)
         pooled = pool(u.flatten(0, -most) if u.ndim > most else u, self.kernel_size, self.stride)
         return pooled.reshape(*u.shape[: -self.dims], *pooled.shape[-self.dims :])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from pdegcnn import _checks, functional
@@ -44,7 +46,10 @@ class Project(nn.Module):
         self.mode = _checks.choice("mode", mode, PROJECTIONS)
         functional.check_projection(space, mode, oversample)
         self.oversample = oversample
-        self.longitudinal, self.lateral, self.alpha = longitudinal, lateral, alpha
+        self.longitudinal = _checks.plain_number("longitudinal", longitudinal, 0.0, math.inf, open_low=True)
+        self.lateral = _checks.plain_number("lateral", lateral, 0.0, math.inf, open_low=True)
+        _checks.number("alpha", alpha, 0.5, 1.0)
+        self.alpha = alpha
 
     def forward(self, u: Tensor, mesh: Mesh | None = None) -> Tensor:
         """Project ``u``; ``mesh`` replaces the constructor's mesh if given.

@@ -99,6 +99,14 @@ def _reduced(size: int, factor: float) -> int:
     return (size + int(factor) - 1) // int(factor) if factor == int(factor) else math.ceil(size / factor - ROUNDING)
 
 
+def _pixels(size: object, count: int) -> tuple[int, ...]:
+    """Return ``count`` positive sizes, else raise; torch.jit.trace makes tensors of them."""
+    given = cast("Sequence[Any]", size)
+    if isinstance(size, (str, Tensor)) or not isinstance(size, Sequence) or len(given) != count:
+        raise ValueError(f"size: expected {count} positive ints, got {size!r}")
+    return tuple(n if _checks.is_compiling() else _checks.positive_int("size", _counted(n)) for n in given)
+
+
 def _counted(size: int) -> int:
     """Return a size; torch.jit.trace makes tensors of sizes, and a trace is for those of its example."""
     return int(size) if isinstance(size, Tensor) else size
@@ -349,9 +357,7 @@ class Upsample(_BetweenGrids):
         if self.spectral is not None:
             return self.spectral(u)
         self.fine.check_signal("u", u)
-        sizes = size if size is not None else self.size
+        sizes = self.size if size is None else _pixels(size, self.fine.base_ndim)
         if sizes is None:
             sizes = [_enlarged(n, self.factor) for n in u.shape[-self.fine.base_ndim :]]
-        elif len(sizes) != self.fine.base_ndim or not all(n > 0 for n in sizes):
-            raise ValueError(f"size: expected {self.fine.base_ndim} positive numbers, got {tuple(sizes)!r}")
         return resample_axes(u, sizes, self.filter)

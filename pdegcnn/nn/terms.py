@@ -66,7 +66,7 @@ class Term(Derived, ABC):
             _checks.channels("u", u, weight.shape[0], self.space.layout)
         if u.dtype != weight.dtype or u.device != weight.device:
             _checks.same_kind("u", u, "the parameters", weight)
-        if time != 1.0:
+        if isinstance(time, Tensor) or time != 1.0:
             solver.check_time(time)
         if torch.is_grad_enabled() or not (solver.channels_are_independent and _checks.has_values(u)):
             return step(u, *given)  # first, so that a trace does not record sizes

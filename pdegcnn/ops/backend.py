@@ -93,7 +93,12 @@ def choose(operator: str, u: Tensor, backend: str | None) -> str:
             return asked
         problem = refusal(operator, asked, device, u.dtype)
         if problem:
-            raise ValueError(f"backend: expected a backend that runs {operator} here, got {asked!r}: {problem}")
+            way = ""
+            if asked not in _DECLARED[operator]:
+                those = ", ".join(name for name, backends in operators().items() if asked in backends)
+                forced = "leave out backend=" if backend is not None else "unset PDEGCNN_BACKEND"
+                way = f" ({those} have one); {forced}, so that each operator takes the fastest that it has"
+            raise ValueError(f"backend: expected a backend that runs {operator} here, got {asked!r}: {problem}{way}")
     if not u.numel():  # loops read a first number, and an empty grid of programs cannot start
         return "torch"
     if asked is not None:

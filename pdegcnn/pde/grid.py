@@ -30,7 +30,7 @@ from pdegcnn.pde.arguments import check_may_look, spread, wide_metric
 from pdegcnn.pde.grid_interpolation import shifted, shifted_slices, turned
 from pdegcnn.pde.grid_lattice import SAMPLES, Pass, Reach, all_quarters, passes
 from pdegcnn.pde.kernel_cache import KernelCache
-from pdegcnn.pde.solver import NEGLIGIBLE, Alpha, Options, Solver
+from pdegcnn.pde.solver import KERNEL_OPTIONS, NEGLIGIBLE, Alpha, Options, Solver, refuse_unknown
 from pdegcnn.spaces import GridSpace
 
 METHODS = {"convection": ("cubic", "linear", "spectral"), "diffusion": ("kernel", "sampled", "spectral")}
@@ -75,6 +75,9 @@ class GridSolver(Solver):
             self.method = _checks.choice("method", method, METHODS[self.term])
         allowed = ("periodic",) if self.method == "spectral" else BOUNDARIES
         self.boundary = BOUNDARY if options.boundary is None else _checks.choice("boundary", options.boundary, allowed)
+        if self.method == "spectral":
+            known = [name for name in self.OPTIONS[self.term] if name not in KERNEL_OPTIONS]
+            refuse_unknown(options, known, f"spectral {self.term}", self.space)
         default = DIFFUSION_DISTANCE if self.term == "diffusion" else DEFAULT_DISTANCE
         distance = default if options.distance is None else options.distance
         self.distance = _checks.choice("distance", distance, tuple(DISTANCES))

@@ -32,7 +32,7 @@ def turning_matrix(count: int, steps: Tensor) -> Tensor:
 
 def finer_matrix(count: int, finer: int) -> Tensor:
     """Return the float64 matrix ``[finer, count]`` that reads ``count`` orientations at ``finer`` of them."""
-    return turning_matrix(count, torch.arange(finer, dtype=torch.float64) * (count / finer))[:, 0]
+    return turning_matrix(count, torch.arange(finer, dtype=torch.float64, device="cpu") * (count / finer))[:, 0]
 
 
 def coarser_matrix(count: int, finer: int) -> Tensor:
@@ -40,9 +40,9 @@ def coarser_matrix(count: int, finer: int) -> Tensor:
 
     It leaves out the orders above ``(count - 1) // 2``, which alias to lower ones on ``count`` orientations.
     """
-    angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
-    apart = angle[:, None] - 2 * math.pi * torch.arange(finer, dtype=torch.float64) / finer
-    order = torch.arange(1, (count - 1) // 2 + 1, dtype=torch.float64)
+    angle = 2 * math.pi * torch.arange(count, dtype=torch.float64, device="cpu") / count
+    apart = angle[:, None] - 2 * math.pi * torch.arange(finer, dtype=torch.float64, device="cpu") / finer
+    order = torch.arange(1, (count - 1) // 2 + 1, dtype=torch.float64, device="cpu")
     return (1 + 2 * torch.cos(apart[..., None] * order).sum(-1)) / finer
 
 

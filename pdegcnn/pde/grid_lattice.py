@@ -32,6 +32,8 @@ CENTRED = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
 """By what planes are shifted so that every cell of an image is read in its middle too."""
 QUARTERS = 4
 """Quarter turns of the circle, which map pixels to pixels."""
+CPU = "cpu"
+"""Where tables are made, whatever torch's default device is; callers move them."""
 ROUNDING = 1e-6
 """What a tap may lie outside its window by rounding."""
 
@@ -89,7 +91,7 @@ def heat_taps(space: GridSpace, reach: Reach) -> HeatTaps:
     around = torch.where(steps >= 0, -1.0, 1.0) * space.orientations
     paths = [steps, steps + around] if space.has_orientations else [steps]
     image = torch.stack(broadcast_tensors(columns, rows), dim=-1)
-    b = space.half_angle(torch.stack([space.taps_at(path, image) for path in paths]))
+    b = space.half_angle_of_path(torch.stack([space.taps_at(path, image) for path in paths]))
     if b.shape[3] == b.shape[4]:
         b = b[:, : _first_quarter(space)]
     b = b.transpose(1, 2)  # [paths,KO,Or,KH,KW,dim]
@@ -175,9 +177,13 @@ def all_quarters(space: GridSpace, kernel: Tensor) -> Tensor:
 
 
 def own_orientations(space: GridSpace, reach: Reach, planes: Pass) -> int:
-    """Return the number of orientations with their own costs: those of the first quarter if the others are turned."""
-    turns = all(row == column for _, row, column in planes.planes) and reach.rows == reach.columns
-    return _first_quarter(space) if turns else space.orientations
+    """Return the number of orientations with their own costs: those of the first quarter if the others are turned.
+
+    A quarter turn maps the row r and column c to -c and r, so the turned taps are among the taps only where all shifts
+    are whole or half pixels. Elsewhere they are taps of another pass.
+    """
+    turns = all(row == column and (2 * row) % 1 == 0 for _, row, column in planes.planes)
+    return _first_quarter(space) if turns and reach.rows == reach.columns else space.orientations
 
 
 def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
@@ -187,15 +193,15 @@ def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
     """
     first, rows, columns = _offsets(space, reach, planes)
     first, rows, columns = broadcast_tensors(first[:, None, None], rows, columns)
-    inside = torch.ones((), dtype=torch.bool)
+    inside = torch.ones((), dtype=torch.bool, device=CPU)
     for place, length, step in zip((first, rows, columns), reach, space.grid_steps):
         inside = inside & (place.abs() <= length / step + ROUNDING)
     ko, kh, kw = sizes = sizes_of(space, reach, planes)
-    of_tap = torch.remainder(torch.arange(ko) - ko // 2, len(planes.planes))
-    shift = torch.tensor(planes.planes, dtype=torch.float64)[of_tap, :, None, None]
+    of_tap = torch.remainder(torch.arange(ko, device=CPU) - ko // 2, len(planes.planes))
+    shift = torch.tensor(planes.planes, dtype=torch.float64, device=CPU)[of_tap, :, None, None]
     count = own_orientations(space, reach, planes)
-    start = math.prod(sizes) * torch.arange(count)[:, None, None, None]
-    plane = torch.arange(ko)[:, None, None] * kh
+    start = math.prod(sizes) * torch.arange(count, device=CPU)[:, None, None, None]
+    plane = torch.arange(ko, device=CPU)[:, None, None] * kh
     found: list[Tensor] = []
     for _ in range(space.orientations // count):
         row, column = rows - shift[:, 1] + kh // 2, columns - shift[:, 2] + kw // 2
@@ -207,14 +213,14 @@ def places(space: GridSpace, reach: Reach, planes: Pass) -> Tensor:
 
 def turns(space: GridSpace, planes: Pass) -> Tensor:
     """Return the matrix ``[(n-1)*Or,Or]`` that reads the planes p = 1 to n - 1 between samples, ordered by p."""
-    steps = torch.arange(1, len(planes.planes), dtype=torch.float64) / len(planes.planes)
+    steps = torch.arange(1, len(planes.planes), dtype=torch.float64, device=CPU) / len(planes.planes)
     return turning_matrix(space.orientations, steps).reshape(-1, space.orientations)
 
 
 def _offsets(space: GridSpace, reach: Reach, planes: Pass) -> tuple[Tensor, Tensor, Tensor]:
     """Return the offset of each tap in grid steps: first axis [KO], rows [KO,KH,1] and columns [KO,1,KW], float64."""
-    ko, kh, kw = (torch.arange(n, dtype=torch.float64) - n // 2 for n in sizes_of(space, reach, planes))
+    ko, kh, kw = (torch.arange(n, dtype=torch.float64, device=CPU) - n // 2 for n in sizes_of(space, reach, planes))
     count = len(planes.planes)
-    shift = torch.tensor(planes.planes, dtype=torch.float64)[torch.remainder(ko, count).long()]
+    shift = torch.tensor(planes.planes, dtype=torch.float64, device=CPU)[torch.remainder(ko, count).long()]
     rows, columns = kh[:, None] + shift[:, 1, None, None], kw + shift[:, 2, None, None]
     return ko / count + shift[:, 0], rows, columns

@@ -53,7 +53,7 @@ def diffusion_shock(
         shock_metric: metric of dilation, erosion and the gradient in g; weights, matrices or a symmetric metric object.
         contrast: :math:`\lambda > 0`, a number or one for each channel ``[C]``; near zero only diffusion remains.
         sharpness: :math:`\varepsilon > 0`, a number or ``[C]``; near zero S is -1 or 1 wherever the signal is curved.
-        time: length of the step, positive.
+        time: length of the step, a positive number.
         alpha: power of dilation and erosion, in [1/2, 1].
         smoothing: standard deviation of the Gaussian before derivatives, as in :func:`gradient_norm`.
         kernel_size: size of all kernels; see :func:`dilation`.
@@ -69,7 +69,7 @@ def diffusion_shock(
 
     Raises:
         ValueError: for wrong shapes, values out of range, or options that the space does not have.
-        TypeError: if ``u`` is not a floating tensor, or a parameter has another dtype.
+        TypeError: if ``u`` is not a floating tensor, a parameter has another dtype, or ``time`` is a tensor.
 
     Example:
         >>> import torch, pdegcnn as pg

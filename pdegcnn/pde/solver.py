@@ -23,6 +23,8 @@ KernelSize = int | Sequence[int] | str
 Radius = float | Sequence[float]
 """Radius of the window in units of length of the space, or (radians of orientation, units of length)."""
 
+KERNEL_OPTIONS = ("kernel_size", "radius", "distance")
+"""Options of kernels, which spectral methods do not have."""
 NEGLIGIBLE = 40.0
 """Taps of log-plus whose costs exceed the range of the signal by this many temperatures weigh less than rounding."""
 
@@ -198,9 +200,18 @@ class Solver(Derived, ABC):
 
         Args:
             time: length of the step, finite.
+
+        Raises:
+            TypeError: if ``time`` is a tensor, which would get no gradient.
         """
-        if isinstance(time, Tensor) and time.ndim:
-            raise ValueError(f"time: expected a number, got a tensor of shape {tuple(time.shape)}")
+        if isinstance(time, Tensor):
+            way = {
+                "convection": "scale the vector by it",
+                "convection_diffusion": "scale vector and metric",
+                "diffusion_shock": "scale both metrics",
+            }.get(self.term, "multiply the weights of the metric by time ** (-1 / (2 * alpha))")
+            got = f"a tensor of shape {tuple(time.shape)}"
+            raise TypeError(f"time: expected a number (for a gradient in it, {way}), got {got}")
         if not (isinstance(time, float) and 0.0 < time < math.inf):
             _checks.interval("time", time, 0.0, math.inf, open_low=self.term != "convection")
 

@@ -138,7 +138,8 @@ class NewtonStep(Tables):
             sign: +1 or -1.
         """
         rings, kernel = lists.as_rings(u.detach()), morphological_kernel(squared.detach(), alpha, time)
-        position, tap = winning_taps(rings, kernel.detach(), lists.taps, lists.start, lists.longest, sign)
+        kernel = lists.repeated(kernel.detach())
+        position, tap = winning_taps(rings, kernel, lists.taps, lists.start, lists.longest, sign)
         first, second = (x.flatten(3) for x in self.signal_jets(u))
         where = position.flatten(2)[:, :, None]
         first = sign * first.gather(3, where.expand(-1, -1, first.shape[2], -1))

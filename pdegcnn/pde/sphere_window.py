@@ -201,7 +201,7 @@ class Neighbours(Tables):
             u = u.unsqueeze(2)
         return u.unsqueeze(-1) if len(self.space.grid.shape) == 1 else u
 
-    def _repeated(self, kernel: Tensor) -> Tensor:
+    def repeated(self, kernel: Tensor) -> Tensor:
         """Return costs of all fibre samples, or of one that stands for all."""
         if kernel.shape[1] == 1:
             return kernel
@@ -209,12 +209,12 @@ class Neighbours(Tables):
 
     def forward(self, u: Tensor, kernel: Tensor, sign: int) -> Tensor:
         """Return the dilation (sign +1) or erosion (-1) of u with costs ``kernel [C,F,S]``, periodic in F."""
-        kernel = self._repeated(kernel)
+        kernel = self.repeated(kernel)
         return ring_morphology(self.as_rings(u), kernel, self.taps, self.start, self.longest, sign).view(u.shape)
 
     def soft(self, u: Tensor, kernel: Tensor, temperature: Tensor | float, sign: int) -> Tensor:
         """Do the same in the log-plus semifield, where a tap counts by the area of its point."""
         t = temperature.reshape(-1, 1, 1) if isinstance(temperature, Tensor) else temperature
-        costs = self._repeated(kernel) - t * self.get_buffer("measure")
+        costs = self.repeated(kernel) - t * self.get_buffer("measure")
         taps = RingTaps(self.taps, self.start, self.longest)
         return log_plus_mean(self.as_rings(u), costs, temperature, taps, sign).view(u.shape)

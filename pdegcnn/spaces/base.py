@@ -27,11 +27,20 @@ def sinc(angle: Tensor) -> Tensor:
     return torch.where(small, 1 - square / 6 + square**2 / 120, torch.sinc(torch.where(small, 1.0, angle) / math.pi))
 
 
+def check_coordinates(name: str, value: Tensor, size: int) -> Tensor:
+    """Return ``value`` if it is a floating tensor ``[..., size]``, else raise."""
+    _checks.tensor(name, value)
+    if value.ndim < 1 or value.shape[-1] != size:
+        raise ValueError(f"{name}: expected a tensor [..., {size}], got shape {tuple(value.shape)}")
+    return value
+
+
 class MotionOptions(TypedDict, total=False):
     """Arguments of a motion of signals; each space takes some of them.
 
     Attributes:
-        angle: angle in degrees, counter-clockwise, about the centre of images or the ``axis`` of volumes.
+        angle: angle in degrees, from +x towards +y, about the centre of images; on volumes about the ``axis``, by the
+            right-hand rule.
         axis: axis (x, y, z) of a rotation of volumes by ``angle``; z by default.
         shift: whole pixels (rows, columns) or voxels (slices, rows, columns), periodically.
         rotation: matrix ``[3,3]`` of a rotation of the sphere, or of an orthogonal map of volumes.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks, _fft
+from pdegcnn._dtypes import widen
 from pdegcnn._typing import Factory, Floats, fft, from_numpy
 from pdegcnn.spaces.base import HomogeneousSpace, MotionOptions
 
@@ -75,6 +76,25 @@ class GridSpace(HomogeneousSpace):
         Args:
             g: in the coordinates of the space.
         """
+
+    def half_angle_of_path(self, g: Tensor) -> Tensor:
+        """Return half-angle coordinates of the path to an element that turns by all of its angle, which may be any.
+
+        Kernels of diffusion also follow the path the other way round the circle. Without orientations this is
+        :meth:`half_angle`.
+
+        Args:
+            g: in the coordinates of the space.
+        """
+        return self.half_angle(g)
+
+    def log_of_path(self, g: Tensor) -> Tensor:
+        """Return logarithmic coordinates of the same path.
+
+        Args:
+            g: in the coordinates of the space.
+        """
+        return self.log(g)
 
     @abstractmethod
     def kernel_sizes(self, kernel_size: int | Sequence[int]) -> tuple[int, int, int]:
@@ -174,7 +194,7 @@ class PlanarSpace(GridSpace):
         return turn, x * sine + y * cosine, x * cosine - y * sine
 
     def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Move signals on the space or images ``[B,C,H,W]``; leave invariants ``[B,K]`` unchanged.
+        """Move signals on the space or images ``[B,C,H,W]``; leave invariants of rank two at most unchanged, ``[B,K]``.
 
         Multiples of 90 degrees are exact on square images. Other angles use cubic splines in the image and Fourier
         interpolation over orientations, without gradient.
@@ -184,8 +204,15 @@ class PlanarSpace(GridSpace):
             motion: ``angle=`` degrees about the image centre, or ``shift=(rows, columns)`` in pixels, periodically.
         """
         dense("signal", signal)
-        if signal.ndim > 4 + self.has_orientations:
-            raise ValueError(f"signal: expected {self.layout}, an image or [B,K], got shape {tuple(signal.shape)}")
+        if signal.ndim == 3 or signal.ndim > 4 + self.has_orientations:
+            raise ValueError(
+                f"signal: expected {self.layout}, images [B,C,H,W] or invariants [B,K], got shape {tuple(signal.shape)}"
+            )
+        if signal.ndim == 5 and signal.shape[2] != self.orientations:
+            raise ValueError(
+                f"signal: expected {self.orientations} orientations on axis 2 of {self.layout}, "
+                f"got shape {tuple(signal.shape)}"
+            )
         if "angle" in motion and len(motion) == 1:
             return self._rotate(signal, _checks.plain_number("angle", motion["angle"], -math.inf, math.inf))
         if "shift" in motion and len(motion) == 1:
@@ -234,12 +261,12 @@ def turn_orientations(u: Tensor, angle: float) -> Tensor:
     if abs(steps - round(steps)) < 1e-9:
         return u.roll(round(steps), dims=2)
     _checks.tensor("signal", u)
-    spectrum = _fft.apply(fft.rfft, u, dim=2)
-    n = torch.arange(spectrum.shape[2], device=u.device, dtype=u.dtype)
+    spectrum = _fft.apply(fft.rfft, widen(u), dim=2)  # there is no transform of halves on the CPU
+    n = torch.arange(spectrum.shape[2], device=u.device, dtype=widen(u).dtype)
     phase = torch.exp(-1j * angle * n)
     if count % 2 == 0:
         phase = torch.cat((phase[:-1], phase[-1:].real.to(phase.dtype)))
-    return _fft.apply(fft.irfft, spectrum * phase[:, None, None], n=count, dim=2)
+    return _fft.apply(fft.irfft, spectrum * phase[:, None, None], n=count, dim=2).to(u.dtype)
 
 
 def pixel_positions(size: Sequence[int]) -> Tensor:

@@ -148,7 +148,7 @@ class R3(Translations, GridSpace):
         return z, y[:, None], x[:, None]
 
     def transform(self, signal: Tensor, **motion: Unpack[MotionOptions]) -> Tensor:
-        """Move volumes ``[B,C,D,H,W]``; leave invariants ``[B,K]`` unchanged.
+        """Move volumes ``[B,C,D,H,W]``; leave invariants of rank two at most unchanged, ``[B,K]``.
 
         The 48 symmetries of the cube are exact if the axes that they exchange have the same spacing. Other matrices use
         cubic splines, without gradient.
@@ -160,6 +160,8 @@ class R3(Translations, GridSpace):
                 ``shift=(slices, rows, columns)`` in whole voxels, periodically.
         """
         dense("signal", signal)
+        if signal.ndim > 2 and signal.ndim != 5:
+            raise ValueError(f"signal: expected {self.layout} or invariants [B,K], got shape {tuple(signal.shape)}")
         if "shift" in motion and len(motion) == 1:
             steps = whole_steps(motion["shift"], ("slices", "rows", "columns"))
             return signal.roll(steps, dims=(-3, -2, -1)) if signal.ndim == 5 else signal

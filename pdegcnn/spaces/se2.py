@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pdegcnn import _checks
-from pdegcnn.spaces.base import sinc
+from pdegcnn.spaces.base import check_coordinates, sinc
 from pdegcnn.spaces.grid import PlanarSpace, normalise_sizes, rotation
 
 LAYOUT = "[B,C,Or,H,W]"
@@ -64,6 +64,8 @@ class SE2(PlanarSpace):
             g: ``[..., 3]``: x and y in pixels, angle in radians.
             h: elements; leading axes broadcast with those of ``g``.
         """
+        check_coordinates("g", g, 3)
+        check_coordinates("h", h, 3)
         position = g[..., :2] + rotation(g[..., 2], h[..., :2])
         return torch.cat((position, _wrap(g[..., 2] + h[..., 2])[..., None]), dim=-1)
 
@@ -73,6 +75,7 @@ class SE2(PlanarSpace):
         Args:
             g: ``[..., 3]``: x and y in pixels, angle in radians.
         """
+        check_coordinates("g", g, 3)
         return torch.cat((-rotation(-g[..., 2], g[..., :2]), _wrap(-g[..., 2])[..., None]), dim=-1)
 
     def exp(self, c: Tensor) -> Tensor:
@@ -84,7 +87,7 @@ class SE2(PlanarSpace):
         Returns:
             Elements ``[..., 3]``, the angle in (-pi, pi].
         """
-        half = c[..., 2] / 2
+        half = check_coordinates("c", c, 3)[..., 2] / 2
         chord = sinc(half)[..., None] * c[..., :2]
         return torch.cat((rotation(half, chord), _wrap(c[..., 2])[..., None]), dim=-1)
 
@@ -97,18 +100,35 @@ class SE2(PlanarSpace):
         Returns:
             Pixels forward, pixels sideways and radians, ``[..., 3]``.
         """
-        b = self.half_angle(g)
-        return torch.cat((b[..., :2] / sinc(b[..., 2] / 2)[..., None], b[..., 2:]), dim=-1)
+        return self.log_of_path(_within_a_turn(g))
 
     def half_angle(self, g: Tensor) -> Tensor:
         r"""Return the half-angle coordinates :math:`(R(-\theta/2)\,(x, y), \theta)`.
 
-        Source: Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs*, 2023.
+        The angle is in (-pi, pi]. Source: Bellaard et al., *Analysis of (sub-)Riemannian PDE-G-CNNs*, 2023.
 
         Args:
             g: ``[..., 3]``: x and y in pixels, angle in radians.
         """
+        return self.half_angle_of_path(_within_a_turn(g))
+
+    def half_angle_of_path(self, g: Tensor) -> Tensor:
+        """Return half-angle coordinates of the arc that turns by all of the angle, which may lie outside (-pi, pi].
+
+        Args:
+            g: ``[..., 3]``: x and y in pixels, angle in radians.
+        """
+        check_coordinates("g", g, 3)
         return torch.cat((rotation(-g[..., 2] / 2, g[..., :2]), g[..., 2:]), dim=-1)
+
+    def log_of_path(self, g: Tensor) -> Tensor:
+        """Return logarithmic coordinates of the same arc.
+
+        Args:
+            g: ``[..., 3]``: x and y in pixels, angle in radians.
+        """
+        b = self.half_angle_of_path(g)
+        return torch.cat((b[..., :2] / sinc(b[..., 2] / 2)[..., None], b[..., 2:]), dim=-1)
 
     @property
     def angles(self) -> Tensor:
@@ -191,6 +211,13 @@ class SE2(PlanarSpace):
         position = rotation(-angles[:, :, None, None], -image)
         turn = -turn[:, None, None, None].expand(*position.shape[:-1], 1)
         return torch.cat((position, turn), dim=-1)
+
+
+def _within_a_turn(g: Tensor) -> Tensor:
+    """Return elements with their angles in (-pi, pi]; those that are there keep every bit."""
+    angle = check_coordinates("g", g, 3)[..., 2:]
+    inside = (angle > -math.pi) & (angle <= math.pi)
+    return torch.cat((g[..., :2], torch.where(inside, angle, _wrap(angle))), dim=-1)
 
 
 def _wrap(angle: Tensor) -> Tensor:

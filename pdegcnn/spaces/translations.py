@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pdegcnn.spaces.base import check_coordinates
+
 
 class Translations:
     """Elements are vectors, composed by adding them; every approximation of the distance is exact."""
@@ -19,20 +21,20 @@ class Translations:
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """Return the sum."""
-        return g + h
+        return check_coordinates("g", g, self.dim) + check_coordinates("h", h, self.dim)
 
     def inverse(self, g: Tensor) -> Tensor:
         """Return the negative."""
-        return -g
+        return -check_coordinates("g", g, self.dim)
 
     def exp(self, c: Tensor) -> Tensor:
         """Return the vector itself."""
-        return c
+        return check_coordinates("c", c, self.dim)
 
     def log(self, g: Tensor) -> Tensor:
         """Return the element itself."""
-        return g
+        return check_coordinates("g", g, self.dim)
 
     def half_angle(self, g: Tensor) -> Tensor:
         """Return the element itself."""
-        return g
+        return check_coordinates("g", g, self.dim)

@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from pdegcnn import gauge
 from pdegcnn._typing import Numbers
-from pdegcnn.spaces import R3, GridSpace, Mesh, PlanarSpace, RotationSpace, Space, by_family
+from pdegcnn.spaces import R3, SE2, GridSpace, Mesh, PlanarSpace, RotationSpace, Space, by_family
 from pdegcnn.spaces.base import MotionOptions
 from pdegcnn.spaces.mesh_operators import turn_fibre
 
@@ -137,7 +138,12 @@ class GridMotion(Motion):
         if self.folded and u.ndim == 4 and u.shape[1] % self.folded == 0:
             whole = u.unflatten(1, (-1, self.folded))
             return self.spaces[0].transform(whole, **self._options(whole)).flatten(1, 2)
-        return self.spaces[0].transform(u, **self._options(u))
+        space = self.spaces[0]
+        if u.ndim == 3:  # flattened within a network
+            return u
+        if u.ndim == 5 and isinstance(space, SE2):  # a layer at fault may drop some orientations
+            space = replace(space, orientations=u.shape[2])
+        return space.transform(u, **self._options(u))
 
     def weight(self, u: Tensor) -> Tensor:
         """Return one where the motion keeps the image."""
@@ -152,8 +158,8 @@ class VolumeMotion(Motion):
         self.exact = spaces[0].comparison_weights(like, **options).ndim == 0
 
     def tensor(self, u: Tensor) -> Tensor:
-        """Return the volume, moved."""
-        return self.spaces[0].transform(u, **self.options)
+        """Return the volume, moved; anything else unchanged."""
+        return u if u.ndim != 5 else self.spaces[0].transform(u, **self.options)
 
     def weight(self, u: Tensor) -> Tensor:
         """Return one where the motion keeps the volume."""

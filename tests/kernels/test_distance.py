@@ -137,7 +137,7 @@ def test_distances_for_diagonal_metrics_only_say_so(name: str) -> None:
 
 def test_a_plain_function_may_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the tutorial does: dilation, sampled diffusion and layers read the distance of the elements."""
-    monkeypatch.setitem(DISTANCES, "own", lambda space, metric, g: metric.squared_norm(space.half_angle(g)))
+    monkeypatch.setitem(DISTANCES, "own", lambda space, metric, g: metric.squared_norm(space.half_angle_of_path(g)))
     u, w = torch.randn(1, 2, 8, 7, 7, dtype=torch.float64), torch.tensor([1.0, 1.6, 0.8], dtype=torch.float64)
     for run in (pg.functional.dilation, pg.functional.diffusion):
         own, listed = (run(u, SPACE, w, distance=name) for name in ("own", "half_angle"))

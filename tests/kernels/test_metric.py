@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdegcnn.kernels.metric import METRICS, SPD, Diagonal, cell_of
+import pdegcnn as pg
+from pdegcnn.kernels.metric import METRICS, SPD, Axisymmetric, Diagonal, Finsler, Randers, as_metric, cell_of
 
 FORMS = [(form, dim) for form, kind in METRICS.items() for dim in kind.dims]
 
@@ -78,3 +79,77 @@ def test_cells_of_extreme_metrics_have_a_size() -> None:
         for size in cell_of(Diagonal(torch.full((1, 3), weight))):
             assert size.isfinite().all()
             assert (size > 0).all()
+
+
+EYE = torch.eye(2, dtype=torch.float64)[None]
+BENT = torch.tensor([[[1.0, 0.5], [0.0, 1.0]]], dtype=torch.float64)
+WRONG_OBJECTS = {
+    "negative": (lambda w: Diagonal(w * torch.tensor([-1.0, 1.0])), "expected positive weights"),
+    "zero": (lambda w: Diagonal(w * torch.tensor([0.0, 1.0])), "expected positive weights"),
+    "NaN": (lambda w: Diagonal(w * torch.nan), "expected finite values"),
+    "too few weights": (lambda w: Diagonal(w[:, :1]), r"expected weights \[C,2\] in 'diagonal', got shape \(1, 1\)"),
+    "too many weights": (lambda w: Diagonal(w.repeat(1, 2)), r"expected weights \[C,2\]"),
+    "no channels": (lambda w: Diagonal(w[0]), r"expected weights \[C,2\] in 'diagonal', got shape \(2,\)"),
+    "other channels": (lambda w: Diagonal(w.repeat(3, 1)), "one for each of 2 channels, got 3"),
+    "not definite": (lambda w: SPD(-EYE), "expected positive definite matrices"),
+    "asymmetric": (lambda w: SPD(BENT), "expected symmetric matrices"),
+    "infinite": (lambda w: SPD(EYE * torch.inf), "expected finite values"),
+    "another dimension": (lambda w: SPD(torch.eye(3).double()[None]), r"expected matrix \[C,2,2\]"),
+    "vectors": (lambda w: SPD(w), r"expected matrix \[C,2,2\] in 'spd', got shape \(1, 2\)"),
+    "in the plane": (lambda w: Axisymmetric(w), "which exists in dimension 3 only"),
+    "even": (lambda w: Finsler(w.repeat(1, 2)), r"expected coefficients \[C,2m\+1\]"),
+    "NaN in a coefficient": (lambda w: Finsler(torch.full((1, 5), torch.nan).double()), "expected finite values"),
+    "long drift": (lambda w: Randers(EYE, w), r"expected a drift b with b\^T G\^-1 b < 1, got 2"),
+    "drift of three": (lambda w: Randers(EYE, w[:, [0, 0, 0]]), r"expected drift \[C,2\]"),
+    "Randers not definite": (lambda w: Randers(-EYE, 0.1 * w), "expected positive definite matrices"),
+}
+
+
+@pytest.mark.parametrize("which", WRONG_OBJECTS)
+def test_a_wrong_object_is_refused_as_wrong_values_are(which: str) -> None:
+    make, text = WRONG_OBJECTS[which]
+    metric = make(torch.ones(1, 2, dtype=torch.float64))
+    with pytest.raises(ValueError, match=f"^name: .*{text}"):
+        as_metric(metric, 2, 2, "name")
+    u = torch.rand(1, 2, 4, 4, dtype=torch.float64)
+    functions = [pg.functional.dilation, pg.functional.erosion]
+    if isinstance(metric, (Diagonal, SPD)):
+        functions += [pg.functional.diffusion, pg.functional.gradient_norm, pg.functional.laplacian]
+    for function in functions:
+        with pytest.raises(ValueError, match=f"^metric: .*{text}"):
+            function(u, pg.R2(), metric)
+
+
+def test_a_wrong_object_on_a_group_is_refused() -> None:
+    space = pg.SO3(pg.sphere.SphereGrid.gauss_legendre(3), 4)
+    u = torch.rand(1, 1, 4, 3, 6)
+    unequal = Axisymmetric(torch.tensor([[1.0, 5.0, 3.0]]))
+    for term, options in ((pg.functional.dilation, {"distance": "exact"}), (pg.functional.diffusion, {})):
+        with pytest.raises(ValueError, match="^metric: expected two equal weights first in 'axisymmetric'"):
+            term(u, space, unequal, **options)
+        with pytest.raises(ValueError, match=r"^metric: expected weights \[C,3\]"):
+            term(u, space, Diagonal(torch.ones(1, 1)))
+    with pytest.raises(ValueError, match="^metric: expected a 'diagonal' or 'spd' metric, got 'randers'"):
+        pg.functional.dilation(u, space, Randers(EYE.float(), torch.zeros(1, 2)))
+
+
+@pytest.mark.parametrize("form, dim", FORMS)
+def test_an_object_from_parameters_is_returned_unchanged(form: str, dim: int) -> None:
+    for channels in (1, 3):
+        metric = METRICS[form].from_raw(torch.randn(channels, *METRICS[form].raw_shape(dim)))
+        assert as_metric(metric, dim, 3) is metric
+        meta = type(metric)(**{name: value.to("meta") for name, value in vars(metric).items()})
+        assert as_metric(meta, dim, 3) is meta
+
+
+def test_layers_do_not_check_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their metrics are valid for all parameters, and to read values waits for the device."""
+    space, u = pg.SE2(4), torch.rand(1, 2, 4, 5, 5)
+    layers = [
+        pg.nn.PDELayer(space, 2, 2, ("convection", "diffusion", "dilation", "diffusion_shock")),
+        pg.nn.Project(space, "dilated"),
+    ]
+    for name in ("_check_weights", "_check_matrices", "_check_finite"):
+        monkeypatch.setattr(f"pdegcnn.kernels.metric.{name}", None)
+    for layer in layers:
+        layer(u)

@@ -65,8 +65,9 @@ def test_batch_norm_is_that_of_torch_where_points_are_equal() -> None:
 
 
 def test_gradients_of_batch_norm() -> None:
-    norm = pg.nn.BatchNorm(2, SO3).double()
-    u = torch.randn(2, 2, SO3.orientations, *SO3.grid.shape, dtype=torch.float64)[:, :, :3].requires_grad_()
+    space = pg.SO3(SO3.grid, orientations=3)
+    norm = pg.nn.BatchNorm(2, space).double()
+    u = torch.randn(2, 2, space.orientations, *space.grid.shape, dtype=torch.float64, requires_grad=True)
     nn.init.normal_(norm.weight)
 
     def by_definition(u: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

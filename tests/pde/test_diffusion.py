@@ -125,14 +125,15 @@ def test_auto_size_keeps_the_mass_of_a_gaussian() -> None:
 def test_gradients_in_signal_metric_and_power(space: GridSpace, method: str) -> None:
     u = signal(space, (3, 4) if space.is_periodic else (2, 2)).requires_grad_()
     alpha = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    size = None if method == "spectral" else 3
 
     def run(u: torch.Tensor, metric: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-        return diffusion(u, space, metric, alpha=alpha, kernel_size=3, method=method)
+        return diffusion(u, space, metric, alpha=alpha, kernel_size=size, method=method)
 
     assert torch.autograd.gradcheck(run, (u, weights(space).requires_grad_(), alpha))
 
     def full(u: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
-        return diffusion(u, space, raw @ raw.mT, alpha=1.0, kernel_size=3, method=method)
+        return diffusion(u, space, raw @ raw.mT, alpha=1.0, kernel_size=size, method=method)
 
     assert torch.autograd.gradcheck(full, (u, torch.linalg.cholesky(spd(space)).requires_grad_()))
 

@@ -9,10 +9,10 @@ import torch
 
 import pdegcnn as pg
 from pdegcnn.functional import dilation, erosion
-from pdegcnn.kernels import morphological_kernel
+from pdegcnn.kernels import METRICS, morphological_kernel
 from pdegcnn.kernels.morphological import kernel_slopes
 
-from ..helpers import spherical
+from ..helpers import SPHERE_CASES, spherical
 from .test_spherical import rotations
 
 
@@ -96,3 +96,28 @@ def test_layer_uses_it_and_turns_about_the_pole_stay_exact() -> None:
     layer(x).sum().backward()
     turn = space.to_matrix(space.exp(torch.tensor([0.0, 0.0, math.pi / 4], dtype=torch.float64)))
     assert pg.testing.equivariance_error(layer, x, space, rotation=turn) < 1e-12
+
+
+@pytest.mark.parametrize("form", ("diagonal", "spd", "axisymmetric"))
+@pytest.mark.parametrize("space", [*SPHERE_CASES, pg.SO3(pg.sphere.SphereGrid.gauss_legendre(4), 4)], ids=str)
+def test_plain_torch_takes_the_same_step(space: pg.S2 | pg.SO3, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Diagonal metrics repeat after half a turn of an even fibre, so they come with half of the rows."""
+    if space.metric_dim not in METRICS[form].dims:
+        return
+    raw = torch.randn(2, *METRICS[form].raw_shape(space.metric_dim), dtype=torch.float64)
+    x, metric = spherical(space), METRICS[form].from_raw(raw)
+    found: list[torch.Tensor] = []
+    for backend in ("", "torch"):
+        monkeypatch.setenv("PDEGCNN_BACKEND", backend)
+        found.append(dilation(x, space, metric, alpha=0.8, kernel_size=3, subgrid="newton"))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("space", SPHERE_CASES, ids=str)
+def test_an_empty_batch_takes_the_step(space: pg.S2 | pg.SO3) -> None:
+    x = spherical(space)[:0].requires_grad_()
+    w = torch.ones(space.metric_dim, dtype=torch.float64, requires_grad=True)
+    out = dilation(x, space, w, alpha=0.8, kernel_size=3, subgrid="newton")
+    assert out.shape == x.shape
+    grads = torch.autograd.grad(out.sum(), (x, w))
+    assert not any(bool(grad.any()) for grad in grads)

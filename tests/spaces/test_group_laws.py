@@ -128,3 +128,46 @@ def test_without_exact_motions_all_rotations_move_the_same_band_limited_part(spa
     torch.testing.assert_close(
         space.transform(u, rotation=turn, exact=False), space.transform(smooth, rotation=turn), atol=1e-12, rtol=0
     )
+
+
+@given(data=st.data(), turns=st.integers(-2, 2))
+def test_whole_turns_are_not_seen(data: st.DataObject, turns: int) -> None:
+    """Coordinates are those of the element; of the path that turns by all of the angle there are others."""
+    space, g = pg.SE2(), data.draw(elements(pg.SE2()))
+    further = g + torch.tensor([0.0, 0.0, 2 * math.pi * turns], dtype=torch.float64)
+    for coordinates in (space.log, space.half_angle):
+        found = coordinates(further)
+        assert -math.pi < found[2] <= math.pi
+        near_the_edge = math.pi - abs(float(g[2])) < 1e-9
+        if not near_the_edge:
+            torch.testing.assert_close(found, coordinates(g), atol=1e-9, rtol=1e-9)
+    close(space, space.exp(space.log(further)), g)
+    assert space.log_of_path(further)[2] == space.half_angle_of_path(further)[2] == further[2]
+
+
+def test_angles_within_a_turn_keep_every_bit() -> None:
+    space, angle = pg.SE2(), torch.tensor([1e-17, -3.0, math.pi, 0.1], dtype=torch.float64)
+    g = torch.stack((angle, angle, angle), -1)
+    assert torch.equal(space.half_angle(g)[:, 2], angle)
+    assert torch.equal(space.half_angle(g), space.half_angle_of_path(g))
+    assert torch.equal(space.log(g), space.log_of_path(g))
+
+
+@pytest.mark.parametrize("space", GROUPS, ids=str)
+def test_group_operations_check_the_last_axis(space: HomogeneousSpace) -> None:
+    e = space.identity()
+    for wrong in (e[:-1], torch.cat((e, e[:1])), e[0]):
+        calls = [
+            ("g", lambda wrong=wrong: space.compose(wrong, e)),
+            ("h", lambda wrong=wrong: space.compose(e, wrong)),
+            ("g", lambda wrong=wrong: space.inverse(wrong)),
+            ("g", lambda wrong=wrong: space.log(wrong)),
+            ("g", lambda wrong=wrong: space.half_angle(wrong)),  # pyright: ignore[reportAttributeAccessIssue] - of all groups
+        ]
+        for name, call in calls:
+            with pytest.raises(ValueError, match=rf"^{name}: expected .*\[\.\.\., {len(e)}\], got shape"):
+                call()
+    with pytest.raises(ValueError, match=rf"^c: expected .*\[\.\.\., {space.dim}\], got shape"):
+        space.exp(torch.zeros(space.dim + 1, dtype=torch.float64))
+    with pytest.raises(TypeError, match="^g: expected a floating-point tensor"):
+        space.inverse(e.long())

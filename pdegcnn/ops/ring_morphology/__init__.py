@@ -109,7 +109,12 @@ def winning_taps(
     Returns:
         Flat positions in ``[F*G*n]`` and tap numbers in ``[S]``, int64 ``[B,C,F,G,n]``; an output without taps gets the
         first tap of its list.
+
+    Raises:
+        ValueError: if a shape or the backend does not fit.
+        TypeError: if ``u`` or ``kernel`` is not a floating-point tensor, or their dtypes differ.
     """
+    check_arguments(u, kernel, taps, start)
     chosen = _backend.choose("ring_morphology", u, backend)
     winner = _transforms.at_values(_op.ring_morphology, u, kernel, taps, start, longest, sign, True, chosen)[1]
     position, entry, _ = sources(winner, taps, start, 1)
