@@ -20,7 +20,7 @@ from pdegcnn.spaces.grid import rotation
 
 def _rotated_grid(space: PlanarSpace, size: int) -> Tensor:
     """Return the pixel positions seen from each orientation's frame, ``[Or,K,K,2]``, float64."""
-    image = space.offsets((1, size, size), torch.empty(()))[1]
+    image = space.offsets((1, size, size), torch.empty((), device="cpu"))[1]
     return rotation(-space.angles[:, None, None], image)
 
 
@@ -36,7 +36,7 @@ def bspline(space: PlanarSpace, size: int) -> Tensor:
     Source: Bekkers, *B-spline CNNs on Lie groups* (ICLR 2020).
     """
     grid = _rotated_grid(space, size)
-    nodes = space.offsets((1, size, size), torch.empty(()))[1].reshape(-1, 2)
+    nodes = space.offsets((1, size, size), torch.empty((), device="cpu"))[1].reshape(-1, 2)
     nodes = nodes[linalg.vector_norm(nodes, dim=-1) <= size / 2]
     spline = _quadratic_spline(grid[:, None] - nodes[:, None, None]).prod(-1)
     return spline * _taper(linalg.vector_norm(grid, dim=-1), size)[:, None]

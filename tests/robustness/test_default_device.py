@@ -49,6 +49,17 @@ def test_models_do_not_follow_the_default_device(name: str) -> None:
     on_both(FUNCTIONS[name])
 
 
+@pytest.mark.parametrize("filters", ["bspline", "steerable", "smooth", "cake"])
+def test_filters_do_not_follow_the_default_device(filters: str) -> None:
+    def lifted() -> torch.Tensor:
+        lift = pg.nn.Lift(pg.SE2(8), 1, 2, 5, filters=filters, device="cpu")
+        for weight in lift.parameters():
+            torch.nn.init.constant_(weight, 0.5)
+        return lift(IMAGES)
+
+    on_both(lifted)
+
+
 @pytest.mark.parametrize("options", [{"kernel_size": "auto"}, {}, {"kernel_size": "auto", "oversample": 3}], ids=str)
 @pytest.mark.parametrize("term", (dilation, erosion, diffusion))
 @pytest.mark.parametrize("space", GRID_CASES, ids=str)
