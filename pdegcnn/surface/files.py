@@ -109,7 +109,7 @@ def _pyvista_arrays(data: Any) -> tuple[Floats, Ints, int]:
     """Return the points of a data set and perhaps more, triangles of its surface, and the number of the points.
 
     Cells that are not triangles or polygons (lines, points) are left out. A surface keeps only the points that it uses,
-    in an order of its own, and may repeat them: the numbers of the data set are carried along as values.
+    in another order, and may repeat them: the numbers of the data set are carried along as values.
     """
     points = np.array(data.points, dtype=np.float64).reshape(-1, 3)
     if hasattr(data, "is_all_triangles"):
