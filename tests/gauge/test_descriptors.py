@@ -124,6 +124,27 @@ def test_signatures_of_alike_points_are_alike_and_their_mean_is_one() -> None:
         gauge.heat_kernel_signature(mesh, "x")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool, torch.complex64, "float32"])
+def test_features_of_other_types_than_floats_are_refused(dtype: torch.dtype) -> None:
+    """Whole numbers would cut a curvature to zero."""
+    for call in (gauge.gaussian_curvature, gauge.mean_curvature, gauge.heat_kernel_signature):
+        with pytest.raises(TypeError, match="dtype: expected a floating-point dtype or None, got"):
+            call(bumpy_sphere(0), dtype=dtype)
+        assert call(bumpy_sphere(0), dtype=torch.float16).dtype == torch.float16
+
+
+def test_times_may_be_numbers_of_any_library() -> None:
+    mesh, heat = bumpy_sphere(1), gauge.heat_kernel_signature
+    for count in (np.int64(3), torch.tensor(3)):
+        assert torch.equal(heat(mesh, count), heat(mesh, 3))
+    pair = [0.5, 2.0]
+    for times in (np.array(pair), torch.tensor(pair), tuple(pair), [np.float32(0.5), torch.tensor(2.0)]):
+        assert torch.equal(heat(mesh, times), heat(mesh, pair))
+    for wrong in (np.float64(2.5), True, [], np.zeros((2, 2)), np.array([]), None):
+        with pytest.raises(TypeError, match="times: expected a positive int or a sequence of positive numbers, got"):
+            heat(mesh, wrong)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_tangent_vectors_come_back(dtype: torch.dtype) -> None:
     mesh = bumpy_sphere(1).with_gauge(torch.rand(42))
