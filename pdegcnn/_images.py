@@ -36,7 +36,8 @@ def read_picture(path: Path) -> np.ndarray:
     """Read the colours of a photograph as uint8 (H,W,3), upright.
 
     A palette gives its colours. What is transparent lies on black. Grey values of 16 bits, also those kept in 32, are
-    scaled from 0..65535, those of 12 bits from 0..4095, floats from [0,1]. Where the file says that zero is white, it is.
+    scaled from 0..65535, those of 12 bits from 0..4095, floats from [0,1].
+    Where the file says that zero is white, it is.
 
     Raises:
         ImportError: if Pillow is not installed.
@@ -73,7 +74,7 @@ def opened(path: Path) -> Iterator[tuple[Any, str, int]]:
     Raises:
         ImportError: if Pillow is not installed.
         FileNotFoundError: if the file does not exist.
-        ValueError: if it cannot be read, is no image or is damaged, or is a TIFF that Pillow reads wrongly.
+        ValueError: if it cannot be read, is damaged or not an image, or is a TIFF that Pillow reads wrongly.
     """
     try:
         pillow, operations = importlib.import_module("PIL.Image"), importlib.import_module("PIL.ImageOps")
@@ -88,7 +89,7 @@ def opened(path: Path) -> Iterator[tuple[Any, str, int]]:
         with open(path, "rb") as file, pillow.open(file) as image:
             tags = dict(getattr(image, "tag_v2", {}))
             if _deep_planes(tags):
-                text = "expected the colours of each pixel together, or compressed planes, got planes of 16 bits or more"
+                text = "expected the colours of each pixel together, or compressed planes, got planes of over 8 bits"
                 raise _Refused(f"{path}: {text} without compression")
             image.info[ZERO_IS_WHITE] = tags.get(262) == 0
             stored = image.tile[0][3] if image.tile else ""  # known until the pixels are loaded

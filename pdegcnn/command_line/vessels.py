@@ -91,8 +91,8 @@ def _say(text: str) -> None:
 def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Find the photographs that are meant, each once, and what is wrong with the places.
 
-    Of a folder, files with the suffix of an image count, except hidden ones and those named as pictures of others there.
-    Pictures that this command has written are no photographs.
+    Of a folder, files with the suffix of an image count, except hidden ones and those named as pictures of others.
+    Pictures that this command has written do not count.
     """
     from pdegcnn._images import listed
 
@@ -167,6 +167,7 @@ def load(chosen: argparse.Namespace) -> tuple[nn.Module, str]:
         raise SystemExit(f"{error}") from error
     except (ValueError, TypeError, OSError, RuntimeError, AssertionError) as error:
         chosen.parser.error(f"{name}: {error}")
+        raise  # not reached: the parser ends the program
 
 
 def segment_one(model: nn.Module, job: Job, chosen: argparse.Namespace, about: str, inputs: set[Path], bar: Bar) -> str:

@@ -49,7 +49,7 @@ def to_json(name: str, value: Any) -> Any:
         if GRIDS[value.name](rings, ring) == value:
             return {TAG: "grid", "name": value.name, "rings": rings, "ring": ring}
     raise TypeError(
-        f"{name}: expected numbers, words, dtypes, spaces of images, volumes and spherical grids of rings, got {value!r:.200}"
+        f"{name}: expected numbers, words, dtypes, spaces of images and volumes, and grids of rings, got {value!r:.200}"
     )
 
 

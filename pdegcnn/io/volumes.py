@@ -97,8 +97,8 @@ def write_volume(
 ) -> Path:
     """Write a volume to a NIfTI file. Needs ``nibabel``.
 
-    :func:`read_volume` returns the same numbers, affine, spacing and units, up to float32, the precision of affines in such
-    files. An interrupted call leaves no partial file.
+    :func:`read_volume` returns the same numbers, affine, spacing and units, up to float32, the precision of affines in
+    such files. An interrupted call leaves no partial file.
 
     Args:
         path: the file, ``.nii`` or ``.nii.gz``, in an existing folder.

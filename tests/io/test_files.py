@@ -48,7 +48,9 @@ def test_spaces_grids_and_dtypes_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "space", [pg.R2(), pg.R3((2.0, 0.5, 1 / 3)), pg.SE2(4), pg.S2(GRID), pg.SO3(GRID, 4)], ids=lambda s: type(s).__name__
+    "space",
+    [pg.R2(), pg.R3((2.0, 0.5, 1 / 3)), pg.SE2(4), pg.S2(GRID), pg.SO3(GRID, 4)],
+    ids=lambda s: type(s).__name__,
 )
 def test_networks_on_every_space_that_has_a_recipe_come_back(space: pg.spaces.Space, tmp_path: Path) -> None:
     model = pg.models.unet(space, in_channels=1, out_channels=2, channels=(2, 3))
