@@ -7,18 +7,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+LONGEST = 200
+"""Bytes of a suffix that leave room for the rest of a file's name."""
+
 
 def write_file(path: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write a file beside ``path``, then put it in its place; a failure leaves what was there.
 
-    ``fill`` gets a path that ends as ``path`` does; the file has the usual permissions.
+    ``fill`` gets a short name with the suffix of ``path``; the file has the usual permissions.
 
     Raises:
         FileNotFoundError: if the folder of ``path`` does not exist.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=path.suffix, dir=path.parent)
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= LONGEST else ""
+    handle, name = tempfile.mkstemp(prefix=".new-", suffix=suffix, dir=path.parent)
     os.close(handle)
     fresh = Path(name)
     try:

@@ -55,16 +55,16 @@ def run(chosen: argparse.Namespace) -> int:
         value = getattr(chosen, name)
         if value is not None and not low <= value <= high:
             chosen.parser.error(f"--{name}: expected a number from {low:g} to {high:g}, got {value:g}")
-    try:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        chosen.parser.error(f"--out: expected a folder that can be written, got {chosen.out} ({error.strerror})")
     paths, problems = find(chosen.photographs)
     for problem in problems:
         _say(problem)
     if not paths:
         return 1
     model, about = load(chosen)
+    try:
+        chosen.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        chosen.parser.error(f"--out: expected a folder that can be written, got {chosen.out} ({error.strerror})")
     jobs = named(paths)
     inputs = {path.resolve() for path in paths}
     failed = 0
@@ -91,26 +91,31 @@ def _say(text: str) -> None:
 def find(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Find the photographs that are meant, each once, and what is wrong with the places.
 
-    Of a folder, files with the suffix of an image count, except hidden ones and pictures that this command has written
-    there.
+    Of a folder, files with the suffix of an image count, except hidden ones and those named as pictures of others.
+    Pictures that this command has written do not count.
     """
     from pdegcnn._images import listed
 
     paths: list[Path] = []
     problems: list[str] = []
     for place in places:
-        if place.is_dir():
-            inside = listed(place, SUFFIXES)
-            stems = {p.stem for p in inside} | {p.name for p in inside}
-            ours = {p for p in inside for k in KINDS if p.stem.endswith(f"_{k}") and p.stem[: -len(k) - 1] in stems}
-            inside = [p for p in inside if p not in ours]
-            if not inside:
-                problems.append(f"{place}: expected photographs ({', '.join(SUFFIXES)}), but the folder has none")
-            paths += inside
-        elif place.is_file():
-            paths.append(place)
-        else:
-            problems.append(f"{place}: expected a photograph or a folder of them, but it is not there")
+        try:
+            if place.is_dir():
+                inside = listed(place, SUFFIXES)
+                stems = {p.stem for p in inside} | {p.name for p in inside}
+                named_so = {p for p in inside for k in KINDS if p.stem.removesuffix(f"_{k}") in stems - {p.stem}}
+                inside = [p for p in inside if p not in named_so and _source(p) is None]
+                if not inside:
+                    problems.append(f"{place}: expected photographs ({', '.join(SUFFIXES)}), but the folder has none")
+                paths += inside
+            elif not place.is_file():
+                problems.append(f"{place}: expected a photograph or a folder of them, but it is not there")
+            elif _source(place) is not None:
+                problems.append(f"{place}: expected a photograph, got a picture that this command has written")
+            else:
+                paths.append(place)
+        except OSError as error:
+            problems.append(f"{place}: expected a photograph or a folder that can be read ({error.strerror or error})")
     once = {path.resolve(): path for path in reversed(paths)}
     return [path for path in dict.fromkeys(paths) if once[path.resolve()] is path], problems
 
@@ -136,15 +141,17 @@ def named(paths: Sequence[Path]) -> list[Job]:
 
 
 def load(chosen: argparse.Namespace) -> tuple[nn.Module, str]:
-    """Load the network onto its device and return it with its description; end the program on failure."""
+    """Load the network onto its device and return it with its description; end the program where that fails."""
     import torch
     from torch.nn import Sequential, Sigmoid
 
     from pdegcnn import models
 
+    name = "--device"
     try:
         device = torch.device(chosen.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(1, device=device)
+        name = "--weights"
         if chosen.weights is None:
             return models.vessel_segmentation(pretrained="drive", device=device), "drive"
         from pdegcnn.io import load as load_file
@@ -159,8 +166,8 @@ def load(chosen: argparse.Namespace) -> tuple[nn.Module, str]:
     except ImportError as error:
         raise SystemExit(f"{error}") from error
     except (ValueError, TypeError, OSError, RuntimeError, AssertionError) as error:
-        name = "--device" if chosen.weights is None else "--weights"
-        raise SystemExit(f"{name}: {error}") from error
+        chosen.parser.error(f"{name}: {error}")
+        raise  # not reached: the parser ends the program
 
 
 def segment_one(model: nn.Module, job: Job, chosen: argparse.Namespace, about: str, inputs: set[Path], bar: Bar) -> str:
@@ -219,12 +226,14 @@ def write_picture(path: Path, values: Tensor, source: str) -> None:
 
 def _source(path: Path) -> str | None:
     """Return what a written picture is of; None for other files."""
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError:  # reading the photographs will say so
+        return None
     try:
         with Image.open(path) as picture:
-            return getattr(picture, "text", {}).get(KEY)
-    except (OSError, ValueError):
+            return picture.info.get(KEY)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
 

@@ -163,9 +163,29 @@ def _rewritten(
     """Return the model as a program without this library's operators."""
     with eval_mode(model), torch.no_grad():
         model(*inputs)  # compute lazy tables with real values first
-        module = _bare(_trace(model, inputs, shapes))
+        module = _with_own_values(_bare(_trace(model, inputs, shapes)))
         rewritten = Rewritten(fold(module) if frozen else module, interpreter)
         return _trace(rewritten, inputs, None if shapes is None else (shapes,))
+
+
+def _with_own_values(module: fx.GraphModule) -> fx.GraphModule:
+    """Copy parameters and buffers, which a trace shares with the model: training the one must not change the other."""
+    copies: dict[Tensor, Tensor] = {}  # what the model uses twice stays one
+    for part in module.modules():
+        for name, value in part._parameters.items():
+            if value is not None:
+                copies[value] = copies[value] if value in copies else _copy(value)
+                part._parameters[name] = copies[value]  # pyright: ignore[reportArgumentType]
+        for name, value in part._buffers.items():
+            if value is not None and name not in part._non_persistent_buffers_set:
+                copies[value] = copies[value] if value in copies else _copy(value)
+                part._buffers[name] = copies[value]
+    return module
+
+
+def _copy(value: Tensor) -> Tensor:
+    copy = value.detach().clone()
+    return nn.Parameter(copy, value.requires_grad) if isinstance(value, nn.Parameter) else copy
 
 
 def _trace(model: nn.Module, inputs: tuple[Any, ...], shapes: Any) -> ExportedProgram:

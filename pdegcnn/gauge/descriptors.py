@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,12 +38,12 @@ def gaussian_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None
     Args:
         mesh: the surface.
         device: of the result.
-        dtype: of the result; None: torch's default.
+        dtype: of the result, floating; None: torch's default.
 
     Raises:
-        TypeError: if ``mesh`` is not a mesh.
+        TypeError: if ``mesh`` is not a mesh, or ``dtype`` not floating.
     """
-    t = check_mesh(mesh).surface.triangulation
+    dtype, t = _floating(dtype), check_mesh(mesh).surface.triangulation
     around = torch.zeros(mesh.vertex_count, dtype=torch.float64, device="cpu")
     around.index_add_(0, from_numpy(t.tail), from_numpy(t.corners.ravel()))
     curvature = (2 * math.pi - around) / mesh.areas.cpu()
@@ -58,12 +59,13 @@ def mean_curvature(mesh: Mesh, *, device: Device = None, dtype: DType = None) ->
     Args:
         mesh: a surface in space.
         device: of the result.
-        dtype: of the result; None: torch's default.
+        dtype: of the result, floating; None: torch's default.
 
     Raises:
-        TypeError: if ``mesh`` is not a mesh.
+        TypeError: if ``mesh`` is not a mesh, or ``dtype`` not floating.
         ValueError: if the mesh is given by its edge lengths, without positions.
     """
+    dtype = _floating(dtype)
     matrix, areas = check_mesh(mesh).laplacian(0, torch.empty(0, dtype=torch.float64, device="cpu"))
     positions = mesh.vertices.cpu() / _units(mesh)
     rows = torch.repeat_interleave(torch.arange(mesh.vertex_count, device="cpu"), matrix.start.diff())
@@ -94,15 +96,16 @@ def heat_kernel_signature(
             or the times themselves, in square units.
         modes: number of eigenfunctions of the Laplacian; the mesh keeps them (``mesh.prepare(bases={0: modes})``).
         device: of the result.
-        dtype: of the result; None: torch's default.
+        dtype: of the result, floating; None: torch's default.
 
     Raises:
-        TypeError: if ``mesh`` is not a mesh, or ``times`` or ``modes`` is not a number.
+        TypeError: if ``mesh`` is not a mesh, ``times`` or ``modes`` is not a number, or ``dtype`` not floating.
         ValueError: if a number or a time is not positive.
     """
+    dtype, wanted = _floating(dtype), _plain(times)
     check_mesh(mesh)
-    given = None if isinstance(times, int) and not isinstance(times, bool) else _times(times)
-    count = _checks.positive_int("times", times) if given is None else len(given)
+    given = None if isinstance(wanted, int) and not isinstance(wanted, bool) else _times(wanted)
+    count = _checks.positive_int("times", wanted) if given is None else len(given)
     pieces = mesh.modes(0, _checks.positive_int("modes", modes), torch.empty(0, dtype=torch.float64, device="cpu"))
     found = torch.ones(count, mesh.vertex_count, dtype=torch.float64, device="cpu")
     for vertices, values, functions in pieces:
@@ -117,7 +120,22 @@ def heat_kernel_signature(
         kept = decay @ functions.real.square().mT
         area = 1 / functions[:, 0].real.square().mean()  # of the constant one
         found[:, vertices] = kept * area / decay.sum(1, keepdim=True)
-    return found.to(device=device, dtype=dtype or torch.get_default_dtype())[None]
+    return found.to(device=device, dtype=dtype)[None]
+
+
+def _floating(dtype: DType) -> torch.dtype:
+    """Return the type of the result, or raise for whole and complex numbers."""
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"dtype: expected a floating-point dtype or None, got {dtype}")
+    return dtype
+
+
+def _plain(times: object) -> object:
+    """Return numbers of NumPy and tensors of one axis as Python's."""
+    if isinstance(times, (Tensor, np.ndarray)) and times.ndim == 1:
+        return list(cast("Sequence[object]", times))
+    return _checks.plain(times)
 
 
 def _times(times: object) -> Tensor:
@@ -138,8 +156,8 @@ def _units(mesh: Mesh) -> Tensor:
     return torch.cat(units)
 
 
-def _inside(mesh: Mesh, curvature: Tensor, device: Device, dtype: DType) -> Tensor:
+def _inside(mesh: Mesh, curvature: Tensor, device: Device, dtype: torch.dtype) -> Tensor:
     """Return a curvature, zero at the boundary."""
     boundary = from_numpy(mesh.surface.triangulation.on_boundary)
     inner = torch.where(boundary, 0.0, curvature)
-    return inner.to(device=device, dtype=dtype or torch.get_default_dtype())[None, None]
+    return inner.to(device=device, dtype=dtype)[None, None]

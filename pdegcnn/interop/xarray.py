@@ -23,6 +23,9 @@ WORDS = {
 }
 """Names, standard names and units of coordinates (CF conventions)."""
 
+RADIANS = ("radian", "radians", "rad")
+"""Units of coordinates that are not in degrees."""
+
 
 class Field(NamedTuple):
     """A field on a grid with its mask.
@@ -50,8 +53,9 @@ def from_xarray(
     """Convert an ``xarray.DataArray`` to values on a grid and a mask.
 
     Args:
-        array: a field with one-dimensional coordinates of latitudes and longitudes in degrees, in any order and from
-            any origin; a repeated meridian is left out. All other dimensions come first, in their order.
+        array: a field with one-dimensional coordinates of latitudes and longitudes in degrees (or in radians, if their
+            units say so), in any order and from any origin; a repeated meridian is left out. All other dimensions come
+            first, in their order.
         grid: grid to interpolate to, as :func:`pdegcnn.sphere.regrid` does; None: the field's own grid
             (:func:`pdegcnn.sphere.grid_of`), on which values are only reordered.
         latitude: name of the dimension of latitudes; None: ``"latitude"`` or a dimension with units degrees_north.
@@ -172,13 +176,17 @@ def _is(array: Any, dimension: Any, what: str) -> bool:
 
 
 def _degrees(name: str, array: Any, dimension: str) -> Floats:
-    """Return the coordinates of a dimension."""
+    """Return the coordinates of a dimension, in degrees also where they are radians."""
     if dimension not in array.coords:
         raise ValueError(f"{name}: expected coordinates of the dimension {dimension!r} in degrees, got none")
     found = np.asarray(array.coords[dimension].values)
     if found.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected coordinates of the dimension {dimension!r} in degrees, got {found.dtype}")
-    return found.astype(np.float64)
+    units = str(array.coords[dimension].attrs.get("units", "")).lower()
+    if units not in RADIANS:
+        return found.astype(np.float64)
+    degrees: Floats = np.rad2deg(found.astype(np.float64))
+    return degrees.round(9 if found.dtype.itemsize > 4 else 4)
 
 
 def _once_around(longitudes: Floats) -> Ints:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pdegcnn.spaces import R2, S2, SE2, SO3
+from pdegcnn.spaces import R2, R3, S2, SE2, SO3
 from pdegcnn.sphere import SphereGrid
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
@@ -36,6 +36,8 @@ def to_json(name: str, value: Any) -> Any:
         return {TAG: "dtype", "name": str(value).removeprefix("torch.")}
     if isinstance(value, R2):
         return {TAG: "R2"}
+    if isinstance(value, R3):
+        return {TAG: "R3", "spacing": to_json(name, value.spacing)}
     if isinstance(value, SE2):
         return {TAG: "SE2", "orientations": value.orientations}
     if isinstance(value, S2):
@@ -47,7 +49,7 @@ def to_json(name: str, value: Any) -> Any:
         if GRIDS[value.name](rings, ring) == value:
             return {TAG: "grid", "name": value.name, "rings": rings, "ring": ring}
     raise TypeError(
-        f"{name}: expected numbers, words, dtypes, planar and spherical spaces over grids of rings, got {value!r:.200}"
+        f"{name}: expected numbers, words, dtypes, spaces of images and volumes, and grids of rings, got {value!r:.200}"
     )
 
 
@@ -63,6 +65,8 @@ def from_json(name: str, value: Any) -> Any:
             return DTYPES[value["name"]]
         if kind == "R2":
             return R2()
+        if kind == "R3":
+            return R3(from_json(name, value["spacing"]))
         if kind == "SE2":
             return SE2(value["orientations"])
         if kind == "S2":

@@ -22,6 +22,8 @@ __all__ = ["Volume", "read_volume", "write_volume"]
 SUFFIXES = (".nii", ".nii.gz")
 LARGER = {"u2": "i4", "u4": "i8", "f16": "f8"}
 """Types of numbers that torch computes little with, and those that it has instead."""
+UNITS = ("mm", "micron", "meter", "unknown")
+"""Of lengths, as NIfTI names them."""
 LONGEST = 32767
 """Sizes of axes are 16-bit numbers in the header of a NIfTI file."""
 
@@ -33,11 +35,13 @@ class Volume(NamedTuple):
         values: ``[C,D,H,W]``: the axes of the file in reverse order, so its first axis is W.
         spacing: size of a voxel along (slices, rows, columns), in the units of the file, mostly millimetres.
         affine: ``[4,4]``, float64: from (column, row, slice, 1) to (x, y, z, 1) in the scanner.
+        units: of lengths in the file: ``"mm"``, ``"micron"``, ``"meter"`` or, where it does not say, ``"unknown"``.
     """
 
     values: Tensor
     spacing: tuple[float, float, float]
     affine: Tensor
+    units: str = "mm"
 
     @property
     def space(self) -> R3:
@@ -78,9 +82,9 @@ def read_volume(path: str | Path) -> Volume:
         raise ValueError(f"path: expected a file with three or four axes, got {str(path)!r} of shape {numbers.shape}")
     kind = LARGER.get(numbers.dtype.str[1:], numbers.dtype.newbyteorder("="))
     values = from_numpy(np.ascontiguousarray(numbers.T.astype(kind)))
-    return Volume(
-        values if values.ndim == 4 else values[None], _spacing_of(f"path: {str(path)!r}", affine), from_numpy(affine)
-    )
+    values = values if values.ndim == 4 else values[None]
+    spacing = _spacing_of(f"path: {str(path)!r}", affine)
+    return Volume(values, spacing, from_numpy(affine), _units_of(image.header))
 
 
 def write_volume(
@@ -89,11 +93,12 @@ def write_volume(
     *,
     affine: Tensor | None = None,
     spacing: float | tuple[float, float, float] | None = None,
+    units: str = "mm",
 ) -> Path:
     """Write a volume to a NIfTI file. Needs ``nibabel``.
 
-    :func:`read_volume` returns the same numbers, affine and spacing, up to float32, the precision of affines in such
-    files. An interrupted call leaves no partial file.
+    :func:`read_volume` returns the same numbers, affine, spacing and units, up to float32, the precision of affines in
+    such files. An interrupted call leaves no partial file.
 
     Args:
         path: the file, ``.nii`` or ``.nii.gz``, in an existing folder.
@@ -101,12 +106,13 @@ def write_volume(
             bool becomes uint8, half precision float32.
         affine: ``[4,4]``, as :func:`read_volume` returns it.
         spacing: size of a voxel, if there is no affine: along (slices, rows, columns), or one number; None: 1.
+        units: of the lengths in affine or spacing: ``"mm"``, ``"micron"``, ``"meter"`` or ``"unknown"``.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: for another suffix or shape, an invalid affine or spacing, or if both are given.
+        ValueError: for another suffix, shape or unit, an invalid affine or spacing, or if both are given.
         TypeError: if ``values`` or ``affine`` is not a tensor.
         FileNotFoundError: if the folder does not exist.
         ImportError: if ``nibabel`` is not installed.
@@ -115,6 +121,7 @@ def write_volume(
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: expected a file in a folder that exists, got {str(path)!r}")
     numbers = _array_of(values)
+    units = _checks.choice("units", units, UNITS)
     if affine is not None and spacing is not None:
         raise ValueError(f"spacing: expected None together with an affine, which holds it, got {spacing!r}")
     if affine is None:
@@ -125,7 +132,7 @@ def write_volume(
         _spacing_of("affine", matrix)
     nibabel = _nibabel()
     image = nibabel.Nifti1Image(numbers.T, matrix, dtype=numbers.dtype)
-    image.header.set_xyzt_units("mm")
+    image.header.set_xyzt_units(units)
     data = image.to_bytes()
     if path.name.lower().endswith(".gz"):
         data = gzip.compress(data, mtime=0)
@@ -156,6 +163,15 @@ def _array_of(values: object) -> np.ndarray[Any, Any]:
     if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.float()
     return (tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor).resolve_neg().numpy()
+
+
+def _units_of(header: Any) -> str:
+    """Return the unit of lengths of a file."""
+    try:
+        found = header.get_xyzt_units()[0]
+    except KeyError:  # numbers that stand for no unit
+        return "unknown"
+    return found if found in UNITS else "unknown"
 
 
 def _image_of(nibabel: Any, data: bytes) -> Any:

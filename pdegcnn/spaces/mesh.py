@@ -392,8 +392,8 @@ class Mesh(Space):
         """Return the same surface with about ``1 / factor`` of the vertices, computed once and kept.
 
         Vertices are removed within the surface, those of least area first, and the others joined by geodesic edges.
-        Flat surfaces stay flat, and the boundary keeps its corners. The other vertices keep positions and reference
-        directions. The unit of the result is its own mean edge, as a coarser image has larger pixels. Meshes of a union
+        Flat surfaces stay flat, and the boundary keeps its corners. The other vertices keep positions, reference
+        directions and :attr:`source_vertices`. The unit of the result is its own mean edge. Meshes of a union
         are coarsened separately. :class:`pdegcnn.gauge.MeshPool` and ``MeshUnpool`` move signals between levels.
 
         Args:

@@ -84,16 +84,25 @@ def side_by_side(modes: tuple[Eigenmodes, ...]) -> tuple[Tensor, Tensor]:
 def frames(mesh: Mesh, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Build :meth:`Mesh.frames_in_space`."""
     t, vertices = mesh.surface.triangulation, mesh.vertices.cpu()
-    corners = vertices[from_numpy(t.faces)]
-    normal = linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.zeros_like(vertices).index_add_(0, from_numpy(t.tail), normal.repeat_interleave(3, 0))
-    normals = torch.nn.functional.normalize(normals, dim=1)
-    first = from_numpy(mesh.surface.frames.first)
-    edge = vertices[from_numpy(t.head)[first]] - vertices
-    x = torch.nn.functional.normalize(edge - (edge * normals).sum(1, keepdim=True) * normals, dim=1)
+    tail, head = from_numpy(t.tail), from_numpy(t.head)
+    edges = vertices[head] - vertices[tail]
+    before = -edges[from_numpy(t.previous)]
+    sizes = torch.maximum(edges.abs().amax(1), before.abs().amax(1))
+    longest = torch.zeros_like(vertices[:, 0]).scatter_reduce_(0, tail, sizes, "amax")
+    scale = longest[tail, None]  # so that products neither vanish nor overflow, whatever the unit of the positions
+    normal = linalg.cross(edges / scale, before / scale)  # as long as the area of the face
+    normals = _of_length_one(torch.zeros_like(vertices).index_add_(0, tail, normal))
+    edge = edges[from_numpy(mesh.surface.frames.first)] / longest[:, None]
+    x = _of_length_one(edge - (edge * normals).sum(1, keepdim=True) * normals)
     y = linalg.cross(normals, x)
     c, s = torch.cos(mesh.gauge)[:, None], torch.sin(mesh.gauge)[:, None]
     return (c * x + s * y).to(like), (c * y - s * x).to(like), normals.to(like)
+
+
+def _of_length_one(vectors: Tensor) -> Tensor:
+    """Divide vectors ``[V,3]`` by their lengths, however short they are; zero stays zero."""
+    largest = vectors.abs().amax(1, keepdim=True)
+    return torch.nn.functional.normalize(vectors / largest.clamp_min(torch.finfo(vectors.dtype).tiny), dim=1)
 
 
 def steps(mesh: Mesh, radii: object, spins: object, bases: object, factors: object) -> list[Step]:

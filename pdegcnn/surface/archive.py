@@ -11,7 +11,7 @@ from pdegcnn._typing import Ints
 from pdegcnn.surface.frames import Frames
 from pdegcnn.surface.geodesic_neighbors import NeighborPairs
 from pdegcnn.surface.laplacian import Modes
-from pdegcnn.surface.surface import JoinedSurface, Level, Surface
+from pdegcnn.surface.surface import JoinedSurface, Level, Surface, coarse_map
 from pdegcnn.surface.triangulation import Triangulation
 
 PAIR_FIELDS = ("start", "centre", "source", "offset", "transport", "reverse_index")
@@ -69,8 +69,9 @@ def from_arrays(store: dict[str, Any]) -> Surface:
         spin, number = map(int, name.split("/"))
         surface._bases[spin, number] = _modes_from_arrays(a)
     for name, a in _named(groups["level"], 1).items():
-        inner = from_arrays(_inside(a, "surface"))
-        surface._levels[float(name)] = Level(inner, *(a[field] for field in LEVEL_FIELDS))
+        inner = _inside(a, "surface")
+        inner.setdefault("vertex_map", coarse_map(vertex_map, count, a["kept"]))  # former files lack it
+        surface._levels[float(name)] = Level(from_arrays(inner), *(a[field] for field in LEVEL_FIELDS))
     return surface
 
 

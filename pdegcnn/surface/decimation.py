@@ -239,6 +239,8 @@ class _Decimator(HalfEdges):
         sides = (self.length[outer[0]], self.length[outer[1]], chord)
         if self.lone(c) or self.edge(a, b) in self.edges or 2 * max(sides) >= sum(sides) * (1 - 1e-6):
             return False
+        if self.corner[before(first)] + self.corner[outer[1]] >= math.pi * (1 - 1e-6):  # a-b would pass beyond c
+            return False
         at_b = self.angle[last] + self.scale[b] * (self.corner[last] - corner(chord, sides[1], sides[0]))
         self._note(v, fan, (a, c, b), [vb, 0.0, va], [self.turn(first), self.turn(second), -self.turn(last)])
         kept = [(self.tail[h], self.length[h], self.angle[h], self.twin[h]) for h in outer]

@@ -21,6 +21,7 @@ from pdegcnn._typing import Floats, Ints
 from pdegcnn.surface.repair import weld, without_isolated
 
 GIFTI, VTK = (".gii", ".gii.gz"), (".vtk", ".vtp")
+POINT = "pdegcnn: number of the point"
 SHARED = (".obj", ".ply", ".off", ".3mf", *GIFTI, *VTK)
 """Formats in which faces refer to positions; in others a position is repeated for each face, normal or texture."""
 
@@ -45,7 +46,7 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
     kind = next((k for k in (*GIFTI, *VTK) if name.endswith(k)), path.suffix.lower())
     path.open("rb").close()  # what cannot be opened says so itself; later errors are about the content
     try:
-        vertices, faces = _read_obj(path) if kind == ".obj" else _read_by_library(path, kind)
+        vertices, faces, *count = _read_obj(path) if kind == ".obj" else _read_by_library(path, kind)
     except ImportError as error:
         if "pip install 'pdegcnn" in str(error):  # of `_import`
             raise
@@ -61,11 +62,11 @@ def read_surface(path: str | Path) -> tuple[Floats, Ints, Ints]:
         ) from error
     if not len(faces):
         raise ValueError(f"path: expected a file with faces, got {str(path)!r} without")
-    return _used(vertices, faces, f"in {str(path)!r}", kind not in SHARED)
+    return _used(vertices, faces, f"in {str(path)!r}", kind not in SHARED, *count)
 
 
-def _read_by_library(path: Path, kind: str) -> tuple[Floats, Ints]:
-    """Return positions and triangles as the library that reads the format gives them."""
+def _read_by_library(path: Path, kind: str) -> tuple[Floats, Ints] | tuple[Floats, Ints, int]:
+    """Return positions and triangles as the library gives them; and how many are of the file, if not all positions."""
     if kind in GIFTI:
         return _read_gifti(path)
     if kind in VTK:
@@ -85,11 +86,14 @@ def pyvista_surface(mesh: Any) -> tuple[Floats, Ints, Ints]:
     """Return a data set of pyvista in the form of :func:`read_surface`."""
     if not hasattr(mesh, "points") or not hasattr(mesh, "extract_surface"):
         raise TypeError(f"mesh: expected a pyvista.PolyData, got {type(mesh).__name__}")
-    return _used(*_pyvista_arrays(mesh), "in mesh")
+    vertices, faces, count = _pyvista_arrays(mesh)
+    return _used(vertices, faces, "in mesh", count=count)
 
 
-def _used(vertices: Floats, faces: Ints, where: str, repeats: bool = False) -> tuple[Floats, Ints, Ints]:
-    """Return used positions, with repeated ones merged, faces, and the new index of each position."""
+def _used(
+    vertices: Floats, faces: Ints, where: str, repeats: bool = False, count: int | None = None
+) -> tuple[Floats, Ints, Ints]:
+    """Return used positions, with repeated ones merged, faces, and the new index of each of the first ``count``."""
     if not len(faces):
         raise ValueError(f"mesh: expected faces, got none {where}")
     label = np.arange(len(vertices))
@@ -98,20 +102,35 @@ def _used(vertices: Floats, faces: Ints, where: str, repeats: bool = False) -> t
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(f"path: expected face indices of {len(vertices)} positions, got others {where}")
     vertices, faces, kept = without_isolated(vertices, faces)
-    return vertices, faces, kept[label]
+    return vertices, faces, kept[label][:count]
 
 
-def _pyvista_arrays(data: Any) -> tuple[Floats, Ints]:
-    """Return positions and triangles of a data set.
+def _pyvista_arrays(data: Any) -> tuple[Floats, Ints, int]:
+    """Return the points of a data set and perhaps more, triangles of its surface, and the number of the points.
 
-    Cells that are not triangles or polygons (lines, points) are left out.
+    Cells that are not triangles or polygons (lines, points) are left out. A surface keeps only the points that it uses,
+    in another order, and may repeat them: the numbers of the data set are carried along as values.
     """
+    points = np.array(data.points, dtype=np.float64).reshape(-1, 3)
+    if hasattr(data, "is_all_triangles"):
+        return points, _pyvista_triangles(data), len(points)
+    plain = data.copy(deep=False)
+    plain.clear_data()
+    plain.point_data[POINT] = np.arange(len(points), dtype=np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the default algorithm will change
-        surface = data if hasattr(data, "is_all_triangles") else data.extract_surface()
-    surface = surface.triangulate()
-    faces = np.array(surface.faces, dtype=np.int64).reshape(-1, 4)[:, 1:]
-    return np.array(surface.points, dtype=np.float64), faces
+        surface = plain.extract_surface()
+    own, number = np.array(surface.points, dtype=np.float64), np.array(surface.point_data[POINT])
+    label = np.rint(number).astype(np.int64)
+    apart = np.linalg.norm(points[label] - own, axis=1)
+    made = np.flatnonzero((np.abs(number - label) > 1e-6) | (apart > 1e-5 * np.linalg.norm(np.ptp(own, axis=0))))
+    label[made] = len(points) + np.arange(made.size)  # between those of a curved cell
+    return np.concatenate((points, own[made])), label[_pyvista_triangles(surface)], len(points)
+
+
+def _pyvista_triangles(surface: Any) -> Ints:
+    """Return the triangles of a ``pyvista.PolyData``, with polygons cut into such; points keep their numbers."""
+    return np.array(surface.triangulate().faces, dtype=np.int64).reshape(-1, 4)[:, 1:]
 
 
 def _read_gifti(path: Path) -> tuple[Floats, Ints]:

@@ -147,7 +147,8 @@ class Surface:
     def _decimated(self, factor: float) -> Level:
         d = decimate(self.triangulation, self.frames, factor, (self.areas.size,))
         vertices = None if self.vertices is None else self.vertices[d.kept]
-        surface = Surface(d.faces, d.lengths * self.unit, vertices, d.kept.size)
+        known = coarse_map(self.vertex_map, self.areas.size, d.kept)
+        surface = Surface(d.faces, d.lengths * self.unit, vertices, d.kept.size, vertex_map=known)
         tail = surface.triangulation.tail
         turn: Any = np.exp(1j * (surface.frames.angle - d.sides))  # of each side; they agree where the surface is flat
         gauge = np.angle(np.bincount(tail, turn.real) + 1j * np.bincount(tail, turn.imag))
@@ -224,6 +225,19 @@ class JoinedSurface(Surface):
         fields = {k: np.concatenate([getattr(x, k) + s for x, s in zip(levels, by)]) for k, by in shifts}
         fields |= {k: np.concatenate([getattr(x, k) for x in levels]) for k in ("gauge", "weight", "transport")}
         return Level(surface=JoinedSurface([x.surface for x in levels]), **fields)
+
+
+def coarse_map(vertex_map: Ints | None, vertex_count: int, kept: Ints) -> Ints:
+    """Return the vertex map of a coarser surface, from that of the finer one.
+
+    Args:
+        vertex_map: of the finer surface; None: the identity.
+        vertex_count: number of vertices of the finer surface.
+        kept: those that remain.
+    """
+    label = np.full(vertex_count, -1)
+    label[kept] = np.arange(kept.size)
+    return label if vertex_map is None else np.where(vertex_map < 0, -1, label[vertex_map])
 
 
 def _shifts(sizes: Sequence[int]) -> Ints:

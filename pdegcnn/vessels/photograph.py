@@ -19,6 +19,8 @@ DIAMETER = 540.0
 """Pixels across the field of view to which photographs are resized: that of the photographs in training."""
 ANGLE = 45.0
 """Degrees that their field of view spans."""
+LEAST = 0.25
+"""Share of the lit pixels across that a field of view has at least: a lower one would ask for a giant picture."""
 BORDER = 12
 """Pixels around the field of view that the network sees."""
 RIM = 8
@@ -51,6 +53,7 @@ def read(path: str | os.PathLike[str]) -> Tensor:
 
     Raises:
         ImportError: if Pillow is not installed.
+        FileNotFoundError: if the file does not exist.
         ValueError: if the file cannot be read as an image.
     """
     return torch.from_numpy(read_picture(_checks.path(path))).movedim(-1, 0).float() / 255
@@ -78,7 +81,8 @@ def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) 
 
     Raises:
         TypeError: if ``image`` is not a floating tensor.
-        ValueError: if its shape or values do not fit, or it has no bright field of view.
+        ValueError: if its shape or values do not fit, it has no bright field of view, or ``diameter`` is less than a
+            quarter of it.
     """
     image = check_image(image).detach().float().cpu()
     if diameter is not None:
@@ -91,6 +95,9 @@ def prepare(image: Tensor, diameter: float | None = None, angle: float = ANGLE) 
     mask = torch.from_numpy(found.mask)
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
     tall, wide = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+    if diameter < LEAST * max(tall, wide):
+        wanted = f"at least {LEAST:g} of the {max(tall, wide)} pixels that are lit"
+        raise ValueError(f"diameter: expected {wanted}, got {diameter:g}")
     side = max(tall, wide) + 2 * round(BORDER / scale)
     side += side % 2
     top = int(rows[0]) - (side - tall) // 2

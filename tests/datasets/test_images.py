@@ -112,6 +112,70 @@ def test_colours_of_every_mode(tmp_path) -> None:
     assert np.array_equal(read_picture(tmp_path / "C.tif")[..., 2], shade)
 
 
+def tiff(values: np.ndarray, photometric: int, order: str = "<", planes: bool = False) -> bytes:
+    """A TIFF without compression, (H,W) or (H,W,C); as separate planes if asked."""
+    height, width, *rest = values.shape
+    samples = rest[0] if rest else 1
+    data = np.moveaxis(values, -1, 0) if planes else values
+    data = data.astype(values.dtype.newbyteorder(order)).tobytes()
+    strips = samples if planes else 1
+    kind = 3 if values.dtype.kind == "f" else 1
+    tags = {256: [width], 257: [height], 258: [8 * values.itemsize] * samples, 259: [1], 262: [photometric]}
+    tags |= {273: [8 + i * len(data) // strips for i in range(strips)], 277: [samples], 278: [height]}
+    tags |= {279: [len(data) // strips] * strips, 284: [2 if planes else 1], 339: [kind] * samples}
+    begin = 8 + len(data)
+    entries, more, end = b"", b"", begin + 2 + 12 * len(tags) + 4
+    for tag, numbers in tags.items():
+        field = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
+            field, more = struct.pack(f"{order}I", end + len(more)), more + field
+        entries += struct.pack(f"{order}HHI", tag, 4, len(numbers)) + field
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", begin)
+    return head + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + more
+
+
+@pytest.mark.parametrize(("kind", "order"), [(np.uint8, "<"), (np.uint8, ">"), (np.uint16, "<"), (np.float32, "<")])
+@pytest.mark.parametrize("zero", ["white", "black"])
+def test_zero_is_white_where_the_file_says_so(tmp_path, zero, kind, order) -> None:
+    """Grey values of all depths; a photograph is not read as its negative."""
+    shade = np.array([[0, 51, 102], [153, 204, 255]])
+    top = 1 if kind == np.float32 else np.iinfo(kind).max
+    stored = (shade * (top / 255)).astype(kind)
+    (tmp_path / "a.tif").write_bytes(tiff(stored, 0 if zero == "white" else 1, order))
+    assert np.array_equal(read_picture(tmp_path / "a.tif")[..., 1], 255 - shade if zero == "white" else shade)
+
+
+def test_a_negative_is_turned_as_its_orientation_says(tmp_path) -> None:
+    Image.fromarray(np.array([[0, 65535, 65535]], np.uint16)).save(tmp_path / "a.tif", tiffinfo={262: 0, 274: 6})
+    assert read_picture(tmp_path / "a.tif")[..., 0].tolist() == [[255], [0], [0]]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_planes_that_pillow_reads_wrongly_are_refused(tmp_path, order) -> None:
+    colours = np.arange(60).reshape(4, 5, 3) * 4
+    for depth, planes in ((np.uint8, False), (np.uint8, True), (np.uint16, False), (np.uint16, True)):
+        factor = 257 if depth == np.uint16 else 1
+        (tmp_path / "a.tif").write_bytes(tiff((colours * factor).astype(depth), 2, order, planes))
+        if depth == np.uint16 and planes:
+            with pytest.raises(
+                ValueError, match=r"a.tif: expected the colours of each pixel together, .*8 bits without"
+            ):
+                read_picture(tmp_path / "a.tif")
+        else:
+            assert np.array_equal(read_picture(tmp_path / "a.tif"), colours)
+
+
+def test_missing_files_folders_and_other_kinds_are_not_called_damaged(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none.png: expected an image, but the file does not exist"):
+        read_picture(tmp_path / "none.png")
+    with pytest.raises(ValueError, match="expected an image, got a folder"):
+        read_picture(tmp_path)
+    for content in (b"hello", b""):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(ValueError, match=r"a.png: .*damaged one, or of a kind that Pillow does not know"):
+            read_picture(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize(
     ("values", "mode", "message"),
     [

@@ -318,3 +318,37 @@ def test_blocks_and_taps_that_cannot_win(block: int, tmp_path: Path, monkeypatch
 def test_the_order_of_arguments_is_that_of_torch(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"^args: expected inputs .*to_onnx\(model, args, path\)"):
         pg.export.to_onnx(nn.Identity(), tmp_path / "model.onnx", torch.rand(1, 2))  # pyright: ignore
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("make", ["plain", "program"])
+@pytest.mark.parametrize("name", ["rotated_digits", "unet"])
+def test_what_becomes_of_a_copy_leaves_the_model_as_it_is(name: str, make: str, frozen: bool) -> None:
+    """Training, filling and loading: values and gradients of the model stay, and those of the copy move."""
+    model, x = built(name)
+    values = {k: v.clone() for k, v in model.state_dict().items()}
+    if make == "plain":
+        copy: nn.Module = pg.export.to_plain(model, x, frozen=frozen)
+    else:
+        copy = pg.export.program(model, x, frozen=frozen).module()
+    names = {k for k, _ in model.named_parameters()}
+    assert {k for k, _ in copy.named_parameters()} == names or frozen
+    assert all(p.requires_grad for p in copy.parameters())
+    torch.testing.assert_close(copy(x), model.eval()(x), rtol=1e-4, atol=1e-5)
+    if not frozen:
+        copy(x).square().mean().backward()
+        torch.optim.SGD(copy.parameters(), lr=1.0).step()
+        assert any(not torch.equal(p, values[k]) for k, p in copy.named_parameters())
+    with torch.no_grad():
+        for tensor in (*copy.parameters(), *copy.buffers()):
+            tensor.fill_(2)
+    assert all(torch.equal(v, values[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_parameter_that_is_used_twice_stays_one_in_the_copy() -> None:
+    first = nn.Linear(3, 3)
+    model = nn.Sequential(first, nn.Linear(3, 3))
+    model[1].weight = first.weight
+    copy = pg.export.to_plain(model, torch.randn(2, 3))
+    assert len(list(copy.parameters())) == 3 and all(p.data_ptr() != first.weight.data_ptr() for p in copy.parameters())

@@ -44,6 +44,52 @@ def test_motions_numbers_scale_and_gauge_change_nothing(name: str, mesh: pg.Mesh
     torch.testing.assert_close(union[..., 9:], value, rtol=0, atol=1e-12)
 
 
+SCALES = [1e-100, 1e-12, 1e-9, 1e-6, 1e6, 1e9, 1e100]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("unit", [None, 2.0])
+@pytest.mark.parametrize("mesh", [bumpy_sphere(1), sheet(4, 5)], ids=["closed", "open"])
+def test_any_unit_of_the_positions_gives_the_same_features_and_frames(
+    mesh: pg.Mesh, unit: float | None, scale: float
+) -> None:
+    """A mesh in metres is the mesh in micrometres, alone and beside another of other size; so is its unit."""
+    near = moved(mesh, lambda v: v, unit=unit)
+    far = moved(mesh, lambda v: scale * v, unit=None if unit is None else scale * unit)
+    vectors = torch.randn(3, mesh.vertex_count, 3, **F64)
+    tangent = torch.randn(3, mesh.vertex_count, dtype=torch.complex128)
+    calls = [*ALL.values(), lambda m: m.to_tangent(vectors), lambda m: m.from_tangent(tangent)]
+    for call in [*calls, *(lambda m, k=k: m.frames_in_space()[k] for k in range(3))]:
+        torch.testing.assert_close(call(far), call(near), rtol=1e-11, atol=1e-12)
+    both = pg.Mesh.union([near, far])
+    for call in (ALL["mean"], lambda m: m.frames_in_space()[0].mT, lambda m: m.frames_in_space()[2].mT):
+        one, other = call(both).split(mesh.vertex_count, dim=-1)
+        torch.testing.assert_close(other, one, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", SCALES[1:-1])
+def test_a_unit_that_is_no_edge_changes_no_frame(scale: float) -> None:
+    mesh = bumpy_sphere(1)
+    far = moved(mesh, lambda v: scale * v, unit=1.0)
+    for a, b in zip(far.frames_in_space(), mesh.frames_in_space()):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_frames_are_those_of_each_vertex_on_a_mesh_of_very_different_faces() -> None:
+    """A cone that shrinks by a million from ring to ring has the same frames on each."""
+    rings, count = 6, 8
+    angle = 2 * math.pi * (np.arange(count)[None] + 0.5 * np.arange(rings)[:, None]) / count
+    size = 1e-6 ** np.arange(rings)[:, None]
+    vertices = np.stack((size * np.cos(angle), size * np.sin(angle), size + 0 * angle), -1).reshape(-1, 3)
+    i, j = (x.ravel() for x in np.meshgrid(np.arange(rings - 1), np.arange(count), indexing="ij"))
+    a, b, c, d = (i * count + j, i * count + (j + 1) % count, (i + 1) * count + j, (i + 1) * count + (j + 1) % count)
+    mesh = pg.Mesh.from_arrays(vertices, np.concatenate((np.stack((a, b, c), 1), np.stack((b, d, c), 1))))
+    frames = torch.stack(mesh.frames_in_space())
+    torch.testing.assert_close(frames.norm(dim=-1), torch.ones(3, rings * count, **F64), rtol=0, atol=1e-12)
+    x, y, z = frames
+    torch.testing.assert_close(torch.linalg.cross(x, y), z, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("radius", [0.5, 3.0])
 def test_curvatures_of_spheres(radius: float) -> None:
     vertices, faces = pg.surface.icosphere(3)
@@ -76,6 +122,27 @@ def test_signatures_of_alike_points_are_alike_and_their_mean_is_one() -> None:
     assert heat[0, 0].std() > 5 * heat[0, -1].std()  # all points are alike in the end
     with pytest.raises(TypeError, match="times: expected a positive int or a sequence"):
         gauge.heat_kernel_signature(mesh, "x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool, torch.complex64, "float32"])
+def test_features_of_other_types_than_floats_are_refused(dtype: torch.dtype) -> None:
+    """Whole numbers would cut a curvature to zero."""
+    for call in (gauge.gaussian_curvature, gauge.mean_curvature, gauge.heat_kernel_signature):
+        with pytest.raises(TypeError, match="dtype: expected a floating-point dtype or None, got"):
+            call(bumpy_sphere(0), dtype=dtype)
+        assert call(bumpy_sphere(0), dtype=torch.float16).dtype == torch.float16
+
+
+def test_times_may_be_numbers_of_any_library() -> None:
+    mesh, heat = bumpy_sphere(1), gauge.heat_kernel_signature
+    for count in (np.int64(3), torch.tensor(3)):
+        assert torch.equal(heat(mesh, count), heat(mesh, 3))
+    pair = [0.5, 2.0]
+    for times in (np.array(pair), torch.tensor(pair), tuple(pair), [np.float32(0.5), torch.tensor(2.0)]):
+        assert torch.equal(heat(mesh, times), heat(mesh, pair))
+    for wrong in (np.float64(2.5), True, [], np.zeros((2, 2)), np.array([]), None):
+        with pytest.raises(TypeError, match="times: expected a positive int or a sequence of positive numbers, got"):
+            heat(mesh, wrong)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import ConvexHull, Delaunay
 from torch import Tensor
 
 import pdegcnn as pg
@@ -52,6 +53,58 @@ def test_coarse_meshes_are_surfaces_of_the_same_kind(mesh: pg.Mesh, factor: floa
     assert area == pytest.approx(1, abs=0.2 if mesh is MESHES["closed"] else 1e-9)
     assert coarse is not mesh.coarsen(factor + 1)
     assert coarse._operators is mesh.coarsen(factor)._operators
+
+
+def jittered(seed: int, ragged: bool, rows: int = 9, columns: int = 12) -> pg.Mesh:
+    """A flat sheet of uneven triangles; its boundary is straight, or uneven too."""
+    grid = np.stack(np.meshgrid(np.arange(float(columns)), np.arange(float(rows))), -1).reshape(-1, 2)
+    noise = np.random.default_rng(seed).normal(0, 0.15, grid.shape)
+    if not ragged:
+        noise *= (grid > 0) & (grid < [columns - 1, rows - 1])
+    points = grid + noise
+    faces = Delaunay(points).simplices
+    areas = signed_areas(points, faces)
+    faces = np.where(areas[:, None] < 0, faces[:, ::-1], faces)[np.abs(areas) > 0.01]
+    return pg.Mesh.from_arrays(np.c_[points, 0 * points[:, :1]], faces, repair=True)
+
+
+def signed_areas(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    (ax, ay), (bx, by), (cx, cy) = (points[faces[:, k], :2].T for k in range(3))
+    return ((bx - ax) * (cy - ay) - (cx - ax) * (by - ay)) / 2
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.0, 4.0])
+@pytest.mark.parametrize("ragged", [False, True], ids=["straight", "ragged"])
+@pytest.mark.parametrize("seed", [0, 2, 4, 5, 6, 7, 8, 11])
+def test_flat_sheets_stay_flat(seed: int, ragged: bool, factor: float) -> None:
+    """Faces keep their side up, inner vertices a full turn; frames and transport are those of the plane."""
+    mesh = jittered(seed, ragged)
+    level, coarse = mesh.surface.level(factor), mesh.coarsen(factor)
+    t, points = level.surface.triangulation, mesh.vertices.numpy()
+    areas = signed_areas(points[level.kept], t.faces)
+    assert areas.min() > 0
+    around = np.bincount(t.tail, t.corners, t.vertex_count)
+    np.testing.assert_allclose(around[~t.on_boundary], 2 * math.pi, rtol=0, atol=1e-11)
+    before = signed_areas(points, mesh.faces.numpy()).sum()
+    if ragged:  # what lies beyond the boundary is added where it is hollow
+        assert 0.97 * before < areas.sum() < ConvexHull(points[:, :2]).volume * (1 + 1e-12)
+    else:
+        assert areas.sum() == pytest.approx(before, rel=1e-12)
+    here = points[level.kept]
+    distances = np.linalg.norm(here[t.tail] - here[t.head], axis=1)
+    np.testing.assert_allclose(level.surface.lengths.ravel(), distances, rtol=0, atol=1e-11)
+    fine, after = (torch.complex(*m.frames_in_space()[0][:, :2].mT) for m in (mesh, coarse))
+    torch.testing.assert_close(after, fine[level.kept], rtol=0, atol=1e-11)
+    wanted = fine[level.kept][level.coarse] / fine[level.fine]
+    torch.testing.assert_close(torch.from_numpy(level.transport), wanted, rtol=0, atol=1e-11)
+
+
+def test_a_hollow_place_at_the_boundary_is_not_bridged_over_an_inner_vertex() -> None:
+    """The neighbours of the vertex on top see each other only past the inner one below it."""
+    points = np.array([[1, 0, 0], [0, 0.3, 0], [-1, 0, 0], [0, 0.1, 0], [0, -1.0, 0]])
+    mesh = pg.Mesh.from_arrays(points, np.array([[1, 2, 3], [1, 3, 0], [2, 4, 3], [3, 4, 0]]))
+    level = mesh.surface.level(1.25)
+    assert signed_areas(points[level.kept], level.surface.triangulation.faces).min() > 0
 
 
 def test_a_coarser_mesh_has_fewer_vertices() -> None:

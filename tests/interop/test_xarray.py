@@ -29,6 +29,21 @@ def array(rings: int = 13, count: int = 24, seed: int = 0, dtype: str = "float32
     return xr.DataArray(values, coordinates, ("time", "lat", "lon"), name="t2m", attrs={"units": "K", "level": 2})
 
 
+@pytest.mark.parametrize("units", ["radians", "radian", "rad"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("repeat", [False, True])
+def test_coordinates_in_radians_are_those_in_degrees(repeat: bool, dtype: str, units: str) -> None:
+    field = rearranged(array(), flip=True, start=5, repeat=repeat, dims=("lon", "time", "lat"))
+    there = {d: (d, np.deg2rad(field[d].values).astype(dtype), {"units": units}) for d in ("lat", "lon")}
+    turned = field.assign_coords(there)
+    for grid in (None, pg.sphere.SphereGrid.gauss_legendre(12)):
+        one, other = from_xarray(field, grid, dtype=F64), from_xarray(turned, grid, dtype=F64)
+        assert one.grid == other.grid and torch.equal(one.mask, other.mask)
+        torch.testing.assert_close(other.values, one.values, rtol=0, atol=1e-6 if dtype == "float64" else 0.02)
+    own = from_xarray(turned)
+    xr.testing.assert_identical(to_xarray(own.values, own.grid, turned), turned)
+
+
 def rearranged(field: xr.DataArray, flip: bool, start: int, repeat: bool, dims: tuple[str, ...]) -> xr.DataArray:
     count = field.sizes["lon"]
     if start:

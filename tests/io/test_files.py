@@ -39,12 +39,29 @@ def test_spaces_grids_and_dtypes_come_back() -> None:
     grids = [GRID, *(pg.sphere.SphereGrid.equiangular(4, k) for k in ("driscoll_healy", "full_band"))]
     grids.append(pg.sphere.SphereGrid.clenshaw_curtis(5, 9))
     grids += [pg.sphere.SphereGrid.reduced_gauss(5), pg.sphere.SphereGrid.gauss_legendre(4, 11)]
-    spaces = [pg.R2(), pg.SE2(6), pg.S2(GRID), pg.SO3(GRID, 5)]
+    spaces = [pg.R2(), pg.R3(), pg.R3(0.7), pg.R3((2.0, 0.5, 1 / 3)), pg.SE2(6), pg.S2(GRID), pg.SO3(GRID, 5)]
     for value in (*grids, *spaces, torch.bfloat16, (1, (2.5, "a"), None, True)):
         assert from_json("value", json.loads(json.dumps(to_json("value", value)))) == value
     for value in (pg.sphere.SphereGrid.icosahedral(1), object(), float("nan"), torch.int8):
         with pytest.raises(TypeError, match="model: expected numbers, words"):
             to_json("model", value)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [pg.R2(), pg.R3((2.0, 0.5, 1 / 3)), pg.SE2(4), pg.S2(GRID), pg.SO3(GRID, 4)],
+    ids=lambda s: type(s).__name__,
+)
+def test_networks_on_every_space_that_has_a_recipe_come_back(space: pg.spaces.Space, tmp_path: Path) -> None:
+    model = pg.models.unet(space, in_channels=1, out_channels=2, channels=(2, 3))
+    back = pg.load(pg.save(model, tmp_path / "model"))
+    assert back.recipe == model.recipe
+    for name, value in model.state_dict().items():
+        assert torch.equal(back.state_dict()[name], value)
+    shape = tuple(space.grid.shape) if isinstance(space, (pg.S2, pg.SO3)) else (8,) * (3 if space.dim == 3 else 2)
+    shape = (8, 8) if isinstance(space, pg.SE2) else shape
+    x = torch.randn(1, 1, *shape)
+    torch.testing.assert_close(back(x), model.eval()(x), rtol=0, atol=0)
 
 
 def test_dtype_and_options_are_kept(tmp_path: Path) -> None:

@@ -145,3 +145,26 @@ def test_wrong_files_and_arguments_are_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(ImportError, match=r"pdegcnn\[volumes\]"):
         write_volume(path, good)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("units", ["micron", "mm", "meter", "unknown"])
+def test_units_of_lengths_survive(units: str, suffix: str, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.diag([50.0, 50, 60, 1]))
+    image.header.set_xyzt_units(units)
+    nibabel.save(image, tmp_path / f"a{suffix}")
+    volume = read_volume(tmp_path / f"a{suffix}")
+    assert volume.units == units and volume.spacing == (60.0, 50.0, 50.0)
+    path = write_volume(tmp_path / f"b{suffix}", volume.values, affine=volume.affine, units=volume.units)
+    assert nibabel.load(path).header.get_xyzt_units()[0] == units and read_volume(path).units == units
+
+
+def test_units_are_millimetres_unless_said_and_others_are_named(tmp_path: Path) -> None:
+    assert read_volume(write_volume(tmp_path / "a.nii", torch.zeros(2, 2, 2))).units == "mm"
+    for wrong in ("inch", 3, None):
+        with pytest.raises((ValueError, TypeError), match="units: expected one of"):
+            write_volume(tmp_path / "a.nii", torch.zeros(2, 2, 2), units=wrong)  # pyright: ignore[reportArgumentType]
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4))
+    image.header["xyzt_units"] = 7  # no unit of lengths
+    nibabel.save(image, tmp_path / "b.nii")
+    assert read_volume(tmp_path / "b.nii").units == "unknown"

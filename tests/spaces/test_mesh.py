@@ -60,6 +60,41 @@ def test_float32_tensors_and_files(tmp_path: Path) -> None:
     torch.testing.assert_close(read.vertices, mesh.vertices)
 
 
+def spare(mesh: pg.Mesh) -> pg.Mesh:
+    """The same surface, from arrays with positions that have no face."""
+    first = torch.full((3, 3), 7.0, dtype=torch.float64)
+    return pg.Mesh.from_arrays(torch.cat((first, mesh.vertices, first)), mesh.faces + 3, repair=True)
+
+
+@pytest.mark.parametrize("way", ["computed", "file", "former file"])
+@pytest.mark.parametrize(
+    "mesh",
+    [bumpy_sphere(2), spare(bumpy_sphere(2)), sheet(6, 7), pg.Mesh.union([spare(sheet(5, 5)), bumpy_sphere(1)])],
+    ids=["closed", "with spare vertices", "open", "union"],
+)
+def test_coarser_meshes_know_the_vertices_of_the_arrays(mesh: pg.Mesh, way: str, tmp_path: Path) -> None:
+    """Values at the vertices of a file land on the same places, however often the mesh was made coarser."""
+    values = torch.full((mesh.vertex_map.numel(), 3), math.nan, dtype=torch.float64)
+    values[mesh.source_vertices] = mesh.vertices
+    finer = mesh
+    if way != "computed":
+        mesh.coarsen(2.0).coarsen(3.0)
+        mesh.save(tmp_path / "mesh.npz")
+        if way == "former file":  # whose coarser surfaces had no map
+            with np.load(tmp_path / "mesh.npz") as file:
+                store = {k: v for k, v in file.items() if "level" not in k or not k.endswith("vertex_map")}
+            np.savez(tmp_path / "mesh.npz", **store)
+        finer = pg.Mesh.load(tmp_path / "mesh.npz")
+    for factor in (2.0, 3.0):
+        coarse = finer.coarsen(factor)
+        assert coarse.vertex_count < finer.vertex_count
+        known, source = coarse.vertex_map, coarse.source_vertices
+        assert torch.equal(values[source], coarse.vertices)
+        assert torch.equal(known[source], torch.arange(coarse.vertex_count))
+        assert known.shape == mesh.vertex_map.shape and (known >= 0).sum() == coarse.vertex_count
+        finer = coarse
+
+
 def test_area_and_unit() -> None:
     mesh = sheet(4, 5, 0.5)
     assert mesh.areas.sum().item() * mesh.unit**2 == pytest.approx(3 * 4 * 0.25)

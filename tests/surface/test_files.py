@@ -293,6 +293,70 @@ def test_files_of_pyvista_and_their_objects(name: str, tmp_path: Path) -> None:
     assert pg.Mesh.from_pyvista(box, repair=True).vertex_count == 26
 
 
+def with_spare_points(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An icosphere whose points are numbered at random among others without a face."""
+    draw = np.random.default_rng(seed)
+    points = 9 + draw.random((len(VERTICES) + 7, 3))
+    place = draw.permutation(len(points))[: len(VERTICES)]
+    points[place] = VERTICES
+    return points, place[FACES], place
+
+
+def refers_to(mesh: pg.Mesh, points: np.ndarray) -> None:
+    """The maps between a mesh and the points from which it was made say where each is."""
+    known = mesh.vertex_map
+    assert known.shape == (len(points),)
+    source = mesh.source_vertices
+    np.testing.assert_allclose(points[source], mesh.vertices, rtol=0, atol=1e-6)
+    assert torch.equal(known[source], torch.arange(mesh.vertex_count))
+    used = (known >= 0).numpy()
+    np.testing.assert_allclose(points[used], mesh.vertices[known[used]], rtol=0, atol=1e-6)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_maps_of_pyvista_are_those_of_the_points_of_the_data_set(tmp_path_factory, seed: int) -> None:
+    points, rows, place = with_spare_points(seed)
+    cells = np.concatenate((np.full((len(rows), 1), 3), rows), axis=1).ravel()
+    kind = np.full(len(rows), pyvista.CellType.TRIANGLE)
+    grid, plain = pyvista.UnstructuredGrid(cells, kind, points), pyvista.PolyData(points, cells)
+    grid.point_data["a word"] = np.array(["x"] * len(points))
+    folder = tmp_path_factory.mktemp("points")
+    pyvista.UnstructuredGrid(cells, kind, points).save(folder / "grid.vtk")
+    plain.save(folder / "plain.vtp")
+    plain.save(folder / "plain.vtk")
+    meshes = [pg.Mesh.from_pyvista(grid), pg.Mesh.from_pyvista(plain)]
+    for mesh in [*meshes, *map(pg.Mesh.from_file, folder.iterdir())]:
+        refers_to(mesh, points)
+        assert mesh.vertex_count == len(place) and set(mesh.source_vertices.tolist()) == set(place.tolist())
+    assert grid.point_data.keys() == ["a word"]  # the object is left as it was
+
+
+@pytest.mark.parametrize("kind", ["image", "tetrahedra", "structured", "rectilinear"])
+def test_the_surface_of_a_volume_is_closed_and_knows_its_points(kind: str, tmp_path: Path) -> None:
+    image = pyvista.ImageData(dimensions=(4, 5, 3), spacing=(1.0, 0.5, 2.0))
+    data = {
+        "image": lambda: image,
+        "tetrahedra": image.to_tetrahedra,
+        "structured": image.cast_to_structured_grid,
+        "rectilinear": image.cast_to_rectilinear_grid,
+    }[kind]()
+    data.save(tmp_path / "volume.vtk")
+    for mesh in (pg.Mesh.from_pyvista(data), pg.Mesh.from_file(tmp_path / "volume.vtk")):
+        refers_to(mesh, np.asarray(data.points))
+        assert mesh.vertex_count == 4 * 5 * 3 - 2 * 3 * 1
+        assert not mesh.surface.triangulation.on_boundary.any()
+
+
+def test_cells_with_points_on_their_edges_know_them_too() -> None:
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
+    middles = [(corners[i] + corners[j]) / 2 for i, j in ((0, 1), (1, 2), (0, 2), (0, 3), (1, 3), (2, 3))]
+    points = np.concatenate(([[8.0, 8, 8]], corners, np.stack(middles) * 1.1, [[9.0, 9, 9]]))
+    cell = np.concatenate(([10], np.arange(1, 11)))
+    mesh = pg.Mesh.from_pyvista(pyvista.UnstructuredGrid(cell, [pyvista.CellType.QUADRATIC_TETRA], points))
+    assert mesh.vertex_count == 10 and not mesh.surface.triangulation.on_boundary.any()
+    refers_to(mesh, points)
+
+
 @pytest.mark.parametrize("name", ["left.surf.gii", "left.surf.gii.gz"])
 def test_gifti_files(name: str, tmp_path: Path) -> None:
     vertices, faces = pg.surface.icosphere(1)

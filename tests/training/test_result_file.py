@@ -96,6 +96,12 @@ def test_files_that_are_no_results(tmp_path):
         results_page.read(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".txt", "é" * 127, "." + "a" * 250, "a." + "b" * 240])
+def test_every_name_that_the_disk_takes_can_be_written(name, tmp_path):
+    write_file(tmp_path / name, lambda fresh: fresh.write_text("new"))
+    assert [p.name for p in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "new"
+
+
 def test_a_file_is_whole_or_not_there(tmp_path):
     path = tmp_path / "a.txt"
     write_file(path, lambda fresh: fresh.write_text("old"))

@@ -23,6 +23,7 @@ from pdegcnn.vessels import photograph
 from pdegcnn_examples.datasets import drawn_vessels
 
 ORIENTATION = 0x0112
+LOAD = vessels.load
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +143,50 @@ def test_photographs_are_never_overwritten(tmp_path, capsys):
     assert {p.name for p in other.iterdir()} == {"b.png", "b_mask.png", "b_probability.png", "b_overlay.png"}
 
 
+@pytest.mark.parametrize("stems", [("a",), ("a", "a"), ("a", "b")], ids=str)
+def test_the_same_command_twice_has_nothing_to_do(stems, tmp_path, capsys):
+    """Whatever the pictures are called, also beside photographs that have gone: they are not photographs."""
+    folder = tmp_path / "eyes"
+    folder.mkdir()
+    for stem, suffix in zip(stems, (".png", ".jpg")):
+        Image.fromarray(eye()).save(folder / f"{stem}{suffix}")
+    assert call(folder, "--out", folder) == 0
+    capsys.readouterr()
+    assert call(folder, "--out", folder) == 0
+    assert capsys.readouterr().out.count("is done already") == len(stems)
+    (folder / "a.png").rename(folder / "c.png")  # its pictures keep their names
+    assert call(folder, "--out", folder) == 0
+    assert capsys.readouterr().out.count("\n") == len(stems)
+    written = next(p for p in folder.iterdir() if p.stem.endswith("_overlay"))
+    capsys.readouterr()
+    assert call(written, "--out", folder) == 1
+    assert f"{written.name}: expected a photograph, got a picture that this command has written" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_place_that_cannot_be_read_stops_no_other(tmp_path, monkeypatch, capsys):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    Image.fromarray(eye()).save(tmp_path / "a.png")
+    look, list_ = Path.is_file, Path.iterdir
+
+    def refused(known):
+        def call(path):
+            if "locked" in path.parts:
+                raise PermissionError(13, "Permission denied", str(path))
+            return known(path)
+
+        return call
+
+    monkeypatch.setattr(Path, "iterdir", refused(list_))
+    monkeypatch.setattr(Path, "is_file", refused(look))
+    assert call(locked, locked / "x.png", tmp_path / "a.png", "--out", tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert said.count("expected a photograph or a folder that can be read (Permission denied)") == 2
+    assert (tmp_path / "out" / "a_mask.png").exists()
+
+
 def test_equal_names_in_two_folders(tmp_path, capsys):
     for folder, seed in (("left", 0), ("right", 1)):
         (tmp_path / folder).mkdir()
@@ -221,6 +266,16 @@ def test_wrong_arguments(arguments, message, cameras, tmp_path, capsys):
     assert end.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("option", "value"), [("--device", "nowhere"), ("--weights", "none"), ("--weights", "a.png")])
+def test_wrong_devices_and_weights_are_wrong_arguments(option, value, cameras, tmp_path, monkeypatch, capsys):
+    """They end the program as others do, before anything is made."""
+    monkeypatch.setattr(vessels, "load", LOAD)
+    with pytest.raises(SystemExit) as end:
+        call(cameras / "a.png", "--out", tmp_path / "out", option, value if option == "--device" else cameras / value)
+    assert end.value.code == 2 and f"error: {option}: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_out_must_be_a_folder(cameras, capsys):
     with pytest.raises(SystemExit) as end:
         call(cameras / "a.png", "--out", cameras / "notes.txt")
@@ -298,3 +353,12 @@ def test_reader_of_the_output_that_ends_early_leaves_no_traceback():
             [sys.executable, "-m", "pdegcnn", "info"], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 1 and not done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device on this system")
+def test_output_to_a_full_disk_ends_with_a_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pdegcnn", "info"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1 and done.stderr == "the output cannot be written: No space left on device\n"

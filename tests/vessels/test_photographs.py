@@ -147,6 +147,15 @@ def test_wrong_models_and_images_say_what_to_do():
         probability(logits, grey, tile=0)
 
 
+def test_a_diameter_far_below_what_is_lit_is_refused():
+    """It would make the picture many times as large; one that is somewhat too low is taken."""
+    image = eye(200, np.zeros((200, 200)))[0]
+    for wrong in (16.0, 40.0):
+        with pytest.raises(ValueError, match=r"^diameter: expected at least 0.25 of the \d+ pixels .* got"):
+            prepare(image, wrong)
+    assert prepare(image, 60.0).pixels.shape[-1] < 4 * (photograph.DIAMETER + 24)
+
+
 def test_results_of_other_shapes_and_colours_are_refused():
     grey = torch.rand(3, 64, 64)
     ready = prepare(grey, 64)
