@@ -68,8 +68,8 @@ TABLES = {
         },
         goal=(
             "At most 1.5 % with 30,000 parameters and 2.3 % with 3,000: not reached. The large network has 1.71 % "
-            "after 80 epochs; its weights are in the package. Its loss still fell by 0.012 in the last 17 epochs. Tried "
-            "for fewer epochs: smoother filters and templates, more pixels, finer solvers "
+            "after 80 epochs; its weights are in the package. Its loss still fell by 0.012 in the last 17 epochs. "
+            "Tried for fewer epochs: smoother filters and templates, more pixels, finer solvers "
             "([figures](guides/angles.md#a-trained-network)). 160 epochs would take 3.2 hours, 80 epochs of the "
             "small network half an hour, of the G-CNN 2 hours and of escnn's network 1.1 hours, of one core."
         ),
