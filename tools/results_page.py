@@ -146,7 +146,7 @@ TABLES = {
         {"pdegcnn": "PDE-G-CNN", "cnn": "plain CNN"},
         goal=(
             "80 % for boxes and 60 % for digits, rotated scenes within one point of upright ones: reached, "
-            "but for the digits of rotated scenes. 30 epochs of both trainings would take an hour for the PDE-G-CNN."
+            "except for the digits of rotated scenes. 30 epochs of both trainings would take an hour for the PDE-G-CNN."
         ),
     ),
     "mesh_labels": Table(
@@ -244,7 +244,7 @@ TABLES = {
         {"pde": "detector on SE(2)", "cnn": "plain CNN"},
         goal=(
             "Boxes that turn with the image, to 1e-5 for quarter turns (a test), and a higher precision than "
-            "the CNN on turned scenes: reached, but for nuclei, where both are equal within their "
+            "the CNN on turned scenes: reached, except for nuclei, where both are equal within their "
             "deviations. 80 epochs, ten times those of the ships, would take 40 minutes for each detector."
         ),
     ),
