@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pdegcnn.models.planar import PUBLISHED
 from pdegcnn.models.pretrained import FOLDER
 from pdegcnn_examples.networks import digits, vessels
 from pdegcnn_examples.training import read_weights, write_file, write_json
@@ -53,9 +54,11 @@ class Kind(NamedTuple):
     images: Callable[[], Tensor]
 
 
+SOLVERS: dict[str, Any] = {name: value for name, value in PUBLISHED.items() if name != "diffusion"}
+"""Weights keep the solvers that they were trained with, whatever the builder's become."""
 KINDS = {
-    "small": Kind("rotated_digits", "small", digits.NETS["small"], digits.SMALL, MNIST, probe),
-    "large": Kind("rotated_digits", "large", digits.NETS["large"], digits.LARGE, MNIST, probe),
+    "small": Kind("rotated_digits", "small", digits.NETS["small"], {**digits.SMALL, **SOLVERS}, MNIST, probe),
+    "large": Kind("rotated_digits", "large", digits.NETS["large"], {**digits.LARGE, **SOLVERS}, MNIST, probe),
     "drive": Kind(
         "vessel_segmentation",
         "ship",
