@@ -276,11 +276,10 @@ class StackFunction(torch.autograd.Function):
         plan.flows = plan.flows[:1]
         if rule.grid is not None and look:
             plan.checksum = checksum(y, v)
-        own = False
+        own, before = False, RandomState(y.device)
         for index, layer in enumerate(plan.layers):
             values = plan.values(index, params)
             replay = LayerReplay(layer)
-            before = RandomState(y.device)
             with plan.autocast.again():
                 if isinstance(layer, Transition):
                     fresh = piecewise(layer, y)
@@ -296,7 +295,8 @@ class StackFunction(torch.autograd.Function):
                     y = y.add_(v) if own and not seen else y + v
                     own = True
             replay.finish(layer)
-            replay.random = None if before.same(RandomState(y.device)) else before
+            after = RandomState(y.device)
+            replay.random, before = None if before.same(after) else before, after
             plan.replays.append(replay)
             if rule.grid is not None and look:
                 plan.peaks.append(peak(y, v))

@@ -20,7 +20,7 @@ class RandomState:
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.python = device, random.getstate()
-        self.numpy: Any = np.random.get_state()  # noqa: NPY002 the generator that layers may draw from
+        self.numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 the generator that layers may draw from
         self.cpu = torch.get_rng_state()
         self.cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
@@ -34,10 +34,17 @@ class RandomState:
 
     def same(self, other: RandomState) -> bool:
         """Return whether no random number was drawn between the two."""
-        numpy = all(np.array_equal(a, b) for a, b in zip(self.numpy, other.numpy))
+        numpy = _same_numbers(self.numpy, other.numpy)
         if not (numpy and self.python == other.python and torch.equal(self.cpu, other.cpu)):
             return False
         return self.cuda is None or other.cuda is None or torch.equal(self.cuda, other.cuda)
+
+
+def _same_numbers(a: Any, b: Any) -> bool:
+    """Return whether two states of NumPy's generator are equal: dictionaries of numbers and arrays."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same_numbers(a[key], b[key]) for key in a)
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
 
 
 class Autocast:

@@ -72,6 +72,19 @@ def test_random_numbers_of_python_and_numpy_are_replayed(draw, seed):
     torch.testing.assert_close(found[1], found[0])
 
 
+def test_other_generators_of_numpy_are_replayed():
+    usual = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(0))
+    try:
+        test_random_numbers_of_python_and_numpy_are_replayed(np.random.rand, reseed)
+    finally:
+        np.random.set_bit_generator(usual)
+
+
+def reseed(seed: int) -> None:
+    np.random.set_bit_generator(np.random.PCG64(seed))
+
+
 def test_a_layer_that_draws_such_numbers_has_no_inverse():
     stack = Stack([Dropped(np.random.rand)])
     with pytest.raises(RuntimeError, match="without randomness"):
