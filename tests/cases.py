@@ -245,15 +245,12 @@ def pde(
     space: Space, terms: tuple[str, ...], word: str, lacks: Mapping[str, str] | None = None, **options: Any
 ) -> Case:
     """A PDE layer with an option; on spheres terms that compare samples commute with rotations up to sampling."""
-    comparing = bool(set(COMPARING) & set(terms))
-    spectral = isinstance(space, RotationSpace) or options.get("diffusion") == "spectral"
-    windowed = set(terms) & {*COMPARING, "diffusion_shock", *(() if spectral else ("diffusion",))}
-    window = {"kernel_size": 3} if windowed else {}
-    arguments = {"space": space, "terms": terms, **window, **IO, **options}
+    comparing, turning = bool(set(COMPARING) & set(terms)), isinstance(space, RotationSpace)
+    windowed = comparing or "diffusion" in terms and not (turning or options.get("diffusion") == "spectral")
+    arguments = {"space": space, "terms": terms, **({"kernel_size": 3} if windowed else {}), **IO, **options}
     name = f"nn.PDELayer {type(space).__name__} {word}"
-    exact = not (isinstance(space, RotationSpace) and comparing)
     u = signal(space) * (4.0 if comparing and "diffusion" in terms else 1.0)  # a diffusion leaves some to compare
-    return Case(name, pg.nn.PDELayer, arguments, (u,), space, exact, lacks or {})
+    return Case(name, pg.nn.PDELayer, arguments, (u,), space, not (turning and comparing), lacks or {})
 
 
 def every_term(space: Space) -> tuple[str, ...]:

@@ -115,8 +115,8 @@ TABLES = {
         "12,000 digits on the sphere to train, 10,000 to test; trained / tested on. Change: relative change of the "
         "logits of the network trained on upright digits, under random rotations. Time is that of both trainings, "
         "epochs are the mean of both. Networks: `pdegcnn.models.spherical_classifier`, "
-        "`pdegcnn_examples.networks.spherical_cnn` and `pdegcnn_examples.networks.panoramas`; budgets differ, and the "
-        "number of directions of the first two was chosen on test digits. The grids of "
+        "`pdegcnn_examples.networks.spherical_cnn` and `pdegcnn_examples.networks.panoramas`; the number of "
+        "directions of the first two was chosen on test digits. The grids of "
         "`pdegcnn_examples.networks.spherical_pde` (finer) were chosen on digits held out of training.",
         (
             ("rotated_rotated", "rotated / rotated (%)", 100, ".2f"),

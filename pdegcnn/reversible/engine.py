@@ -59,8 +59,8 @@ _LOCK = Lock()
 
 
 @contextmanager
-def _parameters_exchanged(layer: nn.Module) -> Iterator[None]:
-    """Run while the parameters of ``layer`` are exchanged for others, or are listed: in one thread at a time."""
+def _one_thread(layer: nn.Module) -> Iterator[None]:
+    """Let one thread at a time exchange the parameters of ``layer`` for others, or list them."""
     with _LOCK:
         lock = _LOCKS.setdefault(layer, RLock())
     with lock:
@@ -75,7 +75,7 @@ def _mark(y: Tensor) -> int | None:
     """Return a number that changes when ``y`` is written to: its version, or its bits where it has none."""
     if not values_can_be_read(y):
         return None
-    return checksum(y, y) if y.is_inference() else y._version
+    return _sum_of_bits(y) if y.is_inference() else y._version
 
 
 def evaluate(
@@ -91,7 +91,7 @@ def evaluate(
     if values is None:
         out = layer(y)
     else:
-        with _parameters_exchanged(layer):
+        with _one_thread(layer):
             out = functional_call(layer, values, (y,))
     name = _name(layer, index)
     if not isinstance(out, Tensor):
@@ -169,7 +169,7 @@ def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[d
     names = []
     for layer in layers:
         own = {}
-        with _parameters_exchanged(layer):
+        with _one_thread(layer):
             held = list(named_parameters(layer))
         for name, p in held:
             if id(p) not in places:
@@ -182,8 +182,13 @@ def unique_parameters(layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[d
 
 def checksum(y: Tensor, v: Tensor) -> int:
     """Return a number that tells two pairs of states apart, from their bits."""
-    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[y.element_size()]
-    return 3 * int(y.contiguous().view(kind).sum()) + int(v.contiguous().view(kind).sum())
+    return 3 * _sum_of_bits(y) + _sum_of_bits(v)
+
+
+def _sum_of_bits(x: Tensor) -> int:
+    """Return the sum of the values of ``x``, read as whole numbers."""
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    return int(x.contiguous().view(kind).sum())
 
 
 def peak(y: Tensor, v: Tensor) -> Tensor:
@@ -353,7 +358,7 @@ class Backwards:
         # Views: inside the pull of a torch.func transform the saved tensors are wrappers of a level that has ended; an
         # operation takes them off, and torch.func.vjp below must not meet them. Twins: a hook of a parameter belongs to
         # its whole gradient, not to the share of one layer.
-        params = [p.view_as(p) if graph else _own(p, needed) for p, needed in zip(params, needs)]
+        params = [p.view_as(p) if graph else _leaf(p, needed) for p, needed in zip(params, needs)]
         self.plan, self.params, self.needs, self.graph = plan, params, needs, graph
         self.grads: list[Tensor | None] = [None] * len(params)
         self.y, self.v, self.own, self.kept = y, v, False, False
@@ -531,7 +536,7 @@ class Backwards:
             self.grads[place] = grad if old is None else old + grad
 
 
-def _own(p: Tensor, needed: bool) -> Tensor:
+def _leaf(p: Tensor, needed: bool) -> Tensor:
     """Return a tensor of the same values and kind as ``p`` that asks for a gradient if ``needed``, without hooks.
 
     It is ``p`` itself if possible, so that the module need not hold other parameters for a moment.

@@ -241,8 +241,8 @@ class Resumable(Checkpoint):
 
         Where numbers are no longer finite the last checkpoint stays: to go on from here would fail again.
         """
-        lost = isinstance(exception, SystemExit | FloatingPointError)
-        if self._between and not lost and world_size() == 1 and trainer.global_step:
+        keep = not isinstance(exception, SystemExit | FloatingPointError)
+        if self._between and keep and world_size() == 1 and trainer.global_step:
             self._save(trainer)
             self._say(trainer)
 
