@@ -24,6 +24,9 @@ from pdegcnn._files import write_file
 BEGIN, END = "# rows: generic\n", "# rows: end\n"
 PART: dict[str, Any] = {"cache": True, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of a function that other loops call: without what Python needs to call it, which takes time to compile."""
+PLAIN: dict[str, Any] = {"_nrt": False}
+"""Option of a function that makes no array: views of arrays are not counted then. Counting takes two locked
+instructions for each view, a fifth of the time of short loops."""
 INSIDE: dict[str, Any] = {"inline": "always"}
 """Options of a function that one other loop calls in one place: its text becomes part of that loop, which takes half as
 long to compile."""
