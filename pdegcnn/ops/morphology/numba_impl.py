@@ -57,8 +57,8 @@ def taps(width: int) -> str:
 
 
 def _source(width: int, full: bool) -> str:
-    head = "@njit(**PART, fastmath=FLAGS)\n"
-    load = "".join(f"    k{j}, s{j} = k[{j}], np.uint64({j}) * step\n" for j in range(width))
+    head = "@njit(**PART, **PLAIN, fastmath=FLAGS)\n"
+    load = "".join(f"    k{j} = k[{j}]\n" for j in range(width))
     values, winners = load, load
     if full:
         winners += "".join(f"    t{j} = index.dtype.type(number + {j})\n" for j in range(width))
@@ -71,8 +71,8 @@ def _source(width: int, full: bool) -> str:
         values += branch + _best_of(inner) + "            best[w] = s if s > b else b\n"
         winners += branch + (_noted(inner) if full else _best_of(inner) + ROW_NOTED)
     return (
-        f"{head}def row_value(best, p, k, step, skip):\n{values}\n\n"
-        f"{head}def row_index(best, index, p, k, step, number, skip):\n{winners}\n\n"
+        f"{head}def row_value(best, p, k, skip):\n{values}\n\n"
+        f"{head}def row_index(best, index, p, k, number, skip):\n{winners}\n\n"
         f"WIDTH, VECTOR = np.uint64({width}), {vector(width)}\nFULL, EACH = {full}, {width if full else 1}\n\n\n"
     )
 
@@ -82,11 +82,16 @@ ROW_NOTED = """            index[w] = number if s > b else index[w]
 """
 
 
+def _at(tap: int) -> str:
+    """Return the source of a place that is not signed, which no check for negative ones slows down."""
+    return f"np.uint64({tap})"
+
+
 def _best_of(taps: range) -> str:
     """Return the source of the best of some taps of a row, and of what was best before."""
-    lines = f"            s = p[w + s{taps[0]}] - k{taps[0]}\n"
+    lines = f"            s = p[w + {_at(taps[0])}] - k{taps[0]}\n"
     for j in taps[1:]:
-        lines += f"            v = p[w + s{j}] - k{j}\n            s = v if v > s else s\n"
+        lines += f"            v = p[w + {_at(j)}] - k{j}\n            s = v if v > s else s\n"
     return f"{lines}            b = best[w]\n"
 
 
@@ -94,7 +99,7 @@ def _noted(taps: range) -> str:
     """Return the source of the comparison tap by tap, which notes the winning one."""
     lines = "            b, t = best[w], index[w]\n"
     for j in taps:
-        lines += f"            v = p[w + s{j}] - k{j}\n"
+        lines += f"            v = p[w + {_at(j)}] - k{j}\n"
         lines += f"            t = t{j} if v > b else t\n            b = v if v > b else b\n"
     return f"{lines}            best[w], index[w] = b, t\n"
 
@@ -115,7 +120,9 @@ def forward(
     loops, line = _loops(kernel), (u.shape[4] + kernel.shape[4] // 2) * together
     frame = loops.frame_size.py_func(*u.shape[2:], kernel, together), out.dtype, -torch.inf
     block, rows = max(BLOCK, line) + loops.LANES, (kernel[0, 0, ..., 0].numel(), torch.int64, 0)
-    loop = _jit.with_room(loops.forward, frame, (block, out.dtype, 0), (block, torch.int32, 0), rows, rows)
+    bounds = [(loops.SIDE, out.dtype, 0)] * 2
+    rooms = frame, (block, out.dtype, 0), (block, torch.int32, 0), *bounds, rows, rows
+    loop = _jit.with_room(loops.forward, *rooms)
     _jit.parallel(loop, channels * -(-batch // together), *arrays, keep, sign, together, periodic)
     return out.to(u.dtype), winner if keep else winner.new_empty(0)
 
@@ -141,7 +148,13 @@ def backward(grad: Tensor, winner: Tensor, u: Tensor, kernel: Tensor, sign: int)
     else:
         costs = F.pad(wide, (0, vector(width) - width), value=torch.inf).flatten(2)
         ordinary = (wide > -torch.inf).flatten(2).all(2)
+    loops = _loops(kernel)
     sums = torch.empty(parts, channels, orientations, kernel[0, 0].numel(), dtype=torch.float64)
     arrays = (_jit.array(x) for x in (grad, winner, u, wide, costs, ordinary))
-    _jit.parallel(_loops(kernel).backward, channels * parts, *arrays, sign, grad_u.numpy(), sums.numpy())
+    size = loops.frame_size.py_func(*u.shape[2:], kernel, 1)
+    taps = orientations * kernel[0, 0, ..., 0].numel() * loops.EACH, torch.int64, 0
+    frames = [(size, wide_dtype(u.dtype), -torch.inf), (size, grad_u.dtype, 0)]
+    bounds = [(loops.SIDE, wide_dtype(u.dtype), 0)] * 2
+    loop = _jit.with_room(loops.backward, *frames, taps, *bounds)
+    _jit.parallel(loop, channels * parts, *arrays, sign, grad_u.numpy(), sums.numpy())
     return grad_u.to(grad.dtype), -sign * sums.sum(0).view(kernel.shape).to(grad.dtype)

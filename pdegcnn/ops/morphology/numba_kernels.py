@@ -12,28 +12,28 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pdegcnn.ops._jit import ENTRY, INSIDE, PART
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART, PLAIN
 
-BLOCK, LANES = 2048, 16
+BLOCK, LANES, SIDE = 2048, 16, 64
 FLAGS = {"contract", "nsz"}
 
 
 # rows: generic
-@njit(**PART)
-def row_value(best, p, k, step, skip):
-    """Improve ``best`` by one row of taps, ``step`` numbers apart, except ``skip`` taps at either end."""
+@njit(**PART, **PLAIN)
+def row_value(best, p, k, skip):
+    """Improve ``best`` by one row of taps, except ``skip`` taps at either end."""
     for w in range(best.size):
         for j in range(skip, k.size - skip):
-            value = p[w + j * step] - k[j]
+            value = p[w + j] - k[j]
             best[w] = value if value > best[w] else best[w]
 
 
-@njit(**PART)
-def row_index(best, index, p, k, step, number, skip):
+@njit(**PART, **PLAIN)
+def row_index(best, index, p, k, number, skip):
     """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it attains the maximum."""
     for w in range(best.size):
         for j in range(k.size):
-            value = p[w + j * step] - k[j]
+            value = p[w + j] - k[j]
             index[w] = number if value > best[w] else index[w]
             best[w] = value if value > best[w] else best[w]
 
@@ -66,7 +66,7 @@ def first_greatest(typing, p, k, at, tap):
     return types.uint64(p, k, types.uint64, types.uint64), build
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
     """Send grad [H,W] of one orientation to the winning taps: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
     none = np.uint64(offset.size)
@@ -75,13 +75,13 @@ def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
         for w in range(np.uint64(grad.shape[1])):
             row = np.uint64(winner[h, w])
             if row < none:
-                at = offset[row] + base + w
+                at = np.uint64(offset[row]) + base + w
                 j = first_greatest(signal, k, at, row * np.uint64(VECTOR))  # pyright: ignore[reportCallIssue]
                 frame[at + j] += grad[h, w]
                 sums[row * WIDTH + j] += grad[h, w]
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
     """Return the same where the winning ones of ``taps`` taps are known."""
     none = np.uint64(taps)
@@ -90,30 +90,30 @@ def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
         for w in range(np.uint64(grad.shape[1])):
             tap = np.uint64(winner[h, w])
             if tap < none:
-                frame[offset[tap] + base + w] += grad[h, w]
+                frame[np.uint64(offset[tap]) + base + w] += grad[h, w]
                 sums[tap] += grad[h, w]
 
 
-@njit(**PART)
-def row_nan(best, index, p, k, step, number):
+@njit(**PART, **PLAIN)
+def row_nan(best, index, p, k, number):
     """Compare taps that may give NaN; the first NaN stays."""
     for j in range(k.size):
         if k[j] != np.inf:
             for w in range(best.size):
-                value = p[w + j * np.int64(step)] - k[j]
+                value = p[w + j] - k[j]
                 if value > best[w] or (np.isnan(value) and not np.isnan(best[w])):
                     best[w] = value
                     index[w] = number + j if FULL else number
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
     """Return the same where a tap may be absent or give NaN; the first NaN of a row is kept."""
     for h in range(grad.shape[0]):
         for w in range(grad.shape[1]):
             row = np.int64(winner[h, w])
             if row < offset.size:
-                at, tap = np.int64(offset[row]) + h * columns + w, row * VECTOR
+                at, tap = offset[row] + h * columns + w, row * VECTOR
                 best, j = -np.inf, 0
                 for i in range(np.int64(WIDTH)):
                     value = signal[at + i] - k[tap + i]
@@ -123,11 +123,12 @@ def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
                 sums[row * np.int64(WIDTH) + j] += grad[h, w]
 
 
-@njit(**PART, fastmath={"nnan", "nsz", "reassoc"})
-def extremes(u):
+@njit(**PART, **PLAIN, fastmath={"nnan", "nsz", "reassoc"})
+def extremes(u, lows, highs):
     """Compute the smallest and largest entry where none is NaN, by several running extremes side by side."""
-    lanes = np.uint64(64)
-    lows, highs = np.full(64, u[0]), np.full(64, u[0])
+    lanes = np.uint64(SIDE)
+    for j in range(lanes):
+        lows[j], highs[j] = u[0], u[0]
     whole = np.uint64(u.size) // lanes
     for block in range(whole):
         for j in range(lanes):
@@ -144,7 +145,7 @@ def extremes(u):
     return low, high
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def has_nan(u):
     """Return whether an entry is NaN."""
     count = np.int32(0)
@@ -153,52 +154,74 @@ def has_nan(u):
     return count > 0
 
 
-@njit(**PART)
+@intrinsic
+def scale_four(typing, out, u, at, factor):
+    """Write factor * u into out at four places from ``at`` on; integers are converted only."""
+
+    def build(context, builder, signature, arguments):
+        arrays = [context.make_array(kind)(context, builder, x) for kind, x in zip(signature.args, arguments[:2])]
+        target, source = (builder.gep(x.data, [arguments[2]]) for x in arrays)
+        kinds = [ir.VectorType(x.type.pointee, 4) for x in (target, source)]
+        value = builder.load(builder.bitcast(source, kinds[1].as_pointer()), align=1)
+        if isinstance(kinds[0].element, ir.IntType):
+            value = builder.trunc(value, kinds[0]) if kinds[0] != kinds[1] else value
+        else:
+            one = builder.insert_element(ir.Constant(kinds[0], ir.Undefined), arguments[3], ir.IntType(32)(0))
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
+            value = builder.fmul(value, builder.shuffle_vector(one, one, lanes))
+        builder.store(value, builder.bitcast(target, kinds[0].as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.none(out, u, types.uint64, factor), build
+
+
+@njit(**PART, **PLAIN)
 def scaled(out, u, factor):
-    """Write factor * u into out, converting."""
-    for w in range(out.size):
-        out[w] = factor * u[w]
+    """Write factor * u into out, converting: four numbers at a time, the last of which may overlap the ones before."""
+    size, four = np.uint64(out.size), np.uint64(4)
+    if size < four:
+        for w in range(size):
+            out[w] = factor * u[w]
+    else:
+        for start in range(np.uint64(0), size, four):
+            scale_four(out, u, start if start < size - four else size - four, factor)
 
 
-@njit(**PART)
-def fill_frame(frame, u, b, c, count, sign, kernel):
+@njit(**PART, **PLAIN)
+def fill_frame(frame, u, b, c, count, sign, kernel, lows, highs):
     """Write sign * u of ``count`` signals from b on into the frame; return bounds and whether NaN occurs.
 
-    The frame is a line of planes and rows with their signals innermost. Between them lies what is outside: half a
-    kernel of rows and columns, which serves both neighbours. The lower bound is that of the planes where outputs are.
+    The frame is a line of planes and rows, and in each row lie the signals side by side. Between them lies what is
+    outside: half a kernel of rows and columns, which serves both neighbours. The lower bound is that of the planes
+    where outputs are.
     """
     _, _, planes, height, width = u.shape
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
     columns = width + left
     low, high, nans = np.inf, -np.inf, False
     stride = planes // kernel.shape[1]
-    for n in range(b, b + count):
-        signal = u[n, c].reshape(-1)
-        first, last = extremes(signal)
+    for n in range(count):
+        signal = u[b + n, c].reshape(-1)
+        first, last = extremes(signal, lows, highs)
         most, nans = sign * last if sign > 0 else sign * first, nans or has_nan(signal)
         high = most if most > high else high
         for o in range(0, planes if stride > 1 else 1, stride):
             if stride > 1:
-                first, last = extremes(u[n, c, o].reshape(-1))
+                first, last = extremes(u[b + n, c, o].reshape(-1), lows, highs)
             least = sign * first if sign > 0 else sign * last
             low = least if least < low else low
-    for o in range(planes):
-        for h in range(height):
-            start = ((o * (height + top) + h + top) * columns + left) * count
-            if count == 1:
-                scaled(frame[start : start + width], u[b, c, o, h], sign)
-            else:
-                for n in range(count):
-                    for w in range(width):
-                        frame[start + w * count + n] = sign * u[b + n, c, o, h, w]
+        for o in range(planes):
+            for h in range(height):
+                start = ((o * (height + top) + h + top) * count + n) * columns + left
+                scaled(frame[start : start + width], u[b + n, c, o, h], sign)
     return u.dtype.type(low), u.dtype.type(high), nans
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def frame_size(planes, height, width, kernel, count):
     """Compute the length of the frame for ``count`` signals, with some room for whole vectors at its end."""
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
-    return ((planes * (height + top) + top) * (width + left) + 2 * left) * count + VECTOR + LANES
+    return (planes * (height + top) + top) * (width + left) * count + 2 * left + VECTOR + LANES
 
 
 @njit(**INSIDE)
@@ -228,7 +251,7 @@ def classify(kind, skip, k, low, high, nans):
 
 
 @njit(**INSIDE)
-def convolve_rows(frame, k, kind, skip, number, plane, first, lines, height, line, step, best, index, keep):
+def convolve_rows(frame, k, kind, skip, number, plane, first, lines, height, line, best, index, keep):
     """Improve the outputs of rows ``first`` to ``first + lines`` by all taps of one orientation of the frame.
 
     These taps are the rows from ``number`` on, which are noted if ``keep``.
@@ -246,35 +269,37 @@ def convolve_rows(frame, k, kind, skip, number, plane, first, lines, height, lin
             continue
         low, high = low * line // LANES * LANES, (high * line + LANES - 1) // LANES * LANES
         high = high if high < best.size else best.size
-        base = plane + (first + i - top) * line + low - left * np.int64(step)
-        p, taps = frame[base : base + high - low + (k.shape[1] - 1) * np.int64(step)], k[i]
+        base = plane + (first + i - top) * line + low - left
+        p, taps = frame[base : base + high - low + k.shape[1] - 1], k[i]
         values, winners = best[low:high], index[low:high]
         if kind[now] == 2:
-            row_nan(values, winners, p, taps, step, index.dtype.type(now * EACH))
+            row_nan(values, winners, p, taps, index.dtype.type(now * EACH))
         elif keep:
-            row_index(values, winners, p, taps, step, index.dtype.type(now * EACH), skip[now])
+            row_index(values, winners, p, taps, index.dtype.type(now * EACH), skip[now])
         else:
-            row_value(values, p, taps, step, skip[now])
+            row_value(values, p, taps, skip[now])
 
 
-@njit(**ENTRY)
+@njit(**ENTRY, **PLAIN)
 def forward(
-    frame, best_room, index_room, kind, skip, u, kernel, out, winner, keep, sign, together, periodic, start, stop
-):
+    frame, best_room, index_room, lows, highs, kind, skip,
+    u, kernel, out, winner, keep, sign, together, periodic, start, stop,
+):  # fmt: skip
     """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winners where ``keep``.
 
-    There is room for the frame, a block of outputs and their winners, and two numbers for each row of taps. Items
-    ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
+    There is room for the frame, a block of outputs and their winners, extremes, and two numbers for each row of taps.
+    Items ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
     """
     batch, _, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = -(-batch // together), kh // 2, kw // 2
-    line, step, one = (width + left) * together, np.uint64(together), u.dtype.type(sign)
-    block = BLOCK // line if line < BLOCK else 1
+    line, one = (width + left) * together, u.dtype.type(sign)
+    blocks = -(-height * line // BLOCK)
+    block = -(-height // blocks) if blocks < height else 1
     for item in range(start, stop):
         c, b = item // parts, item % parts * together
         b = b if b < batch - together else batch - together
-        low, high, nans = fill_frame(frame, u, b, c, together, one, kernel)
+        low, high, nans = fill_frame(frame, u, b, c, together, one, kernel, lows, highs)
         for o in range(orientations):
             k = kernel[c, o]
             classify(kind, skip, k, low, high, nans)
@@ -288,43 +313,38 @@ def forward(
                     source = planes // orientations * o + a - ko // 2
                     if not periodic and not 0 <= source < planes:
                         continue
-                    plane = ((source % planes * (height + top) + top) * (width + left) + left) * together
-                    convolve_rows(
-                        frame, k[a], kind, skip, a * kh, plane, first, lines, height, line, step, best, index, keep
-                    )
-                write_rows(out, b, c, o, first, lines, together, best, one, line)
+                    plane = (source % planes * (height + top) + top) * line + left
+                    convolve_rows(frame, k[a], kind, skip, a * kh, plane, first, lines, height, line, best, index, keep)
+                write_rows(out, b, c, o, first, lines, together, best, one, width + left)
                 if keep:
-                    write_rows(winner, b, c, o, first, lines, together, index, np.int32(1), line)
+                    write_rows(winner, b, c, o, first, lines, together, index, np.int32(1), width + left)
 
 
-@njit(**PART)
-def write_rows(out, b, c, o, first, lines, count, values, factor, line):
-    """Write factor * values, rows of length ``line`` with their signals innermost, into ``lines`` rows of out."""
+@njit(**PART, **PLAIN)
+def write_rows(out, b, c, o, first, lines, count, values, factor, columns):
+    """Write factor * values, rows of several signals side by side, into ``lines`` rows of each signal of out."""
     width = out.shape[4]
-    for h in range(lines):
-        row = values[h * line : h * line + width * count]
-        for n in range(count):
-            if count == 1:
-                scaled(out[b, c, o, first + h], row, factor)
-            else:
-                for w in range(width):
-                    out[b + n, c, o, first + h, w] = factor * row[w * count + n]
+    for n in range(count):
+        for h in range(lines):
+            place = (h * count + n) * columns
+            scaled(out[b + n, c, o, first + h], values[place : place + width], factor)
 
 
-@njit(**ENTRY)
-def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start, stop):
+@njit(**ENTRY, **PLAIN)
+def backward(
+    signal, frame, offset_room, lows, highs, grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start, stop
+):
     """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into sums [parts,C,Or,taps].
 
-    ``costs`` is the kernel with rows of VECTOR numbers; ``ordinary [C,Or]`` says where it has no NaN and no -inf. Each
-    item is one part of the signals of one channel.
+    There is room for two frames, the places of taps in them, and extremes. ``costs`` is the kernel with rows of VECTOR
+    numbers; ``ordinary [C,Or]`` says where it has no NaN and no -inf. Each item is one part of the
+    signals of one channel.
     """
-    batch, channels, planes, height, width = u.shape
+    batch, channels, planes, height, width = grad_u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = sums.shape[0], kh // 2, kw // 2
     columns, rows, single = width + left, height + top, np.int64(1)  # a literal would cause another compilation
-    signal = np.full(frame_size(planes, height, width, kernel, single), -np.inf).astype(u.dtype)
-    frame = np.empty(signal.size, grad.dtype)
-    offset = np.empty((orientations, ko * kh * EACH), np.uint64)
+    offset = offset_room.reshape(orientations, ko * kh * EACH)
     for o in range(orientations):
         for n in range(ko * kh * EACH):
             t = n // EACH
@@ -338,20 +358,15 @@ def backward(grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start
             frame[:] = 0
             high, nans = one, False
             if not FULL:
-                _, high, nans = fill_frame(signal, u, b, c, single, one, kernel)
+                _, high, nans = fill_frame(signal, u, b, c, single, one, kernel, lows, highs)
             for o in range(orientations):
+                g, won, total = grad[b, c, o], winner[b, c, o], sums[part, c, o]
                 if FULL:
-                    plane_full_back(
-                        grad[b, c, o], winner[b, c, o], ko * kh * kw, offset[o], frame, sums[part, c, o], columns
-                    )
+                    plane_full_back(g, won, ko * kh * kw, offset[o], frame, total, columns)
                 elif ordinary[c, o] and high < np.inf and not nans:
-                    plane_back(
-                        grad[b, c, o], winner[b, c, o], signal, costs[c, o], offset[o], frame, sums[part, c, o], columns
-                    )
+                    plane_back(g, won, signal, costs[c, o], offset[o], frame, total, columns)
                 else:
-                    plane_nan_back(
-                        grad[b, c, o], winner[b, c, o], signal, costs[c, o], offset[o], frame, sums[part, c, o], columns
-                    )
+                    plane_nan_back(g, won, signal, costs[c, o], offset[o], frame, total, columns)
             for o in range(planes):
                 for h in range(height):
                     base = (o * rows + h + top) * columns + left
