@@ -116,7 +116,8 @@ def forward(
     together = signals_together(u, kernel)
     out = torch.empty((*u.shape[:2], kernel.shape[1], *u.shape[3:]), dtype=wide_dtype(u.dtype))
     winner = torch.empty(out.shape if keep else (1,) * 5, dtype=row_dtype)
-    arrays = _jit.array(u), _jit.array(kernel), out.numpy(), winner.numpy()
+    signal = _jit.array(u)
+    arrays = signal, signal.reshape(batch, channels, -1), _jit.array(kernel), out.numpy(), winner.numpy()
     loops, line = _loops(kernel), (u.shape[4] + kernel.shape[4] // 2) * together
     frame = loops.frame_size.py_func(*u.shape[2:], kernel, together), out.dtype, -torch.inf
     block, rows = max(BLOCK, line) + loops.LANES, (kernel[0, 0, ..., 0].numel(), torch.int64, 0)
@@ -150,9 +151,9 @@ def backward(grad: Tensor, winner: Tensor, u: Tensor, kernel: Tensor, sign: int)
         ordinary = (wide > -torch.inf).flatten(2).all(2)
     loops = _loops(kernel)
     sums = torch.empty(parts, channels, orientations, kernel[0, 0].numel(), dtype=torch.float64)
-    arrays = (_jit.array(x) for x in (grad, winner, u, wide, costs, ordinary))
+    arrays = (_jit.array(x) for x in (grad, winner, u, u.flatten(2), wide, costs, ordinary))
     size = loops.frame_size.py_func(*u.shape[2:], kernel, 1)
-    taps = orientations * kernel[0, 0, ..., 0].numel() * loops.EACH, torch.int64, 0
+    taps = (orientations, kernel[0, 0, ..., 0].numel() * loops.EACH), torch.int64, 0
     frames = [(size, wide_dtype(u.dtype), -torch.inf), (size, grad_u.dtype, 0)]
     bounds = [(loops.SIDE, wide_dtype(u.dtype), 0)] * 2
     loop = _jit.with_room(loops.backward, *frames, taps, *bounds)

@@ -184,16 +184,17 @@ def scaled(out, u, factor):
             out[w] = factor * u[w]
     else:
         for start in range(np.uint64(0), size, four):
-            scale_four(out, u, start if start < size - four else size - four, factor)
+            at = start if start < size - four else size - four
+            scale_four(out, u, at, factor)  # pyright: ignore[reportCallIssue]
 
 
 @njit(**PART, **PLAIN)
-def fill_frame(frame, u, b, c, count, sign, kernel, lows, highs):
+def fill_frame(frame, u, flat, b, c, count, sign, kernel, lows, highs):
     """Write sign * u of ``count`` signals from b on into the frame; return bounds and whether NaN occurs.
 
     The frame is a line of planes and rows, and in each row lie the signals side by side. Between them lies what is
     outside: half a kernel of rows and columns, which serves both neighbours. The lower bound is that of the planes
-    where outputs are.
+    where outputs are. ``flat [B,C,pixels]`` is u.
     """
     _, _, planes, height, width = u.shape
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
@@ -201,13 +202,13 @@ def fill_frame(frame, u, b, c, count, sign, kernel, lows, highs):
     low, high, nans = np.inf, -np.inf, False
     stride = planes // kernel.shape[1]
     for n in range(count):
-        signal = u[b + n, c].reshape(-1)
+        signal = flat[b + n, c]
         first, last = extremes(signal, lows, highs)
         most, nans = sign * last if sign > 0 else sign * first, nans or has_nan(signal)
         high = most if most > high else high
         for o in range(0, planes if stride > 1 else 1, stride):
             if stride > 1:
-                first, last = extremes(u[b + n, c, o].reshape(-1), lows, highs)
+                first, last = extremes(signal[o * height * width : (o + 1) * height * width], lows, highs)
             least = sign * first if sign > 0 else sign * last
             low = least if least < low else low
         for o in range(planes):
@@ -283,7 +284,7 @@ def convolve_rows(frame, k, kind, skip, number, plane, first, lines, height, lin
 @njit(**ENTRY, **PLAIN)
 def forward(
     frame, best_room, index_room, lows, highs, kind, skip,
-    u, kernel, out, winner, keep, sign, together, periodic, start, stop,
+    u, flat, kernel, out, winner, keep, sign, together, periodic, start, stop,
 ):  # fmt: skip
     """Convolve u [B,C,planes,H,W] with kernel [C,Or,KO,KH,KW]; winners where ``keep``.
 
@@ -299,7 +300,7 @@ def forward(
     for item in range(start, stop):
         c, b = item // parts, item % parts * together
         b = b if b < batch - together else batch - together
-        low, high, nans = fill_frame(frame, u, b, c, together, one, kernel, lows, highs)
+        low, high, nans = fill_frame(frame, u, flat, b, c, together, one, kernel, lows, highs)
         for o in range(orientations):
             k = kernel[c, o]
             classify(kind, skip, k, low, high, nans)
@@ -332,7 +333,7 @@ def write_rows(out, b, c, o, first, lines, count, values, factor, columns):
 
 @njit(**ENTRY, **PLAIN)
 def backward(
-    signal, frame, offset_room, lows, highs, grad, winner, u, kernel, costs, ordinary, sign, grad_u, sums, start, stop
+    signal, frame, offset, lows, highs, grad, winner, u, flat, kernel, costs, ordinary, sign, grad_u, sums, start, stop
 ):
     """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into sums [parts,C,Or,taps].
 
@@ -344,7 +345,6 @@ def backward(
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = sums.shape[0], kh // 2, kw // 2
     columns, rows, single = width + left, height + top, np.int64(1)  # a literal would cause another compilation
-    offset = offset_room.reshape(orientations, ko * kh * EACH)
     for o in range(orientations):
         for n in range(ko * kh * EACH):
             t = n // EACH
@@ -358,7 +358,7 @@ def backward(
             frame[:] = 0
             high, nans = one, False
             if not FULL:
-                _, high, nans = fill_frame(signal, u, b, c, single, one, kernel, lows, highs)
+                _, high, nans = fill_frame(signal, u, flat, b, c, single, one, kernel, lows, highs)
             for o in range(orientations):
                 g, won, total = grad[b, c, o], winner[b, c, o], sums[part, c, o]
                 if FULL:
