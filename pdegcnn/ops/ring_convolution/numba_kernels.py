@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART, PLAIN
 
 FLAGS = {"contract", "nsz", "reassoc"}
 
@@ -53,23 +53,22 @@ def product(row, line, p):
 def doubled(line, u, c, at, size):
     """Write ``size`` signals of u [B,C,F,G,n] from ``at`` on as a line, with these innermost and the ring twice."""
     _, _, fibre, rings, length = u.shape
-    wide = length * size
+    count, wide = np.uint64(size), np.uint64(length * size)
     for f in range(fibre):
         for g in range(rings):
-            begin = (f * rings + g) * 2 * wide
-            first, second = line[begin : begin + wide], line[begin + wide : begin + 2 * wide]
-            gather(first, u, c, at, f, g, size)
-            for w in range(np.uint64(wide)):
-                second[w] = first[w]
+            begin = np.uint64((f * rings + g) * 2) * wide
+            for i in range(count):
+                for j in range(np.uint64(length)):
+                    value, place = u[np.uint64(at) + i, c, f, g, j], begin + j * count + i
+                    line[place] = line[place + wide] = value
 
 
-@njit(**PART, **PLAIN)
+@njit(**INSIDE)
 def gather(line, u, c, at, f, g, size):
     """Write the points of a ring of ``size`` signals into a line with the numbers of signals innermost."""
-    for i in range(size):
-        row = u[at + i, c, f, g]
-        for j in range(np.uint64(row.size)):
-            line[j * np.uint64(size) + np.uint64(i)] = row[j]
+    for i in range(np.uint64(size)):
+        for j in range(np.uint64(u.shape[4])):
+            line[j * np.uint64(size) + i] = u[np.uint64(at) + i, c, f, g, j]
 
 
 @njit(**PART, **PLAIN)
@@ -130,10 +129,9 @@ def convolve(line, total, places, turned, u, kernel, taps, start, order, out, si
                     add_four(sums, line, p, q, r, s, k[t], k[t + 1], k[t + 2], k[t + 3])
                 for t in range(whole, end):
                     add_one(sums, line, places[t], k[t])
-                for i in range(count):
-                    row = out[at + i, c, f, g]
+                for i in range(np.uint64(count)):
                     for j in range(np.uint64(length)):
-                        row[j] = sums[j * np.uint64(count) + np.uint64(i)]
+                        out[np.uint64(at) + i, c, f, g, j] = sums[j * np.uint64(count) + i]
 
 
 @njit(**ENTRY, **PLAIN)

@@ -112,7 +112,7 @@ def _chosen(name, builder, arguments):
     return builder.call(function, arguments, fastmath=("nnan", "nsz"))
 
 
-@njit(**PART, **PLAIN)
+@njit(**INSIDE)
 def compare(line, offset, cost, count, best, index, wide, keep):
     """Write the greatest values over ``count`` taps and, where ``keep``, the numbers of these in the list.
 
@@ -190,17 +190,16 @@ def fill(line, low, high, u, c, at, size, sign, stride):
             begin = ring * stride
             middle = begin + wide
             first = line[begin:middle]
-            for i in range(size):
-                row = u[at + i, c, f, g]
+            for i in range(np.uint64(size)):
                 for j in range(np.uint64(length)):
-                    first[j * np.uint64(size) + np.uint64(i)] = sign * row[j]
+                    first[j * np.uint64(size) + i] = sign * u[np.uint64(at) + i, c, f, g, j]
             low[ring], high[ring], more = twice(line[middle : middle + wide], first)
             low[ring + fibre * rings], high[ring + fibre * rings] = low[ring], high[ring]
             count += more
     return count > 0
 
 
-@njit(**PART, **PLAIN)
+@njit(**INSIDE)
 def select(offset, cost, number, plane, along, k, base, low, high):
     """Compute offsets in the line, costs and numbers of the taps that can be a maximum.
 
@@ -219,10 +218,9 @@ def select(offset, cost, number, plane, along, k, base, low, high):
 @njit(**PART, **PLAIN)
 def write(out, b, c, f, g, values, factor, size):
     """Write factor * values of a ring, with its signals innermost, to the signals from b on."""
-    for i in range(size):
-        row = out[b + i, c, f, g]
-        for j in range(np.uint64(row.size)):
-            row[j] = factor * values[j * np.uint64(size) + np.uint64(i)]
+    for i in range(np.uint64(size)):
+        for j in range(np.uint64(out.shape[4])):
+            out[np.uint64(b) + i, c, f, g, j] = factor * values[j * np.uint64(size) + i]
 
 
 @njit(**ENTRY, **PLAIN)
@@ -232,9 +230,9 @@ def forward_rings(
 ):  # fmt: skip
     """Convolve u [B,C,F,G,n] with kernel [C,1 or F,S], ``size`` signals of one channel at a time.
 
-    There is room for the line, bounds of rings, taps of the longest list, and a ring of outputs; ``base``,
-    ``plane`` and ``along`` as in :func:`select`, for the first fibre sample and those after it. Blocks ``first`` to ``last`` of ceil(B/size) per channel, the last of which may
-    overlap its neighbour.
+    There is room for the line, bounds of rings, taps of the longest list, and a ring of outputs; ``base``, ``plane``
+    and ``along`` as in :func:`select`, for the first fibre sample and those after it. Blocks ``first`` to ``last`` of
+    ceil(B/size) per channel, the last of which may overlap its neighbour.
     """
     batch, _, fibre, rings, length = u.shape
     blocks, wide = -(-batch // size), length * size
@@ -257,8 +255,8 @@ def forward_rings(
                 else:
                     if k.size:
                         near, seen = along[begin:end], slice(f * rings, (f + fibre) * rings)
-                        lists = plane[begin:end], near, k, base[seen], low[seen], high[seen]
-                        count = select(offset, cost, number, *lists)
+                        many, at_first, floor, ceiling = plane[begin:end], base[seen], low[seen], high[seen]
+                        count = select(offset, cost, number, many, near, k, at_first, floor, ceiling)
                     compare(line, offset, cost, count, best, index, wide, keep)
                     for w in range(np.uint64(wide if keep else 0)):
                         index[w] = number[np.uint64(index[w])] if best[w] > -np.inf else none
