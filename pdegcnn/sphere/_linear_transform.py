@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pdegcnn import _transforms
+from pdegcnn import _checks, _transforms
 from pdegcnn.sphere._tables import TableModule
 
 
@@ -33,6 +34,13 @@ class LinearTransform(TableModule):
     def _synthesis(self, c: Tensor) -> Tensor:
         """Return signals of coefficients, with gradients of every kind."""
         return self._synthesise(c, False) if _plain() else _apply(c, self, True)
+
+
+def room(like: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """Return complex memory that products can write to, or None where a trace or a transform of torch forbids it."""
+    if not _checks.has_values(like) or _transforms.is_batched(like) or _plain():
+        return None
+    return torch.empty(shape, dtype=torch.promote_types(like.dtype, torch.complex64), device=like.device)
 
 
 def _plain() -> bool:

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from pdegcnn import _checks
 from pdegcnn.sphere._fourier import real_analysis, real_synthesis
 from pdegcnn.sphere._legendre import Array
-from pdegcnn.sphere._linear_transform import LinearTransform
+from pdegcnn.sphere._linear_transform import LinearTransform, room
 from pdegcnn.sphere._tables import analysis_table, synthesis_table
 from pdegcnn.sphere.grid import SphereGrid
 
@@ -90,6 +90,8 @@ class _Transform(LinearTransform):
         """
         size, nlat, columns = self.lmax + 1, len(self.grid.theta), []
         half, waves = (nlat + 1) // 2, real_analysis(f, self.grid, size)
+        out = room(f, (size, size, f.shape[0]))
+        into = None if out is None else torch.view_as_real(out).flatten(2)
         for block, orders in enumerate(self._orders()):
             skip = self._skipped[block]
             part = waves.narrow(1, skip, nlat - 2 * skip).narrow(2, orders.start, len(orders))
@@ -101,8 +103,16 @@ class _Transform(LinearTransform):
                 weight = self._weights(orders, skip, 2.0)
                 north, sign = north * weight, sign * weight
             # (l, m) has parity (-1)^(l+m) under reflection in the equator: even degrees see north + (-1)^m south.
-            even = self.get_buffer(f"even{block}") @ torch.addcmul(north, south, sign)
-            odd = self.get_buffer(f"odd{block}") @ torch.addcmul(north, south, -sign)
+            tables = self.get_buffer(f"even{block}"), self.get_buffer(f"odd{block}")
+            if into is not None:
+                here = into[orders.start : orders.stop]
+                here[:, : orders.start] = 0
+                for parity, table in enumerate(tables):
+                    folded = torch.addcmul(north, south, -sign if parity else sign)
+                    torch.bmm(table, folded, out=here[:, orders.start + parity :: 2])
+                continue
+            even = tables[0] @ torch.addcmul(north, south, sign)
+            odd = tables[1] @ torch.addcmul(north, south, -sign)
             missing = even.shape[1] - odd.shape[1]
             pair = torch.stack([even, pad(odd, (0, 0, 0, 1)) if missing else odd], 2)
             pair = pair.reshape(len(orders), 2 * even.shape[1], rings.shape[2])
@@ -110,7 +120,7 @@ class _Transform(LinearTransform):
                 pair = pad(pair, (0, 0, orders.start, -missing))
             columns.append(torch.view_as_complex(pair.reshape(len(orders), size, -1, 2)))
         # Joined as complex numbers: a view of real memory could not enter a compiled graph.
-        return torch.cat(columns)
+        return torch.cat(columns) if out is None else out
 
     def _synthesise(self, c: Tensor, adjoint: bool) -> Tensor:
         """Return signals [batch, *grid.shape] of coefficients [m, l, batch]; see :class:`LinearTransform`."""

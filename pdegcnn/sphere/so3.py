@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from pdegcnn import _checks
 from pdegcnn.sphere._fourier import real_analysis, real_synthesis
 from pdegcnn.sphere._legendre import Array
-from pdegcnn.sphere._linear_transform import LinearTransform
+from pdegcnn.sphere._linear_transform import LinearTransform, room
 from pdegcnn.sphere._tables import analysis_table, synthesis_table
 from pdegcnn.sphere.grid import SphereGrid
 
@@ -91,29 +91,54 @@ class _FibreTransform(LinearTransform):
         """
         waves, nlat, count = real_analysis(f, self.grid, self.lmax + 1), len(self.grid.theta), 2 * self.nmax + 1
         columns: list[Tensor] = []
+        several = self.lmax >= _BLOCK
+        out = room(f, (self.lmax + 1, count, self.lmax + 1, f.shape[0])) if several else None
+        into = None if out is None else torch.view_as_real(out).flatten(3)
         for block, orders in enumerate(self._orders(_BLOCK)):
             part = waves.narrow(3, orders.start, len(orders)).permute(3, 1, 2, 0)
             turns = self._turns(-1, orders, 2.0 if adjoint else 1.0)
             turned = torch.bmm(turns, part.reshape(len(orders), self.fibre, -1))
             rings = torch.view_as_real(turned).reshape(len(orders), count, nlat, -1)
-            rows, first = self.get_buffer(f"table{block}") @ rings, orders.start
+            table, first = self.get_buffer(f"table{block}"), orders.start
+            if into is not None:
+                here = into[first : orders.stop]
+                here[:, :, :first] = 0
+                torch.bmm(table.flatten(0, 1), rings.flatten(0, 1), out=here[:, :, first:].flatten(0, 1))
+                continue
+            rows = table @ rings
             rows = pad(rows, (0, 0, first, 0)) if first else rows
             columns.append(torch.view_as_complex(rows.reshape(*rows.shape[:3], -1, 2)))
+        if out is not None:
+            return out
         return torch.cat(columns) if len(columns) > 1 else columns[0]
 
     def _synthesise(self, c: Tensor, adjoint: bool) -> Tensor:
         """Return signals [batch, fibre, *grid.shape] of coefficients [m, n, l, batch]; see :class:`LinearTransform`."""
         packed = torch.view_as_real(c.resolve_conj().contiguous())
         packed, nlat, lines = packed.reshape(*c.shape[:3], -1), len(self.grid.theta), []
+        out = self._room_of_waves(c)
         for block, orders in enumerate(self._orders(_BLOCK)):
             part = packed.narrow(0, orders.start, len(orders)).narrow(2, orders.start, self.lmax + 1 - orders.start)
             rings = self.get_buffer(f"table{block}").mT @ part  # [m, n, ring, batch and re/im]
             waves = torch.view_as_complex(rings.reshape(len(orders), 2 * self.nmax + 1, -1, 2))
             turned = torch.bmm(self._turns(+1, orders, 0.5 if adjoint else 1.0).mT, waves)
-            lines.append(turned.reshape(len(orders), self.fibre, nlat, -1).permute(3, 1, 2, 0))
+            line = turned.reshape(len(orders), self.fibre, nlat, -1).permute(3, 1, 2, 0)
+            if out is None:
+                lines.append(line)
+            else:
+                out[..., orders.start : orders.stop] = line
+        if out is not None:
+            out[..., self.lmax + 1 :] = 0
+            return real_synthesis(out, self.grid).contiguous()
         if len(self.grid.shape) == 2:  # the layout that the ring transform expects
             lines.append(lines[0].new_zeros(*lines[0].shape[:3], self.grid.nlon // 2 - self.lmax))
         return real_synthesis(torch.cat(lines, 3), self.grid).contiguous()
+
+    def _room_of_waves(self, c: Tensor) -> Tensor | None:
+        """Return memory for the waves of all rings ``[batch, fibre, nlat, orders]``, if these are of one length."""
+        if len(self.grid.shape) != 2 or not c.numel():
+            return None
+        return room(c, (c.shape[3], self.fibre, len(self.grid.theta), self.grid.nlon // 2 + 1))
 
     def extra_repr(self) -> str:
         """Return the grid, the fibre and the bands."""

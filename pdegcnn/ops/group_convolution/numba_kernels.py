@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from numba import njit
 
+from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+
 BLOCK = 4096
 """Entries of a plane that are multiplied at once: two of these stay in the first cache."""
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+@njit(**PART, **PLAIN, fastmath={"contract", "nsz", "reassoc"})
 def product(a, b):
     """Sum of products of two lines."""
     total = a[0] * b[0]
@@ -20,7 +22,7 @@ def product(a, b):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY, **PLAIN)
 def products(grad, u, out, start, stop):
     """Compute ``out[c,a,i,j] = sum of grad[b,c,d,h,w] u[b,c,d+a,h+i,w+j]`` for some channels.
 

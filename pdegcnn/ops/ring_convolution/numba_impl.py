@@ -17,14 +17,18 @@ def correlate(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: i
     """Sum over the taps."""
     if _turns(u, kernel.shape[1]):
         return correlate(*_turned(u, kernel, taps), start, longest).transpose(2, 4).contiguous()
-    return _summed("correlate", u, kernel, taps, start)
+    return _summed(u, kernel, taps, start, start[:0])
 
 
 def spread(grad: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int) -> Tensor:
     """Return the gradient of :func:`correlate` in the signal."""
     if _turns(grad, kernel.shape[1]):
         return spread(*_turned(grad, kernel, taps), start, longest).transpose(2, 4).contiguous()
-    return _summed("spread", grad, kernel, taps, start)
+    back, first, order = torch.empty_like(taps), torch.zeros_like(start), torch.empty_like(taps[:, 0])
+    given = [_jit.array(x) for x in (taps, start, torch.zeros_like(start))]
+    reverse = _jit.specialise(LOOPS, None, 0).reverse
+    reverse(*given, grad.shape[2], grad.shape[4], *(x.numpy() for x in (back, first, order)))
+    return _summed(grad, kernel, back, first, order)
 
 
 def products(grad: Tensor, u: Tensor, taps: Tensor, start: Tensor, longest: int, kernels: int) -> Tensor:
@@ -34,16 +38,25 @@ def products(grad: Tensor, u: Tensor, taps: Tensor, start: Tensor, longest: int,
         return products(*_turned(grad, around, taps), start, longest, kernels)
     out = torch.empty(grad.shape[1], kernels, len(taps), dtype=torch.float64)
     given = [_jit.array(x) for x in (grad, u, taps, start, out)]
-    _jit.parallel(_jit.specialise(LOOPS, None, 0).products, grad.shape[1], *given, _together(u))
+    loop = _jit.with_room(_jit.specialise(LOOPS, None, 0).products, *_rooms(u, taps))
+    _jit.parallel(loop, grad.shape[1], *given, _together(u))
     return out.to(grad.dtype)
 
 
-def _summed(loop: str, u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor) -> Tensor:
-    """Run a loop over blocks of signals."""
+def _summed(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, order: Tensor) -> Tensor:
+    """Convolve blocks of signals, with the weights of the taps ``order`` if there are any."""
     out, size = torch.empty_like(u), _together(u)
-    given = [_jit.array(x) for x in (u, kernel, taps, start, out)]
-    _jit.parallel(getattr(_jit.specialise(LOOPS, None, 0), loop), u.shape[1] * -(-len(u) // size), *given, size)
+    given = [_jit.array(x) for x in (u, kernel, taps, start, order, out)]
+    turned = len(order), kernel.dtype, 0
+    loop = _jit.with_room(_jit.specialise(LOOPS, None, 0).convolve, *_rooms(u, taps), turned)
+    _jit.parallel(loop, u.shape[1] * -(-len(u) // size), *given, size)
     return out
+
+
+def _rooms(u: Tensor, taps: Tensor) -> tuple[tuple[int, torch.dtype, float], ...]:
+    """Return what loops need room for: signals with every ring twice, one ring, and the places of taps."""
+    wide = u.shape[4] * _together(u)
+    return (2 * u.shape[2] * u.shape[3] * wide, u.dtype, 0), (wide, u.dtype, 0), (len(taps), torch.uint64, 0)
 
 
 def _turns(u: Tensor, kernels: int) -> bool:

@@ -9,24 +9,26 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART, PLAIN
+
 FLAGS = {"contract", "nsz", "reassoc"}
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, **PLAIN, fastmath=FLAGS)
 def add_four(total, line, p, q, r, s, a, b, c, d):
     """Add the samples from four places of a line on, each times its weight."""
     for w in range(np.uint64(total.size)):
         total[w] += (a * line[p + w] + b * line[q + w]) + (c * line[r + w] + d * line[s + w])
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, **PLAIN, fastmath=FLAGS)
 def add_one(total, line, p, a):
     """Add the samples from a place of a line on, times a weight."""
     for w in range(np.uint64(total.size)):
         total[w] += a * line[p + w]
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, **PLAIN, fastmath=FLAGS)
 def products_of_four(row, line, p, q, r, s):
     """Return the inner products of a row with the samples from four places of a line on."""
     a = b = c = d = row.dtype.type(0)
@@ -38,7 +40,7 @@ def products_of_four(row, line, p, q, r, s):
     return a, b, c, d
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**PART, **PLAIN, fastmath=FLAGS)
 def product(row, line, p):
     """Return the same for one place."""
     total = row.dtype.type(0)
@@ -47,30 +49,29 @@ def product(row, line, p):
     return total
 
 
-@njit(cache=True, nogil=True)
-def doubled(u):
-    """Return signals u [b,F,G,n] as a line, with the batch innermost and the ring twice."""
-    size, fibre, rings, length = u.shape
-    frame = np.empty((fibre, rings, 2 * length, size), u.dtype)
+@njit(**PART, **PLAIN)
+def doubled(line, u, c, at, size):
+    """Write ``size`` signals of u [B,C,F,G,n] from ``at`` on as a line, with these innermost and the ring twice."""
+    _, _, fibre, rings, length = u.shape
+    count, wide = np.uint64(size), np.uint64(length * size)
     for f in range(fibre):
         for g in range(rings):
-            for j in range(length):
-                for i in range(size):
-                    frame[f, g, j, i] = u[i, f, g, j]
-            frame[f, g, length:] = frame[f, g, :length]
-    return frame.reshape(-1)
+            begin = np.uint64((f * rings + g) * 2) * wide
+            for i in range(count):
+                for j in range(np.uint64(length)):
+                    value, place = u[np.uint64(at) + i, c, f, g, j], begin + j * count + i
+                    line[place] = line[place + wide] = value
 
 
-@njit(cache=True, nogil=True)
-def gather(line, u):
-    """Write the points of a ring u [b,n] into a line with the numbers of signals innermost."""
-    size, length = u.shape
-    for j in range(length):
-        for i in range(size):
-            line[j * size + i] = u[i, j]
+@njit(**INSIDE)
+def gather(line, u, c, at, f, g, size):
+    """Write the points of a ring of ``size`` signals into a line with the numbers of signals innermost."""
+    for i in range(np.uint64(size)):
+        for j in range(np.uint64(u.shape[4])):
+            line[j * np.uint64(size) + i] = u[np.uint64(at) + i, c, f, g, j]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART, **PLAIN)
 def locate(places, taps, f, fibre, rings, length, size):
     """Write the places where the taps begin in the line of :func:`doubled`, seen from the fibre sample f."""
     for s in range(taps.shape[0]):
@@ -79,18 +80,17 @@ def locate(places, taps, f, fibre, rings, length, size):
         places[s] = ((plane * rings + taps[s, 0]) * 2 * length + taps[s, 2]) * size
 
 
-@njit(cache=True, nogil=True)
-def reverse(taps, start, fibre, length):
-    """Return what reads each ring: taps ``[S,3]``, where the lists start, and which tap each one reverses.
+@njit(**ENTRY, **PLAIN)
+def reverse(taps, start, place, fibre, length, back, first, order):
+    """Write what reads each ring: taps ``[S,3]``, where the lists start, and which tap each one reverses.
 
-    With these the transpose of a convolution is a convolution.
+    With these the transpose of a convolution is a convolution. ``first`` and ``place`` are zeros, as many as ``start``.
     """
-    first, order = np.zeros_like(start), np.empty(taps.shape[0], np.int64)
     for s in range(taps.shape[0]):
         first[taps[s, 0] + 1] += 1
     for g in range(first.size - 1):
         first[g + 1] += first[g]
-    place, back = first.copy(), np.empty_like(taps)
+        place[g + 1] = first[g + 1]
     for g in range(start.size - 1):
         for s in range(start[g], start[g + 1]):
             ring, turn, shift = taps[s, 0], taps[s, 1], taps[s, 2]
@@ -98,77 +98,69 @@ def reverse(taps, start, fibre, length):
             back[at, 0], back[at, 1], back[at, 2] = g, (fibre - turn) % fibre, (length - shift) % length
             order[at] = s
             place[ring] += 1
-    return back, first, order
 
 
-@njit(cache=True, nogil=True)
-def correlate(u, kernel, taps, start, out, size, first, last):
-    """Convolve blocks ``first`` to ``last`` of ceil(B/size) per channel of u [B,C,F,G,n] with kernel [C,1 or F,S]."""
-    convolve(u, kernel, taps, start, np.empty(0, np.int64), out, size, first, last)
+@njit(**ENTRY, **PLAIN)
+def convolve(line, total, places, turned, u, kernel, taps, start, order, out, size, first, last):
+    """Convolve blocks ``first`` to ``last`` of ceil(B/size) per channel of u [B,C,F,G,n] with kernel [C,1 or F,S].
 
-
-@njit(cache=True, nogil=True)
-def spread(grad, kernel, taps, start, out, size, first, last):
-    """Add grad to the samples that the taps read, in the same blocks."""
-    back, begins, order = reverse(taps, start, grad.shape[2], grad.shape[4])
-    convolve(grad, kernel, back, begins, order, out, size, first, last)
-
-
-@njit(cache=True, nogil=True)
-def convolve(u, kernel, taps, start, order, out, size, first, last):
-    """Sum over taps whose weights are those of the taps ``order`` that they reverse; if it is empty, their own."""
+    The weights are those of the taps ``order`` that the taps reverse; if it is empty, their own. There is room for the
+    line, a ring of sums, the places of taps, and turned weights.
+    """
     batch, _, fibre, rings, length = u.shape
     blocks, kernels = -(-batch // size), kernel.shape[1]
-    places, turned = np.empty(taps.shape[0], np.uint64), np.empty(order.size, kernel.dtype)
     for block in range(first, last):
         c, at = block // blocks, block % blocks * size
         count = min(size, batch - at)
-        wide = length * count
-        line, total = doubled(u[at : at + count, c]), np.empty(wide, u.dtype)
+        sums = total[: length * count]
+        doubled(line, u, c, at, count)
         for f in range(fibre):
             for s in range(order.size):
                 turned[s] = kernel[c, (f + taps[s, 1]) % kernels, order[s]]
             k = turned if order.size else kernel[c, f % kernels]
             locate(places, taps, f, fibre, rings, length, count)
             for g in range(rings):
-                total[:] = 0
+                for w in range(np.uint64(sums.size)):
+                    sums[w] = 0
                 begin, end = start[g], start[g + 1]
                 whole = begin + (end - begin) // 4 * 4
                 for t in range(begin, whole, 4):
                     p, q, r, s = places[t], places[t + 1], places[t + 2], places[t + 3]
-                    add_four(total, line, p, q, r, s, k[t], k[t + 1], k[t + 2], k[t + 3])
+                    add_four(sums, line, p, q, r, s, k[t], k[t + 1], k[t + 2], k[t + 3])
                 for t in range(whole, end):
-                    add_one(total, line, places[t], k[t])
-                for i in range(count):
-                    for j in range(length):
-                        out[at + i, c, f, g, j] = total[j * count + i]
+                    add_one(sums, line, places[t], k[t])
+                for i in range(np.uint64(count)):
+                    for j in range(np.uint64(length)):
+                        out[np.uint64(at) + i, c, f, g, j] = sums[j * np.uint64(count) + i]
 
 
-@njit(cache=True, nogil=True)
-def products(grad, u, taps, start, out, size, first, last):
-    """Sum grad times what the taps read into out [C,kernels,S], for channels ``first`` to ``last``."""
+@njit(**ENTRY, **PLAIN)
+def products(line, row, places, grad, u, taps, start, out, size, first, last):
+    """Sum grad times what the taps read into out [C,kernels,S], for channels ``first`` to ``last``.
+
+    There is room for the line, a ring, and the places of taps.
+    """
     batch, _, fibre, rings, length = grad.shape
     kernels = out.shape[1]
-    places = np.empty(taps.shape[0], np.uint64)
     for c in range(first, last):
         out[c] = 0
         for at in range(0, batch, size):
             count = min(size, batch - at)
-            wide = length * count
-            line, row = doubled(u[at : at + count, c]), np.empty(wide, u.dtype)
+            ring = row[: length * count]
+            doubled(line, u, c, at, count)
             for f in range(fibre):
                 total = out[c, f % kernels]
                 locate(places, taps, f, fibre, rings, length, count)
                 for g in range(rings):
-                    gather(row, grad[at : at + count, c, f, g])
+                    gather(ring, grad, c, at, f, g, count)
                     begin, end = start[g], start[g + 1]
                     whole = begin + (end - begin) // 4 * 4
                     for t in range(begin, whole, 4):
                         p, q, r, s = places[t], places[t + 1], places[t + 2], places[t + 3]
-                        a, b, d, e = products_of_four(row, line, p, q, r, s)
+                        a, b, d, e = products_of_four(ring, line, p, q, r, s)
                         total[t] += a
                         total[t + 1] += b
                         total[t + 2] += d
                         total[t + 3] += e
                     for t in range(whole, end):
-                        total[t] += product(row, line, places[t])
+                        total[t] += product(ring, line, places[t])

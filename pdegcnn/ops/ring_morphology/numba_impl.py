@@ -32,15 +32,38 @@ def forward(
     if turned and not alike:
         signals, costs, results = source.flatten(0, 2), kernel.mT, (x.flatten(0, 2).numpy() for x in (out, winner))
         given = _jit.array(signals), _jit.array(costs), taps.numpy(), start.numpy(), *results, *how
-        _jit.parallel(loops.forward_points, batch * channels, *given)
+        points, fibre = signals.shape[1:]
+        rooms = (2 * points * fibre, out.dtype, 0), (fibre, out.dtype, 0), (fibre, torch.int32, 0)
+        _jit.parallel(_jit.with_room(loops.forward_points, *rooms), batch * channels, *given)
     else:
         near = taps[:, [0, 2, 1]] if turned else taps
         size = max(1, min(batch, WIDE // source.shape[-1]))
-        given = _jit.array(source), _jit.array(kernel), near.numpy(), start.numpy(), out.numpy(), winner.numpy()
-        _jit.parallel(loops.forward_rings, channels * -(-batch // size), *given, *how, size)
+        fibre, rings, wide = source.shape[2], source.shape[3], source.shape[4] * size
+        stride = _apart(2 * wide, out.element_size())
+        lists = stride * torch.arange(2 * fibre * rings).remainder(fibre * rings), near[:, 1] * rings + near[:, 0]
+        given = (
+            *(_jit.array(x) for x in (source, kernel, *lists, near[:, 2] * size, start)),
+            out.numpy(),
+            winner.numpy(),
+        )
+        most, bounds, whole = max(1, int(start.diff().max())), (2 * fibre * rings, out.dtype, 0), wide + loops.REST
+        listed = (most, torch.int64, 0), (most, out.dtype, 0), (most, torch.int32, 0)
+        results = (whole, out.dtype, -torch.inf), (whole, torch.int32, how[1])
+        line = fibre * rings * stride + loops.REST, out.dtype, 0
+        loop = _jit.with_room(loops.forward_rings, line, bounds, bounds, *listed, *results)
+        _jit.parallel(loop, channels * -(-batch // size), *given, *how, size, stride)
     if turned:
         out, winner = out.transpose(2, 4).contiguous(), winner.transpose(2, 4).contiguous()
     return out.to(u.dtype), winner if keep else winner.new_empty(0)
+
+
+def _apart(size: int, bytes_each: int) -> int:
+    """Return how far apart lines of ``size`` numbers are kept: an odd number of the cache's lines.
+
+    Lines that are read at the same place of each would otherwise compete for the same places in the cache.
+    """
+    each = 64 // bytes_each
+    return (-(-size // each) | 1) * each
 
 
 def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
@@ -50,7 +73,8 @@ def backward(grad: Tensor, winner: Tensor, taps: Tensor, start: Tensor, kernels:
     grad_u = torch.empty(grad.shape, dtype=wide_dtype(grad.dtype))
     sums = torch.empty(channels, kernels, taps.shape[0], dtype=torch.float64)
     none = torch.iinfo(winner.dtype).max
-    lists = taps.numpy(), start.numpy()
+    rings, length = grad.shape[3:]
+    lists = ((taps[:, 1] * rings + taps[:, 0]) * length).numpy(), taps[:, 2].contiguous().numpy(), start.numpy()
     given = _jit.array(grad), winner.contiguous().numpy(), *lists, none, grad_u.numpy(), sums.numpy()
     _jit.parallel(loops.backward, channels, *given)
     return grad_u.to(grad.dtype), sums.to(grad.dtype)

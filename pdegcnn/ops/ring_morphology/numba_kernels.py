@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pdegcnn.ops._jit import ENTRY, PART
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART, PLAIN
+from pdegcnn.ops.morphology.numba_impl import has_masks
 
 FLAGS = {"contract", "nsz"}
-BLOCK, BLOCK_NOTED, REST = 64, 32, 16
+BLOCK, BLOCK_NOTED, REST = 64, 64 if has_masks() else 32, 16
 """Outputs that are computed at once, those with the number of the winner, and those of which the rest is made up."""
 
 
@@ -82,7 +84,35 @@ BLOCK_VALUE, BLOCK_INDEX = _compare(BLOCK, False), _compare(BLOCK_NOTED, True)
 REST_VALUE, REST_INDEX = _compare(REST, False), _compare(REST, True)
 
 
-@njit(**PART)
+@intrinsic
+def least(typing, a, b):
+    """Return the lesser of two numbers, neither of which may be NaN; loops over it are vectorised."""
+
+    def build(context, builder, signature, arguments):
+        return _chosen("minnum", builder, arguments)
+
+    return a(a, a), build
+
+
+@intrinsic
+def most(typing, a, b):
+    """Return the greater of two numbers, neither of which may be NaN."""
+
+    def build(context, builder, signature, arguments):
+        return _chosen("maxnum", builder, arguments)
+
+    return a(a, a), build
+
+
+def _chosen(name, builder, arguments):
+    """Call the function ``name`` of LLVM on two numbers of one kind."""
+    kind = arguments[0].type
+    name = f"llvm.{name}.f{64 if kind == ir.DoubleType() else 32}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
+    return builder.call(function, arguments, fastmath=("nnan", "nsz"))
+
+
+@njit(**INSIDE)
 def compare(line, offset, cost, count, best, index, wide, keep):
     """Write the greatest values over ``count`` taps and, where ``keep``, the numbers of these in the list.
 
@@ -103,7 +133,7 @@ def compare(line, offset, cost, count, best, index, wide, keep):
         w += REST
 
 
-@njit(**PART, fastmath=FLAGS)
+@njit(**PART, **PLAIN, fastmath=FLAGS)
 def line_costs(best, index, p, k, tap):
     """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it attains the maximum."""
     for w in range(np.uint64(best.size)):
@@ -112,7 +142,7 @@ def line_costs(best, index, p, k, tap):
         best[w] = v if v > best[w] else best[w]
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def line_nan(best, index, p, k, tap):
     """Compare places that may give NaN; the first NaN stays."""
     for w in range(best.size):
@@ -120,144 +150,143 @@ def line_nan(best, index, p, k, tap):
         if cost != np.inf:
             v = p[w] - cost
             if v > best[w] or (np.isnan(v) and not np.isnan(best[w])):
-                best[w] = v
-                index[w] = tap
+                best[w], index[w] = v, tap
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def not_ordinary(k):
     """Return whether a cost of two axes is NaN or -inf."""
+    count = np.int32(0)
     for s in range(k.shape[0]):
-        for f in range(k.shape[1]):
-            if not k[s, f] > -np.inf:
-                return True
-    return False
+        for f in range(np.uint64(k.shape[1])):
+            count += np.int32(not k[s, f] > -np.inf)
+    return count > 0
 
 
-@njit(**PART)
-def fill(frame, low, high, u, sign):
-    """Write sign * u [b,F,G,n] into frame [F,G,2n,b], twice along the ring, and the bounds of each ring.
+@njit(**PART, **PLAIN)
+def twice(second, first):
+    """Copy a ring; return its bounds, and how many of its numbers are NaN or infinite."""
+    low, high, count = first.dtype.type(np.inf), first.dtype.type(-np.inf), np.int32(0)
+    for w in range(np.uint64(first.size)):
+        value = first[w]
+        second[w] = value
+        low, high = least(low, value), most(high, value)  # pyright: ignore[reportCallIssue]
+        count += np.int32(value - value != 0)
+    return low, high, count
 
-    Returns whether NaN occurs, or infinities that could make one.
+
+@njit(**INSIDE)
+def fill(line, low, high, u, c, at, size, sign, stride):
+    """Write sign * u [B,C,F,G,n] of ``size`` signals from ``at`` on into a line [F,G,2n,size], twice along the ring.
+
+    Rings are ``stride`` apart. Also write the bounds of each ring, twice along
+    the fibre. Returns whether NaN occurs, or infinities that could make one.
     """
-    size, fibre, rings, length = u.shape
-    total = u.dtype.type(0)
+    _, _, fibre, rings, length = u.shape
+    wide, count = length * size, np.int32(0)
     for f in range(fibre):
         for g in range(rings):
-            least, most = np.inf, -np.inf
-            for i in range(size):
-                for j in range(length):
-                    value = sign * u[i, f, g, j]
-                    frame[f, g, j, i] = value
-                    frame[f, g, j + length, i] = value
-                    total += value * 0
-                    least = value if value < least else least
-                    most = value if value > most else most
-            low[f, g], high[f, g] = least, most
-    return total != 0
+            ring = f * rings + g
+            begin = ring * stride
+            middle = begin + wide
+            first = line[begin:middle]
+            for i in range(np.uint64(size)):
+                for j in range(np.uint64(length)):
+                    first[j * np.uint64(size) + i] = sign * u[np.uint64(at) + i, c, f, g, j]
+            low[ring], high[ring], more = twice(line[middle : middle + wide], first)
+            low[ring + fibre * rings], high[ring + fibre * rings] = low[ring], high[ring]
+            count += more
+    return count > 0
 
 
-@njit(**PART)
-def select(offset, cost, number, plane, place, k, f, low, high, stride):
-    """Compute offsets in the frame, costs and numbers of the taps that can be a maximum; return how many.
+@njit(**INSIDE)
+def select(offset, cost, number, plane, along, k, base, low, high):
+    """Compute offsets in the line, costs and numbers of the taps that can be a maximum.
 
     A tap whose best case is below the worst case of the first one cannot be a maximum. ``plane`` has the numbers of the
-    rings that taps of the first fibre sample read, and ``place`` their first samples; rings are ``stride`` apart.
+    rings that the taps read, ``along`` their shifts; ``base``, ``low`` and ``high`` say where rings begin, and their
+    bounds. Returns how many taps there are.
     """
-    fibre, rings = low.shape
-    lows, highs, count = low.reshape(-1), high.reshape(-1), 0
-    around, ahead = np.int32(fibre * rings), np.int32(f * rings)
-    first = plane[0] + ahead
-    floor = lows[first - around if first >= around else first] - k[0]
+    count, floor = np.uint64(0), low[plane[0]] - k[0]
     for s in range(np.uint64(k.size)):
-        turn = ahead - around if plane[s] + ahead >= around else ahead
-        offset[count] = place[s] + np.int64(turn) * stride
-        cost[count], number[count] = k[s], s
-        count += np.int64((k[s] < np.inf) & (not highs[np.uint64(plane[s] + turn)] - k[s] < floor))
-    return count
+        ring, weight = plane[s], k[s]
+        offset[count], cost[count], number[count] = base[ring] + along[s], weight, s
+        count += np.uint64(high[ring] - weight >= floor)
+    return np.int64(count)
 
 
-@njit(**PART)
-def write(out, winner, best, index, number, at, c, f, g, one, none, keep, nans, size):
-    """Write the results of a ring to their places; outputs of -inf have no winning tap."""
-    for i in range(size):
-        row = out[at + i, c, f, g]
-        for j in range(np.uint64(row.size)):
-            row[j] = one * best[j * np.uint64(size) + np.uint64(i)]
-        if keep:
-            winners = winner[at + i, c, f, g]
-            for j in range(np.uint64(row.size)):
-                w = j * np.uint64(size) + np.uint64(i)
-                t = index[w]
-                if not nans:
-                    t = number[np.uint64(t)] if best[w] > -np.inf else none
-                winners[j] = t
+@njit(**PART, **PLAIN)
+def write(out, b, c, f, g, values, factor, size):
+    """Write factor * values of a ring, with its signals innermost, to the signals from b on."""
+    for i in range(np.uint64(size)):
+        for j in range(np.uint64(out.shape[4])):
+            out[np.uint64(b) + i, c, f, g, j] = factor * values[j * np.uint64(size) + i]
 
 
-@njit(**ENTRY)
-def forward_rings(u, kernel, taps, start, out, winner, keep, none, sign, size, first, last):
+@njit(**ENTRY, **PLAIN)
+def forward_rings(
+    line, low, high, offset, cost, number, best, index,
+    u, kernel, base, plane, along, start, out, winner, keep, none, sign, size, stride, first, last,
+):  # fmt: skip
     """Convolve u [B,C,F,G,n] with kernel [C,1 or F,S], ``size`` signals of one channel at a time.
 
-    Blocks ``first`` to ``last`` of ceil(B/size) per channel, the last of which may overlap its neighbour.
+    There is room for the line, bounds of rings, taps of the longest list, and a ring of outputs; ``base``, ``plane``
+    and ``along`` as in :func:`select`, for the first fibre sample and those after it. Blocks ``first`` to ``last`` of
+    ceil(B/size) per channel, the last of which may overlap its neighbour.
     """
     batch, _, fibre, rings, length = u.shape
     blocks, wide = -(-batch // size), length * size
-    line = np.zeros(fibre * rings * 2 * wide + REST, u.dtype)
-    frame = line[: fibre * rings * 2 * wide].reshape(fibre, rings, 2 * length, size)
-    low, high = np.empty((fibre, rings), u.dtype), np.empty((fibre, rings), u.dtype)
-    plane = (taps[:, 1] * rings + taps[:, 0]).astype(np.int32)
-    place = plane * np.int64(2 * wide) + taps[:, 2] * size
-    longest = 1
-    for g in range(rings):
-        longest = max(longest, start[g + 1] - start[g])
-    offset, cost, number = np.empty(longest, np.int64), np.empty(longest, u.dtype), np.empty(longest, np.int32)
-    best, index = np.empty(wide + REST, u.dtype), np.empty(wide + REST, np.int32)
     one = u.dtype.type(sign)
     for block in range(first, last):
         c, at = block // blocks, min(block % blocks * size, batch - size)
-        nans = fill(frame, low, high, u[at : at + size, c], one) or not_ordinary(kernel[c])
+        nans = fill(line, low, high, u, c, at, size, one, stride) or not_ordinary(kernel[c])
         for f in range(fibre):
             every = kernel[c, f % kernel.shape[1]]
             for g in range(rings):
-                near = slice(start[g], start[g + 1])
-                k = every[near]
+                begin, end = start[g], start[g + 1]
+                k, count = every[begin:end], 0
                 if nans:
-                    best[:] = -np.inf
-                    index[:] = none
+                    for w in range(wide):
+                        best[w], index[w] = -np.inf, none
                     for t in range(k.size):
-                        ring, turn, along = taps[start[g] + t]
-                        p = frame[(f + turn) % fibre, ring, along : along + length].reshape(-1)
+                        at_first = base[plane[begin + t] + f * rings] + along[begin + t]
+                        p = line[at_first : at_first + wide]
                         line_nan(best[:wide], index[:wide], p, k[t : t + 1], np.int32(t))
                 else:
-                    count = 0
                     if k.size:
-                        count = select(offset, cost, number, plane[near], place[near], k, f, low, high, 2 * wide)
+                        near, seen = along[begin:end], slice(f * rings, (f + fibre) * rings)
+                        many, at_first, floor, ceiling = plane[begin:end], base[seen], low[seen], high[seen]
+                        count = select(offset, cost, number, many, near, k, at_first, floor, ceiling)
                     compare(line, offset, cost, count, best, index, wide, keep)
-                write(out, winner, best, index, number, at, c, f, g, one, none, keep, nans, size)
+                    for w in range(np.uint64(wide if keep else 0)):
+                        index[w] = number[np.uint64(index[w])] if best[w] > -np.inf else none
+                write(out, at, c, f, g, best, one, size)
+                if keep:
+                    write(winner, at, c, f, g, index, np.int32(1), size)
 
 
-@njit(**ENTRY)
-def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first, last):
+@njit(**ENTRY, **PLAIN)
+def forward_points(frame, best, index, u, kernel, taps, start, out, winner, keep, none, sign, first, last):
     """Convolve rings of one point with few signals: planes of u [B*C,P,F] with kernel [C,S,F].
 
-    The inner axis is the fibre.
+    The inner axis is the fibre. There is room for a frame [P,2F] and for a fibre of outputs.
     """
     _, points, fibre = u.shape
-    frame = np.empty((points, 2 * fibre), u.dtype)
-    best, index = np.empty(fibre, u.dtype), np.empty(fibre, np.int32)
     one = u.dtype.type(sign)
     for plane in range(first, last):
         k = kernel[plane % kernel.shape[0]]
         nans = not_ordinary(k)
         for g in range(points):
             for f in range(fibre):
-                frame[g, f] = frame[g, f + fibre] = one * u[plane, g, f]
-                nans |= not np.isfinite(u[plane, g, f])
+                value = one * u[plane, g, f]
+                frame[2 * g * fibre + f] = frame[(2 * g + 1) * fibre + f] = value
+                nans |= not np.isfinite(value)
         for g in range(points):
-            best[:] = -np.inf
-            index[:] = none
+            for f in range(fibre):
+                best[f], index[f] = -np.inf, none
             for s in range(start[g], start[g + 1]):
-                p = frame[taps[s, 0], taps[s, 1] : taps[s, 1] + fibre]
+                at = 2 * taps[s, 0] * fibre + taps[s, 1]
+                p = frame[at : at + fibre]
                 if nans:
                     line_nan(best, index, p, k[s], np.int32(s - start[g]))
                 else:
@@ -268,15 +297,15 @@ def forward_points(u, kernel, taps, start, out, winner, keep, none, sign, first,
                     winner[plane, g, j] = index[j]
 
 
-@njit(**ENTRY)
-def backward(grad, winner, taps, start, none, grad_u, sums, first, last):
+@njit(**ENTRY, **PLAIN)
+def backward(grad, winner, place, along, start, none, grad_u, sums, first, last):
     """Compute gradients of channels ``first`` to ``last``.
 
-    Send grad [B,C,F,G,n] to the winning taps, and sum it into sums [C,kernels,S].
+    Send grad [B,C,F,G,n] to the winning taps, and sum it into sums [C,kernels,S]. ``place`` is where the ring begins
+    that a tap of the first fibre sample reads, ``along`` the shift along it.
     """
     batch, _, fibre, rings, length = grad.shape
-    kernels = sums.shape[1]
-    ring, around, along = taps[:, 0] * length, taps[:, 1].copy(), taps[:, 2].copy()
+    kernels, around, step = sums.shape[1], fibre * rings * length, rings * length
     for c in range(first, last):
         sums[c] = 0
         for b in range(batch):
@@ -289,8 +318,8 @@ def backward(grad, winner, taps, start, none, grad_u, sums, first, last):
                         t = winner[b, c, f, g, j]
                         if t != none:
                             s = np.uint64(start[g] + t)
-                            value, turn, at = grad[b, c, f, g, j], f + around[s], j + along[s]
-                            turn -= fibre if turn >= fibre else 0
+                            value, turn, at = grad[b, c, f, g, j], f * step + place[s], j + along[s]
+                            turn -= around if turn >= around else 0
                             at -= length if at >= length else 0
-                            plane[np.uint64(turn * rings * length + ring[s] + at)] += value
+                            plane[np.uint64(turn + at)] += value
                             total[s] += value

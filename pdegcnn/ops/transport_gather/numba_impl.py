@@ -19,7 +19,8 @@ def gather(fields: Tensor, start: Tensor, columns: Tensor, values: Tensor) -> Te
     source = _jit.array(fields.flatten(0, 1))
     out = torch.empty(source.shape[0], 2, source.shape[3], dtype=wide_dtype(fields.dtype))
     lists = (start.numpy(), columns.numpy(), _jit.array(values))
-    _jit.parallel(loops.gather, out.shape[0], source, *lists, out.numpy())
+    row = out.shape[2], out.dtype, 0
+    _jit.parallel(_jit.with_room(loops.gather, row, row), out.shape[0], source, *lists, out.numpy())
     return out.unflatten(0, fields.shape[:2]).to(fields.dtype)
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
+
+from pdegcnn.ops._jit import ENTRY, PLAIN
 
 FLAGS = {"contract", "nsz", "reassoc"}
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
-def gather(fields, start, columns, values, out, first, last):
-    """Compute rows ``first`` to ``last`` of out [B*V,2,C] from fields [B*V,K,2,C]."""
+@njit(**ENTRY, **PLAIN, fastmath=FLAGS)
+def gather(real, imag, fields, start, columns, values, out, first, last):
+    """Compute rows ``first`` to ``last`` of out [B*V,2,C] from fields [B*V,K,2,C]; there is room for two rows [C]."""
     vertices = start.size - 1
     kinds, channels = fields.shape[1], fields.shape[3]
-    real, imag = np.empty(channels, fields.dtype), np.empty(channels, fields.dtype)
     for row in range(first, last):
         v = row % vertices
         base = row - v
-        real[:] = 0
-        imag[:] = 0
+        for c in range(channels):
+            real[c] = imag[c] = 0
         for e in range(start[v], start[v + 1]):
             source = fields[base + columns[e]]
             for k in range(kinds):
@@ -27,11 +27,11 @@ def gather(fields, start, columns, values, out, first, last):
                 for c in range(channels):
                     real[c] += a * x[c] - b * y[c]
                     imag[c] += a * y[c] + b * x[c]
-        out[row, 0] = real
-        out[row, 1] = imag
+        for c in range(channels):
+            out[row, 0, c], out[row, 1, c] = real[c], imag[c]
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@njit(**ENTRY, **PLAIN, fastmath=FLAGS)
 def spread(grad, start, columns, back, out, first, last):
     """Compute rows ``first`` to ``last`` of out [B*V,K,2,C] from grad [B*V,2,C]: the adjoint."""
     vertices = start.size - 1
