@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import pdegcnn as pg
 from pdegcnn.spaces.so3 import to_real_fibre
@@ -172,3 +174,24 @@ def test_finer_maximum_is_more_invariant(space: pg.S2 | pg.SO3) -> None:
         greatest = pg.nn.GlobalPool(space, "max", oversample=oversample, dtype=u.dtype)
         errors.append(float((greatest(u) - greatest(turned)).norm() / greatest(u).norm()))
     assert errors[1] < 0.5 * errors[0] and errors[2] < 0.5 * errors[1]
+
+
+@pytest.mark.parametrize("space", [BASE, SO3], ids=["S2", "SO3"])
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_the_maximum_has_the_gradients_of_amax(space: pg.S2 | pg.SO3, levels: int) -> None:
+    """Also where places share it, at NaN and infinity, and for second derivatives."""
+    u = spherical(space, 3, 2).mul(levels).round()
+    u.flatten(2)[0, 1, 3], u.flatten(2)[1, 2, 5] = torch.nan, torch.inf
+    u.requires_grad_()
+    weight = torch.arange(1.0, 7.0, dtype=u.dtype).view(2, 3)
+
+    def derivatives(greatest: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        out = greatest(u)
+        (once,) = torch.autograd.grad((out * weight).sum(), u, retain_graph=True)
+        (through,) = torch.autograd.grad((out.nan_to_num(0, 0) ** 2).sum(), u, create_graph=True)
+        (twice,) = torch.autograd.grad(through.nan_to_num().sum(), u)
+        return [out.detach(), once, through.detach(), twice]
+
+    expected = derivatives(lambda x: x.flatten(2).amax(2))
+    for result, known in zip(derivatives(pg.nn.GlobalPool(space, "max")), expected):
+        torch.testing.assert_close(result, known, equal_nan=True, atol=0, rtol=0)
