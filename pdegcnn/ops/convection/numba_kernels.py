@@ -19,7 +19,7 @@ from numba import njit
 from pdegcnn.ops._jit import ENTRY, PART, PLAIN
 
 FLAGS = {"contract", "nsz", "reassoc"}
-STRIP = 2048
+STRIP = 1024
 """Numbers in a strip: a few strips stay in the first cache."""
 PIECE = 512
 """Numbers whose products are summed in the dtype of the signal; these sums are added in double precision."""
