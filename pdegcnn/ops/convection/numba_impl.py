@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pdegcnn._dtypes import wide_dtype
+from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -18,34 +19,41 @@ def _loops() -> Any:
     return _jit.specialise(LOOPS, None, 0)
 
 
-def _room(u: Tensor) -> tuple[Any, int, list[tuple[int, torch.dtype, float]]]:
-    """Return the loops, the number of signals that they take at once, and the rooms that they need."""
-    loops = _loops()
-    batch, channels, orientations, height, width = u.shape
-    most = max(1, min(batch, loops.STRIP // ((height + 1) * width)))
-    together = -(-batch // -(-batch // most))  # about equally many each time
-    plan = channels * orientations * (loops.HEAD + height + width + 2)
-    room = loops.LINES * loops.line_size.py_func(loops.lines_together.py_func(height, width), width, together)
-    return loops, together, [(plan, torch.int64, 0), (room, wide_dtype(u.dtype), 0)]
+def _parts(u: Tensor, strip: int) -> tuple[int, int, int]:
+    """Return how many signals, and rows of each, the loops take at once, about equal each time, and all items."""
+    batch, channels, _, height, width = u.shape
+    most = max(1, min(batch, strip // ((height + 1) * width)))
+    strips = max(1, min(height, -(-height * width // strip)))
+    groups = -(-batch // most)
+    return -(-batch // groups), -(-height // strips), channels * groups
+
+
+def _given(u: Tensor, shift: Tensor) -> tuple[Any, Any, Any]:
+    """Return arrays: u, whole steps of the shift, and what is left of it."""
+    shift = widen(shift.detach()).flatten()
+    whole, limit = shift.floor(), 2.0**40
+    return _jit.array(u.flatten()), whole.nan_to_num().clamp(-limit, limit).long().numpy(), (shift - whole).numpy()
+
+
+def _run(loop: str, u: Tensor, arrays: Sequence[Any], boundary: int, parts: tuple[int, int, int]) -> None:
+    """Run a loop over all items."""
+    loops, (together, rows, items) = _loops(), parts
+    room = loops.LINES * (together * (rows + 1) + 2) * u.shape[4]  # rows before and after those of a line
+    function = _jit.with_room(getattr(loops, loop), (room, wide_dtype(u.dtype), 0))
+    _jit.parallel(function, items, *arrays, *u.shape, together, rows, boundary)
 
 
 def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
     """Return the value of u [B,C,Or,H,W] at shift [C,Or,3]."""
     out = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
-    loops, together, rooms = _room(u)
-    arrays = _jit.array(u.flatten()), _jit.array(shift.flatten()), out.flatten().numpy()
-    items = u.shape[1] * -(-u.shape[0] // together)
-    _jit.parallel(_jit.with_room(loops.forward, *rooms), items, *arrays, *u.shape, together, boundary)
+    _run("forward", u, (*_given(u, shift), out.flatten().numpy()), boundary, _parts(u, _loops().STRIP))
     return out.to(u.dtype)
 
 
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
     """Return gradients in u and shift."""
-    grad_u = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
-    loops, together, rooms = _room(u)
-    items = u.shape[1] * -(-u.shape[0] // together)
-    grad_shift = torch.empty(items * shift[0].numel(), dtype=torch.float64)
-    given = (_jit.array(x.flatten()) for x in (u, shift, grad))
-    arrays = *given, grad_u.flatten().numpy(), grad_shift.numpy()
-    _jit.parallel(_jit.with_room(loops.backward, *rooms), items, *arrays, *u.shape, together, boundary)
+    grad_u, parts = torch.empty(u.shape, dtype=wide_dtype(u.dtype)), _parts(u, _loops().STRIP)
+    grad_shift = torch.empty(parts[2] * shift[0].numel(), dtype=torch.float64)
+    arrays = *_given(u, shift), _jit.array(grad.flatten()), grad_u.flatten().numpy(), grad_shift.numpy()
+    _run("backward", u, arrays, boundary, parts)
     return grad_u.to(u.dtype), grad_shift.view(-1, *shift.shape).sum(0).to(shift.dtype)

@@ -25,38 +25,27 @@ PIECE = 512
 """Numbers whose products are summed in the dtype of the signal; these sums are added in double precision."""
 LINES = 6
 """Lines in ``room``."""
-HEAD = 4
-"""Numbers of a plan before its rows: whole steps along rows and columns, and two planes."""
 
 
 @njit(**PART, **PLAIN)
 def source(i, size, boundary):
     """Compute the index that stands for i on an axis, or -1 where the signal is zero."""
-    if boundary == 2:
-        return i % size
     if 0 <= i < size:
         return i
-    return -1 if boundary == 0 else min(max(i, 0), size - 1)
+    if boundary == 2:
+        return i % size
+    if boundary == 0:
+        return -1
+    return 0 if i < 0 else size - 1
 
 
 @njit(**PART, **PLAIN)
-def inside(step, low, count, size):
-    """Return the range of ``count`` samples from ``low`` on that lie inside the axis after a shift by ``step``."""
-    first = min(max(-step - low, 0), count)
-    return first, max(min(size - step - low, count), first)
-
-
-@njit(**PART, **PLAIN)
-def lines_together(height, width):
-    """Compute the number of rows of a strip, about equal for all strips of a plane."""
-    strips = max(1, min(height, (height * width + STRIP - 1) // STRIP))
-    return (height + strips - 1) // strips
-
-
-@njit(**PART, **PLAIN)
-def line_size(most, width, together):
-    """Compute the room of a line of ``most`` rows of each of ``together`` signals: a row before it, and one after."""
-    return (together * (most + 1) + 2) * width
+def inside(step, count, size):
+    """Return the range of ``count`` samples that lie inside the axis after a shift by ``step``."""
+    first = 0 if step > 0 else -step
+    first = first if first < count else count
+    last = size - step if size - step < count else count
+    return first, last if last > first else first
 
 
 @njit(**PART, **PLAIN)
@@ -90,23 +79,10 @@ def blend_slope(room, to, one, other, size, share, flow):
     for low in range(0, size, PIECE):
         a, b, c, d = np.uint64(one + low), np.uint64(other + low), np.uint64(flow + low), np.uint64(to + low)
         part = room.dtype.type(0)
-        for k in range(np.uint64(min(PIECE, size - low))):
+        for k in range(np.uint64(PIECE if size - low > PIECE else size - low)):
             x, y = room[a + k], room[b + k]
             part += room[c + k] * (y - x)
             room[d + k] = rest * x + share * y
-        total += part
-    return total
-
-
-@njit(**PART, **PLAIN, fastmath=FLAGS)
-def slope(room, flow, one, other, size):
-    """Compute the inner product of ``flow`` with the difference of a line from ``other`` and from ``one`` on."""
-    total = 0.0
-    for low in range(0, size, PIECE):
-        a, b, c = np.uint64(one + low), np.uint64(other + low), np.uint64(flow + low)
-        part = room.dtype.type(0)
-        for k in range(np.uint64(min(PIECE, size - low))):
-            part += room[c + k] * (room[b + k] - room[a + k])
         total += part
     return total
 
@@ -121,7 +97,7 @@ def exchange(room, mixed, flow, u, grad_u, one, other, size, share):
     for low in range(0, size, PIECE):
         a, b, c, d = np.uint64(one + low), np.uint64(other + low), np.uint64(flow + low), np.uint64(mixed + low)
         part = u.dtype.type(0)
-        for k in range(np.uint64(min(PIECE, size - low))):
+        for k in range(np.uint64(PIECE if size - low > PIECE else size - low)):
             x, y, g = u[a + k], u[b + k], room[c + k]
             part += g * (y - x)
             room[d + k] = rest * x + share * y
@@ -173,67 +149,39 @@ def slope_column(room, edge, line, one, other, rows, width):
     return total
 
 
-@njit(**PART, **PLAIN)
-def sources(plan, to, count, low, size, boundary):
-    """Write the index of ``count`` samples from ``low`` on."""
-    for i in range(count):
-        plan[to + i] = source(low + i, size, boundary)
-
-
-@njit(**PART, **PLAIN)
-def whole(shift):
-    """Return the whole steps of a shift."""
-    limit = 2.0**40
-    return np.int64(min(max(np.floor(shift), -limit), limit))
-
-
-@njit(**PART, **PLAIN)
-def write_plan(plan, shift, orientations, height, width, boundary):
-    """Write what the outputs of every plane read, from its shift: steps, planes, rows and columns."""
-    each = HEAD + height + width + 2
-    for p in range(plan.size // each):
-        at, down, step = p * each, whole(shift[3 * p + 1]), whole(shift[3 * p + 2])
-        plan[at], plan[at + 1] = down, step
-        sources(plan, at + 2, 2, p % orientations + whole(shift[3 * p]), orientations, 2)
-        sources(plan, at + HEAD, height + 1, down, height, boundary)
-        sources(plan, at + HEAD + height + 1, width + 1, step, width, boundary)
-
-
-@njit(**PART, **PLAIN)
-def broken(shift):
-    """Return the part of a shift beyond whole steps."""
-    return shift - np.floor(shift)
-
-
 @njit(**ENTRY, **PLAIN)
-def forward(plan, room, u, shift, out, batch, channels, orientations, height, width, together, boundary, start, stop):
-    """Compute u, [B,C,Or,H,W] as one line, at shift [C,Or,3]; items are channels of ``together`` signals."""
-    pixels, each, most = height * width, HEAD + height + width + 2, lines_together(height, width)
-    apart, area = channels * orientations * pixels, line_size(most, width, together)
-    mixed, line, made = width, area + width, 2 * area + width
-    write_plan(plan, shift, orientations, height, width, boundary)
+def forward(
+    room, u, steps, shares, out, batch, channels, orientations, height, width, together, most, boundary, start, stop
+):
+    """Compute u, [B,C,Or,H,W] as one line, at a shift by ``steps`` and ``shares`` of a step, [C,Or,3] as one line.
+
+    Items are channels of ``together`` signals. At most ``most`` rows of each are computed at once.
+    """
+    pixels, area = height * width, room.size // LINES
+    apart, mixed, line, made = channels * orientations * pixels, width, area + width, 2 * area + width
     for item in range(start, stop):
-        c, b = item % channels, item // channels * together
-        signals, here = min(together, batch - b), (b * channels + c) * orientations * pixels
+        c, signal = item % channels, item // channels * together
+        here, signals = (signal * channels + c) * orientations * pixels, batch - signal
+        signals = signals if signals < together else together
         for o in range(orientations):
-            p = c * orientations + o
-            f0, f1, f2 = broken(shift[3 * p]), broken(shift[3 * p + 1]), broken(shift[3 * p + 2])
-            at = p * each
-            step, one, other = plan[at + 1], here + plan[at + 2] * pixels, here + plan[at + 3] * pixels
-            left, right = inside(step, 0, width, width - 1)
+            p = 3 * (c * orientations + o)
+            f0, f1, f2, down, step = shares[p], shares[p + 1], shares[p + 2], steps[p + 1], steps[p + 2]
+            one = here + (o + steps[p]) % orientations * pixels
+            other = here + (o + steps[p] + 1) % orientations * pixels
+            left, right = inside(step, width, width - 1)
             for low in range(0, height, most):
-                count = min(most, height - low) + 1
-                first, last = inside(plan[at], low, count, height)
+                count = (most if height - low > most else height - low) + 1
+                first, last = inside(down + low, count, height)
                 for k in range(signals):
                     h = 0
                     while h < count:
                         rows = last - first if h == first and last > first else 1
-                        start_row, to = plan[at + HEAD + low + h] * width, mixed + (k * count + h) * width
-                        if start_row < 0:
+                        first_row, to = source(low + h + down, height, boundary), mixed + (k * count + h) * width
+                        if first_row < 0:
                             clear(room, to, width)
                         else:
-                            start_row += k * apart
-                            blend(room, to, u, one + start_row, other + start_row, rows * width, f0)
+                            at = k * apart + first_row * width
+                            blend(room, to, u, one + at, other + at, rows * width, f0)
                         h += rows
                 rows = signals * count - 1
                 blend(room, line, room, mixed, mixed + width, rows * width, f1)
@@ -243,8 +191,8 @@ def forward(plan, room, u, shift, out, batch, channels, orientations, height, wi
                     blend(target, place, room, line + step, line + step + 1, rows * width, f2)
                 for w in range(width):
                     if not left <= w < right:
-                        edge = at + HEAD + height + 1 + w
-                        blend_column(target, place + w, room, line, plan[edge], plan[edge + 1], rows, width, f2)
+                        a, b = source(w + step, width, boundary), source(w + step + 1, width, boundary)
+                        blend_column(target, place + w, room, line, a, b, rows, width, f2)
                 if signals > 1:
                     for k in range(signals):
                         copy(out, to + k * apart, room, made + k * count * width, (count - 1) * width)
@@ -252,32 +200,31 @@ def forward(plan, room, u, shift, out, batch, channels, orientations, height, wi
 
 @njit(**ENTRY, **PLAIN)
 def backward(
-    plan, room, u, shift, grad, grad_u, grad_shift, batch, channels, orientations, height, width, together, boundary,
-    start, stop
+    room, u, steps, shares, grad, grad_u, grad_shift, batch, channels, orientations, height, width, together, most,
+    boundary, start, stop
 ):  # fmt: skip
     """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [items,Or,3].
 
     The row after those of a plane is zero where gradients are read.
     """
-    pixels, each, most = height * width, HEAD + height + width + 2, lines_together(height, width)
-    apart, area = channels * orientations * pixels, line_size(most, width, together)
-    mixed, line, flow = width, area + width, 2 * area + width
+    pixels, area = height * width, room.size // LINES
+    apart, mixed, line, flow = channels * orientations * pixels, width, area + width, 2 * area + width
     along, back, edges = 3 * area + width, 4 * area + width, 5 * area
-    write_plan(plan, shift, orientations, height, width, boundary)
     for item in range(start, stop):
-        c, b = item % channels, item // channels * together
-        signals, here = min(together, batch - b), (b * channels + c) * orientations * pixels
+        c, signal = item % channels, item // channels * together
+        here, signals = (signal * channels + c) * orientations * pixels, batch - signal
+        signals = signals if signals < together else together
         for k in range(signals):
             clear(grad_u, here + k * apart, orientations * pixels)
         for o in range(orientations):
-            p = c * orientations + o
-            f0, f1, f2 = broken(shift[3 * p]), broken(shift[3 * p + 1]), broken(shift[3 * p + 2])
-            at = p * each
-            step, one, other = plan[at + 1], here + plan[at + 2] * pixels, here + plan[at + 3] * pixels
-            left, right = inside(step, 0, width, width - 1)
+            p = 3 * (c * orientations + o)
+            f0, f1, f2, down, step = shares[p], shares[p + 1], shares[p + 2], steps[p + 1], steps[p + 2]
+            one = here + (o + steps[p]) % orientations * pixels
+            other = here + (o + steps[p] + 1) % orientations * pixels
+            left, right = inside(step, width, width - 1)
             along_o, along_h, along_w = 0.0, 0.0, 0.0
             for low in range(0, height, most):
-                count = min(most, height - low) + 1
+                count = (most if height - low > most else height - low) + 1
                 total, size = signals * count, signals * count * width
                 for k in range(signals):
                     to = flow + k * count * width
@@ -293,33 +240,33 @@ def backward(
                     clear(room, along, size)
                 for w in range(width):
                     if not left <= w < right:
-                        first, last = plan[at + HEAD + height + 1 + w], plan[at + HEAD + height + 2 + w]
-                        if first >= 0:
-                            spread_column(room, along + first, edges + w * total, total, width, u.dtype.type(1) - f2)
-                        if last >= 0:
-                            spread_column(room, along + last, edges + w * total, total, width, f2)
+                        a, b = source(w + step, width, boundary), source(w + step + 1, width, boundary)
+                        if a >= 0:
+                            spread_column(room, along + a, edges + w * total, total, width, u.dtype.type(1) - f2)
+                        if b >= 0:
+                            spread_column(room, along + b, edges + w * total, total, width, f2)
                 blend(room, back, room, along, along - width, size, f1)
-                first, last = inside(plan[at], low, count, height)
+                first, last = inside(down + low, count, height)
                 for k in range(signals):
                     h = 0
                     while h < count:
                         rows = last - first if h == first and last > first else 1
-                        start_row, to = plan[at + HEAD + low + h] * width, (k * count + h) * width
-                        if start_row < 0:
+                        first_row, to = source(low + h + down, height, boundary), (k * count + h) * width
+                        if first_row < 0:
                             clear(room, mixed + to, width)
                         else:
-                            a, b = one + start_row + k * apart, other + start_row + k * apart
-                            along_o += exchange(room, mixed + to, back + to, u, grad_u, a, b, rows * width, f0)
+                            at = k * apart + first_row * width
+                            along_o += exchange(
+                                room, mixed + to, back + to, u, grad_u, one + at, other + at, rows * width, f0
+                            )
                         h += rows
                 along_h += blend_slope(room, line, mixed, mixed + width, size - width, f1, along)
                 clear(room, line + size - width, width)
                 if right > left:
-                    along_w += slope(room, flow, line + step, line + step + 1, size - width)
+                    along_w += blend_slope(room, mixed, line + step, line + step + 1, size - width, f2, flow)
                 for w in range(width):
                     if not left <= w < right:
-                        edge = at + HEAD + height + 1 + w
-                        along_w += slope_column(
-                            room, edges + w * total, line, plan[edge], plan[edge + 1], total - 1, width
-                        )
+                        a, b = source(w + step, width, boundary), source(w + step + 1, width, boundary)
+                        along_w += slope_column(room, edges + w * total, line, a, b, total - 1, width)
             to = 3 * (item * orientations + o)
             grad_shift[to], grad_shift[to + 1], grad_shift[to + 2] = along_o, along_h, along_w
