@@ -67,7 +67,8 @@ def clear(out, to, size):
 @njit(**PART, **PLAIN, fastmath={"contract", "nsz"})
 def blend(out, to, line, one, other, size, share):
     """Interpolate linearly between a line from ``one`` on and the same from ``other`` on."""
-    to, one, other, rest = np.uint64(to), np.uint64(one), np.uint64(other), line.dtype.type(1) - share
+    to, rest = np.uint64(to), line.dtype.type(1) - share
+    one, other = np.uint64(one), np.uint64(other)
     for k in range(np.uint64(size)):
         out[to + k] = rest * line[one + k] + share * line[other + k]
 
@@ -77,7 +78,8 @@ def blend_slope(room, to, one, other, size, share, flow):
     """Do the same in ``room``, and return the inner product of ``flow`` with the derivative in ``share``."""
     total, rest = 0.0, room.dtype.type(1) - share
     for low in range(0, size, PIECE):
-        a, b, c, d = np.uint64(one + low), np.uint64(other + low), np.uint64(flow + low), np.uint64(to + low)
+        a, b = np.uint64(one + low), np.uint64(other + low)
+        c, d = np.uint64(flow + low), np.uint64(to + low)
         part = room.dtype.type(0)
         for k in range(np.uint64(PIECE if size - low > PIECE else size - low)):
             x, y = room[a + k], room[b + k]
@@ -95,7 +97,8 @@ def exchange(room, mixed, flow, u, grad_u, one, other, size, share):
     """
     total, rest = 0.0, u.dtype.type(1) - share
     for low in range(0, size, PIECE):
-        a, b, c, d = np.uint64(one + low), np.uint64(other + low), np.uint64(flow + low), np.uint64(mixed + low)
+        a, b = np.uint64(one + low), np.uint64(other + low)
+        c, d = np.uint64(flow + low), np.uint64(mixed + low)
         part = u.dtype.type(0)
         for k in range(np.uint64(PIECE if size - low > PIECE else size - low)):
             x, y, g = u[a + k], u[b + k], room[c + k]
@@ -108,16 +111,11 @@ def exchange(room, mixed, flow, u, grad_u, one, other, size, share):
 
 
 @njit(**PART, **PLAIN)
-def column(place, line, width):
-    """Return where a column of a line begins and the places between its numbers; zeros, at place 0, if -1."""
-    return (np.uint64(line + place), np.uint64(width)) if place >= 0 else (np.uint64(0), np.uint64(0))
-
-
-@njit(**PART, **PLAIN)
 def blend_column(out, to, room, line, one, other, rows, width, share):
-    """Interpolate between the columns ``one`` and ``other``, at the border, or zero where there is none."""
+    """Interpolate between columns ``one`` and ``other``, at the border; where there is none, zero, as at place 0."""
     to, rest = np.uint64(to), room.dtype.type(1) - share
-    (a, left), (b, right) = column(one, line, width), column(other, line, width)
+    a, left = np.uint64(line + one if one >= 0 else 0), np.uint64(width if one >= 0 else 0)
+    b, right = np.uint64(line + other if other >= 0 else 0), np.uint64(width if other >= 0 else 0)
     for h in range(np.uint64(rows)):
         out[to + h * np.uint64(width)] = rest * room[a + h * left] + share * room[b + h * right]
 
@@ -143,7 +141,8 @@ def spread_column(room, along, edge, rows, width, weight):
 def slope_column(room, edge, line, one, other, rows, width):
     """Compute the inner product of a column of grad, at the border, with the difference of those that it reads."""
     total, edge = 0.0, np.uint64(edge)
-    (a, left), (b, right) = column(one, line, width), column(other, line, width)
+    a, left = np.uint64(line + one if one >= 0 else 0), np.uint64(width if one >= 0 else 0)
+    b, right = np.uint64(line + other if other >= 0 else 0), np.uint64(width if other >= 0 else 0)
     for h in range(np.uint64(rows)):
         total += room[edge + h] * (room[b + h * right] - room[a + h * left])
     return total
@@ -158,14 +157,16 @@ def forward(
     Items are channels of ``together`` signals. At most ``most`` rows of each are computed at once.
     """
     pixels, area = height * width, room.size // LINES
-    apart, mixed, line, made = channels * orientations * pixels, width, area + width, 2 * area + width
+    apart, mixed = channels * orientations * pixels, width
+    line, made = area + width, 2 * area + width
     for item in range(start, stop):
         c, signal = item % channels, item // channels * together
         here, signals = (signal * channels + c) * orientations * pixels, batch - signal
         signals = signals if signals < together else together
         for o in range(orientations):
             p = 3 * (c * orientations + o)
-            f0, f1, f2, down, step = shares[p], shares[p + 1], shares[p + 2], steps[p + 1], steps[p + 2]
+            f0, f1, f2 = shares[p], shares[p + 1], shares[p + 2]
+            down, step = steps[p + 1], steps[p + 2]
             one = here + (o + steps[p]) % orientations * pixels
             other = here + (o + steps[p] + 1) % orientations * pixels
             left, right = inside(step, width, width - 1)
@@ -208,7 +209,8 @@ def backward(
     The row after those of a plane is zero where gradients are read.
     """
     pixels, area = height * width, room.size // LINES
-    apart, mixed, line, flow = channels * orientations * pixels, width, area + width, 2 * area + width
+    apart, mixed = channels * orientations * pixels, width
+    line, flow = area + width, 2 * area + width
     along, back, edges = 3 * area + width, 4 * area + width, 5 * area
     for item in range(start, stop):
         c, signal = item % channels, item // channels * together
@@ -218,7 +220,8 @@ def backward(
             clear(grad_u, here + k * apart, orientations * pixels)
         for o in range(orientations):
             p = 3 * (c * orientations + o)
-            f0, f1, f2, down, step = shares[p], shares[p + 1], shares[p + 2], steps[p + 1], steps[p + 2]
+            f0, f1, f2 = shares[p], shares[p + 1], shares[p + 2]
+            down, step = steps[p + 1], steps[p + 2]
             one = here + (o + steps[p]) % orientations * pixels
             other = here + (o + steps[p] + 1) % orientations * pixels
             left, right = inside(step, width, width - 1)
