@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pdegcnn._dtypes import wide_dtype, widen
+from pdegcnn._dtypes import wide_dtype
 from pdegcnn.ops import _jit
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
@@ -30,9 +31,11 @@ def _parts(u: Tensor, strip: int) -> tuple[int, int, int]:
 
 def _given(u: Tensor, shift: Tensor) -> tuple[Any, Any, Any]:
     """Return arrays: u, whole steps of the shift, and what is left of it."""
-    shift = widen(shift.detach()).flatten()
-    whole, limit = shift.floor(), 2.0**40
-    return _jit.array(u.flatten()), whole.nan_to_num().clamp(-limit, limit).long().numpy(), (shift - whole).numpy()
+    total, limit = _jit.array(shift.flatten()), 2.0**40
+    whole = np.floor(total)
+    with np.errstate(invalid="ignore"):  # of an infinite shift
+        share = total - whole
+    return _jit.array(u.flatten()), np.fmin(np.fmax(whole, -limit), limit).astype(np.int64), share
 
 
 def _run(loop: str, u: Tensor, arrays: Sequence[Any], boundary: int, parts: tuple[int, int, int]) -> None:
