@@ -80,6 +80,24 @@ def weigh(out, to, line, a, b, c, d, size, taps, first):
 
 
 @njit(**PART, **PLAIN)
+def weigh_column(out, to, line, a, b, d, rows, width, taps, first):
+    """Do the same for a column, whose second and third part are neighbours."""
+    ta, tb, tc, td = taps[first], taps[first + 1], taps[first + 2], taps[first + 3]
+    to, a, b, d, step = np.uint64(to), np.uint64(a), np.uint64(b), np.uint64(d), np.uint64(width)
+    for h in range(np.uint64(rows)):
+        at = h * step
+        inner = tb * line[b + at] + tc * line[b + at + np.uint64(1)]
+        out[to + at] = ta * line[a + at] + inner + td * line[d + at]
+
+
+@njit(**PART, **PLAIN)
+def fill_column(out, to, rows, width, value):
+    """Write ``value`` to a column."""
+    for h in range(np.uint64(rows)):
+        out[np.uint64(to) + h * np.uint64(width)] = value
+
+
+@njit(**PART, **PLAIN)
 def shift(out, to, plane, at, height, width, taps, first, outside, line):
     """Write a plane [H,W] at points further along rows and columns by taps; ``line`` has room for H W + 3.
 
@@ -102,15 +120,11 @@ def shift(out, to, plane, at, height, width, taps, first, outside, line):
         fill(moved, base + size - width, width, outside)
     if right:
         weigh(out, to, line, ZERO, ONE, TWO, THREE, size, taps, first + 4)
-        for h in range(height - 1 if down else height):
-            b = np.uint64(h * width + 1)
-            for w in range(np.uint64(0), np.uint64(width - 1), np.uint64(width - 2 if width > 2 else 1)):
-                a, d = b - np.uint64(w > 0), b + np.uint64(2 if w + np.uint64(2) < np.uint64(width) else 1)
-                inner = taps[first + 5] * line[b + w] + taps[first + 6] * line[b + w + np.uint64(1)]
-                out[np.uint64(to) + b + w - np.uint64(1)] = (
-                    taps[first + 4] * line[a + w] + inner + taps[first + 7] * line[d + w]
-                )
-            out[to + h * width + width - 1] = outside
+        rows = height - 1 if down else height
+        for w in range(0, width - 1, width - 2 if width > 2 else 1):
+            a, d = 1 if w == 0 else w, w + 3 if w + 2 < width else w + 2
+            weigh_column(out, to + w, line, a, w + 1, d, rows, width, taps, first + 4)
+        fill_column(out, to + width - 1, rows, width, outside)
         if down:
             fill(out, to + size - width, width, outside)
 
@@ -127,8 +141,7 @@ def shift_back(out, to, grad, at, height, width, taps, first, line, lines):
         back, base = lines, 2 * width
     if right:
         copy(line, TWO, grad, at, size)
-        for h in range(height):
-            line[np.uint64((h + 1) * width + 1)] = 0  # the last column lies outside
+        fill_column(line, width + 1, height, width, grad.dtype.type(0))  # the last column lies outside
         weigh(back, base, line, ZERO, ONE, TWO, THREE, size, taps, first + 12)
         for h in range(height):
             row, last = base + h * width, at + h * width + width - 2
