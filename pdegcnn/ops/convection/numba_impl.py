@@ -23,10 +23,10 @@ def _loops() -> Any:
 def _parts(u: Tensor, strip: int) -> tuple[int, int, int]:
     """Return how many signals, and rows of each, the loops take at once, about equal each time, and all items."""
     batch, channels, _, height, width = u.shape
-    most = max(1, min(batch, strip // ((height + 1) * width)))
+    most = max(1, min(batch, strip // max(1, (height + 1) * width)))
     strips = max(1, min(height, -(-height * width // strip)))
     groups = -(-batch // most)
-    return -(-batch // groups), -(-height // strips), channels * groups
+    return -(-batch // max(1, groups)), -(-height // strips), channels * groups
 
 
 def _given(u: Tensor, shift: Tensor) -> tuple[Any, Any, Any]:
@@ -56,7 +56,7 @@ def forward(u: Tensor, shift: Tensor, boundary: int) -> Tensor:
 def backward(grad: Tensor, u: Tensor, shift: Tensor, boundary: int) -> tuple[Tensor, Tensor]:
     """Return gradients in u and shift."""
     grad_u, parts = torch.empty(u.shape, dtype=wide_dtype(u.dtype)), _parts(u, _loops().STRIP)
-    grad_shift = torch.empty(parts[2] * shift[0].numel(), dtype=torch.float64)
+    grad_shift = torch.empty(parts[2] * shift.shape[1:].numel(), dtype=torch.float64)
     arrays = *_given(u, shift), _jit.array(grad.flatten()), grad_u.flatten().numpy(), grad_shift.numpy()
     _run("backward", u, arrays, boundary, parts)
     return grad_u.to(u.dtype), grad_shift.view(-1, *shift.shape).sum(0).to(shift.dtype)
