@@ -1,10 +1,14 @@
 """Loops of the convection operator, compiled by Numba once per dtype (see ``numba_impl.py``).
 
 The shift is constant on a plane, and a plane is read as one long line, so that loops become vector instructions also
-where rows are short. A strip of rows of two neighbouring planes is blended into a line whose rows are those after the
-whole shift. Then its neighbouring rows are blended, then neighbouring columns, which are a constant number of places
-away. Columns whose neighbours lie beyond the border, a few at either end, are computed again one by one. Boundaries are
-numbered 0 zeros, 1 replicate, 2 periodic.
+where rows are short. Rows of two neighbouring planes are blended into a line whose rows are those after the whole
+shift. Then its neighbouring rows are blended, then neighbouring columns, which are a constant number of places away.
+Columns whose neighbours lie beyond the border, a few at either end, are computed again one by one. A line holds a strip
+of a plane, or small planes of several signals, and one row more for each. Boundaries are numbered 0 zeros, 1 replicate,
+2 periodic.
+
+All lines are parts of one array ``room``, given by their places. Places are cast to unsigned numbers in the inner
+loops, which then need no test for negative ones.
 """
 
 from __future__ import annotations
@@ -12,51 +16,39 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART
+from pdegcnn.ops._jit import ENTRY, PART, PLAIN
 
 FLAGS = {"contract", "nsz", "reassoc"}
-STRIP = 2048
+STRIP = 1024
 """Numbers in a strip: a few strips stay in the first cache."""
-SMALL, UNIT = 1024, 64
-"""Planes of at most ``SMALL`` pixels are copied, with room after each, so that loops run over whole units: the rest of
-a loop, number by number, would take as long as the loop itself."""
+PIECE = 512
+"""Numbers whose products are summed in the dtype of the signal; these sums are added in double precision."""
+LINES = 6
+"""Lines in ``room``."""
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def source(i, size, boundary):
     """Compute the index that stands for i on an axis, or -1 where the signal is zero."""
-    if boundary == 2:
-        return i % size
     if 0 <= i < size:
         return i
-    return -1 if boundary == 0 else min(max(i, 0), size - 1)
+    if boundary == 2:
+        return i % size
+    if boundary == 0:
+        return -1
+    return 0 if i < 0 else size - 1
 
 
-@njit(**PART)
-def sources(index, shift, size, boundary, low):
-    """Write the index of samples from ``low`` on after a whole shift, and return the shift."""
-    limit = 2.0**40
-    step = np.int64(min(max(shift, -limit), limit))
-    for i in range(index.size):
-        index[i] = source(low + i + step, size, boundary)
-    return step
+@njit(**PART, **PLAIN)
+def inside(step, count, size):
+    """Return the range of ``count`` samples that lie inside the axis after a shift by ``step``."""
+    first = 0 if step > 0 else -step
+    first = first if first < count else count
+    last = size - step if size - step < count else count
+    return first, last if last > first else first
 
 
-@njit(**PART)
-def inside(step, low, count, size):
-    """Return the range of ``count`` samples from ``low`` on that lie inside the axis after a shift by ``step``."""
-    first = min(max(-step - low, 0), count)
-    return first, max(min(size - step - low, count), first)
-
-
-@njit(**PART)
-def lines_together(height, width):
-    """Compute the number of rows of a strip, about equal for all strips of a plane."""
-    strips = max(1, min(height, (height * width + STRIP - 1) // STRIP))
-    return (height + strips - 1) // strips
-
-
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def copy(out, to, line, start, size):
     """Write ``size`` numbers of a line from ``start`` on into out, from ``to`` on."""
     to, start = np.uint64(to), np.uint64(start)
@@ -64,7 +56,7 @@ def copy(out, to, line, start, size):
         out[to + k] = line[start + k]
 
 
-@njit(**PART)
+@njit(**PART, **PLAIN)
 def clear(out, to, size):
     """Write zeros."""
     to = np.uint64(to)
@@ -72,256 +64,212 @@ def clear(out, to, size):
         out[to + k] = 0
 
 
-@njit(**PART, fastmath={"contract", "nsz"})
-def add(out, to, line, start, size, weight):
-    """Add weight * line to out."""
-    to, start = np.uint64(to), np.uint64(start)
-    for k in range(np.uint64(size)):
-        out[to + k] += weight * line[start + k]
-
-
-@njit(**PART, fastmath={"contract", "nsz"})
+@njit(**PART, **PLAIN, fastmath={"contract", "nsz"})
 def blend(out, to, line, one, other, size, share):
     """Interpolate linearly between a line from ``one`` on and the same from ``other`` on."""
-    to, one, other, rest = np.uint64(to), np.uint64(one), np.uint64(other), line.dtype.type(1) - share
+    to, rest = np.uint64(to), line.dtype.type(1) - share
+    one, other = np.uint64(one), np.uint64(other)
     for k in range(np.uint64(size)):
         out[to + k] = rest * line[one + k] + share * line[other + k]
 
 
-@njit(**PART, fastmath=FLAGS)
-def slope(flow, start, line, one, other, size):
-    """Compute the inner product of ``flow`` with the difference of a line from ``other`` and from ``one`` on."""
-    total = 0.0
-    for low in range(0, size, 256):
-        a, b, c = np.uint64(start + low), np.uint64(one + low), np.uint64(other + low)
-        part = flow.dtype.type(0)
-        for k in range(np.uint64(min(256, size - low))):
-            part += flow[a + k] * (line[c + k] - line[b + k])
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def blend_slope(room, to, one, other, size, share, flow):
+    """Do the same in ``room``, and return the inner product of ``flow`` with the derivative in ``share``."""
+    total, rest = 0.0, room.dtype.type(1) - share
+    for low in range(0, size, PIECE):
+        a, b = np.uint64(one + low), np.uint64(other + low)
+        c, d = np.uint64(flow + low), np.uint64(to + low)
+        part = room.dtype.type(0)
+        for k in range(np.uint64(PIECE if size - low > PIECE else size - low)):
+            x, y = room[a + k], room[b + k]
+            part += room[c + k] * (y - x)
+            room[d + k] = rest * x + share * y
         total += part
     return total
 
 
-@njit(**PART)
-def whole(size, unit):
-    """Round a size up to whole units."""
-    return (size + unit - 1) // unit * unit
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def exchange(room, mixed, flow, u, grad_u, one, other, size, share):
+    """Blend two planes of u into ``mixed``; add the transpose of this, of ``flow``, to planes of ``grad_u``.
 
-
-@njit(**PART)
-def read(mixed, field, one, other, share, rows, low, first, last, count, width, unit):
-    """Blend ``count`` rows of the planes that begin at ``one`` and ``other``.
-
-    Rows ``first`` to ``last`` follow one another there, others are read one by one.
+    Return the inner product of ``flow`` with the derivative in ``share``.
     """
-    if last > first:
-        start = rows[low + first] * width
-        blend(mixed, first * width, field, one + start, other + start, whole((last - first) * width, unit), share)
-    for h in range(count):
-        if first <= h < last:
-            continue
-        start = rows[low + h] * width
-        if start < 0:
-            clear(mixed, h * width, width)
-        else:
-            blend(mixed, h * width, field, one + start, other + start, width, share)
-
-
-@njit(**PART)
-def spread(flow, target, plane, weight, rows, low, first, last, count, width, unit):
-    """Transpose of :func:`read` for one plane: add ``weight`` times the rows of ``flow``."""
-    if last > first:
-        start = plane + rows[low + first] * width
-        add(target, start, flow, first * width, whole((last - first) * width, unit), weight)
-    for h in range(count):
-        if not first <= h < last and rows[low + h] >= 0:
-            add(target, plane + rows[low + h] * width, flow, h * width, width, weight)
-
-
-@njit(**PART)
-def along_planes(flow, field, one, other, rows, low, first, last, count, width, unit):
-    """Compute the inner product of the rows of ``flow`` with the difference of two planes."""
-    total = 0.0
-    if last > first:
-        start = rows[low + first] * width
-        total += slope(flow, first * width, field, one + start, other + start, whole((last - first) * width, unit))
-    for h in range(count):
-        if not first <= h < last and rows[low + h] >= 0:
-            start = rows[low + h] * width
-            total += slope(flow, h * width, field, one + start, other + start, width)
+    total, rest = 0.0, u.dtype.type(1) - share
+    for low in range(0, size, PIECE):
+        a, b = np.uint64(one + low), np.uint64(other + low)
+        c, d = np.uint64(flow + low), np.uint64(mixed + low)
+        part = u.dtype.type(0)
+        for k in range(np.uint64(PIECE if size - low > PIECE else size - low)):
+            x, y, g = u[a + k], u[b + k], room[c + k]
+            part += g * (y - x)
+            room[d + k] = rest * x + share * y
+            grad_u[a + k] += rest * g
+            grad_u[b + k] += share * g
+        total += part
     return total
 
 
-@njit(**PART)
-def blend_column(out, to, line, start, one, other, size, width, share):
-    """Interpolate between the columns ``one`` and ``other``, at the border, or zero where there is none."""
-    rest, none = line.dtype.type(1) - share, line.dtype.type(0)
-    for h in range(0, size, width):
-        a = line[start + h + one] if one >= 0 else none
-        b = line[start + h + other] if other >= 0 else none
-        out[to + h] = rest * a + share * b
+@njit(**PART, **PLAIN)
+def blend_column(out, to, room, line, one, other, rows, width, share):
+    """Interpolate between columns ``one`` and ``other``, at the border; where there is none, zero, as at place 0."""
+    to, rest = np.uint64(to), room.dtype.type(1) - share
+    a, left = np.uint64(line + one if one >= 0 else 0), np.uint64(width if one >= 0 else 0)
+    b, right = np.uint64(line + other if other >= 0 else 0), np.uint64(width if other >= 0 else 0)
+    for h in range(np.uint64(rows)):
+        out[to + h * np.uint64(width)] = rest * room[a + h * left] + share * room[b + h * right]
 
 
-@njit(**PART)
-def spread_column(along, start, grad, at, one, other, size, width, share):
-    """Transpose of :func:`blend_column`."""
-    rest = along.dtype.type(1) - share
-    for h in range(0, size, width):
-        if one >= 0:
-            along[start + h + one] += rest * grad[at + h]
-        if other >= 0:
-            along[start + h + other] += share * grad[at + h]
+@njit(**PART, **PLAIN)
+def cut_column(room, edge, flow, rows, width):
+    """Move a column of ``flow`` to ``edge`` and write zeros there."""
+    edge, flow = np.uint64(edge), np.uint64(flow)
+    for h in range(np.uint64(rows)):
+        room[edge + h] = room[flow + h * np.uint64(width)]
+        room[flow + h * np.uint64(width)] = 0
 
 
-@njit(**PART)
-def slope_column(grad, at, line, start, one, other, size, width):
+@njit(**PART, **PLAIN)
+def spread_column(room, along, edge, rows, width, weight):
+    """Add ``weight`` times the numbers from ``edge`` on to a column."""
+    along, edge = np.uint64(along), np.uint64(edge)
+    for h in range(np.uint64(rows)):
+        room[along + h * np.uint64(width)] += weight * room[edge + h]
+
+
+@njit(**PART, **PLAIN)
+def slope_column(room, edge, line, one, other, rows, width):
     """Compute the inner product of a column of grad, at the border, with the difference of those that it reads."""
-    total, none = 0.0, line.dtype.type(0)
-    for h in range(0, size, width):
-        a = line[start + h + one] if one >= 0 else none
-        b = line[start + h + other] if other >= 0 else none
-        total += grad[at + h] * (b - a)
+    total, edge = 0.0, np.uint64(edge)
+    a, left = np.uint64(line + one if one >= 0 else 0), np.uint64(width if one >= 0 else 0)
+    b, right = np.uint64(line + other if other >= 0 else 0), np.uint64(width if other >= 0 else 0)
+    for h in range(np.uint64(rows)):
+        total += room[edge + h] * (room[b + h * right] - room[a + h * left])
     return total
 
 
-@njit(**PART)
-def plan(shift, height, width, boundary):
-    """Return what the outputs of every plane read, from its shift [C,Or,3]: planes, rows and columns, and the steps."""
-    channels, orientations, _ = shift.shape
-    planes = np.empty((channels, orientations, 2), np.int64)
-    rows = np.empty((channels, orientations, height + 1), np.int64)
-    columns = np.empty((channels, orientations, width + 1), np.int64)
-    steps = np.empty(shift.shape, np.int64)
-    for c in range(channels):
-        for o in range(orientations):
-            first, second, third = np.floor(shift[c, o, 0]), np.floor(shift[c, o, 1]), np.floor(shift[c, o, 2])
-            steps[c, o, 0] = sources(planes[c, o], first, orientations, np.int64(2), o)
-            steps[c, o, 1] = sources(rows[c, o], second, height, boundary, 0)
-            steps[c, o, 2] = sources(columns[c, o], third, width, boundary, 0)
-    return planes, rows, columns, steps
+@njit(**ENTRY, **PLAIN)
+def forward(
+    room, u, steps, shares, out, batch, channels, orientations, height, width, together, most, boundary, start, stop
+):
+    """Compute u, [B,C,Or,H,W] as one line, at a shift by ``steps`` and ``shares`` of a step, [C,Or,3] as one line.
 
-
-@njit(**PART)
-def broken(shift):
-    """Return the part of a shift beyond whole steps."""
-    return shift - np.floor(shift)
-
-
-@njit(**PART)
-def unit_of(pixels):
-    """Return the numbers that loops over a plane take at once: one, or UNIT where the plane is small and copied."""
-    return UNIT if pixels <= SMALL else 1
-
-
-@njit(**ENTRY)
-def forward(u, shift, out, height, width, boundary, start, stop):
-    """Compute u, [B,C,Or,H,W] as one line, at shift [C,Or,3]; items are channels of signals."""
-    channels, orientations, _ = shift.shape
-    pixels, unit = height * width, unit_of(height * width)
-    most = lines_together(height, width)
-    room = whole((most + 2) * width, UNIT) + UNIT
-    frame = np.zeros(orientations * room if unit > 1 else 1, u.dtype)
-    mixed, line, made = np.zeros(room, u.dtype), np.zeros(room, u.dtype), np.zeros(room, u.dtype)
-    planes, rows, columns, steps = plan(shift, height, width, boundary)
+    Items are channels of ``together`` signals. At most ``most`` rows of each are computed at once.
+    """
+    pixels, area = height * width, room.size // LINES
+    apart, mixed = channels * orientations * pixels, width
+    line, made = area + width, 2 * area + width
     for item in range(start, stop):
-        c, here = item % channels, item * orientations * pixels
-        if unit > 1:
-            for o in range(orientations):
-                copy(frame, o * room, u, here + o * pixels, pixels)
-        field, origin, apart = (frame, 0, room) if unit > 1 else (u, here, pixels)
+        c, signal = item % channels, item // channels * together
+        here, signals = (signal * channels + c) * orientations * pixels, batch - signal
+        signals = signals if signals < together else together
         for o in range(orientations):
-            f0, f1, f2 = broken(shift[c, o, 0]), broken(shift[c, o, 1]), broken(shift[c, o, 2])
-            step, down = steps[c, o, 2], steps[c, o, 1]
-            one, other = origin + planes[c, o, 0] * apart, origin + planes[c, o, 1] * apart
-            left, right = inside(step, 0, width, width - 1)
-            taken = rows[c, o]
+            p = 3 * (c * orientations + o)
+            f0, f1, f2 = shares[p], shares[p + 1], shares[p + 2]
+            down, step = steps[p + 1], steps[p + 2]
+            one = here + (o + steps[p]) % orientations * pixels
+            other = here + (o + steps[p] + 1) % orientations * pixels
+            left, right = inside(step, width, width - 1)
             for low in range(0, height, most):
-                count = min(most, height - low)
-                size, to = count * width, here + o * pixels + low * width
-                first, last = inside(down, low, count + 1, height)
-                read(mixed, field, one, other, f0, taken, low, first, last, count + 1, width, unit)
-                blend(line, width, mixed, 0, width, whole(size, unit), f1)
-                if unit > 1:
-                    if right > left:
-                        blend(made, 0, line, width + step, width + step + 1, whole(size, unit), f2)
-                    copy(out, to, made, 0, size)
-                elif right > left:
-                    blend(out, to, line, width + step, width + step + 1, size, f2)
+                count = (most if height - low > most else height - low) + 1
+                first, last = inside(down + low, count, height)
+                for k in range(signals):
+                    h = 0
+                    while h < count:
+                        rows = last - first if h == first and last > first else 1
+                        first_row, to = source(low + h + down, height, boundary), mixed + (k * count + h) * width
+                        if first_row < 0:
+                            clear(room, to, width)
+                        else:
+                            at = k * apart + first_row * width
+                            blend(room, to, u, one + at, other + at, rows * width, f0)
+                        h += rows
+                rows = signals * count - 1
+                blend(room, line, room, mixed, mixed + width, rows * width, f1)
+                to = here + o * pixels + low * width
+                target, place = (room, made) if signals > 1 else (out, to)
+                if right > left:
+                    blend(target, place, room, line + step, line + step + 1, rows * width, f2)
                 for w in range(width):
                     if not left <= w < right:
-                        blend_column(out, to + w, line, width, columns[c, o, w], columns[c, o, w + 1], size, width, f2)
+                        a, b = source(w + step, width, boundary), source(w + step + 1, width, boundary)
+                        blend_column(target, place + w, room, line, a, b, rows, width, f2)
+                if signals > 1:
+                    for k in range(signals):
+                        copy(out, to + k * apart, room, made + k * count * width, (count - 1) * width)
 
 
-@njit(**PART)
-def adjoint(flow, along, grad, at, size, columns, step, width, unit, share):
-    """Copy rows of grad, without columns at the border, into flow; write the transpose of the blend of columns."""
-    left, right = inside(step, 0, width, width - 1)
-    copy(flow, width, grad, at, size)
-    clear(flow, width + size, width)  # the strip before may have been longer
-    for w in range(width):
-        if not left <= w < right:
-            for h in range(width + w, width + size, width):
-                flow[h] = 0
-    if right > left:
-        blend(along, width, flow, width - step, width - step - 1, whole(size, unit), share)
-    else:
-        clear(along, width, size)
-    clear(along, width + size, width + unit)
-    for w in range(width):
-        if not left <= w < right:
-            spread_column(along, width, grad, at + w, columns[w], columns[w + 1], size, width, share)
+@njit(**ENTRY, **PLAIN)
+def backward(
+    room, u, steps, shares, grad, grad_u, grad_shift, batch, channels, orientations, height, width, together, most,
+    boundary, start, stop
+):  # fmt: skip
+    """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [items,Or,3].
 
-
-@njit(**ENTRY)
-def backward(grad, u, shift, grad_u, grad_shift, height, width, boundary, start, stop):
-    """Transpose of :func:`forward` into grad_u, and the derivative in the shift into grad_shift [B*C,Or,3].
-
-    Lines have a row before their own, and what is read after it: zeros where gradients are read.
+    The row after those of a plane is zero where gradients are read.
     """
-    channels, orientations, _ = shift.shape
-    pixels, unit = height * width, unit_of(height * width)
-    most = lines_together(height, width)
-    room = whole((most + 2) * width, UNIT) + 2 * UNIT
-    frame = np.zeros(orientations * room if unit > 1 else 1, u.dtype)
-    sums = np.zeros(frame.size, u.dtype)
-    mixed, line, flow = np.zeros(room, u.dtype), np.zeros(room, u.dtype), np.zeros(room, u.dtype)
-    along, back = np.zeros(room, u.dtype), np.zeros(room, u.dtype)
-    planes, rows, columns, steps = plan(shift, height, width, boundary)
+    pixels, area = height * width, room.size // LINES
+    apart, mixed = channels * orientations * pixels, width
+    line, flow = area + width, 2 * area + width
+    along, back, edges = 3 * area + width, 4 * area + width, 5 * area
     for item in range(start, stop):
-        c, here = item % channels, item * orientations * pixels
-        if unit > 1:
-            for o in range(orientations):
-                copy(frame, o * room, u, here + o * pixels, pixels)
-        field, target, origin, apart = (frame, sums, 0, room) if unit > 1 else (u, grad_u, here, pixels)
-        clear(target, origin, orientations * apart)
+        c, signal = item % channels, item // channels * together
+        here, signals = (signal * channels + c) * orientations * pixels, batch - signal
+        signals = signals if signals < together else together
+        for k in range(signals):
+            clear(grad_u, here + k * apart, orientations * pixels)
         for o in range(orientations):
-            f0, f1, f2 = broken(shift[c, o, 0]), broken(shift[c, o, 1]), broken(shift[c, o, 2])
-            step, down = steps[c, o, 2], steps[c, o, 1]
-            one, other = origin + planes[c, o, 0] * apart, origin + planes[c, o, 1] * apart
-            left, right = inside(step, 0, width, width - 1)
-            taken = rows[c, o]
+            p = 3 * (c * orientations + o)
+            f0, f1, f2 = shares[p], shares[p + 1], shares[p + 2]
+            down, step = steps[p + 1], steps[p + 2]
+            one = here + (o + steps[p]) % orientations * pixels
+            other = here + (o + steps[p] + 1) % orientations * pixels
+            left, right = inside(step, width, width - 1)
             along_o, along_h, along_w = 0.0, 0.0, 0.0
             for low in range(0, height, most):
-                count = min(most, height - low)
-                size, at = count * width, here + o * pixels + low * width
-                long, more = whole(size, unit), whole(size + width, unit)
-                first, last = inside(down, low, count + 1, height)
-                adjoint(flow, along, grad, at, size, columns[c, o], step, width, unit, f2)
-                blend(back, 0, along, width, 0, more, f1)
-                clear(back, size + width, more - size - width + unit)
-                spread(back, target, one, u.dtype.type(1) - f0, taken, low, first, last, count + 1, width, unit)
-                spread(back, target, other, f0, taken, low, first, last, count + 1, width, unit)
-                along_o += along_planes(back, field, one, other, taken, low, first, last, count + 1, width, unit)
-                read(mixed, field, one, other, f0, taken, low, first, last, count + 1, width, unit)
-                along_h += slope(along, width, mixed, 0, width, long)
-                blend(line, width, mixed, 0, width, long, f1)
-                if right > left:
-                    along_w += slope(flow, width, line, width + step, width + step + 1, long)
+                count = (most if height - low > most else height - low) + 1
+                total, size = signals * count, signals * count * width
+                for k in range(signals):
+                    to = flow + k * count * width
+                    copy(room, to, grad, here + k * apart + o * pixels + low * width, (count - 1) * width)
+                    clear(room, to + (count - 1) * width, width)
+                clear(room, flow + size, width)  # the line before may have been longer
                 for w in range(width):
                     if not left <= w < right:
-                        along_w += slope_column(
-                            grad, at + w, line, width, columns[c, o, w], columns[c, o, w + 1], size, width
-                        )
-            grad_shift[item, o, 0], grad_shift[item, o, 1], grad_shift[item, o, 2] = along_o, along_h, along_w
-        if unit > 1:
-            for o in range(orientations):
-                copy(grad_u, here + o * pixels, sums, o * room, pixels)
+                        cut_column(room, edges + w * total, flow + w, total, width)
+                if right > left:
+                    blend(room, along, room, flow - step, flow - step - 1, size, f2)
+                else:
+                    clear(room, along, size)
+                for w in range(width):
+                    if not left <= w < right:
+                        a, b = source(w + step, width, boundary), source(w + step + 1, width, boundary)
+                        if a >= 0:
+                            spread_column(room, along + a, edges + w * total, total, width, u.dtype.type(1) - f2)
+                        if b >= 0:
+                            spread_column(room, along + b, edges + w * total, total, width, f2)
+                blend(room, back, room, along, along - width, size, f1)
+                first, last = inside(down + low, count, height)
+                for k in range(signals):
+                    h = 0
+                    while h < count:
+                        rows = last - first if h == first and last > first else 1
+                        first_row, to = source(low + h + down, height, boundary), (k * count + h) * width
+                        if first_row < 0:
+                            clear(room, mixed + to, width)
+                        else:
+                            at = k * apart + first_row * width
+                            along_o += exchange(
+                                room, mixed + to, back + to, u, grad_u, one + at, other + at, rows * width, f0
+                            )
+                        h += rows
+                along_h += blend_slope(room, line, mixed, mixed + width, size - width, f1, along)
+                clear(room, line + size - width, width)
+                if right > left:
+                    along_w += blend_slope(room, mixed, line + step, line + step + 1, size - width, f2, flow)
+                for w in range(width):
+                    if not left <= w < right:
+                        a, b = source(w + step, width, boundary), source(w + step + 1, width, boundary)
+                        along_w += slope_column(room, edges + w * total, line, a, b, total - 1, width)
+            to = 3 * (item * orientations + o)
+            grad_shift[to], grad_shift[to + 1], grad_shift[to + 2] = along_o, along_h, along_w

@@ -27,9 +27,9 @@ def forward(u: Tensor, weights: Tensor, scale: Tensor, shift: Tensor, eps: float
     """Return u ``[B,C,...]`` normalised, mean ``[C]`` and variance ``[C]``."""
     out = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
     mean, variance = (torch.empty(u.shape[1], dtype=out.dtype) for _ in range(2))
-    given = _jit.array(u.flatten(2)), _line(weights, u), _jit.array(scale), _jit.array(shift)
-    found = (x.numpy() for x in (out.flatten(2), mean, variance))
-    _jit.parallel(_loops().forward, u.shape[1], *given, *found, eps)
+    given = _jit.array(u.flatten()), _line(weights, u), _jit.array(scale), _jit.array(shift)
+    found = (x.numpy() for x in (out.flatten(), mean, variance))
+    _jit.parallel(_loops().forward, u.shape[1], *given, *found, u.shape[0], u.shape[2:].numel(), eps)
     return out.to(u.dtype), mean.to(u.dtype), variance.to(u.dtype)
 
 
@@ -39,7 +39,9 @@ def backward(
     """Return gradients in u, scale and shift."""
     grad_u = torch.empty(u.shape, dtype=wide_dtype(u.dtype))
     grad_scale, grad_shift = (torch.empty(u.shape[1], dtype=grad_u.dtype) for _ in range(2))
-    given = (_jit.array(x) for x in (grad.flatten(2), u.flatten(2), scale, mean, variance))
-    found = (x.numpy() for x in (grad_u.flatten(2), grad_scale, grad_shift))
-    _jit.parallel(_loops().backward, u.shape[1], _line(weights, u), *given, *found, eps)
+    given = (_jit.array(x) for x in (grad.flatten(), u.flatten(), scale, mean, variance))
+    found = (x.numpy() for x in (grad_u.flatten(), grad_scale, grad_shift))
+    _jit.parallel(
+        _loops().backward, u.shape[1], _line(weights, u), *given, *found, u.shape[0], u.shape[2:].numel(), eps
+    )
     return grad_u.to(u.dtype), grad_scale.to(u.dtype), grad_shift.to(u.dtype)
