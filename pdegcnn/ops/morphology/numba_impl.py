@@ -17,7 +17,7 @@ from pdegcnn.ops.morphology import torch_impl
 
 BLOCK, FEW = 2048, 512
 """Outputs of one inner loop, and pixels of a plane up to which it takes several signals."""
-NARROW, WIDE = 5, 15
+NARROW, WIDE = 3, 15
 """Rows of more taps than the first, up to the second, are compared only at the taps that can attain the maximum: with a
 loop for each number of them. Compiling these loops for longer rows would take minutes."""
 PARTS = 8
