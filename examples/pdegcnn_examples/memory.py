@@ -1,7 +1,8 @@
-"""What one training step holds in memory, measured in a separate process."""
+"""Memory of training: what one step holds, measured in a separate process, and how to keep it between steps."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -12,6 +13,22 @@ from pathlib import Path
 
 CLEAR = Path("/proc/self/clear_refs")
 """Writing 5 here resets the peak (Linux)."""
+
+
+MALLOPT = {"MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1), "MALLOC_MMAP_THRESHOLD_": (-3, 2**30)}
+"""Settings of the GNU C library by environment variable: number and value for ``mallopt``."""
+
+
+def keep_freed_memory() -> None:
+    """Keep the memory of freed tensors for the next step, unless the environment says otherwise.
+
+    The GNU C library hands it back to the system by default and fetches it again page by page, which takes a tenth of
+    a step. Other C libraries do nothing here.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None and not any(name in os.environ for name in MALLOPT):
+        for setting in MALLOPT.values():
+            mallopt(*setting)
 
 
 def resident(name: str) -> int:

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
 
+from pdegcnn_examples.memory import keep_freed_memory
 from pdegcnn_examples.training.callbacks import Averages, Best, Clock, History, Resumable, WholeFiles
 from pdegcnn_examples.training.files import read_checkpoint, write_weights
 from pdegcnn_examples.training.module import Batches, TaskModule, network_state
@@ -53,6 +54,7 @@ def fit(
         FloatingPointError: if loss or gradient is no longer finite; the last checkpoint stays as it was.
         SystemExit: if Ctrl-C or SIGTERM asked to stop; the message on the standard error says how to go on.
     """
+    keep_freed_memory()
     folder, device = Path(folder), next(model.parameters()).device
     sharded = settings.sharded and world_size() > 1
     whole = deepcopy(model) if sharded else model
