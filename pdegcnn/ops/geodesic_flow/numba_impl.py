@@ -71,8 +71,8 @@ def forward(u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int) -> Ten
     """Return the signal at the ends of the paths (radius, heading, turn) [C,3] of every channel."""
     signal = rows(u)
     out = torch.empty_like(signal)
-    loops = _jit.specialise(LOOPS, None, 0)
-    _jit.parallel(loops.forward, u.shape[3], signal.numpy(), *packed(tables), _jit.array(path), most, out.numpy())
+    loop = _jit.with_room(_jit.specialise(LOOPS, None, 0).forward, (6, torch.int64, 0), (18, torch.float64, 0))
+    _jit.parallel(loop, u.shape[3], signal.numpy(), *packed(tables), _jit.array(path), most, out.numpy())
     return back(out)
 
 
@@ -82,9 +82,10 @@ def backward(
     """Return gradients in the signal and (with ``learn``, else zero) in the paths."""
     signals = [rows(x) for x in (grad, u)]
     out, sums = torch.empty_like(signals[0]), torch.zeros_like(path)
-    loops = _jit.specialise(LOOPS, None, 0)
+    rooms = (6, torch.int64, 0), (18, torch.float64, 0), (6, torch.float64, 0)
+    loop = _jit.with_room(_jit.specialise(LOOPS, None, 0).backward, *rooms)
     results = out.numpy(), sums.numpy()
     _jit.parallel(
-        loops.backward, u.shape[1], *map(_jit.array, signals), *packed(tables), _jit.array(path), most, learn, *results
+        loop, u.shape[1], *map(_jit.array, signals), *packed(tables), _jit.array(path), most, learn, *results
     )
     return back(out), sums

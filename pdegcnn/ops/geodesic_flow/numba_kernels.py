@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY
+from pdegcnn.ops._jit import ENTRY, PLAIN
 
 FULL = 2 * np.pi
 FIRST, SCALE, GAUGE = 0, 1, 2
@@ -72,7 +72,7 @@ def follow(keys, fans, links, edges, points, v, radius, direction, most, vertice
     return h if inside else -1, px, py
 
 
-@njit(**ENTRY, error_model="numpy")
+@njit(**ENTRY, **PLAIN, error_model="numpy")
 def land(keys, fans, links, edges, points, vertex, radius, angle, most, wedge, vertices, corners, first, last):
     """Trace paths ``first`` to ``last``.
 
@@ -134,12 +134,12 @@ def arrive(keys, fans, links, edges, points, v, i, path, count, most, read, corn
     return h, px, py, total
 
 
-@njit(**ENTRY, error_model="numpy")
-def forward(u, keys, fans, links, edges, points, paths, most, out, first, last):
+@njit(**ENTRY, **PLAIN, error_model="numpy")
+def forward(read, room, u, keys, fans, links, edges, points, paths, most, out, first, last):
     """Compute vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3]."""
     batch, _, channels, count = u.shape
-    read = np.empty((2, 3), np.int64)
-    corners, ends, one = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), u.dtype.type(1)
+    read, room, one = read.reshape(2, 3), room.reshape(2, 3, 3), u.dtype.type(1)
+    corners, ends = room[0], room[1]
     for v in range(first, last):
         for c in range(channels):
             for i in range(count):
@@ -187,15 +187,15 @@ def add_end(scale, radius, px, py, lifted, corners, ends, gain, total):
     total[1] += (gy * px - gx * py) / scale
 
 
-@njit(**ENTRY, error_model="numpy")
-def backward(grad, u, keys, fans, links, edges, points, paths, most, learn, out, sums, first, last):
+@njit(**ENTRY, **PLAIN, error_model="numpy")
+def backward(read, room, gain, grad, u, keys, fans, links, edges, points, paths, most, learn, out, sums, first, last):
     """Compute gradients of channels ``first`` to ``last``.
 
     ``out [B,V,C,N]`` is the one in the signal; with ``learn``, ``sums [C,3]`` is that in the paths.
     """
     batch, size, _, count = u.shape
-    read = np.empty((2, 3), np.int64)
-    corners, ends, gain = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), np.empty((2, 3), np.float64)
+    read, room, gain = read.reshape(2, 3), room.reshape(2, 3, 3), gain.reshape(2, 3)
+    corners, ends = room[0], room[1]
     out[:, :, first:last] = 0
     sums[first:last] = 0
     for v in range(size):
