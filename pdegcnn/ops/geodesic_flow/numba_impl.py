@@ -85,7 +85,5 @@ def backward(
     rooms = (6, torch.int64, 0), (18, torch.float64, 0), (6, torch.float64, 0)
     loop = _jit.with_room(_jit.specialise(LOOPS, None, 0).backward, *rooms)
     results = out.numpy(), sums.numpy()
-    _jit.parallel(
-        loop, u.shape[1], *map(_jit.array, signals), *packed(tables), _jit.array(path), most, learn, *results
-    )
+    _jit.parallel(loop, u.shape[1], *map(_jit.array, signals), *packed(tables), _jit.array(path), most, learn, *results)
     return back(out), sums
