@@ -58,7 +58,7 @@ def backward(
     """Return gradients in u, and with ``metric`` (else zero) in the matrix and the law."""
     loops = _jit.specialise(LOOPS, directions, grad.shape[2])
     rows, winners = (x.transpose(2, 3).contiguous() for x in (grad, winner))
-    out, sums = torch.empty_like(rows), torch.zeros(grad.shape[1], 11 if metric else 0, dtype=torch.float64)
+    out, sums = torch.zeros_like(rows), torch.zeros(grad.shape[1], 11 if metric else 0, dtype=torch.float64)
     arrays = [_jit.array(x) for x in (rows, winners, *lists[:5], matrix)]
     table = half_steps(grad.shape[2], taps, grad.dtype).numpy()
     results = out.numpy(), sums.numpy()

@@ -5,7 +5,8 @@ for each channel, and serves all signals: a tap can be the maximum only if its v
 far. Costs are computed for these few taps only. Pairs without such a tap are skipped before that: by the greatest value
 of the vertex and a bound that holds for all of its directions.
 
-What is done for each pair is written into the loops (``inline``): calls would count references to every table.
+What is done for each signal is written into the loops (``inline``); what serves all signals are functions, which take
+less time to compile.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PLAIN
+from pdegcnn.ops._jit import ENTRY, PART, PLAIN
 
 SAFE = 0.999
 """What bounds are multiplied by, so that rounding cannot lift them above the costs."""
@@ -26,7 +27,7 @@ COUNT, HALF = 2, 1  # directions, and half of them
 
 
 # rows: end
-@njit(inline="always")
+@njit(**PART, **PLAIN)
 def locate(e, offset, turn, turned, taps, y):
     """Compute coordinates ``y [3, taps*N]`` of the taps of pair e, in the order (step, direction)."""
     grid, zx, zy = y.dtype.type(2 * np.pi / COUNT), offset[e, 0], offset[e, 1]
@@ -49,7 +50,7 @@ def least_cost(q, factors, near, far, one):
     return raised * (near * r if r < one else far)
 
 
-@njit(inline="always")
+@njit(**PART, **PLAIN)
 def bound_pairs(length, stretch, law, bound):
     """Write into ``bound`` what the costs of all taps of pairs of the given squared length do not fall below."""
     factor, one, zero = law[0], length.dtype.type(1), length.dtype.type(0)
@@ -64,7 +65,7 @@ def bound_pairs(length, stretch, law, bound):
             bound[e] = least_cost(length[e] * stretch, factors, near, far, one)
 
 
-@njit(inline="always")
+@njit(**PART, **PLAIN)
 def bound_taps(y, matrix, c, law, bound):
     """Write into ``bound`` what the costs of taps at the coordinates y do not fall below."""
     factor, one, zero = law[0], bound.dtype.type(1), bound.dtype.type(0)
@@ -187,7 +188,7 @@ def search(
 
 @njit(**ENTRY, **PLAIN)
 def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law, taps, sign, out, sums, first, last):
-    """Send grad [B,C,V,N] of channels ``first`` to ``last`` to the winning taps in out.
+    """Add grad [B,C,V,N] of channels ``first`` to ``last`` to the winning taps in out.
 
     ``sums [C,11]`` gets the gradients in the matrix (nine numbers) and the law, unless it is empty.
     """
@@ -198,7 +199,6 @@ def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law,
     for c in range(first, last):
         g = matrix[c]
         for b in range(batch):
-            out[b, c] = 0
             for v in range(vertices):
                 for i in range(count):
                     e, s = start[v] + np.int64(winner[b, c, v, i]) // taps, np.int64(winner[b, c, v, i]) % taps
