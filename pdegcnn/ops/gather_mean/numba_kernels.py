@@ -2,10 +2,15 @@
 
 The weights are symmetric except for the areas, so that the gradient in the signal is a gather over the same taps.
 
-The taps of a vertex are worked on together: long loops without branches, which become vector instructions. Where they
-lie serves all channels, and their weights serve all signals. Where no metric couples positions to directions, a half
-turn does not change weights: they are computed for the first half of the directions (``folds`` = 2). Numbers are of one
-dtype throughout: a product with an int would be computed in float64.
+The taps (step, pair) of a direction are worked on together, in this order: long loops without branches, which become
+vector instructions. What tap t of direction i reads is then number ``i * pairs + t`` of one list for all directions.
+So are its coordinates, at ``2 * i * pairs + t``, for they depend on ``2 i + step`` only. Where the taps lie serves all
+channels, and their weights serve all signals. Where no metric couples positions to directions, a half turn does not
+change weights: they are computed for the first half of the directions (``folds`` = 2). Numbers are of one dtype
+throughout: a product with an int would be computed in float64.
+
+Results of the functions are rows of two arrays: ``y`` for a vertex or a channel of it, ``taps`` for all directions.
+Slices of them would take longer to compile than the offsets that the functions get.
 """
 
 from __future__ import annotations
@@ -13,9 +18,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART
+from pdegcnn.ops._jit import ENTRY, PART, PLAIN
 
 FLAGS = {"contract", "nsz", "reassoc"}
+SLACK = 32
+"""The taps of a direction are filled up to a multiple of this by taps of weight zero, so that no vector is cut off."""
 
 
 # rows: generic
@@ -23,221 +30,244 @@ COUNT, HALF = 2, 1  # directions, and half of them
 
 
 # rows: end
-@njit(**PART, fastmath=FLAGS)
-def locate(lists, v, turned, y):
-    """Compute half-angle coordinates and shares ``y [4, pairs*taps*N]`` of the taps of v; return their number."""
-    start, _, offset, turn, _, _ = lists
-    t, size = 0, turned.shape[1]
-    for e in range(start[v], start[v + 1]):
-        zx, zy, rest = offset[e, 0], offset[e, 1], turn[e]
-        for k in range(np.uint64(size)):
-            y[0, t + k] = turned[0, k] * zx + turned[1, k] * zy
-            y[1, t + k] = turned[0, k] * zy - turned[1, k] * zx
-            y[2, t + k] = turned[2, k] + rest
-            y[3, t + k] = turned[3, k]
-        t += size
-    return t
+@njit(**PART, **PLAIN)
+def filled(size, taps):
+    """Return the number of taps filled up, if all directions are read: those added read the ones after the others."""
+    return (size + SLACK - 1) // SLACK * SLACK if taps >= COUNT else size
 
 
-@njit(**PART)
-def folded(matrix, turned):
-    """Return the number of directions that share weights, 2 or 1, and the table of taps of one of each."""
-    folds = 1
-    if COUNT % 2 == 0:
-        folds = 2
-        for g in matrix:
-            if g[0, 2] != 0 or g[1, 2] != 0 or g[2, 0] != 0 or g[2, 1] != 0:
-                folds = 1
-    if folds == 1:
-        return folds, turned
-    half = np.empty((turned.shape[0], turned.shape[1] // 2), turned.dtype)
-    for i in range(half.shape[0]):
-        for j in range(half.shape[1]):
-            half[i, j] = turned[i, j // HALF * COUNT + j % HALF]
-    return folds, half
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def locate(lists, v, half_steps, rows, steps, y):
+    """Compute half-angle coordinates ``y[:3]`` of the taps of v, their shares, and these times areas.
 
-
-@njit(**PART, fastmath=FLAGS)
-def weigh(y, g, lines, scale, below, place, weight, slope):
-    """Compute distances of taps in samples of the profile, weights and how much these grow.
-
-    ``lines [T,2]`` are values and rises.
-
-    The numbers of samples in ``below`` and the look-up have separate loops, so that the others become vectors.
+    ``half_steps [2N+taps,2]``: cosines and sines, of which ``rows`` are needed; ``steps [2,taps]``: turns and shares.
     """
-    a, b, c, zero = g[0, 0], g[1, 1], g[2, 2], g.dtype.type(0)
-    d, f, h = g[0, 1] + g[1, 0], g[0, 2] + g[2, 0], g[1, 2] + g[2, 1]
-    last = g.dtype.type(lines.shape[0] - 1)
-    for t in range(place.size):
-        q = y[0, t] * (a * y[0, t] + d * y[1, t] + f * y[2, t])
-        q += y[1, t] * (b * y[1, t] + h * y[2, t]) + c * y[2, t] * y[2, t]
-        place[t] = np.sqrt(max(q, zero)) * scale
-        below[t] = max(np.int32(min(place[t], last)), np.int32(0))
-    for t in range(place.size):
-        line = np.uint32(below[t])
-        weight[t], slope[t] = lines[line, 0], lines[line, 1]
-    for t in range(place.size):
-        slope[t] *= y[3, t]
-        weight[t] = weight[t] * y[3, t] + (place[t] - g.dtype.type(below[t])) * slope[t]
+    start, columns, offset, turn, _, areas = lists
+    first, pairs, t = np.uint64(start[v]), np.uint64(start[v + 1] - start[v]), np.uint64(0)
+    for m in range(rows):
+        c, d = half_steps[m, 0], half_steps[m, 1]
+        for e in range(pairs):
+            zx, zy = offset[first + e, 0], offset[first + e, 1]
+            y[0, t + e] = c * zx + d * zy
+            y[1, t + e] = c * zy - d * zx
+        t += pairs
+    t = np.uint64(0)
+    for s in range(steps.shape[1]):
+        rise, part = steps[0, s], steps[1, s]
+        for e in range(pairs):
+            y[2, t + e] = turn[first + e] + rise
+            y[3, t + e] = part
+            y[4, t + e] = part * areas[columns[first + e]]
+        t += pairs
+    for k in range(np.uint64(SLACK)):
+        y[2, t + k], y[3, t + k], y[4, t + k] = 0, 0, 0
 
 
-@njit(inline="always")
-def unrolled(row, first, line):
-    """Compute ``line[k] = row[(first + k) % N]``: what the taps of a pair read, so that no index wraps around."""
-    j = first % COUNT
-    for k in range(line.size):
-        line[k] = row[j]
-        j = j + 1 if j + 1 < COUNT else 0
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def square(y, matrix, c, size):
+    """Compute the parts ``y[5:7]`` of squared distances that depend on positions; turns are to multiply the second."""
+    a, b, d = matrix[c, 0, 0], matrix[c, 1, 1], matrix[c, 0, 1] + matrix[c, 1, 0]
+    f, h = matrix[c, 0, 2] + matrix[c, 2, 0], matrix[c, 1, 2] + matrix[c, 2, 1]
+    for t in range(np.uint64(size)):
+        y[5, t] = y[0, t] * (a * y[0, t] + d * y[1, t]) + b * y[1, t] * y[1, t]
+        y[6, t] = f * y[0, t] + h * y[1, t]
 
 
-@njit(inline="always")
-def add_taps(weight, t, taps, folds, factor, line, sums):
-    """Add ``factor`` times the weighted values of one pair to ``sums [N]``."""
-    if folds == 2:
-        for s in range(taps):
-            for i in range(HALF):
-                scaled = weight[t + i] * factor
-                sums[i] += scaled * line[s + i]
-                sums[i + HALF] += scaled * line[s + i + HALF]
-            t += HALF
-    else:
-        for s in range(taps):
-            for i in range(COUNT):
-                sums[i] += weight[t + i] * factor * line[s + i]
-            t += COUNT
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def look_up(y, first, c, scale, lines, taps, below, line, low, size):
+    """Compute distances ``taps[0]`` in samples of the profile, the samples below and their entries of ``lines``.
 
-
-@njit(**ENTRY, fastmath=FLAGS)
-def forward(u, lists, matrix, turned, lines, scale, taps, most, out, total, first, last):
-    """Compute vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N].
-
-    Each vertex has at most ``most`` pairs.
+    The coordinates begin at ``first``. ``lines [T]`` are complex numbers: values and rises. The look-up has a loop of
+    its own, so that the other becomes vectors.
     """
-    start, columns, _, _, steps, areas = lists
-    folds, turned = folded(matrix, turned)
-    half, each = taps // 2, turned.shape[1]
-    y, place, weight = (
-        np.empty((4, most * each), u.dtype),
-        np.empty(most * each, u.dtype),
-        np.empty(most * each, u.dtype),
-    )
-    line, ones = np.empty(COUNT + taps, u.dtype), np.ones(COUNT + taps, u.dtype)
-    slope, below = np.empty(most * each, u.dtype), np.empty(most * each, np.int32)
-    sums, whole = np.empty(COUNT, u.dtype), np.empty(COUNT, u.dtype)
+    zero, last = y.dtype.type(0), y.dtype.type(lines.size - 1)
+    first, low = np.uint64(first), np.uint64(low)
+    for t in range(np.uint64(size)):
+        q = y[5, first + t] + y[2, t] * (y[6, first + t] + c * y[2, t])
+        place = np.sqrt(max(q, zero)) * scale
+        taps[0, low + t] = place
+        below[low + t] = max(np.int32(min(place, last)), np.int32(0))
+    for t in range(np.uint64(size)):
+        line[t] = lines[np.uint32(below[low + t])]
+
+
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def weigh(y, share, taps, below, line, low, size):
+    """Compute weights ``taps[1]``, with the shares in row ``share`` of y, and return their sum."""
+    total, low = y.dtype.type(0), np.uint64(low)
+    for t in range(np.uint64(size)):
+        rest = taps[0, low + t] - y.dtype.type(below[low + t])
+        w = (line[t].real + rest * line[t].imag) * y[share, t]
+        taps[1, low + t] = w
+        total += w
+    return total
+
+
+@njit(**PART, **PLAIN)
+def list_places(lists, v, half, channels, places):
+    """Compute where signals ``[V,C,N]`` have what the taps of v read in the first channel, ``places [N,pairs]``."""
+    start, columns, _, _, steps, _ = lists
+    first, pairs = np.uint64(start[v]), np.uint64(start[v + 1] - start[v])
+    for e in range(pairs):
+        row, j = columns[first + e] * channels * COUNT, (-half - steps[first + e]) % COUNT
+        for k in range(np.uint64(COUNT)):
+            places[k * pairs + e] = row + j
+            j = j + 1 if j + 1 < COUNT else 0
+
+
+@njit(**PART, **PLAIN)
+def unroll(u, b, c, places, size, again, y):
+    """Compute what taps read, ``y[7]``, ``[N+taps-1,pairs]``: at ``size`` places, and ``again`` the first of these."""
+    first, size, again = np.uint64(c * COUNT), np.uint64(size), np.uint64(again)
+    for t in range(size):
+        y[7, t] = u[b, first + np.uint64(places[t])]
+    for t in range(again):
+        y[7, size + t] = y[7, t]
+    for t in range(np.uint64(SLACK)):
+        y[7, size + again + t] = 0
+
+
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def two_sums(y, taps, one, two, low, size):
+    """Return the sums of the weighted values from ``one`` and from ``two``."""
+    first, second = y.dtype.type(0), y.dtype.type(0)
+    one, two, low = np.uint64(one), np.uint64(two), np.uint64(low)
+    for t in range(np.uint64(size)):
+        first += taps[1, low + t] * y[7, one + t]
+        second += taps[1, low + t] * y[7, two + t]
+    return first, second
+
+
+@njit(**ENTRY, **PLAIN, fastmath=FLAGS)
+def forward(y, taps, below, line, places, u, lists, geometry, folds, out, total, first, last):
+    """Compute vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N]; u ``[B,V*C*N]``.
+
+    Arrays before u are room: y [8,2N*pairs+taps*pairs], taps [4,(N+1)*taps*pairs], see the functions above.
+    ``geometry``: metric, cosines and sines of half steps, turns and shares of steps, lines of the profile, samples of
+    it per unit.
+    """
+    start, (matrix, half_steps, steps, lines, scale) = lists[0], geometry
+    y, taps = y.reshape(8, y.size // 8), taps.reshape(4, taps.size // 4)
+    width, shared = steps.shape[1], COUNT // folds
+    rows = 2 * (shared - 1) + width
     for v in range(first, last):
-        size = locate(lists, v, turned, y)
-        for c in range(u.shape[2]):
-            weigh(y, matrix[c], lines, scale, below, place[:size], weight[:size], slope)
-            for b in range(-1, u.shape[0]):
-                sums[:] = 0
-                for e in range(start[v], start[v + 1]):
-                    if b >= 0:
-                        unrolled(u[b, columns[e], c], -half - steps[e], line)
-                    values = line if b >= 0 else ones
-                    add_taps(weight, (e - start[v]) * each, taps, folds, areas[columns[e]], values, sums)
-                for i in range(COUNT):
-                    if b >= 0:
-                        out[b, v, c, i] = sums[i] / whole[i]
-                    else:
-                        whole[i] = total[v, c, i] = sums[i]
+        pairs = start[v + 1] - start[v]
+        size = filled(width * pairs, width)
+        locate(lists, v, half_steps, rows, steps, y)
+        list_places(lists, v, width // 2, out.shape[2], places)
+        for c in range(out.shape[2]):
+            square(y, matrix, c, rows * pairs + SLACK)
+            for i in range(shared):
+                look_up(y, 2 * i * pairs, matrix[c, 2, 2], scale, lines, taps, below, line, i * size, size)
+                whole = weigh(y, np.uint64(4), taps, below, line, i * size, size)
+                total[v, c, i] = whole
+                if folds == 2:
+                    total[v, c, i + HALF] = whole
+            for b in range(out.shape[0]):
+                unroll(u, b, c, places, COUNT * pairs, (width - 1) * pairs, y)
+                for i in range(shared):
+                    j = i + HALF if folds == 2 else i
+                    one, two = two_sums(y, taps, i * pairs, j * pairs, i * size, size)
+                    out[b, v, c, i], out[b, v, c, j] = one / total[v, c, i], two / total[v, c, i]
 
 
-@njit(inline="always")
-def add_gains(gain, other, t, taps, folds, area, flow, line, here):
-    """Add the part of one signal to the gains of the weights of one pair; to ``other`` those of the second half."""
-    if folds == 2:
-        for s in range(taps):
-            for i in range(HALF):
-                gain[t + i] += flow[i] * (line[s + i] - here[i]) * area
-                other[t + i] += flow[i + HALF] * (line[s + i + HALF] - here[i + HALF]) * area
-            t += HALF
+@njit(**PART, **PLAIN, fastmath=FLAGS, error_model="numpy")
+def grow(y, taps, line, low, size):
+    """Compute how much weights grow with squared distances, ``taps[2]``."""
+    zero, low = y.dtype.type(0), np.uint64(low)
+    for t in range(np.uint64(size)):
+        rate = line[t].imag * y[4, t] / taps[0, low + t]
+        taps[2, low + t] = rate if taps[0, low + t] > zero else zero
+
+
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def add_gains(y, taps, flow, here, new, one, low, size):
+    """Add the part of one signal to the gains of weights, ``taps[3]``, which are zero before if ``new``."""
+    one, low = np.uint64(one), np.uint64(low)
+    if new:
+        for t in range(np.uint64(size)):
+            taps[3, low + t] = flow * (y[7, one + t] - here)
     else:
-        for s in range(taps):
-            for i in range(COUNT):
-                gain[t + i] += flow[i] * (line[s + i] - here[i]) * area
-            t += COUNT
+        for t in range(np.uint64(size)):
+            taps[3, low + t] += flow * (y[7, one + t] - here)
 
 
-@njit(**PART, fastmath=FLAGS)
-def unfold(gain, other, folds):
-    """Replace the gains of the two halves by their sum, and ``other`` by their difference."""
-    for t in range(gain.size):
-        if folds == 2:
-            gain[t], other[t] = gain[t] + other[t], gain[t] - other[t]
-        else:
-            other[t] = gain[t]
+@njit(**ENTRY, **PLAIN, fastmath=FLAGS)
+def backward(
+    y, taps, below, line, places, flow, u, out, lists, geometry, folds, grad_u, sums, samples, block, first, last
+):
+    """Compute gradients from ``flow`` = grad / total, blocks of vertices ``first`` to ``last``; u, flow ``[B,V*C*N]``.
 
-
-@njit(**ENTRY, fastmath=FLAGS)
-def backward(flow, u, out, lists, matrix, turned, lines, scale, taps, most, grad_u, sums, samples, block, first, last):
-    """Compute gradients from ``flow`` = grad / total [B,V,C,N], blocks of vertices ``first`` to ``last``.
-
-    Those in the metric are summed in ``sums [blocks,C,6]``, those in the profile, unless empty, in ``samples``.
+    Those in the metric are added to ``sums [blocks,C,6]``, those in the profile, unless empty, to ``samples``.
     """
-    start, columns, _, _, steps, areas = lists
-    folds, turned = folded(matrix, turned)
-    half, each = taps // 2, turned.shape[1]
-    y, place, weight = (
-        np.empty((4, most * each), u.dtype),
-        np.empty(most * each, u.dtype),
-        np.empty(most * each, u.dtype),
-    )
-    slope, gain, other = np.empty(most * each, u.dtype), np.empty(most * each, u.dtype), np.empty(most * each, u.dtype)
-    below = np.empty(most * each, np.int32)
-    line, found = np.empty(COUNT + taps, u.dtype), np.empty(COUNT, u.dtype)
+    start, areas, (matrix, half_steps, steps, lines, scale) = lists[0], lists[5], geometry
+    y, taps = y.reshape(8, y.size // 8), taps.reshape(4, taps.size // 4)
+    width, shared = steps.shape[1], COUNT // folds
+    rows = 2 * (shared - 1) + width
+    batch, vertices, channels, _ = out.shape
     for item in range(first, last):
-        sums[item] = 0
-        for v in range(item * block, min((item + 1) * block, u.shape[1])):
-            size = locate(lists, v, turned, y)
-            for c in range(u.shape[2]):
-                weigh(y, matrix[c], lines, scale, below, place[:size], weight[:size], slope)
-                gain[:size] = 0
-                other[:size] = 0
-                for b in range(u.shape[0]):
-                    found[:] = 0
-                    for e in range(start[v], start[v + 1]):
-                        w, t, first_step = columns[e], (e - start[v]) * each, -half - steps[e]
-                        unrolled(flow[b, w, c], first_step, line)
-                        add_taps(weight, t, taps, folds, areas[v], line, found)
-                        unrolled(u[b, w, c], first_step, line)
-                        add_gains(gain, other, t, taps, folds, areas[w], flow[b, v, c], line, out[b, v, c])
+        for v in range(item * block, min((item + 1) * block, vertices)):
+            pairs = start[v + 1] - start[v]
+            size = filled(width * pairs, width)
+            locate(lists, v, half_steps, rows, steps, y)
+            list_places(lists, v, width // 2, channels, places)
+            for c in range(channels):
+                square(y, matrix, c, rows * pairs + SLACK)
+                for i in range(shared):
+                    look_up(y, 2 * i * pairs, matrix[c, 2, 2], scale, lines, taps, below, line, i * size, size)
+                    weigh(y, np.uint64(3), taps, below, line, i * size, size)
+                    grow(y, taps, line, i * size, size)
+                for b in range(batch):
+                    unroll(flow, b, c, places, COUNT * pairs, (width - 1) * pairs, y)
+                    for i in range(shared):
+                        j = i + HALF if folds == 2 else i
+                        one, two = two_sums(y, taps, i * pairs, j * pairs, i * size, size)
+                        grad_u[b, v, c, i], grad_u[b, v, c, j] = areas[v] * one, areas[v] * two
+                    unroll(u, b, c, places, COUNT * pairs, (width - 1) * pairs, y)
                     for i in range(COUNT):
-                        grad_u[b, v, c, i] = found[i]
-                unfold(gain[:size], other[:size], folds)
-                add_metric(y, place[:size], slope, gain, other, scale, sums[item, c])
-                if samples.shape[1] > 0:
-                    add_profile(place[:size], gain, y[3], samples[item])
+                        share = flow[b, (v * channels + c) * COUNT + i]
+                        add_gains(y, taps, share, out[b, v, c, i], b == 0, i * pairs, i * size, size)
+                for i in range(shared):
+                    other = (i + HALF) * size if folds == 2 else taps.shape[1] - size  # the last are zeros
+                    add_metric(y, taps, 2 * i * pairs, i * size, other, size, scale, sums, item, c)
+                    if samples.shape[1] > 0:
+                        add_profile(y, taps, i * size, i * size, size, samples, item)
+                        add_profile(y, taps, i * size, other, size, samples, item)
 
 
-@njit(inline="always")
-def add_metric(y, place, slope, gain, other, scale, total):
-    """Add the part of the taps of one vertex to the gradient in the metric; a half turn negates two terms."""
-    zero = slope.dtype.type(0)
+@njit(**PART, **PLAIN, fastmath=FLAGS)
+def add_metric(y, taps, first, low, other, size, scale, sums, item, c):
+    """Add the part of the taps of a direction and the opposite one to the gradient in the metric.
+
+    A half turn negates two terms.
+    """
+    zero = y.dtype.type(0)
     xx, yy, zz, xy, xz, yz = zero, zero, zero, zero, zero, zero
-    for t in range(place.size):
-        rate = slope[t] / place[t] if place[t] > zero else zero
-        flow, coupled = gain[t] * rate, other[t] * rate
-        xx += flow * y[0, t] * y[0, t]
-        yy += flow * y[1, t] * y[1, t]
-        zz += flow * y[2, t] * y[2, t]
-        xy += flow * y[0, t] * y[1, t]
-        xz += coupled * y[0, t] * y[2, t]
-        yz += coupled * y[1, t] * y[2, t]
-    factor = scale * scale * slope.dtype.type(0.5)
-    total[0] += factor * xx
-    total[1] += factor * yy
-    total[2] += factor * zz
-    total[3] += factor * xy
-    total[4] += factor * xz
-    total[5] += factor * yz
+    first, low, other = np.uint64(first), np.uint64(low), np.uint64(other)
+    for t in range(np.uint64(size)):
+        ahead, aside, turn, rate = y[0, first + t], y[1, first + t], y[2, t], taps[2, low + t]
+        flow, coupled = (taps[3, low + t] + taps[3, other + t]) * rate, (taps[3, low + t] - taps[3, other + t]) * rate
+        xx += flow * ahead * ahead
+        yy += flow * aside * aside
+        zz += flow * turn * turn
+        xy += flow * ahead * aside
+        xz += coupled * turn * ahead
+        yz += coupled * turn * aside
+    factor = scale * scale * y.dtype.type(0.5)
+    sums[item, c, 0] += factor * xx
+    sums[item, c, 1] += factor * yy
+    sums[item, c, 2] += factor * zz
+    sums[item, c, 3] += factor * xy
+    sums[item, c, 4] += factor * xz
+    sums[item, c, 5] += factor * yz
 
 
-@njit(inline="always")
-def add_profile(place, gain, share, total):
-    """Add what the taps of one vertex give to the gradient in the profile."""
-    for t in range(place.size):
-        below = int(place[t])
-        if 0 <= below < total.size - 1:
-            rest = place[t] - below
-            total[below] += gain[t] * share[t] * (1 - rest)
-            total[below + 1] += gain[t] * share[t] * rest
+@njit(**PART, **PLAIN)
+def add_profile(y, taps, low, gain, size, samples, item):
+    """Add what the taps of a direction give to the gradient in the profile."""
+    for t in range(size):
+        place, flow = taps[0, low + t], taps[3, gain + t] * y[4, t]
+        below = int(place)
+        if 0 <= below < samples.shape[1] - 1:
+            samples[item, below] += flow * (1 - (place - below))
+            samples[item, below + 1] += flow * (place - below)

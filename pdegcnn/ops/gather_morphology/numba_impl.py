@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pdegcnn.ops import _jit
 from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, directions, half_steps
+from pdegcnn.ops.gather_mean.numba_impl import back
 
 LOOPS = str(Path(__file__).with_name("numba_kernels.py"))
 ROUNDING = 1e-5
@@ -19,15 +20,19 @@ def forward(
     u: Tensor, lists: DirectionalNeighbors, matrix: Tensor, law: Tensor, taps: int, sign: int, index_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Return values and winning taps (``pair * taps + step``, counted from the vertex's first pair)."""
-    rows = u.permute(0, 3, 1, 2).contiguous()
+    rows, count = u.permute(0, 3, 1, 2).contiguous(), u.shape[2]
     out, winner = torch.empty_like(rows), torch.empty(rows.shape, dtype=index_dtype)
     tables = tuple(_jit.array(x) for x in lists[:5])
-    numbers = [_jit.array(x) for x in (matrix, _stretch(matrix), half_steps(u.shape[2], taps, u.dtype), law)]
+    numbers = [_jit.array(x) for x in (matrix, _stretch(matrix), half_steps(count, taps, u.dtype), law)]
     results = out.numpy(), winner.numpy()
-    loops = _jit.specialise(LOOPS, directions, u.shape[2])
+    loops = _jit.specialise(LOOPS, directions, count)
     signals = _jit.array(rows), _jit.array((sign * rows).amax(3))
-    _jit.parallel(loops.search, u.shape[3], *signals, tables, *numbers, taps, sign, lists.most, *results)
-    return out.permute(0, 2, 3, 1).contiguous(), winner.permute(0, 2, 3, 1).contiguous()
+    most = lists.most
+    sizes = 3 * most * taps * count, most * taps * count, 2 * most, count + taps, count
+    rooms = [(size, u.dtype, 0.0) for size in sizes] + [(2 * most, torch.bool, 0), (count, torch.int64, 0)]
+    loop = _jit.with_room(loops.search, *rooms, (count, torch.float64, 0))
+    _jit.parallel(loop, u.shape[3], *signals, tables, *numbers, taps, sign, *results)
+    return back(out), back(winner)
 
 
 def _stretch(matrix: Tensor) -> Tensor:
@@ -53,7 +58,7 @@ def backward(
     """Return gradients in u, and with ``metric`` (else zero) in the matrix and the law."""
     loops = _jit.specialise(LOOPS, directions, grad.shape[2])
     rows, winners = (x.transpose(2, 3).contiguous() for x in (grad, winner))
-    out, sums = torch.empty_like(rows), torch.zeros(grad.shape[1], 11 if metric else 0, dtype=torch.float64)
+    out, sums = torch.zeros_like(rows), torch.zeros(grad.shape[1], 11 if metric else 0, dtype=torch.float64)
     arrays = [_jit.array(x) for x in (rows, winners, *lists[:5], matrix)]
     table = half_steps(grad.shape[2], taps, grad.dtype).numpy()
     results = out.numpy(), sums.numpy()

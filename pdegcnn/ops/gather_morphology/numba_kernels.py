@@ -5,7 +5,8 @@ for each channel, and serves all signals: a tap can be the maximum only if its v
 far. Costs are computed for these few taps only. Pairs without such a tap are skipped before that: by the greatest value
 of the vertex and a bound that holds for all of its directions.
 
-What is done for each pair is written into the loops (``inline``): calls would count references to every table.
+What is done for each signal is written into the loops (``inline``); what serves all signals are functions, which take
+less time to compile.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY
+from pdegcnn.ops._jit import ENTRY, PART, PLAIN
 
 SAFE = 0.999
 """What bounds are multiplied by, so that rounding cannot lift them above the costs."""
@@ -26,7 +27,7 @@ COUNT, HALF = 2, 1  # directions, and half of them
 
 
 # rows: end
-@njit(inline="always")
+@njit(**PART, **PLAIN)
 def locate(e, offset, turn, turned, taps, y):
     """Compute coordinates ``y [3, taps*N]`` of the taps of pair e, in the order (step, direction)."""
     grid, zx, zy = y.dtype.type(2 * np.pi / COUNT), offset[e, 0], offset[e, 1]
@@ -38,37 +39,49 @@ def locate(e, offset, turn, turned, taps, y):
 
 
 @njit(inline="always")
-def square(y, g, distance):
-    """Compute squared distances of taps."""
-    zero = distance.dtype.type(0)
-    d, f, h = g[0, 1] + g[0, 1], g[0, 2] + g[0, 2], g[1, 2] + g[1, 2]
-    for t in range(distance.size):
-        q = y[0, t] * (g[0, 0] * y[0, t] + d * y[1, t] + f * y[2, t])
-        q += y[1, t] * (g[1, 1] * y[1, t] + h * y[2, t]) + g[2, 2] * y[2, t] * y[2, t]
-        distance[t] = q if q > zero else zero
+def least_cost(q, factors, near, far, one):
+    """Compute what the cost at the squared distance q does not fall below, for a finite power."""
+    r = np.sqrt(q)
+    r2 = r * r
+    r4 = r2 * r2
+    r8 = r4 * r4
+    raised = (r if factors & 1 else one) * (r2 if factors & 2 else one)
+    raised *= (r4 if factors & 4 else one) * (r8 if factors & 8 else one) * (r8 * r8 if factors & 16 else one)
+    return raised * (near * r if r < one else far)
 
 
-@njit(inline="always")
-def bound_costs(distance, law, bound):
-    """Write into ``bound`` what the costs at squared distances do not fall below; distances are changed."""
-    factor, power = law[0], law[1]
-    one, zero = bound.dtype.type(1), bound.dtype.type(0)
-    if np.isinf(power):
-        limit = factor / distance.dtype.type(SAFE)
-        for t in range(bound.size):
-            bound[t] = bound.dtype.type(np.inf) if distance[t] > limit else zero
+@njit(**PART, **PLAIN)
+def bound_pairs(length, stretch, law, bound):
+    """Write into ``bound`` what the costs of all taps of pairs of the given squared length do not fall below."""
+    factor, one, zero = law[0], length.dtype.type(1), length.dtype.type(0)
+    limit, far = factor / length.dtype.type(SAFE), factor * length.dtype.type(SAFE)
+    if np.isinf(law[1]):
+        for e in range(np.uint64(bound.size)):
+            bound[e] = length.dtype.type(np.inf) if length[e] * stretch > limit else zero
     else:
-        for t in range(bound.size):
-            distance[t] = np.sqrt(distance[t])
-            bound[t] = one
-        factors = min(int(2 * power), MOST_FACTORS)
-        for _ in range(factors):
-            for t in range(bound.size):
-                bound[t] *= distance[t]
-        scale = factor * bound.dtype.type(SAFE)
-        near = scale if factors < MOST_FACTORS else zero
-        for t in range(bound.size):
-            bound[t] *= near * distance[t] if distance[t] < one else scale
+        factors = min(int(2 * law[1]), MOST_FACTORS)
+        near = far if factors < MOST_FACTORS else zero
+        for e in range(np.uint64(bound.size)):
+            bound[e] = least_cost(length[e] * stretch, factors, near, far, one)
+
+
+@njit(**PART, **PLAIN)
+def bound_taps(y, matrix, c, law, bound):
+    """Write into ``bound`` what the costs of taps at the coordinates y do not fall below."""
+    factor, one, zero = law[0], bound.dtype.type(1), bound.dtype.type(0)
+    limit, far = factor / bound.dtype.type(SAFE), factor * bound.dtype.type(SAFE)
+    g00, g11, g22 = matrix[c, 0, 0], matrix[c, 1, 1], matrix[c, 2, 2]
+    d, f, h = matrix[c, 0, 1] + matrix[c, 0, 1], matrix[c, 0, 2] + matrix[c, 0, 2], matrix[c, 1, 2] + matrix[c, 1, 2]
+    factors = 0 if np.isinf(law[1]) else min(int(2 * law[1]), MOST_FACTORS)
+    near = far if factors < MOST_FACTORS else zero
+    for t in range(np.uint64(bound.size)):
+        q = y[0, t] * (g00 * y[0, t] + d * y[1, t] + f * y[2, t])
+        q += y[1, t] * (g11 * y[1, t] + h * y[2, t]) + g22 * y[2, t] * y[2, t]
+        q = q if q > zero else zero
+        if np.isinf(law[1]):
+            bound[t] = bound.dtype.type(np.inf) if q > limit else zero
+        else:
+            bound[t] = least_cost(q, factors, near, far, one)
 
 
 @njit(inline="always")
@@ -121,64 +134,61 @@ def least(near):
     return lowest
 
 
-@njit(**ENTRY)
-def search(u, tops, lists, matrix, stretch, turned, law, taps, sign, most, out, winner, first, last):
+@njit(**ENTRY, **PLAIN)
+def search(
+    y, bounds, length, line, near, flags, index, best,
+    u, tops, lists, matrix, stretch, turned, law, taps, sign, out, winner, first, last,
+):  # fmt: skip
     """Compute vertices ``first`` to ``last`` of out and winner [B,V,C,N] from u; ``turned``.
 
     ``turned [2N+taps,2]`` are cosines of half steps.
 
     ``tops [B,V,C]``: greatest value of all directions, of ``sign`` times u; ``stretch [C]``: what the squared length of
-    an offset is multiplied by at least; ``most``: greatest number of pairs of a vertex.
+    an offset is multiplied by at least. The arrays before u are room.
     """
     start, columns, offset, turn, steps = lists
     batch, _, channels, _ = u.shape
-    half, size = taps // 2, taps * COUNT
-    y, bounds = np.empty((most, 3, size), u.dtype), np.empty((most, size), u.dtype)
-    distance, length = np.empty(size, u.dtype), np.empty((3, most), u.dtype)
-    located, bounded = np.empty(most, np.bool_), np.empty(most, np.bool_)
-    line, near = np.empty(COUNT + taps, u.dtype), np.empty(COUNT, u.dtype)
-    best, index = np.empty(COUNT, np.float64), np.empty(COUNT, np.int64)
+    half, size, most = taps // 2, taps * COUNT, flags.size // 2
+    y, bounds, length = y.reshape(most, 3, size), bounds.reshape(most, size), length.reshape(2, most)
+    located, bounded = flags[:most], flags[most:]
     one = u.dtype.type(sign)
     for v in range(first, last):
         begin, pairs = start[v], start[v + 1] - start[v]
-        located[:] = False
         for e in range(pairs):
+            located[e] = False
             length[0, e] = offset[begin + e, 0] ** 2 + offset[begin + e, 1] ** 2
         for c in range(channels):
-            g = matrix[c]
-            bounded[:] = False
             for e in range(pairs):
-                length[1, e] = length[0, e] * stretch[c]
-            bound_costs(length[1, :pairs], law, length[2, :pairs])
+                bounded[e] = False
+            bound_pairs(length[0, :pairs], stretch[c], law, length[1, :pairs])
             for b in range(batch):
                 for i in range(COUNT):
                     near[i], best[i], index[i] = one * u[b, v, c, i], one * u[b, v, c, i], half
                 lowest = least(near)
                 for e in range(pairs):
                     w = columns[begin + e]
-                    if tops[b, w, c] - length[2, e] < lowest:
+                    if tops[b, w, c] - length[1, e] < lowest:
                         continue
                     if not bounded[e]:
                         if not located[e]:
                             locate(begin + e, offset, turn, turned, taps, y[e])
                             located[e] = True
-                        square(y[e], g, distance)
-                        bound_costs(distance, law, bounds[e])
+                        bound_taps(y[e], matrix, c, law, bounds[e])
                         bounded[e] = True
                     j = (-half - steps[begin + e]) % COUNT
                     for k in range(COUNT + taps - 1):
                         line[k] = one * u[b, w, c, j]
                         j = j + 1 if j + 1 < COUNT else 0
                     angle = turn[begin + e]
-                    lowest = improve(line, y[e], bounds[e], angle, g, law, taps, best, near, index, e * taps)
+                    lowest = improve(line, y[e], bounds[e], angle, matrix[c], law, taps, best, near, index, e * taps)
                 for i in range(COUNT):
                     out[b, v, c, i] = one * best[i]
                     winner[b, v, c, i] = index[i]
 
 
-@njit(**ENTRY)
+@njit(**ENTRY, **PLAIN)
 def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law, taps, sign, out, sums, first, last):
-    """Send grad [B,C,V,N] of channels ``first`` to ``last`` to the winning taps in out.
+    """Add grad [B,C,V,N] of channels ``first`` to ``last`` to the winning taps in out.
 
     ``sums [C,11]`` gets the gradients in the matrix (nine numbers) and the law, unless it is empty.
     """
@@ -186,12 +196,9 @@ def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law,
     factor, power = law
     learn, half = sums.size > 0 and not np.isinf(power), taps // 2
     grid = grad.dtype.type(2 * np.pi / count)
-    y, total = np.empty(3, grad.dtype), np.empty(11, np.float64)
     for c in range(first, last):
         g = matrix[c]
-        total[:] = 0
         for b in range(batch):
-            out[b, c] = 0
             for v in range(vertices):
                 for i in range(count):
                     e, s = start[v] + np.int64(winner[b, c, v, i]) // taps, np.int64(winner[b, c, v, i]) % taps
@@ -200,19 +207,23 @@ def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law,
                     if not learn:
                         continue
                     cosine, sine = turned[2 * i + s, 0], turned[2 * i + s, 1]
-                    y[0] = cosine * offset[e, 0] + sine * offset[e, 1]
-                    y[1] = cosine * offset[e, 1] - sine * offset[e, 0]
-                    y[2] = turn[e] + (s - half) * grid
-                    q = g[0, 0] * y[0] * y[0] + g[1, 1] * y[1] * y[1] + g[2, 2] * y[2] * y[2]
-                    q += (g[0, 1] + g[1, 0]) * y[0] * y[1] + (g[0, 2] + g[2, 0]) * y[0] * y[2]
-                    q += (g[1, 2] + g[2, 1]) * y[1] * y[2]
+                    x = cosine * offset[e, 0] + sine * offset[e, 1]
+                    y = cosine * offset[e, 1] - sine * offset[e, 0]
+                    z = grad.dtype.type(turn[e] + (s - half) * grid)
+                    q = g[0, 0] * x * x + g[1, 1] * y * y + g[2, 2] * z * z
+                    q += (g[0, 1] + g[1, 0]) * x * y + (g[0, 2] + g[2, 0]) * x * z
+                    q += (g[1, 2] + g[2, 1]) * y * z
                     if q > 0:
                         raised = q**power
                         slope = -sign * flow * factor * power * raised / q
-                        for m in range(9):
-                            total[m] += slope * y[m // 3] * y[m % 3]
-                        total[9] -= sign * flow * raised
-                        total[10] -= sign * flow * factor * raised * np.log(q)
-        if sums.size > 0:
-            for m in range(total.size):
-                sums[c, m] = total[m]
+                        sums[c, 0] += slope * x * x
+                        sums[c, 1] += slope * x * y
+                        sums[c, 2] += slope * x * z
+                        sums[c, 3] += slope * y * x
+                        sums[c, 4] += slope * y * y
+                        sums[c, 5] += slope * y * z
+                        sums[c, 6] += slope * z * x
+                        sums[c, 7] += slope * z * y
+                        sums[c, 8] += slope * z * z
+                        sums[c, 9] -= sign * flow * raised
+                        sums[c, 10] -= sign * flow * factor * raised * np.log(q)

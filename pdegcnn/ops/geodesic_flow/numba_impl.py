@@ -67,12 +67,17 @@ def packed(tables: Sequence[Tensor]) -> HalfEdgeTables:
     return HalfEdgeTables(keys, fans, links, edges, points)
 
 
+def _rooms(count: int) -> list[tuple[int, torch.dtype, float]]:
+    """Return the room that the ends of the paths of all directions need."""
+    return [(6 * count, torch.int64, 0), *((size * count, torch.float64, 0) for size in (9, 9, 4))]
+
+
 def forward(u: Tensor, tables: Sequence[Tensor], path: Tensor, most: int) -> Tensor:
     """Return the signal at the ends of the paths (radius, heading, turn) [C,3] of every channel."""
     signal = rows(u)
     out = torch.empty_like(signal)
-    loops = _jit.specialise(LOOPS, None, 0)
-    _jit.parallel(loops.forward, u.shape[3], signal.numpy(), *packed(tables), _jit.array(path), most, out.numpy())
+    loop = _jit.with_room(_jit.specialise(LOOPS, None, 0).forward, *_rooms(u.shape[2]))
+    _jit.parallel(loop, u.shape[3], signal.numpy(), *packed(tables), _jit.array(path), most, out.numpy())
     return back(out)
 
 
@@ -81,10 +86,8 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """Return gradients in the signal and (with ``learn``, else zero) in the paths."""
     signals = [rows(x) for x in (grad, u)]
-    out, sums = torch.empty_like(signals[0]), torch.zeros_like(path)
-    loops = _jit.specialise(LOOPS, None, 0)
+    out, sums = torch.zeros_like(signals[0]), torch.zeros_like(path)
+    loop = _jit.with_room(_jit.specialise(LOOPS, None, 0).backward, *_rooms(u.shape[2]), (6, torch.float64, 0))
     results = out.numpy(), sums.numpy()
-    _jit.parallel(
-        loops.backward, u.shape[1], *map(_jit.array, signals), *packed(tables), _jit.array(path), most, learn, *results
-    )
+    _jit.parallel(loop, u.shape[1], *map(_jit.array, signals), *packed(tables), _jit.array(path), most, learn, *results)
     return back(out), sums

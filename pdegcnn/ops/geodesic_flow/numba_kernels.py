@@ -1,7 +1,7 @@
 """Straightest geodesics and what is read at their ends, compiled by Numba: the unfolding of ``geodesic_tracing.py``,
 one path at a time.
 
-What is done for each path is written into the loops (``inline``): calls would count references to every table.
+What is done for each path is written into the loops (``inline``): calls would pass every table.
 ``keys``, ``fans``, ``links``, ``edges`` and ``points`` are ``numba_impl.HalfEdgeTables``.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY
+from pdegcnn.ops._jit import ENTRY, PART, PLAIN
 
 FULL = 2 * np.pi
 FIRST, SCALE, GAUGE = 0, 1, 2
@@ -72,7 +72,7 @@ def follow(keys, fans, links, edges, points, v, radius, direction, most, vertice
     return h if inside else -1, px, py
 
 
-@njit(**ENTRY, error_model="numpy")
+@njit(**ENTRY, **PLAIN, error_model="numpy")
 def land(keys, fans, links, edges, points, vertex, radius, angle, most, wedge, vertices, corners, first, last):
     """Trace paths ``first`` to ``last``.
 
@@ -104,51 +104,57 @@ def weigh(corners, px, py, ends):
     return total
 
 
-@njit(error_model="numpy", inline="always")
-def arrive(keys, fans, links, edges, points, v, i, path, count, most, read, corners, ends):
-    """Write the end of the path of direction i of vertex v.
+@njit(**PART, **PLAIN, error_model="numpy")
+def arrive(keys, fans, links, edges, points, v, path, most, read, corners, ends, plane):
+    """Write the ends of the paths of all directions of vertex v.
 
-    ``read [2,3]`` gets the vertices and the directions below, ``corners [3,3]`` those of the last triangle,
-    ``ends [3,3]`` places between two directions, weights, and weights before they are lifted. Return the half-edge of
-    the start, the end in the plane and the sum of the lifted weights.
+    ``read [N,2,3]`` gets the vertices and the directions below, ``corners [N,3,3]`` those of the last triangle,
+    ``ends [N,3,3]`` places between two directions, weights, and weights before they are lifted, ``plane [N,4]`` the
+    half-edge of the start, the end in the plane and the sum of the lifted weights.
     """
+    count = read.shape[0]
     step = FULL / count
-    angle = path[1] + i * step + points[v, GAUGE]
-    angle -= FULL * np.floor(angle / FULL)
-    if angle > FULL - TIE or angle < 0:
-        angle = 0.0
-    h, px, py = follow(keys, fans, links, edges, points, v, path[0], angle, most, read[0], corners)
-    total = 1.0
-    if h >= 0:
-        total = weigh(corners, px, py, ends)
-    else:
-        ends[1, 0], ends[1, 1], ends[1, 2] = 1.0, 0.0, 0.0
-    for k in range(3):
-        place = (i * step + path[2] - corners[k, 2] - (points[read[0, k], GAUGE] - points[v, GAUGE])) / step
-        near = np.floor(place + 0.5)
-        if abs(place - near) < TIE:
-            place = near
-        whole = np.floor(place)
-        ends[0, k] = place - whole
-        read[1, k] = np.int64(whole - count * np.floor(whole / count))
-    return h, px, py, total
+    for i in range(count):
+        angle = path[1] + i * step + points[v, GAUGE]
+        angle -= FULL * np.floor(angle / FULL)
+        if angle > FULL - TIE or angle < 0:
+            angle = 0.0
+        h, px, py = follow(keys, fans, links, edges, points, v, path[0], angle, most, read[i, 0], corners[i])
+        total = 1.0
+        if h >= 0:
+            total = weigh(corners[i], px, py, ends[i])
+        else:
+            ends[i, 1, 0], ends[i, 1, 1], ends[i, 1, 2] = 1.0, 0.0, 0.0
+        plane[i, 0], plane[i, 1], plane[i, 2], plane[i, 3] = h, px, py, total
+        for k in range(3):
+            place = i * step + path[2] - corners[i, k, 2] - (points[read[i, 0, k], GAUGE] - points[v, GAUGE])
+            place /= step
+            near = np.floor(place + 0.5)
+            if abs(place - near) < TIE:
+                place = near
+            whole = np.floor(place)
+            ends[i, 0, k] = place - whole
+            read[i, 1, k] = np.int64(whole - count * np.floor(whole / count))
 
 
-@njit(**ENTRY, error_model="numpy")
-def forward(u, keys, fans, links, edges, points, paths, most, out, first, last):
-    """Compute vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3]."""
+@njit(**ENTRY, **PLAIN, error_model="numpy")
+def forward(read, corners, ends, plane, u, keys, fans, links, edges, points, paths, most, out, first, last):
+    """Compute vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3].
+
+    The arrays before u are room for what :func:`arrive` writes.
+    """
     batch, _, channels, count = u.shape
-    read = np.empty((2, 3), np.int64)
-    corners, ends, one = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), u.dtype.type(1)
+    read, corners, ends = read.reshape(count, 2, 3), corners.reshape(count, 3, 3), ends.reshape(count, 3, 3)
+    plane, one = plane.reshape(count, 4), u.dtype.type(1)
     for v in range(first, last):
         for c in range(channels):
-            for i in range(count):
-                arrive(keys, fans, links, edges, points, v, i, paths[c], count, most, read, corners, ends)
-                for b in range(batch):
+            arrive(keys, fans, links, edges, points, v, paths[c], most, read, corners, ends, plane)
+            for b in range(batch):
+                for i in range(count):
                     total = u.dtype.type(0)
                     for k in range(3):
-                        w, j = read[0, k], read[1, k]
-                        rest, weight = u.dtype.type(ends[0, k]), u.dtype.type(ends[1, k])
+                        w, j = read[i, 0, k], read[i, 1, k]
+                        rest, weight = u.dtype.type(ends[i, 0, k]), u.dtype.type(ends[i, 1, k])
                         total += u[b, w, c, j] * (weight * (one - rest))
                         total += u[b, w, c, j + 1 if j + 1 < count else 0] * (weight * rest)
                     out[b, v, c, i] = total
@@ -187,27 +193,45 @@ def add_end(scale, radius, px, py, lifted, corners, ends, gain, total):
     total[1] += (gy * px - gx * py) / scale
 
 
-@njit(**ENTRY, error_model="numpy")
-def backward(grad, u, keys, fans, links, edges, points, paths, most, learn, out, sums, first, last):
-    """Compute gradients of channels ``first`` to ``last``.
+@njit(**ENTRY, **PLAIN, error_model="numpy")
+def backward(
+    read,
+    corners,
+    ends,
+    plane,
+    gain,
+    grad,
+    u,
+    keys,
+    fans,
+    links,
+    edges,
+    points,
+    paths,
+    most,
+    learn,
+    out,
+    sums,
+    first,
+    last,
+):
+    """Add up gradients of channels ``first`` to ``last``.
 
     ``out [B,V,C,N]`` is the one in the signal; with ``learn``, ``sums [C,3]`` is that in the paths.
     """
     batch, size, _, count = u.shape
-    read = np.empty((2, 3), np.int64)
-    corners, ends, gain = np.empty((3, 3), np.float64), np.empty((3, 3), np.float64), np.empty((2, 3), np.float64)
-    out[:, :, first:last] = 0
-    sums[first:last] = 0
+    read, corners, ends = read.reshape(count, 2, 3), corners.reshape(count, 3, 3), ends.reshape(count, 3, 3)
+    plane, gain = plane.reshape(count, 4), gain.reshape(2, 3)
     for v in range(size):
         for c in range(first, last):
+            arrive(keys, fans, links, edges, points, v, paths[c], most, read, corners, ends, plane)
             for i in range(count):
-                h, px, py, lifted = arrive(
-                    keys, fans, links, edges, points, v, i, paths[c], count, most, read, corners, ends
-                )
-                gain[:] = 0
+                for k in range(3):
+                    gain[0, k], gain[1, k] = 0, 0
                 for b in range(batch):
-                    spread(grad[b, v, c, i], u, b, c, read, ends, learn, out, gain)
+                    spread(grad[b, v, c, i], u, b, c, read[i], ends[i], learn, out, gain)
                 if learn:
                     sums[c, 2] += (gain[0, 0] + gain[0, 1] + gain[0, 2]) * count / FULL
-                    if h >= 0:
-                        add_end(points[v, SCALE], paths[c, 0], px, py, lifted, corners, ends, gain, sums[c])
+                    if plane[i, 0] >= 0:
+                        px, py, total = plane[i, 1], plane[i, 2], plane[i, 3]
+                        add_end(points[v, SCALE], paths[c, 0], px, py, total, corners[i], ends[i], gain, sums[c])

@@ -34,5 +34,7 @@ def solve(right: Tensor, time: Tensor, stencil: Stencil, tolerance: float, sizes
     arrays = [_jit.array(x) for x in (fields, times, times.argsort(stable=True))]
     items = fields.shape[0] * len(sizes) * -(-times.numel() // (WIDTH // parts))
     rest = (_jit.array(diagonal_of(stencil)), tolerance, MORE, bounds.numpy(), out.numpy())
-    _jit.parallel(loops.solve, items, *arrays, lists, *rest)
+    room = loops.FIELDS * max(sizes) * WIDTH, fields.dtype, 0
+    loop = _jit.with_room(loops.solve, room, (loops.NUMBERS * loops.LANES, fields.dtype, 0))
+    _jit.parallel(loop, items, *arrays, lists, *rest)
     return out.view(right.shape)
