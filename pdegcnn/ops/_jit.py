@@ -23,17 +23,18 @@ from pdegcnn._dtypes import HALF, widen
 from pdegcnn._files import write_file
 
 BEGIN, END = "# rows: generic\n", "# rows: end\n"
-PART: dict[str, Any] = {"cache": True, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+ENTRY: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True, "_nrt": False}
+"""Options of a loop that Python calls. Loops write numbers: assigning an array to another takes three seconds to
+compile, for the text of its error.
+
+No function makes arrays: :func:`with_room` gives them. So references to arrays need not be counted, which took two
+locked instructions for each view of one, up to half of the time of short loops, and a tenth of the time to compile.
+"""
+PART: dict[str, Any] = ENTRY | {"no_cpython_wrapper": True}
 """Options of a function that other loops call: without what Python needs to call it, which takes time to compile."""
-PLAIN: dict[str, Any] = {"_nrt": False}
-"""Option of a function that makes no array: views of arrays are not counted then. Counting takes two locked
-instructions for each view, a fifth of the time of short loops."""
 INSIDE: dict[str, Any] = {"inline": "always"}
 """Options of a function that one other loop calls in one place: its text becomes part of that loop, which takes half as
 long to compile."""
-ENTRY: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
-"""Options of a loop that Python calls. Loops write numbers: assigning an array to another takes three seconds to
-compile, for the text of its error."""
 LOG = logging.getLogger("pdegcnn")
 _SAID: set[str] = set()
 _POOL: dict[tuple[int, int], ThreadPoolExecutor] = {}

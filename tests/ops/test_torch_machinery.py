@@ -1,11 +1,15 @@
 """What torch asks of an operator: opcheck, gradcheck, compile, func transforms, second derivatives, threads, forks."""
 
+import gc
+import importlib
 import multiprocessing
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+import pdegcnn
 from pdegcnn.ops import _jit
 from pdegcnn.ops import backend as registry
 from pdegcnn.ops.convection import convection
@@ -253,3 +257,34 @@ def test_one_line_says_that_kernels_are_compiled(tmp_path, monkeypatch, caplog):
         for name in ("one", "other"):
             assert _jit.import_text(name, "value = 1\n").value == 1
         assert [str(tmp_path) in line for line in caplog.messages] == [True] * expected
+
+
+def test_loops_count_no_references_to_arrays():
+    """Every function that Numba compiles is without counting: one that counts slows all that call it."""
+    sources = sorted(Path(pdegcnn.ops.__file__).parent.glob("*/numba_kernels.py"))
+    counted = []
+    for source in sources:
+        module = importlib.import_module(f"pdegcnn.ops.{source.parent.name}.numba_kernels")
+        loops = {name: loop for name, loop in vars(module).items() if hasattr(loop, "targetoptions")}
+        assert loops
+        for name, loop in loops.items():
+            if loop.targetoptions.get("inline") != "always" and loop.targetoptions.get("_nrt") is not False:
+                counted.append(f"{source.parent.name}.{name}")
+    assert len(sources) > 8 and counted == []
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_compiling_leaves_the_garbage_collector_as_it_was(tmp_path, monkeypatch, running):
+    """It rests while a loop is compiled, also when that fails."""
+    monkeypatch.setenv("PDEGCNN_CACHE_DIR", str(tmp_path))
+    text = "import gc\nfrom numba import njit\n\n\n@njit\ndef one(x):\n    return x + 1\n"
+    module = _jit.import_text("collector", text + "\n\n@njit\ndef bad(x):\n    return x + unknown\n")
+    try:
+        (gc.enable if running else gc.disable)()
+        assert module.one(1) == 2
+        assert gc.isenabled() is running
+        with pytest.raises(Exception, match="unknown"):
+            module.bad(1)
+        assert gc.isenabled() is running
+    finally:
+        gc.enable()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, PART
 
 FLAGS = {"contract", "nsz"}
 BLOCK = 1024
@@ -18,7 +18,7 @@ ZERO, ONE, TWO, THREE = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
 """Arguments of loops: Numba compiles a loop again for each literal number."""
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_four(out, to, planes, at, gap, size, matrix, entry, step):
     """Add four lines of ``planes``, ``gap`` apart, times four entries of ``matrix``, ``step`` apart."""
     to, a, b, c, d = np.uint64(to), np.uint64(at), np.uint64(at + gap), np.uint64(at + 2 * gap), np.uint64(at + 3 * gap)
@@ -27,7 +27,7 @@ def add_four(out, to, planes, at, gap, size, matrix, entry, step):
         out[to + w] += wa * planes[a + w] + wb * planes[b + w] + (wc * planes[c + w] + wd * planes[d + w])
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_one(out, to, line, at, size, factor):
     """Add ``factor`` times a line to ``out``."""
     to, at = np.uint64(to), np.uint64(at)
@@ -35,7 +35,7 @@ def add_one(out, to, line, at, size, factor):
         out[to + w] += factor * line[at + w]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def copy(out, to, line, at, size):
     """Write a line into ``out``."""
     to, at = np.uint64(to), np.uint64(at)
@@ -43,14 +43,14 @@ def copy(out, to, line, at, size):
         out[to + w] = line[at + w]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def fill(out, to, size, value):
     """Write ``size`` times ``value``."""
     for w in range(np.uint64(size)):
         out[np.uint64(to) + w] = value
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def mix(out, to, planes, at, size, orientations, matrix, first, row, column):
     """Add to planes ``out`` from ``to`` on those of ``planes`` from ``at`` on, times a square part of ``matrix``.
 
@@ -70,7 +70,7 @@ def mix(out, to, planes, at, size, orientations, matrix, first, row, column):
                     i += 1
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def weigh(out, to, line, a, b, c, d, size, taps, first):
     """Write the sum of four parts of a line, times the taps from number ``first`` on."""
     ta, tb, tc, td = taps[first], taps[first + 1], taps[first + 2], taps[first + 3]
@@ -79,7 +79,7 @@ def weigh(out, to, line, a, b, c, d, size, taps, first):
         out[to + w] = ta * line[a + w] + tb * line[b + w] + (tc * line[c + w] + td * line[d + w])
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def weigh_column(out, to, line, a, b, d, rows, width, taps, first):
     """Do the same for a column, whose second and third part are neighbours."""
     ta, tb, tc, td = taps[first], taps[first + 1], taps[first + 2], taps[first + 3]
@@ -90,14 +90,14 @@ def weigh_column(out, to, line, a, b, d, rows, width, taps, first):
         out[to + at] = ta * line[a + at] + inner + td * line[d + at]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def fill_column(out, to, rows, width, value):
     """Write ``value`` to a column."""
     for h in range(np.uint64(rows)):
         out[np.uint64(to) + h * np.uint64(width)] = value
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def shift(out, to, plane, at, height, width, taps, first, outside, line):
     """Write a plane [H,W] at points further along rows and columns by taps; ``line`` has room for H W + 3.
 
@@ -129,7 +129,7 @@ def shift(out, to, plane, at, height, width, taps, first, outside, line):
             fill(out, to + size - width, width, outside)
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def shift_back(out, to, grad, at, height, width, taps, first, line, lines):
     """Write the adjoint of :func:`shift` for a plane of ``grad``; there is room for H W + 3 and for (H + 3) W numbers.
 
@@ -164,7 +164,7 @@ def shift_back(out, to, grad, at, height, width, taps, first, line, lines):
             add_one(out, to + size - width, lines, base + size - 2 * width, width, taps[first + 3])
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def forward(mixed, line, u, matrix, outside, taps, out, readings, orientations, height, width, start, stop):
     """Write readings ``out [N,n*Or,H,W]`` of signals u [N,Or,H,W] number ``start`` to ``stop``; ``taps [n,4,4]``."""
     size = height * width
@@ -181,7 +181,7 @@ def forward(mixed, line, u, matrix, outside, taps, out, readings, orientations, 
                 shift(out, to, planes, at + o * size, height, width, taps, 16 * p, outside[item], line)
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def adjoint(mixed, line, lines, grad, matrix, taps, out, readings, orientations, height, width, start, stop):
     """Compute gradients ``out [N,Or,H,W]`` in the signals number ``start`` to ``stop`` from ``grad [N,n*Or,H,W]``."""
     size = height * width

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, PART
 
 FLAGS = {"contract", "nsz", "reassoc"}
 STRIP = 1024
@@ -27,7 +27,7 @@ LINES = 6
 """Lines in ``room``."""
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def source(i, size, boundary):
     """Compute the index that stands for i on an axis, or -1 where the signal is zero."""
     if 0 <= i < size:
@@ -39,7 +39,7 @@ def source(i, size, boundary):
     return 0 if i < 0 else size - 1
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def inside(step, count, size):
     """Return the range of ``count`` samples that lie inside the axis after a shift by ``step``."""
     first = 0 if step > 0 else -step
@@ -48,7 +48,7 @@ def inside(step, count, size):
     return first, last if last > first else first
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def copy(out, to, line, start, size):
     """Write ``size`` numbers of a line from ``start`` on into out, from ``to`` on."""
     to, start = np.uint64(to), np.uint64(start)
@@ -56,7 +56,7 @@ def copy(out, to, line, start, size):
         out[to + k] = line[start + k]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def clear(out, to, size):
     """Write zeros."""
     to = np.uint64(to)
@@ -64,7 +64,7 @@ def clear(out, to, size):
         out[to + k] = 0
 
 
-@njit(**PART, **PLAIN, fastmath={"contract", "nsz"})
+@njit(**PART, fastmath={"contract", "nsz"})
 def blend(out, to, line, one, other, size, share):
     """Interpolate linearly between a line from ``one`` on and the same from ``other`` on."""
     to, rest = np.uint64(to), line.dtype.type(1) - share
@@ -73,7 +73,7 @@ def blend(out, to, line, one, other, size, share):
         out[to + k] = rest * line[one + k] + share * line[other + k]
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def blend_slope(room, to, one, other, size, share, flow):
     """Do the same in ``room``, and return the inner product of ``flow`` with the derivative in ``share``."""
     total, rest = 0.0, room.dtype.type(1) - share
@@ -89,7 +89,7 @@ def blend_slope(room, to, one, other, size, share, flow):
     return total
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def exchange(room, mixed, flow, u, grad_u, one, other, size, share):
     """Blend two planes of u into ``mixed``; add the transpose of this, of ``flow``, to planes of ``grad_u``.
 
@@ -110,7 +110,7 @@ def exchange(room, mixed, flow, u, grad_u, one, other, size, share):
     return total
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def blend_column(out, to, room, line, one, other, rows, width, share):
     """Interpolate between columns ``one`` and ``other``, at the border; where there is none, zero, as at place 0."""
     to, rest = np.uint64(to), room.dtype.type(1) - share
@@ -120,7 +120,7 @@ def blend_column(out, to, room, line, one, other, rows, width, share):
         out[to + h * np.uint64(width)] = rest * room[a + h * left] + share * room[b + h * right]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def cut_column(room, edge, flow, rows, width):
     """Move a column of ``flow`` to ``edge`` and write zeros there."""
     edge, flow = np.uint64(edge), np.uint64(flow)
@@ -129,7 +129,7 @@ def cut_column(room, edge, flow, rows, width):
         room[flow + h * np.uint64(width)] = 0
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def spread_column(room, along, edge, rows, width, weight):
     """Add ``weight`` times the numbers from ``edge`` on to a column."""
     along, edge = np.uint64(along), np.uint64(edge)
@@ -137,7 +137,7 @@ def spread_column(room, along, edge, rows, width, weight):
         room[along + h * np.uint64(width)] += weight * room[edge + h]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def slope_column(room, edge, line, one, other, rows, width):
     """Compute the inner product of a column of grad, at the border, with the difference of those that it reads."""
     total, edge = 0.0, np.uint64(edge)
@@ -148,7 +148,7 @@ def slope_column(room, edge, line, one, other, rows, width):
     return total
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def forward(
     room, u, steps, shares, out, batch, channels, orientations, height, width, together, most, boundary, start, stop
 ):
@@ -199,7 +199,7 @@ def forward(
                         copy(out, to + k * apart, room, made + k * count * width, (count - 1) * width)
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def backward(
     room, u, steps, shares, grad, grad_u, grad_shift, batch, channels, orientations, height, width, together, most,
     boundary, start, stop

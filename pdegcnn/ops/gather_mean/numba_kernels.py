@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, PART
 
 FLAGS = {"contract", "nsz", "reassoc"}
 SLACK = 32
@@ -30,13 +30,13 @@ COUNT, HALF = 2, 1  # directions, and half of them
 
 
 # rows: end
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def filled(size, taps):
     """Return the number of taps filled up, if all directions are read: those added read the ones after the others."""
     return (size + SLACK - 1) // SLACK * SLACK if taps >= COUNT else size
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def locate(lists, v, half_steps, rows, steps, y):
     """Compute half-angle coordinates ``y[:3]`` of the taps of v, their shares, and these times areas.
 
@@ -63,7 +63,7 @@ def locate(lists, v, half_steps, rows, steps, y):
         y[2, t + k], y[3, t + k], y[4, t + k] = 0, 0, 0
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def square(y, matrix, c, size):
     """Compute the parts ``y[5:7]`` of squared distances that depend on positions; turns are to multiply the second."""
     a, b, d = matrix[c, 0, 0], matrix[c, 1, 1], matrix[c, 0, 1] + matrix[c, 1, 0]
@@ -73,7 +73,7 @@ def square(y, matrix, c, size):
         y[6, t] = f * y[0, t] + h * y[1, t]
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def look_up(y, first, c, scale, lines, taps, below, line, low, size):
     """Compute distances ``taps[0]`` in samples of the profile, the samples below and their entries of ``lines``.
 
@@ -91,7 +91,7 @@ def look_up(y, first, c, scale, lines, taps, below, line, low, size):
         line[t] = lines[np.uint32(below[low + t])]
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def weigh(y, share, taps, below, line, low, size):
     """Compute weights ``taps[1]``, with the shares in row ``share`` of y, and return their sum."""
     total, low = y.dtype.type(0), np.uint64(low)
@@ -103,7 +103,7 @@ def weigh(y, share, taps, below, line, low, size):
     return total
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def list_places(lists, v, half, channels, places):
     """Compute where signals ``[V,C,N]`` have what the taps of v read in the first channel, ``places [N,pairs]``."""
     start, columns, _, _, steps, _ = lists
@@ -115,7 +115,7 @@ def list_places(lists, v, half, channels, places):
             j = j + 1 if j + 1 < COUNT else 0
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def unroll(u, b, c, places, size, again, y):
     """Compute what taps read, ``y[7]``, ``[N+taps-1,pairs]``: at ``size`` places, and ``again`` the first of these."""
     first, size, again = np.uint64(c * COUNT), np.uint64(size), np.uint64(again)
@@ -127,7 +127,7 @@ def unroll(u, b, c, places, size, again, y):
         y[7, size + again + t] = 0
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def two_sums(y, taps, one, two, low, size):
     """Return the sums of the weighted values from ``one`` and from ``two``."""
     first, second = y.dtype.type(0), y.dtype.type(0)
@@ -138,7 +138,7 @@ def two_sums(y, taps, one, two, low, size):
     return first, second
 
 
-@njit(**ENTRY, **PLAIN, fastmath=FLAGS)
+@njit(**ENTRY, fastmath=FLAGS)
 def forward(y, taps, below, line, places, u, lists, geometry, folds, out, total, first, last):
     """Compute vertices ``first`` to ``last`` of out [B,V,C,N] and of the sums of weights [V,C,N]; u ``[B,V*C*N]``.
 
@@ -171,7 +171,7 @@ def forward(y, taps, below, line, places, u, lists, geometry, folds, out, total,
                     out[b, v, c, i], out[b, v, c, j] = one / total[v, c, i], two / total[v, c, i]
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS, error_model="numpy")
+@njit(**PART, fastmath=FLAGS, error_model="numpy")
 def grow(y, taps, line, low, size):
     """Compute how much weights grow with squared distances, ``taps[2]``."""
     zero, low = y.dtype.type(0), np.uint64(low)
@@ -180,7 +180,7 @@ def grow(y, taps, line, low, size):
         taps[2, low + t] = rate if taps[0, low + t] > zero else zero
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_gains(y, taps, flow, here, new, one, low, size):
     """Add the part of one signal to the gains of weights, ``taps[3]``, which are zero before if ``new``."""
     one, low = np.uint64(one), np.uint64(low)
@@ -192,7 +192,7 @@ def add_gains(y, taps, flow, here, new, one, low, size):
             taps[3, low + t] += flow * (y[7, one + t] - here)
 
 
-@njit(**ENTRY, **PLAIN, fastmath=FLAGS)
+@njit(**ENTRY, fastmath=FLAGS)
 def backward(
     y, taps, below, line, places, flow, u, out, lists, geometry, folds, grad_u, sums, samples, block, first, last
 ):
@@ -235,7 +235,7 @@ def backward(
                         add_profile(y, taps, i * size, other, size, samples, item)
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_metric(y, taps, first, low, other, size, scale, sums, item, c):
     """Add the part of the taps of a direction and the opposite one to the gradient in the metric.
 
@@ -262,7 +262,7 @@ def add_metric(y, taps, first, low, other, size, scale, sums, item, c):
     sums[item, c, 5] += factor * yz
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def add_profile(y, taps, low, gain, size, samples, item):
     """Add what the taps of a direction give to the gradient in the profile."""
     for t in range(size):

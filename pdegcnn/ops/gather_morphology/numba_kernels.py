@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART
 
 SAFE = 0.999
 """What bounds are multiplied by, so that rounding cannot lift them above the costs."""
@@ -27,7 +27,7 @@ COUNT, HALF = 2, 1  # directions, and half of them
 
 
 # rows: end
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def locate(e, offset, turn, turned, taps, y):
     """Compute coordinates ``y [3, taps*N]`` of the taps of pair e, in the order (step, direction)."""
     grid, zx, zy = y.dtype.type(2 * np.pi / COUNT), offset[e, 0], offset[e, 1]
@@ -38,7 +38,7 @@ def locate(e, offset, turn, turned, taps, y):
             y[0, t], y[1, t], y[2, t] = c * zx + d * zy, c * zy - d * zx, y2
 
 
-@njit(inline="always")
+@njit(**INSIDE)
 def least_cost(q, factors, near, far, one):
     """Compute what the cost at the squared distance q does not fall below, for a finite power."""
     r = np.sqrt(q)
@@ -50,7 +50,7 @@ def least_cost(q, factors, near, far, one):
     return raised * (near * r if r < one else far)
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def bound_pairs(length, stretch, law, bound):
     """Write into ``bound`` what the costs of all taps of pairs of the given squared length do not fall below."""
     factor, one, zero = law[0], length.dtype.type(1), length.dtype.type(0)
@@ -65,7 +65,7 @@ def bound_pairs(length, stretch, law, bound):
             bound[e] = least_cost(length[e] * stretch, factors, near, far, one)
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def bound_taps(y, matrix, c, law, bound):
     """Write into ``bound`` what the costs of taps at the coordinates y do not fall below."""
     factor, one, zero = law[0], bound.dtype.type(1), bound.dtype.type(0)
@@ -84,7 +84,7 @@ def bound_taps(y, matrix, c, law, bound):
             bound[t] = least_cost(q, factors, near, far, one)
 
 
-@njit(inline="always")
+@njit(**INSIDE)
 def cost(y, t, y2, g, factor, power):
     """Compute the cost of tap t with the turn ``y2``, in float64."""
     y0, y1 = y[0, t], y[1, t]
@@ -95,7 +95,7 @@ def cost(y, t, y2, g, factor, power):
     return factor * q**power if q > 0 else 0.0
 
 
-@njit(inline="always")
+@njit(**INSIDE)
 def may_win(line, s, bound, t, near):
     """Return whether a value less the bound of its cost reaches the best so far, or is NaN, in any direction."""
     count = np.int32(0)
@@ -104,7 +104,7 @@ def may_win(line, s, bound, t, near):
     return count > 0
 
 
-@njit(inline="always")
+@njit(**INSIDE)
 def improve(line, y, bound, turn, g, law, taps, best, near, index, number):
     """Improve the best of all directions by the taps of one pair, whose first has the number ``number``.
 
@@ -125,7 +125,7 @@ def improve(line, y, bound, turn, g, law, taps, best, near, index, number):
     return least(near)
 
 
-@njit(inline="always")
+@njit(**INSIDE)
 def least(near):
     """Return the least number of those that are not NaN."""
     lowest = near.dtype.type(np.inf)
@@ -134,7 +134,7 @@ def least(near):
     return lowest
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def search(
     y, bounds, length, line, near, flags, index, best,
     u, tops, lists, matrix, stretch, turned, law, taps, sign, out, winner, first, last,
@@ -186,7 +186,7 @@ def search(
                     winner[b, v, c, i] = index[i]
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def pull(grad, winner, start, columns, offset, turn, steps, matrix, turned, law, taps, sign, out, sums, first, last):
     """Add grad [B,C,V,N] of channels ``first`` to ``last`` to the winning taps in out.
 

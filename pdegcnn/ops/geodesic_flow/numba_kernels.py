@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART
 
 FULL = 2 * np.pi
 FIRST, SCALE, GAUGE = 0, 1, 2
@@ -19,7 +19,7 @@ TIE = 1e-9
 """As in ``geodesic_tracing.py``: rounding must not decide on which side of an edge, or of a direction, a path is."""
 
 
-@njit(error_model="numpy", inline="always")
+@njit(**INSIDE, error_model="numpy")
 def find_wedge(keys, fans, key, low, high):
     """Compute the half-edge right of a direction, by bisection of the keys ``low`` to ``high``."""
     while low < high:
@@ -31,7 +31,7 @@ def find_wedge(keys, fans, key, low, high):
     return fans[max(low - 1, 0)]
 
 
-@njit(error_model="numpy", inline="always")
+@njit(**INSIDE, error_model="numpy")
 def follow(keys, fans, links, edges, points, v, radius, direction, most, vertices, corners):
     """Follow one path and fill vertices [3] and corners [3,3] (position, turn) of its last triangle.
 
@@ -72,7 +72,7 @@ def follow(keys, fans, links, edges, points, v, radius, direction, most, vertice
     return h if inside else -1, px, py
 
 
-@njit(**ENTRY, **PLAIN, error_model="numpy")
+@njit(**ENTRY, error_model="numpy")
 def land(keys, fans, links, edges, points, vertex, radius, angle, most, wedge, vertices, corners, first, last):
     """Trace paths ``first`` to ``last``.
 
@@ -86,7 +86,7 @@ def land(keys, fans, links, edges, points, vertex, radius, angle, most, wedge, v
         wedge[n] = h
 
 
-@njit(error_model="numpy", inline="always")
+@njit(**INSIDE, error_model="numpy")
 def weigh(corners, px, py, ends):
     """Compute barycentric weights ``ends[1]`` of a point, in ``ends[2]`` before negative ones are raised.
 
@@ -104,7 +104,7 @@ def weigh(corners, px, py, ends):
     return total
 
 
-@njit(**PART, **PLAIN, error_model="numpy")
+@njit(**PART, error_model="numpy")
 def arrive(keys, fans, links, edges, points, v, path, most, read, corners, ends, plane):
     """Write the ends of the paths of all directions of vertex v.
 
@@ -137,7 +137,7 @@ def arrive(keys, fans, links, edges, points, v, path, most, read, corners, ends,
             read[i, 1, k] = np.int64(whole - count * np.floor(whole / count))
 
 
-@njit(**ENTRY, **PLAIN, error_model="numpy")
+@njit(**ENTRY, error_model="numpy")
 def forward(read, corners, ends, plane, u, keys, fans, links, edges, points, paths, most, out, first, last):
     """Compute vertices ``first`` to ``last`` of out [B,V,C,N]: u at the ends of the paths [C,3].
 
@@ -160,7 +160,7 @@ def forward(read, corners, ends, plane, u, keys, fans, links, edges, points, pat
                     out[b, v, c, i] = total
 
 
-@njit(error_model="numpy", inline="always")
+@njit(**INSIDE, error_model="numpy")
 def spread(flow, u, b, c, read, ends, learn, out, gain):
     """Send the gradient of one signal to the six numbers that were read; add what places [0] and weights [1] gain."""
     count, one = u.shape[3], u.dtype.type(1)
@@ -176,7 +176,7 @@ def spread(flow, u, b, c, read, ends, learn, out, gain):
             gain[1, k] += flow * (low + ends[0, k] * rise)
 
 
-@njit(error_model="numpy", inline="always")
+@njit(**INSIDE, error_model="numpy")
 def add_end(scale, radius, px, py, lifted, corners, ends, gain, total):
     """Add to ``total`` (radius, heading) the gradient that comes through the weights."""
     ax, ay, bx, by = corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1]
@@ -193,7 +193,7 @@ def add_end(scale, radius, px, py, lifted, corners, ends, gain, total):
     total[1] += (gy * px - gx * py) / scale
 
 
-@njit(**ENTRY, **PLAIN, error_model="numpy")
+@njit(**ENTRY, error_model="numpy")
 def backward(
     read,
     corners,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, PART
 
 BLOCK = 4096
 """Entries of a plane that are multiplied at once: two of these stay in the first cache."""
 
 
-@njit(**PART, **PLAIN, fastmath={"contract", "nsz", "reassoc"})
+@njit(**PART, fastmath={"contract", "nsz", "reassoc"})
 def product(a, b):
     """Sum of products of two lines."""
     total = a[0] * b[0]
@@ -22,7 +22,7 @@ def product(a, b):
     return total
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def products(grad, u, out, start, stop):
     """Compute ``out[c,a,i,j] = sum of grad[b,c,d,h,w] u[b,c,d+a,h+i,w+j]`` for some channels.
 

@@ -57,7 +57,7 @@ def taps(width: int) -> str:
 
 
 def _source(width: int, full: bool) -> str:
-    head = "@njit(**PART, **PLAIN, fastmath=FLAGS)\n"
+    head = "@njit(**PART, fastmath=FLAGS)\n"
     load = "".join(f"    k{j} = k[{j}]\n" for j in range(width))
     values, winners = load, load
     if full:

@@ -12,14 +12,14 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pdegcnn.ops._jit import ENTRY, INSIDE, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART
 
 BLOCK, LANES, SIDE = 2048, 16, 64
 FLAGS = {"contract", "nsz"}
 
 
 # rows: generic
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def row_value(best, p, k, skip):
     """Improve ``best`` by one row of taps, except ``skip`` taps at either end."""
     for w in range(best.size):
@@ -28,7 +28,7 @@ def row_value(best, p, k, skip):
             best[w] = value if value > best[w] else best[w]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def row_index(best, index, p, k, number, skip):
     """Improve ``best`` by one row of taps and note ``number`` in ``index`` where it attains the maximum."""
     for w in range(best.size):
@@ -66,7 +66,7 @@ def first_greatest(typing, p, k, at, tap):
     return types.uint64(p, k, types.uint64, types.uint64), build
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
     """Send grad [H,W] of one orientation to the winning taps: to ``frame`` and to the sums; ``k [rows, VECTOR]``."""
     none = np.uint64(offset.size)
@@ -81,7 +81,7 @@ def plane_back(grad, winner, signal, k, offset, frame, sums, columns):
                 sums[row * WIDTH + j] += grad[h, w]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
     """Return the same where the winning ones of ``taps`` taps are known."""
     none = np.uint64(taps)
@@ -94,7 +94,7 @@ def plane_full_back(grad, winner, taps, offset, frame, sums, columns):
                 sums[tap] += grad[h, w]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def row_nan(best, index, p, k, number):
     """Compare taps that may give NaN; the first NaN stays."""
     for j in range(k.size):
@@ -106,7 +106,7 @@ def row_nan(best, index, p, k, number):
                     index[w] = number + j if FULL else number
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
     """Return the same where a tap may be absent or give NaN; the first NaN of a row is kept."""
     for h in range(grad.shape[0]):
@@ -123,7 +123,7 @@ def plane_nan_back(grad, winner, signal, k, offset, frame, sums, columns):
                 sums[row * np.int64(WIDTH) + j] += grad[h, w]
 
 
-@njit(**PART, **PLAIN, fastmath={"nnan", "nsz", "reassoc"})
+@njit(**PART, fastmath={"nnan", "nsz", "reassoc"})
 def extremes(u, lows, highs):
     """Compute the smallest and largest entry where none is NaN, by several running extremes side by side."""
     lanes = np.uint64(SIDE)
@@ -145,7 +145,7 @@ def extremes(u, lows, highs):
     return low, high
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def has_nan(u):
     """Return whether an entry is NaN."""
     count = np.int32(0)
@@ -175,7 +175,7 @@ def scale_four(typing, out, u, at, factor):
     return types.none(out, u, types.uint64, factor), build
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def scaled(out, u, factor):
     """Write factor * u into out, converting: four numbers at a time, the last of which may overlap the ones before."""
     size, four = np.uint64(out.size), np.uint64(4)
@@ -188,7 +188,7 @@ def scaled(out, u, factor):
             scale_four(out, u, at, factor)  # pyright: ignore[reportCallIssue]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def fill_frame(frame, u, flat, b, c, count, sign, kernel, lows, highs):
     """Write sign * u of ``count`` signals from b on into the frame; return bounds and whether NaN occurs.
 
@@ -218,7 +218,7 @@ def fill_frame(frame, u, flat, b, c, count, sign, kernel, lows, highs):
     return u.dtype.type(low), u.dtype.type(high), nans
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def frame_size(planes, height, width, kernel, count):
     """Compute the length of the frame for ``count`` signals, with some room for whole vectors at its end."""
     top, left = kernel.shape[3] // 2, kernel.shape[4] // 2
@@ -281,7 +281,7 @@ def convolve_rows(frame, k, kind, skip, number, plane, first, lines, height, lin
             row_value(values, p, taps, skip[now])
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def forward(
     frame, best_room, index_room, lows, highs, kind, skip,
     u, flat, kernel, out, winner, keep, sign, together, periodic, start, stop,
@@ -321,7 +321,7 @@ def forward(
                     write_rows(winner, b, c, o, first, lines, together, index, np.int32(1), width + left)
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def write_rows(out, b, c, o, first, lines, count, values, factor, columns):
     """Write factor * values, rows of several signals side by side, into ``lines`` rows of each signal of out."""
     width = out.shape[4]
@@ -331,7 +331,7 @@ def write_rows(out, b, c, o, first, lines, count, values, factor, columns):
             scaled(out[b + n, c, o, first + h], values[place : place + width], factor)
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def backward(
     signal, frame, offset, lows, highs, grad, winner, u, flat, kernel, costs, ordinary, sign, grad_u, sums, start, stop
 ):

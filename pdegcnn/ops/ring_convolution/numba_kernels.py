@@ -9,26 +9,26 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, INSIDE, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART
 
 FLAGS = {"contract", "nsz", "reassoc"}
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_four(total, line, p, q, r, s, a, b, c, d):
     """Add the samples from four places of a line on, each times its weight."""
     for w in range(np.uint64(total.size)):
         total[w] += (a * line[p + w] + b * line[q + w]) + (c * line[r + w] + d * line[s + w])
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_one(total, line, p, a):
     """Add the samples from a place of a line on, times a weight."""
     for w in range(np.uint64(total.size)):
         total[w] += a * line[p + w]
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def products_of_four(row, line, p, q, r, s):
     """Return the inner products of a row with the samples from four places of a line on."""
     a = b = c = d = row.dtype.type(0)
@@ -40,7 +40,7 @@ def products_of_four(row, line, p, q, r, s):
     return a, b, c, d
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def product(row, line, p):
     """Return the same for one place."""
     total = row.dtype.type(0)
@@ -49,7 +49,7 @@ def product(row, line, p):
     return total
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def doubled(line, u, c, at, size):
     """Write ``size`` signals of u [B,C,F,G,n] from ``at`` on as a line, with these innermost and the ring twice."""
     _, _, fibre, rings, length = u.shape
@@ -71,7 +71,7 @@ def gather(line, u, c, at, f, g, size):
             line[j * np.uint64(size) + i] = u[np.uint64(at) + i, c, f, g, j]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def locate(places, taps, f, fibre, rings, length, size):
     """Write the places where the taps begin in the line of :func:`doubled`, seen from the fibre sample f."""
     for s in range(taps.shape[0]):
@@ -80,7 +80,7 @@ def locate(places, taps, f, fibre, rings, length, size):
         places[s] = ((plane * rings + taps[s, 0]) * 2 * length + taps[s, 2]) * size
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def reverse(taps, start, place, fibre, length, back, first, order):
     """Write what reads each ring: taps ``[S,3]``, where the lists start, and which tap each one reverses.
 
@@ -100,7 +100,7 @@ def reverse(taps, start, place, fibre, length, back, first, order):
             place[ring] += 1
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def convolve(line, total, places, turned, u, kernel, taps, start, order, out, size, first, last):
     """Convolve blocks ``first`` to ``last`` of ceil(B/size) per channel of u [B,C,F,G,n] with kernel [C,1 or F,S].
 
@@ -134,7 +134,7 @@ def convolve(line, total, places, turned, u, kernel, taps, start, order, out, si
                         out[np.uint64(at) + i, c, f, g, j] = sums[j * np.uint64(count) + i]
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def products(line, row, places, grad, u, taps, start, out, size, first, last):
     """Sum grad times what the taps read into out [C,kernels,S], for channels ``first`` to ``last``.
 

@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pdegcnn.ops._jit import ENTRY, INSIDE, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, INSIDE, PART
 from pdegcnn.ops.morphology.numba_impl import has_masks
 
 FLAGS = {"contract", "nsz"}
@@ -133,7 +133,7 @@ def compare(line, offset, cost, count, best, index, wide, keep):
         w += REST
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def line_costs(best, index, p, k, tap):
     """Improve ``best`` by one tap with a cost for each place and note in ``index`` where it attains the maximum."""
     for w in range(np.uint64(best.size)):
@@ -142,7 +142,7 @@ def line_costs(best, index, p, k, tap):
         best[w] = v if v > best[w] else best[w]
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def line_nan(best, index, p, k, tap):
     """Compare places that may give NaN; the first NaN stays."""
     for w in range(best.size):
@@ -153,7 +153,7 @@ def line_nan(best, index, p, k, tap):
                 best[w], index[w] = v, tap
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def not_ordinary(k):
     """Return whether a cost of two axes is NaN or -inf."""
     count = np.int32(0)
@@ -163,7 +163,7 @@ def not_ordinary(k):
     return count > 0
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def twice(second, first):
     """Copy a ring; return its bounds, and how many of its numbers are NaN or infinite."""
     low, high, count = first.dtype.type(np.inf), first.dtype.type(-np.inf), np.int32(0)
@@ -215,7 +215,7 @@ def select(offset, cost, number, plane, along, k, base, low, high):
     return np.int64(count)
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def write(out, b, c, f, g, values, factor, size):
     """Write factor * values of a ring, with its signals innermost, to the signals from b on."""
     for i in range(np.uint64(size)):
@@ -223,7 +223,7 @@ def write(out, b, c, f, g, values, factor, size):
             out[np.uint64(b) + i, c, f, g, j] = factor * values[j * np.uint64(size) + i]
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def forward_rings(
     line, low, high, offset, cost, number, best, index,
     u, kernel, base, plane, along, start, out, winner, keep, none, sign, size, stride, first, last,
@@ -265,7 +265,7 @@ def forward_rings(
                     write(winner, at, c, f, g, index, np.int32(1), size)
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def forward_points(frame, best, index, u, kernel, taps, start, out, winner, keep, none, sign, first, last):
     """Convolve rings of one point with few signals: planes of u [B*C,P,F] with kernel [C,S,F].
 
@@ -297,7 +297,7 @@ def forward_points(frame, best, index, u, kernel, taps, start, out, winner, keep
                     winner[plane, g, j] = index[j]
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def backward(grad, winner, place, along, start, none, grad_u, sums, first, last):
     """Compute gradients of channels ``first`` to ``last``.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, PART
 
 FLAGS = {"contract", "nsz"}
 R, P, Q, K, IMAGE, X, H, FIELDS = range(8)
@@ -25,7 +25,7 @@ LANES, PARTS = 1, 2  # systems side by side, and reals of each of their numbers
 
 
 # rows: end
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_pair(total, a, b, row):
     """Add factor ``a + ib`` times a row of numbers, ``[PARTS,LANES]``."""
     if PARTS == 2:
@@ -37,7 +37,7 @@ def add_pair(total, a, b, row):
             total[0, c] += a * row[0, c]
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def from_above(stencil, base, fields, lanes):
     """Compute ``p = r + ratio p``, and ``q = H (D + U)^-1 p``, by rows from the last to the first."""
     start, columns, values = stencil
@@ -57,7 +57,7 @@ def from_above(stencil, base, fields, lanes):
                 q[v, i, c] = h[v, 0, c] * omega[c] * (p[v, i, c] - time[c] * h[v, 0, c] * total[i, c])
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def from_below(stencil, base, fields, lanes):
     """Compute ``image = A p`` in the preconditioned system, by rows from the first to the last.
 
@@ -85,7 +85,7 @@ def from_below(stencil, base, fields, lanes):
                 along[c] += p[v, i, c] * (z + m)
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def advance(fields, lanes):
     """Go ``length`` along the direction: solution and residual; ``fresh``: square of the new residual."""
     residual, q, image, x = fields[R], fields[Q], fields[IMAGE], fields[X]
@@ -101,7 +101,7 @@ def advance(fields, lanes):
                 fresh[c] += r * r
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def begin(stencil, base, diagonal, tolerance, fields, lanes):
     """Compute scales ``H``, relaxation, first residual ``(D + L)^-1 H right`` and the squared norm to be reached.
 
@@ -145,7 +145,7 @@ def begin(stencil, base, diagonal, tolerance, fields, lanes):
         goal[c] = size[c] * (tolerance / factor) ** 2
 
 
-@njit(**PART, **PLAIN)
+@njit(**PART)
 def solve_part(stencil, base, diagonal, tolerance, most, fields, lanes):
     """Solve the systems of one mesh, whose first vertex is ``base``.
 
@@ -184,7 +184,7 @@ def solve_part(stencil, base, diagonal, tolerance, most, fields, lanes):
                     x[v, i, c] = np.nan
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def solve(room, lanes, right, time, order, stencil, diagonal, tolerance, most, bounds, out, first, last):
     """Compute items ``first`` to ``last``: signals, meshes and groups of LANES channels of right and out [B,V,PARTS,C].
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PLAIN
+from pdegcnn.ops._jit import ENTRY
 
 FLAGS = {"contract", "nsz", "reassoc"}
 
 
-@njit(**ENTRY, **PLAIN, fastmath=FLAGS)
+@njit(**ENTRY, fastmath=FLAGS)
 def gather(real, imag, fields, start, columns, values, out, first, last):
     """Compute rows ``first`` to ``last`` of out [B*V,2,C] from fields [B*V,K,2,C]; there is room for two rows [C]."""
     vertices = start.size - 1
@@ -31,7 +31,7 @@ def gather(real, imag, fields, start, columns, values, out, first, last):
             out[row, 0, c], out[row, 1, c] = real[c], imag[c]
 
 
-@njit(**ENTRY, **PLAIN, fastmath=FLAGS)
+@njit(**ENTRY, fastmath=FLAGS)
 def spread(grad, start, columns, back, out, first, last):
     """Compute rows ``first`` to ``last`` of out [B*V,K,2,C] from grad [B*V,2,C]: the adjoint."""
     vertices = start.size - 1

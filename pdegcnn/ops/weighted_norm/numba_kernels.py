@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, PART
 
 FLAGS = {"contract", "nsz", "reassoc"}
 PIECE = 256
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_up(total, x, at, size, weights, even):
     """Return ``total`` and the weighted sum of ``size`` numbers of x from ``at`` on."""
     for low in range(0, size, PIECE):
@@ -31,7 +31,7 @@ def add_up(total, x, at, size, weights, even):
     return total
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_squares(total, x, at, size, weights, even, mean):
     """Return ``total`` and the weighted sum of squared deviations of numbers from ``mean``."""
     for low in range(0, size, PIECE):
@@ -46,7 +46,7 @@ def add_squares(total, x, at, size, weights, even, mean):
     return total
 
 
-@njit(**PART, **PLAIN, fastmath=FLAGS)
+@njit(**PART, fastmath=FLAGS)
 def add_along(total, along, grad, x, at, size, mean):
     """Return ``total`` and the sum of numbers of grad, ``along`` and that of products with deviations from ``mean``."""
     for low in range(0, size, PIECE):
@@ -59,7 +59,7 @@ def add_along(total, along, grad, x, at, size, mean):
     return total, along
 
 
-@njit(**PART, **PLAIN, fastmath={"contract", "nsz"})
+@njit(**PART, fastmath={"contract", "nsz"})
 def affine(out, x, at, size, mean, factor, shift):
     """Write ``shift + (x - mean) * factor``."""
     at = np.uint64(at)
@@ -67,7 +67,7 @@ def affine(out, x, at, size, mean, factor, shift):
         out[at + k] = shift + (x[at + k] - mean) * factor
 
 
-@njit(**PART, **PLAIN, fastmath={"contract", "nsz"})
+@njit(**PART, fastmath={"contract", "nsz"})
 def combine(out, grad, x, at, size, weights, even, mean, factor, constant, slope):
     """Write ``factor * grad + weights * (constant + slope * (x - mean))``."""
     at = np.uint64(at)
@@ -79,7 +79,7 @@ def combine(out, grad, x, at, size, weights, even, mean, factor, constant, slope
             out[at + k] = factor * grad[at + k] + weights[k] * (constant + slope * (x[at + k] - mean))
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def forward(u, weights, scale, shift, out, mean, variance, batch, size, eps, start, stop):
     """Normalise channels ``start`` to ``stop`` of u [B,C,N] by ``weights [N]``, or [1] where all are alike."""
     even, kind, apart = weights.size < size, u.dtype.type, mean.size * size
@@ -97,7 +97,7 @@ def forward(u, weights, scale, shift, out, mean, variance, batch, size, eps, sta
             affine(out, u, b * apart + c * size, size, middle, factor, shift[c])
 
 
-@njit(**ENTRY, **PLAIN)
+@njit(**ENTRY)
 def backward(weights, grad, u, scale, mean, variance, grad_u, grad_scale, grad_shift, batch, size, eps, start, stop):
     """Compute the gradients of channels ``start`` to ``stop``."""
     even, kind, apart = weights.size < size, u.dtype.type, mean.size * size
