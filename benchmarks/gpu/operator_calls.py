@@ -59,6 +59,7 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
         "ring_morphology": _rings,
         "between_samples": _between_samples,
         "weighted_norm": _weighted_norm,
+        "newton_gain": _newton_gain,
     }.get(name, _mesh)
     calls = maker(name, sizes, backend)
     return [(text, Call(f, tuple(_leaf(x, device, dtype) for x in leaves))) for text, f, leaves in calls]
@@ -67,7 +68,7 @@ def prepare(name: str, sizes: Sizes, device: str, dtype: torch.dtype, backend: s
 def missing() -> set[str]:
     """Operators without a call here."""
     grids = {"morphological_convolution", "convection", "group_convolution", "between_samples", "weighted_norm"}
-    known: set[str] = grids | {"ring_convolution", "ring_morphology"} | set(MESH)
+    known: set[str] = grids | {"ring_convolution", "ring_morphology", "newton_gain"} | set(MESH)
     names: set[str] = set(registry.operators())
     return names - known
 
@@ -131,6 +132,25 @@ def _weighted_norm(name: str, sizes: Sizes, backend: str) -> list:
         return weighted_norm(u, weights, scale, shift, 1e-5, backend)[0]
 
     return [(text, partial(run, areas=text == "areas"), leaves) for text in ("areas", "even")]
+
+
+def _newton_gain(name: str, sizes: Sizes, backend: str) -> list:
+    from pdegcnn.ops.newton_gain import StepTables, newton_gain
+
+    batch, channels, orientations, _, length = sizes.signal
+    count, taps = orientations * sizes.rings * length, 20
+    table = torch.rand(taps, 10, 6)
+    table[:, :, 3:] *= 0.1
+    angle = torch.arange(orientations) * (2 * math.pi / orientations)
+    constants = table, torch.stack((torch.cos(angle), torch.sin(angle))), torch.full((3,), 0.5)
+    position, tap = (torch.randint(0, most, (batch, channels, count)) for most in (count, taps))
+
+    def run(signal: Tensor, entries: Tensor) -> Tensor:
+        tables = StepTables(*(x.to(signal) for x in constants))
+        places = position.to(signal.device), tap.to(signal.device)
+        return newton_gain(signal, *places, tables, entries, entries[:, 0, 0], (0.3, 1.0, 1.4), 1, backend)
+
+    return [("gain", run, (torch.randn(batch, channels, 9, count), torch.rand(channels, 1, 6) + 0.5))]
 
 
 def _rings(name: str, sizes: Sizes, backend: str) -> list:

@@ -20,6 +20,7 @@ from pdegcnn.ops.directional_neighbors import DirectionalNeighbors, coordinates,
 from pdegcnn.ops.gather_mean import reference as _mean
 from pdegcnn.ops.geodesic_flow import geodesic_tracing as _tracing
 from pdegcnn.ops.group_convolution import reference as _group
+from pdegcnn.ops.newton_gain import reference as _newton
 from pdegcnn.ops.padding import BOUNDARIES
 from pdegcnn.ops.weighted_norm import reference as _norm
 from pdegcnn.sphere._constants import _MAKERS
@@ -166,6 +167,25 @@ def weighted_norm(
     return _norm.weighted_norm(u, weights, scale, shift, eps)
 
 
+def newton_gain(
+    signal: Tensor,
+    position: Tensor,
+    tap: Tensor,
+    table: Tensor,
+    turn: Tensor,
+    reach: Tensor,
+    entries: Tensor,
+    least: Tensor,
+    law: Tensor,
+    sign: int,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Run the specification; leave out which lengths attain the gain."""
+    tables, numbers = _newton.StepTables(table, turn, reach), law.to(signal.dtype).unbind()
+    gain = _newton.newton_gain(signal, position, tap, tables, entries, least, numbers, sign)
+    return gain, torch.zeros_like(tap, dtype=torch.uint8)
+
+
 def shifted_solve(
     right: Tensor,
     time: Tensor,
@@ -221,6 +241,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "transport_gather": transport_gather,
     "shifted_solve": shifted_solve,
     "weighted_norm": weighted_norm,
+    "newton_gain": newton_gain,
     "geodesic_flow": geodesic_flow,
     "geodesic_landing": geodesic_landing,
     "sphere_constant": sphere_constant,

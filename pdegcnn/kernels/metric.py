@@ -18,6 +18,9 @@ from pdegcnn import _checks
 from pdegcnn._dtypes import widen
 from pdegcnn._typing import linalg, tensordot, tolist
 
+ENTRIES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""Order of a metric's entries, and of the monomials that squared norms are linear in."""
+
 
 class Metric(Protocol):
     """The methods that every form of a metric has. ``C`` is the number of channels (one entry serves all channels)."""

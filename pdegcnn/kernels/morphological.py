@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ HIGHEST = 700.0
 """Greatest logarithm of a float."""
 MILD = 20.0
 """Greatest logarithm of the time's factor ``t^(-1/(2a-1))`` that is computed as it is written."""
+
+Law = Sequence[float | Tensor]
+"""Factor, unit and power of a kernel, see :func:`cost_law`."""
 
 
 def cost_law(alpha: float | Tensor, time: float) -> tuple[float | Tensor, float | Tensor, float | Tensor]:
@@ -72,14 +76,19 @@ def cost(squared_distance: Tensor, alpha: float | Tensor, time: float) -> Tensor
         inside = squared_distance <= (time * (1 + FLAT_SLACK)) ** 2
         return torch.where(inside, 0.0, torch.inf).to(squared_distance.dtype)
     squared = widen(squared_distance) if squared_distance.dtype in HALF else squared_distance
-    factor, unit, power = cost_law(alpha, time)
+    return cost_by_law(squared, cost_law(alpha, time)).to(squared_distance.dtype)
+
+
+def cost_by_law(squared: Tensor, law: Law) -> Tensor:
+    """Return what :func:`cost` returns for squared distances in single or double precision, by :func:`cost_law`."""
+    factor, unit, power = law
     if not isinstance(power, Tensor) and power == 1:
         value = factor / unit * squared.clamp_min(0)
     else:
         base, away, near = _bounded(squared if isinstance(unit, float) and unit == 1.0 else squared / unit, power)
-        centre = squared.clamp_min(0) * (power == 1) if isinstance(power, Tensor) else 0.0  # a slope of one at alpha 1
+        centre = factor / unit * squared.clamp_min(0) * (power == 1) if isinstance(power, Tensor) else 0.0  # at alpha 1
         value = torch.where(away, torch.where(near, factor * base**power, torch.inf), centre)
-    return value.to(squared_distance.dtype)
+    return value.to(squared.dtype)
 
 
 def _bounded(base: Tensor, power: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,10 +108,15 @@ def kernel_slopes(squared_distance: Tensor, alpha: float | Tensor, time: float =
     At the unit element the second one is taken as zero: there it multiplies a slope that vanishes. Both are at most
     the dtype's largest number to the power ``MOST_COST``.
     """
-    factor, unit, power = cost_law(alpha, time)
-    base, away, near = _bounded(squared_distance / unit, power)
+    return slopes_by_law(squared_distance, cost_law(alpha, time))
+
+
+def slopes_by_law(squared: Tensor, law: Law) -> tuple[Tensor, Tensor]:
+    """Return what :func:`kernel_slopes` returns, by :func:`cost_law`."""
+    factor, unit, power = law
+    base, away, near = _bounded(squared / unit, power)
     most = torch.finfo(base.dtype).max ** MOST_COST
-    at_zero = torch.ones_like(base) * (alpha == 1 if isinstance(alpha, Tensor) else float(alpha == 1))
+    at_zero = torch.ones_like(base) * (power == 1 if isinstance(power, Tensor) else float(power == 1))
     first = factor * power / unit * torch.where(away, base ** (power - 1), at_zero)
     second = factor * power * (power - 1) / unit**2 * torch.where(away, base ** (power - 2), 0.0)
     return torch.where(near, first, most).clamp_max(most), torch.where(near, second, most).clamp_max(most)

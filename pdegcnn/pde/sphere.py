@@ -195,7 +195,7 @@ class Window(nn.Module):
         value = self.neighbours(u, kernel, sign)
         if self.newton is None:
             return value
-        return value + self.newton(u, squared, metric, self.neighbours, alpha, time, sign)
+        return value + self.newton(u, kernel, metric, self.neighbours, alpha, time, sign)
 
 
 @lru_cache(maxsize=16)

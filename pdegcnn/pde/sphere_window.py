@@ -16,7 +16,7 @@ from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs] - sc
 from torch import Tensor
 
 from pdegcnn._typing import Floats, Ints, from_numpy
-from pdegcnn.kernels.metric import Axisymmetric, Diagonal, Metric
+from pdegcnn.kernels.metric import ENTRIES, Axisymmetric, Diagonal, Metric
 from pdegcnn.kernels.rotation_distance import COORDINATES, NODES, energy_table, exact_squared_distance
 from pdegcnn.ops.ring_convolution.log_plus import RingTaps, log_plus_mean
 from pdegcnn.ops.ring_morphology import ring_morphology
@@ -24,8 +24,6 @@ from pdegcnn.spaces import S2, SO3
 from pdegcnn.spaces.s2 import point_spacing
 from pdegcnn.sphere._tables import Tables
 
-ENTRIES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-"""Order of a metric's entries, and of the monomials that squared norms are linear in."""
 EDGE = 1e-9
 """Relative slack of a window's edge, so that rounding does not decide which neighbours belong."""
 CHUNK = 2**18

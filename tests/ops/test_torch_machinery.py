@@ -17,10 +17,14 @@ from pdegcnn.ops.convection import custom_op as convection_op
 from pdegcnn.ops.group_convolution import group_convolution
 from pdegcnn.ops.morphology import custom_op as morphology_op
 from pdegcnn.ops.morphology import dilation_and_erosion, morphological_convolution
+from pdegcnn.ops.newton_gain import newton_gain
+
+from .test_newton_gain import arguments
 
 MORPHOLOGY = registry.available("morphological_convolution")
 CASES = [("morphology", b) for b in MORPHOLOGY] + [("convection", b) for b in registry.available("convection")]
 CASES += [("pair", b) for b in MORPHOLOGY]
+CASES += [("newton_gain", b) for b in registry.available("newton_gain")]
 CASES += [(name, b) for name in ("group", "log_plus") for b in registry.available("group_convolution")]
 
 
@@ -29,6 +33,10 @@ def case(name, backend, dtype=torch.float64):
     shape, size = ((2, 3, 4, 5, 6), (3, 3, 5)) if backend != "triton" else ((1, 1, 2, 3, 2), (1, 3, 3))
     u = torch.randn(shape, dtype=dtype, requires_grad=True)
     kernel = torch.rand(*shape[1:3], *size, dtype=dtype, requires_grad=True)
+    if name == "newton_gain":
+        (signal, entries, least), places = arguments(3, dtype=dtype)
+        law = 0.3, 1.0, 1.4
+        return lambda u, e: newton_gain(u, *places, e, least.detach(), law, -1, backend), (signal, entries)
     if name == "morphology":
         return lambda u, k: morphological_convolution(u, k, -1, backend), (u, kernel)
     if name == "log_plus":
