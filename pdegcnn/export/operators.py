@@ -97,14 +97,18 @@ def _ring_taps(
 def ring_morphology(
     u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, sign: int, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Take the maximum over lists that are padded to the longest; leave out the winning taps."""
-    dtype = wide_dtype(u.dtype)
+    """Take the maximum over lists that are padded to the longest, and the winning taps where ``keep``."""
+    dtype, kind = wide_dtype(u.dtype), index_dtype(longest + 1)
     best = torch.full_like(u, -torch.inf, dtype=dtype)
-    for value, weight, exists in _ring_taps(sign * u.to(dtype), kernel.to(dtype), taps, start, longest):
+    winner = torch.full_like(u, torch.iinfo(kind).max, dtype=torch.int64)
+    for n, (value, weight, exists) in enumerate(_ring_taps(sign * u.to(dtype), kernel.to(dtype), taps, start, longest)):
         value = torch.where((weight == torch.inf) | ~exists, -torch.inf, value - weight)
-        best = torch.maximum(best, value.amax(2))
-    index = index_dtype(longest + 1)
-    return (sign * best).to(u.dtype), torch.zeros(u.shape if keep else (0,), dtype=index, device=u.device)
+        most, slot = value.max(2) if keep else (value.amax(2), None)
+        if slot is not None:
+            wins = (most > best) | (most.isnan() & ~best.isnan())
+            winner = torch.where(wins, n * SLOTS + slot, winner)
+        best = torch.maximum(best, most)
+    return (sign * best).to(u.dtype), winner.to(kind) if keep else winner.new_empty(0, dtype=kind)
 
 
 def ring_correlate(u: Tensor, kernel: Tensor, taps: Tensor, start: Tensor, longest: int, backend: str) -> Tensor:

@@ -132,6 +132,10 @@ LAYERS = {
         lambda: pg.nn.PDELayer(pg.SO3(GRID, 4), 2, 2, ("dilation",), semifield="log_plus", temperature=0.1),
         (2, 2, 4, 4, 8),
     ),
+    "Newton step": (
+        lambda: pg.nn.PDELayer(pg.SO3(GRID, 4), 2, 2, ("dilation", "erosion"), subgrid="newton"),
+        (2, 2, 4, 4, 8),
+    ),
     "both at once": (lambda: pg.nn.PDELayer(pg.SO3(GRID, 4), 2, 2, ("convection_diffusion",)), (2, 2, 4, 4, 8)),
     "fibre maximum": (lambda: pg.nn.Project(pg.SO3(GRID, 4), oversample=2), (2, 2, 4, 4, 8)),
 }

@@ -187,7 +187,7 @@ def test_threads_do_not_change_a_bit(backend: str) -> None:
 
 
 def test_nan_stays() -> None:
-    """A signal or a distance that is no number gives no number, there only."""
+    """A signal or a distance that is NaN gives NaN, there only."""
     (signal, entries, least), (position, tap, tables) = arguments(3)
     signal, tap[0, 0, 6] = signal.detach().clone(), 19
     position[0, 0, 5] = 7

@@ -4,7 +4,7 @@ The weights are symmetric except for the areas, so that the gradient in the sign
 
 The taps (step, pair) of a direction are worked on together, in this order: long loops without branches, which become
 vector instructions. What tap t of direction i reads is then number ``i * pairs + t`` of one list for all directions.
-So are its coordinates, at ``2 * i * pairs + t``, for they depend on ``2 i + step`` only. Where the taps lie serves all
+So are its coordinates, at ``2 * i * pairs + t``: they depend on ``2 i + step`` only. Where the taps lie serves all
 channels, and their weights serve all signals. Where no metric couples positions to directions, a half turn does not
 change weights: they are computed for the first half of the directions (``folds`` = 2). Numbers are of one dtype
 throughout: a product with an int would be computed in float64.

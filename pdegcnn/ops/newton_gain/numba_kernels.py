@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from pdegcnn.ops._jit import ENTRY, PART, PLAIN
+from pdegcnn.ops._jit import ENTRY, PART
 from pdegcnn.ops.newton_gain.reference import LENGTHS, SCALES
 
 HOW: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
-INNER: dict[str, Any] = {**PART, **PLAIN, **HOW, "forceinline": True}
+INNER: dict[str, Any] = {**PART, **HOW, "forceinline": True}
 """Options of the functions of one point: calls that hand tuples on would take a tenth of the time."""
 PARTS = len(LENGTHS)
 
@@ -251,7 +251,7 @@ def between(x):
 
 @njit(**INNER)
 def inverse_of(bowl, size):
-    """Compute adjugate and determinant of a form in units of ``size``, and whether it is definite but for rounding."""
+    """Compute adjugate and determinant of a form in units of ``size``, and whether it is definite up to rounding."""
     u, v, w = size
     a, b, d = between(bowl[0] * (u * u)), between(bowl[1] * (v * v)), between(bowl[2] * (w * w))
     c, e, f = between(bowl[3] * (u * v)), between(bowl[4] * (u * w)), between(bowl[5] * (v * w))
@@ -361,7 +361,7 @@ def push_gains(grad, bits, slope, bend, squared, p, q, step, law, learned):
     return linear, quadratic, near, far, total, middle, factor, power
 
 
-@njit(**ENTRY, **PLAIN, **HOW)
+@njit(**ENTRY, **HOW)
 def forward(signal, position, tap, turn, entries, table, reach, least, law, limits, sign, out, won, start, stop):
     """Compute planes ``start`` to ``stop`` of B*C of the gains ``out [B*C,N]``, and which lengths attain them.
 
@@ -388,7 +388,7 @@ def forward(signal, position, tap, turn, entries, table, reach, least, law, limi
                 out[plane, n] = sign * gain
 
 
-@njit(**ENTRY, **PLAIN, **HOW)
+@njit(**ENTRY, **HOW)
 def backward(
     signal, position, tap, turn, entries, table, reach, least, law, limits, sign, won, grad, learned, found, start, stop
 ):
