@@ -15,8 +15,9 @@ from pdegcnn._dtypes import wide_dtype, widen
 from pdegcnn.ops import _jit
 from pdegcnn.ops.morphology import torch_impl
 
-BLOCK, FEW = 2048, 512
-"""Outputs of one inner loop, and pixels of a plane up to which it takes several signals."""
+BLOCK, FEW, TOGETHER = 2048, 512, 1024
+"""Outputs of one inner loop, pixels of a plane up to which it takes several signals, and their pixels: fewer signals have
+closer bounds, so more taps are left out."""
 NARROW, WIDE = 3, 15
 """Rows of more taps than the first, up to the second, are compared only at the taps that can attain the maximum: with a
 loop for each number of them. Compiling these loops for longer rows would take minutes."""
@@ -136,7 +137,7 @@ def winning_taps(winner: Tensor, u: Tensor, kernel: Tensor, sign: int) -> Tensor
 def signals_together(u: Tensor, kernel: Tensor) -> int:
     """Return how many signals of a channel are convolved in one loop: planes of few pixels alone do not fill it."""
     pixels = u.shape[3] * (u.shape[4] + kernel.shape[4] // 2)
-    return 1 if pixels > FEW else max(1, min(u.shape[0], BLOCK // pixels))
+    return 1 if pixels > FEW else max(1, min(u.shape[0], TOGETHER // pixels))
 
 
 def backward(grad: Tensor, winner: Tensor, u: Tensor, kernel: Tensor, sign: int) -> tuple[Tensor, Tensor]:
