@@ -16,8 +16,8 @@ from pdegcnn.ops import _jit
 from pdegcnn.ops.morphology import torch_impl
 
 BLOCK, FEW, TOGETHER = 2048, 512, 1024
-"""Outputs of one inner loop, pixels of a plane up to which it takes several signals, and their pixels: fewer signals have
-closer bounds, so more taps are left out."""
+"""Outputs of one inner loop, pixels of a plane up to which it takes several signals, and their pixels: the fewer, the
+closer the bounds of their values, so that more taps are left out."""
 NARROW, WIDE = 3, 15
 """Rows of more taps than the first, up to the second, are compared only at the taps that can attain the maximum: with a
 loop for each number of them. Compiling these loops for longer rows would take minutes."""
