@@ -59,7 +59,7 @@ def taps(width: int) -> str:
 
 def _source(width: int, full: bool) -> str:
     head = "@njit(**PART, fastmath=FLAGS)\n"
-    load = "".join(f"    k{j} = k[{j}]\n" for j in range(width))
+    load = "    whole_vectors()\n" + "".join(f"    k{j} = k[{j}]\n" for j in range(width))
     values, winners = load, load
     if full:
         winners += "".join(f"    t{j} = index.dtype.type(number + {j})\n" for j in range(width))

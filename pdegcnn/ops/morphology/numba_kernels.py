@@ -13,6 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from pdegcnn.ops._jit import ENTRY, INSIDE, PART
+from pdegcnn.ops._vectors import whole_vectors
 
 BLOCK, LANES, SIDE = 2048, 16, 64
 FLAGS = {"contract", "nsz"}
@@ -291,6 +292,7 @@ def forward(
     There is room for the frame, a block of outputs and their winners, extremes, and two numbers for each row of taps.
     Items ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
     """
+    whole_vectors()
     batch, _, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = -(-batch // together), kh // 2, kw // 2
