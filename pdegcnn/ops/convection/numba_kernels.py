@@ -148,6 +148,29 @@ def slope_column(room, edge, line, one, other, rows, width):
     return total
 
 
+@njit(**PART)
+def spread_columns(room, along, flow, edges, rows, width, left, right, step, share, boundary):
+    """Transpose the interpolation between columns of ``flow`` into ``along``.
+
+    Columns from ``left`` to ``right`` lie inside; the others, at the border, move from ``flow`` to ``edges`` first.
+    """
+    rest = room.dtype.type(1) - share
+    for w in range(width):
+        if not left <= w < right:
+            cut_column(room, edges + w * rows, flow + w, rows, width)
+    if right > left:
+        blend(room, along, room, flow - step, flow - step - 1, rows * width, share)
+    else:
+        clear(room, along, rows * width)
+    for w in range(width):
+        if not left <= w < right:
+            a, b = source(w + step, width, boundary), source(w + step + 1, width, boundary)
+            if a >= 0:
+                spread_column(room, along + a, edges + w * rows, rows, width, rest)
+            if b >= 0:
+                spread_column(room, along + b, edges + w * rows, rows, width, share)
+
+
 @njit(**ENTRY)
 def forward(
     room, u, steps, shares, out, batch, channels, orientations, height, width, together, most, boundary, start, stop
@@ -234,20 +257,7 @@ def backward(
                     copy(room, to, grad, here + k * apart + o * pixels + low * width, (count - 1) * width)
                     clear(room, to + (count - 1) * width, width)
                 clear(room, flow + size, width)  # the line before may have been longer
-                for w in range(width):
-                    if not left <= w < right:
-                        cut_column(room, edges + w * total, flow + w, total, width)
-                if right > left:
-                    blend(room, along, room, flow - step, flow - step - 1, size, f2)
-                else:
-                    clear(room, along, size)
-                for w in range(width):
-                    if not left <= w < right:
-                        a, b = source(w + step, width, boundary), source(w + step + 1, width, boundary)
-                        if a >= 0:
-                            spread_column(room, along + a, edges + w * total, total, width, u.dtype.type(1) - f2)
-                        if b >= 0:
-                            spread_column(room, along + b, edges + w * total, total, width, f2)
+                spread_columns(room, along, flow, edges, total, width, left, right, step, f2, boundary)
                 blend(room, back, room, along, along - width, size, f1)
                 first, last = inside(down + low, count, height)
                 for k in range(signals):

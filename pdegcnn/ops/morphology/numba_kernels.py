@@ -292,7 +292,7 @@ def forward(
     There is room for the frame, a block of outputs and their winners, extremes, and two numbers for each row of taps.
     Items ``start`` to ``stop`` of ceil(B / together) for each channel, the last of which may overlap its neighbour.
     """
-    whole_vectors()
+    whole_vectors()  # pyright: ignore[reportCallIssue]
     batch, _, planes, height, width = u.shape
     _, orientations, ko, kh, kw = kernel.shape
     parts, top, left = -(-batch // together), kh // 2, kw // 2
