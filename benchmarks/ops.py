@@ -162,16 +162,18 @@ def peak_operations() -> float:
     from numba import njit
 
     from pdegcnn.ops import _jit
+    from pdegcnn.ops._vectors import whole_vectors
 
     steps = "\n".join(["            v = v - k", "            v = v if v > c else c"] * 8)
     source = f"""def probe(lines, k, c, start, stop):
+    whole_vectors()
     for n in range(start, stop):
         for w in range(lines.shape[1]):
             v = lines[n % 8, w]
 {steps}
             lines[n % 8, w] = v
 """
-    scope: dict = {}
+    scope: dict = {"whole_vectors": whole_vectors}
     exec(source, scope)
     probe = njit(nogil=True, fastmath={"contract", "nsz"})(scope["probe"])
     lines, count = np.ones((8, 256), np.float32), 20_000
