@@ -139,10 +139,10 @@ Room = tuple[int | tuple[int, ...], torch.dtype, float]
 
 
 def with_room(loop: Callable[..., Any], *rooms: Room) -> Callable[..., Any]:
-    """Return ``loop`` with arrays before its arguments: for each room (size or shape, dtype, value) one, new in every
-    call.
+    """Return ``loop`` with arrays before its arguments, new in every call: one for each room (shape, dtype, value).
 
-    An array that a loop allocates by itself takes longer to compile. Those of torch begin at whole cache lines.
+    A size stands for the shape of a line. An array that a loop allocates by itself takes longer to compile. Those of
+    torch begin at whole cache lines.
     """
 
     def room(size: int | tuple[int, ...], dtype: torch.dtype, value: float) -> Any:

@@ -32,7 +32,7 @@ def vector(width: int) -> int:
 
 
 def has_masks() -> bool:
-    """Return whether the processor compares into masks (AVX-512), so noting the winning tap is as cheap as its row."""
+    """Return whether the processor compares into masks (AVX-512): noting a tap then costs less than a search."""
     features = binding.get_host_cpu_features()
     return "NUMBA_CPU_NAME" not in os.environ and bool(features.get("avx512f") and features.get("avx512vl"))
 
@@ -41,8 +41,9 @@ FULL = has_masks()
 
 
 def keeps_taps(kernel: Tensor) -> bool:
-    """Return whether winning taps are kept, which saves a search in backward: if this is as fast and as small;
-    else as rows of taps.
+    """Return whether winning taps are kept, which saves a search in the backward pass; otherwise their rows are.
+
+    They are kept where the processor notes them quickly and they take one byte each.
     """
     return FULL and kernel[0, 0].numel() < 256
 
@@ -84,7 +85,7 @@ ROW_NOTED = """            index[w] = number if s > b else index[w]
 
 
 def _at(tap: int) -> str:
-    """Return the source of a place that is not signed, which no check for negative ones slows down."""
+    """Return the source of an unsigned place: loops then need no test for negative ones."""
     return f"np.uint64({tap})"
 
 

@@ -340,8 +340,8 @@ def backward(
     """Send grad [B,C,Or,H,W] to the winning taps: into grad_u, and summed into sums [parts,C,Or,taps].
 
     There is room for two frames, the places of taps in them, and extremes. ``costs`` is the kernel with rows of VECTOR
-    numbers; ``ordinary [C,Or]`` says where it has no NaN and no -inf. Each item is one part of the
-    signals of one channel.
+    numbers; ``ordinary [C,Or]`` says where it has no NaN and no -inf. Each item is one part of the signals of one
+    channel.
     """
     batch, channels, planes, height, width = grad_u.shape
     _, orientations, ko, kh, kw = kernel.shape
